@@ -1,0 +1,217 @@
+"""The neutral values: what every dialect reads into and writes from.
+
+All are frozen; a changed request is a new one (``dataclasses.replace``). ``None`` means "not asked for" or "not
+reported", never zero. ``keep`` holds the wire fields that have no name here (``llm.opaque``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from llm.opaque import Json, Keep
+
+Role: TypeAlias = Literal["system", "user", "assistant"]
+Executor: TypeAlias = Literal["client", "server", "provider"]
+Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+ModelKind: TypeAlias = Literal["chat", "image", "embedding", "tts", "stt", "video", "realtime", "computer", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Where a statement comes from. Offsets count characters into the text of the part that is cited for."""
+
+    url: str | None = None
+    title: str | None = None
+    quote: str | None = None
+    start: int | None = None
+    end: int | None = None
+    keep: Keep = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+    citations: tuple[Citation, ...] = ()
+    keep: Keep = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """What the model thought. ``text`` is empty where the provider withholds it; the signature is in ``keep``."""
+
+    text: str = ""
+    keep: Keep = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """Image, document, audio or video; exactly one of base64, url, file_id is set."""
+
+    mime: str
+    base64: str | None = None  # stays base64: every wire wants it so
+    url: str | None = None
+    file_id: str | None = None  # means something only to the issuer in ``keep``
+    name: str | None = None
+    keep: Keep = ()
+
+    @property
+    def kind(self) -> Literal["image", "document", "audio", "video"]:
+        match self.mime.partition("/")[0]:
+            case "image":
+                return "image"
+            case "audio":
+                return "audio"
+            case "video":
+                return "video"
+        return "document"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    id: str
+    name: str
+    arguments: str = "{}"  # JSON text as it came: may be broken, and caches depend on its bytes
+    executor: Executor = "client"
+    keep: Keep = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A block this model has no word for. Written only to its own dialect, refused by name elsewhere."""
+
+    keep: Keep
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    call_id: str
+    content: tuple[Text | Media | Foreign, ...] = ()
+    is_error: bool = False
+    name: str | None = None  # Gemini pairs results by name
+    keep: Keep = ()
+
+
+Part: TypeAlias = Text | Reasoning | Media | ToolCall | ToolResult | Foreign
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Role  # tool results are parts of a user message
+    parts: tuple[Part, ...]  # order is meaning: reasoning, text and calls stay as they came
+    keep: Keep = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Json] = field(default_factory=dict)  # JSON Schema
+    strict: bool | None = None
+    executor: Executor = "client"  # "provider": a hosted tool, wholly in ``keep``
+    keep: Keep = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFormat:
+    """Structured output: an answer that is JSON."""
+
+    schema: Mapping[str, Json] | None = None  # None: any JSON object
+    name: str = "reply"
+    strict: bool | None = None
+    keep: Keep = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Generation options. ``None`` means not asked for; the engine's own default holds."""
+
+    max_tokens: int | None = None  # output tokens, reasoning included
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    reasoning: bool | None = None  # on or off, without saying how much
+    effort: Effort | None = None
+    reasoning_tokens: int | None = None  # a budget, where the wire has one
+    verbosity: str | None = None
+    format: JsonFormat | None = None
+    tool_choice: str | None = None  # "auto" | "none" | "required" | "tool:<name>"
+    parallel_tools: bool | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    service_tier: str | None = None
+    caching: bool | None = None
+    citations: bool | None = None
+    context_tokens: int | None = None  # size of the window a local engine should open
+    extra: Mapping[str, Json] = field(
+        default_factory=dict
+    )  # fields for the engine's own wire, as the caller names them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    model: str
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...] = ()
+    options: Options = Options()
+    stream: bool = False
+    show_usage: bool = True  # a client that streams may not have asked for it
+    keep: Keep = ()  # unknown top-level fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens, in counters that do not overlap (E8); totals are sums. ``None``: not reported."""
+
+    fresh: int | None = None  # input that came from no cache
+    cache_read: int = 0
+    cache_write: int = 0
+    text: int | None = None  # output other than reasoning
+    reasoning: int = 0
+    other: Mapping[str, int] = field(default_factory=dict)  # "audio_input", "cache_write_1h", …: parts of the above
+    estimated: bool = False
+
+    @property
+    def input(self) -> int | None:
+        return None if self.fresh is None else self.fresh + self.cache_read + self.cache_write
+
+    @property
+    def output(self) -> int | None:
+        return None if self.text is None else self.text + self.reasoning
+
+    def __add__(self, other: Usage) -> Usage:
+        """The sum over tool rounds."""
+        return Usage(
+            fresh=_sum(self.fresh, other.fresh),
+            cache_read=self.cache_read + other.cache_read,
+            cache_write=self.cache_write + other.cache_write,
+            text=_sum(self.text, other.text),
+            reasoning=self.reasoning + other.reasoning,
+            other={n: self.other.get(n, 0) + other.other.get(n, 0) for n in (*self.other, *other.other)},
+            estimated=self.estimated or other.estimated,
+        )
+
+
+def _sum(a: int | None, b: int | None) -> int | None:
+    return b if a is None else a if b is None else a + b
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """One entry of an engine's model list."""
+
+    id: str
+    engine: str
+    name: str = ""  # for people; the id where the provider gives none
+    kind: ModelKind = "chat"
+    created: int | None = None  # seconds since 1970
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    can: frozenset[str] = frozenset()  # "tools", "images", "documents", "reasoning", "json_schema", "caching", …
+    guessed: frozenset[str] = frozenset()  # those facts that come from a pattern on the id, not from the provider
+    meta: Mapping[str, Json] = field(default_factory=dict)  # the provider's own record, untouched

@@ -1,0 +1,287 @@
+"""The engines: one record each. Adding an OpenAI-compatible provider is adding a record (or a few variables)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from llm.chat import ModelKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quirks:
+    """Where an engine departs from its dialect: data, asked about by its meaning."""
+
+    max_tokens_field: str = "max_tokens"
+    system_role: str = "system"
+    echo_reasoning: Literal["never", "with_tools", "always"] = "never"
+    reasoning_field: str = "reasoning_content"  # where thoughts are echoed, and what a client of ours would read
+    usage_in_stream: bool = True  # takes stream_options.include_usage
+    reasoning_in_output: bool = True  # False: completion_tokens leaves reasoning tokens out (xAI)
+    flat_content: bool = False  # wants plain strings where no picture forces a list of parts
+    json_schema: bool = True
+    forced_tools: bool = True  # takes tool_choice other than auto and none
+    think_tags: bool = False  # thoughts come as <think> in the text
+    unknown_fields: bool = True  # False: answers fields it does not know with 400
+    refuses: frozenset[str] = frozenset()  # names of ``Options`` it answers with 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRules:
+    """What an engine's model list does not say, as globs on the id (``*`` any); the first rule that fits holds."""
+
+    kinds: tuple[tuple[str, ModelKind | Literal["hidden"]], ...] = ()
+    tools: tuple[str, ...] = ("*",)
+    images: tuple[str, ...] = ()
+    reasoning: tuple[str, ...] = ()
+    not_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # capability to globs that lack it after all
+    fixed: tuple[str, ...] = ()  # the list itself, for an engine that has none to ask for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """How to reach a provider. Key and base URL come from ``{NAME}_API_KEY`` and ``{NAME}_BASE_URL``."""
+
+    name: str
+    label: str  # for people
+    dialect: str
+    base_url: str = ""  # "" : must be configured
+    docs: str = ""  # where the wire is described
+    auth: str = "Authorization: Bearer {key}"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    needs_key: bool = True
+    local: bool = False  # on the owner's machine: has to be enabled, and a client id is needed
+    quirks: Quirks = Quirks()
+    models: ModelRules = ModelRules()
+    issuer: str = ""  # whose opaque data it accepts; default its own name
+
+    def __post_init__(self) -> None:
+        if not self.issuer:
+            object.__setattr__(self, "issuer", self.name)
+
+    @property
+    def key_field(self) -> str:
+        """Name of a caller's own key in a JSON body."""
+        return f"{self.name}Key"
+
+    def auth_headers(self, key: str | None) -> dict[str, str]:
+        if not key:
+            return dict(self.headers)
+        name, _, template = self.auth.partition(": ")
+        return {**self.headers, name: template.replace("{key}", key)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One engine and model that a request may go to, with the key to use."""
+
+    engine: Engine
+    model: str
+    key: str | None = field(default=None, repr=False)
+    own_key: bool = False  # the caller's, not the server's: whoever is refused has to act
+
+
+_RECORDS = (
+    Engine(
+        name="openai",
+        label="OpenAI",
+        dialect="openai-chat",
+        base_url="https://api.openai.com/v1",
+        docs="https://platform.openai.com/docs/api-reference/chat",
+        quirks=Quirks(max_tokens_field="max_completion_tokens"),
+        models=ModelRules(
+            kinds=(
+                ("*davinci*", "hidden"),
+                ("*babbage*", "hidden"),
+                ("*moderation*", "hidden"),
+                ("*realtime*", "realtime"),
+                ("*transcribe*", "stt"),
+                ("*whisper*", "stt"),
+                ("*tts*", "tts"),
+                ("*audio*", "hidden"),
+                ("*search*", "hidden"),
+                ("dall-e-*", "image"),
+                ("*image-*", "image"),
+                ("*sora*", "video"),
+                ("text-embedding-*", "embedding"),
+                ("*computer-use*", "computer"),
+            ),
+            images=(
+                "gpt-4o*",
+                "chatgpt-4o*",
+                "gpt-4.1*",
+                "gpt-4-turbo*",
+                "gpt-4.5*",
+                "gpt-[5-9]*",
+                "o1*",
+                "o3*",
+                "o4*",
+            ),
+            reasoning=("o1*", "o3*", "o4*", "gpt-[5-9]*"),
+            not_for={
+                "tools": ("*-chat*", "chatgpt*", "o1-mini*"),
+                "images": ("o1-mini*", "o3-mini*"),
+                "reasoning": ("*-chat*",),
+            },
+        ),
+    ),
+    Engine(
+        name="anthropic",
+        label="Anthropic",
+        dialect="anthropic",
+        base_url="https://api.anthropic.com",
+        docs="https://docs.anthropic.com/en/api/messages",
+        auth="x-api-key: {key}",
+        headers={"anthropic-version": "2023-06-01"},
+        models=ModelRules(
+            images=("*",),
+            reasoning=(
+                "claude-3-7-*",
+                "claude-opus-[4-9]*",
+                "claude-sonnet-[4-9]*",
+                "claude-haiku-[4-9]*",
+                "claude-fable-*",
+            ),
+        ),
+    ),
+    Engine(
+        name="google",
+        label="Google",
+        dialect="gemini",
+        base_url="https://generativelanguage.googleapis.com",
+        docs="https://ai.google.dev/api/generate-content",
+        auth="x-goog-api-key: {key}",
+        models=ModelRules(
+            images=("gemini-[1-9]*", "gemini-*latest", "gemma-3*", "gemma-4*"),
+            reasoning=("gemini-2.5*", "gemini-[3-9]*", "*thinking*", "gemini-*latest"),
+            not_for={"tools": ("*gemma-3*", "*dialog*", "*tts"), "images": ("gemma-3-1b*", "*tts")},
+        ),
+    ),
+    Engine(
+        name="ollama",
+        label="Ollama",
+        dialect="ollama",
+        base_url="http://127.0.0.1:11434",
+        docs="https://github.com/ollama/ollama/blob/main/docs/api.md",
+        needs_key=False,
+        local=True,
+    ),
+    Engine(
+        name="groq",
+        label="Groq",
+        dialect="openai-chat",
+        base_url="https://api.groq.com/openai/v1",
+        docs="https://console.groq.com/docs/api-reference",
+        quirks=Quirks(max_tokens_field="max_completion_tokens", reasoning_field="reasoning"),
+        models=ModelRules(
+            kinds=(
+                ("*whisper*", "stt"),
+                ("*tts*", "tts"),
+                ("*orpheus*", "tts"),
+                ("*prompt-guard*", "hidden"),
+                ("*llama-guard*", "hidden"),
+            ),
+            images=("meta-llama/llama-4-*",),
+            reasoning=("openai/gpt-oss*", "qwen/qwen3*"),
+        ),
+    ),
+    Engine(
+        name="xai",
+        label="xAI",
+        dialect="openai-chat",
+        base_url="https://api.x.ai/v1",
+        docs="https://docs.x.ai/docs/api-reference",
+        quirks=Quirks(max_tokens_field="max_completion_tokens", reasoning_in_output=False),
+        models=ModelRules(
+            kinds=(("*image*", "image"), ("*video*", "video")),
+            images=("*vision*", "grok-[4-9]*"),
+            reasoning=("grok-3-mini*", "grok-[4-9]*"),
+            not_for={"reasoning": ("*non-reasoning*",)},
+        ),
+    ),
+    Engine(
+        name="cerebras",
+        label="Cerebras",
+        dialect="openai-chat",
+        base_url="https://api.cerebras.ai/v1",
+        docs="https://inference-docs.cerebras.ai/api-reference/chat-completions",
+        quirks=Quirks(
+            max_tokens_field="max_completion_tokens", reasoning_field="reasoning", flat_content=True, think_tags=True
+        ),
+        models=ModelRules(reasoning=("gpt-oss*", "qwen-3*", "zai-glm*")),
+    ),
+    Engine(
+        name="deepseek",
+        label="DeepSeek",
+        dialect="openai-chat",
+        base_url="https://api.deepseek.com/v1",
+        docs="https://api-docs.deepseek.com/api/create-chat-completion",
+        quirks=Quirks(echo_reasoning="with_tools", json_schema=False),
+        models=ModelRules(reasoning=("*reason*", "deepseek-v[4-9]*", "deepseek-flash")),
+    ),
+    Engine(
+        name="openrouter",
+        label="OpenRouter",
+        dialect="openai-chat",
+        base_url="https://openrouter.ai/api/v1",
+        docs="https://openrouter.ai/docs/api-reference/chat-completion",
+        quirks=Quirks(reasoning_field="reasoning"),
+    ),
+    Engine(
+        name="together",
+        label="Together",
+        dialect="openai-chat",
+        base_url="https://api.together.xyz/v1",
+        docs="https://docs.together.ai/reference/chat-completions-1",
+        quirks=Quirks(reasoning_field="reasoning", think_tags=True),
+        models=ModelRules(
+            images=("*vision*", "*-VL*", "*llama-4*", "*Llama-4*", "*gemma-3*", "*Kimi-K2.5*", "*Qwen3.5*"),
+            reasoning=("*DeepSeek-R1*", "*gpt-oss*", "*Thinking*", "*Qwen3*", "*GLM*", "*Kimi*"),
+        ),
+    ),
+    Engine(
+        name="lmstudio",
+        label="LM Studio",
+        dialect="openai-chat",
+        base_url="http://localhost:1234/v1",
+        docs="https://lmstudio.ai/docs/app/api/endpoints/openai",
+        needs_key=False,
+        local=True,
+        quirks=Quirks(think_tags=True),
+        models=ModelRules(
+            kinds=(("*embed*", "embedding"),),
+            images=("*llava*", "*vision*", "*-vl*", "*2.5vl*", "*minicpm-v*", "*moondream*", "*gemma-3*"),
+            reasoning=("*qwq*", "*thinking*", "*reasoning*", "*cogito*", "*gpt-oss*", "*deepseek-r1*", "*qwen3*"),
+        ),
+    ),
+    Engine(
+        name="huggingface",
+        label="Hugging Face",
+        dialect="openai-chat",
+        base_url="https://router.huggingface.co/v1",
+        docs="https://huggingface.co/docs/inference-providers/tasks/chat-completion",
+        quirks=Quirks(think_tags=True),
+        models=ModelRules(reasoning=("*R1*", "*gpt-oss*", "*Thinking*", "*Qwen3*", "*GLM*", "*Kimi*", "*MiniMax*")),
+    ),
+    Engine(
+        name="meta",
+        label="Meta",
+        dialect="openai-chat",
+        base_url="https://api.meta.ai/v1",
+        docs="https://ai.meta.com/docs/model-api",
+        quirks=Quirks(max_tokens_field="max_completion_tokens", forced_tools=False),
+        models=ModelRules(images=("muse*", "*Llama-4-*"), reasoning=("muse*",)),
+    ),
+    Engine(
+        name="demo",
+        label="Demo (answers made up by this server)",
+        dialect="openai-chat",
+        base_url="demo:",
+        docs="llm/demo.py",
+        needs_key=False,
+        models=ModelRules(reasoning=("demo-reasoning",)),
+    ),
+)
+
+ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in _RECORDS}

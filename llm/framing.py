@@ -1,0 +1,142 @@
+"""Bytes in any chunking to whole frames: server-sent events and JSON lines.
+
+A frame is never looked at before it is whole, so a chunk border inside a UTF-8 character or between CR and LF cannot
+be seen from outside (S9).
+
+Wire: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, Protocol
+
+from llm.codec import dump_bytes
+from llm.errors import Malformed
+from llm.opaque import Json
+
+MAX_FRAME: Final = 64 * 1024 * 1024  # bytes; a generated image comes in one event
+
+
+class Frame(NamedTuple):
+    data: str
+    event: str = ""  # the SSE event name, where the wire gives one
+
+
+class Framing(Protocol):
+    def feed(self, chunk: bytes) -> list[Frame]: ...
+
+    def close(self) -> list[Frame]:
+        """What was left without its border when the bytes ended: some providers omit the last blank line."""
+        ...
+
+
+class Sse:
+    """Decodes an event stream: LF, CRLF or CR, comments, events that no blank line ends."""
+
+    def __init__(self, max_frame: int = MAX_FRAME) -> None:
+        self._max = max_frame
+        self._rest = bytearray()
+        self._scanned = 0  # no border before this offset of the rest, so that a long event is searched once
+        self._cr = False  # a CR ended the last chunk: it may be half of a CRLF
+        self._first = True
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        if self._first and chunk:
+            chunk = self._without_bom(chunk)
+        if self._cr or b"\r" in chunk:
+            chunk = self._normal(chunk)
+        rest = self._rest
+        rest += chunk
+        frames: list[Frame] = []
+        start = 0
+        while (end := rest.find(b"\n\n", max(start, self._scanned))) >= 0:
+            if frame := _frame(bytes(rest[start:end])):
+                frames.append(frame)
+            start = self._scanned = end + 2
+        if start:
+            del rest[:start]
+        self._scanned = max(len(rest) - 1, 0)
+        if len(rest) > self._max:
+            raise Malformed(f"The engine sent one event of more than {self._max} bytes.")
+        return frames
+
+    def close(self) -> list[Frame]:
+        rest, self._rest, self._scanned = bytes(self._rest), bytearray(), 0
+        frame = _frame(rest.strip(b"\n"))
+        return [frame] if frame else []
+
+    def _without_bom(self, chunk: bytes) -> bytes:
+        # Held back like any other half of something: the three bytes may come one by one.
+        held = bytes(self._rest) + chunk
+        if len(held) < 3 and b"\xef\xbb\xbf".startswith(held):
+            return chunk
+        self._first = False
+        if held.startswith(b"\xef\xbb\xbf"):
+            self._rest.clear()
+            self._scanned = 0
+            return held[3:]
+        return chunk
+
+    def _normal(self, chunk: bytes) -> bytes:
+        if self._cr:
+            chunk = b"\r" + chunk
+        self._cr = chunk.endswith(b"\r")
+        if self._cr:
+            chunk = chunk[:-1]
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _frame(block: bytes) -> Frame | None:
+    """One event without its blank line; None if it carries no data (comments, a lone ``event:``)."""
+    if block.startswith(b"data: ") and b"\n" not in block:  # what nearly every provider sends
+        return Frame(block[6:].decode("utf-8", "replace"))
+    data: list[str] = []
+    event = ""
+    for line in block.decode("utf-8", "replace").split("\n"):
+        name, _, value = line.partition(":")
+        if name == "data":
+            data.append(value.removeprefix(" "))
+        elif name == "event":
+            event = value.removeprefix(" ")
+    return Frame("\n".join(data), event) if data else None
+
+
+class JsonLines:
+    """Decodes one JSON text a line; empty lines are keep-alives."""
+
+    def __init__(self, max_frame: int = MAX_FRAME) -> None:
+        self._max = max_frame
+        self._rest = bytearray()
+        self._scanned = 0
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        rest = self._rest
+        rest += chunk
+        end = rest.rfind(b"\n", self._scanned)
+        if end < 0:
+            self._scanned = len(rest)
+            if len(rest) > self._max:
+                raise Malformed(f"The engine sent one line of more than {self._max} bytes.")
+            return []
+        whole, self._rest = bytes(rest[:end]), rest[end + 1 :]
+        self._scanned = len(self._rest)
+        return _lines(whole)
+
+    def close(self) -> list[Frame]:
+        rest, self._rest, self._scanned = bytes(self._rest), bytearray(), 0
+        return _lines(rest)
+
+
+def _lines(block: bytes) -> list[Frame]:
+    return [Frame(line.decode("utf-8", "replace")) for line in block.split(b"\n") if line.strip()]
+
+
+def sse(value: Json | bytes, event: str = "") -> bytes:
+    """One server-sent event; ``value`` is JSON, or bytes that are sent as they are."""
+    data = value if isinstance(value, bytes) else dump_bytes(value)
+    name = f"event: {event}\n".encode() if event else b""
+    return b"%bdata: %b\n\n" % (name, data)
+
+
+def json_line(value: Json) -> bytes:
+    return dump_bytes(value) + b"\n"
