@@ -162,6 +162,7 @@ class ChatRequest:
     stream: bool = False
     show_usage: bool = True  # a client that streams may not have asked for it
     keep: Keep = ()  # unknown top-level fields
+    hints: frozenset[str] = frozenset()  # those of them that do not change the answer: their loss is told, not refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,16 +6,16 @@ writers. Dialects never import one another.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from llm.chat import ChatRequest, ModelInfo
+from llm.chat import ChatRequest, Foreign, ModelInfo
 from llm.engines import Engine
-from llm.errors import LLMError
+from llm.errors import LLMError, Unsupported
 from llm.events import Event, Reply
 from llm.framing import Frame, Framing
-from llm.opaque import Json
+from llm.opaque import Json, fields_lost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,38 @@ class ClientDialect(Protocol):
 
     NAME: str
 
-    def read_request(self, body: Mapping[str, Any]) -> ChatRequest: ...
-    def writer(self, request: ChatRequest) -> Writer: ...
-    def write_reply(self, reply: Reply, request: ChatRequest) -> dict[str, Json]: ...
-    def write_error(self, error: LLMError) -> tuple[int, dict[str, Json]]: ...
+    def read_request(self, body: Mapping[str, Any]) -> ChatRequest:
+        """Raises ``InvalidRequest`` with the place in ``param`` (``messages[2].content``)."""
+        ...
+
+    def writer(self, request: ChatRequest, now: int) -> Writer:
+        """``now`` is in seconds since 1970: dialects read no clock."""
+        ...
+
+    def write_reply(self, reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]: ...
+
+    def write_error(self, error: LLMError) -> dict[str, Json]:
+        """The body; the status is ``error.status``."""
+        ...
+
+    def write_models(self, models: Iterable[ModelInfo]) -> dict[str, Json]: ...
+
+
+def lost_fields(request: ChatRequest, dialect: str) -> tuple[str, ...]:
+    """Names of what the client sent that has no place in ``dialect``, to be told in ``Outgoing.dropped`` (T8).
+
+    Raises ``Unsupported`` where such a field changes the answer: a top-level field that the client's own dialect does
+    not know as a hint, or a hosted tool. Hints are fields such as ``user`` or ``cache_control``.
+    """
+    for tool in request.tools:
+        if tool.executor == "provider" and not any(o.dialect == dialect for o in tool.keep):
+            raise Unsupported(f"The hosted tool {tool.name!r} is not known to this engine.", param="tools")
+    lost = fields_lost(request.keep, dialect)
+    for name in lost:
+        if name not in request.hints:
+            raise Unsupported(f"{name!r} cannot be carried to this engine.", param=name)
+    inner = [fields_lost(tool.keep, dialect) for tool in request.tools]
+    for message in request.messages:
+        inner.append(fields_lost(message.keep, dialect))
+        inner.extend(fields_lost(part.keep, dialect) for part in message.parts if not isinstance(part, Foreign))
+    return tuple(dict.fromkeys((*lost, *(name for names in inner for name in names))))
