@@ -5,3 +5,7 @@ being understood), ``framing``, ``flow`` and ``filters``; then ``engines`` (reco
 does IO: ``transport``, ``call`` (one round with an engine), ``catalog`` (which engines and models there are), ``demo``
 (an engine that needs no key), ``config`` and ``log``.
 """
+
+from typing import Final
+
+VERSION: Final = "0.1.0"

@@ -7,20 +7,29 @@ from typing import Any, Final
 
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _ASCII_ENCODER: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+_INFINITY: Final = float("inf")
 
 
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
+def _finite(text: str) -> float:
+    """JSON has 1e999, a float has not: as infinity it could never be written again."""
+    value = float(text)
+    if value in (_INFINITY, -_INFINITY):
+        raise ValueError(f"{text} is too large a number")
+    return value
+
+
+_DECODER: Final = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse)
 
 
 def loads(text: str | bytes) -> Any:
     """The value of one JSON text.
 
-    Raises ``ValueError`` for anything else: NaN and Infinity, bytes that are not UTF-8, and nesting too deep for the
-    interpreter, which would otherwise surface as ``RecursionError``.
+    Raises ``ValueError`` for anything else: NaN and Infinity, a number too large for a float, bytes that are not UTF-8,
+    and nesting too deep for the interpreter, which would otherwise surface as ``RecursionError``.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig")

@@ -51,10 +51,12 @@ class Engine:
     auth: str = "Authorization: Bearer {key}"
     headers: Mapping[str, str] = field(default_factory=dict)
     needs_key: bool = True
+    translate: bool = False  # even a client of its own dialect: the owner wants its thoughts cut out of the text
     local: bool = False  # on the owner's machine: has to be enabled, and a client id is needed
     quirks: Quirks = Quirks()
     models: ModelRules = ModelRules()
     issuer: str = ""  # whose opaque data it accepts; default its own name
+    example: str = ""  # a model for the first curl, where one may be assumed
 
     def __post_init__(self) -> None:
         if not self.issuer:
@@ -88,6 +90,7 @@ _RECORDS = (
         label="OpenAI",
         dialect="openai-chat",
         base_url="https://api.openai.com/v1",
+        example="gpt-5.4-mini",
         docs="https://platform.openai.com/docs/api-reference/chat",
         quirks=Quirks(max_tokens_field="max_completion_tokens"),
         models=ModelRules(
@@ -131,6 +134,7 @@ _RECORDS = (
         label="Anthropic",
         dialect="anthropic",
         base_url="https://api.anthropic.com",
+        example="claude-haiku-4-5",
         docs="https://docs.anthropic.com/en/api/messages",
         auth="x-api-key: {key}",
         headers={"anthropic-version": "2023-06-01"},
@@ -150,6 +154,7 @@ _RECORDS = (
         label="Google",
         dialect="gemini",
         base_url="https://generativelanguage.googleapis.com",
+        example="gemini-3.5-flash",
         docs="https://ai.google.dev/api/generate-content",
         auth="x-goog-api-key: {key}",
         models=ModelRules(
@@ -172,6 +177,7 @@ _RECORDS = (
         label="Groq",
         dialect="openai-chat",
         base_url="https://api.groq.com/openai/v1",
+        example="openai/gpt-oss-20b",
         docs="https://console.groq.com/docs/api-reference",
         quirks=Quirks(max_tokens_field="max_completion_tokens", reasoning_field="reasoning"),
         models=ModelRules(
@@ -191,6 +197,7 @@ _RECORDS = (
         label="xAI",
         dialect="openai-chat",
         base_url="https://api.x.ai/v1",
+        example="grok-4.5",
         docs="https://docs.x.ai/docs/api-reference",
         quirks=Quirks(max_tokens_field="max_completion_tokens", reasoning_in_output=False),
         models=ModelRules(
@@ -205,6 +212,7 @@ _RECORDS = (
         label="Cerebras",
         dialect="openai-chat",
         base_url="https://api.cerebras.ai/v1",
+        example="gpt-oss-120b",
         docs="https://inference-docs.cerebras.ai/api-reference/chat-completions",
         quirks=Quirks(
             max_tokens_field="max_completion_tokens", reasoning_field="reasoning", flat_content=True, think_tags=True
@@ -216,6 +224,7 @@ _RECORDS = (
         label="DeepSeek",
         dialect="openai-chat",
         base_url="https://api.deepseek.com/v1",
+        example="deepseek-flash",
         docs="https://api-docs.deepseek.com/api/create-chat-completion",
         quirks=Quirks(echo_reasoning="with_tools", json_schema=False),
         models=ModelRules(reasoning=("*reason*", "deepseek-v[4-9]*", "deepseek-flash")),
@@ -225,6 +234,7 @@ _RECORDS = (
         label="OpenRouter",
         dialect="openai-chat",
         base_url="https://openrouter.ai/api/v1",
+        example="openai/gpt-5.4-mini",
         docs="https://openrouter.ai/docs/api-reference/chat-completion",
         quirks=Quirks(reasoning_field="reasoning"),
     ),
@@ -233,6 +243,7 @@ _RECORDS = (
         label="Together",
         dialect="openai-chat",
         base_url="https://api.together.xyz/v1",
+        example="openai/gpt-oss-20b",
         docs="https://docs.together.ai/reference/chat-completions-1",
         quirks=Quirks(reasoning_field="reasoning", think_tags=True),
         models=ModelRules(
@@ -260,6 +271,7 @@ _RECORDS = (
         label="Hugging Face",
         dialect="openai-chat",
         base_url="https://router.huggingface.co/v1",
+        example="openai/gpt-oss-20b",
         docs="https://huggingface.co/docs/inference-providers/tasks/chat-completion",
         quirks=Quirks(think_tags=True),
         models=ModelRules(reasoning=("*R1*", "*gpt-oss*", "*Thinking*", "*Qwen3*", "*GLM*", "*Kimi*", "*MiniMax*")),
@@ -269,6 +281,7 @@ _RECORDS = (
         label="Meta",
         dialect="openai-chat",
         base_url="https://api.meta.ai/v1",
+        example="muse-spark-1.3",
         docs="https://ai.meta.com/docs/model-api",
         quirks=Quirks(max_tokens_field="max_completion_tokens", forced_tools=False),
         models=ModelRules(images=("muse*", "*Llama-4-*"), reasoning=("muse*",)),
@@ -278,6 +291,7 @@ _RECORDS = (
         label="Demo (answers made up by this server)",
         dialect="openai-chat",
         base_url="demo:",
+        example="demo-chat",
         docs="llm/demo.py",
         needs_key=False,
         models=ModelRules(reasoning=("demo-reasoning",)),

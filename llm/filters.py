@@ -8,7 +8,6 @@ from typing import Final, Protocol
 from llm.events import (
     Cited,
     Event,
-    Finished,
     PartEnded,
     ReasoningDelta,
     TextDelta,
@@ -17,6 +16,7 @@ from llm.events import (
     ToolProgress,
     WholePart,
 )
+from llm.opaque import Keep
 
 
 class Filter(Protocol):
@@ -33,10 +33,9 @@ class InOrder:
     def feed(self, events: Iterable[Event]) -> list[Event]:
         out: list[Event] = []
         for event in events:
-            index = getattr(event, "index", None)
+            # Progress is told of calls that have ended: it opens nothing.
+            index = None if isinstance(event, ToolProgress) else getattr(event, "index", None)
             if index is None:
-                if isinstance(event, Finished):
-                    self._release(out)
                 out.append(event)
             elif self._current is None or index == self._current:
                 self._pass(event, index, out)
@@ -62,39 +61,48 @@ class InOrder:
 
 _OPEN: Final = ("<think>", "<thinking>", "<thought>")
 _CLOSE: Final = ("</think>", "</thinking>", "</thought>")
+_IN_TEXT: Final = ("</think>", "<think>")
 
 
 class ThinkTags:
     """Thoughts that a model puts into its text as tags become reasoning (S13).
 
     A tag opens only where text begins: at the start of a text part or right after an earlier thought, so that an answer
-    which speaks of the tag keeps it. Without a closing tag the rest stays reasoning; nothing is swallowed but the tags
-    and the blank space around them.
+    which speaks of the tag keeps it. A closing tag that no opening one came before is dropped, since the opening one
+    may have stood in the prompt. Without a closing tag the rest stays reasoning; nothing is swallowed but the tags and
+    the blank space around them.
     """
 
     def __init__(self) -> None:
         self._next = 0
         self._indexes: dict[int, int] = {}  # of the parts that pass through unsplit
-        self._text: _Tagged | None = None
+        self._texts: dict[int, _Tagged] = {}  # the open ones
 
     def feed(self, events: Iterable[Event]) -> list[Event]:
         out: list[Event] = []
         for event in events:
             match event:
                 case TextDelta(index, text):
-                    if self._text is None:
-                        self._text = _Tagged(index)
-                    out += self._emit(self._text, self._text.feed(text))
-                case PartEnded(index) if self._text is not None and self._text.index == index:
-                    tagged, self._text = self._text, None
+                    tagged = self._tagged(index)
+                    out += self._emit(tagged, tagged.feed(text))
+                case Cited(index, citation):
+                    tagged = self._tagged(index)
+                    out += self._emit(tagged, _as_text(tagged))
+                    out.append(Cited(tagged.out or 0, citation))
+                case PartEnded(index, keep) if index in self._texts:
+                    tagged = self._texts.pop(index)
                     out += self._emit(tagged, tagged.close())
-                    out += self._end(tagged, keep_from=event)
-                case Cited(index, citation) if self._text is not None and self._text.index == index:
-                    out += self._emit(self._text, [("text", "")])
-                    out.append(Cited(self._text.out or 0, citation))
+                    if keep and tagged.out is None:
+                        out += self._emit(tagged, _as_text(tagged))
+                    out += self._end(tagged, keep)
                 case _:
                     out.append(self._renumbered(event))
         return out
+
+    def _tagged(self, index: int) -> _Tagged:
+        if index not in self._texts:
+            self._texts[index] = _Tagged()
+        return self._texts[index]
 
     def _emit(self, tagged: _Tagged, pieces: Sequence[tuple[str, str]]) -> Iterator[Event]:
         for kind, text in pieces:
@@ -103,9 +111,9 @@ class ThinkTags:
                 tagged.out, tagged.kind = self._new(), kind
             yield TextDelta(tagged.out, text) if kind == "text" else ReasoningDelta(tagged.out, text)
 
-    def _end(self, tagged: _Tagged, keep_from: PartEnded | None = None) -> Iterator[Event]:
+    def _end(self, tagged: _Tagged, keep: Keep = ()) -> Iterator[Event]:
         if tagged.out is not None:
-            yield PartEnded(tagged.out, keep_from.keep if keep_from else ())
+            yield PartEnded(tagged.out, keep)
             tagged.out = None
 
     def _renumbered(self, event: Event) -> Event:
@@ -118,8 +126,6 @@ class ThinkTags:
                 return ToolCallDelta(self._index(index), arguments)
             case ToolProgress(index, state, status):
                 return ToolProgress(self._index(index), state, status)
-            case Cited(index, citation):
-                return Cited(self._index(index), citation)
             case PartEnded(index, keep):
                 return PartEnded(self._index(index), keep)
             case WholePart(index, part):
@@ -139,15 +145,15 @@ class ThinkTags:
 class _Tagged:
     """One text part on its way: cuts it at the tags, holding back what may be the beginning of one."""
 
-    __slots__ = ("_after_thought", "_at_start", "_held", "_inside", "_thought_fresh", "index", "kind", "out")
+    __slots__ = ("_after_thought", "_at_start", "_held", "_inside", "_opened", "_thought_fresh", "kind", "out")
 
-    def __init__(self, index: int) -> None:
-        self.index = index  # of the part that comes in
-        self.out: int | None = None  # of the part that goes out
+    def __init__(self) -> None:
+        self.out: int | None = None  # index of the part that goes out
         self.kind = ""
         self._held = ""
         self._inside = False
         self._at_start = True  # only blank space so far: an opening tag may come
+        self._opened = False  # there was an opening tag, or a closing one that must have had one
         self._thought_fresh = False  # only line ends since the opening tag
         self._after_thought = False  # blank space here only sets the answer off from the thought
 
@@ -164,19 +170,20 @@ class _Tagged:
             if self._inside:
                 text = self._cut_thought(text, last, pieces)
             elif self._at_start:
-                text = self._cut_start(text, last, pieces)
+                text = self._cut_start(text, last)
             else:
                 text = self._cut_text(text, last, pieces)
         return pieces
 
-    def _cut_start(self, text: str, last: bool, pieces: list[tuple[str, str]]) -> str:
+    def _cut_start(self, text: str, last: bool) -> str:
         begun = text.lstrip()
-        for tag in _OPEN:
+        for tag in (*_OPEN, *_CLOSE):
             if begun.startswith(tag):
-                self._inside = self._thought_fresh = True
-                self._at_start = False
+                self._inside = self._thought_fresh = tag in _OPEN
+                self._at_start = tag in _CLOSE
+                self._opened = self._after_thought = True
                 return begun[len(tag) :]
-        if not last and (not begun or any(tag.startswith(begun) for tag in _OPEN)):
+        if not last and (not begun or any(tag.startswith(begun) for tag in (*_OPEN, *_CLOSE))):
             self._held = text
             return ""
         self._at_start = False
@@ -192,19 +199,25 @@ class _Tagged:
             if thought:
                 pieces.append(("reasoning", thought))
             self._inside = False
-            self._at_start = self._after_thought = True
+            self._at_start = True
             return text[start + len(tag) :]
         self._hold(text, last, pieces, "reasoning", _CLOSE)
         return ""
 
     def _cut_text(self, text: str, last: bool, pieces: list[tuple[str, str]]) -> str:
-        start, tag = _find(text, _CLOSE[:1])
-        if tag:  # the opening tag stood in the prompt: what came before cannot be taken back
+        if self._opened:
+            pieces.append(("text", text))
+            return ""
+        start, tag = _find(text, _IN_TEXT)
+        if tag in _CLOSE:  # the opening tag stood in the prompt: what came before cannot be taken back
             if start:
                 pieces.append(("text", text[:start]))
-            self._at_start = self._after_thought = True
+            self._opened = self._at_start = self._after_thought = True
             return text[start + len(tag) :]
-        self._hold(text, last, pieces, "text", _CLOSE[:1])
+        if tag:  # the answer speaks of tags
+            self._opened = True
+            return text
+        self._hold(text, last, pieces, "text", _IN_TEXT)
         return ""
 
     def _hold(self, text: str, last: bool, pieces: list[tuple[str, str]], kind: str, tags: tuple[str, ...]) -> None:
@@ -216,6 +229,11 @@ class _Tagged:
         if cut:
             pieces.append((kind, text[:cut]))
         self._held = text[cut:]
+
+
+def _as_text(tagged: _Tagged) -> Sequence[tuple[str, str]]:
+    """What makes an open text part of it, for what has to stand on one."""
+    return () if tagged.out is not None and tagged.kind == "text" else (("text", ""),)
 
 
 def _find(text: str, tags: tuple[str, ...]) -> tuple[int, str]:

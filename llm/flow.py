@@ -38,6 +38,16 @@ class Flow:
         taken, self.out = self.out, []
         return taken
 
+    @property
+    def thinking(self) -> bool:
+        """A thought is open."""
+        return self._kind is ReasoningDelta
+
+    @property
+    def speaking(self) -> bool:
+        """A text is open."""
+        return self._kind is TextDelta
+
     def text(self, text: str) -> None:
         if text:
             self.out.append(TextDelta(self._in(TextDelta), text))

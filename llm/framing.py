@@ -8,12 +8,14 @@ Wire: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-strea
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple, Protocol
 
 from llm.codec import dump_bytes
 from llm.errors import Malformed
 from llm.opaque import Json
 
+_BOM: Final = b"\xef\xbb\xbf"
 MAX_FRAME: Final = 64 * 1024 * 1024  # bytes; a generated image comes in one event
 
 
@@ -68,21 +70,22 @@ class Sse:
     def _without_bom(self, chunk: bytes) -> bytes:
         # Held back like any other half of something: the three bytes may come one by one.
         held = bytes(self._rest) + chunk
-        if len(held) < 3 and b"\xef\xbb\xbf".startswith(held):
+        if len(held) < 3 and _BOM.startswith(held):
             return chunk
         self._first = False
-        if held.startswith(b"\xef\xbb\xbf"):
+        if held.startswith(_BOM):
             self._rest.clear()
             self._scanned = 0
             return held[3:]
         return chunk
 
     def _normal(self, chunk: bytes) -> bytes:
-        if self._cr:
-            chunk = b"\r" + chunk
-        self._cr = chunk.endswith(b"\r")
-        if self._cr:
-            chunk = chunk[:-1]
+        """With LF alone. A CR at the end counts at once; the LF that may follow was half of a CRLF and is dropped."""
+        if self._cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]
+            self._cr = False
+        if chunk:
+            self._cr = chunk.endswith(b"\r")
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
@@ -99,6 +102,43 @@ def _frame(block: bytes) -> Frame | None:
         elif name == "event":
             event = value.removeprefix(" ")
     return Frame("\n".join(data), event) if data else None
+
+
+class SseBlocks:
+    """Cuts an event stream into its events without changing a byte: for handing them on as they came."""
+
+    _BORDER: Final = re.compile(rb"\r?\n\r?\n|\r\r")
+
+    def __init__(self, max_frame: int = MAX_FRAME) -> None:
+        self._max = max_frame
+        self._rest = bytearray()
+        self._scanned = 0  # no border before this offset of the rest
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Whole events, each with the blank line that ends it."""
+        rest = self._rest
+        rest += chunk
+        blocks = []
+        start = 0
+        for border in self._BORDER.finditer(rest, self._scanned):
+            blocks.append(bytes(rest[start : border.end()]))
+            start = border.end()
+        if start:
+            self._rest = rest = rest[start:]
+        self._scanned = max(len(rest) - 3, 0)
+        if len(rest) > self._max:
+            raise Malformed(f"The engine sent one event of more than {self._max} bytes.")
+        return blocks
+
+    def close(self) -> bytes:
+        """What was left without its border."""
+        rest, self._rest, self._scanned = bytes(self._rest), bytearray(), 0
+        return rest
+
+
+def frame_of(block: bytes) -> Frame | None:
+    """The frame that one block of :class:`SseBlocks` carries, if any."""
+    return _frame(block.removeprefix(_BOM).replace(b"\r\n", b"\n").replace(b"\r", b"\n").strip(b"\n"))
 
 
 class JsonLines:

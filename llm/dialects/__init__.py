@@ -98,6 +98,18 @@ class ClientDialect(Protocol):
     def write_models(self, models: Iterable[ModelInfo]) -> dict[str, Json]: ...
 
 
+class VerbatimDialect(EngineDialect, Protocol):
+    """Spoken on both sides, so that an exchange may pass unchanged (``llm.relay``)."""
+
+    def verbatim(self, body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
+        """A client's own body, with the engine's name for the model, and asking for usage."""
+        ...
+
+    def only_usage(self, frame: Frame) -> bool:
+        """Whether an event carries nothing but the usage that was asked for on our account."""
+        ...
+
+
 def lost_fields(request: ChatRequest, dialect: str) -> tuple[str, ...]:
     """Names of what the client sent that has no place in ``dialect``, to be told in ``Outgoing.dropped`` (T8).
 

@@ -1,0 +1,39 @@
+"""HTTP in: the one table of routes, each with its handler; the handler says who may call (``Base.access``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tornado.web import Application
+
+from handlers.base import Base, Nothing
+from handlers.chat import CancelHandler, ChatHandler
+from handlers.context import Context
+from handlers.lists import CompatibleModelsHandler
+from handlers.native import EnginesHandler, ModelsHandler, NativeChatHandler, VerifyHandler
+from handlers.ops import HealthHandler
+from llm.dialects import anthropic, native, openai_chat
+
+Route = tuple[str, type[Base], dict[str, Any]]
+
+ROUTES: tuple[Route, ...] = (
+    (r"/health", HealthHandler, {}),
+    (r"/auth/verify", VerifyHandler, {}),
+    (r"/llm/engines", EnginesHandler, {}),
+    (r"/llm/models/([^/]+)", ModelsHandler, {}),
+    (r"/llm/chat", NativeChatHandler, {"dialect": native, "schema": "llm.chat"}),
+    (r"/llm/chat/([^/]+)", CancelHandler, {}),
+    (r"/v1/chat/completions", ChatHandler, {"dialect": openai_chat, "schema": "openai.chat"}),
+    (r"/v1/messages", ChatHandler, {"dialect": anthropic, "schema": "anthropic.messages"}),
+    (r"/v1/models", CompatibleModelsHandler, {}),
+)
+
+
+def make_app(context: Context) -> Application:
+    routes: list[Any] = [(pattern, handler, {"context": context, **more}) for pattern, handler, more in ROUTES]
+    return Application(
+        routes,
+        default_handler_class=Nothing,
+        default_handler_args={"context": context},
+        log_function=lambda handler: None,  # handlers write their own line
+    )

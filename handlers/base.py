@@ -1,0 +1,232 @@
+"""What every route does: who calls, what body, and how an error is written."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import sys
+import time
+from typing import Any, ClassVar, Final, Literal, TypeAlias
+
+from tornado.httputil import HTTPServerRequest
+from tornado.web import HTTPError, RequestHandler, stream_request_body
+
+from handlers.context import Context
+from llm import log
+from llm.catalog import Caller, keys_from_body, keys_from_headers
+from llm.codec import dump_bytes, loads
+from llm.dialects import ClientDialect, native
+from llm.errors import Cancelled, Draining, Internal, InvalidRequest, LLMError, NotAuthenticated, NotFound, TooLarge
+from llm.opaque import Json
+
+Access: TypeAlias = Literal["open", "caller", "client"]
+"""``open``: anyone. ``caller``: a valid client id or a provider key of one's own. ``client``: a valid client id."""
+
+_CLIENT_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,128}")
+_PATIENCE: Final = 4  # times MAX_BODY_SIZE that is read and thrown away to be able to answer 413
+
+
+@stream_request_body
+class Base(RequestHandler):
+    """A route. Subclasses say ``methods``, ``access`` and :meth:`handle`, which runs only for whoever may call.
+
+    The body is read as it comes, so that one that is too large is refused before it is sent.
+    """
+
+    methods: ClassVar[tuple[str, ...]] = ("GET",)
+    access: ClassVar[Access] = "caller"
+    while_draining: ClassVar[bool] = False
+    dialect: ClientDialect = native  # whose shape errors take
+
+    context: Context
+    caller: Caller
+    request_id: str
+
+    def __init__(self, application: Any, request: HTTPServerRequest, **kwargs: Any) -> None:
+        self.request_id = ""
+        self.caller = Caller(trusted=False)
+        self.failure: LLMError | None = None  # for the log line
+        self.told: dict[str, Any] = {}  # more for the log line
+        self.began = time.monotonic()
+        self._pieces: list[bytes] = []
+        self._received = 0
+        self._task: asyncio.Task[Any] | None = None
+        self._gone = False
+        super().__init__(application, request, **kwargs)
+
+    def initialize(self, context: Context) -> None:
+        self.context = context
+
+    async def handle(self, body: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        self.set_header("Cache-Control", "no-store, no-transform")
+        self.set_header("X-Accel-Buffering", "no")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        if self.request_id:
+            self.set_header("X-Request-Id", self.request_id)
+
+    def prepare(self) -> None:
+        self.request_id = self._chosen_id()
+        self.set_header("X-Request-Id", self.request_id)
+        self._allow_origin()
+        self.request.connection.set_max_body_size(sys.maxsize)  # type: ignore[union-attr]  # ours is kept below
+        length = self.request.headers.get("Content-Length", "")
+        if length.isdecimal() and int(length) > self.context.config.max_body_size:
+            raise self._too_large()
+        if self.context.running.draining and not self.while_draining:
+            raise Draining("The server is shutting down.")
+
+    def data_received(self, chunk: bytes) -> None:
+        self._received += len(chunk)
+        if self._received <= self.context.config.max_body_size:
+            self._pieces.append(chunk)
+            return
+        self._pieces.clear()  # a body without a length: it is answered at its end, unless it has none
+        if self._received > _PATIENCE * self.context.config.max_body_size:
+            self.request.connection.close()  # type: ignore[union-attr]
+
+    async def get(self, *_: str) -> None:
+        await self._serve()
+
+    post = put = delete = get
+
+    async def options(self, *_: str) -> None:
+        """A browser asks before it calls; the answer is in the headers."""
+        self.set_status(204)
+
+    async def _serve(self) -> None:
+        if self.request.method not in self.methods:
+            raise HTTPError(405)
+        body, fault = self._body()
+        self._authorize(body)
+        if self._received > self.context.config.max_body_size:
+            raise self._too_large()
+        if fault is not None:
+            raise fault
+        self._task = asyncio.current_task()
+        try:
+            await self.handle(body)
+        except asyncio.CancelledError:
+            if not self._gone:
+                raise
+            self.failure = Cancelled("The client is gone.")
+
+    def on_connection_close(self) -> None:
+        """Nobody reads any more, so nothing may go on: the task's end closes the provider's socket (C1)."""
+        self._gone = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _body(self) -> tuple[dict[str, Any], LLMError | None]:
+        """The JSON object that was sent, or why there is none; who calls is asked before that is told."""
+        raw, self._pieces = b"".join(self._pieces), []
+        if not raw.strip():
+            return {}, None
+        try:
+            body = loads(raw)
+        except ValueError as error:
+            return {}, InvalidRequest(f"body: is not JSON ({error})"[:200], param="body")
+        if not isinstance(body, dict):
+            return {}, InvalidRequest("body: has to be a JSON object", param="body")
+        return body, None
+
+    def _authorize(self, body: dict[str, Any]) -> None:
+        engines, headers = self.context.config.engines, self.request.headers
+        if self.access == "open":
+            return
+        keys = {**keys_from_headers(headers, engines), **keys_from_body(body, engines)}
+        scheme, _, token = headers.get("Authorization", "").partition(" ")
+        bearer = token.strip() if scheme.lower() == "bearer" else ""
+        offered = [headers.get("X-ClientId", ""), bearer, headers.get("x-api-key", "")]
+        self.caller = self.context.caller(offered, keys)
+        if not self.caller.trusted and (self.access == "client" or not keys):
+            raise NotAuthenticated("X-ClientId header is missing or invalid and no custom API keys provided")
+
+    def write_json(self, value: Json | dict[str, Json], status: int = 200) -> None:
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json")
+        self.write(dump_bytes(value))
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = self._error_of(status_code, (kwargs.get("exc_info") or (None, None))[1])
+        self.failure = error
+        self._allow_origin()  # what was set before is gone: an error starts anew
+        for name, value in error.headers.items():
+            self.set_header(name, value)
+        if status_code == 405:
+            self.set_header("Allow", ", ".join(self.methods))
+        if isinstance(error, TooLarge | Draining):
+            self.set_header("Connection", "close")
+        if error.retry_after is not None and "retry-after" not in error.headers:
+            self.set_header("Retry-After", f"{error.retry_after:.0f}")
+        status = status_code if isinstance(error, InvalidRequest) and status_code == 405 else error.status
+        self.write_json(self.dialect.write_error(error), status)
+
+    def _error_of(self, status_code: int, error: BaseException | None) -> LLMError:
+        if isinstance(error, LLMError):
+            return error
+        if status_code == 404:
+            return NotFound(f"There is nothing at {self.request.path[:200]}.")
+        if status_code < 500:
+            reason = error.log_message if isinstance(error, HTTPError) and error.log_message else self._reason
+            return InvalidRequest(f"{self.request.method} {self.request.path[:200]}: {reason}")
+        return Internal(f"Something went wrong here; the request was {self.request_id}.")
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        """Only bugs leave a trace; an error that was told to the client is in the request's own line."""
+        if not isinstance(value, LLMError | HTTPError):
+            log.write("bug", 40, exc_info=value, id=self.request_id, path=self.request.path)
+
+    def on_finish(self) -> None:
+        failure = self.failure
+        log.write(
+            "request",
+            id=self.request_id,
+            method=self.request.method,
+            path=self.request.path,
+            status=499 if self._gone else self.get_status(),
+            code="cancelled" if self._gone else failure.code if failure else None,
+            seconds=round(time.monotonic() - self.began, 3),
+            **self.told,
+        )
+
+    def compute_etag(self) -> None:
+        return None
+
+    def _chosen_id(self) -> str:
+        """The client's own id, so that it can cancel before it has seen our headers; else a new one."""
+        given = self.request.headers.get("X-Request-Id", "")
+        if _CLIENT_REQUEST_ID.fullmatch(given) and given not in self.context.running:
+            return given
+        return f"req_{secrets.token_hex(12)}"
+
+    def _too_large(self) -> LLMError:
+        return TooLarge(f"The body is larger than {self.context.config.max_body_size} bytes (MAX_BODY_SIZE).")
+
+    def _allow_origin(self) -> None:
+        origin = self.request.headers.get("Origin")
+        allowed = self.context.config.cors_origins
+        if not origin or not allowed:
+            return
+        self.set_header("Vary", "Origin")
+        if "*" in allowed or origin in allowed:
+            self.set_header("Access-Control-Allow-Origin", origin)
+            self.set_header("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE")
+            asked = self.request.headers.get("Access-Control-Request-Headers")
+            self.set_header("Access-Control-Allow-Headers", asked or "Content-Type")
+            self.set_header("Access-Control-Expose-Headers", "X-Request-Id, Retry-After")
+            self.set_header("Access-Control-Max-Age", "600")
+
+
+class Nothing(Base):
+    """Every path that is not in the table."""
+
+    methods = ("GET", "POST", "PUT", "DELETE")
+    access = "open"
+
+    async def handle(self, body: dict[str, Any]) -> None:
+        raise NotFound(f"There is nothing at {self.request.path[:200]}.")

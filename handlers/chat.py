@@ -1,0 +1,211 @@
+"""A chat in any client's dialect: reads the request, hands the answer on as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final
+
+from tornado.iostream import StreamClosedError
+
+from handlers.base import Base
+from handlers.context import Context
+from handlers.output import Output
+from llm import log
+from llm.call import Batch, Trace, stream
+from llm.chat import ChatRequest
+from llm.dialects import ClientDialect, Writer, native
+from llm.engines import Target
+from llm.errors import Cancelled, LLMError, NotFound
+from llm.events import Collector, Failed
+from llm.grammar import Grammar, GrammarBroken
+from llm.relay import Relayed, may_relay, relay
+
+# Headers of a client that go along to an engine of the same dialect, byte for byte.
+_FORWARDED: Final = ("anthropic-beta", "anthropic-version")
+
+
+class ChatHandler(Base):
+    """``POST`` of a chat; one class for every client dialect."""
+
+    methods = ("POST",)
+    schema: str
+    body: dict[str, Any]
+
+    def initialize(self, context: Context, dialect: ClientDialect = native, schema: str = "llm.chat") -> None:
+        super().initialize(context)
+        self.dialect = dialect
+        self.schema = schema
+        self._output: Output | None = None
+        self._ping = b""
+        self._stopped: LLMError | None = None  # why the answer was stopped, if not by its client leaving
+
+    @property
+    def names(self) -> frozenset[str]:
+        return self.caller.names
+
+    async def handle(self, body: dict[str, Any]) -> None:
+        self.context.schemas.check(self.schema, body)
+        self.body = body
+        target = self.target(body)
+        request = self.read(body)
+        trace = Trace(started=self.began)
+        self.told |= {"engine": target.engine.name, "model": target.model, "stream": request.stream}
+        running = self.context.running
+        running.add(self.request_id, self)
+        try:
+            await (self._stream if request.stream else self._whole)(request, target, trace)
+        except asyncio.CancelledError:
+            if self._stopped is None:
+                raise
+            asyncio.current_task().uncancel()  # type: ignore[union-attr]
+            raise self._stopped from None
+        finally:
+            running.remove(self.request_id)
+            self._tell(trace)
+
+    def target(self, body: dict[str, Any]) -> Target:
+        """Where the request goes: ``engine/model`` in the compatible APIs."""
+        return self.context.catalog.target_of(body["model"], self.caller)
+
+    def read(self, body: dict[str, Any]) -> ChatRequest:
+        return self.dialect.read_request(body)
+
+    def writer(self, request: ChatRequest) -> Writer:
+        return self.dialect.writer(request, int(time.time()))
+
+    def stop(self, reason: LLMError) -> None:
+        """Ends the answer with this error (``running.Answer``)."""
+        self._stopped = reason
+        if self._task is not None:
+            self._task.cancel()
+
+    def nudge(self, now: float, silence: float) -> None:
+        """A sign of life after so many seconds of silence (``running.Answer``); the first one sends our headers."""
+        if self._output is None or self._gone or now - self._output.last < silence:
+            return
+        try:
+            self._output.ping(self._ping)
+        except StreamClosedError:  # a client that sent a stray byte after its request leaves unnoticed until we write
+            self.on_connection_close()
+
+    async def _whole(self, request: ChatRequest, target: Target, trace: Trace) -> None:
+        if may_relay(self.dialect.NAME, target):
+            relayed = Relayed()
+            async with aclosing(self._relay(request, target, trace, relayed)) as pieces:
+                whole = b"".join([piece async for piece in pieces])
+            self._headers_of(trace)
+            self.set_header("Content-Type", relayed.content_type)
+            self.write(whole)
+            return
+        collector = Collector()
+        async with aclosing(self._events(request, target, trace)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    collector.feed(event)
+        self._headers_of(trace)
+        self.write_json(self.dialect.write_reply(collector.reply(), request, int(time.time())))
+
+    async def _stream(self, request: ChatRequest, target: Target, trace: Trace) -> None:
+        writer = self.writer(request)
+        self.set_header("Content-Type", writer.content_type)
+        self._ping = writer.ping()
+        output = self._output = Output(self)
+        lane = self._verbatim if may_relay(self.dialect.NAME, target) else self._translated
+        try:
+            async with aclosing(lane(request, target, trace, writer)) as written:
+                async for pieces in written:
+                    if not output.started:
+                        self._headers_of(trace)
+                        output.start()
+                    for piece in pieces:
+                        await output.write_spaced(piece, writer.spacing)
+            await output.end()
+        except StreamClosedError:
+            self._gone = True
+        except (LLMError, asyncio.CancelledError) as error:
+            failure = self._stopped if isinstance(error, asyncio.CancelledError) else error
+            if failure is None or not output.started:
+                raise
+            await self._fail(failure, writer, output)
+
+    async def _translated(
+        self, request: ChatRequest, target: Target, trace: Trace, writer: Writer
+    ) -> AsyncGenerator[list[bytes], None]:
+        grammar = Grammar() if self.context.config.check_grammar else None
+        async with aclosing(self._events(request, target, trace)) as batches:
+            async for batch in batches:
+                if grammar is not None:
+                    self._check(grammar, batch)
+                yield writer.feed(batch)
+
+    async def _verbatim(
+        self, request: ChatRequest, target: Target, trace: Trace, writer: Writer
+    ) -> AsyncGenerator[list[bytes], None]:
+        relayed = Relayed()
+        async with aclosing(self._relay(request, target, trace, relayed)) as pieces:
+            async for piece in pieces:
+                self.set_header("Content-Type", relayed.content_type)
+                yield [piece] if piece else []
+        self.failure = relayed.failure
+
+    async def _fail(self, failure: LLMError, writer: Writer, output: Output) -> None:
+        """The status is out: the error is the last of the stream."""
+        self.failure = failure
+        try:
+            for piece in writer.feed([Failed(failure)]):
+                await output.write_spaced(piece, writer.spacing)
+            await output.end()
+        except StreamClosedError:
+            self._gone = True
+
+    def _events(self, request: ChatRequest, target: Target, trace: Trace) -> AsyncGenerator[Batch, None]:
+        return stream(request, target, self.context.services, trace, self._forwarded(target))
+
+    def _relay(
+        self, request: ChatRequest, target: Target, trace: Trace, relayed: Relayed
+    ) -> AsyncGenerator[bytes, None]:
+        return relay(self.body, request, target, self.context.services, trace, relayed, self._forwarded(target))
+
+    def _forwarded(self, target: Target) -> dict[str, str]:
+        if target.engine.dialect != self.dialect.NAME:
+            return {}
+        return {name: self.request.headers[name] for name in _FORWARDED if name in self.request.headers}
+
+    def _headers_of(self, trace: Trace) -> None:
+        for name, value in trace.headers.items():
+            self.set_header(name, value)
+        if trace.dropped:
+            self.set_header("X-Dropped-Fields", ", ".join(trace.dropped))
+
+    def _check(self, grammar: Grammar, batch: Batch) -> None:
+        try:
+            grammar.feed(batch)
+        except GrammarBroken as broken:
+            log.write("grammar", 40, id=self.request_id, what=str(broken)[:500])
+
+    def _tell(self, trace: Trace) -> None:
+        usage = trace.usage
+        self.told |= {
+            "attempts": trace.attempts,
+            "first_token": round(trace.first_token, 3) if trace.first_token is not None else None,
+            "finish": trace.finish,
+            "input_tokens": usage.input if usage else None,
+            "output_tokens": usage.output if usage else None,
+            "dropped": list(trace.dropped) or None,
+        }
+
+
+class CancelHandler(Base):
+    """``DELETE /llm/chat/<id>``: for clients behind proxies that hide a disconnect (C2)."""
+
+    methods = ("DELETE",)
+
+    async def handle(self, body: dict[str, Any]) -> None:
+        id = self.path_args[0]
+        reason = Cancelled("The answer was cancelled by its caller.")
+        if not self.context.running.cancel(id, self.caller.names, reason):
+            raise NotFound(f"No answer {id[:128]} is under way.")
+        self.set_status(204)

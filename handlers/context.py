@@ -1,0 +1,48 @@
+"""What the handlers are given: configuration and services, made once at start."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass, field
+
+from handlers.running import Running
+from handlers.validation import Schemas
+from llm.call import Services
+from llm.catalog import Caller, Catalog
+from llm.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    config: Config
+    services: Services
+    catalog: Catalog
+    running: Running
+    schemas: Schemas
+    salt: bytes = field(default_factory=lambda: secrets.token_bytes(16), repr=False)
+
+    def knows(self, client_id: str) -> bool:
+        """Whether this is one of the authorized ids; takes the same time for every wrong one."""
+        if self.config.open_to_all:
+            return True
+        given = client_id.encode()
+        found = False
+        for known in self.config.client_ids:
+            found |= hmac.compare_digest(given, known.encode())
+        return found
+
+    def caller(self, offered: list[str], keys: dict[str, str]) -> Caller:
+        """Who it is that offers these ids and own provider keys."""
+        valid = [client_id for client_id in offered if client_id and self.knows(client_id)]
+        trusted = bool(valid) or self.config.open_to_all
+        names = {self._name("client", client_id) for client_id in valid[:1]}
+        if self.config.open_to_all and not names:
+            names = {"anyone"}
+        if not trusted:
+            names = {self._name(engine, key) for engine, key in keys.items()}
+        return Caller(trusted=trusted, names=frozenset(names), keys=keys)
+
+    def _name(self, kind: str, secret: str) -> str:
+        return hashlib.blake2b(f"{kind}:{secret}".encode(), key=self.salt, digest_size=12).hexdigest()

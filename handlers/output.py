@@ -1,0 +1,87 @@
+"""A streamed answer on its way to the client: one write a piece, straight to the socket."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+
+from tornado.iostream import StreamClosedError
+from tornado.web import RequestHandler
+
+
+class Output:
+    """Writes pieces below ``RequestHandler.flush``, which costs three times as much per event.
+
+    The headers leave by ``flush``; every later piece is framed here as one HTTP chunk and sent at once when nothing is
+    waiting. That also makes :meth:`ping` safe beside a blocked :meth:`write`: two flushes in flight would leave the
+    first one waiting for ever (tornado http1connection.py, ``_pending_write``).
+    """
+
+    __slots__ = ("_chunked", "_flushed", "_handler", "_stream", "last")
+
+    def __init__(self, handler: RequestHandler) -> None:
+        self._handler = handler
+        self._stream = handler.request.connection.stream  # type: ignore[union-attr]
+        self._chunked = handler.request.version == "HTTP/1.1"
+        self._flushed: Awaitable[None] | None = None
+        self.last = time.monotonic()  # when something was last written
+
+    @property
+    def started(self) -> bool:
+        """The headers are out: from now on an error is part of the stream."""
+        return self._flushed is not None
+
+    def start(self) -> None:
+        """Sends the status and the headers."""
+        if self._flushed is None:
+            self._stream.set_nodelay(True)  # Tornado leaves Nagle on while streaming: 40 ms for the first event
+            self._flushed = self._handler.flush()
+            self.last = time.monotonic()
+
+    async def write(self, piece: bytes) -> None:
+        """Returns when the piece is out of our hands. Raises ``StreamClosedError`` when the client is gone."""
+        self.start()
+        waiting = self._send(piece)
+        if waiting is not None:
+            await waiting
+
+    async def write_spaced(self, piece: bytes, spacing: float) -> None:
+        """:meth:`write`, at least ``spacing`` seconds after what was written before."""
+        early = self.last + spacing - time.monotonic()
+        if early > 0:
+            await asyncio.sleep(early)
+        await self.write(piece)
+
+    def ping(self, piece: bytes) -> None:
+        """Sends a sign of life, unless bytes are waiting for the client already."""
+        self.start()
+        if not self._stream.writing():
+            self._send(piece)
+
+    async def end(self) -> None:
+        """Ends the answer; for a client of HTTP/1.0, which cannot see the end otherwise, by closing."""
+        self.start()
+        await self._handler.finish()
+        if not self._chunked:
+            self._stream.close()
+
+    def _send(self, piece: bytes) -> Awaitable[None] | None:
+        stream = self._stream
+        if stream.closed():
+            raise StreamClosedError(real_error=stream.error)
+        self.last = time.monotonic()
+        data = b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece
+        if not stream.writing():
+            try:
+                sent = stream.write_to_fd(memoryview(data)) or 0
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                stream.close(exc_info=error)
+                raise StreamClosedError(real_error=error) from error
+            if sent == len(data):
+                return None
+            data = data[sent:]
+        waiting: Awaitable[None] = stream.write(data)
+        return waiting

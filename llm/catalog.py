@@ -1,0 +1,162 @@
+"""Which engines a caller may use, where a request goes, and which models there are."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from llm.call import MAX_REPLY, Services, blamed, read_failure
+from llm.chat import ModelInfo
+from llm.codec import loads
+from llm.config import Config
+from llm.dialects import EngineDialect, Outgoing
+from llm.dialects.registry import ENGINE_DIALECTS
+from llm.engines import Engine, Target
+from llm.errors import EngineNotConfigured, IdleTimeout, InvalidRequest, LLMError, Malformed, UnknownModel
+
+LIST_TIMEOUT: Final = 10.0  # seconds, for one engine's whole model list
+LIST_AGE: Final = 300.0  # seconds that a list of the server's own key is good for
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. ``trusted``: gave a valid client id, so the server's own keys may be spent."""
+
+    trusted: bool
+    names: frozenset[str] = frozenset()  # stand for the caller in bookkeeping; hashes, never a key or an id
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # the caller's own, by engine
+
+
+class Catalog:
+    def __init__(self, config: Config, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
+        self._config = config
+        self._services = services
+        self._clock = clock
+        self._lists: dict[str, tuple[float, list[ModelInfo]]] = {}
+
+    def engines(self, caller: Caller) -> list[Engine]:
+        """Those that the caller can use now, in the order of the records."""
+        return [engine for engine in self._config.engines.values() if self._usable(engine, caller)]
+
+    def _usable(self, engine: Engine, caller: Caller) -> bool:
+        if not engine.base_url:
+            return False
+        if engine.name in caller.keys and not engine.local:
+            return True
+        return caller.trusted and engine.name in self._config.enabled
+
+    def target(self, engine_name: str, model: str, caller: Caller) -> Target:
+        """Raises ``EngineNotConfigured``: the engine is unknown, or there is no key for this caller."""
+        engine = self._config.engines.get(engine_name)
+        if engine is None:
+            known = ", ".join(self._config.engines)
+            raise EngineNotConfigured(f"There is no engine {engine_name[:40]!r}; known are {known}.", param="engine")
+        if not self._usable(engine, caller):
+            raise EngineNotConfigured(f"API key for engine {engine.name} not found", param="engine")
+        # A body key never buys the use of a server key: without trust there is only the caller's own.
+        if own := caller.keys.get(engine.name):
+            return Target(engine=engine, model=model, key=own, own_key=True)
+        return Target(engine=engine, model=model, key=self._config.keys.get(engine.name))
+
+    def target_of(self, name: str, caller: Caller) -> Target:
+        """The target of ``engine/model``, as the compatible APIs name it."""
+        engine, slash, model = name.partition("/")
+        if not slash or not model:
+            raise UnknownModel(f"{name[:80]!r} does not name a model here: write engine/model.", param="model")
+        return self.target(engine, model, caller)
+
+    async def models(self, engine_name: str, caller: Caller) -> list[ModelInfo]:
+        """The engine's models. Lists of the server's own key are kept for a while, a caller's own never."""
+        target = self.target(engine_name, "", caller)
+        if target.own_key:
+            return await self._listed(target)
+        kept = self._lists.get(engine_name)
+        if kept and self._clock() - kept[0] < LIST_AGE:
+            return kept[1]
+        models = await self._listed(target)
+        self._lists[engine_name] = (self._clock(), models)
+        return models
+
+    async def all_models(self, caller: Caller) -> tuple[list[ModelInfo], dict[str, LLMError]]:
+        """The models of every engine the caller can use, and the errors of those that could not tell theirs."""
+        engines = self.engines(caller)
+        results = await asyncio.gather(*(self.models(e.name, caller) for e in engines), return_exceptions=True)
+        models: list[ModelInfo] = []
+        failures: dict[str, LLMError] = {}
+        for engine, result in zip(engines, results, strict=True):
+            if isinstance(result, LLMError):
+                failures[engine.name] = result
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                models += result
+        return models, failures
+
+    async def _listed(self, target: Target) -> list[ModelInfo]:
+        try:
+            async with asyncio.timeout(LIST_TIMEOUT):
+                return await self._ask(target)
+        except TimeoutError:
+            message = f"{target.engine.label} did not list its models within {LIST_TIMEOUT:g} seconds."
+            raise IdleTimeout(message, engine=target.engine.name) from None
+        except LLMError as error:
+            raise blamed(error, target) from None
+
+    async def _ask(self, target: Target) -> list[ModelInfo]:
+        dialect = ENGINE_DIALECTS[target.engine.dialect]
+        lister = dialect.list_models(target.engine)
+        try:
+            asked = next(lister)
+            while True:
+                asked = lister.send(await self._answers(asked, dialect, target))
+        except StopIteration as stop:
+            models: list[ModelInfo] = stop.value
+            return models
+
+    async def _answers(self, asked: Sequence[Outgoing], dialect: EngineDialect, target: Target) -> list[Any]:
+        """JSON answers, or the error where one failed; a single request that fails is the list's failure."""
+        answers = await asyncio.gather(*(self._answer(o, dialect, target) for o in asked), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and (len(asked) == 1 or not isinstance(answer, LLMError)):
+                raise answer
+        return [*answers]
+
+    async def _answer(self, outgoing: Outgoing, dialect: EngineDialect, target: Target) -> Any:
+        async with await self._services.send(target, outgoing) as reply:
+            if not 200 <= reply.status < 300:
+                raise await read_failure(reply, dialect, target)
+            body = await reply.read(MAX_REPLY)
+        try:
+            return loads(body)
+        except ValueError:
+            raise Malformed(f"{target.engine.label} listed its models in something other than JSON.") from None
+
+
+_OWN_KEY_HEADER: Final = re.compile(r"x-([a-z0-9_-]+)-key")
+
+
+def keys_from_headers(headers: Mapping[str, str], engines: Mapping[str, Engine]) -> dict[str, str]:
+    """A caller's own provider keys from ``X-<Engine>-Key`` headers."""
+    found = {}
+    for name, value in headers.items():
+        match = _OWN_KEY_HEADER.fullmatch(name.lower())
+        if match and match[1] in engines and value.strip():
+            found[match[1]] = _own_key(name, value)
+    return found
+
+
+def keys_from_body(body: dict[str, Any], engines: Mapping[str, Engine]) -> dict[str, str]:
+    """Takes the ``{engine}Key`` fields out of ``body``, so that nothing behind this can see or log them (X9)."""
+    given = [(e, body.pop(e.key_field)) for e in engines.values() if e.key_field in body]
+    return {e.name: _own_key(e.key_field, v) for e, v in given if isinstance(v, str) and v.strip()}
+
+
+def _own_key(place: str, value: str) -> str:
+    key = value.strip()
+    if not key.isascii() or not key.isprintable():  # it will be the value of a header
+        raise InvalidRequest(f"{place}: holds characters that no key has", param=place)
+    return key

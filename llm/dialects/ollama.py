@@ -1,0 +1,301 @@
+"""Ollama's own chat API, engine side.
+
+Wire: https://github.com/ollama/ollama/blob/main/docs/api.md
+
+JSON lines, not events; ``stream`` is on unless it is said to be off. Arguments of calls are objects both ways; calls
+come whole, on older servers without ids. Pictures are bare base64 beside the text. ``prompt_eval_count`` is left out
+when the whole prompt was in the cache. A model that cannot think answers ``think`` with 400.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from secrets import token_hex
+from typing import Any, Final
+
+from llm.chat import ChatRequest, Media, Message, ModelInfo, Options, Reasoning, Text, ToolCall, ToolResult, Usage
+from llm.codec import dumps, loads
+from llm.dialects import ModelLister, Outgoing, lost_fields
+from llm.engines import Engine
+from llm.errors import ContextTooLong, LLMError, Malformed, ProviderSaid, Truncated, Unsupported, by_status
+from llm.events import Event, Finished, FinishReason, Reply, Started, UsageReported, collect, settled
+from llm.flow import Flow
+from llm.framing import Frame, Framing, JsonLines
+from llm.models import guessed_abilities
+from llm.opaque import Json, opaque_for, rest_of
+
+NAME: Final = "ollama"
+
+_FINISH: Final[Mapping[str, FinishReason]] = {"stop": "stop", "length": "length"}
+_LEVELS: Final = ("low", "medium", "high", "max")
+_TOO_LONG: Final = ("context length", "exceeds the available context", "context window")  # it has no codes
+_MESSAGE: Final = ("role", "content", "thinking", "tool_calls", "images")
+
+
+def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
+    """Raises ``Unsupported`` naming the option or the part."""
+    dropped = lost_fields(request, NAME)
+    names = {p.id: p.name for m in request.messages for p in m.parts if isinstance(p, ToolCall)}
+    messages: list[Json] = []
+    for message in request.messages:
+        messages += _write_message(message, engine, names)
+    body: dict[str, Json] = {
+        **opaque_for(request.keep, NAME, engine.issuer),
+        "model": request.model,
+        "messages": messages,
+        "stream": request.stream,
+        **_write_options(request.options, engine),
+    }
+    if request.tools and request.options.tool_choice != "none":
+        body["tools"] = [
+            {
+                "type": "function",
+                "function": {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)},
+            }
+            for tool in request.tools
+        ]
+    return Outgoing(path="/api/chat", body=body, dropped=dropped)
+
+
+def _write_message(message: Message, engine: Engine, names: Mapping[str, str]) -> list[Json]:
+    texts, images, calls, thoughts = [], list[Json](), list[Json](), []
+    results: list[Json] = []
+    for part in message.parts:
+        match part:
+            case Text(text):
+                texts.append(text)
+            case Reasoning(text):
+                thoughts.append(text)
+            case Media() if part.kind == "image" and part.base64 is not None and message.role == "user":
+                images.append(part.base64)
+            case ToolCall(id, name, arguments):
+                calls.append({"id": id, "function": {"name": name, "arguments": _arguments(arguments)}})
+            case ToolResult(call_id, content):
+                if not all(isinstance(one, Text) for one in content):
+                    raise _refusal(engine, "messages", "takes only text as the result of a tool")
+                text = "".join(one.text for one in content if isinstance(one, Text))
+                name = part.name or names.get(call_id, "")
+                results.append({"role": "tool", "tool_name": name, "tool_call_id": call_id, "content": text})
+            case _ if message.role != "assistant":
+                raise _refusal(engine, "messages", "takes only text and pictures as base64")
+    wire: dict[str, Json] = {"role": message.role, "content": "".join(texts)}
+    if thoughts and calls:  # a model that thinks between calls wants its thought back
+        wire["thinking"] = "".join(thoughts)
+    if images:
+        wire["images"] = images
+    if calls:
+        wire["tool_calls"] = calls
+    plain = texts or images or calls or not results
+    return [*results, wire] if plain else results
+
+
+def _arguments(text: str) -> Json:
+    """An object, whatever the model wrote."""
+    try:
+        value: Json = loads(text or "{}")
+    except ValueError:
+        value = text
+    return value if isinstance(value, dict) else {"value": value}
+
+
+def _write_options(options: Options, engine: Engine) -> dict[str, Json]:
+    for name in ("verbosity", "service_tier", "citations", "parallel_tools"):
+        if getattr(options, name):
+            raise _refusal(engine, name, f"has no option {name}")
+    if options.tool_choice not in (None, "auto", "none"):
+        raise _refusal(engine, "tool_choice", "cannot be made to call a tool")
+    inner: dict[str, Json] = {
+        "num_ctx": options.context_tokens,
+        "num_predict": options.max_tokens,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "top_k": options.top_k,
+        "seed": options.seed,
+        "stop": [*options.stop] or None,
+        "presence_penalty": options.presence_penalty,
+        "frequency_penalty": options.frequency_penalty,
+    }
+    inner = {**{name: value for name, value in inner.items() if value is not None}, **options.extra}
+    wire: dict[str, Json] = {
+        "options": inner or None,
+        "think": _think(options, engine),
+        "format": _format(options),
+        "logprobs": options.logprobs,
+        "top_logprobs": options.top_logprobs,
+    }
+    return {name: value for name, value in wire.items() if value is not None}
+
+
+def _think(options: Options, engine: Engine) -> Json:
+    match options.effort:
+        case None:
+            on = options.reasoning
+            return on if on is not None or options.reasoning_tokens is None else options.reasoning_tokens > 0
+        case "none":
+            return False
+        case "minimal":
+            return "low"
+        case "xhigh":
+            return "high"
+        case level if level in _LEVELS:
+            return level
+    raise _refusal(engine, "effort", f"knows no effort {options.effort}")
+
+
+def _format(options: Options) -> Json:
+    if options.format is None:
+        return None
+    return "json" if options.format.schema is None else dict(options.format.schema)
+
+
+def _refusal(engine: Engine, name: str, why: str) -> Unsupported:
+    return Unsupported(f"{engine.label} {why}.", param=name, engine=engine.name)
+
+
+def framing() -> Framing:
+    return JsonLines()
+
+
+def reader(engine: Engine) -> LineReader:
+    return LineReader(engine)
+
+
+class LineReader:
+    """The lines of one answer, which ends with ``done: true``."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.done = False
+        self._engine = engine
+        self._flow = Flow()
+        self._started = False
+
+    def feed(self, frame: Frame) -> list[Event]:
+        if self.done:
+            return []
+        try:
+            wire = loads(frame.data)
+        except ValueError:
+            raise Malformed("The engine sent a line that is not JSON.", engine=self._engine.name) from None
+        if isinstance(wire, dict):
+            self._line(wire)
+        return self._flow.take()
+
+    def close(self) -> list[Event]:
+        raise Truncated(f"{self._engine.label} ended its answer before it was complete.", engine=self._engine.name)
+
+    def _line(self, wire: Mapping[str, Any]) -> None:
+        if wire.get("error"):
+            raise _error_of(0, wire, self._engine)
+        if not self._started:
+            self._started = True
+            self._flow.out.append(Started("", _text(wire.get("model"))))
+        message = wire.get("message")
+        if isinstance(message, dict):
+            self._flow.reasoning(_text(message.get("thinking")))
+            self._flow.text(_text(message.get("content")))
+            calls = message.get("tool_calls")
+            for call in calls if isinstance(calls, list) else ():
+                if isinstance(call, dict):
+                    self._call(call)
+        if wire.get("done") is True:
+            self._finish(wire)
+
+    def _call(self, wire: Mapping[str, Any]) -> None:
+        function = wire.get("function")
+        function = function if isinstance(function, dict) else {}
+        index = self._flow.call(_text(wire.get("id")) or f"call_{token_hex(12)}", _text(function.get("name")))
+        arguments = function.get("arguments")
+        if arguments:
+            self._flow.arguments(index, arguments if isinstance(arguments, str) else dumps(arguments))
+        self._flow.end_call(index, rest_of(wire, ("id", "function", "type"), NAME, self._engine.issuer))
+
+    def _finish(self, wire: Mapping[str, Any]) -> None:
+        self._flow.end_all()
+        prompt, output = _count(wire.get("prompt_eval_count")), _count(wire.get("eval_count"))
+        if prompt is not None or output is not None:
+            self._flow.out.append(UsageReported(Usage(fresh=prompt or 0, text=output)))
+        raw = _text(wire.get("done_reason"))
+        reason = _FINISH.get(raw, "stop" if not raw else "other")  # servers before 0.3 gave no reason
+        self._flow.out.append(Finished(settled(reason, self._flow.called), raw or None))
+        self.done = True
+
+
+def read_reply(body: Any, engine: Engine) -> Reply:
+    """One object, or the lines of a stream as a list."""
+    reading = LineReader(engine)
+    events: list[Event] = []
+    for wire in body if isinstance(body, list) else [body]:
+        if not isinstance(wire, dict):
+            raise Malformed(f"{engine.label} answered with something other than a message.", engine=engine.name)
+        reading._line(wire)
+        events += reading._flow.take()
+    if not reading.done:
+        raise Malformed(f"{engine.label} answered with something other than a message.", engine=engine.name)
+    return collect(events)
+
+
+def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
+    try:
+        wire = loads(body)
+    except ValueError:
+        wire = None
+    return _error_of(status, wire if isinstance(wire, dict) else {}, engine)
+
+
+def _error_of(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMError:
+    error = wire.get("error")
+    message = error if isinstance(error, str) else _text(error.get("message")) if isinstance(error, dict) else ""
+    told = wire.get("status") or wire.get("status_code")
+    inside = status or (told if isinstance(told, int) and 400 <= told < 600 else 500)
+    kind = by_status(inside)
+    if any(words in message.lower() for words in _TOO_LONG):
+        kind = ContextTooLong
+    said = ProviderSaid(status, None, None, message or None)
+    text = message or f"{engine.label} answered with status {inside}."
+    return kind(text, engine=engine.name, provider=said)
+
+
+def list_models(engine: Engine) -> ModelLister:
+    """The list, then what each model can: all of them at once."""
+    [body] = yield [Outgoing(path="/api/tags", method="GET")]
+    models = body.get("models") if isinstance(body, dict) else None
+    if not isinstance(models, list):
+        raise Malformed(f"{engine.label} answered with something other than a list of models.", engine=engine.name)
+    entries = [m for m in models if isinstance(m, dict) and _text(m.get("model") or m.get("name"))]
+    asked = [Outgoing(path="/api/show", body={"model": entry.get("model") or entry["name"]}) for entry in entries]
+    shown = (yield asked) if asked else []
+    found = [_read_model(entry, show, engine) for entry, show in zip(entries, shown, strict=True)]
+    return sorted(found, key=lambda model: model.name.lower())
+
+
+def _read_model(entry: Mapping[str, Any], show: Any, engine: Engine) -> ModelInfo:
+    """``show`` is an error where it could not be told: the model stays, with what the list says."""
+    show = show if isinstance(show, dict) else {}
+    abilities = show.get("capabilities") or entry.get("capabilities")
+    words = {word for word in abilities if isinstance(word, str)} if isinstance(abilities, list) else set()
+    facts = {"tools": "tools", "vision": "images", "thinking": "reasoning", "audio": "audio"}
+    can = frozenset(ability for word, ability in facts.items() if word in words)
+    id = str(entry.get("model") or entry["name"])
+    guessed = frozenset[str]() if words else guessed_abilities(id, engine.models, ())
+    details, info = entry.get("details"), show.get("model_info")
+    family = _text(details.get("family")) if isinstance(details, dict) else ""
+    embeds = "embedding" in words or "bert" in family
+    lengths = [v for k, v in info.items() if k.endswith(".context_length")] if isinstance(info, dict) else []
+    return ModelInfo(
+        id=id,
+        engine=engine.name,
+        name=_text(entry.get("name")) or id,
+        kind="embedding" if embeds else "chat",
+        context_tokens=_count(lengths[0]) if lengths else None,
+        can=can | guessed,
+        guessed=guessed,
+        meta={**entry, **({"capabilities": [*sorted(words)]} if words else {})},
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -1,0 +1,41 @@
+"""Chat Completions, both ways: OpenAI and everybody who imitates it.
+
+Wire: https://platform.openai.com/docs/api-reference/chat
+
+What surprises, and who does it:
+
+- Usage comes behind the end, in a chunk without choices, and only if it was asked for; elsewhere in any chunk.
+- Thoughts come as ``reasoning_content`` or ``reasoning``, sometimes as both with the same text, sometimes as details
+  that have to come back unchanged (OpenRouter), sometimes as parts of a list (Mistral).
+- Pieces of calls are told apart by ``index``, where there is one; else by id; else they belong to the last call.
+- A reason to finish may come twice, before the last text, or not at all where ``[DONE]`` does; some hosts send no
+  ``[DONE]``.
+- An error may be one of the chunks, or the whole body of a 200.
+- ``completion_tokens`` holds reasoning, but not at xAI, whose total says so.
+"""
+
+from llm.dialects.openai_chat.client import read_request
+from llm.dialects.openai_chat.common import NAME, REASONING_FIELD
+from llm.dialects.openai_chat.engine import only_usage, verbatim, write_request
+from llm.dialects.openai_chat.failures import read_error
+from llm.dialects.openai_chat.listing import list_models
+from llm.dialects.openai_chat.reader import framing, read_reply, reader
+from llm.dialects.openai_chat.writer import write_error, write_models, write_reply, writer
+
+__all__ = [
+    "NAME",
+    "REASONING_FIELD",
+    "framing",
+    "list_models",
+    "only_usage",
+    "read_error",
+    "read_reply",
+    "read_request",
+    "reader",
+    "verbatim",
+    "write_error",
+    "write_models",
+    "write_reply",
+    "write_request",
+    "writer",
+]

@@ -1,0 +1,342 @@
+"""From a client: the body of ``POST /v1/chat/completions`` as a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NoReturn, get_args
+
+from llm.chat import (
+    ChatRequest,
+    Effort,
+    Foreign,
+    JsonFormat,
+    Media,
+    Message,
+    Options,
+    Part,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+)
+from llm.dialects.openai_chat.common import NAME, READ_REASONING
+from llm.errors import InvalidRequest
+from llm.opaque import Keep, Opaque, rest_of
+
+# Fields that do not change what is answered.
+HINTS: Final = frozenset(
+    {
+        "user", "metadata", "store", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
+        "stream_options", "prediction", "prompt_cache_options", "provider", "transforms", "usage",
+    }
+)  # fmt: skip
+
+_KNOWN: Final = (
+    "model", "messages", "tools", "functions", "tool_choice", "function_call", "stream", "max_tokens",
+    "max_completion_tokens", "temperature", "top_p", "top_k", "stop", "seed", "presence_penalty", "frequency_penalty",
+    "reasoning_effort", "verbosity", "service_tier", "logprobs", "top_logprobs", "parallel_tool_calls",
+    "response_format",
+)  # fmt: skip
+_ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
+_FORMATS: Final[Mapping[str, str]] = {"wav": "audio/wav", "mp3": "audio/mpeg"}
+
+
+def read_request(body: Mapping[str, Any]) -> ChatRequest:
+    messages = _read_messages(_list(body, "messages"))
+    stream = _typed(body, "stream", bool) or False
+    told = _typed(body, "stream_options", dict) or {}
+    tools = [_read_tool(wire, f"tools[{n}]") for n, wire in enumerate(_list(body, "tools"))]
+    tools += [_read_function(wire, f"functions[{n}]", ()) for n, wire in enumerate(_list(body, "functions"))]
+    known: tuple[str, ...] = _KNOWN
+    if set(told) <= {"include_usage"}:
+        known = (*known, "stream_options")
+    return ChatRequest(
+        model=_text(body, "model", ""),
+        messages=tuple(messages),
+        tools=tuple(tools),
+        options=_read_options(body),
+        stream=stream,
+        show_usage=bool(told.get("include_usage")) if stream else True,
+        keep=rest_of({name: value for name, value in body.items() if value is not None}, known, NAME, None),
+        hints=HINTS,
+    )
+
+
+def _fault(place: str, reason: str) -> NoReturn:
+    raise InvalidRequest(f"{place}: {reason}", param=place)
+
+
+def _list(wire: Mapping[str, Any], name: str) -> Sequence[Any]:
+    value = wire.get(name)
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        _fault(name, "has to be a list")
+    return value
+
+
+def _typed(wire: Mapping[str, Any], name: str, kind: type, place: str = "") -> Any:
+    value = wire.get(name)
+    wrong = not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
+    if value is not None and wrong:
+        words = {str: "text", bool: "a boolean", int: "a whole number", dict: "an object", list: "a list"}
+        _fault(f"{place}{name}", f"has to be {words.get(kind, 'a number')}")
+    return value
+
+
+def _number(wire: Mapping[str, Any], name: str) -> float | None:
+    value = wire.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        _fault(name, "has to be a number")
+    return value
+
+
+def _text(wire: Mapping[str, Any], name: str, place: str) -> str:
+    value = _typed(wire, name, str, place)
+    if value is None:
+        _fault(f"{place}{name}", "is required")
+    return str(value)
+
+
+def _read_options(body: Mapping[str, Any]) -> Options:
+    stop = body.get("stop")
+    stop = [stop] if isinstance(stop, str) else stop or ()
+    if not isinstance(stop, list | tuple) or not all(isinstance(one, str) for one in stop):
+        _fault("stop", "has to be text or a list of texts")
+    effort = _typed(body, "reasoning_effort", str)
+    if effort is not None and effort not in get_args(Effort):
+        _fault("reasoning_effort", f"{effort[:40]!r} is not one of {', '.join(get_args(Effort))}")
+    longest = _typed(body, "max_completion_tokens", int)
+    return Options(
+        max_tokens=longest if longest is not None else _typed(body, "max_tokens", int),
+        temperature=_number(body, "temperature"),
+        top_p=_number(body, "top_p"),
+        top_k=_typed(body, "top_k", int),
+        stop=tuple(stop),
+        seed=_typed(body, "seed", int),
+        presence_penalty=_number(body, "presence_penalty"),
+        frequency_penalty=_number(body, "frequency_penalty"),
+        effort=effort,
+        verbosity=_typed(body, "verbosity", str),
+        format=_read_format(body),
+        tool_choice=_read_tool_choice(body),
+        parallel_tools=_typed(body, "parallel_tool_calls", bool),
+        logprobs=_typed(body, "logprobs", bool),
+        top_logprobs=_typed(body, "top_logprobs", int),
+        service_tier=_typed(body, "service_tier", str),
+    )
+
+
+def _read_format(body: Mapping[str, Any]) -> JsonFormat | None:
+    wire = _typed(body, "response_format", dict)
+    if wire is None or wire.get("type") == "text":
+        return None
+    if wire.get("type") == "json_object":
+        return JsonFormat(keep=rest_of(wire, ("type",), NAME, None))
+    if wire.get("type") != "json_schema":
+        _fault("response_format.type", "is not one of text, json_object, json_schema")
+    inner = _typed(wire, "json_schema", dict, "response_format.")
+    if inner is None:
+        _fault("response_format.json_schema", "is required")
+    place = "response_format.json_schema."
+    return JsonFormat(
+        schema=_typed(inner, "schema", dict, place) or {},
+        name=_text(inner, "name", place),
+        strict=_typed(inner, "strict", bool, place),
+        keep=rest_of(inner, ("schema", "name", "strict"), NAME, None),
+    )
+
+
+def _read_tool_choice(body: Mapping[str, Any]) -> str | None:
+    for field in ("tool_choice", "function_call"):
+        wire = body.get(field)
+        if wire is None:
+            continue
+        if isinstance(wire, str) and wire in ("auto", "none", "required"):
+            return wire
+        if isinstance(wire, dict):
+            named = wire.get("function") if field == "tool_choice" else wire
+            if isinstance(named, dict) and isinstance(named.get("name"), str):
+                return f"tool:{named['name']}"
+        _fault(field, "is not one of auto, none, required, or a function's name in its object")
+    return None
+
+
+def _read_tool(wire: Any, place: str) -> ToolSpec:
+    if not isinstance(wire, dict):
+        _fault(place, "has to be an object")
+    if wire.get("type", "function") != "function":
+        name = wire.get("type")
+        return ToolSpec(
+            name if isinstance(name, str) else "tool", executor="provider", keep=(Opaque(NAME, None, wire),)
+        )
+    inner = _typed(wire, "function", dict, f"{place}.")
+    if inner is None:
+        _fault(f"{place}.function", "is required")
+    return _read_function(inner, f"{place}.function", rest_of(wire, ("type", "function"), NAME, None))
+
+
+def _read_function(wire: Any, place: str, keep: Keep) -> ToolSpec:
+    if not isinstance(wire, dict):
+        _fault(place, "has to be an object")
+    inside = {n: v for n, v in wire.items() if n not in ("name", "description", "parameters", "strict")}
+    inside = {name: value for name, value in inside.items() if value is not None}
+    return ToolSpec(
+        name=_text(wire, "name", f"{place}."),
+        description=_typed(wire, "description", str, f"{place}.") or "",
+        parameters=_typed(wire, "parameters", dict, f"{place}.") or {},
+        strict=_typed(wire, "strict", bool, f"{place}."),
+        keep=(*keep, Opaque(NAME, None, {"function": inside})) if inside else keep,
+    )
+
+
+def _read_messages(wires: Sequence[Any]) -> list[Message]:
+    messages: list[Message] = []
+    calls: dict[str, str] = {}  # name by id, for the wires that pair results by name
+    after_result = False
+    for n, wire in enumerate(wires):
+        place = f"messages[{n}]"
+        if not isinstance(wire, dict):
+            _fault(place, "has to be an object")
+        role = wire.get("role")
+        if role not in _ROLES:
+            _fault(f"{place}.role", f"{str(role)[:40]!r} is not one of {', '.join(_ROLES)}")
+        if role in ("tool", "function"):
+            result = _read_result(wire, place, calls)
+            if after_result:  # the results of one turn belong together
+                messages[-1] = Message("user", (*messages[-1].parts, result))
+            else:
+                messages.append(Message("user", (result,)))
+            after_result = True
+            continue
+        after_result = False
+        if role == "assistant":
+            message = _read_assistant(wire, place)
+            calls |= {part.id: part.name for part in message.parts if isinstance(part, ToolCall)}
+        else:
+            parts = _read_content(wire.get("content"), f"{place}.content")
+            keep = rest_of(wire, ("role", "content"), NAME, None)
+            if role == "developer":
+                keep = (*keep, Opaque(NAME, None, {"role": "developer"}))
+            message = Message("user" if role == "user" else "system", parts, keep)
+        messages.append(message)
+    return messages
+
+
+def _read_result(wire: Mapping[str, Any], place: str, calls: Mapping[str, str]) -> ToolResult:
+    content = _read_content(wire.get("content"), f"{place}.content")
+    shown = tuple(part for part in content if isinstance(part, Text | Media | Foreign))
+    name = _typed(wire, "name", str, f"{place}.")
+    keep = rest_of(wire, ("role", "content", "tool_call_id", "name"), NAME, None)
+    if wire["role"] == "function":
+        keep = (*keep, Opaque(NAME, None, {"role": "function"}))
+        return ToolResult(f"call_{_text(wire, 'name', f'{place}.')}", shown, name=name, keep=keep)
+    id = _text(wire, "tool_call_id", f"{place}.")
+    return (
+        ToolResult(id, shown, name=name or None, keep=keep)
+        if name or id not in calls
+        else ToolResult(id, shown, keep=keep)
+    )
+
+
+def _read_assistant(wire: Mapping[str, Any], place: str) -> Message:
+    parts: list[Part] = []
+    details = wire.get("reasoning_details")
+    thought = next((wire[name] for name in READ_REASONING if isinstance(wire.get(name), str) and wire[name]), "")
+    if thought or details:
+        keep: Keep = (Opaque(NAME, None, {"reasoning_details": details}),) if details else ()
+        parts.append(Reasoning(thought, keep))
+    parts += _read_content(wire.get("content"), f"{place}.content")
+    if refusal := _typed(wire, "refusal", str, f"{place}."):
+        parts.append(Text(refusal))
+    for n, call in enumerate(_typed(wire, "tool_calls", list, f"{place}.") or ()):
+        parts.append(_read_call(call, f"{place}.tool_calls[{n}]"))
+    if (legacy := _typed(wire, "function_call", dict, f"{place}.")) is not None:
+        name = _text(legacy, "name", f"{place}.function_call.")
+        arguments = _typed(legacy, "arguments", str, f"{place}.function_call.") or "{}"
+        parts.append(ToolCall(f"call_{name}", name, arguments))
+    known = ("role", "content", "refusal", "tool_calls", "function_call", "reasoning_details", *READ_REASONING)
+    told = {name: value for name, value in wire.items() if value is not None}
+    return Message("assistant", tuple(parts), rest_of(told, known, NAME, None))
+
+
+def _read_call(wire: Any, place: str) -> ToolCall:
+    if not isinstance(wire, dict):
+        _fault(place, "has to be an object")
+    inner = _typed(wire, "function", dict, f"{place}.")
+    if inner is None:
+        _fault(f"{place}.function", "is required")
+    return ToolCall(
+        id=_text(wire, "id", f"{place}."),
+        name=_text(inner, "name", f"{place}.function."),
+        arguments=_typed(inner, "arguments", str, f"{place}.function.") or "{}",
+        keep=rest_of(wire, ("id", "type", "function"), NAME, None),
+    )
+
+
+def _read_content(content: Any, place: str) -> tuple[Part, ...]:
+    if content is None:
+        return ()
+    if isinstance(content, str):
+        return (Text(content),) if content else ()
+    if not isinstance(content, list):
+        _fault(place, "has to be text or a list of parts")
+    return tuple(_read_part(part, f"{place}[{n}]") for n, part in enumerate(content))
+
+
+def _read_part(wire: Any, place: str) -> Part:
+    if not isinstance(wire, dict):
+        _fault(place, "has to be an object")
+    match wire.get("type"):
+        case "text":
+            return Text(_text(wire, "text", f"{place}."), keep=rest_of(wire, ("type", "text"), NAME, None))
+        case "refusal":
+            return Text(_text(wire, "refusal", f"{place}."), keep=rest_of(wire, ("type", "refusal"), NAME, None))
+        case "image_url":
+            return _read_image(wire, place)
+        case "input_audio":
+            return _read_audio(wire, place)
+        case "file":
+            return _read_file(wire, place)
+    return Foreign((Opaque(NAME, None, wire),))
+
+
+def _read_image(wire: Mapping[str, Any], place: str) -> Media:
+    inner = wire.get("image_url")
+    inner = {"url": inner} if isinstance(inner, str) else inner
+    if not isinstance(inner, dict):
+        _fault(f"{place}.image_url", "has to be an object with a url")
+    url = _text(inner, "url", f"{place}.image_url.")
+    more = {name: value for name, value in inner.items() if name != "url"}
+    keep = rest_of(wire, ("type", "image_url"), NAME, None)
+    if more:
+        keep = (*keep, Opaque(NAME, None, {"image_url": more}))
+    mime, data = _data_url(url)
+    return Media(mime=mime or "image/png", base64=data, url=None if data is not None else url, keep=keep)
+
+
+def _read_audio(wire: Mapping[str, Any], place: str) -> Media:
+    inner = _typed(wire, "input_audio", dict, f"{place}.") or {}
+    form = _text(inner, "format", f"{place}.input_audio.")
+    if form not in _FORMATS:
+        _fault(f"{place}.input_audio.format", f"{form[:40]!r} is not one of {', '.join(_FORMATS)}")
+    keep = rest_of(wire, ("type", "input_audio"), NAME, None)
+    return Media(mime=_FORMATS[form], base64=_text(inner, "data", f"{place}.input_audio."), keep=keep)
+
+
+def _read_file(wire: Mapping[str, Any], place: str) -> Media:
+    inner = _typed(wire, "file", dict, f"{place}.") or {}
+    keep = rest_of(wire, ("type", "file"), NAME, None)
+    name = _typed(inner, "filename", str, f"{place}.file.")
+    if (file_id := _typed(inner, "file_id", str, f"{place}.file.")) is not None:
+        return Media(mime="application/octet-stream", file_id=file_id, name=name, keep=keep)
+    mime, data = _data_url(_text(inner, "file_data", f"{place}.file."))
+    if data is None:
+        _fault(f"{place}.file.file_data", "has to be a data: URL")
+    return Media(mime=mime or "application/pdf", base64=data, name=name, keep=keep)
+
+
+def _data_url(url: str) -> tuple[str, str | None]:
+    head, comma, data = url.partition(";base64,")
+    return (head[5:].partition(";")[0], data) if comma and head.startswith("data:") else ("", None)

@@ -1,0 +1,281 @@
+"""Towards an engine: a request as the body of ``POST /chat/completions``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, assert_never
+
+from llm.chat import (
+    ChatRequest,
+    Foreign,
+    Media,
+    Message,
+    Options,
+    Part,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+)
+from llm.codec import loads
+from llm.dialects import Outgoing, lost_fields
+from llm.dialects.openai_chat.common import NAME, dict_of
+from llm.engines import Engine
+from llm.errors import Unsupported
+from llm.framing import Frame
+from llm.opaque import Json, opaque_for
+
+PATH: Final = "/chat/completions"
+
+_AUDIO: Final[Mapping[str, str]] = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
+
+
+def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
+    """Raises ``Unsupported`` naming the option or the part."""
+    dropped = [*lost_fields(request, NAME)]
+    messages = [wire for message in request.messages for wire in _write_message(message, engine, dropped)]
+    body: dict[str, Json] = {
+        **opaque_for(request.keep, NAME, engine.issuer),
+        "model": request.model,
+        "messages": [*messages],
+        **_write_options(request.options, request, engine),
+    }
+    if request.tools:
+        body["tools"] = [_write_tool(tool, engine) for tool in request.tools]
+    if request.stream:
+        body["stream"] = True
+        body |= _asking_usage(body, engine)
+    return Outgoing(path=PATH, body={**body, **request.options.extra}, dropped=tuple(dict.fromkeys(dropped)))
+
+
+def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
+    """A client's own body, with the engine's name for the model, and asking for usage (E7)."""
+    sent = {**body, "model": model}
+    if body.get("stream"):
+        sent |= _asking_usage(body, engine)
+    return Outgoing(path=PATH, body=sent)
+
+
+def only_usage(frame: Frame) -> bool:
+    """The chunk behind the last one, which is there because usage was asked for."""
+    if '"usage"' not in frame.data:
+        return False
+    try:
+        wire = loads(frame.data)
+    except ValueError:
+        return False
+    return isinstance(wire, dict) and wire.get("choices") == [] and bool(wire.get("usage"))
+
+
+def _asking_usage(body: Mapping[str, Any], engine: Engine) -> dict[str, Json]:
+    if not engine.quirks.usage_in_stream:
+        return {}
+    return {"stream_options": {**dict_of(body.get("stream_options")), "include_usage": True}}
+
+
+def _write_options(options: Options, request: ChatRequest, engine: Engine) -> dict[str, Json]:
+    quirks = engine.quirks
+    effort = options.effort
+    if effort is None and options.reasoning is False:
+        effort = "none"
+    wire: dict[str, Json] = {
+        quirks.max_tokens_field: options.max_tokens,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "top_k": options.top_k,
+        "stop": [*options.stop] or None,
+        "seed": options.seed,
+        "presence_penalty": options.presence_penalty,
+        "frequency_penalty": options.frequency_penalty,
+        "reasoning_effort": effort,
+        "verbosity": options.verbosity,
+        "service_tier": options.service_tier,
+        "logprobs": options.logprobs if options.top_logprobs is None else True,
+        "top_logprobs": options.top_logprobs,
+        "parallel_tool_calls": options.parallel_tools,
+        "tool_choice": _write_tool_choice(options.tool_choice, engine),
+        "response_format": _write_format(options, engine),
+    }
+    for name in ("reasoning_tokens", "context_tokens"):
+        if getattr(options, name) is not None:
+            raise _refusal(engine, name)
+    for name in ("caching", "citations"):  # caching is automatic here; there are no documents to cite from
+        if getattr(options, name) and name == "citations":
+            raise _refusal(engine, name)
+    for name in sorted(quirks.refuses):
+        if getattr(options, name, None) not in (None, ()):
+            raise _refusal(engine, name)
+    return {name: value for name, value in wire.items() if value is not None}
+
+
+def _refusal(engine: Engine, name: str) -> Unsupported:
+    return Unsupported(f"{engine.label} has no option {name}.", param=name, engine=engine.name)
+
+
+def _write_tool_choice(choice: str | None, engine: Engine) -> Json:
+    if choice is None or choice in ("auto", "none"):
+        return choice
+    if not engine.quirks.forced_tools:
+        raise Unsupported(f"{engine.label} cannot be made to call a tool.", param="tool_choice", engine=engine.name)
+    if choice.startswith("tool:"):
+        return {"type": "function", "function": {"name": choice[5:]}}
+    return choice
+
+
+def _write_format(options: Options, engine: Engine) -> Json:
+    format_ = options.format
+    if format_ is None:
+        return None
+    if format_.schema is None:
+        return {**opaque_for(format_.keep, NAME, engine.issuer), "type": "json_object"}
+    if not engine.quirks.json_schema:
+        raise Unsupported(f"{engine.label} does not keep to a schema.", param="format", engine=engine.name)
+    schema: dict[str, Json] = {"name": format_.name, "schema": dict(format_.schema)}
+    if format_.strict is not None:
+        schema["strict"] = format_.strict
+    return {"type": "json_schema", "json_schema": {**opaque_for(format_.keep, NAME, engine.issuer), **schema}}
+
+
+def _write_tool(tool: ToolSpec, engine: Engine) -> Json:
+    kept = opaque_for(tool.keep, NAME, engine.issuer)
+    if tool.executor == "provider":
+        return dict(kept)
+    function: dict[str, Json] = {"name": tool.name}
+    if tool.description:
+        function["description"] = tool.description
+    if tool.parameters:
+        function["parameters"] = dict(tool.parameters)
+    if tool.strict is not None:
+        function["strict"] = tool.strict
+    inner = dict_of(kept.get("function"))
+    outer = {name: value for name, value in kept.items() if name != "function"}
+    return {**outer, "type": "function", "function": {**inner, **function}}
+
+
+def _write_message(message: Message, engine: Engine, dropped: list[str]) -> Iterator[dict[str, Json]]:
+    kept = opaque_for(message.keep, NAME, engine.issuer)
+    match message.role:
+        case "assistant":
+            yield {**kept, **_write_assistant(message, engine, dropped)}
+            return
+        case "system":
+            yield {
+                **kept,
+                "role": kept.get("role", engine.quirks.system_role),
+                "content": _content(message.parts, engine),
+            }
+            return
+    results = [part for part in message.parts if isinstance(part, ToolResult)]
+    for result in results:
+        yield _write_result(result, engine)
+    rest = tuple(part for part in message.parts if not isinstance(part, ToolResult))
+    if rest or not results:
+        yield {**kept, "role": "user", "content": _content(rest, engine)}
+
+
+def _write_result(result: ToolResult, engine: Engine) -> dict[str, Json]:
+    if any(not isinstance(part, Text) for part in result.content):
+        raise Unsupported(
+            f"{engine.label} takes only text as the result of a tool.", param="messages", engine=engine.name
+        )
+    kept = opaque_for(result.keep, NAME, engine.issuer)
+    wire: dict[str, Json] = {**kept, "role": kept.get("role", "tool"), "content": _content(result.content, engine)}
+    if wire["role"] == "tool":
+        wire["tool_call_id"] = result.call_id
+    if result.name is not None:
+        wire["name"] = result.name
+    return wire
+
+
+def _content(parts: Sequence[Part], engine: Engine) -> Json:
+    """Plain text where there is one plain text; else parts."""
+    if all(isinstance(part, Text) for part in parts):
+        texts = [part for part in parts if isinstance(part, Text)]
+        if engine.quirks.flat_content or (len(texts) <= 1 and not any(part.keep for part in texts)):
+            return "".join(part.text for part in texts)
+    return [_write_part(part, engine) for part in parts]
+
+
+def _write_part(part: Part, engine: Engine) -> Json:
+    match part:
+        case Text(text, _, keep):
+            return {**opaque_for(keep, NAME, engine.issuer), "type": "text", "text": text}
+        case Media():
+            return {**opaque_for(part.keep, NAME, engine.issuer), **_write_media(part, engine)}
+        case Foreign(keep):
+            if kept := opaque_for(keep, NAME, engine.issuer):
+                return dict(kept)
+            raise Unsupported(f"{engine.label} has no such block.", param="messages", engine=engine.name)
+        case Reasoning() | ToolCall() | ToolResult():
+            raise Unsupported(
+                f"{type(part).__name__} has no place in such a message.", param="messages", engine=engine.name
+            )
+        case _:
+            assert_never(part)
+
+
+def _write_media(media: Media, engine: Engine) -> dict[str, Json]:
+    kept = opaque_for(media.keep, NAME, engine.issuer)
+    data = f"data:{media.mime};base64,{media.base64}"
+    if media.kind == "image" and media.file_id is None:
+        return {"type": "image_url", "image_url": {**dict_of(kept.get("image_url")), "url": media.url or data}}
+    if media.kind == "audio" and media.base64 and media.mime in _AUDIO:
+        return {"type": "input_audio", "input_audio": {"data": media.base64, "format": _AUDIO[media.mime]}}
+    if media.kind == "document" and media.url is None:
+        file: dict[str, Json] = {**dict_of(kept.get("file"))}
+        if media.file_id is not None:
+            file["file_id"] = media.file_id
+        else:
+            file |= {"filename": media.name or "document.pdf", "file_data": data}
+        return {"type": "file", "file": file}
+    raise Unsupported(f"{engine.label} takes no {media.mime} in this form.", param="messages", engine=engine.name)
+
+
+def _write_assistant(message: Message, engine: Engine, dropped: list[str]) -> dict[str, Json]:
+    texts: list[Part] = []
+    thoughts: list[Reasoning] = []
+    calls: list[Json] = []
+    for part in message.parts:
+        match part:
+            case Text():
+                texts.append(part)
+            case Reasoning():
+                thoughts.append(part)
+            case ToolCall():
+                calls.append(_write_call(part, engine))
+            case Foreign(keep) if opaque_for(keep, NAME, engine.issuer):
+                texts.append(part)
+            case Media() | Foreign() | ToolResult():
+                dropped.append("foreign block" if isinstance(part, Foreign) else type(part).__name__.lower())
+    wire: dict[str, Json] = {"role": "assistant"}
+    wire["content"] = _content(texts, engine) if texts or not calls else None
+    wire |= _echoed(thoughts, bool(calls), engine)
+    if calls:
+        wire["tool_calls"] = calls
+    return wire
+
+
+def _write_call(call: ToolCall, engine: Engine) -> Json:
+    kept = opaque_for(call.keep, NAME, engine.issuer)
+    function: dict[str, Json] = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", **kept, "function": {**dict_of(kept.get("function")), **function}}
+
+
+def _echoed(thoughts: Iterable[Reasoning], called: bool, engine: Engine) -> dict[str, Json]:
+    """What was thought, where the engine wants it back: its own signed details always, plain text by its record."""
+    wire: dict[str, Json] = {}
+    details: list[Json] = []
+    text = ""
+    for thought in thoughts:
+        kept = opaque_for(thought.keep, NAME, engine.issuer)
+        more = kept.get("reasoning_details")
+        details += more if isinstance(more, list) else []
+        wire |= {name: value for name, value in kept.items() if name != "reasoning_details"}
+        text += thought.text
+    if details:
+        wire["reasoning_details"] = details
+    echo = engine.quirks.echo_reasoning
+    if text and (echo == "always" or (echo == "with_tools" and called)):
+        wire[engine.quirks.reasoning_field] = text
+    return wire

@@ -1,0 +1,97 @@
+"""An engine's model list: its own record first, patterns on the id second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from llm.chat import ModelInfo, ModelKind
+from llm.dialects import ModelLister, Outgoing
+from llm.dialects.openai_chat.common import dict_of, int_of, list_of, text_of
+from llm.engines import Engine
+from llm.errors import Malformed
+from llm.models import guessed_abilities, kind_of
+
+_CONTEXT: Final = ("context_length", "context_window", "max_context_length", "max_model_len")
+_OUTPUT: Final = ("max_completion_tokens", "max_output_tokens", "max_output_length")
+# A record's own word for what a model is (Together).
+_TYPES: Final[Mapping[str, ModelKind]] = {
+    "chat": "chat", "language": "chat", "code": "chat", "image": "image", "embedding": "embedding",
+    "moderation": "other", "rerank": "other", "audio": "tts", "transcribe": "stt", "video": "video",
+}  # fmt: skip
+
+
+def list_models(engine: Engine) -> ModelLister:
+    if engine.models.fixed:
+        return [_fixed(name, engine) for name in engine.models.fixed]
+    [body] = yield [Outgoing(path="/models", method="GET")]
+    entries = body if isinstance(body, list) else dict_of(body).get("data")
+    if not isinstance(entries, list):
+        raise Malformed(f"{engine.label} answered with something other than a list of models.", engine=engine.name)
+    found = [_read(entry, engine) for entry in entries if isinstance(entry, dict) and text_of(entry.get("id"))]
+    models = [model for model in found if model is not None]
+    return sorted(models, key=lambda model: (-(model.created or 0), model.name.lower()))
+
+
+def _fixed(name: str, engine: Engine) -> ModelInfo:
+    can = guessed_abilities(name, engine.models, ())
+    return ModelInfo(id=name, engine=engine.name, name=name, can=can, guessed=can, meta={"id": name})
+
+
+def _read(entry: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
+    id = entry["id"]
+    kind = _TYPES.get(text_of(entry.get("type"))) or kind_of(id, engine.models)
+    if kind is None or entry.get("active") is False:
+        return None
+    can, told = _abilities(entry)
+    if "image" in _modalities(entry, "output") and "text" not in _modalities(entry, "output"):
+        kind = "image"
+    guessed = guessed_abilities(id, engine.models, told) if kind == "chat" else frozenset()
+    return ModelInfo(
+        id=id,
+        engine=engine.name,
+        name=text_of(entry.get("display_name")) or text_of(entry.get("name")) or id,
+        kind=kind,
+        created=int_of(entry.get("created")) or None,
+        context_tokens=_limit(entry, _CONTEXT),
+        max_output_tokens=_limit(entry, _OUTPUT)
+        or int_of(dict_of(entry.get("top_provider")).get("max_completion_tokens")),
+        can=can | guessed,
+        guessed=guessed,
+        meta=dict(entry),
+    )
+
+
+def _limit(entry: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    found = [int_of(entry.get(name)) for name in names]
+    found += [int_of(dict_of(provider).get(names[0])) for provider in list_of(entry.get("providers"))]
+    return max((limit for limit in found if limit), default=None)
+
+
+def _modalities(entry: Mapping[str, Any], side: str) -> list[Any]:
+    """What goes in, or comes out (OpenRouter, xAI, the Hugging Face router)."""
+    name = f"{side}_modalities"
+    return list_of(entry.get(name)) or list_of(dict_of(entry.get("architecture")).get(name))
+
+
+def _abilities(entry: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+    """What the record says that the model can, and what it says anything about."""
+    facts: dict[str, bool] = {}
+    if modalities := _modalities(entry, "input"):
+        facts |= {"images": "image" in modalities, "documents": "file" in modalities, "audio": "audio" in modalities}
+    if parameters := list_of(entry.get("supported_parameters")):
+        facts |= {
+            "tools": "tools" in parameters,
+            "reasoning": "reasoning" in parameters,
+            "json_schema": "structured_outputs" in parameters or "response_format" in parameters,
+        }
+    providers = [dict_of(provider) for provider in list_of(entry.get("providers"))]
+    if any("supports_tools" in provider for provider in providers):
+        facts["tools"] = any(provider.get("supports_tools") for provider in providers)
+        facts["json_schema"] = any(provider.get("supports_structured_output") for provider in providers)
+    for name, ability in (("vision", "images"), ("function_calling", "tools"), ("trained_for_tool_use", "tools")):
+        if isinstance(said := dict_of(entry.get("capabilities")).get(name), bool):
+            facts[ability] = said
+    if isinstance(said := dict_of(entry.get("capabilities")).get("reasoning"), bool):
+        facts["reasoning"] = said
+    return frozenset(name for name, can in facts.items() if can), frozenset(facts)

@@ -1,0 +1,244 @@
+"""Towards a client: events as chunks, whole answers, errors, the list of models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from json.encoder import encode_basestring
+from secrets import token_hex
+from typing import Any, Final
+
+from llm.chat import ChatRequest, Citation, Media, ModelInfo, Reasoning, Text, ToolCall, Usage
+from llm.codec import dump_bytes
+from llm.dialects.openai_chat.common import NAME, REASONING_FIELD, write_usage
+from llm.errors import (
+    AccessError,
+    ContentBlocked,
+    LLMError,
+    NotAuthenticated,
+    NotFound,
+    Overloaded,
+    QuotaExceeded,
+    RateLimited,
+    RequestError,
+)
+from llm.events import (
+    Cited,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    PartEnded,
+    ReasoningDelta,
+    Reply,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
+    WholePart,
+)
+from llm.framing import sse
+from llm.opaque import Json, Keep, opaque_to_client
+
+_DONE: Final = b"data: [DONE]\n\n"
+_FINISH: Final[Mapping[FinishReason, str]] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "filtered": "content_filter",
+    "paused": "stop",  # this wire has no word for "ask again"
+    "other": "stop",
+    "error": "error",
+}
+# First match wins. Errors of our own for which this wire has no word have a type of their own (E2).
+_TYPES: Final[tuple[tuple[type[LLMError], str], ...]] = (
+    (NotAuthenticated, "authentication_error"),
+    (QuotaExceeded, "insufficient_quota"),
+    (RateLimited, "rate_limit_error"),
+    (NotFound, "invalid_request_error"),
+    (ContentBlocked, "invalid_request_error"),
+    (RequestError, "invalid_request_error"),
+)
+
+
+def writer(request: ChatRequest, now: int) -> ChunkWriter:
+    return ChunkWriter(request, now)
+
+
+class ChunkWriter:
+    """The chunks of one answer. What is the same in all of them is encoded once."""
+
+    content_type = "text/event-stream"
+    spacing = 0.0
+
+    def __init__(self, request: ChatRequest, now: int) -> None:
+        self._request = request
+        self._now = now
+        self._head = b""
+        self._calls: dict[int, int] = {}  # our indexes of parts to this wire's indexes of calls
+        self._usage = Usage()
+        self._details: list[Json] = []
+
+    def feed(self, batch: Sequence[Event]) -> list[bytes]:
+        out = b"".join([piece for event in batch for piece in self._pieces(event)])
+        return [out] if out else []
+
+    def ping(self) -> bytes:
+        return b": ping\n\n"
+
+    def _pieces(self, event: Event) -> Iterator[bytes]:
+        match event:
+            case TextDelta(_, text):
+                if text:
+                    yield self._delta_text("content", text)
+            case ReasoningDelta(_, text):
+                if text:
+                    yield self._delta_text(REASONING_FIELD, text)
+            case Started(id, model):
+                self._head = self._prefix(id, model)
+                yield self._delta({"role": "assistant", "content": ""})
+            case ToolCallStarted(index, id, name, "client"):
+                self._calls[index] = len(self._calls)
+                yield self._call(index, {"id": id, "type": "function", "function": {"name": name, "arguments": ""}})
+            case ToolCallDelta(index, arguments) if index in self._calls:
+                yield self._call(index, {"function": {"arguments": arguments}})
+            case PartEnded(index, keep):
+                yield from self._ended(index, keep)
+            case Cited(_, citation):
+                yield self._delta({"annotations": [_annotation(citation)]})
+            case WholePart(_, Media() as media) if media.kind == "image" and (media.base64 or media.url):
+                yield self._delta({"images": [_image(media)]})
+            case UsageReported(usage):
+                self._usage = usage
+            case Finished(reason, _, keep):
+                logprobs = opaque_to_client(keep, NAME).get("logprobs")
+                yield self._delta({}, _FINISH[reason], logprobs)
+                if self._request.show_usage:
+                    yield b'%b"choices":[],"usage":%b}\n\n' % (self._head, dump_bytes(write_usage(self._usage)))
+                yield _DONE
+            case Failed(error):
+                yield sse(write_error(error))
+                yield _DONE
+
+    def _ended(self, index: int, keep: Keep) -> Iterator[bytes]:
+        """What a client has to bring back: on a call Google's ``extra_content``, on a thought OpenRouter's details."""
+        more = dict(opaque_to_client(keep, NAME))
+        if not more:
+            return
+        if index in self._calls:
+            yield self._call(index, more)
+        elif "reasoning_details" in more:
+            yield self._delta({"reasoning_details": more["reasoning_details"]})
+
+    def _prefix(self, id: str, model: str) -> bytes:
+        head: dict[str, Json] = {
+            "id": id or f"chatcmpl-{token_hex(12)}",
+            "object": "chat.completion.chunk",
+            "created": self._now,
+            "model": model or self._request.model,
+        }
+        return b"data: %b," % dump_bytes(head)[:-1]
+
+    def _delta_text(self, field: str, text: str) -> bytes:
+        try:
+            encoded = encode_basestring(text).encode()
+        except UnicodeEncodeError:  # half a surrogate pair: see ``llm.codec``
+            encoded = dump_bytes(text)
+        form = b'%b"choices":[{"index":0,"delta":{"%b":%b},"finish_reason":null}]}\n\n'
+        return form % (self._head, field.encode(), encoded)
+
+    def _delta(self, delta: dict[str, Json], finish: str | None = None, logprobs: Json = None) -> bytes:
+        choice: dict[str, Json] = {"index": 0, "delta": delta, "finish_reason": finish}
+        if logprobs is not None:
+            choice["logprobs"] = logprobs
+        return b'%b"choices":[%b]}\n\n' % (self._head, dump_bytes(choice))
+
+    def _call(self, index: int, call: Mapping[str, Any]) -> bytes:
+        return self._delta({"tool_calls": [{"index": self._calls[index], **call}]})
+
+
+def _annotation(citation: Citation) -> Json:
+    """Only what the engine told: offsets are the client's to trust, so none is made up."""
+    if kept := opaque_to_client(citation.keep, NAME):
+        return dict(kept)
+    told = {"url": citation.url, "title": citation.title, "content": citation.quote}
+    told |= {"start_index": citation.start, "end_index": citation.end}  # type: ignore[dict-item]
+    return {"type": "url_citation", "url_citation": {name: value for name, value in told.items() if value is not None}}
+
+
+def _image(media: Media) -> Json:
+    url = media.url or f"data:{media.mime};base64,{media.base64}"
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]:
+    message: dict[str, Json] = {"role": "assistant", "content": None, "refusal": None}
+    calls: list[Json] = []
+    annotations: list[Json] = []
+    images: list[Json] = []
+    details: list[Json] = []
+    for part in reply.message.parts:
+        match part:
+            case Text(text, citations):
+                message["content"] = f"{message['content'] or ''}{text}"
+                annotations += map(_annotation, citations)
+            case Reasoning(_, keep):
+                kept = opaque_to_client(keep, NAME).get("reasoning_details")
+                details += kept if isinstance(kept, list) else []
+            case ToolCall(id, name, arguments, "client", keep):
+                function: Json = {"name": name, "arguments": arguments}
+                calls.append({**opaque_to_client(keep, NAME), "id": id, "type": "function", "function": function})
+            case Media() if part.kind == "image" and (part.base64 or part.url):
+                images.append(_image(part))
+    lists = {"tool_calls": calls, "annotations": annotations, "images": images, "reasoning_details": details}
+    message |= {name: value for name, value in lists.items() if value}
+    if reply.reasoning:
+        message[REASONING_FIELD] = reply.reasoning
+    choice: dict[str, Json] = {"index": 0, "message": message, "finish_reason": _FINISH[reply.finish.reason]}
+    choice["logprobs"] = opaque_to_client(reply.finish.keep, NAME).get("logprobs")
+    return {
+        "id": reply.id or f"chatcmpl-{token_hex(12)}",
+        "object": "chat.completion",
+        "created": now,
+        "model": reply.model or request.model,
+        "choices": [choice],
+        "usage": write_usage(reply.usage),
+    }
+
+
+def write_error(error: LLMError) -> dict[str, Json]:
+    said = error.provider
+    ours = next((word for kind, word in _TYPES if isinstance(error, kind)), None)
+    if ours is None and isinstance(error, Overloaded | AccessError) and said is not None:
+        ours = "server_error"
+    wire: dict[str, Json] = {
+        "message": error.message,
+        "type": (said.type if said is not None and said.type else ours) or "gateway_error",
+        "param": error.param,
+        "code": said.code if said is not None and said.code and not isinstance(error, AccessError) else error.code,
+    }
+    if said is not None:
+        wire["provider"] = dict(said.as_json())
+    if error.retry_after is not None:
+        wire["retry_after"] = error.retry_after
+    return {"error": wire}
+
+
+def write_models(models: Iterable[ModelInfo]) -> dict[str, Json]:
+    data: list[Json] = []
+    for model in models:
+        entry: dict[str, Json] = {
+            "id": f"{model.engine}/{model.id}",
+            "object": "model",
+            "created": model.created or 0,
+            "owned_by": model.engine,
+            "name": model.name or model.id,
+            "kind": model.kind,
+            "capabilities": [*sorted(model.can)],
+        }
+        if model.context_tokens is not None:
+            entry["context_length"] = model.context_tokens
+        if model.max_output_tokens is not None:
+            entry["max_completion_tokens"] = model.max_output_tokens
+        data.append(entry)
+    return {"object": "list", "data": data}

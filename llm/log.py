@@ -1,0 +1,78 @@
+"""One JSON line for each request at its end, on standard error, without secrets.
+
+No bodies, no header values, no prompts at any level. The redaction here is the last net: keys are taken out of a body
+before any handler sees it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any, Final
+
+log: Final = logging.getLogger("llm")
+
+# What keys look like, for those that only a caller knows: OpenAI-like, Google, Hugging Face, Groq, xAI, bearer tokens.
+_KEY: Final = re.compile(
+    r"\b(?:sk|pk|rk|gsk|xai|hf|csk|tvly|tgp|r8)[-_][A-Za-z0-9_-]{8,}|\bAIza[A-Za-z0-9_-]{20,}|(?<=[Bb]earer )[^\s\"']+"
+)
+
+
+class Redactor:
+    """Masks known secrets and whatever looks like a key."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = sorted((re.escape(s) for s in secrets if len(s) >= 4), key=len, reverse=True)
+        self._known = re.compile("|".join(known)) if known else None
+
+    def __call__(self, text: str) -> str:
+        if self._known is not None:
+            text = self._known.sub("***", text)
+        return _KEY.sub("***", text)
+
+
+class JsonLines(logging.Formatter):
+    def __init__(self, redact: Redactor) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(self._clean(line), ensure_ascii=False)
+
+    def _clean(self, value: Any) -> Any:
+        """Redacted before it is written as JSON, whose escapes would hide a secret or be torn by its mask."""
+        match value:
+            case None | bool() | int() | float():
+                return value
+            case dict():
+                return {str(name): self._clean(one) for name, one in value.items()}
+            case list() | tuple() | set() | frozenset():
+                return [self._clean(one) for one in value]
+        return self._redact(str(value))
+
+
+def setup(secrets: Iterable[str] = (), level: int = logging.INFO) -> None:
+    """Sends every logger's records through :class:`JsonLines` to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines(Redactor(secrets)))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    log.setLevel(level)
+
+
+def write(event: str, level: int = logging.INFO, *, exc_info: BaseException | None = None, **fields: Any) -> None:
+    """``write("chat", id=…, status=200)``; fields that are None are left out."""
+    told = {name: value for name, value in fields.items() if value is not None}
+    log.log(level, event, extra={"fields": told}, exc_info=exc_info)

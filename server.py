@@ -1,0 +1,199 @@
+"""``python server.py``: reads the configuration, listens, serves until SIGTERM, drains."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from dotenv import dotenv_values
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from handlers import make_app
+from handlers.context import Context
+from handlers.running import Running
+from handlers.validation import Schemas
+from llm import VERSION, log
+from llm.call import RetryPolicy, Services
+from llm.catalog import Caller, Catalog
+from llm.config import Config, ConfigError
+from llm.demo import DemoTransport
+from llm.http import Transport
+from llm.transport import HttpTransport
+
+_BACKLOG: Final = 1024
+_NEXT_PORTS: Final = 50  # how far to look for a free port when nobody chose one
+_HEADER_TIMEOUT: Final = 75.0  # seconds for a request's headers, and for an idle kept connection
+_BODY_TIMEOUT: Final = 120.0  # seconds for a request's body
+
+
+def make_context(config: Config, **transports: Transport) -> Context:
+    """Everything the handlers need; ``transports`` by URL scheme take the place of the real ones (tests)."""
+    http = HttpTransport(
+        connect_timeout=config.connect_timeout,
+        first_byte_timeout=config.first_byte_timeout,
+        idle_timeout=config.idle_timeout,
+        proxies=config.proxies,
+    )
+    by_scheme: dict[str, Transport] = {
+        "http": http,
+        "https": http,
+        "demo": DemoTransport(idle_timeout=config.idle_timeout),
+        **transports,
+    }
+    services = Services(by_scheme, RetryPolicy(config.max_retries, config.max_retry_wait))
+    running = Running(config.keepalive_interval)
+    return Context(config, services, Catalog(config, services), running, Schemas())
+
+
+class Server:
+    """The listening server of one process."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._http = HTTPServer(make_app(context), idle_connection_timeout=_HEADER_TIMEOUT, body_timeout=_BODY_TIMEOUT)
+
+    def start(self, sockets: Sequence[socket.socket]) -> None:
+        self._http.add_sockets(sockets)
+
+    async def stop(self) -> None:
+        """New requests get 503 while running answers finish, then nobody listens any more."""
+        await self.context.running.drain(self.context.config.drain_timeout)
+        self._http.stop()
+        await self._http.close_all_connections()
+        self.context.running.close()
+        for transport in {id(t): t for t in self.context.services.transports.values()}.values():
+            await transport.close()
+
+
+def listen(config: Config) -> list[socket.socket]:
+    """Binds the port: a chosen one or nothing (``OSError``), otherwise the next that is free."""
+    last = config.port if config.port_chosen else min(config.port + _NEXT_PORTS, 65535)
+    for port in range(config.port, last + 1):
+        try:
+            return bind_sockets(port, config.host, backlog=_BACKLOG)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or port == last:
+                raise
+    raise AssertionError("unreachable")
+
+
+def banner(config: Config, port: int) -> list[str]:
+    """What a person needs to go on, one line each; never a key."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.host, config.host)  # noqa: S104  compared, not bound
+    url = f"http://{host}:{port}"
+    catalog = Catalog(config, Services({}))
+    engines = catalog.engines(Caller(trusted=True))
+    example = next((engine for engine in reversed(engines) if engine.example), None)
+    lines = [f"llm-server {VERSION} at {url}", f"engines: {', '.join(engine.label for engine in engines) or 'none'}"]
+    lines += [f"warning: {warning}" for warning in config.warnings]
+    if not config.port_chosen and port != config.port:
+        lines.append(f"port {config.port} is taken, so {port} is used")
+    if config.open_to_all:
+        lines.append("warning: AUTHORIZED_CLIENT_ID=* lets anyone who reaches this address spend your keys")
+        header = ""
+    elif config.client_id_minted:
+        header = f" -H 'X-ClientId: {next(iter(config.client_ids))}'"
+    else:
+        header = ' -H "X-ClientId: $AUTHORIZED_CLIENT_ID"'
+    if example is not None:
+        body = f'{{"engine": "{example.name}", "model": "{example.example}", "prompt": "Hello!"}}'
+        lines.append(f"try: curl -N {url}/llm/chat{header} -H 'Content-Type: application/json' -d '{body}'")
+    else:
+        lines.append(f"try: curl {url}/llm/engines{header}")
+    lines.append(f"OpenAI clients: base URL {url}/v1, the client id as API key, model as engine/model")
+    lines.append(f"Anthropic clients: base URL {url}, the client id as API key, model as engine/model")
+    return lines
+
+
+async def serve(config: Config, sockets: Sequence[socket.socket], ready: Callable[[], None]) -> None:
+    """Serves until SIGTERM or SIGINT, then drains."""
+    server = Server(make_context(config))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    server.start(sockets)
+    ready()
+    await stop.wait()
+    await server.stop()
+
+
+def supervise(count: int, work: Callable[[], None]) -> int:
+    """Runs ``work`` in ``count`` processes, hands signals on to them, returns the worst exit code.
+
+    Nothing may have touched an event loop or a thread before: the workers are forks.
+    """
+    children = []
+    for _ in range(count):
+        pid = os.fork()
+        if pid == 0:
+            work()
+            os._exit(0)
+        children.append(pid)
+
+    def hand_on(signum: int, frame: Any) -> None:
+        for child in children:
+            os.kill(child, signum)
+
+    signal.signal(signal.SIGTERM, hand_on)
+    signal.signal(signal.SIGINT, hand_on)
+    return max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
+
+
+def _say(lines: Sequence[str]) -> None:
+    print("\n".join(lines), flush=True)
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="server.py", description="One small server in front of every LLM provider.")
+    parser.add_argument("--host", help="address to listen on (HOST)")
+    parser.add_argument("--port", help="port to listen on (PORT)")
+    parser.add_argument("--processes", help="worker processes, 0: one per core (PROCESSES)")
+    parser.add_argument("--env-file", type=Path, default=Path(".env"), help="file of settings (default .env)")
+    parser.add_argument("--version", action="version", version=f"llm-server {VERSION}")
+    return parser.parse_args(argv)
+
+
+def _config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Config:
+    given = {"HOST": arguments.host, "PORT": arguments.port, "PROCESSES": arguments.processes}
+    said = {name: value for name, value in given.items() if value is not None}
+    return Config.from_env({**environ, **said}, dotenv_values(arguments.env_file))
+
+
+def main(argv: Sequence[str]) -> int:
+    arguments = _arguments(argv)
+    try:
+        config = _config(arguments, os.environ)
+    except ConfigError as error:
+        print(f"configuration: {error}", file=sys.stderr)
+        return 2
+    try:
+        sockets = listen(config)
+    except OSError as error:
+        print(f"cannot listen on {config.host} port {config.port}: {error.strerror}", file=sys.stderr)
+        return 1
+    log.setup(config.secrets)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a stream takes two
+    port = sockets[0].getsockname()[1]
+    lines = banner(config, port)
+    processes = config.processes or os.cpu_count() or 1
+    if processes == 1:
+        asyncio.run(serve(config, sockets, ready=lambda: _say(lines)))
+        return 0
+    _say(lines)
+    return supervise(processes, lambda: asyncio.run(serve(config, sockets, ready=lambda: None)))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,382 @@
+"""What is in a recorded answer, read a second time by code that has nothing in common with the server's.
+
+It is plain on purpose: the whole body at once, no state machines. Where it and a dialect disagree, the recording is
+looked at and one of them is wrong. It imports nothing from ``llm``.
+
+The words for the end are those of ``llm.events``; the arithmetic of tokens is that of spec.md §2: input is all input,
+cached or not; output is all output, reasoning included; cached and reasoning are parts of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+Json: TypeAlias = Any
+
+
+@dataclass(frozen=True)
+class Call:
+    name: str
+    arguments: Json  # parsed; the text itself where a model wrote broken JSON
+    id: str | None  # None where the provider gives none
+    hosted: bool = False  # run by the provider
+
+
+@dataclass(frozen=True)
+class Tokens:
+    input: int | None
+    output: int | None
+    cached: int = 0
+    reasoning: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    text: str
+    reasoning: str
+    calls: tuple[Call, ...]
+    finish: str
+    tokens: Tokens | None  # None: not told
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The provider told an error, or (``cut``) stopped talking without the end of its wire."""
+
+    kind: Literal["error", "cut"]
+    status: int = 0  # of the HTTP answer; what the error itself says where it came inside a 200
+    message: str | None = None  # in the provider's words
+    code: str | None = None
+    text: str = ""  # what had been said before
+    reasoning: str = ""
+
+
+def read(wire: str, status: int, body: bytes) -> Answer | Failure:
+    if status >= 400:
+        return _failure(status, body)
+    return _WIRES[wire](body.decode().replace("\r\n", "\n"))
+
+
+def without_think_tags(answer: Answer) -> Answer:
+    """Thoughts at the beginning of the text, in tags, are reasoning; without a closing tag all of it is (S13)."""
+    tags = r"think|thinking|thought"
+    found = re.match(rf"\s*<(?:{tags})>\n*(.*?)(?:\n*</(?:{tags})>\s*|\Z)(.*)", answer.text, re.DOTALL)
+    if not found:
+        return answer
+    return replace(answer, reasoning=answer.reasoning + found[1], text=found[2])
+
+
+# --- framing ---
+
+
+def _sse_data(body: str) -> list[str]:
+    """The data of each event."""
+    blocks = (re.findall(r"^data: ?(.*)$", block, re.MULTILINE) for block in body.split("\n\n"))
+    return ["\n".join(data).strip() for data in blocks if data]
+
+
+def _values(body: str) -> tuple[list[Any], bool, bool]:
+    """The JSON values of a body; whether it was a stream, and whether ``[DONE]`` ended it."""
+    if body.lstrip()[:1] in ("{", "["):
+        value = json.loads(body)
+        return (value if isinstance(value, list) else [value]), False, False
+    data = _sse_data(body)
+    return [json.loads(each) for each in data if each != "[DONE]"], True, "[DONE]" in data
+
+
+# --- errors ---
+
+
+def _failure(status: int, body: bytes) -> Failure:
+    try:
+        wire = json.loads(body)
+    except ValueError:
+        return Failure("error", status, body.decode().strip())
+    if isinstance(wire, list):
+        wire = wire[0]
+    return _told(status, wire)
+
+
+def _told(status: int, wire: Mapping[str, Any]) -> Failure:
+    error = wire.get("error", wire)
+    if isinstance(error, str):
+        return Failure("error", status, error, wire.get("code"))
+    code = error.get("code")
+    for stated in (code, error.get("status_code"), error.get("status")):
+        if not status and isinstance(stated, int):
+            status = stated
+    return Failure("error", status, error.get("message"), None if code is None else str(code))
+
+
+# --- openai-chat ---
+
+_OPENAI_FINISH = {
+    "stop": "stop",
+    "eos": "stop",
+    "end_turn": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "tool_call": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "filtered",
+}
+
+
+def _openai(body: str) -> Answer | Failure:
+    values, streamed, done = _values(body)
+    text = reasoning = ""
+    finish = None
+    usage: dict[str, Any] | None = None
+    calls: dict[object, dict[str, str]] = {}
+    for value in values:
+        if value.get("error"):
+            return replace(_told(0, value), text=text, reasoning=reasoning)
+        usage = value.get("usage") or (value.get("x_groq") or {}).get("usage") or usage
+        for choice in value.get("choices") or ():
+            if choice.get("index", 0) != 0:  # further choices were asked for with n
+                continue
+            finish = choice.get("finish_reason") or finish
+            said = choice.get("delta" if streamed else "message") or {}
+            text += (said.get("content") or "") + (said.get("refusal") or "")
+            details = said.get("reasoning_details") or ()
+            shown = "".join(detail.get("text") or detail.get("summary") or "" for detail in details)
+            # One thought under up to three names.
+            reasoning += said.get("reasoning_content") or said.get("reasoning") or shown
+            for n, wire in enumerate(said.get("tool_calls") or ()):
+                # In a stream a call's pieces have its index; whole calls stand in a list.
+                number = wire.get("index", n) if streamed else n
+                given = wire.get("function") or wire.get("custom") or {}
+                call = calls.setdefault(number, {"name": "", "arguments": "", "id": ""})
+                call["name"] = call["name"] or given.get("name") or ""
+                call["id"] = call["id"] or wire.get("id") or ""
+                call["arguments"] += given.get("arguments") or given.get("input") or ""
+            given = said.get("function_call")  # the form before tools
+            if given and given["name"]:
+                calls["function"] = {"name": given["name"], "arguments": given["arguments"], "id": ""}
+    if streamed and not done and finish is None:
+        return Failure("cut", text=text, reasoning=reasoning)
+    return Answer(
+        text=text,
+        reasoning=reasoning,
+        calls=tuple(_call(call["name"], call["arguments"], call["id"]) for call in calls.values()),
+        finish=_settled(_OPENAI_FINISH.get(finish or "", "other"), bool(calls)),
+        tokens=_openai_tokens(usage) if usage else None,
+    )
+
+
+def _openai_tokens(usage: Mapping[str, Any]) -> Tokens:
+    input_, output = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    if input_ is not None and output is not None and usage.get("total_tokens") == input_ + output + reasoning:
+        output += reasoning  # the total says that it was left out (xAI)
+    # Some hosts tell of more parts than of the whole. The whole is what they bill.
+    return Tokens(input_, output, _at_most(input_, cached), _at_most(output, reasoning))
+
+
+def _at_most(whole: int | None, part: int) -> int:
+    return part if whole is None else min(part, whole)
+
+
+# --- anthropic ---
+
+_ANTHROPIC_FINISH = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "pause_turn": "paused",
+    "refusal": "filtered",
+}
+
+
+def _anthropic(body: str) -> Answer | Failure:
+    values, streamed, _ = _values(body)
+    message = values[0]
+    blocks: list[dict[str, Any]] = []
+    if not streamed:
+        if message["type"] == "error":
+            return _told(0, message)
+        blocks = message["content"]
+    usage: dict[str, Any] = {}
+    ended = not streamed
+    for value in values if streamed else ():
+        match value["type"]:
+            case "error":
+                return replace(_told(0, value), text=_joined(blocks, "text"), reasoning=_joined(blocks, "thinking"))
+            case "message_start":
+                message = value["message"]
+                usage |= _present(message["usage"])
+            case "content_block_start":
+                blocks.append({"json": "", **value["content_block"]})
+            case "content_block_delta":
+                block, delta = blocks[value["index"]], value["delta"]
+                block["text"] = block.get("text", "") + delta.get("text", "")
+                block["thinking"] = block.get("thinking", "") + delta.get("thinking", "")
+                block["json"] += delta.get("partial_json", "")
+            case "message_delta":
+                message["stop_reason"] = value["delta"]["stop_reason"]
+                usage |= _present(value["usage"])
+            case "message_stop":
+                ended = True
+    if not ended:
+        return Failure("cut", text=_joined(blocks, "text"), reasoning=_joined(blocks, "thinking"))
+    calls = tuple(
+        _call(block["name"], block.get("json") or json.dumps(block["input"]), block["id"], block["type"] != "tool_use")
+        for block in blocks
+        if block["type"].endswith("tool_use")
+    )
+    called = any(not call.hosted for call in calls)
+    return Answer(
+        text=_joined(blocks, "text"),
+        reasoning=_joined(blocks, "thinking"),
+        calls=calls,
+        finish=_settled(_ANTHROPIC_FINISH.get(message["stop_reason"], "other"), called),
+        tokens=_anthropic_tokens(usage or message["usage"]),
+    )
+
+
+def _joined(blocks: Iterable[Mapping[str, Any]], kind: str) -> str:
+    return "".join(block.get(kind, "") for block in blocks if block["type"] == kind)
+
+
+def _anthropic_tokens(usage: Mapping[str, Any]) -> Tokens:
+    cached = usage.get("cache_read_input_tokens") or 0
+    return Tokens(
+        input=usage["input_tokens"] + cached + (usage.get("cache_creation_input_tokens") or 0),
+        output=usage["output_tokens"],
+        cached=cached,
+        reasoning=(usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0,
+    )
+
+
+# --- gemini ---
+
+_GEMINI_FINISH = {
+    "STOP": "stop",
+    1: "stop",  # the number of the enumeration, from some proxies
+    "MAX_TOKENS": "length",
+    "SAFETY": "filtered",
+    "UNEXPECTED_TOOL_CALL": "error",
+    "MALFORMED_FUNCTION_CALL": "error",
+}
+
+
+def _gemini(body: str) -> Answer | Failure:
+    values, _, _ = _values(body)
+    text = reasoning = ""
+    finish = None
+    calls = []
+    usage: dict[str, Any] | None = None
+    for value in values:
+        if "error" in value:
+            return replace(_told(0, value), text=text, reasoning=reasoning)
+        usage = value.get("usageMetadata") or usage
+        for candidate in value.get("candidates") or ():
+            finish = candidate.get("finishReason") or finish
+            for part in (candidate.get("content") or {}).get("parts") or ():
+                if part.get("thought"):
+                    reasoning += part.get("text", "")
+                else:
+                    text += part.get("text", "")
+                if call := part.get("functionCall"):
+                    calls.append(_call(call["name"], json.dumps(call.get("args") or {}), call.get("id")))
+    if finish is None:
+        return Failure("cut", text=text, reasoning=reasoning)
+    return Answer(
+        text=text,
+        reasoning=reasoning,
+        calls=tuple(calls),
+        finish=_settled(_GEMINI_FINISH.get(finish, "other"), bool(calls)),
+        tokens=_gemini_tokens(usage) if usage else None,
+    )
+
+
+def _gemini_tokens(usage: Mapping[str, Any]) -> Tokens:
+    """The total is the sum of these four in every recording, so tool prompts are input and thoughts are output."""
+    thoughts = usage.get("thoughtsTokenCount") or 0
+    return Tokens(
+        input=usage["promptTokenCount"] + (usage.get("toolUsePromptTokenCount") or 0),
+        output=(usage.get("candidatesTokenCount") or 0) + thoughts,
+        cached=usage.get("cachedContentTokenCount") or 0,
+        reasoning=thoughts,
+    )
+
+
+# --- ollama ---
+
+_OLLAMA_FINISH = {"stop": "stop", "length": "length"}
+
+
+def _ollama(body: str) -> Answer | Failure:
+    text = reasoning = ""
+    calls = []
+    end: dict[str, Any] | None = None
+    for value in _json_values(body):
+        if "error" in value:
+            return replace(_told(0, value), text=text, reasoning=reasoning)
+        message = value["message"]
+        text += message.get("content") or ""
+        reasoning += message.get("thinking") or ""
+        for call in message.get("tool_calls") or ():
+            given = call["function"]
+            calls.append(_call(given["name"], json.dumps(given.get("arguments") or {}), call.get("id")))
+        if value["done"]:
+            end = value
+    if end is None:
+        return Failure("cut", text=text, reasoning=reasoning)
+    return Answer(
+        text=text,
+        reasoning=reasoning,
+        calls=tuple(calls),
+        finish=_settled(_OLLAMA_FINISH.get(end.get("done_reason", "stop"), "other"), bool(calls)),
+        tokens=Tokens(end.get("prompt_eval_count"), end.get("eval_count")) if "eval_count" in end else None,
+    )
+
+
+def _json_values(body: str) -> Iterable[Any]:
+    """JSON values one after another, whatever blank space is between them."""
+    decoder = json.JSONDecoder()
+    while body := body.lstrip():
+        value, end = decoder.raw_decode(body)
+        yield value
+        body = body[end:]
+
+
+# --- shared ---
+
+
+def arguments_of(text: str) -> Json:
+    """The value; the text itself where a model wrote broken JSON, nothing for no text at all."""
+    try:
+        return json.loads(text or "{}")
+    except ValueError:
+        return text
+
+
+def _call(name: str, arguments: str, id: str | None, hosted: bool = False) -> Call:
+    return Call(name, arguments_of(arguments), id or None, hosted)
+
+
+def _settled(finish: str, called: bool) -> str:
+    """``tool_calls`` exactly when there is something to call, but for answers that were broken off (S6)."""
+    if finish in ("stop", "tool_calls", "other") and called:
+        return "tool_calls"
+    return "stop" if finish == "tool_calls" else finish
+
+
+def _present(usage: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in usage.items() if value is not None}
+
+
+_WIRES: Mapping[str, Callable[[str], Answer | Failure]] = {
+    "openai-chat": _openai,
+    "anthropic": _anthropic,
+    "gemini": _gemini,
+    "ollama": _ollama,
+}

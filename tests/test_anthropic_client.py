@@ -1,0 +1,672 @@
+"""The Anthropic dialect towards a client: what we read from it, what we write to it, and both in a circle."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm import errors
+from llm.chat import (
+    ChatRequest,
+    Citation,
+    Foreign,
+    JsonFormat,
+    Media,
+    Message,
+    ModelInfo,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    Usage,
+)
+from llm.dialects import ClientDialect, EngineDialect, anthropic, lost_fields
+from llm.engines import ENGINES
+from llm.errors import EngineFailed, InvalidRequest, LLMError, Overloaded, ProviderSaid, Unsupported
+from llm.events import (
+    Cited,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    PartEnded,
+    ReasoningDelta,
+    Reply,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    ToolProgress,
+    UsageReported,
+    WholePart,
+    collect,
+    replay,
+)
+from llm.opaque import Keep, Opaque
+
+SAMPLES = Path(__file__).parent / "samples" / "anthropic"
+STREAMS = sorted(SAMPLES.glob("*.sse"))
+AGENT: dict[str, Any] = json.loads((SAMPLES / "agent-request.json").read_text())
+ENGINE = ENGINES["anthropic"]
+CLIENT: ClientDialect = anthropic
+REQUEST = ChatRequest(model="m", messages=())
+NOW = 1_770_000_000
+
+
+def engine_reads(raw: bytes) -> list[Event]:
+    dialect: EngineDialect = anthropic
+    framing, reader = dialect.framing(), dialect.reader(ENGINE)
+    return [event for frame in framing.feed(raw) for event in reader.feed(frame)]
+
+
+def written(events: Sequence[Event], group: int = 10**9) -> bytes:
+    """The bytes of a stream whose events come ``group`` at a time."""
+    writer = CLIENT.writer(REQUEST, NOW)
+    batches = [events[start : start + group] for start in range(0, len(events), group)]
+    return b"".join(piece for batch in batches for piece in writer.feed(batch))
+
+
+def wire_events(raw: bytes) -> list[dict[str, Any]]:
+    """The events on the wire, whose grammar is checked (S7): one block open at a time, in rising order."""
+    events: list[dict[str, Any]] = []
+    for block in raw.decode().split("\n\n")[:-1]:
+        name, data = block.split("\n")
+        events.append(json.loads(data.removeprefix("data: ")))
+        assert name == f"event: {events[-1]['type']}"
+    kinds = [event["type"] for event in events if event["type"] != "ping"]
+    if "error" in kinds:
+        assert kinds.index("error") == len(kinds) - 1 and "message_stop" not in kinds
+        kinds.remove("error")
+    elif kinds:
+        assert kinds[-2:] == ["message_delta", "message_stop"]
+    assert kinds[:1] in ([], ["message_start"]) and kinds.count("message_start") <= 1
+    open_: int | None = None
+    last = -1
+    deltas = {"text": {"text_delta", "citations_delta"}, "thinking": {"thinking_delta", "signature_delta"}}
+    kind = ""
+    for event in events:
+        match event["type"]:
+            case "content_block_start":
+                assert open_ is None and event["index"] == last + 1
+                open_ = last = event["index"]
+                kind = event["content_block"]["type"]
+            case "content_block_delta":
+                assert event["index"] == open_
+                assert event["delta"]["type"] in deltas.get(kind, {"input_json_delta"})
+            case "content_block_stop":
+                assert event["index"] == open_
+                open_ = None
+            case "message_delta":
+                assert open_ is None
+    return events
+
+
+def mine(**data: Any) -> Keep:
+    return (Opaque("anthropic", "anthropic", data),)
+
+
+# --- requests ---
+
+
+def test_an_agent_s_request_is_read_part_by_part() -> None:
+    request = CLIENT.read_request(AGENT)
+    assert (request.model, request.stream) == ("claude-sonnet-4-5", True)
+    assert request.hints == {"metadata", "context_management"}
+    options = request.options
+    assert (options.max_tokens, options.reasoning, options.reasoning_tokens) == (32000, True, 31999)
+    assert (options.tool_choice, options.parallel_tools, options.stop) == ("auto", True, ("END",))
+    read, search, note = request.tools
+    assert (read.name, read.executor, read.strict) == ("read", "client", None)
+    assert (search.name, search.executor, search.keep[0].data) == ("web_search", "provider", AGENT["tools"][1])
+    assert note.strict is True and note.keep[0].data == {"cache_control": {"type": "ephemeral"}}
+    system, asked, said, results, later = request.messages
+    assert [part.text for part in system.parts if isinstance(part, Text)] == ["You are an agent.", "Rules."]
+    assert [type(part) for part in asked.parts] == [Text, Media, Media, Media, Text, Media, Foreign, Foreign]
+    image, linked, pdf, notes, uploaded = (asked.parts[n] for n in range(1, 6))
+    assert image == Media(mime="image/png", base64="iVBORw0KGgo=")
+    assert linked == Media(mime="image/*", url="https://example.org/a.jpg")
+    assert pdf == Media(mime="application/pdf", base64="JVBERi0=", name="Paper")
+    assert isinstance(notes, Text) and notes.text == "plain notes"
+    assert isinstance(uploaded, Media) and uploaded.file_id == "file_011" and uploaded.keep[0].dialect == "anthropic"
+    thought, redacted, _, searched, found, call, _ = said.parts
+    assert thought == Reasoning("I read.", (Opaque("anthropic", None, {"signature": "EqQB+/x="}),))
+    assert isinstance(redacted, Reasoning) and redacted.keep[0].data["data"] == "EmwKAhgB"
+    assert isinstance(searched, ToolCall) and searched.executor == "provider"
+    assert isinstance(found, Foreign)
+    assert isinstance(call, ToolCall) and json.loads(call.arguments) == {"path": "/a", "lines": [1, 2.5, None]}
+    first, second, _ = results.parts
+    assert isinstance(first, ToolResult) and [type(p) for p in first.content] == [Text, Media, Foreign]
+    assert isinstance(second, ToolResult) and second.is_error and second.content == (Text("No such file"),)
+    assert later.role == "system"
+
+
+def test_an_agent_s_request_read_and_written_again_is_the_same() -> None:
+    assert anthropic.write_request(CLIENT.read_request(AGENT), ENGINE).body == AGENT
+
+
+def test_what_the_options_carry_elsewhere_is_not_told_as_lost() -> None:
+    asked = {
+        "model": "m",
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": [AGENT["messages"][0]["content"][4]]}, AGENT["messages"][3]],
+        "thinking": {"type": "adaptive", "display": "omitted"},
+        "output_config": {"effort": "xhigh", "format": {"type": "json_schema", "schema": {"type": "object"}}},
+        "metadata": {"user_id": "u1"},
+    }
+    request = CLIENT.read_request(asked)
+    assert (request.options.reasoning, request.options.effort) == (True, "xhigh")
+    assert request.options.format == JsonFormat({"type": "object"}, strict=True)
+    assert set(lost_fields(request, "openai-chat")) == {"metadata", "title", "context", "citations"}
+    body = anthropic.write_request(request, ENGINE).body or {}
+    assert (body["thinking"], body["output_config"]) == (asked["thinking"], asked["output_config"])
+    assert [message["role"] for message in body["messages"]] == ["user", "system"]  # type: ignore[index, union-attr, call-overload]
+
+
+@pytest.mark.parametrize(
+    ("thinking", "reasoning", "budget"),
+    [
+        ({"type": "enabled", "budget_tokens": 2048}, True, 2048),
+        ({"type": "adaptive"}, True, None),
+        ({"type": "disabled"}, False, None),
+        ({"type": "between_tools"}, False, None),
+        (None, None, None),
+    ],
+)
+def test_the_forms_of_thinking(thinking: Any, reasoning: bool | None, budget: int | None) -> None:
+    options = CLIENT.read_request({"model": "m", "messages": [], "thinking": thinking}).options
+    assert (options.reasoning, options.reasoning_tokens) == (reasoning, budget)
+
+
+def test_t8_unknown_fields_are_refused_by_another_wire_unless_they_are_hints() -> None:
+    body = {"model": "m", "messages": [], "mcp_servers": [{}], "metadata": {}}
+    request = CLIENT.read_request(body)
+    with pytest.raises(Unsupported) as caught:
+        lost_fields(request, "openai-chat")
+    assert caught.value.param == "mcp_servers"
+    thinking = CLIENT.read_request({"model": "m", "messages": [], "thinking": {"type": "dreaming"}})
+    with pytest.raises(Unsupported):
+        lost_fields(thinking, "openai-chat")
+
+
+def test_the_format_of_the_beta_is_a_format_too() -> None:
+    asked = {"type": "json_schema", "schema": {"type": "object"}}
+    request = CLIENT.read_request({"model": "m", "messages": [], "output_format": asked})
+    assert request.options.format == JsonFormat({"type": "object"}, strict=True)
+    body = anthropic.write_request(request, ENGINE).body or {}
+    assert body["output_format"] == asked and "output_config" not in body
+
+
+def test_an_unsigned_thought_that_comes_back_is_not_sent_to_a_signer() -> None:
+    content = [{"type": "thinking", "thinking": "Mine.", "signature": ""}, {"type": "text", "text": "Yes."}]
+    request = CLIENT.read_request({"model": "m", "messages": [{"role": "assistant", "content": content}]})
+    assert request.messages[0].parts[0] == Reasoning("Mine.")
+    assert (anthropic.write_request(request, ENGINE).body or {})["messages"] == [
+        {"role": "assistant", "content": "Yes."}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"model": 7}, "model"),
+        ({"messages": None}, "messages"),
+        ({"messages": ["x"]}, "messages[0]"),
+        ({"messages": [{"role": "robot", "content": ""}]}, "messages[0].role"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [7]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": [{}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "messages[0].content[0].source"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "base64"}}]}]},
+            "messages[0].content[0].source.media_type",
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": 1}]}
+                ]
+            },
+            "messages[0].content[0].input",
+        ),
+        (
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "tool_result", "tool_use_id": "a", "content": [AGENT["messages"][1]["content"][5]]}
+                        ],
+                    }
+                ]
+            },
+            "messages[0].content[0].content[0].type",
+        ),
+        ({"system": 7}, "system"),
+        ({"system": [{"type": "tool_use", "id": "a", "name": "f"}]}, "system[0].type"),
+        ({"max_tokens": "many"}, "max_tokens"),
+        ({"max_tokens": True}, "max_tokens"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"stream": "yes"}, "stream"),
+        ({"stop_sequences": [1]}, "stop_sequences"),
+        ({"tools": [{"input_schema": {}}]}, "tools[0].name"),
+        ({"tools": [{"name": "f", "input_schema": 7}]}, "tools[0].input_schema"),
+        ({"tools": ["f"]}, "tools[0]"),
+        ({"tool_choice": {"type": "maybe"}}, "tool_choice.type"),
+        ({"tool_choice": {"type": "tool"}}, "tool_choice.name"),
+        ({"thinking": {"type": "enabled", "budget_tokens": "all"}}, "thinking.budget_tokens"),
+        ({"output_config": {"effort": "heroic"}}, "output_config.effort"),
+    ],
+)
+def test_a_bad_request_is_refused_with_its_place(change: dict[str, Any], place: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        CLIENT.read_request({"model": "m", "max_tokens": 1, "messages": [], **change})
+    assert caught.value.param == place
+    assert caught.value.message.startswith(f"{place}: ")
+
+
+# --- streams ---
+
+
+@pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("group", [1, 2, 5, 10**9])
+def test_an_answer_written_and_read_again_is_the_same(path: Path, group: int) -> None:
+    events = engine_reads(path.read_bytes())
+    reply = collect(events)
+    for source in (events, [*replay(reply)]):
+        raw = written(source, group)
+        wire_events(raw)
+        assert collect(engine_reads(raw)) == reply
+
+
+def test_a_stream_is_what_the_wire_s_documentation_says() -> None:
+    usage = Usage(fresh=10, cache_read=4, cache_write=2, text=5, reasoning=3, other={"cache_write_1h": 2})
+    events: list[Event] = [
+        Started("msg_1", "some-model"),
+        UsageReported(Usage(fresh=10, text=0)),
+        ReasoningDelta(0, "Hm."),
+        PartEnded(0, mine(signature="EqQB")),
+        TextDelta(1, "Hällo"),
+        PartEnded(1),
+        ToolCallStarted(2, "call_1", "f"),
+        ToolCallDelta(2, '{"a":1}'),
+        PartEnded(2),
+        UsageReported(usage),
+        Finished("tool_calls", "tool_calls"),
+    ]
+    zero = {"input_tokens": 10, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 0}
+    message: dict[str, Any] = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "some-model",
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": zero,
+    }
+
+    def delta(index: int, **fields: str) -> dict[str, Any]:
+        return {"type": "content_block_delta", "index": index, "delta": fields}
+
+    def start(index: int, **fields: Any) -> dict[str, Any]:
+        return {"type": "content_block_start", "index": index, "content_block": fields}
+
+    def stop(index: int) -> dict[str, Any]:
+        return {"type": "content_block_stop", "index": index}
+
+    assert wire_events(written(events)) == [
+        {"type": "message_start", "message": message},
+        start(0, type="thinking", thinking="", signature=""),
+        delta(0, type="thinking_delta", thinking="Hm."),
+        delta(0, type="signature_delta", signature="EqQB"),
+        stop(0),
+        start(1, type="text", text=""),
+        delta(1, type="text_delta", text="Hällo"),
+        stop(1),
+        start(2, type="tool_use", id="call_1", name="f", input={}),
+        delta(2, type="input_json_delta", partial_json='{"a":1}'),
+        stop(2),
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "tool_use", "stop_sequence": None},
+            "usage": {
+                "input_tokens": 10,
+                "cache_creation_input_tokens": 2,
+                "cache_read_input_tokens": 4,
+                "output_tokens": 8,
+                "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 2},
+                "output_tokens_details": {"thinking_tokens": 3},
+            },
+        },
+        {"type": "message_stop"},
+    ]
+
+
+def test_s3_interleaved_calls_come_out_one_block_at_a_time() -> None:
+    events: list[Event] = [Started("msg_1", "m")]
+    events += [ToolCallStarted(0, "a", "f"), ToolCallStarted(1, "b", "g")]
+    events += [ToolCallDelta(0, '{"x": '), ToolCallDelta(1, '{"y": '), ToolCallDelta(0, "1}"), ToolCallDelta(1, "2}")]
+    events += [PartEnded(0), PartEnded(1), Finished("tool_calls")]
+    for group in (1, 3, 100):
+        arguments = {0: "", 1: ""}
+        for event in wire_events(written(events, group)):
+            if event["type"] == "content_block_delta":
+                arguments[event["index"]] += event["delta"]["partial_json"]
+        assert arguments == {0: '{"x": 1}', 1: '{"y": 2}'}
+
+
+@given(st.lists(st.text(max_size=8), max_size=8))
+def test_s4_the_deltas_add_up_to_the_text(pieces: list[str]) -> None:
+    events: list[Event] = [Started("i", "m"), *(TextDelta(0, piece) for piece in pieces), Finished("stop")]
+    if pieces:
+        events.insert(-1, PartEnded(0))
+    deltas = [e["delta"]["text"] for e in wire_events(written(events)) if e["type"] == "content_block_delta"]
+    assert "".join(deltas) == "".join(pieces)
+    assert all(deltas)
+
+
+def test_half_an_emoji_in_a_delta_is_written_all_the_same() -> None:
+    halves = "🦊".encode("utf-16", "surrogatepass").decode("utf-16")
+    high, low = "\ud83e", "\udd8a"
+    events: list[Event] = [Started("i", "m"), TextDelta(0, high), TextDelta(0, low), PartEnded(0), Finished("stop")]
+    deltas = [e["delta"]["text"] for e in wire_events(written(events)) if e["type"] == "content_block_delta"]
+    assert "".join(deltas).encode("utf-16", "surrogatepass").decode("utf-16") == halves
+
+
+STOP_WORDS: list[tuple[FinishReason, str | None, str]] = [
+    ("stop", "stop", "end_turn"),
+    ("stop", "stop_sequence", "stop_sequence"),
+    ("stop", None, "end_turn"),
+    ("tool_calls", "end_turn", "tool_use"),
+    ("tool_calls", "STOP", "tool_use"),
+    ("length", "length", "max_tokens"),
+    ("length", "model_context_window_exceeded", "model_context_window_exceeded"),
+    ("filtered", "SAFETY", "refusal"),
+    ("paused", "pause_turn", "pause_turn"),
+    ("other", "LANGUAGE", "end_turn"),
+]
+
+
+@pytest.mark.parametrize(("reason", "raw", "word"), STOP_WORDS)
+def test_s6_the_word_for_an_answer_s_end(reason: FinishReason, raw: str | None, word: str) -> None:
+    finish = Finished(reason, raw)
+    *_, delta, _ = wire_events(written([Started("i", "m"), finish]))
+    assert delta["delta"]["stop_reason"] == word
+    reply = Reply(id="i", model="m", message=Message("assistant", ()), finish=finish, usage=Usage())
+    assert CLIENT.write_reply(reply, REQUEST, NOW)["stop_reason"] == word
+
+
+def test_an_answer_that_ended_with_an_error_is_no_success() -> None:
+    finish = Finished("error", "MALFORMED")
+    *_, last = wire_events(written([Started("i", "m"), finish]))
+    assert last["error"]["type"] == "api_error" and "MALFORMED" in last["error"]["message"]
+    reply = Reply(id="i", model="m", message=Message("assistant", ()), finish=finish, usage=Usage())
+    with pytest.raises(EngineFailed):
+        CLIENT.write_reply(reply, REQUEST, NOW)
+
+
+def test_s1_a_failure_is_an_error_event_and_nothing_after_it() -> None:
+    failure = Overloaded(
+        "Overloaded", engine="anthropic", provider=ProviderSaid(0, None, "overloaded_error", "Overloaded")
+    )
+    half: list[Event] = [Started("i", "m"), TextDelta(0, "Half")]
+    for before in ([], half):
+        events = wire_events(written([*before, Failed(failure)]))
+        assert events[-1] == {"type": "error", **CLIENT.write_error(failure)}
+        assert len(events) == (4 if before else 1)
+
+
+def test_s11_a_ping_is_the_wire_s_own() -> None:
+    assert CLIENT.writer(REQUEST, NOW).ping() == b'event: ping\ndata: {"type":"ping"}\n\n'
+
+
+def test_what_is_not_for_this_client_is_skipped_and_leaves_no_gap() -> None:
+    other = (Opaque("openai-responses", "openai", {"type": "web_search_call"}),)
+    events: list[Event] = [
+        Started("", "m"),
+        ToolCallStarted(0, "a", "search", "server"),
+        ToolCallDelta(0, "{}"),
+        PartEnded(0),
+        ToolProgress(0, "running"),
+        ToolProgress(0, "completed"),
+        WholePart(1, ToolResult("a", (Text("found"),))),
+        ToolCallStarted(2, "b", "web_search", "provider"),
+        PartEnded(2, other),
+        WholePart(3, Foreign(other)),
+        WholePart(4, Media(mime="image/png", base64="iVBO")),
+        ReasoningDelta(5, ""),
+        PartEnded(5, (Opaque("gemini", "google", {"thoughtSignature": "x"}),)),
+        TextDelta(6, "Found."),
+        Cited(6, Citation("https://example.org", keep=other)),
+        PartEnded(6),
+        Finished("stop"),
+    ]
+    for group in (1, 100):
+        start, *blocks, _, _ = wire_events(written(events, group))
+        assert start["message"]["id"].startswith("msg_")
+        assert [event["type"] for event in blocks] == [
+            "content_block_start",
+            "content_block_delta",
+            "content_block_stop",
+        ]
+        assert blocks[1]["delta"] == {"type": "text_delta", "text": "Found."}
+    assert CLIENT.write_reply(collect(events), REQUEST, NOW)["content"] == [{"type": "text", "text": "Found."}]
+
+
+def test_another_engine_s_thought_is_written_without_signature() -> None:
+    keep = (Opaque("gemini", "google", {"thoughtSignature": "x"}),)
+    events: list[Event] = [Started("i", "m"), ReasoningDelta(0, "Hm."), PartEnded(0, keep), Finished("stop")]
+    deltas = [e["delta"] for e in wire_events(written(events)) if e["type"] == "content_block_delta"]
+    assert deltas == [{"type": "thinking_delta", "thinking": "Hm."}]
+    content = CLIENT.write_reply(collect(events), REQUEST, NOW)["content"]
+    assert content == [{"type": "thinking", "thinking": "Hm.", "signature": ""}]
+
+
+def test_t5_citations_are_written_in_the_wire_s_own_form() -> None:
+    wire = {"type": "char_location", "cited_text": "x", "document_index": 0, "start_char_index": 0, "end_char_index": 1}
+    cited = Citation(quote="x", keep=mine(**wire))
+    events: list[Event] = [Started("i", "m"), TextDelta(0, "🦊"), Cited(0, cited), PartEnded(0), Finished("stop")]
+    deltas = [e["delta"] for e in wire_events(written(events)) if e["type"] == "content_block_delta"]
+    assert deltas[1] == {"type": "citations_delta", "citation": wire}
+    content = CLIENT.write_reply(collect(events), REQUEST, NOW)["content"]
+    assert content == [{"type": "text", "text": "🦊", "citations": [wire]}]
+
+
+# --- whole answers, errors, models ---
+
+
+@pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem)
+def test_a_whole_answer_written_and_read_again_is_the_same(path: Path) -> None:
+    reply = collect(engine_reads(path.read_bytes()))
+    wire = CLIENT.write_reply(reply, REQUEST, NOW)
+    assert (wire["type"], wire["role"], wire["id"]) == ("message", "assistant", reply.id)
+    again = anthropic.read_reply(json.loads(json.dumps(wire)), ENGINE)
+    assert _valued(again) == _valued(reply)
+
+
+def _valued(reply: Reply) -> Reply:
+    """Arguments by value: a whole answer has them as an object."""
+    parts = tuple(
+        replace(part, arguments=json.dumps(json.loads(part.arguments))) if isinstance(part, ToolCall) else part
+        for part in reply.message.parts
+    )
+    return replace(reply, message=Message("assistant", parts))
+
+
+names = st.text("abcdefghijklmnopqrstuvwxyz", min_size=3, max_size=9).map(lambda name: f"x_{name}")
+values = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=9) | st.lists(st.integers(0, 9))
+extras = st.dictionaries(names, values, max_size=2)
+
+
+def with_extras(draw: st.DrawFn, wire: Any) -> Any:
+    """Unknown fields in every object that has a type or a role."""
+    if isinstance(wire, list):
+        return [with_extras(draw, item) for item in wire]
+    if not isinstance(wire, dict):
+        return wire
+    inner = {name: with_extras(draw, value) for name, value in wire.items()}
+    known = "role" in wire or wire.get("type") in ("text", "image", "document", "tool_use", "tool_result", "thinking")
+    return {**inner, **(draw(extras) if known or "input_schema" in wire or "model" in wire else {})}
+
+
+@given(st.data())
+def test_t12_unknown_fields_of_a_request_survive(data: st.DataObject) -> None:
+    body = data.draw(st.composite(with_extras)(AGENT))
+    assert anthropic.write_request(CLIENT.read_request(body), ENGINE).body == body
+
+
+@given(st.data())
+def test_t12_unknown_fields_of_an_answer_survive(data: st.DataObject) -> None:
+    body = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": [part for part in AGENT["messages"][1]["content"] if "caller" not in part],
+        "stop_reason": "tool_use",
+        "stop_sequence": None,
+        "stop_details": {"type": "x"},
+        "usage": {
+            "input_tokens": 1,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+            "output_tokens": 2,
+            "service_tier": "standard",
+        },
+    }
+    wire = data.draw(st.composite(with_extras)(body))
+    wire = {name: value for name, value in wire.items() if value is not None or name == "stop_sequence"}
+    assert CLIENT.write_reply(anthropic.read_reply(wire, ENGINE), REQUEST, NOW) == wire
+
+
+WORDS = [
+    (errors.InvalidRequest, "invalid_request_error"),
+    (errors.Unsupported, "invalid_request_error"),
+    (errors.ContentBlocked, "invalid_request_error"),
+    (errors.EngineNotConfigured, "invalid_request_error"),
+    (errors.UnknownModel, "not_found_error"),
+    (errors.NotFound, "not_found_error"),
+    (errors.TooLarge, "request_too_large"),
+    (errors.NotAuthenticated, "authentication_error"),
+    (errors.QuotaExceeded, "billing_error"),
+    (errors.EngineRefusedKey, "api_error"),
+    (errors.EngineForbids, "api_error"),
+    (errors.RateLimited, "rate_limit_error"),
+    (errors.Overloaded, "overloaded_error"),
+    (errors.Draining, "overloaded_error"),
+    (errors.EngineFailed, "api_error"),
+    (errors.Truncated, "api_error"),
+    (errors.ConnectTimeout, "timeout_error"),
+    (errors.FirstByteTimeout, "timeout_error"),
+    (errors.IdleTimeout, "timeout_error"),
+    (errors.Internal, "api_error"),
+    (errors.ToolLimit, "api_error"),
+]
+
+
+@pytest.mark.parametrize(("cls", "word"), WORDS)
+def test_e2_an_error_has_one_of_the_wire_s_words(cls: type[LLMError], word: str) -> None:
+    assert CLIENT.write_error(cls("It is so.", param="x")) == {
+        "type": "error",
+        "error": {"type": word, "message": "It is so.", "details": {"error_code": cls.code}, "param": "x"},
+    }
+
+
+def test_e2_a_provider_s_own_words_are_kept() -> None:
+    said = ProviderSaid(429, "insufficient_quota", "insufficient_quota", "No credit.")
+    wire: Any = CLIENT.write_error(errors.QuotaExceeded("No credit.", provider=said))
+    assert wire["error"]["details"] == {"error_code": "insufficient_quota"}
+    assert wire["error"]["provider"] == said.as_json()
+
+
+def test_an_overflow_is_told_in_the_words_that_clients_know() -> None:
+    foreign: Any = CLIENT.write_error(errors.ContextTooLong("This model's maximum context length is 8192 tokens."))
+    assert foreign["error"]["message"] == "prompt is too long: This model's maximum context length is 8192 tokens."
+    own: Any = CLIENT.write_error(errors.ContextTooLong("prompt is too long: 9 tokens > 8 maximum"))
+    assert own["error"]["message"] == "prompt is too long: 9 tokens > 8 maximum"
+
+
+def test_models_are_named_as_a_client_has_to_name_them() -> None:
+    models = [
+        ModelInfo(id="claude-x", engine="anthropic", name="Claude X", created=1769904000, max_output_tokens=64000),
+        ModelInfo(id="gpt-x", engine="openai", context_tokens=8192),
+        ModelInfo(id="sora", engine="openai", kind="video"),
+    ]
+    assert CLIENT.write_models(models) == {
+        "data": [
+            {
+                "type": "model",
+                "id": "anthropic/claude-x",
+                "display_name": "Claude X",
+                "created_at": "2026-02-01T00:00:00Z",
+                "max_tokens": 64000,
+            },
+            {
+                "type": "model",
+                "id": "openai/gpt-x",
+                "display_name": "gpt-x",
+                "created_at": "1970-01-01T00:00:00Z",
+                "max_input_tokens": 8192,
+            },
+        ],
+        "has_more": False,
+        "first_id": "anthropic/claude-x",
+        "last_id": "openai/gpt-x",
+    }
+    assert CLIENT.write_models([]) == {"data": [], "has_more": False, "first_id": None, "last_id": None}
+
+
+# --- anything at all ---
+
+scalars = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)
+)
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+)
+
+
+@st.composite
+def spoiled(draw: st.DrawFn, value: Any) -> Any:
+    """``value`` with something else at one place in it."""
+    value = copy.deepcopy(value)
+    at = value
+    while isinstance(at, dict | list) and at:
+        key: Any = draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(len(at))))
+        inner = at[key]
+        if not (isinstance(inner, dict | list) and inner) or draw(st.integers(0, 4)) == 0:
+            at[key] = draw(anything)
+            break
+        at = inner
+    return value
+
+
+BOLD = {**AGENT, "output_config": {"effort": "low", "format": {"schema": {}}}, "output_format": {"schema": {}}}
+
+
+@given(st.dictionaries(st.sampled_from(sorted(BOLD)), anything) | spoiled(BOLD))
+def test_any_request_is_read_or_refused(body: dict[str, Any]) -> None:
+    try:
+        request = CLIENT.read_request(body)
+        anthropic.write_request(request, ENGINE)
+        lost_fields(request, "openai-chat")
+    except LLMError:
+        pass
+
+
+def test_a_tool_without_a_schema_gets_an_empty_one() -> None:
+    tools = [{"type": "custom", "name": "f"}]
+    request = CLIENT.read_request({"model": "m", "messages": [], "tools": tools})
+    assert request.tools == (ToolSpec("f"),)
+    body = anthropic.write_request(request, ENGINE).body or {}
+    assert body["tools"] == [{"name": "f", "input_schema": {"type": "object"}}]

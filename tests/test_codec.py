@@ -1,0 +1,94 @@
+"""JSON both ways: nothing that is not JSON comes in, nothing goes out that cannot be read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm.codec import dump_bytes, dumps, loads
+
+# With lone surrogates, which ``st.text()`` leaves out.
+texts = st.text(st.characters(exclude_categories=[]), max_size=8)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+)
+
+
+@given(values)
+def test_what_is_written_is_read_as_it_was(value: Any) -> None:
+    text = dumps(value)
+    assert text.encode() == dump_bytes(value)
+    assert loads(text) == loads(dump_bytes(value)) == json.loads(text) == value
+    assert "\n" not in text and "\r" not in text
+
+
+@given(values)
+def test_what_another_wrote_is_read(value: Any) -> None:
+    for text in (json.dumps(value), json.dumps(value, indent=2)):
+        assert loads(text) == loads(text.encode()) == value
+
+
+def test_text_is_compact_and_not_escaped() -> None:
+    assert dumps({"a": [1, "ä 漢 🎈"], "b": None}) == '{"a":[1,"ä 漢 🎈"],"b":null}'
+
+
+def test_half_an_emoji_is_escaped_so_that_a_client_can_join_the_halves() -> None:
+    halves = "🎈".encode("utf-16-be", "surrogatepass")
+    first, second = (halves[n : n + 2].decode("utf-16-be", "surrogatepass") for n in (0, 2))
+    assert dump_bytes(first) == b'"\\ud83c"' and dump_bytes(second) == b'"\\udf88"'
+    joined = dumps(first)[:-1] + dumps(second)[1:]
+    assert json.loads(joined) == "🎈"
+    assert loads('"\\ud83c"') == first
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" + "0" * 400 + ".0"])
+def test_what_is_no_number_is_refused(number: str) -> None:
+    """``1e999`` would be read as infinity, and nobody could be told of it."""
+    for text in (number, f'{{"a": [{number}]}}', number.encode()):
+        with pytest.raises(ValueError, match=r"is not JSON|too large"):
+            loads(text)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_is_not_written(value: float) -> None:
+    for write in (dumps, dump_bytes):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            write({"a": [value]})
+
+
+@pytest.mark.parametrize(
+    "deep", ["[" * 100_000, "[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000]
+)
+def test_what_is_nested_too_deeply_is_a_value_error(deep: str) -> None:
+    for text in (deep, deep.encode()):
+        with pytest.raises(ValueError, match="nested too deeply"):
+            loads(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "{", '{"a"}', "{'a': 1}", '"a', "a", "1 2", '{"a":1}{"a":1}', "\ufeff{}x", "[1,]"]
+)
+def test_what_is_not_json_is_a_value_error(text: str) -> None:
+    for raw in (text, text.encode()):
+        with pytest.raises(ValueError):
+            loads(raw)
+
+
+@pytest.mark.parametrize("raw", [b'"\xff"', b'"\xe6\xbc"', '{"a":1}'.encode("utf-16")])
+def test_bytes_that_are_not_utf_8_are_a_value_error(raw: bytes) -> None:
+    with pytest.raises(ValueError):
+        loads(raw)
+
+
+def test_a_byte_order_mark_and_blank_space_are_no_harm() -> None:
+    assert loads(b'\xef\xbb\xbf {"a": 1}\r\n') == {"a": 1}
+    assert loads(' \n{"a": 1}\n') == {"a": 1}
+
+
+def test_numbers_keep_their_kind() -> None:
+    assert dumps(loads("[1, 1.0, 0, -0.0, 12345678901234567890]")) == "[1,1.0,0,-0.0,12345678901234567890]"

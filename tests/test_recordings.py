@@ -1,0 +1,180 @@
+"""Every recorded chat answer, read by its dialect, is what the oracle finds in it, however its bytes are cut (S9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+
+import pytest
+
+from llm.chat import Usage
+from llm.codec import loads
+from llm.dialects.registry import ENGINE_DIALECTS
+from llm.errors import LLMError, Truncated
+from llm.events import Event, ReasoningDelta, Reply, TextDelta, collect, replay
+from llm.filters import ThinkTags
+from llm.grammar import Grammar
+from tests.grammars import check_stream
+from tests.oracle import Answer, Call, Failure, Tokens, arguments_of
+from tests.recordings import Case, Response, cases, expected
+
+CASES = cases()
+
+# Where the oracle's plain view is not what we want to say. Each has to be exceptional still, or it has to go.
+EXCEPTIONS: Mapping[str, str] = {}
+
+# The word for an error by the status of the answer, or by what an error inside a stream says of itself.
+CODES = {
+    0: "provider_error",
+    400: "bad_request",
+    401: "provider_auth",
+    402: "quota_exceeded",
+    403: "provider_permission",
+    404: "model_not_found",
+    413: "too_large",
+    422: "bad_request",
+    429: "rate_limited",
+    500: "provider_error",
+    502: "provider_error",
+    503: "provider_overloaded",
+    529: "provider_overloaded",
+}
+# Those whose provider says more than its status does.
+CODES_BY_NAME = {
+    "anthropic/messages-400-sync-messages-create-api-error-ea23c7#0": "quota_exceeded",  # credit balance is too low
+    "anthropic/messages-stream-function-calling-anthropic-claude-3-5-haiku-20241022-can-use-313558#0": (
+        "provider_overloaded"
+    ),
+    "anthropic/messages-stream-streaming-responses-anthropic-claude-3-5-haiku-20241022-supp-44d7d9#0": (
+        "provider_overloaded"
+    ),
+    "azure/chat-azure-test-prompt-content-filtering-3add88#0": "content_filter",
+    "google/gen-400-google-streaming-returns-usage-metrics-1742ea#0": "provider_auth",  # API_KEY_INVALID
+    "llamacpp/chat-400-error-matrix-context-overflow-streaming-db05ae#0": "context_length",
+    "ollama/chat-400-real-error-scenarios-ollama-cloud-gpt-oss-120b-handles-conte-831279#0": "context_length",
+    "openrouter/chat-400-real-error-scenarios-openrouter-claude-haiku-4-5-handles-con-b0a585#0": "context_length",
+}
+
+
+def events_of(case: Case, response: Response, pieces: Iterable[bytes]) -> Iterator[Event]:
+    """What the server makes of an answer that comes in such pieces. Raises the error that is in it."""
+    dialect, engine = ENGINE_DIALECTS[case.engine.dialect], case.engine
+    tags = ThinkTags()
+    polish: Callable[[Iterable[Event]], Iterable[Event]] = tags.feed if engine.quirks.think_tags else iter
+    if response.status >= 400:
+        raise dialect.read_error(response.status, response.body, engine)
+    if not response.is_stream:
+        yield from polish(replay(dialect.read_reply(loads(b"".join(pieces)), engine)))
+        return
+    framing, reader = dialect.framing(), dialect.reader(engine)
+    for piece in pieces:
+        for frame in framing.feed(piece):
+            yield from polish(reader.feed(frame))
+    for frame in framing.close():
+        yield from polish(reader.feed(frame))
+    if not reader.done:
+        yield from polish(reader.close())
+
+
+def ways(case: Case) -> Iterator[tuple[str, Response, Iterable[bytes]]]:
+    """The answer's bytes cut in every way that should make no difference."""
+    response, crlf = case.response, case.response.crlf()
+    yield "whole", response, (response.body,)
+    if not response.is_stream:
+        return
+    yield "byte by byte", response, response.pieces(1)
+    yield "as it came", response, response.reads()
+    yield "CRLF, byte by byte", crlf, crlf.pieces(1)
+    for size in (7, 50):
+        yield f"in pieces of {size}", response, response.pieces(size)
+        yield f"CRLF, in pieces of {size}", crlf, crlf.pieces(size)
+
+
+def answer_of(reply: Reply) -> Answer:
+    usage = reply.usage
+    return Answer(
+        text=reply.text,
+        reasoning=reply.reasoning,
+        calls=tuple(
+            Call(call.name, arguments_of(call.arguments), call.id, hosted=call.executor == "provider")
+            for call in reply.calls
+        ),
+        finish=reply.finish.reason,
+        tokens=None if usage == Usage() else Tokens(usage.input, usage.output, usage.cache_read, usage.reasoning),
+    )
+
+
+def compare(got: Answer, wanted: Answer) -> None:
+    for name in ("text", "reasoning", "finish", "tokens"):
+        assert getattr(got, name) == getattr(wanted, name), name
+    assert len(got.calls) == len(wanted.calls)
+    for ours, theirs in zip(got.calls, wanted.calls, strict=True):
+        assert (ours.name, ours.arguments, ours.hosted) == (theirs.name, theirs.arguments, theirs.hosted)
+        assert ours.id and theirs.id in (None, ours.id)
+    assert len({call.id for call in got.calls}) == len(got.calls)
+
+
+def compare_failure(case: Case, error: LLMError, events: list[Event], wanted: Failure) -> None:
+    assert "".join(e.text for e in events if isinstance(e, TextDelta)) == wanted.text
+    assert "".join(e.text for e in events if isinstance(e, ReasoningDelta)) == wanted.reasoning
+    Grammar().feed(events)
+    if wanted.kind == "cut":
+        assert isinstance(error, Truncated)
+        return
+    assert error.code == CODES_BY_NAME.get(case.name, CODES[wanted.status])
+    assert error.provider is not None
+    assert error.provider.message == wanted.message
+    assert str(error)
+    if case.response.status >= 400:
+        assert error.provider.status == case.response.status
+
+
+def check(case: Case) -> None:
+    wanted = expected(case)
+    for way, response, pieces in ways(case):
+        events: list[Event] = []
+        try:
+            for event in events_of(case, response, pieces):
+                events.append(event)  # one by one: those before an error count
+        except LLMError as error:
+            assert isinstance(wanted, Failure), f"{way}: {error!r}"
+            compare_failure(case, error, events, wanted)
+            continue
+        assert isinstance(wanted, Answer), f"{way}: no error"
+        check_stream(events)
+        Grammar().feed(events)
+        reply = collect(events)
+        compare(answer_of(reply), wanted)
+        assert collect(replay(reply)) == reply
+        check_stream(replay(reply))
+
+
+@cache
+def fault(number: int) -> AssertionError | None:
+    try:
+        check(CASES[number])
+    except AssertionError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[case.name for case in CASES])
+def test_s9_a_recorded_answer_is_read_as_what_is_in_it(number: int) -> None:
+    found = fault(number)
+    if CASES[number].name in EXCEPTIONS:
+        assert found is not None, "no longer exceptional: take it off the list"
+    elif found is not None:
+        raise found
+
+
+def test_every_recorded_answer_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    right = sum(fault(number) is None for number in range(len(CASES)))
+    with capsys.disabled():
+        print(f"\nrecorded answers read as what is in them: {right} of {len(CASES)}")
+    assert right == len(CASES) - len(EXCEPTIONS)
+    assert len(CASES) >= 679
+
+
+def test_every_exception_is_of_a_recording_that_exists() -> None:
+    names = {case.name for case in CASES}
+    assert {*EXCEPTIONS, *CODES_BY_NAME} <= names
