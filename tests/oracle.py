@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any, Literal, TypeAlias
 
 Json: TypeAlias = Any
@@ -41,6 +42,8 @@ class Answer:
     calls: tuple[Call, ...]
     finish: str
     tokens: Tokens | None  # None: not told
+    order: tuple[str, ...] = ()  # "text", "reasoning", "call", "other" as they came, neighbours of one kind as one
+    sources: frozenset[str] = frozenset()  # the addresses that are cited
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Failure:
 
 def read(wire: str, status: int, body: bytes) -> Answer | Failure:
     if status >= 400:
-        return _failure(status, body)
+        return _refusal(status, body)
     return _WIRES[wire](body.decode().replace("\r\n", "\n"))
 
 
@@ -67,10 +70,63 @@ def without_think_tags(answer: Answer) -> Answer:
     found = re.match(rf"\s*<(?:{tags})>\n*(.*?)(?:\n*</(?:{tags})>\s*|\Z)(.*)", answer.text, re.DOTALL)
     if not found:
         return answer
-    return replace(answer, reasoning=answer.reasoning + found[1], text=found[2])
+    thought, text = found.groups()
+    instead = [kind for kind, said in (("reasoning", thought), ("text", text)) if said]
+    at = answer.order.index("text")
+    order = (*answer.order[:at], *instead, *answer.order[at + 1 :])
+    return replace(answer, reasoning=answer.reasoning + thought, text=text, order=order)
 
 
-# --- framing ---
+def arguments_of(text: str) -> Json:
+    """The value; the text itself where a model wrote broken JSON, nothing for no text at all."""
+    try:
+        return json.loads(text or "{}")
+    except ValueError:
+        return text
+
+
+@dataclass
+class _Heard:
+    """What an answer says, piece by piece."""
+
+    said: list[tuple[str, str]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    sources: set[str] = field(default_factory=set)
+
+    def say(self, kind: str, text: str | None) -> None:
+        if text:
+            self.said.append((kind, text))
+
+    def call(self, name: str, arguments: str, id: str | None, hosted: bool = False) -> None:
+        self.calls.append(Call(name, arguments_of(arguments), id or None, hosted))
+
+    def cite(self, url: str | None) -> None:
+        if url:
+            self.sources.add(url)
+
+    def all(self, kind: str) -> str:
+        return "".join(text for each, text in self.said if each == kind)
+
+    def answer(self, finish: str, tokens: Tokens | None) -> Answer:
+        return Answer(
+            text=self.all("text"),
+            reasoning=self.all("reasoning"),
+            calls=tuple(self.calls),
+            finish=self._settled(finish),
+            tokens=tokens,
+            order=tuple(kind for kind, _ in groupby(kind for kind, _ in self.said)),
+            sources=frozenset(self.sources),
+        )
+
+    def failure(self, failure: Failure) -> Failure:
+        return replace(failure, text=self.all("text"), reasoning=self.all("reasoning"))
+
+    def _settled(self, finish: str) -> str:
+        """``tool_calls`` exactly when the client has something to call, but for answers that were broken off (S6)."""
+        called = any(not call.hosted for call in self.calls)
+        if finish in ("stop", "tool_calls", "other") and called:
+            return "tool_calls"
+        return "stop" if finish == "tool_calls" else finish
 
 
 def _sse_data(body: str) -> list[str]:
@@ -88,17 +144,25 @@ def _values(body: str) -> tuple[list[Any], bool, bool]:
     return [json.loads(each) for each in data if each != "[DONE]"], True, "[DONE]" in data
 
 
-# --- errors ---
+def _json_values(body: str) -> Iterable[Any]:
+    """JSON values one after another, whatever blank space is between them."""
+    decoder = json.JSONDecoder()
+    while body := body.lstrip():
+        value, end = decoder.raw_decode(body)
+        yield value
+        body = body[end:]
 
 
-def _failure(status: int, body: bytes) -> Failure:
+def _present(wire: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in wire.items() if value is not None}
+
+
+def _refusal(status: int, body: bytes) -> Failure:
     try:
         wire = json.loads(body)
     except ValueError:
         return Failure("error", status, body.decode().strip())
-    if isinstance(wire, list):
-        wire = wire[0]
-    return _told(status, wire)
+    return _told(status, wire[0] if isinstance(wire, list) else wire)
 
 
 def _told(status: int, wire: Mapping[str, Any]) -> Failure:
@@ -111,8 +175,6 @@ def _told(status: int, wire: Mapping[str, Any]) -> Failure:
             status = stated
     return Failure("error", status, error.get("message"), None if code is None else str(code))
 
-
-# --- openai-chat ---
 
 _OPENAI_FINISH = {
     "stop": "stop",
@@ -128,44 +190,52 @@ _OPENAI_FINISH = {
 
 def _openai(body: str) -> Answer | Failure:
     values, streamed, done = _values(body)
-    text = reasoning = ""
+    heard = _Heard()
     finish = None
     usage: dict[str, Any] | None = None
     calls: dict[object, dict[str, str]] = {}
     for value in values:
         if value.get("error"):
-            return replace(_told(0, value), text=text, reasoning=reasoning)
+            return heard.failure(_told(0, value))
         usage = value.get("usage") or (value.get("x_groq") or {}).get("usage") or usage
+        for url in value.get("citations") or ():
+            heard.cite(url)
         for choice in value.get("choices") or ():
             if choice.get("index", 0) != 0:  # further choices were asked for with n
                 continue
             finish = choice.get("finish_reason") or finish
             said = choice.get("delta" if streamed else "message") or {}
-            text += (said.get("content") or "") + (said.get("refusal") or "")
             details = said.get("reasoning_details") or ()
             shown = "".join(detail.get("text") or detail.get("summary") or "" for detail in details)
             # One thought under up to three names.
-            reasoning += said.get("reasoning_content") or said.get("reasoning") or shown
-            for n, wire in enumerate(said.get("tool_calls") or ()):
+            heard.say("reasoning", said.get("reasoning_content") or said.get("reasoning") or shown)
+            heard.say("text", (said.get("content") or "") + (said.get("refusal") or ""))
+            for note in said.get("annotations") or ():
+                heard.cite(note.get("url_citation", {}).get("url"))
+            for number, wire in enumerate(said.get("tool_calls") or ()):
                 # In a stream a call's pieces have its index; whole calls stand in a list.
-                number = wire.get("index", n) if streamed else n
-                given = wire.get("function") or wire.get("custom") or {}
-                call = calls.setdefault(number, {"name": "", "arguments": "", "id": ""})
-                call["name"] = call["name"] or given.get("name") or ""
-                call["id"] = call["id"] or wire.get("id") or ""
-                call["arguments"] += given.get("arguments") or given.get("input") or ""
+                key = wire.get("index", number) if streamed else number
+                _openai_call(calls, key, wire.get("function") or wire["custom"], wire.get("id"), heard)
             given = said.get("function_call")  # the form before tools
             if given and given["name"]:
-                calls["function"] = {"name": given["name"], "arguments": given["arguments"], "id": ""}
+                _openai_call(calls, "function", given, None, heard)
     if streamed and not done and finish is None:
-        return Failure("cut", text=text, reasoning=reasoning)
-    return Answer(
-        text=text,
-        reasoning=reasoning,
-        calls=tuple(_call(call["name"], call["arguments"], call["id"]) for call in calls.values()),
-        finish=_settled(_OPENAI_FINISH.get(finish or "", "other"), bool(calls)),
-        tokens=_openai_tokens(usage) if usage else None,
-    )
+        return heard.failure(Failure("cut"))
+    for call in calls.values():
+        heard.call(call["name"], call["arguments"], call["id"])
+    return heard.answer(_OPENAI_FINISH.get(finish or "", "other"), _openai_tokens(usage) if usage else None)
+
+
+def _openai_call(
+    calls: dict[object, dict[str, str]], key: object, given: Mapping[str, Any], id: str | None, heard: _Heard
+) -> None:
+    if key not in calls:
+        calls[key] = {"name": "", "arguments": "", "id": ""}
+        heard.say("call", "+")
+    call = calls[key]
+    call["name"] = call["name"] or given.get("name") or ""
+    call["id"] = call["id"] or id or ""
+    call["arguments"] += given.get("arguments") or given.get("input") or ""
 
 
 def _openai_tokens(usage: Mapping[str, Any]) -> Tokens:
@@ -182,8 +252,6 @@ def _at_most(whole: int | None, part: int) -> int:
     return part if whole is None else min(part, whole)
 
 
-# --- anthropic ---
-
 _ANTHROPIC_FINISH = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -196,53 +264,59 @@ _ANTHROPIC_FINISH = {
 
 
 def _anthropic(body: str) -> Answer | Failure:
-    values, streamed, _ = _values(body)
+    values, _, _ = _values(body)
     message = values[0]
     blocks: list[dict[str, Any]] = []
-    if not streamed:
-        if message["type"] == "error":
-            return _told(0, message)
-        blocks = message["content"]
     usage: dict[str, Any] = {}
-    ended = not streamed
-    for value in values if streamed else ():
+    ended = False
+    for value in values:
         match value["type"]:
             case "error":
-                return replace(_told(0, value), text=_joined(blocks, "text"), reasoning=_joined(blocks, "thinking"))
+                return _anthropic_heard(blocks).failure(_told(0, value))
+            case "message":
+                blocks, usage, ended = value["content"], value["usage"], True
             case "message_start":
                 message = value["message"]
                 usage |= _present(message["usage"])
             case "content_block_start":
-                blocks.append({"json": "", **value["content_block"]})
+                blocks.append({"json": "", "citations": [], **value["content_block"]})
             case "content_block_delta":
                 block, delta = blocks[value["index"]], value["delta"]
                 block["text"] = block.get("text", "") + delta.get("text", "")
                 block["thinking"] = block.get("thinking", "") + delta.get("thinking", "")
                 block["json"] += delta.get("partial_json", "")
+                if "citation" in delta:
+                    block["citations"].append(delta["citation"])
             case "message_delta":
                 message["stop_reason"] = value["delta"]["stop_reason"]
                 usage |= _present(value["usage"])
             case "message_stop":
                 ended = True
+    heard = _anthropic_heard(blocks)
     if not ended:
-        return Failure("cut", text=_joined(blocks, "text"), reasoning=_joined(blocks, "thinking"))
-    calls = tuple(
-        _call(block["name"], block.get("json") or json.dumps(block["input"]), block["id"], block["type"] != "tool_use")
-        for block in blocks
-        if block["type"].endswith("tool_use")
-    )
-    called = any(not call.hosted for call in calls)
-    return Answer(
-        text=_joined(blocks, "text"),
-        reasoning=_joined(blocks, "thinking"),
-        calls=calls,
-        finish=_settled(_ANTHROPIC_FINISH.get(message["stop_reason"], "other"), called),
-        tokens=_anthropic_tokens(usage or message["usage"]),
-    )
+        return heard.failure(Failure("cut"))
+    return heard.answer(_ANTHROPIC_FINISH.get(message["stop_reason"], "other"), _anthropic_tokens(usage))
 
 
-def _joined(blocks: Iterable[Mapping[str, Any]], kind: str) -> str:
-    return "".join(block.get(kind, "") for block in blocks if block["type"] == kind)
+def _anthropic_heard(blocks: Iterable[Mapping[str, Any]]) -> _Heard:
+    heard = _Heard()
+    for block in blocks:
+        match block["type"]:
+            case "text":
+                heard.say("text", block["text"])
+                for citation in block.get("citations") or ():
+                    heard.cite(citation.get("url"))
+            case "thinking":
+                heard.say("reasoning", block["thinking"])
+            case "redacted_thinking":
+                pass
+            case kind if kind.endswith("tool_use"):
+                heard.say("call", "+")
+                arguments = block.get("json") or json.dumps(block["input"])
+                heard.call(block["name"], arguments, block["id"], hosted=kind != "tool_use")
+            case _:
+                heard.say("other", "+")
+    return heard
 
 
 def _anthropic_tokens(usage: Mapping[str, Any]) -> Tokens:
@@ -254,8 +328,6 @@ def _anthropic_tokens(usage: Mapping[str, Any]) -> Tokens:
         reasoning=(usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0,
     )
 
-
-# --- gemini ---
 
 _GEMINI_FINISH = {
     "STOP": "stop",
@@ -269,32 +341,31 @@ _GEMINI_FINISH = {
 
 def _gemini(body: str) -> Answer | Failure:
     values, _, _ = _values(body)
-    text = reasoning = ""
+    heard = _Heard()
     finish = None
-    calls = []
     usage: dict[str, Any] | None = None
     for value in values:
         if "error" in value:
-            return replace(_told(0, value), text=text, reasoning=reasoning)
+            return heard.failure(_told(0, value))
         usage = value.get("usageMetadata") or usage
         for candidate in value.get("candidates") or ():
             finish = candidate.get("finishReason") or finish
             for part in (candidate.get("content") or {}).get("parts") or ():
-                if part.get("thought"):
-                    reasoning += part.get("text", "")
+                if "text" in part:
+                    heard.say("reasoning" if part.get("thought") else "text", part["text"])
+                elif call := part.get("functionCall"):
+                    heard.say("call", "+")
+                    heard.call(call["name"], json.dumps(call.get("args") or {}), call.get("id"))
                 else:
-                    text += part.get("text", "")
-                if call := part.get("functionCall"):
-                    calls.append(_call(call["name"], json.dumps(call.get("args") or {}), call.get("id")))
+                    heard.say("other", "+")
+            grounding = candidate.get("groundingMetadata") or {}
+            for support in grounding.get("groundingSupports") or ():
+                for number in support.get("groundingChunkIndices") or ():
+                    for source in grounding["groundingChunks"][number].values():
+                        heard.cite(source.get("uri"))
     if finish is None:
-        return Failure("cut", text=text, reasoning=reasoning)
-    return Answer(
-        text=text,
-        reasoning=reasoning,
-        calls=tuple(calls),
-        finish=_settled(_GEMINI_FINISH.get(finish, "other"), bool(calls)),
-        tokens=_gemini_tokens(usage) if usage else None,
-    )
+        return heard.failure(Failure("cut"))
+    return heard.answer(_GEMINI_FINISH.get(finish, "other"), _gemini_tokens(usage) if usage else None)
 
 
 def _gemini_tokens(usage: Mapping[str, Any]) -> Tokens:
@@ -308,70 +379,28 @@ def _gemini_tokens(usage: Mapping[str, Any]) -> Tokens:
     )
 
 
-# --- ollama ---
-
 _OLLAMA_FINISH = {"stop": "stop", "length": "length"}
 
 
 def _ollama(body: str) -> Answer | Failure:
-    text = reasoning = ""
-    calls = []
+    heard = _Heard()
     end: dict[str, Any] | None = None
     for value in _json_values(body):
         if "error" in value:
-            return replace(_told(0, value), text=text, reasoning=reasoning)
+            return heard.failure(_told(0, value))
         message = value["message"]
-        text += message.get("content") or ""
-        reasoning += message.get("thinking") or ""
+        heard.say("reasoning", message.get("thinking"))
+        heard.say("text", message.get("content"))
         for call in message.get("tool_calls") or ():
             given = call["function"]
-            calls.append(_call(given["name"], json.dumps(given.get("arguments") or {}), call.get("id")))
+            heard.say("call", "+")
+            heard.call(given["name"], json.dumps(given.get("arguments") or {}), call.get("id"))
         if value["done"]:
             end = value
     if end is None:
-        return Failure("cut", text=text, reasoning=reasoning)
-    return Answer(
-        text=text,
-        reasoning=reasoning,
-        calls=tuple(calls),
-        finish=_settled(_OLLAMA_FINISH.get(end.get("done_reason", "stop"), "other"), bool(calls)),
-        tokens=Tokens(end.get("prompt_eval_count"), end.get("eval_count")) if "eval_count" in end else None,
-    )
-
-
-def _json_values(body: str) -> Iterable[Any]:
-    """JSON values one after another, whatever blank space is between them."""
-    decoder = json.JSONDecoder()
-    while body := body.lstrip():
-        value, end = decoder.raw_decode(body)
-        yield value
-        body = body[end:]
-
-
-# --- shared ---
-
-
-def arguments_of(text: str) -> Json:
-    """The value; the text itself where a model wrote broken JSON, nothing for no text at all."""
-    try:
-        return json.loads(text or "{}")
-    except ValueError:
-        return text
-
-
-def _call(name: str, arguments: str, id: str | None, hosted: bool = False) -> Call:
-    return Call(name, arguments_of(arguments), id or None, hosted)
-
-
-def _settled(finish: str, called: bool) -> str:
-    """``tool_calls`` exactly when there is something to call, but for answers that were broken off (S6)."""
-    if finish in ("stop", "tool_calls", "other") and called:
-        return "tool_calls"
-    return "stop" if finish == "tool_calls" else finish
-
-
-def _present(usage: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in usage.items() if value is not None}
+        return heard.failure(Failure("cut"))
+    tokens = Tokens(end.get("prompt_eval_count"), end.get("eval_count")) if "eval_count" in end else None
+    return heard.answer(_OLLAMA_FINISH.get(end.get("done_reason", "stop"), "other"), tokens)
 
 
 _WIRES: Mapping[str, Callable[[str], Answer | Failure]] = {

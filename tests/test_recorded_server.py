@@ -17,13 +17,6 @@ from tests.oracle import Answer, Call, Failure, Tokens
 from tests.recordings import Case, cases, expected
 
 AT_ONCE = 8  # requests
-# Where we say something else than the oracle, which reads plainly.
-EXCEPTIONS = {
-    "snowflake/chat-snowflake-test-snowflake-thinking-bc5f62#0": "thinks in a list that only this host has",
-    "snowflake/chat-snowflake-test-snowflake-thinking-bc5f62#1": "writes an empty call where there is none",
-    "snowflake/chat-snowflake-test-snowflake-tool-calling-e35baa#0": "writes an empty call beside the real one",
-    "snowflake/chat-snowflake-test-snowflake-tool-calling-e35baa#1": "writes an empty call where there is none",
-}
 
 
 def transport_of(all_cases: tuple[Case, ...], way: str) -> ScriptedTransport:
@@ -130,7 +123,5 @@ async def test_every_recorded_answer_arrives_as_what_is_in_it(way: str) -> None:
         await asyncio.gather(*(one(number, case) for number, case in enumerate(everything)))
     told = f"{len(everything) - len(faults)} of {len(everything)}"
     print(f"recorded answers through the running server, {way}: {told}")
-    unexplained = {name: fault for name, fault in faults.items() if name not in EXCEPTIONS}
-    assert not unexplained, f"{told}: {json.dumps(unexplained, indent=1)[:6000]}"
-    assert set(EXCEPTIONS) == set(faults)
+    assert not faults, f"{told}: {json.dumps(faults, indent=1)[:6000]}"
     assert len(everything) > 600

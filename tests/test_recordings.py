@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
+from itertools import groupby
 
 import pytest
 
-from llm.chat import Usage
+from llm.chat import Citation, Part, Reasoning, Text, ToolCall, Usage
 from llm.codec import loads
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.errors import LLMError, Truncated
@@ -21,7 +22,14 @@ from tests.recordings import Case, Response, cases, expected
 CASES = cases()
 
 # Where the oracle's plain view is not what we want to say. Each has to be exceptional still, or it has to go.
-EXCEPTIONS: Mapping[str, str] = {}
+_GROUNDED = "gemini.py cites for a part that a signature has ended: offsets of the whole answer on an empty text (T5)"
+EXCEPTIONS: Mapping[str, str] = {
+    "google/gen-stream-native-output-with-builtin-tools-stream-7ef595#0": _GROUNDED,
+    "google/gen-stream-provider-google-test-google-web-fetch-243bd2#0": _GROUNDED,
+    "google/gen-stream-provider-google-test-google-web-fetch-243bd2#1": _GROUNDED,
+    "google/gen-web-search-with-gemini-gemini-3-5-flash-grounds-the-answer-a-4d64e0#0": _GROUNDED,
+    "google-vertex/gen-google-vertex-tool-combination-omits-include-server-side-too-a4e571#1": _GROUNDED,
+}
 
 # The word for an error by the status of the answer, or by what an error inside a stream says of itself.
 CODES = {
@@ -101,11 +109,34 @@ def answer_of(reply: Reply) -> Answer:
         ),
         finish=reply.finish.reason,
         tokens=None if usage == Usage() else Tokens(usage.input, usage.output, usage.cache_read, usage.reasoning),
+        order=tuple(kind for kind, _ in groupby(filter(None, map(kind_of, reply.message.parts)))),
+        sources=frozenset(citation.url for citation in citations_of(reply) if citation.url),
     )
 
 
+def kind_of(part: Part) -> str | None:
+    match part:
+        case Text(text):
+            return "text" if text else None
+        case Reasoning(text):
+            return "reasoning" if text else None
+        case ToolCall():
+            return "call"
+    return "other"
+
+
+def citations_of(reply: Reply) -> Iterator[Citation]:
+    """All of them, after a look at where they stand (T5)."""
+    for part in reply.message.parts:
+        if isinstance(part, Text):
+            for citation in part.citations:
+                if citation.start is not None and citation.end is not None:
+                    assert 0 <= citation.start <= citation.end <= len(part.text), f"{citation} of {part.text!r}"
+                yield citation
+
+
 def compare(got: Answer, wanted: Answer) -> None:
-    for name in ("text", "reasoning", "finish", "tokens"):
+    for name in ("text", "reasoning", "finish", "tokens", "order", "sources"):
         assert getattr(got, name) == getattr(wanted, name), name
     assert len(got.calls) == len(wanted.calls)
     for ours, theirs in zip(got.calls, wanted.calls, strict=True):
