@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from itertools import groupby
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from llm.errors import LLMError, Truncated
 from llm.events import Event, ReasoningDelta, Reply, TextDelta, collect, replay
 from llm.filters import ThinkTags
 from llm.grammar import Grammar
+from tests import recordings
 from tests.grammars import check_stream
 from tests.oracle import Answer, Call, Failure, Tokens, arguments_of
 from tests.recordings import Case, Response, cases, expected
@@ -204,6 +206,16 @@ def test_every_recorded_answer_counts(capsys: pytest.CaptureFixture[str]) -> Non
         print(f"\nrecorded answers read as what is in them: {right} of {len(CASES)}")
     assert right == len(CASES) - len(EXCEPTIONS)
     assert len(CASES) >= 679
+
+
+def test_where_there_are_no_recordings_the_tests_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(recordings, "FOLDER", tmp_path / "recordings")
+    monkeypatch.setenv("CI", "")
+    with pytest.raises(pytest.skip.Exception, match=r"no recorded traffic at .*LLM_SERVER_SHARED"):
+        recordings.recordings.__wrapped__()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no recorded traffic at"):
+        recordings.recordings.__wrapped__()
 
 
 def test_every_exception_is_of_a_recording_that_exists() -> None:

@@ -34,11 +34,11 @@ _MESSAGE: Final = ("role", "content", "thinking", "tool_calls", "images")
 
 def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
     """Raises ``Unsupported`` naming the option or the part."""
-    dropped = lost_fields(request, NAME)
+    dropped = [*lost_fields(request, NAME)]
     names = {p.id: p.name for m in request.messages for p in m.parts if isinstance(p, ToolCall)}
     messages: list[Json] = []
     for message in request.messages:
-        messages += _write_message(message, engine, names)
+        messages += _write_message(message, engine, names, dropped)
     body: dict[str, Json] = {
         **opaque_for(request.keep, NAME, engine.issuer),
         "model": request.model,
@@ -54,10 +54,10 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
             }
             for tool in request.tools
         ]
-    return Outgoing(path="/api/chat", body=body, dropped=dropped)
+    return Outgoing(path="/api/chat", body=body, dropped=tuple(dict.fromkeys(dropped)))
 
 
-def _write_message(message: Message, engine: Engine, names: Mapping[str, str]) -> list[Json]:
+def _write_message(message: Message, engine: Engine, names: Mapping[str, str], dropped: list[str]) -> list[Json]:
     texts, images, calls, thoughts = [], list[Json](), list[Json](), []
     results: list[Json] = []
     for part in message.parts:
@@ -76,7 +76,9 @@ def _write_message(message: Message, engine: Engine, names: Mapping[str, str]) -
                 text = "".join(one.text for one in content if isinstance(one, Text))
                 name = part.name or names.get(call_id, "")
                 results.append({"role": "tool", "tool_name": name, "tool_call_id": call_id, "content": text})
-            case _ if message.role != "assistant":
+            case _ if message.role == "assistant":
+                dropped.append("foreign block")
+            case _:
                 raise _refusal(engine, "messages", "takes only text and pictures as base64")
     wire: dict[str, Json] = {"role": message.role, "content": "".join(texts)}
     if thoughts and calls:  # a model that thinks between calls wants its thought back

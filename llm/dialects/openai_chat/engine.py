@@ -7,6 +7,7 @@ from typing import Any, Final, assert_never
 
 from llm.chat import (
     ChatRequest,
+    Effort,
     Foreign,
     Media,
     Message,
@@ -28,6 +29,13 @@ from llm.opaque import Json, opaque_for
 
 PATH: Final = "/chat/completions"
 
+# This wire has no budget of thought: the effort that other wires give about so many tokens for.
+_EFFORTS: Final[Sequence[tuple[float, Effort]]] = (
+    (0, "none"),
+    (4096, "low"),
+    (16384, "medium"),
+    (float("inf"), "high"),
+)
 _AUDIO: Final[Mapping[str, str]] = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 
 
@@ -79,6 +87,8 @@ def _write_options(options: Options, request: ChatRequest, engine: Engine) -> di
     effort = options.effort
     if effort is None and options.reasoning is False:
         effort = "none"
+    elif effort is None and options.reasoning_tokens is not None:
+        effort = next(word for most, word in _EFFORTS if options.reasoning_tokens <= most)
     wire: dict[str, Json] = {
         quirks.max_tokens_field: options.max_tokens,
         "temperature": options.temperature,
@@ -97,11 +107,8 @@ def _write_options(options: Options, request: ChatRequest, engine: Engine) -> di
         "tool_choice": _write_tool_choice(options.tool_choice, engine),
         "response_format": _write_format(options, engine),
     }
-    for name in ("reasoning_tokens", "context_tokens"):
-        if getattr(options, name) is not None:
-            raise _refusal(engine, name)
-    for name in ("caching", "citations"):  # caching is automatic here; there are no documents to cite from
-        if getattr(options, name) and name == "citations":
+    for name in ("context_tokens", "citations"):  # ``caching`` needs no word: it is automatic
+        if getattr(options, name):
             raise _refusal(engine, name)
     for name in sorted(quirks.refuses):
         if getattr(options, name, None) not in (None, ()):

@@ -1,0 +1,355 @@
+"""What we send over the wires of Chat Completions, Gemini and Ollama, compared whole; what we read from OpenAI's clients."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm import errors
+from llm.chat import (
+    ChatRequest,
+    Foreign,
+    JsonFormat,
+    Media,
+    Message,
+    Options,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+)
+from llm.dialects import anthropic, gemini, ollama, openai_chat
+from llm.dialects.registry import ENGINE_DIALECTS
+from llm.engines import ENGINES, Quirks
+from llm.opaque import Opaque
+
+OPENAI, GOOGLE, OLLAMA = ENGINES["openai"], ENGINES["google"], ENGINES["ollama"]
+
+SCHEMA: Any = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
+TOOL = ToolSpec("f", "Does it", SCHEMA)
+PNG = Media(mime="image/png", base64="AAAA")
+LOOP = ChatRequest(
+    model="m",
+    stream=True,
+    messages=(
+        Message("system", (Text("Be brief."),)),
+        Message("user", (Text("Look"), PNG)),
+        Message(
+            "assistant",
+            (Reasoning("Hm."), Text("One moment."), ToolCall("c1", "f", '{"x": 1}'), ToolCall("c2", "f", "{}")),
+        ),
+        Message("user", (ToolResult("c1", (Text("42"),)), ToolResult("c2", (Text('{"ok": true}'),)), Text("And?"))),
+    ),
+    tools=(TOOL,),
+)
+ZEROS = Options(
+    max_tokens=5, temperature=0, top_p=0, top_k=0, stop=("a", "b"), seed=0, presence_penalty=0, frequency_penalty=0
+)
+
+
+def sent(request: ChatRequest, engine_name: str) -> Any:
+    engine = ENGINES[engine_name]
+    outgoing = ENGINE_DIALECTS[engine.dialect].write_request(request, engine)
+    return json.loads(json.dumps(outgoing.body))
+
+
+def test_o11_a_tool_loop_with_a_picture_to_openai() -> None:
+    assert sent(LOOP, "openai") == {
+        "model": "m",
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "Look"},
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+                ],
+            },
+            {
+                "role": "assistant",
+                "content": "One moment.",
+                "tool_calls": [
+                    {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}},
+                    {"id": "c2", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+                ],
+            },
+            {"role": "tool", "tool_call_id": "c1", "content": "42"},
+            {"role": "tool", "tool_call_id": "c2", "content": '{"ok": true}'},
+            {"role": "user", "content": "And?"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "f", "description": "Does it", "parameters": SCHEMA}}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+def test_o11_a_tool_loop_with_a_picture_to_gemini() -> None:
+    assert sent(replace(LOOP, model="gemini-3-pro"), "google") == {
+        "systemInstruction": {"parts": [{"text": "Be brief."}]},
+        "contents": [
+            {"role": "user", "parts": [{"text": "Look"}, {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}]},
+            {
+                "role": "model",
+                "parts": [
+                    {"text": "One moment."},
+                    {"functionCall": {"id": "c1", "name": "f", "args": {"x": 1}}},
+                    {"functionCall": {"id": "c2", "name": "f", "args": {}}},
+                ],
+            },
+            {
+                "role": "user",
+                "parts": [
+                    {"functionResponse": {"id": "c1", "name": "f", "response": {"result": 42}}},
+                    {"functionResponse": {"id": "c2", "name": "f", "response": {"ok": True}}},
+                    {"text": "And?"},
+                ],
+            },
+        ],
+        "tools": [{"functionDeclarations": [{"name": "f", "description": "Does it", "parametersJsonSchema": SCHEMA}]}],
+        "generationConfig": {"thinkingConfig": {"includeThoughts": True}},
+    }
+
+
+def test_o11_a_tool_loop_with_a_picture_to_ollama() -> None:
+    assert sent(LOOP, "ollama") == {
+        "model": "m",
+        "stream": True,
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Look", "images": ["AAAA"]},
+            {
+                "role": "assistant",
+                "content": "One moment.",
+                "thinking": "Hm.",
+                "tool_calls": [
+                    {"id": "c1", "function": {"name": "f", "arguments": {"x": 1}}},
+                    {"id": "c2", "function": {"name": "f", "arguments": {}}},
+                ],
+            },
+            {"role": "tool", "tool_name": "f", "tool_call_id": "c1", "content": "42"},
+            {"role": "tool", "tool_name": "f", "tool_call_id": "c2", "content": '{"ok": true}'},
+            {"role": "user", "content": "And?"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "f", "description": "Does it", "parameters": SCHEMA}}],
+    }
+
+
+PLAIN = ChatRequest(model="m", messages=(Message("user", (Text("Hi"),)),))
+
+
+def test_t8_every_zero_is_sent() -> None:
+    zeros = replace(PLAIN, options=ZEROS)
+    body = sent(zeros, "openai")
+    assert {name: body[name] for name in body if name not in ("model", "messages")} == {
+        "max_completion_tokens": 5, "temperature": 0, "top_p": 0, "top_k": 0, "stop": ["a", "b"], "seed": 0,
+        "presence_penalty": 0, "frequency_penalty": 0,
+    }  # fmt: skip
+    assert sent(zeros, "google")["generationConfig"] == {
+        "maxOutputTokens": 5, "temperature": 0, "topP": 0, "topK": 0, "stopSequences": ["a", "b"], "seed": 0,
+        "presencePenalty": 0, "frequencyPenalty": 0,
+    }  # fmt: skip
+    assert sent(zeros, "ollama")["options"] == {
+        "num_predict": 5, "temperature": 0, "top_p": 0, "top_k": 0, "stop": ["a", "b"], "seed": 0,
+        "presence_penalty": 0, "frequency_penalty": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "wire"),
+    [
+        ("openai", Options(effort="high", verbosity="low", service_tier="flex"),
+         {"reasoning_effort": "high", "verbosity": "low", "service_tier": "flex"}),
+        ("openai", Options(top_logprobs=3), {"logprobs": True, "top_logprobs": 3}),
+        ("openai", Options(tool_choice="tool:f"), {"tool_choice": {"type": "function", "function": {"name": "f"}}}),
+        ("openai", Options(format=JsonFormat(SCHEMA, "r", True)),
+         {"response_format": {"type": "json_schema", "json_schema": {"name": "r", "schema": SCHEMA, "strict": True}}}),
+        ("openai", Options(extra={"logit_bias": {"1": 2}}), {"logit_bias": {"1": 2}}),
+        ("deepseek", Options(max_tokens=5), {"max_tokens": 5}),
+        ("ollama", Options(effort="low", format=JsonFormat(SCHEMA)), {"think": "low", "format": SCHEMA}),
+        ("ollama", Options(reasoning=False, context_tokens=9), {"think": False, "options": {"num_ctx": 9}}),
+    ],
+)  # fmt: skip
+def test_o11_options_are_spelled_as_the_wire_has_them(engine: str, options: Options, wire: dict[str, Any]) -> None:
+    body = sent(replace(PLAIN, options=options), engine)
+    assert {name: body[name] for name in wire} == wire
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "thinking"),
+    [
+        ("gemini-2.5-flash", Options(reasoning_tokens=0), {"includeThoughts": True, "thinkingBudget": 0}),
+        ("gemini-2.5-flash", Options(effort="medium"), {"includeThoughts": True, "thinkingBudget": 8192}),
+        ("gemini-3.8-flash", Options(effort="medium"), {"includeThoughts": True, "thinkingLevel": "MEDIUM"}),
+        ("gemini-3.8-flash", Options(reasoning=False), {"includeThoughts": False, "thinkingLevel": "MINIMAL"}),
+        ("gemma-3", Options(), None),
+    ],
+)
+def test_gemini_is_told_how_much_to_think_by_budget_or_by_level(
+    model: str, options: Options, thinking: dict[str, Any] | None
+) -> None:
+    body = sent(replace(PLAIN, model=model, options=options), "google")
+    assert body.get("generationConfig", {}).get("thinkingConfig") == thinking
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "name"),
+    [
+        ("openai", Options(context_tokens=1), "context_tokens"),
+        ("deepseek", Options(format=JsonFormat(SCHEMA)), "format"),
+        ("meta", Options(tool_choice="required"), "tool_choice"),
+        ("google", Options(verbosity="low"), "verbosity"),
+        ("ollama", Options(tool_choice="required"), "tool_choice"),
+        ("ollama", Options(service_tier="flex"), "service_tier"),
+    ],
+)
+def test_t8_what_a_wire_has_no_word_for_is_refused_by_name(engine: str, options: Options, name: str) -> None:
+    with pytest.raises(errors.Unsupported) as told:
+        sent(replace(PLAIN, options=options), engine)
+    assert told.value.param == name
+
+
+def test_a_record_can_refuse_an_option() -> None:
+    engine = replace(OPENAI, quirks=Quirks(refuses=frozenset({"seed"})))
+    with pytest.raises(errors.Unsupported, match="seed"):
+        openai_chat.write_request(replace(PLAIN, options=Options(seed=0)), engine)
+
+
+def test_a_hostile_model_name_does_not_change_the_address() -> None:
+    for name in ("../../evil", "x/../../y", "m?key=1", "m#x", "a b", "m\r\nX: 1"):
+        path = gemini.write_request(replace(PLAIN, model=name), GOOGLE).path
+        assert path.startswith("/v1beta/models/") and path.endswith(":generateContent")
+        assert not set("?# \r\n") & set(path) and ".." not in path.split("/")
+    assert gemini.write_request(replace(PLAIN, model="models/g-1"), GOOGLE).path == "/v1beta/models/g-1:generateContent"
+
+
+def test_t2_a_signature_goes_back_on_its_own_part_and_to_its_own_issuer_only() -> None:
+    keep = (Opaque("gemini", "google", {"thoughtSignature": "c2ln"}),)
+    history = (
+        Message("user", (Text("Go"),)),
+        Message("assistant", (ToolCall("c1", "f", "{}", keep=keep), ToolCall("c2", "f", "{}"))),
+        Message("user", (ToolResult("c1", (Text("1"),)), ToolResult("c2", (Text("2"),)))),
+    )
+    request = ChatRequest(model="gemini-3-pro", messages=history)
+    first, second = sent(request, "google")["contents"][1]["parts"]
+    assert first["thoughtSignature"] == "c2ln" and "thoughtSignature" not in second
+    assert "c2ln" not in json.dumps(sent(request, "openai"))
+    foreign = replace(
+        request, messages=(history[0], replace(history[1], parts=(ToolCall("c1", "f", "{}"),)), history[2])
+    )
+    foreign = replace(foreign, messages=(*foreign.messages[:2], Message("user", (ToolResult("c1", (Text("1"),)),))))
+    assert sent(foreign, "google")["contents"][1]["parts"][0]["thoughtSignature"] == gemini.NO_SIGNATURE
+
+
+def test_reasoning_goes_back_where_the_record_says() -> None:
+    assert "reasoning_content" not in sent(LOOP, "openai")["messages"][2]
+    assert sent(LOOP, "deepseek")["messages"][2]["reasoning_content"] == "Hm."
+
+
+def test_a_foreign_block_is_refused_from_a_user_and_told_from_history() -> None:
+    block = Foreign((Opaque("anthropic", None, {"type": "x"}),))
+    for dialect, engine in ((openai_chat, OPENAI), (gemini, GOOGLE), (ollama, OLLAMA)):
+        with pytest.raises(errors.Unsupported):
+            dialect.write_request(replace(PLAIN, messages=(Message("user", (block,)),)), engine)
+        history = (*PLAIN.messages, Message("assistant", (Text("A"), block)), *PLAIN.messages)
+        assert "foreign block" in dialect.write_request(replace(PLAIN, messages=history), engine).dropped
+
+
+CLIENT: dict[str, Any] = {
+    "model": "e/m",
+    "messages": [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "name": "Ann", "content": [{"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "low"}}]},
+        {"role": "assistant", "content": None, "reasoning_content": "Hm.", "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{"}, "extra_content": {"google": 1}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "42"}]},
+        {"role": "assistant", "content": "It is 42."},
+        {"role": "user", "content": "And?"},
+    ],
+    "tools": [{"type": "function", "function": {"name": "f", "parameters": SCHEMA, "strict": True, "x_inner": 1}, "x_outer": 2}],
+    "tool_choice": {"type": "function", "function": {"name": "f"}},
+    "temperature": 0, "max_completion_tokens": 7, "stop": "x", "logit_bias": {"1": 2}, "user": "u",
+    "response_format": {"type": "json_schema", "json_schema": {"name": "r", "schema": SCHEMA}},
+}  # fmt: skip
+
+
+def test_a_client_s_request_is_read_whole_and_written_again() -> None:
+    request = openai_chat.read_request(CLIENT)
+    assert [m.role for m in request.messages] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert request.messages[2].parts[0] == Reasoning("Hm.")
+    assert request.options.max_tokens == 7 and request.options.tool_choice == "tool:f"
+    wire = json.loads(json.dumps(openai_chat.write_request(request, OPENAI).body))
+    expected = json.loads(json.dumps(CLIENT))
+    del expected["messages"][2]["reasoning_content"]  # not wanted back by this engine
+    expected["messages"][3]["content"] = "42"  # one text may stand alone
+    expected["stop"] = ["x"]
+    assert wire == expected
+
+
+PLACES = [
+    ({"messages": [3]}, "messages[0]"),
+    ({"messages": [{"role": "robot"}]}, "messages[0].role"),
+    ({"messages": [{"role": "user", "content": 3}]}, "messages[0].content"),
+    ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].image_url"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
+    ({"messages": [{"role": "assistant", "tool_calls": [{"id": "a"}]}]}, "messages[0].tool_calls[0].function"),
+    ({"messages": [], "tools": [{"type": "function"}]}, "tools[0].function"),
+    ({"messages": [], "stop": 3}, "stop"),
+    ({"messages": [], "temperature": "0"}, "temperature"),
+    ({"messages": [], "reasoning_effort": "huge"}, "reasoning_effort"),
+    ({"messages": [], "response_format": {"type": "yaml"}}, "response_format.type"),
+    ({"messages": [], "tool_choice": "perhaps"}, "tool_choice"),
+]
+
+
+@pytest.mark.parametrize(("more", "place"), PLACES)
+def test_what_is_wrong_with_a_client_s_request_is_told_with_its_place(more: dict[str, Any], place: str) -> None:
+    with pytest.raises(errors.InvalidRequest) as told:
+        openai_chat.read_request({"model": "e/m", **more})
+    assert told.value.param == place
+    assert str(told.value).startswith(f"{place}: ")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(
+        ["role", "content", "type", "text", "image_url", "url", "tool_calls", "function", "name", "arguments", "id", "x"]
+    ), inner, max_size=4),
+    max_leaves=10,
+)  # fmt: skip
+
+
+@given(
+    fields=st.dictionaries(
+        st.sampled_from([*CLIENT, "functions", "function_call", "stream", "stream_options", "seed", "top_k"]), JSON
+    )
+)
+def test_s8_any_json_is_a_request_or_a_told_fault(fields: dict[str, Any]) -> None:
+    with suppress(errors.InvalidRequest):
+        request = openai_chat.read_request({"model": "e/m", "messages": [], **fields})
+        for dialect, name in (
+            (openai_chat, "openai"),
+            (anthropic, "anthropic"),
+            (gemini, "google"),
+            (ollama, "ollama"),
+        ):
+            with suppress(errors.LLMError):
+                dialect.write_request(request, ENGINES[name])
+
+
+def test_e2_our_own_errors_and_a_provider_s_are_told_apart() -> None:
+    ours = openai_chat.write_error(errors.Truncated("Cut."))["error"]
+    theirs = openai_chat.write_error(
+        errors.RateLimited("Slow.", provider=errors.ProviderSaid(429, "rate_limit_exceeded", "requests", "Slow."))
+    )["error"]
+    assert isinstance(ours, dict) and isinstance(theirs, dict)
+    assert (ours["type"], ours["code"]) == ("gateway_error", "upstream_truncated")
+    assert (theirs["type"], theirs["code"]) == ("requests", "rate_limit_exceeded")
+    assert theirs["provider"] == {"status": 429, "code": "rate_limit_exceeded", "message": "Slow.", "type": "requests"}
