@@ -144,7 +144,7 @@ def _count(usage: dict[str, Any], name: str, place: _Place) -> int:
 # --- openai chat completions ---
 
 _OPENAI_REASONS = {"stop", "length", "tool_calls", "content_filter", "function_call"}
-_OPENAI_SAID = ("content", "reasoning_content", "reasoning", "refusal", "annotations")
+_OPENAI_SAID = ("content", "reasoning_content", "reasoning", "refusal", "annotations", "reasoning_details", "images")
 
 
 def check_openai_chat(raw: bytes) -> None:

@@ -242,7 +242,7 @@ def read_anthropic(raw: bytes) -> Seen:
                 delta = value["delta"]
                 seen.text += delta.get("text", "")
                 seen.reasoning += delta.get("thinking", "")
-                if "partial_json" in delta:
+                if "partial_json" in delta and value["index"] in calls:  # else of a tool that the provider runs
                     calls[value["index"]][1] += delta["partial_json"]
             case "message_delta":
                 seen.finish = value["delta"]["stop_reason"]
