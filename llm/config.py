@@ -87,6 +87,18 @@ def _url(value: str) -> str:
     return url
 
 
+def _proxy(value: str) -> str:
+    url = value.strip()
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        known = parts.scheme == "http" and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none
+        known = False
+    if not known:
+        raise ValueError("is not the http:// address of a proxy")
+    return url
+
+
 def _key(value: str) -> str:
     key = _text(value)
     if not key.isascii() or not key.isprintable():
@@ -172,8 +184,7 @@ class Config:
         config = cls(**found, port_chosen="PORT" in values, engines=engines)
         config = _with_engines(config, values)
         config = _with_clients(config, values)
-        proxies = {n: v for n, v in values.items() if n.upper() in ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY") and v}
-        return replace(config, proxies=proxies, warnings=tuple(_unknown_names(dotenv or {}, engines)))
+        return replace(config, proxies=_proxies(values), warnings=tuple(_unknown_names(dotenv or {}, engines)))
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -186,6 +197,13 @@ def _parsed(name: str, parse: Callable[[str], Any], value: str) -> Any:
         return parse(value)
     except ValueError as error:
         raise ConfigError(name, str(error)) from None
+
+
+def _proxies(values: Mapping[str, str]) -> dict[str, str]:
+    """As other programs read them: in either case, an empty one is none."""
+    proxies = {name: values[name] for name in values if name.upper() in ("HTTPS_PROXY", "HTTP_PROXY") and values[name]}
+    found = {name: _parsed(name, _proxy, value) for name, value in proxies.items()}
+    return found | {name: values[name] for name in values if name.upper() == "NO_PROXY"}
 
 
 def variable(engine: str, suffix: str) -> str:

@@ -209,7 +209,8 @@ def _openai(body: str) -> Answer | Failure:
             shown = "".join(detail.get("text") or detail.get("summary") or "" for detail in details)
             # One thought under up to three names.
             heard.say("reasoning", said.get("reasoning_content") or said.get("reasoning") or shown)
-            heard.say("text", (said.get("content") or "") + (said.get("refusal") or ""))
+            _openai_content(said.get("content"), heard)
+            heard.say("text", said.get("refusal"))
             for note in said.get("annotations") or ():
                 heard.cite(note.get("url_citation", {}).get("url"))
             for number, wire in enumerate(said.get("tool_calls") or ()):
@@ -224,6 +225,19 @@ def _openai(body: str) -> Answer | Failure:
     for call in calls.values():
         heard.call(call["name"], call["arguments"], call["id"])
     return heard.answer(_OPENAI_FINISH.get(finish or "", "other"), _openai_tokens(usage) if usage else None)
+
+
+def _openai_content(content: Json, heard: _Heard) -> None:
+    """Text, or a list of texts and thoughts (Mistral)."""
+    if not isinstance(content, list):
+        heard.say("text", content)
+        return
+    for part in content:
+        if part["type"] == "thinking":
+            for inner in part["thinking"]:
+                heard.say("reasoning", inner["text"])
+        else:
+            heard.say("text", part["text"])
 
 
 def _openai_call(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 from llm.chat import Citation, Part, Reasoning, Text, ToolCall, Usage
 from llm.codec import loads
 from llm.dialects.registry import ENGINE_DIALECTS
-from llm.errors import LLMError, Truncated
+from llm.errors import LLMError, Malformed, Truncated
 from llm.events import Event, ReasoningDelta, Reply, TextDelta, collect, replay
 from llm.filters import ThinkTags
+from llm.framing import JsonLines
 from llm.grammar import Grammar
 from tests import recordings
 from tests.grammars import check_stream
@@ -73,10 +75,11 @@ def events_of(case: Case, response: Response, pieces: Iterable[bytes]) -> Iterat
     polish: Callable[[Iterable[Event]], Iterable[Event]] = tags.feed if engine.quirks.think_tags else iter
     if response.status >= 400:
         raise dialect.read_error(response.status, response.body, engine)
-    if not response.is_stream:
+    framing, reader = dialect.framing(), dialect.reader(engine)
+    # Some hosts answer a stream with one JSON document; of JSON lines there may be only one.
+    if not (case.streamed if isinstance(framing, JsonLines) else response.is_stream):
         yield from polish(replay(dialect.read_reply(loads(b"".join(pieces)), engine)))
         return
-    framing, reader = dialect.framing(), dialect.reader(engine)
     for piece in pieces:
         for frame in framing.feed(piece):
             yield from polish(reader.feed(frame))
@@ -165,21 +168,25 @@ def compare_failure(case: Case, error: LLMError, events: list[Event], wanted: Fa
 def check(case: Case) -> None:
     wanted = expected(case)
     for way, response, pieces in ways(case):
-        events: list[Event] = []
-        try:
-            for event in events_of(case, response, pieces):
-                events.append(event)  # one by one: those before an error count
-        except LLMError as error:
-            assert isinstance(wanted, Failure), f"{way}: {error!r}"
-            compare_failure(case, error, events, wanted)
-            continue
-        assert isinstance(wanted, Answer), f"{way}: no error"
-        check_stream(events)
-        Grammar().feed(events)
-        reply = collect(events)
-        compare(answer_of(reply), wanted)
-        assert collect(replay(reply)) == reply
-        check_stream(replay(reply))
+        check_way(case, way, response, pieces, wanted)
+
+
+def check_way(case: Case, way: str, response: Response, pieces: Iterable[bytes], wanted: Answer | Failure) -> None:
+    events: list[Event] = []
+    try:
+        for event in events_of(case, response, pieces):
+            events.append(event)  # one by one: those before an error count
+    except LLMError as error:
+        assert isinstance(wanted, Failure), f"{way}: {error!r}"
+        compare_failure(case, error, events, wanted)
+        return
+    assert isinstance(wanted, Answer), f"{way}: no error"
+    check_stream(events)
+    Grammar().feed(events)
+    reply = collect(events)
+    compare(answer_of(reply), wanted)
+    assert collect(replay(reply)) == reply
+    check_stream(replay(reply))
 
 
 @cache
@@ -206,6 +213,38 @@ def test_every_recorded_answer_counts(capsys: pytest.CaptureFixture[str]) -> Non
         print(f"\nrecorded answers read as what is in them: {right} of {len(CASES)}")
     assert right == len(CASES) - len(EXCEPTIONS)
     assert len(CASES) >= 679
+
+
+def cuts(case: Case) -> Iterator[Case]:
+    """The same stream ending after its first event, half of them, and all but the last."""
+    border = b"\n" if case.engine.dialect == "ollama" else b"\n\n"
+    body = case.response.body.replace(b"\r\n", b"\n").rstrip(b"\n")
+    blocks = [block + border for block in body.split(border)]
+    for count in sorted({1, len(blocks) // 2, len(blocks) - 1} - {0, len(blocks)}):
+        short = b"".join(blocks[:count])
+        if short.lstrip():
+            yield replace(case, response=replace(case.response, body=short, chunk_lengths=()))
+
+
+STREAMS = [case for case in CASES if case.response.is_stream and isinstance(expected(case), Answer)]
+
+
+@pytest.mark.parametrize("dialect", sorted({case.engine.dialect for case in STREAMS}))
+def test_s1_a_recorded_stream_that_ends_early_is_an_error_unless_it_had_finished(dialect: str) -> None:
+    ended = 0
+    for case in STREAMS:
+        if case.engine.dialect != dialect:
+            continue
+        for short in cuts(case):
+            wanted = expected(short)
+            check_way(short, case.name, short.response, short.response.pieces(50), wanted)
+            ended += isinstance(wanted, Failure)
+            # Inside an event: nothing of it is told, and it is never a normal end.
+            half = replace(short.response, body=short.response.body[:-9])
+            if isinstance(wanted, Failure) and half.is_stream:
+                with pytest.raises((Truncated, Malformed)):
+                    collect(events_of(short, half, half.pieces(50)))
+    assert ended > 0
 
 
 def test_where_there_are_no_recordings_the_tests_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -57,7 +57,14 @@ def test_the_printed_curl_works_verbatim(tmp_path: Path) -> None:
     with started("--port", "0", cwd=tmp_path) as (_, lines):
         [curl] = [line.removeprefix("try: ") for line in lines if line.startswith("try: ")]
         assert shlex.split(curl)[0] == "curl"
-        told = subprocess.run(["bash", "-c", curl + " -s"], capture_output=True, text=True, timeout=20, check=True)
+        told = subprocess.run(
+            ["bash", "-c", curl + " -s"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+            env={**os.environ, "no_proxy": "*"},
+        )
     objects = [json.loads(line) for line in told.stdout.splitlines()]
     assert [o["type"] for o in objects[-2:]] == ["content", "usage"]
     assert [o["done"] for o in objects if o["type"] == "content"].count(True) == 1
@@ -94,6 +101,7 @@ def test_settings_come_from_dotenv_and_a_misspelt_name_is_told(tmp_path: Path) -
         ("OPENAI_BASE_URL", "ftp://x"),
         ("CUSTOM_ENGINES", "openai"),
         ("CUSTOM_ENGINES", "vllm"),
+        ("HTTPS_PROXY", "socks5://127.0.0.1:1080"),
     ],
 )
 def test_a_value_that_cannot_be_ends_the_start_with_2_and_its_name(tmp_path: Path, name: str, value: str) -> None:
