@@ -48,11 +48,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Failure:
-    """The provider told an error, or (``cut``) stopped talking without the end of its wire."""
+    """The provider told an error, or (``cut``) what it said is no answer, or not the whole of one."""
 
     kind: Literal["error", "cut"]
     status: int = 0  # of the HTTP answer; what the error itself says where it came inside a 200
-    message: str | None = None  # in the provider's words
+    message: str | None = None  # in the provider's words, where it has some
     code: str | None = None
     text: str = ""  # what had been said before
     reasoning: str = ""
@@ -173,7 +173,8 @@ def _told(status: int, wire: Mapping[str, Any]) -> Failure:
     for stated in (code, error.get("status_code"), error.get("status")):
         if not status and isinstance(stated, int):
             status = stated
-    return Failure("error", status, error.get("message"), None if code is None else str(code))
+    message = error.get("message", error.get("detail"))
+    return Failure("error", status, message if isinstance(message, str) else None, None if code is None else str(code))
 
 
 _OPENAI_FINISH = {
@@ -220,7 +221,8 @@ def _openai(body: str) -> Answer | Failure:
             given = said.get("function_call")  # the form before tools
             if given and given["name"]:
                 _openai_call(calls, "function", given, None, heard)
-    if streamed and not done and finish is None:
+    whole = done or finish is not None if streamed else "choices" in values[0]
+    if not whole:
         return heard.failure(Failure("cut"))
     for call in calls.values():
         heard.call(call["name"], call["arguments"], call["id"])

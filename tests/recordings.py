@@ -29,6 +29,7 @@ DIALECTS: Mapping[str, str] = {
     "messages": "anthropic",
     "generate-content": "gemini",
     "ollama-chat": "ollama",
+    "mistral-chat": "openai-chat",
 }
 
 

@@ -25,10 +25,10 @@ PURE = {
     "framing",
     "grammar",
     "http",
+    "lenient",
     "models",
     "opaque",
 }
-PURE |= {"toolschema"}
 PURE_LIBRARY = {
     "__future__", "base64", "binascii", "collections", "copy", "dataclasses", "datetime", "enum", "fnmatch",
     "functools", "hashlib", "itertools", "json", "re", "secrets", "types", "typing", "urllib", "uuid",

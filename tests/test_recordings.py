@@ -155,11 +155,11 @@ def compare_failure(case: Case, error: LLMError, events: list[Event], wanted: Fa
     assert "".join(e.text for e in events if isinstance(e, ReasoningDelta)) == wanted.reasoning
     Grammar().feed(events)
     if wanted.kind == "cut":
-        assert isinstance(error, Truncated)
+        assert isinstance(error, Truncated if case.response.is_stream or case.streamed else Malformed)
         return
     assert error.code == CODES_BY_NAME.get(case.name, CODES[wanted.status])
     assert error.provider is not None
-    assert error.provider.message == wanted.message
+    assert wanted.message in (error.provider.message, None)
     assert str(error)
     if case.response.status >= 400:
         assert error.provider.status == case.response.status

@@ -47,6 +47,7 @@ from llm.errors import (
 from llm.events import Event, Finished, FinishReason, Reply, Started, UsageReported, collect, settled
 from llm.flow import Flow
 from llm.framing import Frame, Framing, Sse
+from llm.lenient import count_of, dict_of, dicts_of, text_of
 from llm.models import guessed_abilities, kind_of
 from llm.opaque import Json, Opaque, opaque_for, rest_of
 
@@ -326,11 +327,11 @@ class ContentReader:
             raise _error_of(0, wire, self._engine)
         if not self._started:
             self._started = True
-            self._flow.out.append(Started(_text(wire.get("responseId")), _text(wire.get("modelVersion"))))
-        blocked = _dict(wire.get("promptFeedback")).get("blockReason")
+            self._flow.out.append(Started(text_of(wire.get("responseId")), text_of(wire.get("modelVersion"))))
+        blocked = dict_of(wire.get("promptFeedback")).get("blockReason")
         if isinstance(blocked, str) and not wire.get("candidates"):
             said = ProviderSaid(
-                0, blocked, None, _text(_dict(wire.get("promptFeedback")).get("blockReasonMessage")) or None
+                0, blocked, None, text_of(dict_of(wire.get("promptFeedback")).get("blockReasonMessage")) or None
             )
             raise ContentBlocked(f"{self._engine.label} blocked the prompt ({blocked}).", provider=said)
         candidates = wire.get("candidates")
@@ -341,13 +342,13 @@ class ContentReader:
             self._usage = _read_usage(usage)
 
     def _candidate(self, wire: Mapping[str, Any]) -> None:
-        parts = _dict(wire.get("content")).get("parts")
+        parts = dict_of(wire.get("content")).get("parts")
         for part in parts if isinstance(parts, list) else ():
             if isinstance(part, dict):
                 self._part(part)
-        self._ground(_dict(wire.get("groundingMetadata")))
-        for source in _list(_dict(wire.get("citationMetadata")).get("citationSources")):
-            self._cite(Citation(url=_text(source.get("uri")) or None, title=_text(source.get("title")) or None))
+        self._ground(dict_of(wire.get("groundingMetadata")))
+        for source in dicts_of(dict_of(wire.get("citationMetadata")).get("citationSources")):
+            self._cite(Citation(url=text_of(source.get("uri")) or None, title=text_of(source.get("title")) or None))
         self._finish = _finish_word(wire.get("finishReason")) or self._finish
 
     def _part(self, wire: Mapping[str, Any]) -> None:
@@ -367,20 +368,20 @@ class ContentReader:
                 self._flow.end_open(keep)
         elif isinstance(data := wire.get("inlineData"), dict) and isinstance(data.get("data"), str):
             keep = rest_of(wire, ("inlineData",), NAME, issuer)
-            self._flow.whole(Media(mime=_text(data.get("mimeType")), base64=data["data"], keep=keep))
+            self._flow.whole(Media(mime=text_of(data.get("mimeType")), base64=data["data"], keep=keep))
         elif wire:
             self._flow.whole(Foreign((Opaque(NAME, issuer, dict(wire)),)))
 
     def _call(self, wire: Mapping[str, Any], call: Mapping[str, Any]) -> None:
-        index = self._flow.call(_text(call.get("id")) or f"call_{token_hex(12)}", _text(call.get("name")))
+        index = self._flow.call(text_of(call.get("id")) or f"call_{token_hex(12)}", text_of(call.get("name")))
         if args := call.get("args"):
             self._flow.arguments(index, dumps(args))
         self._flow.end_call(index, rest_of(wire, ("functionCall",), NAME, self._engine.issuer))
 
     def _ground(self, wire: Mapping[str, Any]) -> None:
-        chunks = _list(wire.get("groundingChunks"))
-        for support in _list(wire.get("groundingSupports")):
-            segment = _dict(support.get("segment"))
+        chunks = dicts_of(wire.get("groundingChunks"))
+        for support in dicts_of(wire.get("groundingSupports")):
+            segment = dict_of(support.get("segment"))
             start, end = (
                 _offset(self._text, segment.get("startIndex") or 0),
                 _offset(self._text, segment.get("endIndex")),
@@ -388,10 +389,10 @@ class ContentReader:
             numbers = support.get("groundingChunkIndices")
             for number in numbers if isinstance(numbers, list) else ():
                 if isinstance(number, int) and 0 <= number < len(chunks):
-                    web = _dict(chunks[number].get("web")) or _dict(chunks[number].get("retrievedContext"))
-                    url, title = _text(web.get("uri")) or None, _text(web.get("title")) or None
+                    web = dict_of(chunks[number].get("web")) or dict_of(chunks[number].get("retrievedContext"))
+                    url, title = text_of(web.get("uri")) or None, text_of(web.get("title")) or None
                     self._cite(
-                        Citation(url=url, title=title, quote=_text(segment.get("text")) or None, start=start, end=end)
+                        Citation(url=url, title=title, quote=text_of(segment.get("text")) or None, start=start, end=end)
                     )
 
     def _cite(self, citation: Citation) -> None:
@@ -406,7 +407,7 @@ def _finish_word(value: object) -> str:
     """Hosts that keep the wire's enumeration send its numbers."""
     if isinstance(value, int) and not isinstance(value, bool):
         return _FINISH_NUMBERS[value] if 0 <= value < len(_FINISH_NUMBERS) else str(value)
-    return _text(value)
+    return text_of(value)
 
 
 def _offset(text: str, at: object) -> int | None:
@@ -415,11 +416,11 @@ def _offset(text: str, at: object) -> int | None:
 
 
 def _read_usage(wire: Mapping[str, Any]) -> Usage:
-    prompt = _count(wire.get("promptTokenCount"))
-    hosted = _count(wire.get("toolUsePromptTokenCount")) or 0  # what hosted tools brought in is input as well
-    cached = min(_count(wire.get("cachedContentTokenCount")) or 0, prompt or 0)
-    thoughts = _count(wire.get("thoughtsTokenCount")) or 0
-    output = _count(wire.get("candidatesTokenCount"))
+    prompt = count_of(wire.get("promptTokenCount"))
+    hosted = count_of(wire.get("toolUsePromptTokenCount")) or 0  # what hosted tools brought in is input as well
+    cached = min(count_of(wire.get("cachedContentTokenCount")) or 0, prompt or 0)
+    thoughts = count_of(wire.get("thoughtsTokenCount")) or 0
+    output = count_of(wire.get("candidatesTokenCount"))
     return Usage(
         fresh=None if prompt is None else prompt - cached + hosted,
         cache_read=cached,
@@ -453,22 +454,22 @@ def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
 
 def _error_of(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMError:
     error = wire.get("error")
-    inner = _dict(error)
-    message = error if isinstance(error, str) else _text(inner.get("message"))
+    inner = dict_of(error)
+    message = error if isinstance(error, str) else text_of(inner.get("message"))
     told = inner.get("code")
     inside = status or (told if isinstance(told, int) and 400 <= told < 600 else 500)
-    details = _list(inner.get("details"))
-    reasons = {_text(detail.get("reason")) for detail in details}
+    details = dicts_of(inner.get("details"))
+    reasons = {text_of(detail.get("reason")) for detail in details}
     kind = by_status(inside)
     if "API_KEY_INVALID" in reasons or "API key not valid" in message:
         kind = EngineRefusedKey
     elif inside == 400 and "exceeds the maximum number of tokens" in message:  # the wire has no word for it
         kind = ContextTooLong
-    delays = [re.fullmatch(r"([0-9.]+)s", _text(detail.get("retryDelay"))) for detail in details]
+    delays = [re.fullmatch(r"([0-9.]+)s", text_of(detail.get("retryDelay"))) for detail in details]
     return kind(
         message or f"{engine.label} answered with status {inside}.",
         engine=engine.name,
-        provider=ProviderSaid(status, _text(inner.get("status")) or None, None, message or None),
+        provider=ProviderSaid(status, text_of(inner.get("status")) or None, None, message or None),
         retry_after=next((float(delay[1]) for delay in delays if delay), None),
     )
 
@@ -481,7 +482,7 @@ def list_models(engine: Engine) -> ModelLister:
         if not isinstance(body, dict) or not isinstance(body.get("models"), list):
             raise Malformed(f"{engine.label} answered with something other than a list of models.", engine=engine.name)
         entries += body["models"]
-        token = _text(body.get("nextPageToken"))
+        token = text_of(body.get("nextPageToken"))
         if not token:
             break
         path = f"/v1beta/models?pageSize=1000&pageToken={quote(token, safe='')}"
@@ -490,10 +491,10 @@ def list_models(engine: Engine) -> ModelLister:
 
 
 def _read_model(wire: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
-    id = _text(wire.get("name")).removeprefix("models/")
+    id = text_of(wire.get("name")).removeprefix("models/")
     methods = wire.get("supportedGenerationMethods")
     can_do = set(methods) if isinstance(methods, list) and all(isinstance(m, str) for m in methods) else set[str]()
-    description = _text(wire.get("description")).lower()
+    description = text_of(wire.get("description")).lower()
     kind = kind_of(id, engine.models)
     if not id or kind is None or "deprecated" in description or "discontinued" in description:
         return None
@@ -514,27 +515,11 @@ def _read_model(wire: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
     return ModelInfo(
         id=id,
         engine=engine.name,
-        name=_text(wire.get("displayName")) or id,
+        name=text_of(wire.get("displayName")) or id,
         kind=kind,
-        context_tokens=_count(wire.get("inputTokenLimit")),
-        max_output_tokens=_count(wire.get("outputTokenLimit")),
+        context_tokens=count_of(wire.get("inputTokenLimit")),
+        max_output_tokens=count_of(wire.get("outputTokenLimit")),
         can=can | guessed,
         guessed=guessed,
         meta=dict(wire),
     )
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _dict(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Mapping[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

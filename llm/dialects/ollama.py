@@ -21,6 +21,7 @@ from llm.errors import ContextTooLong, LLMError, Malformed, ProviderSaid, Trunca
 from llm.events import Event, Finished, FinishReason, Reply, Started, UsageReported, collect, settled
 from llm.flow import Flow
 from llm.framing import Frame, Framing, JsonLines
+from llm.lenient import count_of, text_of
 from llm.models import guessed_abilities
 from llm.opaque import Json, opaque_for, rest_of
 
@@ -190,11 +191,11 @@ class LineReader:
             raise _error_of(0, wire, self._engine)
         if not self._started:
             self._started = True
-            self._flow.out.append(Started("", _text(wire.get("model"))))
+            self._flow.out.append(Started("", text_of(wire.get("model"))))
         message = wire.get("message")
         if isinstance(message, dict):
-            self._flow.reasoning(_text(message.get("thinking")))
-            self._flow.text(_text(message.get("content")))
+            self._flow.reasoning(text_of(message.get("thinking")))
+            self._flow.text(text_of(message.get("content")))
             calls = message.get("tool_calls")
             for call in calls if isinstance(calls, list) else ():
                 if isinstance(call, dict):
@@ -205,7 +206,7 @@ class LineReader:
     def _call(self, wire: Mapping[str, Any]) -> None:
         function = wire.get("function")
         function = function if isinstance(function, dict) else {}
-        index = self._flow.call(_text(wire.get("id")) or f"call_{token_hex(12)}", _text(function.get("name")))
+        index = self._flow.call(text_of(wire.get("id")) or f"call_{token_hex(12)}", text_of(function.get("name")))
         arguments = function.get("arguments")
         if arguments:
             self._flow.arguments(index, arguments if isinstance(arguments, str) else dumps(arguments))
@@ -213,10 +214,10 @@ class LineReader:
 
     def _finish(self, wire: Mapping[str, Any]) -> None:
         self._flow.end_all()
-        prompt, output = _count(wire.get("prompt_eval_count")), _count(wire.get("eval_count"))
+        prompt, output = count_of(wire.get("prompt_eval_count")), count_of(wire.get("eval_count"))
         if prompt is not None or output is not None:
             self._flow.out.append(UsageReported(Usage(fresh=prompt or 0, text=output)))
-        raw = _text(wire.get("done_reason"))
+        raw = text_of(wire.get("done_reason"))
         reason = _FINISH.get(raw, "stop" if not raw else "other")  # servers before 0.3 gave no reason
         self._flow.out.append(Finished(settled(reason, self._flow.called), raw or None))
         self.done = True
@@ -246,7 +247,7 @@ def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
 
 def _error_of(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMError:
     error = wire.get("error")
-    message = error if isinstance(error, str) else _text(error.get("message")) if isinstance(error, dict) else ""
+    message = error if isinstance(error, str) else text_of(error.get("message")) if isinstance(error, dict) else ""
     told = wire.get("status") or wire.get("status_code")
     inside = status or (told if isinstance(told, int) and 400 <= told < 600 else 500)
     kind = by_status(inside)
@@ -263,7 +264,7 @@ def list_models(engine: Engine) -> ModelLister:
     models = body.get("models") if isinstance(body, dict) else None
     if not isinstance(models, list):
         raise Malformed(f"{engine.label} answered with something other than a list of models.", engine=engine.name)
-    entries = [m for m in models if isinstance(m, dict) and _text(m.get("model") or m.get("name"))]
+    entries = [m for m in models if isinstance(m, dict) and text_of(m.get("model") or m.get("name"))]
     asked = [Outgoing(path="/api/show", body={"model": entry.get("model") or entry["name"]}) for entry in entries]
     shown = (yield asked) if asked else []
     found = [_read_model(entry, show, engine) for entry, show in zip(entries, shown, strict=True)]
@@ -280,24 +281,16 @@ def _read_model(entry: Mapping[str, Any], show: Any, engine: Engine) -> ModelInf
     id = str(entry.get("model") or entry["name"])
     guessed = frozenset[str]() if words else guessed_abilities(id, engine.models, ())
     details, info = entry.get("details"), show.get("model_info")
-    family = _text(details.get("family")) if isinstance(details, dict) else ""
+    family = text_of(details.get("family")) if isinstance(details, dict) else ""
     embeds = "embedding" in words or "bert" in family
     lengths = [v for k, v in info.items() if k.endswith(".context_length")] if isinstance(info, dict) else []
     return ModelInfo(
         id=id,
         engine=engine.name,
-        name=_text(entry.get("name")) or id,
+        name=text_of(entry.get("name")) or id,
         kind="embedding" if embeds else "chat",
-        context_tokens=_count(lengths[0]) if lengths else None,
+        context_tokens=count_of(lengths[0]) if lengths else None,
         can=can | guessed,
         guessed=guessed,
         meta={**entry, **({"capabilities": [*sorted(words)]} if words else {})},
     )
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from llm.codec import loads
-from llm.dialects.anthropic.parts import text_of
 from llm.engines import Engine
 from llm.errors import ContentBlocked, ContextTooLong, LLMError, ProviderSaid, QuotaExceeded, by_status
+from llm.lenient import text_of
 
 # Only English tells these from any other invalid_request_error (platform.claude.com/docs/en/api/errors names no code;
 # texts as reported in anthropics/claude-code issues 228, 12186 and as recorded).

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 from llm.chat import ModelInfo
 from llm.dialects import ModelLister, Outgoing
-from llm.dialects.anthropic.parts import count, text_of
 from llm.engines import Engine
 from llm.errors import Malformed
+from llm.lenient import count_of, text_of
 from llm.models import guessed_abilities, kind_of
 
 _CAPABILITIES: Final[Mapping[str, str]] = {
@@ -60,8 +60,8 @@ def _read_model(wire: object, engine: Engine) -> ModelInfo | None:
         name=text_of(wire.get("display_name")) or id,
         kind=kind,
         created=_seconds(wire.get("created_at")),
-        context_tokens=count(wire.get("max_input_tokens")) or None,
-        max_output_tokens=count(wire.get("max_tokens")) or None,
+        context_tokens=count_of(wire.get("max_input_tokens")) or None,
+        max_output_tokens=count_of(wire.get("max_tokens")) or None,
         can=frozenset(name for name, supported in told.items() if supported) | guessed,
         guessed=guessed,
         meta=wire,

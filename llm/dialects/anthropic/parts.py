@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 from llm.chat import Citation, Executor, Foreign, Media, Part, Reasoning, Text, ToolCall, ToolResult, Usage
 from llm.codec import dumps, loads
 from llm.events import FinishReason
+from llm.lenient import count_of, text_of
 from llm.opaque import Json, Keep, Opaque, rest_of
 
 NAME: Final = "anthropic"
@@ -219,18 +220,18 @@ _WRITES: Final[Mapping[str, str]] = {
 
 def read_usage(wire: Mapping[str, Any]) -> Usage:
     """``input_tokens`` leaves out what was read from a cache or written to one."""
-    output = count(wire.get("output_tokens"))
+    output = count_of(wire.get("output_tokens"))
     details = wire.get("output_tokens_details")
-    reasoning = (count(details.get("thinking_tokens")) or 0) if isinstance(details, dict) else 0
+    reasoning = (count_of(details.get("thinking_tokens")) or 0) if isinstance(details, dict) else 0
     created = wire.get("cache_creation")
     created = created if isinstance(created, dict) else {}
     return Usage(
-        fresh=count(wire.get("input_tokens")),
-        cache_read=count(wire.get("cache_read_input_tokens")) or 0,
-        cache_write=count(wire.get("cache_creation_input_tokens")) or 0,
+        fresh=count_of(wire.get("input_tokens")),
+        cache_read=count_of(wire.get("cache_read_input_tokens")) or 0,
+        cache_write=count_of(wire.get("cache_creation_input_tokens")) or 0,
         text=None if output is None else max(output - reasoning, 0),
         reasoning=reasoning,
-        other={name: n for field, name in _WRITES.items() if (n := count(created.get(field)))},
+        other={name: n for field, name in _WRITES.items() if (n := count_of(created.get(field)))},
     )
 
 
@@ -255,18 +256,8 @@ def write_usage(usage: Usage) -> dict[str, Json]:
     return wire
 
 
-def count(value: object) -> int | None:
-    """A number of tokens; None for anything else a provider may put there."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
 def _string(wire: Mapping[str, Any], name: str, place: str) -> str:
     value = wire.get(name)
     if not isinstance(value, str):
         raise Unreadable(f"{place}.{name}", "is required, as text")
     return value
-
-
-def text_of(value: object) -> str:
-    """The text that a provider sent, "" for anything else."""
-    return value if isinstance(value, str) else ""

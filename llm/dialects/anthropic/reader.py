@@ -14,14 +14,12 @@ from llm.dialects.anthropic.parts import (
     STOP_REASONS,
     Unreadable,
     call_keep,
-    count,
     executor_of,
     is_call,
     json_text,
     read_block,
     read_citation,
     read_usage,
-    text_of,
     thinking_keep,
     usage_rest,
 )
@@ -43,6 +41,7 @@ from llm.events import (
     settled,
 )
 from llm.framing import Frame, Framing, Sse
+from llm.lenient import count_of, text_of
 from llm.opaque import Json, Keep, Opaque, rest_of
 
 _Kind: TypeAlias = Literal["text", "thinking", "call", "foreign"]
@@ -118,11 +117,11 @@ class MessageReader:
         elif kind == "content_block_delta":
             delta = wire.get("delta")
             if isinstance(delta, dict):
-                self._delta(count(wire.get("index")), delta, out)
+                self._delta(count_of(wire.get("index")), delta, out)
         elif kind == "content_block_start":
-            self._open(count(wire.get("index")), _object(wire, "content_block"), out)
+            self._open(count_of(wire.get("index")), _object(wire, "content_block"), out)
         elif kind == "content_block_stop":
-            self._close(count(wire.get("index")), out)
+            self._close(count_of(wire.get("index")), out)
         elif kind == "message_delta":
             self._settle(wire, out)
         elif kind == "message_stop":

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from llm.chat import Usage
 from llm.events import FinishReason
+from llm.lenient import count_of, dict_of
 from llm.opaque import Json
 
 NAME: Final = "openai-chat"
@@ -30,35 +31,16 @@ FINISH: Final[Mapping[str, FinishReason]] = {
 }
 
 
-def text_of(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def dict_of(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def list_of(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def int_of(value: object) -> int | None:
-    """A count; hosts send floats now and then."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return max(int(value), 0)
-
-
 def read_usage(wire: Mapping[str, Any], *, reasoning_inside: bool = True) -> Usage:
     """``prompt_tokens`` holds the cached ones; ``completion_tokens`` holds reasoning, unless the total says not."""
-    prompt, completion = int_of(wire.get("prompt_tokens")), int_of(wire.get("completion_tokens"))
+    prompt, completion = count_of(wire.get("prompt_tokens")), count_of(wire.get("completion_tokens"))
     before, after = dict_of(wire.get("prompt_tokens_details")), dict_of(wire.get("completion_tokens_details"))
-    read = int_of(before.get("cached_tokens")) or int_of(wire.get("prompt_cache_hit_tokens")) or 0
-    written = int_of(before.get("cache_write_tokens")) or 0
+    read = count_of(before.get("cached_tokens")) or count_of(wire.get("prompt_cache_hit_tokens")) or 0
+    written = count_of(before.get("cache_write_tokens")) or 0
     if prompt is not None:  # some hosts tell more cached tokens than there were
         read = min(read, prompt)
         written = min(written, prompt - read)
-    reasoning = int_of(after.get("reasoning_tokens")) or 0
+    reasoning = count_of(after.get("reasoning_tokens")) or 0
     if prompt is not None and completion is not None and reasoning:
         reasoning_inside = reasoning_inside and wire.get("total_tokens") != prompt + completion + reasoning
     if reasoning_inside and completion is not None:
@@ -71,7 +53,7 @@ def read_usage(wire: Mapping[str, Any], *, reasoning_inside: bool = True) -> Usa
             ("accepted_prediction", after.get("accepted_prediction_tokens")),
             ("rejected_prediction", after.get("rejected_prediction_tokens")),
         )
-        if (count := int_of(value))
+        if (count := count_of(value))
     }
     return Usage(
         fresh=None if prompt is None else prompt - read - written,

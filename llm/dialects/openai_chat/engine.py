@@ -21,10 +21,11 @@ from llm.chat import (
 )
 from llm.codec import loads
 from llm.dialects import Outgoing, lost_fields
-from llm.dialects.openai_chat.common import NAME, dict_of
+from llm.dialects.openai_chat.common import NAME
 from llm.engines import Engine
 from llm.errors import Unsupported
 from llm.framing import Frame
+from llm.lenient import dict_of
 from llm.opaque import Json, opaque_for
 
 PATH: Final = "/chat/completions"

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from llm.codec import loads
-from llm.dialects.openai_chat.common import dict_of, list_of, text_of
 from llm.engines import Engine
 from llm.errors import (
     ContentBlocked,
@@ -21,6 +20,7 @@ from llm.errors import (
     UnknownModel,
     by_status,
 )
+from llm.lenient import dict_of, list_of, text_of
 
 # The wire's own codes and types, where they say more than the status.
 _BY_CODE: Final[Mapping[str, type[LLMError]]] = {

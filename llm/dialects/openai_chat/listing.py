@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from llm.chat import ModelInfo, ModelKind
 from llm.dialects import ModelLister, Outgoing
-from llm.dialects.openai_chat.common import dict_of, int_of, list_of, text_of
 from llm.engines import Engine
 from llm.errors import Malformed
+from llm.lenient import count_of, dict_of, list_of, text_of
 from llm.models import guessed_abilities, kind_of
 
 _CONTEXT: Final = ("context_length", "context_window", "max_context_length", "max_model_len")
@@ -52,10 +52,10 @@ def _read(entry: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
         engine=engine.name,
         name=text_of(entry.get("display_name")) or text_of(entry.get("name")) or id,
         kind=kind,
-        created=int_of(entry.get("created")) or None,
+        created=count_of(entry.get("created")) or None,
         context_tokens=_limit(entry, _CONTEXT),
         max_output_tokens=_limit(entry, _OUTPUT)
-        or int_of(dict_of(entry.get("top_provider")).get("max_completion_tokens")),
+        or count_of(dict_of(entry.get("top_provider")).get("max_completion_tokens")),
         can=can | guessed,
         guessed=guessed,
         meta=dict(entry),
@@ -63,8 +63,8 @@ def _read(entry: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
 
 
 def _limit(entry: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    found = [int_of(entry.get(name)) for name in names]
-    found += [int_of(dict_of(provider).get(names[0])) for provider in list_of(entry.get("providers"))]
+    found = [count_of(entry.get(name)) for name in names]
+    found += [count_of(dict_of(provider).get(names[0])) for provider in list_of(entry.get("providers"))]
     return max((limit for limit in found if limit), default=None)
 
 

@@ -8,22 +8,14 @@ from typing import Any, Final
 
 from llm.chat import Citation, Media, Usage
 from llm.codec import dumps, loads
-from llm.dialects.openai_chat.common import (
-    FINISH,
-    NAME,
-    READ_REASONING,
-    dict_of,
-    int_of,
-    list_of,
-    read_usage,
-    text_of,
-)
+from llm.dialects.openai_chat.common import FINISH, NAME, READ_REASONING, read_usage
 from llm.dialects.openai_chat.failures import error_of, is_error
 from llm.engines import Engine
 from llm.errors import Malformed, Truncated
 from llm.events import Event, Finished, Reply, Started, UsageReported, collect, settled
 from llm.flow import Flow
 from llm.framing import Frame, Framing, Sse
+from llm.lenient import count_of, dict_of, list_of, text_of
 from llm.opaque import Json, Keep, Opaque, rest_of
 
 _CALL: Final = ("index", "id", "type", "function", "custom")
@@ -93,7 +85,7 @@ class ChunkReader:
             self._start(wire)
         self._account(wire.get("usage") or dict_of(wire.get("x_groq")).get("usage"))
         for choice in choices:
-            if isinstance(choice, dict) and not int_of(choice.get("index")):
+            if isinstance(choice, dict) and not count_of(choice.get("index")):
                 self._choice(choice, whole)
         for url in list_of(wire.get("citations")):
             if isinstance(url, str) and url not in self._sources:
@@ -175,8 +167,8 @@ class ChunkReader:
                     url=text_of(cited.get("url")) or None,
                     title=text_of(cited.get("title")) or None,
                     quote=text_of(cited.get("content")) or None,
-                    start=int_of(cited.get("start_index")),
-                    end=int_of(cited.get("end_index")),
+                    start=count_of(cited.get("start_index")),
+                    end=count_of(cited.get("end_index")),
                     keep=(Opaque(NAME, self._engine.issuer, dict(dict_of(wire))),),
                 )
             )
