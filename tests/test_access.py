@@ -127,7 +127,7 @@ OPEN = {"/health", "/auth/verify"}
 PATHS = [pattern.replace("([^/]+)", "openai") for pattern, _, _ in ROUTES]
 
 
-async def test_every_route_but_the_open_ones_wants_credentials() -> None:
+async def test_x2_every_route_but_the_open_ones_wants_credentials() -> None:
     assert {pattern for pattern, handler, _ in ROUTES if handler.access == "open"} == OPEN
     variants = [*PATHS, *(path.replace("/llm", "/%6clm") for path in PATHS), *(f"/{path}" for path in PATHS)]
     async with serving(config(OPENAI_API_KEY=SERVER_KEY)) as server:

@@ -60,7 +60,7 @@ async def test_t12_unknown_fields_survive_in_both_directions_where_both_sides_sp
     assert json.loads(sent.body or b"") == {**body, "model": "some/model"}
 
 
-async def test_the_verbatim_lane_asks_for_usage_and_withholds_what_the_client_did_not_ask_for() -> None:
+async def test_e7_the_verbatim_lane_asks_for_usage_and_withholds_what_the_client_did_not_ask_for() -> None:
     wire, client = WIRES["openai"], CLIENTS["openai"]
     finish_with_usage = _sse(
         {"id": "c1", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}
@@ -270,7 +270,7 @@ async def test_s6_the_finish_reason_says_calls_exactly_when_there_are_some(
     assert seen.finish == words[told]
 
 
-async def test_usage_that_a_provider_does_not_tell_is_estimated_and_marked() -> None:
+async def test_e7_usage_that_a_provider_does_not_tell_is_estimated_and_marked() -> None:
     wire = WIRES["openai"]
     async with between(
         wire, script_of(wire, wire.head, wire.delta("x" * 40), _chunk({}, "stop"), b"data: [DONE]\n\n")

@@ -21,7 +21,8 @@ from tests.recordings import Case, cases
 Body = dict[str, Any]
 
 WIRES = ("openai-chat", "anthropic")
-CASES = [case for case in cases() if case.engine.dialect in WIRES and isinstance(case.request.body, dict)]
+APIS = ("chat-completions", "messages")
+CASES = [case for case in cases() if case.recording.api in APIS and isinstance(case.request.body, dict)]
 SHARE = 541  # of 543 requests are the same
 
 EXCEPTIONS: Mapping[str, str] = {

@@ -103,10 +103,10 @@ def _read_message(wire: Mapping[str, Any], place: str) -> Message:
 
 def _read_attachments(wire: Mapping[str, Any], place: str) -> tuple[Part, ...]:
     given = []
-    if (one := wire.get("attachment")) is not None:
-        given.append((one, f"{place}attachment"))
+    if "attachment" in wire:
+        given.append((wire["attachment"], f"{place}attachment"))
     given += [(item, f"{place}attachments[{n}]") for n, item in enumerate(wire.get("attachments") or ())]
-    return tuple(_read_attachment(item, where) for item, where in given)
+    return tuple(_read_attachment(item, where) for item, where in given if item is not None)
 
 
 def _read_attachment(wire: Mapping[str, Any], place: str) -> Part:

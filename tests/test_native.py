@@ -1,0 +1,220 @@
+"""The native dialect: what apps of the older server send, and what they get."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handlers.validation import Schemas
+from llm import errors
+from llm.chat import Media, Message, Options, Text, ToolResult, Usage
+from llm.dialects import native
+from llm.events import (
+    Event,
+    Failed,
+    Finished,
+    PartEnded,
+    ReasoningDelta,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    ToolProgress,
+    UsageReported,
+    WholePart,
+)
+from tests.grammars import check_native
+
+BODY: dict[str, Any] = {"engine": "e", "model": "m", "prompt": "Hi"}
+SCHEMA = Schemas()
+
+
+def test_the_older_server_s_body_is_read() -> None:
+    request = native.read_request(
+        {
+            **BODY,
+            "messages": [{"role": "user", "content": "A"}, {"role": "assistant", "content": "B"}],
+            "attachment": {"mimeType": "text/markdown", "content": "# Notes"},
+        }
+    )
+    assert request.stream
+    assert request.messages == (
+        Message("user", (Text("A"),)),
+        Message("assistant", (Text("B"),)),
+        Message("user", (Text("Hi"), Text("\n\n# Notes"))),
+    )
+
+
+@pytest.mark.parametrize(
+    ("attachment", "part"),
+    [
+        ({"mimeType": "image/png", "contents": "AAAA"}, Media(mime="image/png", base64="AAAA")),
+        ({"mimeType": "image/jpg", "contents": "AA\nAA"}, Media(mime="image/jpeg", base64="AAAA")),
+        ({"mimeType": "", "contents": "data:image/gif;base64,AAAA"}, Media(mime="image/gif", base64="AAAA")),
+        (
+            {"mimeType": "application/pdf", "contents": "AAAA", "title": "t.pdf"},
+            Media(mime="application/pdf", base64="AAAA", name="t.pdf"),
+        ),
+        ({"mimeType": "application/json; charset=utf-8", "contents": "{}"}, Text("\n\n{}")),
+        ({"mimeType": "text/plain", "contents": "data:text/plain;base64,SGk="}, Text("\n\nHi")),
+        ({"mimeType": "text/plain", "contents": "QUJD"}, Text("\n\nQUJD")),  # text is taken as it is
+    ],
+)
+def test_attachments_are_taken_in_all_their_spellings(attachment: dict[str, str], part: Any) -> None:
+    for body in ({**BODY, "attachment": attachment}, {**BODY, "attachments": [attachment]}):
+        assert native.read_request(body).messages[-1].parts[1] == part
+
+
+@pytest.mark.parametrize("mime", ["image/svg+xml", "image/bmp", "application/zip", "video/mp4", ""])
+def test_an_attachment_that_cannot_be_used_is_refused(mime: str) -> None:
+    with pytest.raises(errors.InvalidRequest, match=r"attachment\.mimeType"):
+        native.read_request({**BODY, "attachment": {"mimeType": mime, "contents": "AAAA"}})
+
+
+def test_null_is_no_attachment() -> None:
+    body = {**BODY, "attachment": None, "attachments": [None], "messages": [{"role": "user", "attachments": None}]}
+    SCHEMA.check("llm.chat", body)
+    assert native.read_request(body).messages[-1].parts == (Text("Hi"),)
+
+
+def test_options_are_read_with_their_zeros() -> None:
+    wire = {
+        "maxTokens": 1, "temperature": 0, "top_p": 0, "top_k": 0, "stop": "x", "seed": 0, "reasoning": False,
+        "reasoningBudget": 0, "verbosity": "low", "serviceTier": "flex", "logprobs": False, "top_logprobs": 0,
+        "caching": False, "citations": False, "contextWindowSize": 5, "toolChoice": {"type": "tool", "name": "f"},
+        "customOpts": {"a": 1},
+    }  # fmt: skip
+    SCHEMA.check("llm.chat", {**BODY, "options": wire})
+    assert native.read_options(wire) == Options(
+        max_tokens=1, temperature=0, top_p=0, top_k=0, stop=("x",), seed=0, reasoning=False, reasoning_tokens=0,
+        verbosity="low", service_tier="flex", logprobs=False, top_logprobs=0, caching=False, citations=False,
+        context_tokens=5, tool_choice="tool:f", extra={"a": 1},
+    )  # fmt: skip
+
+
+def written(events: list[Event], framing: native.NativeFraming = "ndjson") -> list[Any]:
+    writer = native.NativeWriter(framing)
+    raw = b"".join(piece for event in events for piece in writer.feed([event]))
+    if framing == "sse":
+        raw = b"\n".join(block.removeprefix(b"data: ") for block in raw.split(b"\n\n"))
+    objects = [json.loads(line) for line in raw.splitlines() if line]
+    check_native(objects)
+    return objects
+
+
+ANSWER: list[Event] = [
+    Started("1", "m"),
+    ReasoningDelta(0, "Hm."),
+    PartEnded(0),
+    TextDelta(1, "A"),
+    TextDelta(1, ""),
+    PartEnded(1),
+    ToolCallStarted(2, "c1", "f"),
+    ToolCallDelta(2, '{"x": 1}'),
+    PartEnded(2),
+    ToolProgress(2, "running", "Working…"),
+    WholePart(3, ToolResult("c1", (Text('{"y": 2}'),))),
+    ToolProgress(2, "completed"),
+    UsageReported(Usage(fresh=1, cache_read=2, cache_write=3, text=4, reasoning=5)),
+    Finished("filtered"),
+]
+
+
+def test_events_become_the_objects_of_the_contract() -> None:
+    def tool(state: str, status: str, params: Any, result: Any) -> dict[str, Any]:
+        call = {"params": params, "result": result}
+        return {"type": "tool", "id": "c1", "name": "f", "state": state, "status": status, "call": call, "done": False}
+
+    for framing in ("ndjson", "sse", "chunks"):
+        assert written(ANSWER, framing) == [
+            {"type": "reasoning", "text": "Hm.", "done": False},
+            {"type": "content", "text": "A", "done": False},
+            tool("preparing", "", None, None),
+            tool("preparing", "", {"x": 1}, None),
+            tool("running", "Working…", {"x": 1}, None),
+            tool("completed", "", {"x": 1}, {"y": 2}),
+            {"type": "content", "text": "", "done": True, "finishReason": "content_filter"},
+            {
+                "type": "usage",
+                "usage": {
+                    "prompt_tokens": 6,
+                    "completion_tokens": 9,
+                    "prompt_tokens_details": {"cached_tokens": 2, "cache_write_tokens": 3},
+                    "completion_tokens_details": {"reasoning_tokens": 5},
+                },
+                "done": True,
+            },
+        ]
+
+
+def test_an_error_is_the_last_object_with_all_that_is_known() -> None:
+    said = errors.ProviderSaid(429, "slow", "t", "Slow.")
+    failure = errors.RateLimited("Slow.", engine="e", provider=said, retry_after=3)
+    [*_, error] = written([Started("1", "m"), TextDelta(0, "A"), Failed(failure)])
+    assert error == {
+        "type": "error", "error": "Slow.", "code": "rate_limited", "status": 429, "engine": "e", "retry_after": 3,
+        "provider": {"status": 429, "code": "slow", "message": "Slow.", "type": "t"}, "done": True,
+    }  # fmt: skip
+
+
+def test_an_emoji_that_a_provider_cut_in_two_is_joined_by_the_client() -> None:
+    objects = written(
+        [Started("1", "m"), TextDelta(0, "\ud83c"), TextDelta(0, "\udf88"), PartEnded(0), Finished("stop")]
+    )
+    assert (
+        "".join(o["text"] for o in objects if o["type"] == "content").encode("utf-16", "surrogatepass").decode("utf-16")
+        == "🎈"
+    )
+
+
+def test_arguments_that_are_no_json_are_shown_as_they_are() -> None:
+    assert native.read_arguments('{"x": ') == '{"x": '
+    assert native.read_arguments("") == {}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(
+        st.sampled_from(["role", "content", "contents", "mimeType", "attachment", "attachments", "type", "name", "schema"]),
+        inner, max_size=4,
+    ),
+    max_leaves=8,
+)  # fmt: skip
+NAMES = ["messages", "attachment", "attachments", "options", "instructions", "stream", "thread", "tools"]
+
+
+@given(fields=st.dictionaries(st.sampled_from(NAMES), JSON))
+def test_whatever_passes_the_schema_is_read_or_refused(fields: dict[str, Any]) -> None:
+    body = {**BODY, **fields}
+    with suppress(errors.LLMError):
+        SCHEMA.check("llm.chat", body)
+        native.read_request(body)
+
+
+@given(
+    options=st.dictionaries(
+        st.sampled_from(
+            [
+                "maxTokens",
+                "stop",
+                "toolChoice",
+                "think",
+                "structuredOutput",
+                "reasoningEffort",
+                "customOpts",
+                "thinkingBudget",
+            ]
+        ),
+        JSON,
+    )
+)
+def test_whatever_options_pass_the_schema_are_read_or_refused(options: dict[str, Any]) -> None:
+    body = {**BODY, "options": options}
+    with suppress(errors.LLMError):
+        SCHEMA.check("llm.chat", body)
+        native.read_request(body)
