@@ -107,7 +107,7 @@ class Services:
         if outgoing.body is not None:
             own["content-type"] = "application/json"
             body = dump_bytes(outgoing.body)
-        url = engine.base_url + outgoing.path
+        url = engine.url(outgoing.path, target.model)
         transport = self.transports[url.partition(":")[0]]
         return await transport.send(HttpRequest(method=outgoing.method, url=url, headers=own, body=body))
 

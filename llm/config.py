@@ -138,6 +138,9 @@ _ENGINE_SUFFIXES: Final = {
     "BASE_URL": "address of its API",
     "ENABLED": "local engines only",
     "THINK_TAGS": "its models put their thoughts into the text as tags",
+    "MODELS": "its models, comma separated, instead of what it lists",
+    "API_VERSION": "addresses name a deployment and this version (Azure's classic form)",
+    "DEPLOYMENT": "the deployment to call there",
     "LABEL": "custom engines: name for people",
     "DIALECT": "custom engines: wire format",
 }
@@ -249,6 +252,7 @@ def _with_engines(config: Config, values: Mapping[str, str]) -> Config:
         if tags_name in values:
             tags = _parsed(tags_name, _flag, values[tags_name])
             engine = replace(engine, quirks=replace(engine.quirks, think_tags=tags), translate=tags)
+        engine = _with_addresses(name, engine, values)
         if engine.local:
             on = _parsed(variable(name, "ENABLED"), _flag, values.get(variable(name, "ENABLED"), str(name in custom)))
             enabled = enabled | {name} if on else enabled - {name}
@@ -257,6 +261,23 @@ def _with_engines(config: Config, values: Mapping[str, str]) -> Config:
     if demo:
         enabled.add("demo")
     return replace(config, engines=engines, keys=keys, enabled=frozenset(enabled))
+
+
+def _with_addresses(name: str, engine: Engine, values: Mapping[str, str]) -> Engine:
+    """The models to list, and Azure's two forms of address."""
+    models_name, version_name, deployment_name = (variable(name, s) for s in ("MODELS", "API_VERSION", "DEPLOYMENT"))
+    if models_name in values:
+        engine = replace(
+            engine, models=replace(engine.models, fixed=_names(_parsed(models_name, _text, values[models_name])))
+        )
+    if version_name in values:
+        engine = replace(engine, api_version=_parsed(version_name, _text, values[version_name]))
+        engine = replace(engine, base_url=engine.base_url.removesuffix("/openai"))
+    if deployment_name in values:
+        engine = replace(engine, deployment=_parsed(deployment_name, _text, values[deployment_name]))
+    if engine.path and engine.base_url.endswith(engine.path):  # the base URL may hold it already
+        engine = replace(engine, base_url=engine.base_url.removesuffix(engine.path))
+    return engine
 
 
 def _with_clients(config: Config, values: Mapping[str, str]) -> Config:

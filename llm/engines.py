@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import quote
 
 from llm.chat import ModelKind
 
@@ -14,6 +15,8 @@ class Quirks:
     """Where an engine departs from its dialect: data, asked about by its meaning."""
 
     max_tokens_field: str = "max_tokens"
+    seed_field: str = "seed"
+    documents: Literal["file", "document_url"] = "file"  # the part that a document travels in
     system_role: str = "system"
     echo_reasoning: Literal["never", "with_tools", "always"] = "never"
     reasoning_field: str = "reasoning_content"  # where thoughts are echoed, and what a client of ours would read
@@ -51,6 +54,9 @@ class Engine:
     auth: str = "Authorization: Bearer {key}"
     headers: Mapping[str, str] = field(default_factory=dict)
     needs_key: bool = True
+    path: str = ""  # between the base URL and the dialect's own paths
+    api_version: str = ""  # set: addresses name a deployment and this version (Azure's classic form)
+    deployment: str = ""  # the one to call there, whatever the model; default: named like the model
     translate: bool = False  # even a client of its own dialect: the owner wants its thoughts cut out of the text
     local: bool = False  # on the owner's machine: has to be enabled, and a client id is needed
     quirks: Quirks = Quirks()
@@ -61,6 +67,13 @@ class Engine:
     def __post_init__(self) -> None:
         if not self.issuer:
             object.__setattr__(self, "issuer", self.name)
+
+    def url(self, path: str, model: str) -> str:
+        """The address of one of its dialect's paths."""
+        if not self.api_version:
+            return f"{self.base_url}{self.path}{path}"
+        deployment = quote(self.deployment or model, safe="")
+        return f"{self.base_url}/openai/deployments/{deployment}{path}?api-version={quote(self.api_version, safe='')}"
 
     @property
     def key_field(self) -> str:
@@ -285,6 +298,39 @@ _RECORDS = (
         docs="https://ai.meta.com/docs/model-api",
         quirks=Quirks(max_tokens_field="max_completion_tokens", forced_tools=False),
         models=ModelRules(images=("muse*", "*Llama-4-*"), reasoning=("muse*",)),
+    ),
+    Engine(
+        name="mistralai",
+        label="MistralAI",
+        dialect="openai-chat",
+        base_url="https://api.mistral.ai",
+        path="/v1",
+        example="mistral-small-latest",
+        docs="https://docs.mistral.ai/api",
+        quirks=Quirks(
+            seed_field="random_seed",
+            documents="document_url",
+            refuses=frozenset({"top_k", "verbosity", "service_tier"}),
+        ),
+        models=ModelRules(
+            kinds=(("*embed*", "embedding"), ("*moderation*", "hidden"), ("*ocr*", "hidden"), ("voxtral*tts*", "tts")),
+            reasoning=("*magistral*",),
+        ),
+    ),
+    Engine(
+        name="azure",
+        label="Azure",
+        dialect="openai-chat",
+        path="/openai/v1",
+        docs="https://learn.microsoft.com/azure/ai-foundry/openai/reference",
+        auth="api-key: {key}",
+        quirks=Quirks(max_tokens_field="max_completion_tokens"),
+        models=ModelRules(
+            images=("*gpt-4o*", "*gpt-4.1*", "*gpt-[5-9]*", "o1*", "o3*", "o4*"),
+            reasoning=("o1*", "o3*", "o4*", "*gpt-[5-9]*"),
+            # What the service lists is its catalogue, not what is deployed: AZURE_MODELS names that.
+            fixed=("default",),
+        ),
     ),
     Engine(
         name="demo",

@@ -42,8 +42,6 @@ class _Place:
         raise AssertionError(f"at {self.at}: {why}: {self.what!r}"[:2000])
 
 
-# --- neutral events ---
-
 _REASONS = {"stop", "length", "tool_calls", "filtered", "paused", "error", "other"}
 _KIND: dict[type[Event], str] = {
     TextDelta: "text",
@@ -104,9 +102,6 @@ def check_stream(events: Iterable[Event]) -> None:
     place.need(isinstance(last, Finished), "the stream does not end with Finished")
 
 
-# --- framing of what we send ---
-
-
 def _sse_events(raw: bytes) -> list[tuple[str, str]]:
     """(event, data) of a stream as we write it: LF, at most one ``event:`` line, one ``data:`` line; or a comment."""
     place = _Place()
@@ -140,8 +135,6 @@ def _count(usage: dict[str, Any], name: str, place: _Place) -> int:
     assert isinstance(value, int)
     return value
 
-
-# --- openai chat completions ---
 
 _OPENAI_REASONS = {"stop", "length", "tool_calls", "content_filter", "function_call"}
 _OPENAI_SAID = ("content", "reasoning_content", "reasoning", "refusal", "annotations", "reasoning_details", "images")
@@ -242,8 +235,6 @@ def _openai_error(error: Any, place: _Place) -> None:
     place.need(isinstance(error.get("type"), str) and error["type"], "an error without a type")
     place.need("param" in error and "code" in error, "an error without param or code")
 
-
-# --- anthropic messages ---
 
 _DELTAS = {
     "text_delta": ("text", "text"),
@@ -371,8 +362,6 @@ def _anthropic_settle(wire: dict[str, Any], ids: list[str], place: _Place) -> No
     place.need(delta["stop_reason"] != "end_turn" or not ids, "stop_reason end_turn beside a call")
     place.need(len({*ids}) == len(ids), "two calls have one id")
 
-
-# --- our own ---
 
 _TYPES = {"content", "reasoning", "tool", "citation", "attachment", "usage", "error"}
 _STATES = ("preparing", "running", "completed", "canceled", "error")

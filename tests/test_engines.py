@@ -34,6 +34,8 @@ def engine_row(engine: Engine) -> list[str]:
     elif engine.name == "demo":
         key = "none (`DEMO_ENABLED`)"
     address = f"`{engine.base_url}`" if engine.base_url.startswith("http") else "this server"
+    if not engine.base_url:
+        address = f"`{variable(engine.name, 'BASE_URL')}`"
     return [f"`{engine.name}`", engine.label, f"`{engine.dialect}`", key, address]
 
 
@@ -47,7 +49,7 @@ def test_the_readme_s_table_of_settings_is_that_of_the_code() -> None:
         assert told.pop(f"`{setting.name}`") == [f"`{setting.default}`" if setting.default else "none", setting.meaning]
     assert set(told) == {
         "`AUTHORIZED_CLIENT_ID`", "`{ENGINE}_API_KEY`", "`{ENGINE}_BASE_URL`", "`OLLAMA_ENABLED`, `LMSTUDIO_ENABLED`",
-        "`DEMO_ENABLED`", "`CUSTOM_ENGINES`", "`{ENGINE}_THINK_TAGS`", "`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`",
+        "`{ENGINE}_MODELS`", "`AZURE_API_VERSION`, `AZURE_DEPLOYMENT`", "`DEMO_ENABLED`", "`CUSTOM_ENGINES`", "`{ENGINE}_THINK_TAGS`", "`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`",
     }  # fmt: skip
 
 
@@ -119,3 +121,42 @@ async def test_the_demo_engine_goes_when_another_one_comes() -> None:
     async with serving(config(OPENAI_API_KEY="sk-12345678", DEMO_ENABLED="true")) as server:
         engines = await (await server.get("/llm/engines", CLIENT)).json()
         assert [engine["id"] for engine in engines["engines"]] == ["openai", "demo"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "path"),
+    [
+        ({}, "/openai/v1/chat/completions"),
+        ({"base": "/openai/v1"}, "/openai/v1/chat/completions"),
+        (
+            {"AZURE_API_VERSION": "2024-10-21"},
+            "/openai/deployments/some%2Fmodel/chat/completions?api-version=2024-10-21",
+        ),
+        ({"AZURE_API_VERSION": "v", "AZURE_DEPLOYMENT": "d"}, "/openai/deployments/d/chat/completions?api-version=v"),
+    ],
+)
+async def test_azure_is_reached_in_both_forms_of_address(environ: dict[str, str], path: str) -> None:
+    wire = WIRES["openai"]
+    more = {name: value for name, value in environ.items() if name != "base"}
+    async with Upstream(script_of(wire, wire.head, wire.delta("Hi"), wire.end)).running() as upstream:
+        base = upstream.url + environ.get("base", "")
+        async with serving(config(AZURE_API_KEY="azure-key-1", AZURE_BASE_URL=base, **more)) as server:
+            objects = await server.chat(engine="azure", model="some/model")
+            models = await (await server.get("/llm/models/azure")).json()
+    assert objects[0]["text"] == "Hi"
+    [sent] = upstream.requests
+    assert (sent.path, sent.headers["api-key"]) == (path, "azure-key-1")
+    assert [model["id"] for model in models["models"]["chat"]] == ["default"]
+
+
+async def test_an_engine_without_an_address_is_not_offered() -> None:
+    async with serving(config(AZURE_API_KEY="azure-key-1", DEMO_ENABLED="true")) as server:
+        engines = await (await server.get("/llm/engines")).json()
+        assert [engine["id"] for engine in engines["engines"]] == ["demo"]
+
+
+async def test_models_can_be_named_by_configuration() -> None:
+    async with serving(config(GROQ_API_KEY="gsk_12345678", GROQ_MODELS="a/b, openai/gpt-oss-20b")) as server:
+        models = await (await server.get("/llm/models/groq")).json()
+    assert [m["id"] for m in models["models"]["chat"]] == ["a/b", "openai/gpt-oss-20b"]
+    assert models["models"]["chat"][1]["capabilities"]["reasoning"]

@@ -223,8 +223,6 @@ def test_usage_of_several_rounds_is_their_sum() -> None:
     assert one + Usage() == one
 
 
-# Flow.
-
 steps: st.SearchStrategy[tuple[Any, ...]] = st.one_of(
     st.tuples(st.sampled_from(["text", "reasoning"]), texts),
     st.tuples(st.just("withheld")),

@@ -46,9 +46,6 @@ def through(filter_: Filter, events: Sequence[Event], batches: Iterable[int] = (
 batches = st.lists(st.integers(0, 3), max_size=20)
 
 
-# One part at a time.
-
-
 def of_part(events: Iterable[Event], index: int) -> list[Event]:
     return [e for e in events if getattr(e, "index", None) == index]
 
@@ -122,9 +119,6 @@ def test_progress_of_a_call_that_has_ended_holds_nothing_back() -> None:
         Finished("stop"),
     ]
     assert through(InOrder(), events) == events
-
-
-# Thoughts in tags.
 
 
 def answered(text: str, cuts: Iterable[int] = ()) -> Reply:

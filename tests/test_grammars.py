@@ -27,8 +27,6 @@ from llm.events import (
 from llm.grammar import Grammar, GrammarBroken
 from tests.grammars import check_anthropic, check_native, check_openai_chat, check_stream
 
-# Neutral events.
-
 START = Started("id", "model")
 END = Finished("stop")
 
@@ -131,8 +129,6 @@ def test_s7_the_checker_of_the_tests_is_the_stricter(events: list[Event]) -> Non
         check_stream(events)
 
 
-# OpenAI chat completions.
-
 DONE = "[DONE]"
 ROLE = {"role": "assistant", "content": ""}
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
@@ -218,8 +214,6 @@ BAD_OPENAI = {
     "no last blank line": openai(*HI, chunk({}, "stop"), DONE).removesuffix(b"\n"),
     "NaN": openai(*HI, chunk({}, "stop", created=float("nan")), DONE),
 }
-
-# Anthropic messages.
 
 
 def anthropic(*values: dict[str, Any]) -> bytes:
@@ -335,8 +329,6 @@ BAD_ANTHROPIC = {
     ),
     "no names": anthropic(begin(), settle("end_turn"), STOP).replace(b"event: message_stop\n", b""),
 }
-
-# Ours.
 
 LAST = {"type": "content", "text": "", "done": True, "finishReason": "stop"}
 COUNTS = {

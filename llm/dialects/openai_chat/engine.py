@@ -96,7 +96,7 @@ def _write_options(options: Options, request: ChatRequest, engine: Engine) -> di
         "top_p": options.top_p,
         "top_k": options.top_k,
         "stop": [*options.stop] or None,
-        "seed": options.seed,
+        quirks.seed_field: options.seed,
         "presence_penalty": options.presence_penalty,
         "frequency_penalty": options.frequency_penalty,
         "reasoning_effort": effort,
@@ -230,6 +230,12 @@ def _write_media(media: Media, engine: Engine) -> dict[str, Json]:
         return {"type": "image_url", "image_url": {**dict_of(kept.get("image_url")), "url": media.url or data}}
     if media.kind == "audio" and media.base64 and media.mime in _AUDIO:
         return {"type": "input_audio", "input_audio": {"data": media.base64, "format": _AUDIO[media.mime]}}
+    if media.kind == "document" and engine.quirks.documents == "document_url" and media.file_id is None:
+        return {
+            "type": "document_url",
+            "document_url": media.url or data,
+            "document_name": media.name or "document.pdf",
+        }
     if media.kind == "document" and media.url is None:
         file: dict[str, Json] = {**dict_of(kept.get("file"))}
         if media.file_id is not None:

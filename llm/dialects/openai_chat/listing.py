@@ -43,6 +43,8 @@ def _read(entry: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
     kind = _TYPES.get(text_of(entry.get("type"))) or kind_of(id, engine.models)
     if kind is None or entry.get("active") is False:
         return None
+    if kind == "chat" and dict_of(entry.get("capabilities")).get("completion_chat") is False:
+        kind = "stt" if dict_of(entry["capabilities"]).get("audio_transcription") else "other"
     can, told = _abilities(entry)
     if "image" in _modalities(entry, "output") and "text" not in _modalities(entry, "output"):
         kind = "image"
