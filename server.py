@@ -25,9 +25,11 @@ from handlers.validation import Schemas
 from llm import VERSION, log
 from llm.call import RetryPolicy, Services
 from llm.catalog import Caller, Catalog
-from llm.config import Config, ConfigError
+from llm.config import Config, ConfigError, variable
 from llm.demo import DemoTransport
+from llm.errors import LLMError
 from llm.http import Transport
+from llm.log import Redactor
 from llm.transport import HttpTransport
 
 _BACKLOG: Final = 1024
@@ -71,6 +73,7 @@ class Server:
         self._http.stop()
         await self._http.close_all_connections()
         self.context.running.close()
+        self.context.catalog.close()
         for transport in {id(t): t for t in self.context.services.transports.values()}.values():
             await transport.close()
 
@@ -128,6 +131,33 @@ async def serve(config: Config, sockets: Sequence[socket.socket], ready: Callabl
     await server.stop()
 
 
+async def check(config: Config) -> int:
+    """Asks each engine that is configured for its models, the one free call there is; 1 if one cannot answer."""
+    context = make_context(config)
+    owner = Caller(trusted=True)
+    engines = context.catalog.engines(owner)
+    lines = [f"{warning}" for warning in config.warnings]
+    told = await asyncio.gather(*(context.catalog.models(e.name, owner) for e in engines), return_exceptions=True)
+    faults = 0
+    for engine, result in zip(engines, told, strict=True):
+        if isinstance(result, list):
+            lines.append(f"{engine.name}: ok, {len(result)} models")
+        elif isinstance(result, LLMError):
+            faults += 1
+            lines.append(f"{engine.name}: {result.code}: {result.message}")
+        else:
+            raise result
+    for name in sorted(set(config.keys) - {engine.name for engine in engines}):
+        faults += 1
+        missing = variable(name, "ENABLED" if config.engines[name].local else "BASE_URL")
+        lines.append(f"{name}: has a key but cannot be used: {missing} is missing")
+    _say([Redactor(config.secrets)(line) for line in lines])
+    context.catalog.close()
+    for transport in context.services.transports.values():
+        await transport.close()
+    return 1 if faults else 0
+
+
 def supervise(count: int, work: Callable[[], None]) -> int:
     """Runs ``work`` in ``count`` processes, hands signals on to them, returns the worst exit code.
 
@@ -160,6 +190,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--port", help="port to listen on (PORT)")
     parser.add_argument("--processes", help="worker processes, 0: one per core (PROCESSES)")
     parser.add_argument("--env-file", type=Path, default=Path(".env"), help="file of settings (default .env)")
+    parser.add_argument("--check", action="store_true", help="say of each engine whether it answers, and exit")
     parser.add_argument("--version", action="version", version=f"llm-server {VERSION}")
     return parser.parse_args(argv)
 
@@ -177,6 +208,8 @@ def main(argv: Sequence[str]) -> int:
     except ConfigError as error:
         print(f"configuration: {error}", file=sys.stderr)
         return 2
+    if arguments.check:
+        return asyncio.run(check(config))
     try:
         sockets = listen(config)
     except OSError as error:

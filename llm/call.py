@@ -25,6 +25,7 @@ from llm.errors import (
     NotAuthenticated,
     ProviderSaid,
     QuotaExceeded,
+    Truncated,
     kept_headers,
 )
 from llm.events import Event, Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, UsageReported, replay
@@ -236,7 +237,7 @@ class Decoder:
         failure = None
         try:
             for frame in frames:
-                events += self._reader.feed(frame)
+                events += self._fed(frame, last)
                 if self._reader.done:
                     break
             if last and not self._reader.done:
@@ -247,6 +248,14 @@ class Decoder:
             yield events
         if failure is not None:
             raise failure
+
+    def _fed(self, frame: Frame, last: bool) -> list[Event]:
+        try:
+            return self._reader.feed(frame)
+        except Malformed as error:
+            if last:  # what was left without its border is half an event, not a wrong one (S1)
+                raise Truncated("The engine's answer ended in the middle of an event.", engine=error.engine) from None
+            raise
 
 
 class _Polish:

@@ -19,7 +19,8 @@ from llm.engines import Engine, Target
 from llm.errors import EngineNotConfigured, IdleTimeout, InvalidRequest, LLMError, Malformed, UnknownModel
 
 LIST_TIMEOUT: Final = 10.0  # seconds, for one engine's whole model list
-LIST_AGE: Final = 300.0  # seconds that a list of the server's own key is good for
+LIST_AGE: Final = 300.0  # seconds after which a list of the server's own key is renewed
+FAILURE_AGE: Final = 30.0  # seconds for which an engine that could not list its models is left alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,30 @@ class Caller:
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # the caller's own, by engine
 
 
+@dataclass(slots=True)
+class _Kept:
+    """What an engine last said of its models to the server's own key."""
+
+    models: list[ModelInfo] | None = None
+    failure: LLMError | None = None  # of the last attempt
+    at: float = 0.0  # when that was, by the catalog's clock
+    renewing: asyncio.Task[list[ModelInfo]] | None = None
+
+
+def _seen(task: asyncio.Task[list[ModelInfo]]) -> None:
+    """A failure in the background is in ``_Kept``; nobody else has to hear of it."""
+    if not task.cancelled():
+        task.exception()
+
+
 class Catalog:
+    """Engines, targets and model lists, for whoever calls."""
+
     def __init__(self, config: Config, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
         self._config = config
         self._services = services
         self._clock = clock
-        self._lists: dict[str, tuple[float, list[ModelInfo]]] = {}
+        self._lists: dict[str, _Kept] = {}
 
     def engines(self, caller: Caller) -> list[Engine]:
         """Those that the caller can use now, in the order of the records."""
@@ -70,21 +89,27 @@ class Catalog:
         return self.target(engine, model, caller)
 
     async def models(self, engine_name: str, caller: Caller) -> list[ModelInfo]:
-        """The engine's models. Lists of the server's own key are kept for a while, a caller's own never."""
+        """The engine's models. A list of the server's own key is kept: an old one is handed out while it is renewed.
+
+        Lists of a caller's own key are never kept.
+        """
         target = self.target(engine_name, "", caller)
         if target.own_key:
             return await self._listed(target)
-        kept = self._lists.get(engine_name)
-        if kept and self._clock() - kept[0] < LIST_AGE:
-            return kept[1]
-        models = await self._listed(target)
-        self._lists[engine_name] = (self._clock(), models)
-        return models
+        kept = self._lists.setdefault(engine_name, _Kept())
+        if kept.models is None:
+            return await self._renewed(kept, target)
+        if self._clock() - kept.at >= LIST_AGE:
+            self._renew(kept, target)
+        return kept.models
 
     async def all_models(self, caller: Caller) -> tuple[list[ModelInfo], dict[str, LLMError]]:
-        """The models of every engine the caller can use, and the errors of those that could not tell theirs."""
+        """The models of every engine the caller can use, and the errors of those that could not tell theirs.
+
+        An engine that has just failed is not waited for again (O10).
+        """
         engines = self.engines(caller)
-        results = await asyncio.gather(*(self.models(e.name, caller) for e in engines), return_exceptions=True)
+        results = await asyncio.gather(*(self._known(e.name, caller) for e in engines), return_exceptions=True)
         models: list[ModelInfo] = []
         failures: dict[str, LLMError] = {}
         for engine, result in zip(engines, results, strict=True):
@@ -95,6 +120,38 @@ class Catalog:
             else:
                 models += result
         return models, failures
+
+    def close(self) -> None:
+        for kept in self._lists.values():
+            if kept.renewing is not None:
+                kept.renewing.cancel()
+
+    async def _known(self, engine_name: str, caller: Caller) -> list[ModelInfo]:
+        kept = self._lists.get(engine_name)
+        failed = kept is not None and kept.failure is not None and self._clock() - kept.at < FAILURE_AGE
+        if failed and kept is not None and kept.failure is not None and engine_name not in caller.keys:
+            raise kept.failure
+        return await self.models(engine_name, caller)
+
+    def _renew(self, kept: _Kept, target: Target) -> asyncio.Task[list[ModelInfo]]:
+        """One request at a time, whoever asks."""
+        if kept.renewing is None or kept.renewing.done():
+            kept.renewing = asyncio.create_task(self._fetch(kept, target))
+            kept.renewing.add_done_callback(_seen)
+        return kept.renewing
+
+    async def _renewed(self, kept: _Kept, target: Target) -> list[ModelInfo]:
+        return await asyncio.shield(self._renew(kept, target))
+
+    async def _fetch(self, kept: _Kept, target: Target) -> list[ModelInfo]:
+        try:
+            kept.models, kept.failure = await self._listed(target), None
+        except LLMError as error:
+            kept.failure = error
+            raise
+        finally:
+            kept.at = self._clock()
+        return kept.models
 
     async def _listed(self, target: Target) -> list[ModelInfo]:
         try:

@@ -27,13 +27,7 @@ CASES = cases()
 
 # Where the oracle's plain view is not what we want to say. Each has to be exceptional still, or it has to go.
 _GROUNDED = "gemini.py cites for a part that a signature has ended: offsets of the whole answer on an empty text (T5)"
-EXCEPTIONS: Mapping[str, str] = {
-    "google/gen-stream-native-output-with-builtin-tools-stream-7ef595#0": _GROUNDED,
-    "google/gen-stream-provider-google-test-google-web-fetch-243bd2#0": _GROUNDED,
-    "google/gen-stream-provider-google-test-google-web-fetch-243bd2#1": _GROUNDED,
-    "google/gen-web-search-with-gemini-gemini-3-5-flash-grounds-the-answer-a-4d64e0#0": _GROUNDED,
-    "google-vertex/gen-google-vertex-tool-combination-omits-include-server-side-too-a4e571#1": _GROUNDED,
-}
+EXCEPTIONS: Mapping[str, str] = {}
 
 # The word for an error by the status of the answer, or by what an error inside a stream says of itself.
 CODES = {

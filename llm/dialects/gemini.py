@@ -49,7 +49,7 @@ from llm.flow import Flow
 from llm.framing import Frame, Framing, Sse
 from llm.lenient import count_of, dict_of, dicts_of, text_of
 from llm.models import guessed_abilities, kind_of
-from llm.opaque import Json, Opaque, opaque_for, rest_of
+from llm.opaque import Json, Keep, Opaque, opaque_for, rest_of
 
 NAME: Final = "gemini"
 
@@ -295,7 +295,9 @@ class ContentReader:
         self._started = False
         self._finish: str | None = None
         self._usage: Usage | None = None
-        self._text = ""  # of the part that grounding speaks of
+        self._text = ""  # the whole answer's, which grounding counts in
+        self._before = 0  # characters of it before the open part
+        self._signature: Keep = ()  # of the open part, which grounding may still cite for
         self._cited: set[tuple[object, ...]] = set()
 
     def feed(self, frame: Frame) -> list[Event]:
@@ -349,9 +351,17 @@ class ContentReader:
         self._ground(dict_of(wire.get("groundingMetadata")))
         for source in dicts_of(dict_of(wire.get("citationMetadata")).get("citationSources")):
             self._cite(Citation(url=text_of(source.get("uri")) or None, title=text_of(source.get("title")) or None))
+        self._sign()
         self._finish = _finish_word(wire.get("finishReason")) or self._finish
 
+    def _sign(self) -> None:
+        """A part with a signature ends with it: it is never merged with the next."""
+        if self._signature:
+            self._flow.end_open(self._signature)
+            self._signature = ()
+
     def _part(self, wire: Mapping[str, Any]) -> None:
+        self._sign()
         issuer = self._engine.issuer
         if isinstance(wire.get("functionCall"), dict):
             self._call(wire, wire["functionCall"])
@@ -360,12 +370,14 @@ class ContentReader:
             if wire.get("thought"):
                 self._flow.reasoning(wire["text"], withheld=bool(keep))
             elif wire["text"] or not keep:
+                if not self._flow.speaking:
+                    self._before = len(self._text)
                 self._flow.text(wire["text"])
                 self._text += wire["text"]
             elif not self._flow.speaking:
                 self._flow.whole(Text("", keep=keep))
-            if keep:
-                self._flow.end_open(keep)
+                return
+            self._signature = keep
         elif isinstance(data := wire.get("inlineData"), dict) and isinstance(data.get("data"), str):
             keep = rest_of(wire, ("inlineData",), NAME, issuer)
             self._flow.whole(Media(mime=text_of(data.get("mimeType")), base64=data["data"], keep=keep))
@@ -382,10 +394,9 @@ class ContentReader:
         chunks = dicts_of(wire.get("groundingChunks"))
         for support in dicts_of(wire.get("groundingSupports")):
             segment = dict_of(support.get("segment"))
-            start, end = (
-                _offset(self._text, segment.get("startIndex") or 0),
-                _offset(self._text, segment.get("endIndex")),
-            )
+            start, end = self._offset(segment.get("startIndex") or 0), self._offset(segment.get("endIndex"))
+            if start is None or end is None:
+                start = end = None
             numbers = support.get("groundingChunkIndices")
             for number in numbers if isinstance(numbers, list) else ():
                 if isinstance(number, int) and 0 <= number < len(chunks):
@@ -394,6 +405,13 @@ class ContentReader:
                     self._cite(
                         Citation(url=url, title=title, quote=text_of(segment.get("text")) or None, start=start, end=end)
                     )
+
+    def _offset(self, at: object) -> int | None:
+        """Characters into the open part; grounding counts bytes of UTF-8 into the whole answer (T5)."""
+        if not isinstance(at, int) or at < 0 or not self._flow.speaking:
+            return None
+        inside = len(self._text.encode()[:at].decode(errors="ignore")) - self._before
+        return inside if inside >= 0 else None
 
     def _cite(self, citation: Citation) -> None:
         """The same grounding may be told in every chunk."""
@@ -408,11 +426,6 @@ def _finish_word(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return _FINISH_NUMBERS[value] if 0 <= value < len(_FINISH_NUMBERS) else str(value)
     return text_of(value)
-
-
-def _offset(text: str, at: object) -> int | None:
-    """Characters before a place that is told in bytes of UTF-8 (T5)."""
-    return len(text.encode()[:at].decode(errors="ignore")) if isinstance(at, int) and at >= 0 else None
 
 
 def _read_usage(wire: Mapping[str, Any]) -> Usage:
