@@ -86,6 +86,18 @@ async def test_s1_a_connection_cut_in_mid_stream_is_an_error(wire: Wire, client:
 
 @ALL
 @EVERY
+async def test_s1_an_answer_that_ends_inside_an_event_is_truncated_too(wire: Wire, client: ClientWire) -> None:
+    half = wire.delta("never told")[:-12]
+    async with between(wire, script_of(wire, wire.head, wire.delta("Half an "), half)) as (server, _):
+        seen = await ask(server, client, wire)
+    assert seen.text == "Half an "
+    assert seen.error is not None and seen.finish is None
+    if client.name == "native":
+        assert seen.error["code"] == "upstream_truncated"
+
+
+@ALL
+@EVERY
 async def test_s2_an_error_inside_the_stream_keeps_its_words(wire: Wire, client: ClientWire) -> None:
     async with between(wire, script_of(wire, wire.head, wire.delta("Then "), wire.error)) as (server, _):
         seen = await ask(server, client, wire)
