@@ -192,7 +192,12 @@ class Base(RequestHandler):
             code="cancelled" if self._gone else failure.code if failure else None,
             seconds=round(time.monotonic() - self.began, 3),
             **self.told,
+            **self.outcome(),
         )
+
+    def outcome(self) -> dict[str, Any]:
+        """What is known only when the answer is out, for the log line."""
+        return {}
 
     def compute_etag(self) -> None:
         return None

@@ -39,6 +39,7 @@ class ChatHandler(Base):
         self.dialect = dialect
         self.schema = schema
         self._output: Output | None = None
+        self._trace = Trace()
         self._ping = b""
         self._stopped: LLMError | None = None  # why the answer was stopped, if not by its client leaving
 
@@ -51,7 +52,7 @@ class ChatHandler(Base):
         self.body = body
         target = self.target(body)
         request = self.read(body)
-        trace = Trace(started=self.began)
+        trace = self._trace = Trace(started=self.began)
         self.told |= {"engine": target.engine.name, "model": target.model, "stream": request.stream}
         running = self.context.running
         running.add(self.request_id, self)
@@ -64,7 +65,6 @@ class ChatHandler(Base):
             raise self._stopped from None
         finally:
             running.remove(self.request_id)
-            self._tell(trace)
 
     def target(self, body: dict[str, Any]) -> Target:
         """Where the request goes: ``engine/model`` in the compatible APIs."""
@@ -186,15 +186,16 @@ class ChatHandler(Base):
         except GrammarBroken as broken:
             log.write("grammar", 40, id=self.request_id, what=str(broken)[:500])
 
-    def _tell(self, trace: Trace) -> None:
+    def outcome(self) -> dict[str, Any]:
+        trace = self._trace
         usage = trace.usage
-        self.told |= {
+        return {
             "attempts": trace.attempts,
             "first_token": round(trace.first_token, 3) if trace.first_token is not None else None,
             "finish": trace.finish,
             "input_tokens": usage.input if usage else None,
             "output_tokens": usage.output if usage else None,
-            "dropped": list(trace.dropped) or None,
+            "dropped": [*trace.dropped] or None,
         }
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
+from llm import log
 from tests.harness import CLIENT, Client, Connection, Request, Script, Upstream
-from tests.wires import CLIENTS, WIRES, ClientWire, Seen, Wire, config, serving
+from tests.wires import CLIENTS, WIRES, ClientWire, Seen, Wire, _chunk, config, serving
 
 ALL = pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
 EVERY = pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)
@@ -296,10 +299,6 @@ async def test_s13_think_tags_become_reasoning_for_an_engine_that_asks_for_it() 
 
 async def test_s4_arguments_that_come_whole_come_out_once() -> None:
     """The call is in one chunk, as xAI and Groq send it."""
-    import json
-
-    from tests.wires import _chunk
-
     wire = WIRES["openai"]
     call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
     pieces = [_chunk({"tool_calls": [call]}), _chunk({}, "stop"), b"data: [DONE]\n\n"]
@@ -330,3 +329,19 @@ async def test_a_client_of_http_1_0_gets_an_unframed_body() -> None:
         raw = await answer.body()  # which ends only when the connection does
     assert "Transfer-Encoding" not in answer.headers
     assert CLIENTS["native"].read(raw).text == "Old"
+
+
+async def test_each_request_is_one_line_of_the_log_that_tells_how_it_went(capsys: pytest.CaptureFixture[str]) -> None:
+    log.setup()
+    try:
+        async with serving(config()) as server:
+            await server.chat(engine="demo", model="demo-chat")
+            await server.chat(engine="demo", model="demo-cut")
+            await server.get("/llm/engines", {})
+    finally:
+        logging.getLogger().handlers.clear()
+    good, cut, refused = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (good["status"], good["finish"], good["engine"], good["model"]) == (200, "stop", "demo", "demo-chat")
+    assert good["output_tokens"] > 0 and good["attempts"] == 1 and 0 <= good["first_token"] <= good["seconds"] + 0.001
+    assert (cut["status"], cut["code"]) == (200, "upstream_truncated") and "finish" not in cut
+    assert (refused["status"], refused["code"], refused["path"]) == (401, "unauthorized", "/llm/engines")
