@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.harness import CLIENT, Answer, Client, Connection, Request, Upstream
+from tests.harness import CLIENT, Answer, Client, Connection, Request, Upstream, soon
 from tests.wires import CLIENTS, WIRES, ClientWire, Wire, config, serving
 
 LIMIT = 0.25  # seconds between the client's leaving and the provider's seeing it (C1)
@@ -37,7 +37,9 @@ class Watcher:
         self.hung_up.set()
 
 
-async def leaves(watcher: Watcher, start: Callable[[Client], Awaitable[Answer]]) -> None:
+async def leaves(wire: Wire, stage: str, start: Callable[[Client], Awaitable[Answer]]) -> float:
+    """Seconds between the client's leaving and the provider's seeing it."""
+    watcher = Watcher(wire, stage)
     async with Upstream(watcher).running() as upstream, serving(config(**watcher.wire.environ(upstream))) as server:
         answer = await start(server)
         async with asyncio.timeout(5):
@@ -45,10 +47,9 @@ async def leaves(watcher: Watcher, start: Callable[[Client], Awaitable[Answer]])
             left = time.monotonic()
             answer.close()
             await watcher.hung_up.wait()
-        assert watcher.at - left < LIMIT
-        async with asyncio.timeout(5):
             while len(server.server.context.running):
                 await asyncio.sleep(0.01)
+        return watcher.at - left
 
 
 @EVERY
@@ -56,14 +57,15 @@ async def leaves(watcher: Watcher, start: Callable[[Client], Awaitable[Answer]])
 @pytest.mark.parametrize("stage", ["waiting", "headers", "streaming"])
 async def test_c1_a_client_that_leaves_ends_the_provider_s_answer(wire: Wire, stage: str, stream: bool) -> None:
     body = CLIENTS["native"].request(wire.engine, stream=stream)
-    await leaves(Watcher(wire, stage), lambda server: server.send("POST", "/llm/chat", body, CLIENT))
+    await soon(LIMIT, lambda: leaves(wire, stage, lambda server: server.send("POST", "/llm/chat", body, CLIENT)))
 
 
 @CLIENT_WIRES
 @EVERY
 async def test_c1_holds_in_every_client_dialect(wire: Wire, client: ClientWire) -> None:
     body = client.request(wire.engine)
-    await leaves(Watcher(wire, "streaming"), lambda server: server.send("POST", client.path, body, client.headers))
+    start = lambda server: server.send("POST", client.path, body, client.headers)  # noqa: E731
+    await soon(LIMIT, lambda: leaves(wire, "streaming", start))
 
 
 async def test_c1_a_request_that_waits_for_its_retry_is_dropped_too() -> None:
@@ -88,18 +90,25 @@ async def test_c1_a_request_that_waits_for_its_retry_is_dropped_too() -> None:
 @EVERY
 @pytest.mark.parametrize("stage", ["waiting", "headers", "streaming"])
 async def test_c2_a_running_answer_is_cancelled_by_its_id(wire: Wire, stage: str) -> None:
+    await soon(LIMIT, lambda: cancelled(wire, stage))
+
+
+async def cancelled(wire: Wire, stage: str) -> float:
+    """Seconds between the caller's word and the provider's seeing it."""
     watcher = Watcher(wire, stage)
     async with Upstream(watcher).running() as upstream, serving(config(**wire.environ(upstream))) as server:
         mine = {**CLIENT, "X-Request-Id": "my-request-1"}
         answer = await server.send("POST", "/llm/chat", CLIENTS["native"].request(wire.engine), mine)
         async with asyncio.timeout(5):
             await watcher.reached.wait()
+            if stage != "waiting":
+                await answer.head()  # our headers are out: from here on it is part of the stream
             said = time.monotonic()
             deleted = await server.request("DELETE", "/llm/chat/my-request-1")
             await watcher.hung_up.wait()
             assert deleted.status == 204
-            assert watcher.at - said < LIMIT
-            await answer.head()
+            if stage == "waiting":
+                await answer.head()
             assert answer.headers["X-Request-Id"] == "my-request-1"
             if stage == "waiting":
                 assert answer.status == 499
@@ -109,6 +118,7 @@ async def test_c2_a_running_answer_is_cancelled_by_its_id(wire: Wire, stage: str
                 assert (last["type"], last["code"], last["done"]) == ("error", "cancelled", True)
         again = await server.request("DELETE", "/llm/chat/my-request-1")
         assert again.status == 404
+        return watcher.at - said
 
 
 async def test_c2_nobody_cancels_another_s_answer() -> None:
