@@ -271,7 +271,9 @@ async def test_leaving_before_the_end_hangs_up_and_draining_does_not() -> None:
             assert await anext(aiter(reply)) == b"enough"
             reply.drain()
         left.set()
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):
+            while not len(made._client._pool):  # type: ignore[union-attr]
+                await asyncio.sleep(0.005)
         async with await made.send(get(upstream, "/left")) as reply:
             assert await anext(aiter(reply)) == b"enough"
         assert upstream.connections == 1
