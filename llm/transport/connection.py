@@ -1,4 +1,7 @@
-"""One connection to a provider: writes a request, feeds what comes to whoever waits for it."""
+"""One connection to a provider: writes a request, feeds what comes to whoever waits for it.
+
+It reads the socket itself: an ``IOStream`` makes a Future, two ``epoll_ctl`` and a second ``recv`` of every event.
+"""
 
 from __future__ import annotations
 
