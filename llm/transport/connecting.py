@@ -1,7 +1,7 @@
 """A connected socket, through DNS, TCP, a proxy and TLS; cancelled, it leaves nothing open.
 
-Tornado's ``TCPClient`` is not used: cancelling its ``connect`` leaves the attempt running to its time-out, and the socket
-of a handshake under way cannot be reached from outside. What is left to do is a race of addresses and a handshake.
+Tornado's ``TCPClient`` is not used: cancelling its ``connect`` leaves the attempt running to its time-out, and the
+socket of a handshake under way cannot be reached from outside. What is left is a race of addresses and a handshake.
 """
 
 from __future__ import annotations
