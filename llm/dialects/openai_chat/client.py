@@ -20,7 +20,7 @@ from llm.chat import (
     ToolResult,
     ToolSpec,
 )
-from llm.dialects.openai_chat.common import NAME, READ_REASONING
+from llm.dialects.openai_chat.common import AUDIO, NAME, READ_REASONING
 from llm.errors import InvalidRequest
 from llm.opaque import Keep, Opaque, rest_of
 
@@ -39,7 +39,10 @@ _KNOWN: Final = (
     "response_format",
 )  # fmt: skip
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
-_FORMATS: Final[Mapping[str, str]] = {"wav": "audio/wav", "mp3": "audio/mpeg"}
+# Fields that ask for nothing with these values: some clients always send them.
+_NOTHING_ASKED: Final[Mapping[str, object]] = {"n": 1, "modalities": ["text"], "logit_bias": {}}
+_OTHER_EFFORTS: Final = ("default", "ultra")  # Groq, DeepSeek
+_CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
 
 
 def read_request(body: Mapping[str, Any]) -> ChatRequest:
@@ -48,9 +51,8 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     told = _typed(body, "stream_options", dict) or {}
     tools = [_read_tool(wire, f"tools[{n}]") for n, wire in enumerate(_list(body, "tools"))]
     tools += [_read_function(wire, f"functions[{n}]", ()) for n, wire in enumerate(_list(body, "functions"))]
-    known: tuple[str, ...] = _KNOWN
-    if set(told) <= {"include_usage"}:
-        known = (*known, "stream_options")
+    known = {*_KNOWN, *(("stream_options",) if set(told) <= {"include_usage"} else ())} - _of_some(body)
+    harmless = [name for name, value in _NOTHING_ASKED.items() if body.get(name) == value]
     return ChatRequest(
         model=_text(body, "model", ""),
         messages=tuple(messages),
@@ -59,8 +61,19 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         stream=stream,
         show_usage=bool(told.get("include_usage")) if stream else True,
         keep=rest_of({name: value for name, value in body.items() if value is not None}, known, NAME, None),
-        hints=HINTS,
+        hints=HINTS.union(harmless),
     )
+
+
+def _of_some(body: Mapping[str, Any]) -> set[str]:
+    """Known fields in a form that only some hosts have, or that has no neutral word: for them it is kept as it is."""
+    fields = set()
+    if body.get("reasoning_effort") in _OTHER_EFFORTS:
+        fields.add("reasoning_effort")
+    choice = body.get("tool_choice")
+    if isinstance(choice, dict) and choice.get("type", "function") not in ("function", *_CHOICES):
+        fields.add("tool_choice")  # one of some tools, a custom tool
+    return fields
 
 
 def _fault(place: str, reason: str) -> NoReturn:
@@ -104,7 +117,7 @@ def _read_options(body: Mapping[str, Any]) -> Options:
     stop = [stop] if isinstance(stop, str) else stop or ()
     if not isinstance(stop, list | tuple) or not all(isinstance(one, str) for one in stop):
         _fault("stop", "has to be text or a list of texts")
-    effort = _typed(body, "reasoning_effort", str)
+    effort = None if body.get("reasoning_effort") in _OTHER_EFFORTS else _typed(body, "reasoning_effort", str)
     if effort is not None and effort not in get_args(Effort):
         _fault("reasoning_effort", f"{effort[:40]!r} is not one of {', '.join(get_args(Effort))}")
     longest = _typed(body, "max_completion_tokens", int)
@@ -151,10 +164,11 @@ def _read_format(body: Mapping[str, Any]) -> JsonFormat | None:
 def _read_tool_choice(body: Mapping[str, Any]) -> str | None:
     for field in ("tool_choice", "function_call"):
         wire = body.get(field)
-        if wire is None:
+        if wire is None or (field == "tool_choice" and field in _of_some(body)):
             continue
-        if isinstance(wire, str) and wire in ("auto", "none", "required"):
-            return wire
+        word = wire.get("type") if isinstance(wire, dict) else wire
+        if isinstance(word, str) and word in _CHOICES:
+            return _CHOICES[word]
         if isinstance(wire, dict):
             named = wire.get("function") if field == "tool_choice" else wire
             if isinstance(named, dict) and isinstance(named.get("name"), str):
@@ -193,7 +207,7 @@ def _read_function(wire: Any, place: str, keep: Keep) -> ToolSpec:
 
 def _read_messages(wires: Sequence[Any]) -> list[Message]:
     messages: list[Message] = []
-    calls: dict[str, str] = {}  # name by id, for the wires that pair results by name
+    functions: dict[str, str] = {}  # id by name, of the last call of each in the form that had no ids
     after_result = False
     for n, wire in enumerate(wires):
         place = f"messages[{n}]"
@@ -203,7 +217,7 @@ def _read_messages(wires: Sequence[Any]) -> list[Message]:
         if role not in _ROLES:
             _fault(f"{place}.role", f"{str(role)[:40]!r} is not one of {', '.join(_ROLES)}")
         if role in ("tool", "function"):
-            result = _read_result(wire, place, calls)
+            result = _read_result(wire, place, functions)
             if after_result:  # the results of one turn belong together
                 messages[-1] = Message("user", (*messages[-1].parts, result))
             else:
@@ -212,8 +226,7 @@ def _read_messages(wires: Sequence[Any]) -> list[Message]:
             continue
         after_result = False
         if role == "assistant":
-            message = _read_assistant(wire, place)
-            calls |= {part.id: part.name for part in message.parts if isinstance(part, ToolCall)}
+            message = _read_assistant(wire, place, n, functions)
         else:
             parts = _read_content(wire.get("content"), f"{place}.content")
             keep = rest_of(wire, ("role", "content"), NAME, None)
@@ -224,25 +237,25 @@ def _read_messages(wires: Sequence[Any]) -> list[Message]:
     return messages
 
 
-def _read_result(wire: Mapping[str, Any], place: str, calls: Mapping[str, str]) -> ToolResult:
+def _read_result(wire: Mapping[str, Any], place: str, functions: Mapping[str, str]) -> ToolResult:
     content = _read_content(wire.get("content"), f"{place}.content")
     shown = tuple(part for part in content if isinstance(part, Text | Media | Foreign))
     name = _typed(wire, "name", str, f"{place}.")
     keep = rest_of(wire, ("role", "content", "tool_call_id", "name"), NAME, None)
     if wire["role"] == "function":
-        keep = (*keep, Opaque(NAME, None, {"role": "function"}))
-        return ToolResult(f"call_{_text(wire, 'name', f'{place}.')}", shown, name=name, keep=keep)
-    id = _text(wire, "tool_call_id", f"{place}.")
-    return (
-        ToolResult(id, shown, name=name or None, keep=keep)
-        if name or id not in calls
-        else ToolResult(id, shown, keep=keep)
-    )
+        called = _text(wire, "name", f"{place}.")
+        return ToolResult(functions.get(called, f"call_{called}"), shown, keep=keep)
+    return ToolResult(_text(wire, "tool_call_id", f"{place}."), shown, name=name or None, keep=keep)
 
 
-def _read_assistant(wire: Mapping[str, Any], place: str) -> Message:
+def _read_assistant(wire: Mapping[str, Any], place: str, number: int, functions: dict[str, str]) -> Message:
     parts: list[Part] = []
+    known = ["role", "content", "refusal", "tool_calls", "function_call", *READ_REASONING]
     details = wire.get("reasoning_details")
+    if isinstance(details, list):
+        known.append("reasoning_details")
+    else:
+        details = None
     thought = next((wire[name] for name in READ_REASONING if isinstance(wire.get(name), str) and wire[name]), "")
     if thought or details:
         keep: Keep = (Opaque(NAME, None, {"reasoning_details": details}),) if details else ()
@@ -255,8 +268,8 @@ def _read_assistant(wire: Mapping[str, Any], place: str) -> Message:
     if (legacy := _typed(wire, "function_call", dict, f"{place}.")) is not None:
         name = _text(legacy, "name", f"{place}.function_call.")
         arguments = _typed(legacy, "arguments", str, f"{place}.function_call.") or "{}"
-        parts.append(ToolCall(f"call_{name}", name, arguments))
-    known = ("role", "content", "refusal", "tool_calls", "function_call", "reasoning_details", *READ_REASONING)
+        functions[name] = f"call_{name}_{number}"  # the same for the same history: caches depend on it
+        parts.append(ToolCall(functions[name], name, arguments))
     told = {name: value for name, value in wire.items() if value is not None}
     return Message("assistant", tuple(parts), rest_of(told, known, NAME, None))
 
@@ -308,32 +321,39 @@ def _read_image(wire: Mapping[str, Any], place: str) -> Media:
     if not isinstance(inner, dict):
         _fault(f"{place}.image_url", "has to be an object with a url")
     url = _text(inner, "url", f"{place}.image_url.")
-    more = {name: value for name, value in inner.items() if name != "url"}
-    keep = rest_of(wire, ("type", "image_url"), NAME, None)
-    if more:
-        keep = (*keep, Opaque(NAME, None, {"image_url": more}))
+    keep = _media_keep(wire, "image_url", inner, ("url",))
     mime, data = _data_url(url)
     return Media(mime=mime or "image/png", base64=data, url=None if data is not None else url, keep=keep)
 
 
-def _read_audio(wire: Mapping[str, Any], place: str) -> Media:
+def _media_keep(wire: Mapping[str, Any], kind: str, inner: Mapping[str, Any], known: Sequence[str]) -> Keep:
+    """What a part has beyond what is known, and the object in it."""
+    keep = rest_of(wire, ("type", kind), NAME, None)
+    more = {name: value for name, value in inner.items() if name not in known and value is not None}
+    return (*keep, Opaque(NAME, None, {kind: more})) if more else keep
+
+
+def _read_audio(wire: Mapping[str, Any], place: str) -> Media | Foreign:
+    """A form that only some hosts have is theirs to judge: the part is kept as it is."""
+    inner = wire.get("input_audio")
+    if isinstance(inner, str):  # Mistral
+        return Foreign((Opaque(NAME, None, wire),))
     inner = _typed(wire, "input_audio", dict, f"{place}.") or {}
-    form = _text(inner, "format", f"{place}.input_audio.")
-    if form not in _FORMATS:
-        _fault(f"{place}.input_audio.format", f"{form[:40]!r} is not one of {', '.join(_FORMATS)}")
-    keep = rest_of(wire, ("type", "input_audio"), NAME, None)
-    return Media(mime=_FORMATS[form], base64=_text(inner, "data", f"{place}.input_audio."), keep=keep)
+    data, form = (_text(inner, name, f"{place}.input_audio.") for name in ("data", "format"))
+    if form not in AUDIO:
+        return Foreign((Opaque(NAME, None, wire),))
+    return Media(mime=AUDIO[form], base64=data, keep=_media_keep(wire, "input_audio", inner, ("data", "format")))
 
 
-def _read_file(wire: Mapping[str, Any], place: str) -> Media:
+def _read_file(wire: Mapping[str, Any], place: str) -> Media | Foreign:
     inner = _typed(wire, "file", dict, f"{place}.") or {}
-    keep = rest_of(wire, ("type", "file"), NAME, None)
+    keep = _media_keep(wire, "file", inner, ("filename", "file_id", "file_data"))
     name = _typed(inner, "filename", str, f"{place}.file.")
     if (file_id := _typed(inner, "file_id", str, f"{place}.file.")) is not None:
         return Media(mime="application/octet-stream", file_id=file_id, name=name, keep=keep)
     mime, data = _data_url(_text(inner, "file_data", f"{place}.file."))
-    if data is None:
-        _fault(f"{place}.file.file_data", "has to be a data: URL")
+    if data is None:  # OpenRouter takes an address too
+        return Foreign((Opaque(NAME, None, wire),))
     return Media(mime=mime or "application/pdf", base64=data, name=name, keep=keep)
 
 

@@ -14,6 +14,16 @@ NAME: Final = "openai-chat"
 REASONING_FIELD: Final = "reasoning_content"  # where our own clients find what was thought (T3)
 READ_REASONING: Final = ("reasoning_content", "reasoning")  # where engines and clients put it
 
+AUDIO: Final[Mapping[str, str]] = {  # ``input_audio.format`` to what it is
+    "wav": "audio/wav",
+    "mp3": "audio/mpeg",
+    "flac": "audio/flac",
+    "ogg": "audio/ogg",
+    "aac": "audio/aac",
+    "aiff": "audio/aiff",
+    "m4a": "audio/mp4",
+}
+
 FINISH: Final[Mapping[str, FinishReason]] = {
     "stop": "stop",
     "eos": "stop",  # Together

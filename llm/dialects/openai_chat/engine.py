@@ -21,7 +21,7 @@ from llm.chat import (
 )
 from llm.codec import loads
 from llm.dialects import Outgoing, lost_fields
-from llm.dialects.openai_chat.common import NAME
+from llm.dialects.openai_chat.common import AUDIO, NAME
 from llm.engines import Engine
 from llm.errors import Unsupported
 from llm.framing import Frame
@@ -37,7 +37,13 @@ _EFFORTS: Final[Sequence[tuple[float, Effort]]] = (
     (16384, "medium"),
     (float("inf"), "high"),
 )
-_AUDIO: Final[Mapping[str, str]] = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
+_FORMATS: Final[Mapping[str, str]] = {
+    "audio/x-wav": "wav",
+    "audio/mp3": "mp3",
+    **{mime: name for name, mime in AUDIO.items()},
+}
+_NO_PARAMETERS: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
+_MEDIA: Final = ("image_url", "input_audio", "file")
 
 
 def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
@@ -45,10 +51,10 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
     dropped = [*lost_fields(request, NAME)]
     messages = [wire for message in request.messages for wire in _write_message(message, engine, dropped)]
     body: dict[str, Json] = {
-        **opaque_for(request.keep, NAME, engine.issuer),
+        **_kept(request, engine, dropped),
         "model": request.model,
         "messages": [*messages],
-        **_write_options(request.options, request, engine),
+        **_write_options(request.options, engine, dropped),
     }
     if request.tools:
         body["tools"] = [_write_tool(tool, engine) for tool in request.tools]
@@ -56,6 +62,25 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
         body["stream"] = True
         body |= _asking_usage(body, engine)
     return Outgoing(path=PATH, body={**body, **request.options.extra}, dropped=tuple(dict.fromkeys(dropped)))
+
+
+def _kept(request: ChatRequest, engine: Engine, dropped: list[str]) -> dict[str, Json]:
+    """The client's other fields, less those that would be refused."""
+    kept = dict(opaque_for(request.keep, NAME, engine.issuer))
+    if engine.translate:  # else these come here by the verbatim lane
+        for name in ("n", "modalities"):
+            if name in kept and name not in request.hints:
+                raise Unsupported(
+                    f"{name!r} cannot be had of {engine.label} here: its answers are translated.",
+                    param=name,
+                    engine=engine.name,
+                )
+    for name in [*kept]:
+        unknown = name in request.hints and not engine.quirks.unknown_fields
+        if unknown or (name == "stream_options" and not engine.quirks.usage_in_stream):
+            del kept[name]
+            dropped.append(name)
+    return kept
 
 
 def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
@@ -83,13 +108,25 @@ def _asking_usage(body: Mapping[str, Any], engine: Engine) -> dict[str, Json]:
     return {"stream_options": {**dict_of(body.get("stream_options")), "include_usage": True}}
 
 
-def _write_options(options: Options, request: ChatRequest, engine: Engine) -> dict[str, Json]:
+def _effort(options: Options) -> tuple[str, Effort | None]:
+    """How much to think, and the option that says it."""
+    if options.effort is not None:
+        return "effort", options.effort
+    if options.reasoning is False:
+        return "reasoning", "none"
+    budget = options.reasoning_tokens
+    if budget is not None and budget >= 0:  # below: as much as the model likes (Gemini)
+        return "reasoning_tokens", next(word for most, word in _EFFORTS if budget <= most)
+    return "reasoning", None
+
+
+def _write_options(options: Options, engine: Engine, dropped: list[str]) -> dict[str, Json]:
     quirks = engine.quirks
-    effort = options.effort
-    if effort is None and options.reasoning is False:
-        effort = "none"
-    elif effort is None and options.reasoning_tokens is not None:
-        effort = next(word for most, word in _EFFORTS if options.reasoning_tokens <= most)
+    asked_by, effort = _effort(options)
+    if effort is not None and "effort" in quirks.refuses:
+        raise _refusal(engine, asked_by)
+    if effort is None and options.reasoning:
+        dropped.append("reasoning")  # on, but not how much: there is no such word, models do as they are made
     wire: dict[str, Json] = {
         quirks.max_tokens_field: options.max_tokens,
         "temperature": options.temperature,
@@ -152,8 +189,7 @@ def _write_tool(tool: ToolSpec, engine: Engine) -> Json:
     function: dict[str, Json] = {"name": tool.name}
     if tool.description:
         function["description"] = tool.description
-    if tool.parameters:
-        function["parameters"] = dict(tool.parameters)
+    function["parameters"] = dict(tool.parameters or _NO_PARAMETERS)  # none at all is a fault at Mistral
     if tool.strict is not None:
         function["strict"] = tool.strict
     inner = dict_of(kept.get("function"))
@@ -176,6 +212,8 @@ def _write_message(message: Message, engine: Engine, dropped: list[str]) -> Iter
             return
     results = [part for part in message.parts if isinstance(part, ToolResult)]
     for result in results:
+        if result.is_error:
+            dropped.append("is_error")
         yield _write_result(result, engine)
     rest = tuple(part for part in message.parts if not isinstance(part, ToolResult))
     if rest or not results:
@@ -188,20 +226,19 @@ def _write_result(result: ToolResult, engine: Engine) -> dict[str, Json]:
             f"{engine.label} takes only text as the result of a tool.", param="messages", engine=engine.name
         )
     kept = opaque_for(result.keep, NAME, engine.issuer)
-    wire: dict[str, Json] = {**kept, "role": kept.get("role", "tool"), "content": _content(result.content, engine)}
-    if wire["role"] == "tool":
-        wire["tool_call_id"] = result.call_id
+    content = _content(result.content, engine)
+    wire: dict[str, Json] = {**kept, "role": "tool", "tool_call_id": result.call_id, "content": content}
     if result.name is not None:
         wire["name"] = result.name
     return wire
 
 
-def _content(parts: Sequence[Part], engine: Engine) -> Json:
-    """Plain text where there is one plain text; else parts."""
+def _content(parts: Sequence[Part], engine: Engine, between: str = "\n\n") -> Json:
+    """Plain text where there is one plain text, or the engine takes no other; else parts."""
     if all(isinstance(part, Text) for part in parts):
         texts = [part for part in parts if isinstance(part, Text)]
         if engine.quirks.flat_content or (len(texts) <= 1 and not any(part.keep for part in texts)):
-            return "".join(part.text for part in texts)
+            return between.join(part.text for part in texts)
     return [_write_part(part, engine) for part in parts]
 
 
@@ -210,10 +247,12 @@ def _write_part(part: Part, engine: Engine) -> Json:
         case Text(text, _, keep):
             return {**opaque_for(keep, NAME, engine.issuer), "type": "text", "text": text}
         case Media():
-            return {**opaque_for(part.keep, NAME, engine.issuer), **_write_media(part, engine)}
+            kept = opaque_for(part.keep, NAME, engine.issuer)
+            outer = {name: value for name, value in kept.items() if name not in _MEDIA}
+            return {**outer, **_write_media(part, kept, engine)}
         case Foreign(keep):
-            if kept := opaque_for(keep, NAME, engine.issuer):
-                return dict(kept)
+            if block := opaque_for(keep, NAME, engine.issuer):
+                return dict(block)
             raise Unsupported(f"{engine.label} has no such block.", param="messages", engine=engine.name)
         case Reasoning() | ToolCall() | ToolResult():
             raise Unsupported(
@@ -223,13 +262,13 @@ def _write_part(part: Part, engine: Engine) -> Json:
             assert_never(part)
 
 
-def _write_media(media: Media, engine: Engine) -> dict[str, Json]:
-    kept = opaque_for(media.keep, NAME, engine.issuer)
+def _write_media(media: Media, kept: Mapping[str, Json], engine: Engine) -> dict[str, Json]:
     data = f"data:{media.mime};base64,{media.base64}"
     if media.kind == "image" and media.file_id is None:
         return {"type": "image_url", "image_url": {**dict_of(kept.get("image_url")), "url": media.url or data}}
-    if media.kind == "audio" and media.base64 and media.mime in _AUDIO:
-        return {"type": "input_audio", "input_audio": {"data": media.base64, "format": _AUDIO[media.mime]}}
+    if media.kind == "audio" and media.base64 is not None and media.mime in _FORMATS:
+        sound: dict[str, Json] = {"data": media.base64, "format": _FORMATS[media.mime]}
+        return {"type": "input_audio", "input_audio": {**dict_of(kept.get("input_audio")), **sound}}
     if media.kind == "document" and engine.quirks.documents == "document_url" and media.file_id is None:
         return {
             "type": "document_url",
@@ -238,10 +277,12 @@ def _write_media(media: Media, engine: Engine) -> dict[str, Json]:
         }
     if media.kind == "document" and media.url is None:
         file: dict[str, Json] = {**dict_of(kept.get("file"))}
+        if media.name is not None or media.file_id is None:
+            file["filename"] = media.name or "document.pdf"
         if media.file_id is not None:
             file["file_id"] = media.file_id
         else:
-            file |= {"filename": media.name or "document.pdf", "file_data": data}
+            file["file_data"] = data
         return {"type": "file", "file": file}
     raise Unsupported(f"{engine.label} takes no {media.mime} in this form.", param="messages", engine=engine.name)
 
@@ -256,6 +297,8 @@ def _write_assistant(message: Message, engine: Engine, dropped: list[str]) -> di
                 texts.append(part)
             case Reasoning():
                 thoughts.append(part)
+            case ToolCall() if part.executor == "provider":
+                dropped.append("foreign block")  # another wire's: here it would wait for a result
             case ToolCall():
                 calls.append(_write_call(part, engine))
             case Foreign(keep) if opaque_for(keep, NAME, engine.issuer):
@@ -263,7 +306,7 @@ def _write_assistant(message: Message, engine: Engine, dropped: list[str]) -> di
             case Media() | Foreign() | ToolResult():
                 dropped.append("foreign block" if isinstance(part, Foreign) else type(part).__name__.lower())
     wire: dict[str, Json] = {"role": "assistant"}
-    wire["content"] = _content(texts, engine) if texts or not calls else None
+    wire["content"] = _content(texts, engine, between="") if texts or not calls else None
     wire |= _echoed(thoughts, bool(calls), engine)
     if calls:
         wire["tool_calls"] = calls

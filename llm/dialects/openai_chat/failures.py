@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from llm.codec import loads
@@ -11,6 +11,7 @@ from llm.engines import Engine
 from llm.errors import (
     ContentBlocked,
     ContextTooLong,
+    EngineForbids,
     EngineRefusedKey,
     InvalidRequest,
     LLMError,
@@ -20,7 +21,7 @@ from llm.errors import (
     UnknownModel,
     by_status,
 )
-from llm.lenient import dict_of, list_of, text_of
+from llm.lenient import dict_of, dicts_of, list_of, text_of
 
 # The wire's own codes and types, where they say more than the status.
 _BY_CODE: Final[Mapping[str, type[LLMError]]] = {
@@ -38,6 +39,17 @@ _BY_CODE: Final[Mapping[str, type[LLMError]]] = {
     "server_overloaded": Overloaded,
     "queue_exceeded": Overloaded,
 }
+_STATUSES: Final[Mapping[str | None, int]] = {
+    "invalid_request_error": 400,
+    "invalid_api_key": 401,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "overloaded_error": 503,
+}
 # Where the wire has nothing but English: xAI answers 400 for a bad key, OpenRouter and vLLM a plain 400 for the length.
 _BY_WORDS: Final = (
     (re.compile(r"incorrect api key|invalid api key|api key not valid", re.I), EngineRefusedKey),
@@ -49,12 +61,15 @@ _BY_WORDS: Final = (
 _KEY: Final = re.compile(r"(?<=provided: )\S+|\b(?:sk|pk|gsk|xai|hf|csk|tgp)[-_][A-Za-z0-9_*-]{4,}")
 
 
-def is_error(wire: Mapping[str, Any]) -> bool:
-    """An error inside a 200: an error object, or a flat one, where choices should be."""
-    if wire.get("error"):
-        return True
+def error_in(wire: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What tells of an error inside a 200: an error object on some level, or a flat one where choices should be."""
+    groq = dict_of(wire.get("x_groq"))
+    for level in (wire, groq, *dicts_of(wire.get("choices"))):
+        if level.get("error"):
+            return level
     flat = "choices" not in wire and wire.get("object") != "chat.completion.chunk"
-    return flat and (wire.get("object") == "error" or ("code" in wire and "message" in wire) or "detail" in wire)
+    told = wire.get("object") == "error" or ("code" in wire and "message" in wire) or "detail" in wire
+    return wire if flat and told else None
 
 
 def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
@@ -65,7 +80,7 @@ def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
     if isinstance(wire, list) and wire:
         wire = wire[0]
     if not isinstance(wire, dict) or not wire:
-        text = body.decode("utf-8", "replace").strip() if wire is None else ""
+        text = wire if isinstance(wire, str) else body.decode("utf-8", "replace").strip() if wire is None else ""
         plain = text if text and "<" not in text and len(text) < 500 else None
         return by_status(status)(
             _masked(plain or f"{engine.label} answered with status {status}."),
@@ -83,15 +98,22 @@ def error_of(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMError:
     code, kind = inner.get("code"), text_of(inner.get("type"))
     word = str(code) if isinstance(code, str | int) and not isinstance(code, bool) else None
     innermost = text_of(dict_of(inner.get("innererror")).get("code"))
-    if not status:
-        told = (code, wire.get("status_code"), inner.get("status_code"), inner.get("status"))
-        status_inside = next((s for s in told if isinstance(s, int) and 400 <= s < 600), 500)
-    else:
-        status_inside = status
+    told = (code, wire.get("status_code"), inner.get("status_code"), inner.get("status"))
     said = ProviderSaid(status, word, kind or None, _masked(message) if message else None)
-    cls = _class(status_inside, message, word, kind, innermost)
+    cls = _class(status or _status_of(told, word, kind), message, word, kind, innermost)
+    if cls is EngineForbids and "flagged_input" in dict_of(inner.get("metadata")):  # OpenRouter's moderation
+        cls = ContentBlocked
     text = _masked(message) if message else f"{engine.label} failed without saying why."
-    return cls(text, engine=engine.name, provider=said)
+    return cls(text, engine=engine.name, provider=said, param=text_of(inner.get("param")) or None)
+
+
+def _status_of(told: Iterable[object], *words: str | None) -> int:
+    """The status that an error inside a stream would have had as an answer of its own."""
+    for one in told:
+        status = int(one) if isinstance(one, str) and one.isascii() and one.isdigit() and len(one) == 3 else one
+        if isinstance(status, int) and 400 <= status < 600:
+            return status
+    return next((_STATUSES[word] for word in words if word in _STATUSES), 500)
 
 
 def _class(status: int, message: str, *words: str | None) -> type[LLMError]:

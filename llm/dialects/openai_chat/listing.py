@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal
 
 from llm.chat import ModelInfo, ModelKind
 from llm.dialects import ModelLister, Outgoing
 from llm.engines import Engine
 from llm.errors import Malformed
-from llm.lenient import count_of, dict_of, list_of, text_of
+from llm.lenient import count_of, dict_of, dicts_of, list_of, text_of
 from llm.models import guessed_abilities, kind_of
 
 _CONTEXT: Final = ("context_length", "context_window", "max_context_length", "max_model_len")
 _OUTPUT: Final = ("max_completion_tokens", "max_output_tokens", "max_output_length")
+# What comes out of a model that gives no text.
+_MADE: Final[Mapping[str, ModelKind]] = {"image": "image", "video": "video", "audio": "tts", "embeddings": "embedding"}
 # A record's own word for what a model is (Together).
 _TYPES: Final[Mapping[str, ModelKind]] = {
     "chat": "chat", "language": "chat", "code": "chat", "image": "image", "embedding": "embedding",
@@ -41,13 +43,13 @@ def _fixed(name: str, engine: Engine) -> ModelInfo:
 def _read(entry: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
     id = entry["id"]
     kind = _TYPES.get(text_of(entry.get("type"))) or kind_of(id, engine.models)
-    if kind is None or entry.get("active") is False:
+    if kind is None or entry.get("active") is False or not _served(entry):
         return None
     if kind == "chat" and dict_of(entry.get("capabilities")).get("completion_chat") is False:
         kind = "stt" if dict_of(entry["capabilities"]).get("audio_transcription") else "other"
     can, told = _abilities(entry)
-    if "image" in _modalities(entry, "output") and "text" not in _modalities(entry, "output"):
-        kind = "image"
+    if (made := _modalities(entry, "output")) and "text" not in made:
+        kind = _made(made)
     guessed = guessed_abilities(id, engine.models, told) if kind == "chat" else frozenset()
     return ModelInfo(
         id=id,
@@ -64,16 +66,29 @@ def _read(entry: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
     )
 
 
+def _made(modalities: Iterable[str]) -> ModelKind:
+    return next((_MADE[one] for one in modalities if one in _MADE), "other")
+
+
+def _served(entry: Mapping[str, Any]) -> bool:
+    """By any of the hosts that it names, if it names some (the Hugging Face router)."""
+    hosts = dicts_of(entry.get("providers"))
+    return not hosts or any(host.get("status", "live") == "live" for host in hosts)
+
+
 def _limit(entry: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
     found = [count_of(entry.get(name)) for name in names]
-    found += [count_of(dict_of(provider).get(names[0])) for provider in list_of(entry.get("providers"))]
+    found += [count_of(provider.get(names[0])) for provider in dicts_of(entry.get("providers"))]
     return max((limit for limit in found if limit), default=None)
 
 
-def _modalities(entry: Mapping[str, Any], side: str) -> list[Any]:
+def _modalities(entry: Mapping[str, Any], side: Literal["input", "output"]) -> list[str]:
     """What goes in, or comes out (OpenRouter, xAI, the Hugging Face router)."""
-    name = f"{side}_modalities"
-    return list_of(entry.get(name)) or list_of(dict_of(entry.get("architecture")).get(name))
+    name, told = f"{side}_modalities", dict_of(entry.get("architecture"))
+    found = list_of(entry.get(name)) or list_of(told.get(name))
+    if not found and "->" in (whole := text_of(told.get("modality"))):  # "text+image->text"
+        found = whole.split("->")[side == "output"].split("+")
+    return [text_of(one) for one in found]
 
 
 def _abilities(entry: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
@@ -87,7 +102,7 @@ def _abilities(entry: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]
             "reasoning": "reasoning" in parameters,
             "json_schema": "structured_outputs" in parameters or "response_format" in parameters,
         }
-    providers = [dict_of(provider) for provider in list_of(entry.get("providers"))]
+    providers = dicts_of(entry.get("providers"))
     if any("supports_tools" in provider for provider in providers):
         facts["tools"] = any(provider.get("supports_tools") for provider in providers)
         facts["json_schema"] = any(provider.get("supports_structured_output") for provider in providers)

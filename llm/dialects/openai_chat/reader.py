@@ -9,16 +9,18 @@ from typing import Any, Final
 from llm.chat import Citation, Media, Usage
 from llm.codec import dumps, loads
 from llm.dialects.openai_chat.common import FINISH, NAME, READ_REASONING, read_usage
-from llm.dialects.openai_chat.failures import error_of, is_error
+from llm.dialects.openai_chat.failures import error_in, error_of
 from llm.engines import Engine
 from llm.errors import Malformed, Truncated
 from llm.events import Event, Finished, Reply, Started, UsageReported, collect, settled
 from llm.flow import Flow
 from llm.framing import Frame, Framing, Sse
-from llm.lenient import count_of, dict_of, list_of, text_of
+from llm.lenient import count_of, dict_of, dicts_of, list_of, text_of
 from llm.opaque import Json, Keep, Opaque, rest_of
 
 _CALL: Final = ("index", "id", "type", "function", "custom")
+# Where the details of a thought that come piece by piece have their text.
+_DETAIL_TEXTS: Final[Mapping[str, str]] = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 
 def framing() -> Framing:
@@ -32,14 +34,79 @@ def reader(engine: Engine) -> ChunkReader:
 class _Call:
     """A tool call on its way: it is told once its name is known."""
 
-    __slots__ = ("held", "id", "index", "keep", "name")
+    __slots__ = ("id", "index", "keep", "name", "pieces", "told")
 
     def __init__(self, id: str) -> None:
         self.id = id
         self.name = ""
-        self.held: list[str] = []
+        self.pieces: list[str] = []  # of its arguments
+        self.told = 0  # so many of them
         self.index: int | None = None
         self.keep: dict[str, Json] = {}
+
+    def complete(self) -> bool:
+        """Its arguments are one JSON text already."""
+        try:
+            loads("".join(self.pieces))
+        except ValueError:
+            return False
+        return True
+
+    def parted_from(self, id: str, name: str) -> bool:
+        """Whether a piece with this name, under the index of this call, is the beginning of another one.
+
+        Hosts that give no ids number all their calls 0 (S5); others repeat the name with each piece.
+        """
+        if not name:
+            return False
+        if id and self.id:
+            return id != self.id
+        return bool(self.name) and (name != self.name or self.complete())
+
+    def goes_on(self, id: str, name: str) -> bool:
+        """Whether a piece that bears no index, nor the id of any call, is of this one, the last."""
+        return not name or (not id and name == self.name and bool(self.pieces) and not self.complete())
+
+
+class _Details:
+    """Reasoning details on their way. They go back as one list, in which the pieces of one text are one (OpenRouter).
+
+    What is encrypted comes whole: two of them are never one, even under one index.
+    """
+
+    def __init__(self) -> None:
+        self._details: list[dict[str, Json]] = []
+        self._pieces: list[str] = []  # of the text of the last one
+
+    def __bool__(self) -> bool:
+        return bool(self._details)
+
+    def add(self, detail: Mapping[str, Any], whole: bool) -> None:
+        name = _DETAIL_TEXTS.get(text_of(detail.get("type")))
+        last = self._details[-1] if self._details else None
+        if whole or name is None or last is None or not self._one(last, detail):
+            self._join()
+            self._details.append(dict(detail))
+        else:
+            last |= {field: value for field, value in detail.items() if value is not None and field != name}
+        if name is not None:
+            self._pieces.append(text_of(detail.get(name)))
+
+    def take(self) -> list[Json]:
+        self._join()
+        details, self._details = self._details, []
+        return [*details]
+
+    @staticmethod
+    def _one(last: Mapping[str, Any], detail: Mapping[str, Any]) -> bool:
+        alike = all(last.get(name) == detail.get(name) for name in ("type", "index"))
+        return alike and (last.get("id") is None or detail.get("id") in (None, last["id"]))
+
+    def _join(self) -> None:
+        if len(self._pieces) > 1:
+            last = self._details[-1]
+            last[_DETAIL_TEXTS[str(last["type"])]] = "".join(self._pieces)
+        self._pieces = []
 
 
 class ChunkReader:
@@ -52,9 +119,12 @@ class ChunkReader:
         self._started = False
         self._finish: str | None = None
         self._usage: Usage | None = None
-        self._details: list[Any] = []
+        self._details = _Details()
+        self._said = 0  # characters of text so far
+        self._base = 0  # those before the text part that is open
         self._calls: dict[object, _Call] = {}
         self._last: _Call | None = None
+        self._ids: set[str] = set()  # that were given to calls
         self._sources: list[str] = []  # Perplexity repeats them in every chunk
         self._extra: dict[str, Json] = {}
 
@@ -67,10 +137,15 @@ class ChunkReader:
         try:
             wire = loads(data)
         except ValueError:
+            if frame.event == "error":
+                raise error_of(0, {"error": data}, self._engine) from None
             raise Malformed("The engine sent a chunk that is not JSON.", engine=self._engine.name) from None
+        if isinstance(wire, list) and wire:
+            wire = wire[0]  # Google puts its errors in a list
         if isinstance(wire, dict):
-            if frame.event == "error" or is_error(wire):
-                raise error_of(0, wire, self._engine)
+            failed = wire if frame.event == "error" else error_in(wire)
+            if failed is not None:
+                raise error_of(0, failed, self._engine)
             self._chunk(wire)
         return self._flow.take()
 
@@ -105,7 +180,8 @@ class ChunkReader:
         # Perplexity sends both in either form, the other one empty or with all that was said so far.
         delta, message = dict_of(choice.get("delta")), dict_of(choice.get("message"))
         delta = message or delta if whole else delta or message
-        self._think(delta)
+        self._account(choice.get("usage"))  # Moonshot
+        self._think(delta, whole)
         self._say(delta.get("content"))
         self._say(delta.get("refusal"))
         for annotation in list_of(delta.get("annotations")):
@@ -117,15 +193,17 @@ class ChunkReader:
                 self._call(call, number, whole)
         if isinstance(legacy := delta.get("function_call"), dict):
             self._call({"function": legacy, "index": "function"}, 0, False)
+        if whole and dict_of(delta.get("audio")).get("data"):
+            self._extra["audio"] = dict(delta["audio"])
         if isinstance(choice.get("logprobs"), dict):
             _extend(self._extra.setdefault("logprobs", {}), choice["logprobs"])
         self._finish = text_of(choice.get("finish_reason")) or self._finish
 
-    def _think(self, delta: Mapping[str, Any]) -> None:
+    def _think(self, delta: Mapping[str, Any], whole: bool) -> None:
         """Where both fields are there they repeat each other."""
-        details = [detail for detail in list_of(delta.get("reasoning_details")) if isinstance(detail, dict)]
+        details = dicts_of(delta.get("reasoning_details"))
         for detail in details:
-            _merge_detail(self._details, detail)
+            self._details.add(detail, whole)
         for name in READ_REASONING:
             if thought := text_of(delta.get(name)):
                 self._flow.reasoning(thought)
@@ -138,6 +216,9 @@ class ChunkReader:
         if isinstance(content, str):
             if content:
                 self._end_thought()
+                if not self._flow.speaking:
+                    self._base = self._said
+                self._said += len(content)
                 self._flow.text(content)
             return
         for part in list_of(content):
@@ -147,6 +228,8 @@ class ChunkReader:
                 inner = part.get("thinking")
                 for piece in list_of(inner) if not isinstance(inner, str) else [{"text": inner}]:
                     self._flow.reasoning(text_of(dict_of(piece).get("text")))
+            elif part.get("type") == "image_url":
+                self._image(part)
             else:
                 self._say(text_of(part.get("text")) or text_of(part.get("refusal")))
 
@@ -156,25 +239,33 @@ class ChunkReader:
             self._flow.end_open(self._detail_keep())
 
     def _detail_keep(self) -> Keep:
-        details, self._details = self._details, []
-        return (Opaque(NAME, self._engine.issuer, {"reasoning_details": details}),)
+        return (Opaque(NAME, self._engine.issuer, {"reasoning_details": self._details.take()}),)
 
     def _annotate(self, wire: object) -> None:
+        """The wire's offsets count in all the text of the answer, ours in the part that is open."""
         cited = dict_of(dict_of(wire).get("url_citation"))
         if cited:
+            if not self._flow.speaking:
+                self._base = self._said
+            start, end = count_of(cited.get("start_index")), count_of(cited.get("end_index"))
+            if start is None or end is None or not self._base <= start <= end:
+                start = end = None
+            else:
+                start, end = start - self._base, end - self._base
             self._flow.cite(
                 Citation(
                     url=text_of(cited.get("url")) or None,
                     title=text_of(cited.get("title")) or None,
                     quote=text_of(cited.get("content")) or None,
-                    start=count_of(cited.get("start_index")),
-                    end=count_of(cited.get("end_index")),
+                    start=start,
+                    end=end,
                     keep=(Opaque(NAME, self._engine.issuer, dict(dict_of(wire))),),
                 )
             )
 
     def _image(self, wire: object) -> None:
-        url = text_of(dict_of(dict_of(wire).get("image_url")).get("url"))
+        given = dict_of(wire).get("image_url")
+        url = text_of(given) or text_of(dict_of(given).get("url"))
         head, comma, data = url.partition(";base64,")
         if comma and head.startswith("data:"):
             self._flow.whole(Media(mime=head[5:], base64=data))
@@ -183,37 +274,44 @@ class ChunkReader:
 
     def _call(self, wire: Mapping[str, Any], number: int, whole: bool) -> None:
         given = dict_of(wire.get("function")) or dict_of(wire.get("custom"))
-        call = self._found(wire, number, text_of(given.get("name")), whole)
+        name = text_of(given.get("name"))
+        call = self._found(wire, number, name, whole)
         call.keep.update({name: value for name, value in wire.items() if name not in _CALL and value is not None})
-        call.name = call.name or text_of(given.get("name"))
+        call.name = call.name or name
         arguments = given.get("arguments", given.get("input"))
         if arguments is not None and not isinstance(arguments, str):
             arguments = dumps(arguments)
-        if call.index is None and call.name:
-            self._end_thought()
-            call.index = self._flow.call(call.id or f"call_{token_hex(12)}", call.name)
         if arguments:
-            if call.index is None:
-                call.held.append(arguments)
-            else:
-                self._flow.arguments(call.index, "".join((*call.held, arguments)))
-                call.held.clear()
+            call.pieces.append(arguments)
+        if call.name:
+            self._tell(call)
+
+    def _tell(self, call: _Call) -> None:
+        if call.index is None:
+            self._end_thought()
+            # Ids are missing or given twice on some hosts: results could not find their way back.
+            id = call.id if call.id and call.id not in self._ids else f"call_{token_hex(12)}"
+            self._ids.add(id)
+            call.index = self._flow.call(id, call.name)
+        self._flow.arguments(call.index, "".join(call.pieces[call.told :]))
+        call.told = len(call.pieces)
 
     def _found(self, wire: Mapping[str, Any], number: int, name: str, whole: bool) -> _Call:
-        """By index, else by id, else the last one; a new id with a name under an old index is a new call."""
+        """By its place in a whole answer; else by index, else by id, else the last one."""
         id = text_of(wire.get("id"))
-        key: object = wire.get("index")
-        if whole and key is None:
-            key = number
+        if id == "null":  # Mistral's word for none, at times
+            id = ""
+        key: object = number if whole else wire.get("index")
         if isinstance(key, list | dict):
             key = None
         if key is None:
-            known = next((call for call in self._calls.values() if id and call.id == id), None)
-            call = known or (None if name or self._last is None else self._last)
+            call = next((call for call in self._calls.values() if id and call.id == id), None)
+            if call is None and self._last is not None and self._last.goes_on(id, name):
+                call = self._last
             key = object()
         else:
             call = self._calls.get(key)
-            if call is not None and name and id and call.id and id != call.id:
+            if call is not None and call.parted_from(id, name):
                 self._calls[object()] = call
                 call = None
         if call is None:
@@ -229,9 +327,8 @@ class ChunkReader:
         for url in self._sources:
             self._flow.cite(Citation(url=url))
         for call in self._calls.values():
-            if call.index is None and (call.held or call.id):
-                call.index = self._flow.call(call.id or f"call_{token_hex(12)}", call.name)
-                self._flow.arguments(call.index, "".join(call.held))
+            if call.index is None and (call.pieces or call.id):
+                raise Malformed(f"{self._engine.label} called a tool without its name.", engine=self._engine.name)
             if call.index is not None:
                 keep: Keep = (Opaque(NAME, self._engine.issuer, call.keep),) if call.keep else ()
                 self._flow.end_open()
@@ -249,35 +346,21 @@ class ChunkReader:
         return self._flow.take()
 
 
-def _merge_detail(details: list[Any], detail: dict[str, Any]) -> None:
-    """Pieces of one text become one: what came in a stream goes back as a whole (OpenRouter)."""
-    last = details[-1] if details else None
-    same = last is not None and all(last.get(name) == detail.get(name) for name in ("type", "index"))
-    for name in ("text", "summary", "data"):
-        if same and last is not None and isinstance(last.get(name), str) and isinstance(detail.get(name), str):
-            more = {key: value for key, value in detail.items() if value is not None and key != name}
-            details[-1] = {**last, **more, name: last[name] + detail[name]}
-            return
-    if same and last is not None and detail.get("signature"):
-        details[-1] = {**last, "signature": detail["signature"]}
-        return
-    details.append(dict(detail))
-
-
 def _extend(kept: Json, more: Mapping[str, Any]) -> None:
     """Log probabilities come a few tokens at a time."""
     if isinstance(kept, dict):
         for name, tokens in more.items():
             if isinstance(tokens, list):
-                before = kept.get(name)
-                kept[name] = [*(before if isinstance(before, list) else ()), *tokens]
+                so_far = kept.setdefault(name, [])
+                assert isinstance(so_far, list)
+                so_far += tokens
 
 
 def read_reply(body: Any, engine: Engine) -> Reply:
     if not isinstance(body, dict):
         raise Malformed(f"{engine.label} answered with something other than a completion.", engine=engine.name)
-    if is_error(body):
-        raise error_of(0, body, engine)
+    if (failed := error_in(body)) is not None:
+        raise error_of(0, failed, engine)
     if not list_of(body.get("choices")):
         raise Malformed(f"{engine.label} answered without any choice.", engine=engine.name)
     reading = ChunkReader(engine)

@@ -76,8 +76,9 @@ class ChunkWriter:
         self._now = now
         self._head = b""
         self._calls: dict[int, int] = {}  # our indexes of parts to this wire's indexes of calls
+        self._said = 0  # characters of text so far
+        self._bases: dict[int, int] = {}  # those before each text part: here all of them are one text
         self._usage = Usage()
-        self._details: list[Json] = []
 
     def feed(self, batch: Sequence[Event]) -> list[bytes]:
         out = b"".join([piece for event in batch for piece in self._pieces(event)])
@@ -88,7 +89,9 @@ class ChunkWriter:
 
     def _pieces(self, event: Event) -> Iterator[bytes]:
         match event:
-            case TextDelta(_, text):
+            case TextDelta(index, text):
+                self._bases.setdefault(index, self._said)
+                self._said += len(text)
                 if text:
                     yield self._delta_text("content", text)
             case ReasoningDelta(_, text):
@@ -104,8 +107,8 @@ class ChunkWriter:
                 yield self._call(index, {"function": {"arguments": arguments}})
             case PartEnded(index, keep):
                 yield from self._ended(index, keep)
-            case Cited(_, citation):
-                yield self._delta({"annotations": [_annotation(citation)]})
+            case Cited(index, citation):
+                yield self._delta({"annotations": [_annotation(citation, self._bases.get(index, self._said))]})
             case WholePart(_, Media() as media) if media.kind == "image" and (media.base64 or media.url):
                 yield self._delta({"images": [_image(media)]})
             case UsageReported(usage):
@@ -157,12 +160,15 @@ class ChunkWriter:
         return self._delta({"tool_calls": [{"index": self._calls[index], **call}]})
 
 
-def _annotation(citation: Citation) -> Json:
-    """Only what the engine told: offsets are the client's to trust, so none is made up."""
+def _annotation(citation: Citation, base: int) -> Json:
+    """Only what the engine told: offsets are the client's to trust, so none is made up. ``base`` is where the part of
+    the citation begins in the whole text.
+    """
     if kept := opaque_to_client(citation.keep, NAME):
         return dict(kept)
-    told = {"url": citation.url, "title": citation.title, "content": citation.quote}
-    told |= {"start_index": citation.start, "end_index": citation.end}  # type: ignore[dict-item]
+    told: dict[str, Json] = {"url": citation.url, "title": citation.title, "content": citation.quote}
+    if citation.start is not None and citation.end is not None:
+        told |= {"start_index": base + citation.start, "end_index": base + citation.end}
     return {"type": "url_citation", "url_citation": {name: value for name, value in told.items() if value is not None}}
 
 
@@ -172,30 +178,34 @@ def _image(media: Media) -> Json:
 
 
 def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]:
-    message: dict[str, Json] = {"role": "assistant", "content": None, "refusal": None}
+    text = ""
     calls: list[Json] = []
     annotations: list[Json] = []
     images: list[Json] = []
     details: list[Json] = []
     for part in reply.message.parts:
         match part:
-            case Text(text, citations):
-                message["content"] = f"{message['content'] or ''}{text}"
-                annotations += map(_annotation, citations)
+            case Text(more, citations):
+                annotations += [_annotation(citation, len(text)) for citation in citations]
+                text += more
             case Reasoning(_, keep):
-                kept = opaque_to_client(keep, NAME).get("reasoning_details")
-                details += kept if isinstance(kept, list) else []
+                more_details = opaque_to_client(keep, NAME).get("reasoning_details")
+                details += more_details if isinstance(more_details, list) else []
             case ToolCall(id, name, arguments, "client", keep):
                 function: Json = {"name": name, "arguments": arguments}
                 calls.append({**opaque_to_client(keep, NAME), "id": id, "type": "function", "function": function})
             case Media() if part.kind == "image" and (part.base64 or part.url):
                 images.append(_image(part))
+    message: dict[str, Json] = {"role": "assistant", "content": text or (None if calls else ""), "refusal": None}
     lists = {"tool_calls": calls, "annotations": annotations, "images": images, "reasoning_details": details}
     message |= {name: value for name, value in lists.items() if value}
     if reply.reasoning:
         message[REASONING_FIELD] = reply.reasoning
+    kept = opaque_to_client(reply.finish.keep, NAME)
+    if "audio" in kept:
+        message["audio"] = kept["audio"]
     choice: dict[str, Json] = {"index": 0, "message": message, "finish_reason": _FINISH[reply.finish.reason]}
-    choice["logprobs"] = opaque_to_client(reply.finish.keep, NAME).get("logprobs")
+    choice["logprobs"] = kept.get("logprobs")
     return {
         "id": reply.id or f"chatcmpl-{token_hex(12)}",
         "object": "chat.completion",
