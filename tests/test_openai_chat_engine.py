@@ -674,7 +674,10 @@ def test_t9_a_picture_as_the_result_of_a_tool_is_refused_and_not_lost() -> None:
             Media(mime="application/pdf", base64="AA==", name="a.pdf"),
             {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="}},
         ),
-        (Media(mime="application/pdf", file_id="file-1"), {"type": "file", "file": {"file_id": "file-1"}}),
+        (
+            Media(mime="application/pdf", file_id="file-1", keep=(Opaque("openai-chat", None, {}),)),
+            {"type": "file", "file": {"file_id": "file-1"}},
+        ),
     ],
 )
 def test_media_have_their_parts(media: Media, wire: dict[str, Any]) -> None:
@@ -688,6 +691,8 @@ def test_media_have_their_parts(media: Media, wire: dict[str, Any]) -> None:
         Media(mime="audio/x-nobody", base64="AA=="),
         Media(mime="application/pdf", url="https://x/y.pdf"),
         Media(mime="image/png", file_id="file-1"),
+        Media(mime="application/pdf", file_id="file-1"),
+        Media(mime="application/pdf", file_id="file-1", keep=(Opaque("anthropic", None, {}),)),
     ],
 )
 def test_t8_media_without_a_part_are_refused(media: Media) -> None:
@@ -807,6 +812,12 @@ RECORDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"id": "a", "architecture": {"input_modalities": ["text"]}, "providers": [{"status": "live", "context_length": 5, "supports_tools": False}, {"status": "error", "context_length": 9, "supports_tools": True}]},
         {"can": {"tools"}, "guessed": set(), "context_tokens": 9},
     ),
+    "groq, with features": (
+        {"id": "think-1", "supported_features": ["json_mode", "tools"], "output_modalities": ["text"]},
+        {"kind": "chat", "can": {"tools"}, "guessed": set()},
+    ),
+    "groq, a listener": ({"id": "a", "output_modalities": ["transcription"]}, {"kind": "stt"}),
+    "llama.cpp": ({"id": "a", "meta": {"n_ctx": 9, "n_ctx_train": 90}}, {"context_tokens": 9, "max_output_tokens": None}),
     "vllm": ({"id": "a", "max_model_len": 9}, {"context_tokens": 9}),
     "lm studio": ({"id": "a", "capabilities": ["tool_use"], "max_context_length": 9}, {"context_tokens": 9}),
 }  # fmt: skip

@@ -146,7 +146,8 @@ def _read_format(body: Mapping[str, Any]) -> JsonFormat | None:
     if wire is None or wire.get("type") == "text":
         return None
     if wire.get("type") == "json_object":
-        return JsonFormat(keep=rest_of(wire, ("type",), NAME, None))
+        schema = _typed(wire, "schema", dict, "response_format.")  # Together, llama.cpp
+        return JsonFormat(schema, keep=rest_of(wire, ("type", "schema"), NAME, None))
     if wire.get("type") != "json_schema":
         _fault("response_format.type", "is not one of text, json_object, json_schema")
     inner = _typed(wire, "json_schema", dict, "response_format.")
@@ -277,14 +278,16 @@ def _read_assistant(wire: Mapping[str, Any], place: str, number: int, functions:
 def _read_call(wire: Any, place: str) -> ToolCall:
     if not isinstance(wire, dict):
         _fault(place, "has to be an object")
-    inner = _typed(wire, "function", dict, f"{place}.")
+    kind, said = ("custom", "input") if wire.get("type") == "custom" else ("function", "arguments")
+    inner = _typed(wire, kind, dict, f"{place}.")
     if inner is None:
-        _fault(f"{place}.function", "is required")
+        _fault(f"{place}.{kind}", "is required")
+    known = ("id", "custom") if kind == "custom" else ("id", "type", "function")
     return ToolCall(
         id=_text(wire, "id", f"{place}."),
-        name=_text(inner, "name", f"{place}.function."),
-        arguments=_typed(inner, "arguments", str, f"{place}.function.") or "{}",
-        keep=rest_of(wire, ("id", "type", "function"), NAME, None),
+        name=_text(inner, "name", f"{place}.{kind}."),
+        arguments=_typed(inner, said, str, f"{place}.{kind}.") or ("" if kind == "custom" else "{}"),
+        keep=rest_of(wire, known, NAME, None),
     )
 
 
@@ -350,6 +353,8 @@ def _read_file(wire: Mapping[str, Any], place: str) -> Media | Foreign:
     keep = _media_keep(wire, "file", inner, ("filename", "file_id", "file_data"))
     name = _typed(inner, "filename", str, f"{place}.file.")
     if (file_id := _typed(inner, "file_id", str, f"{place}.file.")) is not None:
+        # The mark of whose file it is has to be there even where nothing else is kept.
+        keep = keep or (Opaque(NAME, None, {}),)
         return Media(mime="application/octet-stream", file_id=file_id, name=name, keep=keep)
     mime, data = _data_url(_text(inner, "file_data", f"{place}.file."))
     if data is None:  # OpenRouter takes an address too

@@ -237,7 +237,8 @@ def _content(parts: Sequence[Part], engine: Engine, between: str = "\n\n") -> Js
     """Plain text where there is one plain text, or the engine takes no other; else parts."""
     if all(isinstance(part, Text) for part in parts):
         texts = [part for part in parts if isinstance(part, Text)]
-        if engine.quirks.flat_content or (len(texts) <= 1 and not any(part.keep for part in texts)):
+        kept = any(opaque_for(part.keep, NAME, engine.issuer) for part in texts)
+        if engine.quirks.flat_content or (len(texts) <= 1 and not kept):
             return between.join(part.text for part in texts)
     return [_write_part(part, engine) for part in parts]
 
@@ -275,7 +276,9 @@ def _write_media(media: Media, kept: Mapping[str, Json], engine: Engine) -> dict
             "document_url": media.url or data,
             "document_name": media.name or "document.pdf",
         }
-    if media.kind == "document" and media.url is None:
+    # A file that was uploaded elsewhere is not here.
+    own = any(opaque.dialect == NAME and opaque.issuer in (None, engine.issuer) for opaque in media.keep)
+    if media.kind == "document" and media.url is None and (media.file_id is None or own):
         file: dict[str, Json] = {**dict_of(kept.get("file"))}
         if media.name is not None or media.file_id is None:
             file["filename"] = media.name or "document.pdf"
@@ -315,6 +318,9 @@ def _write_assistant(message: Message, engine: Engine, dropped: list[str]) -> di
 
 def _write_call(call: ToolCall, engine: Engine) -> Json:
     kept = opaque_for(call.keep, NAME, engine.issuer)
+    if kept.get("type") == "custom":
+        custom: dict[str, Json] = {"name": call.name, "input": call.arguments}
+        return {"id": call.id, **kept, "custom": {**dict_of(kept.get("custom")), **custom}}
     function: dict[str, Json] = {"name": call.name, "arguments": call.arguments}
     return {"id": call.id, "type": "function", **kept, "function": {**dict_of(kept.get("function")), **function}}
 

@@ -15,7 +15,10 @@ from llm.models import guessed_abilities, kind_of
 _CONTEXT: Final = ("context_length", "context_window", "max_context_length", "max_model_len")
 _OUTPUT: Final = ("max_completion_tokens", "max_output_tokens", "max_output_length")
 # What comes out of a model that gives no text.
-_MADE: Final[Mapping[str, ModelKind]] = {"image": "image", "video": "video", "audio": "tts", "embeddings": "embedding"}
+_MADE: Final[Mapping[str, ModelKind]] = {
+    "image": "image", "video": "video", "audio": "tts", "speech": "tts", "transcription": "stt",
+    "embeddings": "embedding",
+}  # fmt: skip
 # A record's own word for what a model is (Together).
 _TYPES: Final[Mapping[str, ModelKind]] = {
     "chat": "chat", "language": "chat", "code": "chat", "image": "image", "embedding": "embedding",
@@ -78,6 +81,7 @@ def _served(entry: Mapping[str, Any]) -> bool:
 
 def _limit(entry: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
     found = [count_of(entry.get(name)) for name in names]
+    found.append(count_of(dict_of(entry.get("meta")).get("n_ctx")) if names is _CONTEXT else None)  # llama.cpp
     found += [count_of(provider.get(names[0])) for provider in dicts_of(entry.get("providers"))]
     return max((limit for limit in found if limit), default=None)
 
@@ -96,7 +100,8 @@ def _abilities(entry: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]
     facts: dict[str, bool] = {}
     if modalities := _modalities(entry, "input"):
         facts |= {"images": "image" in modalities, "documents": "file" in modalities, "audio": "audio" in modalities}
-    if parameters := list_of(entry.get("supported_parameters")):
+    # OpenRouter, Groq
+    if parameters := list_of(entry.get("supported_parameters")) or list_of(entry.get("supported_features")):
         facts |= {
             "tools": "tools" in parameters,
             "reasoning": "reasoning" in parameters,

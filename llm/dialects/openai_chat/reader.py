@@ -125,7 +125,7 @@ class ChunkReader:
         self._calls: dict[object, _Call] = {}
         self._last: _Call | None = None
         self._ids: set[str] = set()  # that were given to calls
-        self._sources: list[str] = []  # Perplexity repeats them in every chunk
+        self._sources: dict[str, str | None] = {}  # address to title; Perplexity repeats them in every chunk
         self._extra: dict[str, Json] = {}
 
     def feed(self, frame: Frame) -> list[Event]:
@@ -163,8 +163,11 @@ class ChunkReader:
             if isinstance(choice, dict) and not count_of(choice.get("index")):
                 self._choice(choice, whole)
         for url in list_of(wire.get("citations")):
-            if isinstance(url, str) and url not in self._sources:
-                self._sources.append(url)
+            if isinstance(url, str):
+                self._sources.setdefault(url, None)
+        for found in dicts_of(wire.get("search_results")) if self._sources else ():
+            if (url := text_of(found.get("url"))) in self._sources:
+                self._sources[url] = text_of(found.get("title")) or None
 
     def _start(self, wire: Mapping[str, Any]) -> None:
         self._started = True
@@ -324,8 +327,8 @@ class ChunkReader:
         if not self._started:
             self._start({})
         self._end_thought()
-        for url in self._sources:
-            self._flow.cite(Citation(url=url))
+        for url, title in self._sources.items():
+            self._flow.cite(Citation(url, title))
         for call in self._calls.values():
             if call.index is None and (call.pieces or call.id):
                 raise Malformed(f"{self._engine.label} called a tool without its name.", engine=self._engine.name)

@@ -13,10 +13,11 @@ from llm.dialects.openai_chat.common import NAME, REASONING_FIELD, write_usage
 from llm.errors import (
     AccessError,
     ContentBlocked,
+    EngineForbids,
+    EngineRefusedKey,
     LLMError,
     NotAuthenticated,
     NotFound,
-    Overloaded,
     QuotaExceeded,
     RateLimited,
     RequestError,
@@ -51,6 +52,7 @@ _FINISH: Final[Mapping[FinishReason, str]] = {
     "error": "error",
 }
 # First match wins. Errors of our own for which this wire has no word have a type of their own (E2).
+_OURS: Final = "gateway_error"
 _TYPES: Final[tuple[tuple[type[LLMError], str], ...]] = (
     (NotAuthenticated, "authentication_error"),
     (QuotaExceeded, "insufficient_quota"),
@@ -129,7 +131,7 @@ class ChunkWriter:
         if not more:
             return
         if index in self._calls:
-            yield self._call(index, more)
+            yield self._call(index, {"function": {"arguments": ""}, **more})  # clients look into each piece's function
         elif "reasoning_details" in more:
             yield self._delta({"reasoning_details": more["reasoning_details"]})
 
@@ -218,12 +220,9 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
 
 def write_error(error: LLMError) -> dict[str, Json]:
     said = error.provider
-    ours = next((word for kind, word in _TYPES if isinstance(error, kind)), None)
-    if ours is None and isinstance(error, Overloaded | AccessError) and said is not None:
-        ours = "server_error"
     wire: dict[str, Json] = {
         "message": error.message,
-        "type": (said.type if said is not None and said.type else ours) or "gateway_error",
+        "type": _type(error),
         "param": error.param,
         "code": said.code if said is not None and said.code and not isinstance(error, AccessError) else error.code,
     }
@@ -232,6 +231,17 @@ def write_error(error: LLMError) -> dict[str, Json]:
     if error.retry_after is not None:
         wire["retry_after"] = error.retry_after
     return {"error": wire}
+
+
+def _type(error: LLMError) -> str:
+    """The provider's own word, but where it blames a key that is not the client's."""
+    said = error.provider
+    if isinstance(error, EngineRefusedKey | EngineForbids):
+        return _OURS
+    if said is not None and said.type:
+        return said.type
+    word = next((word for kind, word in _TYPES if isinstance(error, kind)), None)
+    return word or ("server_error" if said is not None else _OURS)
 
 
 def write_models(models: Iterable[ModelInfo]) -> dict[str, Json]:
