@@ -1,9 +1,9 @@
-"""HTTP outwards, as everything above the transport sees it; no Tornado here, so that nobody needs it to read this."""
+"""HTTP outwards, as everything above the transport sees it; without Tornado, so that dialects stay free of it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -12,34 +12,58 @@ READ_LIMIT: Final = 256 * 1024 * 1024  # bytes, of one whole body
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
-    """One request; ``headers`` may hold a key, so it is left out of ``repr``."""
+    """One request. ``repr`` shows neither headers, which hold a key, nor the body."""
 
     method: str
     url: str
-    headers: Mapping[str, str]
-    body: bytes | None = None
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(default=None, repr=False)
 
 
 class HttpReply(Protocol):
-    """An answer whose headers are in. Leaving ``async with`` before the body's end closes the socket at once."""
+    """An answer whose headers are in; for one reader.
+
+    Leaving ``async with`` before the body's end closes the socket at once, unless ``drain`` was called. So does
+    cancelling whoever waits for a piece.
+    """
 
     @property
     def status(self) -> int: ...
+
     @property
     def headers(self) -> Mapping[str, str]:
         """Names in any case."""
         ...
 
-    def __aiter__(self) -> AsyncIterator[bytes]: ...
-    async def read(self, limit: int = READ_LIMIT) -> bytes: ...
-    def alive(self) -> None: ...
-    def drain(self) -> None: ...
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The payload as it comes, in pieces that mean nothing.
+
+        Raises ``Truncated``, ``Malformed`` or ``IdleTimeout``, after everything that was received.
+        """
+        ...
+
+    async def read(self, limit: int = READ_LIMIT) -> bytes:
+        """The rest of the body; ``Malformed`` if it has more than ``limit`` bytes. Here any byte is a sign of life."""
+        ...
+
+    def alive(self) -> None:
+        """Content has come: the idle clock starts again. Bytes alone do not restart it, they may be pings (S12)."""
+        ...
+
+    def drain(self) -> None:
+        """The reader has all it wants: what little follows may run out after it left, to keep the connection."""
+        ...
+
     async def __aenter__(self) -> Self: ...
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
 
 class Transport(Protocol):
-    async def send(self, request: HttpRequest) -> HttpReply: ...
+    async def send(self, request: HttpRequest) -> HttpReply:
+        """Returns when the answer's headers are in, whatever their status. Cancelled, it closes the socket at once."""
+        ...
+
     async def close(self) -> None: ...

@@ -1,694 +1,728 @@
-"""The transport against raw sockets: reuse, hang-up, timeouts, proxies, TLS, and answers that lie."""
+"""Answers over real sockets: reuse, cuts, silence, back-pressure, uploads, and what the pool may not do."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
-import shutil
-import ssl
-import subprocess
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
-from tornado.httpclient import HTTPClientError, HTTPRequest
 
-from llm.errors import (
-    ConnectTimeout,
-    EngineUnreachable,
-    FirstByteTimeout,
-    IdleTimeout,
-    LLMError,
-    Malformed,
-    Truncated,
-)
-from llm.http import HttpRequest
-from llm.transport import HttpTransport
-from llm.transport.client import StreamingHTTPClient
-from llm.transport.proxy import Proxies
+from llm import VERSION
+from llm.errors import EngineUnreachable, FirstByteTimeout, IdleTimeout, InvalidRequest, LLMError, Malformed, Truncated
+from llm.http import HttpReply, HttpRequest
 from llm.transport.reply import READ_AHEAD
-from tests.harness import Connection, Request, Script, Upstream, soon
+from tests.wire_server import (
+    CHUNKED,
+    LAST_CHUNK,
+    OK,
+    Wire,
+    answers,
+    chunk,
+    fetched,
+    tls_contexts,
+    transport,
+    until,
+    wire_server,
+)
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-HANG_UP = 0.25  # seconds (C1)
+Ending = Callable[[Wire], None]
 
-
-@asynccontextmanager
-async def transport(**settings: object) -> AsyncIterator[HttpTransport]:
-    patient = {"connect_timeout": 5.0, "first_byte_timeout": 5.0, "idle_timeout": 5.0}
-    made = HttpTransport(**{**patient, **settings})  # type: ignore[arg-type]
-    try:
-        yield made
-    finally:
-        await made.close()
-
-
-def get(upstream: Upstream, path: str = "/", **headers: str) -> HttpRequest:
-    return HttpRequest(method="GET", url=upstream.url + path, headers=headers)
+# --- reuse
 
 
-def sends(*pieces: bytes, cut: bool = False) -> Script:
-    async def script(request: Request, connection: Connection) -> None:
-        for piece in pieces:
-            await connection.send(piece)
-        if cut:
-            connection.writer.close()
-
-    return script
-
-
-async def fetched(made: HttpTransport, request: HttpRequest) -> bytes:
-    async with await made.send(request) as reply:
-        return await reply.read()
-
-
-async def test_transport_t1_a_hundred_requests_use_one_connection() -> None:
-    async with Upstream(sends(OK)).running() as upstream, transport() as made:
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_transport_t1_a_hundred_requests_use_one_connection(secure: bool) -> None:
+    ours, theirs = tls_contexts() if secure else (None, None)
+    async with wire_server(answers(OK), tls=ours) as server, transport(ssl_context=theirs) as made:
         for _ in range(100):
-            assert await fetched(made, get(upstream)) == b"ok"
-        assert upstream.connections == 1
+            assert await fetched(made, server.get()) == b"ok"
+        assert server.connections == 1
 
 
-async def test_transport_t2_no_stream_waits_for_another() -> None:
+async def test_transport_t2_two_hundred_streams_at_once_wait_for_nobody() -> None:
     together = asyncio.Barrier(200)
 
-    async def script(request: Request, connection: Connection) -> None:
-        await together.wait()  # passes only when all two hundred are here
-        await connection.send(OK)
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await together.wait()  # opens only when all of them are here
+        await wire.send(OK)
 
-    async with Upstream(script).running() as upstream, transport() as made:
-        async with asyncio.timeout(20):
-            assert await asyncio.gather(*(fetched(made, get(upstream)) for _ in range(200))) == [b"ok"] * 200
-
-
-@pytest.mark.parametrize("ending", ["cut", "reset", "length"])
-async def test_transport_t4_a_cut_ends_the_answer_after_all_that_was_received(ending: str) -> None:
-    async def script(request: Request, connection: Connection) -> None:
-        head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" if ending == "length" else CHUNKED
-        await connection.send(head + (b"one two" if ending == "length" else b"3\r\none\r\n4\r\n two\r\n"))
-        await seen.wait()
-        if ending == "reset":
-            connection.cut()
-        else:
-            connection.writer.close()
-
-    seen = asyncio.Event()
-    async with Upstream(script).running() as upstream, transport() as made:
-        received = b""
-        with pytest.raises(Truncated):
-            async with await made.send(get(upstream)) as reply:
-                async for piece in reply:
-                    received += piece
-                    if len(received) == 7:
-                        seen.set()
-        assert received == b"one two"
-
-
-async def test_transport_t4_what_came_with_the_cut_is_handed_over_first() -> None:
-    async with Upstream(sends(CHUNKED + b"3\r\none\r\n", cut=True)).running() as upstream, transport() as made:
-        received = []
-        async with await made.send(get(upstream)) as reply:
-            await asyncio.sleep(0.05)  # both the bytes and the end have come by now, whatever the order of reading
-            with pytest.raises(Truncated):
-                async for piece in reply:
-                    received.append(piece)
-        assert received == [b"one"]
-
-
-async def test_an_answer_that_ends_by_closing_is_whole() -> None:
-    async with (
-        Upstream(sends(b"HTTP/1.1 200 OK\r\n\r\nall of it", cut=True)).running() as upstream,
-        transport() as made,
-    ):
-        assert await fetched(made, get(upstream)) == b"all of it"
-
-
-async def test_transport_t6_silence_is_an_error_and_a_lively_answer_is_not_cut() -> None:
-    async def script(request: Request, connection: Connection) -> None:
-        await connection.send(CHUNKED)
-        for _ in range(8):
-            await asyncio.sleep(0.1)
-            await connection.chunk(b"x")
-        await connection.closed()
-
-    async with Upstream(script).running() as upstream, transport(idle_timeout=0.4) as made:
-        received = b""
-        begun = time.monotonic()
-        with pytest.raises(IdleTimeout):
-            async with await made.send(get(upstream)) as reply:
-                async for piece in reply:
-                    reply.alive()
-                    received += piece
-        assert received == b"x" * 8
-        assert time.monotonic() - begun > 0.8
-
-
-async def test_s12_bytes_alone_do_not_restart_the_idle_clock() -> None:
-    async def script(request: Request, connection: Connection) -> None:
-        await connection.send(CHUNKED)
-        while True:
-            await connection.chunk(b": ping\n\n")
-            await asyncio.sleep(0.05)
-
-    async with Upstream(script).running() as upstream, transport(idle_timeout=0.3) as made:
-        with pytest.raises(IdleTimeout):
-            async with asyncio.timeout(5), await made.send(get(upstream)) as reply:
-                async for _ in reply:
-                    pass
-
-
-async def test_s12_time_in_which_nobody_waits_is_not_the_provider_s_silence() -> None:
-    async def script(request: Request, connection: Connection) -> None:
-        await connection.send(CHUNKED)
-        await connection.chunk(b"one")
-        await more.wait()
-        await connection.chunk(b"two")
-        await connection.end()
-
-    more = asyncio.Event()
-    async with Upstream(script).running() as upstream, transport(idle_timeout=0.2) as made:
-        async with await made.send(get(upstream)) as reply:
-            assert await anext(aiter(reply)) == b"one"
-            reply.alive()
-            await asyncio.sleep(0.5)  # a slow client of ours
-            asyncio.get_running_loop().call_later(0.1, more.set)
-            assert await reply.read() == b"two"
-
-
-async def test_the_first_byte_has_its_own_patience() -> None:
-    async def script(request: Request, connection: Connection) -> None:
-        await connection.closed()
-        hung_up.set()
-
-    hung_up = asyncio.Event()
-    async with Upstream(script).running() as upstream, transport(first_byte_timeout=0.2) as made:
-        with pytest.raises(FirstByteTimeout):
-            await made.send(get(upstream))
-        async with asyncio.timeout(HANG_UP * 4):
-            await hung_up.wait()
-
-
-async def test_reaching_a_provider_has_its_own_patience() -> None:
-    """A listener that never speaks TLS: the connection stands, the handshake does not end."""
-
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        gone.set()
-        writer.close()
-
-    gone = asyncio.Event()
-    listener = await asyncio.start_server(script, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    async with transport(connect_timeout=0.2) as made:
-        with pytest.raises(ConnectTimeout):
-            await made.send(HttpRequest(method="GET", url=f"https://127.0.0.1:{port}/", headers={}))
-        async with asyncio.timeout(5):
-            await gone.wait()
-    listener.close()
-
-
-@pytest.mark.parametrize("phase", ["tls", "headers", "streaming"])
-async def test_c1_cancelling_closes_the_socket_at_once(phase: str) -> None:
-    await soon(HANG_UP, lambda: seconds_to_hang_up(phase))
-
-
-async def seconds_to_hang_up(phase: str) -> float:
-    """Seconds between the cancellation and the provider's seeing it."""
-
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if phase == "streaming":
-            writer.write(CHUNKED + b"1\r\nx\r\n")
-        await reader.read(1)
-        reached.set()
-        while await reader.read(65536):
-            pass
-        gone.append(time.monotonic())
-        writer.close()
-
-    reached = asyncio.Event()
-    gone: list[float] = []
-    listener = await asyncio.start_server(script, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    scheme = "https" if phase == "tls" else "http"
-    async with transport() as made:
-        request = HttpRequest(method="GET", url=f"{scheme}://127.0.0.1:{port}/", headers={})
-
-        async def consume() -> None:
-            async with await made.send(request) as reply:
-                async for _ in reply:
-                    pass
-
-        task = asyncio.create_task(consume())
-        async with asyncio.timeout(5):
-            await reached.wait()
-            await asyncio.sleep(0.05)
-            said = time.monotonic()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            while not gone:
-                await asyncio.sleep(0.005)
-    listener.close()
-    return gone[0] - said
-
-
-async def test_leaving_before_the_end_hangs_up_and_draining_does_not() -> None:
-    async def script(request: Request, connection: Connection) -> None:
-        await connection.send(CHUNKED)
-        await connection.chunk(b"enough")
-        if request.path == "/drained":
-            await left.wait()
-            await connection.end()
-        else:
-            await connection.closed()
-
-    left = asyncio.Event()
-    async with Upstream(script).running() as upstream, transport() as made:
-        async with await made.send(get(upstream, "/drained")) as reply:
-            assert await anext(aiter(reply)) == b"enough"
-            reply.drain()
-        left.set()
-        async with asyncio.timeout(5):
-            while not len(made._client._pool):  # type: ignore[union-attr]
-                await asyncio.sleep(0.005)
-        async with await made.send(get(upstream, "/left")) as reply:
-            assert await anext(aiter(reply)) == b"enough"
-        assert upstream.connections == 1
-        async with asyncio.timeout(5):
-            while upstream._tasks:
-                await asyncio.sleep(0.01)
-
-
-async def test_transport_t9_an_unread_answer_stops_the_provider() -> None:
-    sent = 0
-    stuck = asyncio.Event()
-
-    async def script(request: Request, connection: Connection) -> None:
-        nonlocal sent
-        await connection.send(CHUNKED)
-        while True:
-            try:
-                async with asyncio.timeout(0.5):
-                    await connection.chunk(b"x" * 100_000)
-            except TimeoutError:
-                break
-            sent += 100_000
-        stuck.set()
-        await connection.closed()
-
-    async with Upstream(script).running() as upstream, transport() as made:
-        async with await made.send(get(upstream)) as reply:
-            await stuck.wait()
-            assert sent < 64_000_000
-            size = len(await anext(aiter(reply)))
-            assert size <= 3 * READ_AHEAD
-
-
-async def test_transport_t10_an_error_has_its_status_body_and_headers() -> None:
-    answer = b"HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nContent-Length: 5\r\n\r\nwords"
-    async with Upstream(sends(answer)).running() as upstream, transport() as made:
-        async with await made.send(get(upstream)) as reply:
-            assert (reply.status, reply.headers["retry-after"], await reply.read()) == (429, "7", b"words")
-
-
-async def test_transport_t11_a_kept_connection_closed_under_us_is_replaced_once() -> None:
-    async def script(request: Request, connection: Connection) -> None:
-        if request.path == "/then-close":
-            await connection.send(OK)
-        elif upstream.connections == 1:
-            connection.writer.close()  # without a byte
-        else:
-            await connection.send(OK)
-
-    async with Upstream(script).running() as upstream, transport() as made:
-        assert await fetched(made, get(upstream, "/then-close")) == b"ok"
-        assert await fetched(made, get(upstream, "/again")) == b"ok"
-        assert [sent.path for sent in upstream.requests] == ["/then-close", "/again", "/again"]
-
-
-@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 20"])
-async def test_transport_t11_a_fresh_connection_is_never_replaced(said: bytes) -> None:
-    async with Upstream(sends(said, cut=True)).running() as upstream, transport() as made:
-        with pytest.raises(EngineUnreachable):
-            await made.send(get(upstream))
-        assert len(upstream.requests) == 1
-
-
-async def test_a_provider_that_closes_idle_connections_is_noticed() -> None:
-    async def script(request: Request, connection: Connection) -> None:
-        await connection.send(OK)
-        await asyncio.sleep(0)
-        connection.writer.close()
-
-    async with Upstream(script).running() as upstream, transport() as made:
-        for _ in range(3):
-            assert await fetched(made, get(upstream)) == b"ok"
-            await asyncio.sleep(0.05)
-        assert len(upstream.requests) == 3
-
-
-HOSTILE = {
-    "length and chunks": CHUNKED[:-2] + b"Content-Length: 2\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
-    "length below zero": b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok",
-    "unknown encoding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-    "no chunk size": CHUNKED + b"\r\nok\r\n0\r\n\r\n",
-    "bad chunk size": CHUNKED + b"0x2\r\nok\r\n0\r\n\r\n",
-    "chunk without its end": CHUNKED + b"2\r\nokay\r\n0\r\n\r\n",
-    "endless head": b"HTTP/1.1 200 OK\r\n" + b"X-A: " + b"a" * 70_000,
-    "endless chunk extension": CHUNKED + b"2;" + b"a" * 10_000,
-    "endless trailers": CHUNKED + b"0\r\n" + b"X-A: b\r\n" * 20_000,
-    "many interim answers": b"HTTP/1.1 100 Continue\r\n\r\n" * 11 + OK,
-    "another protocol": b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
-    "no HTTP": b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
-    "HTTP/2": b"HTTP/2 200\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("answer", HOSTILE.values(), ids=HOSTILE)
-async def test_transport_t13_answers_that_cannot_be_trusted_are_refused(answer: bytes) -> None:
-    async with Upstream(sends(answer)).running() as upstream, transport() as made:
-        with pytest.raises(Malformed):
-            await fetched(made, get(upstream))
-
-
-@pytest.mark.parametrize("bad", ["a\r\nX-Evil: 1", "a\nb", "a\x00b"])
-async def test_transport_t13_our_own_headers_cannot_break_out_of_their_line(bad: str) -> None:
-    async with Upstream(sends(OK)).running() as upstream, transport() as made:
-        with pytest.raises(ValueError, match="holds a character"):
-            await made.send(get(upstream, key=bad))
-        with pytest.raises(EngineUnreachable):
-            await made.send(get(upstream, f"/{bad}"))
-        assert not upstream.requests
+    async with wire_server(script) as server, transport() as made:
+        assert await asyncio.gather(*(fetched(made, server.get()) for _ in range(200))) == [b"ok"] * 200
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        OK + b"HTTP/1.1 200 OK\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
-        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        OK + b"more",
+        CHUNKED + chunk(b"ok") + LAST_CHUNK + OK,
+        OK.replace(b"\r\n", b"\r\nConnection: close\r\n", 1),
+        OK.replace(b"1.1", b"1.0"),
     ],
-    ids=["more than an answer", "close", "HTTP/1.0"],
+    ids=["bytes behind", "an answer behind", "close", "HTTP/1.0"],
 )
 async def test_transport_t14_a_connection_that_cannot_be_trusted_is_not_used_again(answer: bytes) -> None:
-    async with Upstream(sends(answer)).running() as upstream, transport() as made:
+    async with wire_server(answers(answer)) as server, transport() as made:
         for _ in range(2):
-            assert await fetched(made, get(upstream)) == b"ok"
-        assert upstream.connections == 2
+            assert await fetched(made, server.get()) == b"ok"
+        assert server.connections == 2
 
 
-async def test_transport_t18_a_large_upload_is_sent_as_it_is_taken() -> None:
-    body = bytes(range(256)) * 131_072  # 32 MB
+async def test_transport_t14_bytes_that_come_later_close_an_idle_connection() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(OK)
+        await late.wait()
+        await wire.send(OK)  # an answer to no question: it must not become the answer to the next one
+        await wire.hung_up()
 
-    async def script(request: Request, connection: Connection) -> None:
-        await connection.send(OK if request.body == body else b"HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n")
+    late = asyncio.Event()
+    async with wire_server(script) as server, transport() as made:
+        await fetched(made, server.get())
+        late.set()
+        await until(lambda: not server.wires)
 
-    async with Upstream(script).running() as upstream, transport() as made:
-        request = HttpRequest(method="POST", url=upstream.url, headers={}, body=body)
-        assert await fetched(made, request) == b"ok"
+
+async def test_transport_t14_bytes_that_wait_unseen_close_an_idle_connection() -> None:
+    """The loop has had no time to look at the connection since they came."""
+
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(OK)
+        await wire.hung_up()
+
+    async with wire_server(script) as server, transport() as made:
+        assert await fetched(made, server.get()) == b"ok"
+        server.wires[0].writer.write(OK.replace(b"ok", b"no"))  # sent at once, before the loop turns again
+        assert await fetched(made, server.get()) == b"ok"
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
+async def test_a_provider_that_closes_idle_connections_is_noticed_at_once(how: Ending) -> None:
+    async with wire_server(answers(OK, then=how)) as server, transport() as made:
+        for _ in range(3):
+            assert await fetched(made, server.get()) == b"ok"
+            await until(lambda: not server.wires)
+        assert server.connections == 3
+
+
+@pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
+async def test_transport_t11_a_kept_connection_closed_under_us_is_replaced_once(how: Ending) -> None:
+    async def script(wire: Wire) -> None:
+        seen.append((await wire.request()).body)
+        if wire.number == 2:
+            how(wire)  # a fresh one that fails as well is the end of it
+            return
+        await wire.send(OK)
+        seen.append((await wire.request()).body)
+        how(wire)
+
+    seen: list[bytes] = []
+    async with wire_server(script) as server, transport() as made:
+        assert await fetched(made, server.post(b"one")) == b"ok"
+        with pytest.raises(EngineUnreachable, match="without an answer"):
+            await fetched(made, server.post(b"two"))
+        assert seen == [b"one", b"two", b"two"]
+        assert server.connections == 2
+
+
+async def test_transport_t11_the_replacement_s_answer_is_the_answer() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(OK)
+        await wire.request()
+        if wire.number == 1:
+            wire.cut()
+        else:
+            await wire.send(OK)
+
+    async with wire_server(script) as server, transport() as made:
+        assert [await fetched(made, server.post(b"x")) for _ in range(3)] == [b"ok"] * 3
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (False, b""),
+        (False, b"HTTP/1.1 20"),
+        (False, b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (True, b"HTTP/1.1 20"),
+        (True, b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+)
+@pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
+async def test_transport_t11_after_a_byte_or_on_a_fresh_connection_nothing_is_repeated(
+    how: Ending, kept: bool, said: bytes
+) -> None:
+    requests = 0
+
+    async def script(wire: Wire) -> None:
+        nonlocal requests
+        if kept:
+            await wire.request()
+            await wire.send(OK)
+        await wire.request()
+        requests += 1
+        await wire.send(said)
+        how(wire)
+
+    async with wire_server(script) as server, transport() as made:
+        if kept:
+            await fetched(made, server.get())
+        with pytest.raises(EngineUnreachable, match=r"127\.0\.0\.1 (closed|broke) the connection"):
+            await fetched(made, server.get())
+        assert requests == 1
 
 
 async def test_transport_t26_a_connection_that_was_paused_listens_again() -> None:
     big = b"x" * (4 * READ_AHEAD)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(big), big)
+    async with wire_server(answers(answer)) as server, transport() as made:
+        for _ in range(80):
+            async with await made.send(server.get()) as reply:
+                first = await anext(aiter(reply))
+                await asyncio.sleep(0)
+                assert len(first) + len(await reply.read()) == len(big)
+        assert server.connections == 1
+        await until(lambda: server.wires)
+        server.wires[0].cut()
+        await until(lambda: not server.wires)  # noticed: it does listen
+        assert len(await fetched(made, server.get())) == len(big)
+        assert server.connections == 2
 
-    async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(big)
 
-    async with Upstream(script).running() as upstream, transport() as made:
-        for _ in range(20):
-            async with await made.send(get(upstream)) as reply:
-                await asyncio.sleep(0.005)
-                assert await reply.read() == big
-        assert upstream.connections == 1
+# --- the pool
 
 
 async def test_o9_the_pool_s_bound_never_touches_a_connection_in_use() -> None:
-    async def script(request: Request, connection: Connection) -> None:
-        if request.path == "/live":
-            await connection.send(CHUNKED)
-            await connection.chunk(b"one")
+    arrived = 0
+
+    async def script(wire: Wire) -> None:
+        nonlocal arrived
+        request = await wire.request()
+        arrived += 1
+        if arrived == 300:
+            all_here.set()
+        await all_here.wait()
+        if request.target == "/live":
+            await wire.send(CHUNKED + chunk(b"one"))
             await go.wait()
-            await connection.chunk(b"two")
-            await connection.end()
+            await wire.send(chunk(b"two") + LAST_CHUNK)
         else:
-            await together.wait()
-            await connection.send(OK)
+            await wire.send(OK)
+        await wire.hung_up()
 
-    async def live() -> bytes:
-        async with await made.send(get(upstream, "/live")) as reply:
-            started.release()
-            return await reply.read()
-
-    go, together = asyncio.Event(), asyncio.Barrier(100)
-    started = asyncio.Semaphore(0)
-    async with Upstream(script).running() as upstream, transport(max_idle=10) as made:
-        streams = [asyncio.create_task(live()) for _ in range(50)]
-        for _ in streams:
-            await started.acquire()
-        assert await asyncio.gather(*(fetched(made, get(upstream)) for _ in range(100))) == [b"ok"] * 100
+    all_here, go = asyncio.Event(), asyncio.Event()
+    async with wire_server(script) as server, transport(max_idle=50) as made:
+        live = [asyncio.create_task(fetched(made, server.get("/live"))) for _ in range(200)]
+        assert await asyncio.gather(*(fetched(made, server.get("/brief")) for _ in range(100))) == [b"ok"] * 100
+        assert server.connections == 300
+        await until(lambda: len(server.wires) == 250)  # the live ones, and as many idle ones as the pool may keep
+        assert not any(stream.done() for stream in live)
         go.set()
-        assert await asyncio.gather(*streams) == [b"onetwo"] * 50
+        assert await asyncio.gather(*live) == [b"onetwo"] * 200
+        await until(lambda: len(server.wires) == 50)
+
+
+async def test_the_last_connection_used_is_the_first_used_again() -> None:
+    async def script(wire: Wire) -> None:
+        while True:
+            if (await wire.request()).target == "/together":
+                await together.wait()
+            await wire.send(CHUNKED + chunk(b"%d" % wire.number) + LAST_CHUNK)
+
+    together = asyncio.Barrier(2)
+    async with wire_server(script) as server, transport() as made:
+        a, b = (asyncio.create_task(fetched(made, server.get("/together"))) for _ in range(2))
+        done, _ = await asyncio.wait({a, b})
+        assert {task.result() for task in done} == {b"1", b"2"}
+        assert len({await fetched(made, server.get()) for _ in range(5)}) == 1
 
 
 async def test_idle_connections_are_closed_in_time() -> None:
-    async def script(request: Request, connection: Connection) -> None:
-        await connection.send(OK)
-        if await connection.reader.read(1) == b"":
-            closed.set()
-
-    closed = asyncio.Event()
-    async with Upstream(script).running() as upstream, transport(keep_alive=0.2) as made:
-        assert await fetched(made, get(upstream)) == b"ok"
-        async with asyncio.timeout(5):
-            await closed.wait()
+    async with wire_server(answers(OK)) as server, transport(keep_alive=0.1) as made:
+        await fetched(made, server.get())
+        await until(lambda: not server.wires)
 
 
-async def test_compressed_answers_are_read_although_nobody_asked() -> None:
-    packed = gzip.compress(b"some text " * 100)
-    answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n%b"
-
-    async def script(request: Request, connection: Connection) -> None:
-        assert request.headers["Accept-Encoding"] == "identity"
-        await connection.send(answer % (request.path[1:].encode(), len(packed), packed))
-
-    async with Upstream(script).running() as upstream, transport() as made:
-        assert await fetched(made, get(upstream, "/gzip")) == b"some text " * 100
-        with pytest.raises(Malformed):
-            await fetched(made, get(upstream, "/br"))
+# --- answers that break
 
 
-async def test_a_body_beyond_the_limit_is_refused() -> None:
-    async with Upstream(sends(OK)).running() as upstream, transport() as made:
-        with pytest.raises(Malformed, match="larger than 1 bytes"):
-            async with await made.send(get(upstream)) as reply:
-                await reply.read(1)
+@pytest.mark.parametrize("framing", ["chunks", "length", "close"])
+@pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
+async def test_transport_t4_a_cut_ends_the_answer_at_once_after_all_that_was_received(
+    how: Ending, framing: str
+) -> None:
+    received = b""
 
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        match framing:
+            case "chunks":
+                await wire.send(CHUNKED + chunk(b"one "))
+                await wire.send(chunk(b"two") + b"5\r\nth")
+            case "length":
+                await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\none two")
+                await wire.send(b"th")
+            case "close":
+                await wire.send(b"HTTP/1.1 200 OK\r\n\r\none two")
+                await wire.send(b"th")
+        await go.wait()
+        how(wire)
 
-async def test_tornado_s_own_interface_works() -> None:
-    async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(request.body or b"none", 404 if request.path == "/no" else 200)
+    async def consume() -> None:
+        nonlocal received
+        async with await made.send(server.get()) as reply:
+            async for piece in reply:
+                received += piece
+                if received.endswith(b"th"):
+                    go.set()
 
-    client = StreamingHTTPClient(force_instance=True)
-    async with Upstream(script).running() as upstream:
-        answer = await client.fetch(HTTPRequest(f"{upstream.url}/yes", method="POST", body=b"said"))
-        assert (answer.code, answer.body) == (200, b"said")
-        with pytest.raises(HTTPClientError, match="404"):
-            await client.fetch(f"{upstream.url}/no")
-        with pytest.raises(LLMError):
-            await client.fetch("http://127.0.0.1:1/")
-        client.close()
-
-
-# --- proxies and TLS ---
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A throw-away certificate for 127.0.0.1, with its key in one file."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    folder = tmp_path_factory.mktemp("tls")
-    made = folder / "both.pem"
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    subprocess.run(
-        ["openssl", "req", "-x509", *curve, *subject, "-keyout", "key.pem", "-out", "cert.pem"],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
-    made.write_bytes((folder / "key.pem").read_bytes() + (folder / "cert.pem").read_bytes())
-    return made
-
-
-@asynccontextmanager
-async def tls_upstream(certificate: Path) -> AsyncIterator[tuple[int, list[int]]]:
-    """Speaks TLS, answers every request with a stream of three chunks; counts connections."""
-    connections = [0]
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections[0] += 1
-        try:
-            while True:
-                await reader.readuntil(b"\r\n\r\n")
-                writer.write(CHUNKED)
-                for piece in (b"one ", b"two " * 5000, "drei ü".encode()):
-                    writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-                    await writer.drain()
-                writer.write(b"0\r\n\r\n")
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    try:
-        yield listener.sockets[0].getsockname()[1], connections
-    finally:
-        listener.close()
-
-
-def trusting(certificate: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(certificate))
-
-
-async def test_transport_t1_connections_are_reused_under_tls_too(certificate: Path) -> None:
-    async with tls_upstream(certificate) as (port, connections), transport(ssl_context=trusting(certificate)) as made:
-        for _ in range(20):
-            body = await fetched(made, HttpRequest(method="GET", url=f"https://127.0.0.1:{port}/", headers={}))
-            assert body == b"one " + b"two " * 5000 + "drei ü".encode()
-        assert connections == [1]
-
-
-async def test_transport_t22_name_and_chain_are_verified(certificate: Path) -> None:
-    async with tls_upstream(certificate) as (port, _):
-        async with transport() as made:
-            with pytest.raises(EngineUnreachable, match=r"certificate of 127[.]0[.]0[.]1 is not valid"):
-                await made.send(HttpRequest(method="GET", url=f"https://127.0.0.1:{port}/", headers={}))
-        async with transport(ssl_context=trusting(certificate)) as made:
-            with pytest.raises(EngineUnreachable, match="certificate of localhost is not valid"):
-                await made.send(HttpRequest(method="GET", url=f"https://localhost:{port}/", headers={}))
-
-
-@asynccontextmanager
-async def a_proxy(refuse: bool = False) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """CONNECT and absolute-form, as a forward proxy does it; keeps the heads that it saw."""
-    heads: list[bytes] = []
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-        except (ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        heads.append(head)
-        if refuse:
-            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
-            writer.close()
-            return
-        target = head.split(b" ")[1].removeprefix(b"http://").split(b"/")[0].decode()
-        host, _, port = target.partition(":")
-        far_reader, far_writer = await asyncio.open_connection(host, int(port))
-        if head.startswith(b"CONNECT"):
-            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+    go = asyncio.Event()
+    async with wire_server(script) as server, transport() as made, asyncio.timeout(2):
+        if framing == "close" and how is Wire.cut:
+            await consume()  # the one place where closing is the end
         else:
-            far_writer.write(head)
-        await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
-
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield listener.sockets[0].getsockname()[1], heads
-    finally:
-        listener.close()
+            with pytest.raises(Truncated, match=r"^127\.0\.0\.1 (closed|broke) the connection in the middle"):
+                await consume()
+        assert received == b"one twoth"
 
 
-async def test_transport_t22_a_proxy_with_a_password_leads_to_https(certificate: Path) -> None:
-    async with tls_upstream(certificate) as (port, _), a_proxy() as (proxy, heads):
-        proxies = {"HTTPS_PROXY": f"http://user:pa%20ss@127.0.0.1:{proxy}"}
-        async with transport(proxies=proxies, ssl_context=trusting(certificate)) as made:
-            body = await fetched(
-                made, HttpRequest(method="GET", url=f"https://127.0.0.1:{port}/", headers={"k": "secret"})
-            )
-    assert body.startswith(b"one ")
-    [head] = heads
-    assert head.startswith(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n".encode())
-    assert b"Proxy-Authorization: Basic dXNlcjpwYSBzcw==\r\n" in head  # user:pa ss
-    assert b"secret" not in head
+@pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
+@pytest.mark.parametrize("size", [10, 3 * READ_AHEAD], ids=["small", "more than is read ahead"])
+async def test_transport_t4_what_was_received_is_delivered_however_late_it_is_read(how: Ending, size: int) -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED + chunk(b"x" * size))
+        await wire.send(b"5\r\n")
+        if size < READ_AHEAD:
+            how(wire)
+            over.set()
+        else:
+            await asyncio.sleep(0.05)  # what lies in our own sending buffer would be lost by a reset
+            how(wire)
+
+    over = asyncio.Event()
+    received = 0
+    async with wire_server(script) as server, transport() as made:
+        async with await made.send(server.get()) as reply:
+            if size < READ_AHEAD:
+                await over.wait()
+            with pytest.raises(Truncated):
+                async for piece in reply:
+                    received += len(piece)
+            with pytest.raises(Truncated):
+                await anext(aiter(reply))  # and it stays an error
+    assert received == size
 
 
-async def test_transport_t22_a_proxy_leads_to_http_and_no_proxy_leads_around_it() -> None:
-    async with Upstream(sends(OK)).running() as upstream, a_proxy() as (proxy, heads):
-        settings = {"http_proxy": f"http://127.0.0.1:{proxy}"}
-        async with transport(proxies=settings) as made:
-            assert await fetched(made, get(upstream, "/through")) == b"ok"
-        async with transport(proxies={**settings, "NO_PROXY": "127.0.0.0/8"}) as made:
-            assert await fetched(made, get(upstream, "/around")) == b"ok"
-    assert [head.split(b" ")[1] for head in heads] == [f"{upstream.url}/through".encode()]
-    assert upstream.requests[1].path == "/around"
+@pytest.mark.parametrize("fault", [b"zz\r\n", b"2\r\nokay", b"2\nok"])
+async def test_transport_t13_a_fault_ends_the_answer_after_what_was_sound(fault: bytes) -> None:
+    received = []
+    async with wire_server(answers(CHUNKED + chunk(b"sound") + fault)) as server, transport() as made:
+        async with await made.send(server.get()) as reply:
+            with pytest.raises(Malformed):
+                async for piece in reply:
+                    received.append(piece)
+            await until(lambda: not server.wires)  # hung up on
+    assert b"".join(received).startswith(b"sound")
 
 
-async def test_transport_t22_a_proxy_s_refusal_is_named(certificate: Path) -> None:
-    async with a_proxy(refuse=True) as (proxy, _):
-        async with transport(proxies={"HTTPS_PROXY": f"http://user:hush@127.0.0.1:{proxy}"}) as made:
-            with pytest.raises(
-                EngineUnreachable, match=r"proxy 127.0.0.1 refused the way to far.example \(407\)"
-            ) as told:
-                await made.send(HttpRequest(method="GET", url="https://far.example/", headers={}))
-    assert "hush" not in str(told.value)
+async def test_transport_t13_a_head_that_cannot_be_trusted_is_refused() -> None:
+    async with wire_server(answers(b"SSH-2.0-OpenSSH_9.2\r\n")) as server, transport() as made:
+        with pytest.raises(Malformed):
+            await made.send(server.get())
+        await until(lambda: not server.wires)
 
 
 @pytest.mark.parametrize(
-    ("no_proxy", "host", "port", "around"),
-    [
-        ("", "a.example", 443, False),
-        ("*", "a.example", 443, True),
-        ("example", "a.example", 443, True),
-        (".example", "a.example", 443, True),
-        ("*.example", "a.example", 443, True),
-        ("b.example", "a.example", 443, False),
-        ("ample", "a.example", 443, False),
-        ("A.Example", "a.example", 443, True),
-        ("a.example:443", "a.example", 443, True),
-        ("a.example:80", "a.example", 443, False),
-        ("x, a.example", "a.example", 443, True),
-        ("10.0.0.0/8", "10.1.2.3", 443, True),
-        ("10.0.0.0/8", "11.1.2.3", 443, False),
-        ("::1", "::1", 443, True),
-        ("127.0.0.1", "127.0.0.1", 443, True),
-    ],
+    "headers",
+    [{"key": "a\r\nevil: 1"}, {"key": "a\nb"}, {"key": "a\0b"}, {"key": "€"}, {"a b": "c"}, {"a\r\nb": "c"}, {"": "c"}],
+    ids=repr,
 )
-def test_no_proxy_is_read_as_elsewhere(no_proxy: str, host: str, port: int, around: bool) -> None:
-    proxies = Proxies({"HTTPS_PROXY": "http://p:1", "NO_PROXY": no_proxy})
-    assert (proxies.way_to("https", host, port) is None) == around
-    assert proxies.way_to("http", host, port) is None
+async def test_transport_t13_our_own_headers_cannot_break_out_of_their_line(headers: dict[str, str]) -> None:
+    async with wire_server(answers(OK)) as server, transport() as made:
+        with pytest.raises(InvalidRequest, match="holds a character") as told:
+            await made.send(HttpRequest(method="GET", url=server.url, headers=headers))
+        assert "evil" not in str(told.value)
+        assert not server.connections
 
 
-def test_an_exception_in_a_consumer_is_that_exception_and_hangs_up() -> None:
-    async def run() -> None:
-        async def script(request: Request, connection: Connection) -> None:
-            await connection.send(CHUNKED)
-            await connection.chunk(b"x")
-            await connection.closed()
-            gone.set()
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://a/", "http:///x", "http://a:x/", "http://a:99999/", "http://[a/", "//a/", "http://a/b c", "http://a/é"],
+)
+async def test_transport_t13_only_urls_that_can_be_asked_are_asked(url: str) -> None:
+    async with transport() as made:
+        for variant in (url, f"{url}?key=secret", f"{url}\r\nsecret"):
+            with pytest.raises(InvalidRequest) as told:
+                await made.send(HttpRequest(method="GET", url=variant, headers={}))
+            assert "secret" not in str(told.value)
 
-        gone = asyncio.Event()
-        async with Upstream(script).running() as upstream, transport() as made:
-            with pytest.raises(ZeroDivisionError):
-                async with await made.send(get(upstream)) as reply:
-                    async for _ in reply:
-                        raise ZeroDivisionError
-            async with asyncio.timeout(5):
-                await gone.wait()
 
-    asyncio.run(run())
+async def test_a_body_beyond_the_limit_is_refused() -> None:
+    async with wire_server(answers(CHUNKED + chunk(b"12345") * 3)) as server, transport() as made:
+        async with await made.send(server.get()) as reply:
+            with pytest.raises(Malformed, match="larger than 12 bytes"):
+                await reply.read(12)
+            await until(lambda: not server.wires)
+
+
+async def test_answers_without_a_body_keep_the_connection() -> None:
+    async def script(wire: Wire) -> None:
+        while True:
+            request = await wire.request()
+            status = b"200 OK" if request.method == "HEAD" else request.target[1:].encode() + b" Whatever"
+            await wire.send(b"HTTP/1.1 " + status + b"\r\nContent-Length: 5\r\nContent-Encoding: br\r\n\r\n")
+
+    async with wire_server(script) as server, transport() as made:
+        for request in (HttpRequest(method="HEAD", url=server.url, headers={}), server.get("/204"), server.get("/304")):
+            assert await fetched(made, request) == b""
+        assert server.connections == 1
+
+
+# --- compression that nobody asked for
+
+
+async def test_compressed_answers_are_read_as_they_come() -> None:
+    packer = gzip.compress(b"all at once")
+
+    async def script(wire: Wire) -> None:
+        while True:
+            request = await wire.request()
+            assert request.headers["Accept-Encoding"] == "identity"
+            encoding = request.target[1:].encode()
+            await wire.send(b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nTransfer-Encoding: chunked\r\n\r\n" % encoding)
+            for byte in packer:
+                await wire.send(chunk(bytes([byte])))
+            await wire.send(LAST_CHUNK)
+
+    async with wire_server(script) as server, transport() as made:
+        assert await fetched(made, server.get("/gzip")) == b"all at once"
+        assert await fetched(made, server.get("/identity")) == packer
+        async with await made.send(server.get("/br")) as reply:
+            assert reply.status == 200  # worth knowing, whatever the body says
+            with pytest.raises(Malformed):
+                await reply.read()
+        with pytest.raises(Malformed):
+            await fetched(made, server.get("/deflate"))
+
+
+async def test_a_small_compressed_answer_cannot_fill_the_memory() -> None:
+    packed = gzip.compress(b"\0" * 50_000_000)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (len(packed), packed)
+    async with wire_server(answers(answer)) as server, transport() as made:
+        async with await made.send(server.get()) as reply:
+            assert max([len(piece) async for piece in reply]) <= READ_AHEAD
+        with pytest.raises(Malformed, match="larger"):
+            async with await made.send(server.get()) as reply:
+                await reply.read(1_000_000)
+
+
+# --- silence
+
+
+async def test_transport_t6_silence_is_an_error_and_a_lively_answer_is_not_cut() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED)
+        for _ in range(10):
+            await asyncio.sleep(0.05)
+            await wire.send(chunk(b"x"))
+        hung_up.append(await wire.hung_up())
+
+    hung_up: list[float] = []
+    received = b""
+    loop = asyncio.get_running_loop()
+    async with wire_server(script) as server, transport(idle_timeout=0.2) as made:
+        begun = loop.time()
+        async with await made.send(server.get()) as reply:
+            with pytest.raises(IdleTimeout, match=r"127\.0\.0\.1 stood still for 0\.2 seconds"):
+                async for piece in reply:
+                    reply.alive()
+                    received += piece
+            await until(lambda: hung_up)
+        assert received == b"x" * 10
+        assert 0.65 < loop.time() - begun < 1.5  # ten times 50 ms of life, then 200 ms of silence
+
+
+async def test_s12_bytes_alone_do_not_restart_the_idle_clock() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED)
+        while True:
+            await wire.send(chunk(b": ping\n\n"))
+            await asyncio.sleep(0.02)
+
+    pings = 0
+    async with wire_server(script) as server, transport(idle_timeout=0.3) as made:
+        async with asyncio.timeout(3), await made.send(server.get()) as reply:
+            with pytest.raises(IdleTimeout):
+                async for _ in reply:
+                    pings += 1
+    assert pings > 3
+
+
+async def test_s12_in_a_whole_body_any_byte_is_a_sign_of_life() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED)
+        for _ in range(10):
+            await wire.send(chunk(b" "))
+            await asyncio.sleep(0.05)
+        await wire.send(LAST_CHUNK)
+
+    async with wire_server(script) as server, transport(idle_timeout=0.2) as made:
+        assert await fetched(made, server.get()) == b" " * 10
+
+
+async def test_s12_time_in_which_nobody_waits_is_not_the_provider_s_silence() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED + chunk(b"one"))
+        await more.wait()
+        await asyncio.sleep(0.1)
+        await wire.send(chunk(b"two"))
+        await wire.hung_up()
+
+    more = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with wire_server(script) as server, transport(idle_timeout=0.2) as made:
+        async with await made.send(server.get()) as reply:
+            await asyncio.sleep(0.3)  # before the first piece, and
+            assert await anext(aiter(reply)) == b"one"
+            await asyncio.sleep(0.3)  # behind it: a slow client of ours
+            reply.alive()
+            more.set()
+            assert await anext(aiter(reply)) == b"two"
+            begun = loop.time()
+            reply.alive()
+            with pytest.raises(IdleTimeout):
+                await anext(aiter(reply))
+            assert 0.19 < loop.time() - begun < 0.5  # and no time is owed for what went before
+
+
+async def test_the_first_byte_has_its_own_patience() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200")  # neither is an answer
+        hung_up.append(await wire.hung_up())
+
+    hung_up: list[float] = []
+    async with wire_server(script) as server, transport(first_byte_timeout=0.1) as made:
+        with pytest.raises(FirstByteTimeout, match=r"did not begin to answer within 0\.1 seconds"):
+            await made.send(server.get())
+        await until(lambda: hung_up)
+
+
+async def test_a_large_request_may_take_its_time_as_long_as_it_moves() -> None:
+    body = bytes(20_000_000)
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        for _ in range(5):
+            await asyncio.sleep(0.1)
+            await wire.reader.readexactly(len(body) // 10)
+        await wire.reader.readexactly(len(body) // 2)
+        await wire.send(OK)
+
+    async with wire_server(script) as server, transport(first_byte_timeout=0.3) as made:
+        assert await fetched(made, server.post(body)) == b"ok"
+
+
+async def test_a_large_request_that_nobody_takes_ends_in_time() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await given_up.wait()
+
+    given_up = asyncio.Event()
+    async with wire_server(script) as server, transport(first_byte_timeout=0.2) as made:
+        with pytest.raises(FirstByteTimeout):
+            await fetched(made, server.post(bytes(20_000_000)))
+        given_up.set()
+        await until(lambda: not server.wires)
+
+
+# --- much at a time
+
+
+async def test_transport_t3_a_stream_of_more_than_100_mb_passes() -> None:
+    piece = chunk(b"x" * 1_000_000)
+
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED)
+        for _ in range(110):
+            await wire.send(piece)
+        await wire.send(LAST_CHUNK)
+
+    received = 0
+    async with wire_server(script) as server, transport() as made:
+        async with await made.send(server.get()) as reply:
+            async for data in reply:
+                received += len(data)
+    assert received == 110_000_000
+
+
+async def test_transport_t9_unread_answers_stop_their_providers_and_nobody_else() -> None:
+    async def script(wire: Wire) -> None:
+        if (await wire.request()).target == "/quick":
+            await wire.send(OK)
+            return
+        await wire.send(CHUNKED)
+        sent = 0
+        with suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(0.3):
+                    await wire.send(chunk(b"x" * 100_000))
+                sent += 100_000
+        stuck_at.append(sent)
+        await wire.send(LAST_CHUNK)
+
+    async def stalled() -> int:
+        async with await made.send(server.get()) as reply:
+            await release.wait()
+            pieces.append(len(await anext(aiter(reply))))
+            return pieces[-1] + len(await reply.read())
+
+    stuck_at: list[int] = []
+    pieces: list[int] = []
+    release = asyncio.Event()
+    async with wire_server(script) as server, transport() as made:
+        readers = [asyncio.create_task(stalled()) for _ in range(4)]
+        await until(lambda: len(stuck_at) == 4)
+        assert max(stuck_at) < 20_000_000  # what lies in the sockets' own buffers
+        assert await fetched(made, server.get("/quick")) == b"ok"
+        release.set()
+        assert sorted(await asyncio.gather(*readers)) == [sent + 100_000 for sent in sorted(stuck_at)]
+        assert max(pieces) <= 2 * READ_AHEAD
+
+
+async def test_transport_t18_a_large_upload_goes_out_as_it_is_taken_and_is_forgotten() -> None:
+    class Body(bytes):
+        def __del__(self) -> None:
+            forgotten.append(len(self))
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await asyncio.sleep(0.05)
+        blocked.append(not forgotten)
+        received = 0
+        while received < size:
+            received += len(await wire.reader.read(1 << 20))
+        await wire.send(CHUNKED + chunk(b"one"))
+        await go.wait()
+        await wire.send(LAST_CHUNK)
+
+    size = 32 * 1024 * 1024
+    forgotten: list[int] = []
+    blocked: list[bool] = []
+    go = asyncio.Event()
+    async with wire_server(script) as server, transport() as made:
+        async with await made.send(server.post(Body(size))) as reply:
+            assert await anext(aiter(reply)) == b"one"
+            assert forgotten == [size]  # while the answer is still on its way
+            go.set()
+            assert await reply.read() == b""
+        assert blocked == [True]
+
+
+async def test_transport_t18_an_answer_before_the_upload_s_end_is_the_answer() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await wire.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge")
+        await wire.hung_up()
+
+    async with wire_server(script) as server, transport() as made:
+        async with await made.send(server.post(bytes(32 * 1024 * 1024))) as reply:
+            assert (reply.status, await reply.read()) == (413, b"large")
+        await until(lambda: not server.wires)  # half a request is out: the connection is of no use
+
+
+async def test_the_hot_path_leaves_the_poller_and_the_timers_alone() -> None:
+    """An answer that is read as it comes costs no call to the poller and no timer for each read."""
+    loop = asyncio.get_running_loop()
+    calls = []
+
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED + chunk(b"0"))
+        for number in range(100):
+            await read.acquire()
+            await wire.send(chunk(b"%d" % number))
+        await wire.send(LAST_CHUNK)
+
+    read = asyncio.Semaphore(0)
+    async with wire_server(script) as server, transport() as made:
+        async with await made.send(server.get()) as reply:
+            await anext(aiter(reply))
+            await anext_of(reply, read)  # by now the idle timer stands
+            with pytest.MonkeyPatch.context() as patch:
+                for name in ("call_later", "call_at", "add_reader", "remove_reader", "add_writer"):
+                    patch.setattr(loop, name, lambda *_, name=name: calls.append(name))
+                for _ in range(98):
+                    await anext_of(reply, read)
+            assert calls == []
+            read.release()
+            assert await reply.read() == b"99"
+
+
+async def anext_of(reply: HttpReply, read: asyncio.Semaphore) -> None:
+    read.release()
+    assert await anext(aiter(reply))
+
+
+# --- what the provider says
+
+
+async def test_transport_t10_an_error_has_its_status_body_and_headers() -> None:
+    answer = b"HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nX-A: b\r\nX-A: c\r\nContent-Length: 5\r\n\r\nwords"
+    async with wire_server(answers(answer)) as server, transport() as made:
+        async with await made.send(server.get()) as reply:
+            assert (reply.status, reply.headers["retry-after"], reply.headers["x-a"]) == (429, "7", "b,c")
+            assert await reply.read() == b"words"
+
+
+async def test_transport_t12_an_answer_in_single_bytes_is_the_same_answer() -> None:
+    answer = b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED + b"5;x=y\r\nd\xc3\xbcr\xc3\r\n1\r\n\xa9\r\n0\r\nX: y\r\n\r\n"
+    async with wire_server(answers(*(bytes([byte]) for byte in answer))) as server, transport() as made:
+        assert (await fetched(made, server.get())).decode() == "düré"
+
+
+async def test_what_we_send() -> None:
+    async def script(wire: Wire) -> None:
+        while True:
+            heads.append(await wire.head())
+            await wire.reader.readexactly(4 if b"content-length: 4" in heads[-1] else 0)
+            await wire.send(OK)
+
+    heads: list[bytes] = []
+    own = {"Content-Type": "text/plain", "Host": "evil", "content-length": "7", "Transfer-Encoding": "chunked"}
+    async with wire_server(script) as server, transport() as made:
+        url = server.url.replace("http://", "http://user:password@") + "?a=b#c"
+        await fetched(made, HttpRequest(method="POST", url=url, headers=own, body=b"body"))
+        await fetched(made, HttpRequest(method="POST", url=f"{server.url}/x", headers={"User-Agent": "mine"}))
+        await fetched(made, server.get("/x", **{"ACCEPT-encoding": "gzip"}))
+    host, plain = f"host: 127.0.0.1:{server.port}", "accept-encoding: identity"
+    post, empty, get = (head.decode().split("\r\n")[:-2] for head in heads)
+    agent = f"user-agent: llm-server/{VERSION}"
+    assert post == ["POST /?a=b HTTP/1.1", host, "content-length: 4", plain, agent, "Content-Type: text/plain"]
+    assert empty == ["POST /x HTTP/1.1", host, "content-length: 0", plain, "User-Agent: mine"]
+    assert get == ["GET /x HTTP/1.1", host, agent, "ACCEPT-encoding: gzip"]
+
+
+def test_a_request_in_a_log_shows_neither_headers_nor_body() -> None:
+    request = HttpRequest(method="POST", url="http://a/", headers={"key": "secret"}, body=b"secret")
+    assert "secret" not in repr(request)
+
+
+async def test_messages_hold_no_query_and_no_header(unused_tcp_port: int) -> None:
+    async with transport() as made:
+        with pytest.raises(LLMError) as told:
+            url = f"http://127.0.0.1:{unused_tcp_port}/path?key=secret"
+            await made.send(HttpRequest(method="GET", url=url, headers={"key": "secret"}))
+    assert str(told.value) == f"127.0.0.1 port {unused_tcp_port} cannot be reached: connection refused."

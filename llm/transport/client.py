@@ -1,34 +1,43 @@
 """HTTP outwards, behind Tornado's own interface.
 
-No stock client of Tornado will do: ``simple_httpclient`` opens a connection per request, cannot be cancelled and hangs
-when a provider resets; ``curl_httpclient`` has neither back-pressure nor cancellation. This one reuses connections,
-hangs up at once, lets a slow reader slow the provider, and ends silence with an error that has a name.
+No stock client of Tornado will do: ``simple_httpclient`` opens a connection for each request, cannot be cancelled and
+hangs when a provider resets; ``curl_httpclient`` has neither back-pressure nor cancellation. This one uses connections
+again, hangs up at once, lets a slow reader slow the provider, and ends silence with an error that has a name.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
-import re
 import ssl
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
-from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
+from tornado.netutil import Resolver
 
-from llm.errors import ConnectTimeout, EngineUnreachable, LLMError
+from llm.errors import Draining, EngineUnreachable
 from llm.http import READ_LIMIT, HttpRequest
-from llm.transport.connecting import connected
+from llm.transport.connecting import Connecting
 from llm.transport.connection import Connection
+from llm.transport.outgoing import Place, head_of, place_of
 from llm.transport.pool import Pool
-from llm.transport.proxy import Proxies, Proxy
-from llm.transport.reply import Stale, StreamReply
+from llm.transport.proxy import Proxies
+from llm.transport.reply import Reply, Stale
 
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_PORTS: Final = {"http": 80, "https": 443}
+if TYPE_CHECKING:
+    from tornado.concurrent import Future
+
+_READ: Final = 64 * 1024  # bytes, of the buffer that all connections share
+
+# Tornado's options that ``fetch`` cannot honour: better refused than passed over. ``validate_cert`` is looked at too.
+_UNKNOWN: Final = (
+    "auth_username", "body_producer", "ca_certs", "client_cert", "client_key", "header_callback", "network_interface",
+    "prepare_curl_callback", "proxy_host", "ssl_options", "streaming_callback",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,131 +45,135 @@ class Patience:
     """Seconds; none of them bounds an answer that goes on."""
 
     connect: float = 10.0  # DNS, TCP, proxy and TLS together
-    first_byte: float = 600.0  # from the request's last byte handed over to the answer's headers
+    first_byte: float = 600.0  # from the last byte of the request that was taken to the answer's headers
     idle: float = 300.0  # without content, while somebody waits for it
 
 
-class _Place(NamedTuple):
-    """Connections to one place are alike."""
-
-    scheme: str
-    host: str
-    port: int
-    proxy: Proxy | None
-
-
-@dataclass(slots=True)
-class _Tls:
-    """The context, made once: reading the system's certificates takes 30 ms."""
-
-    context: ssl.SSLContext | None = None
-
-    def get(self) -> ssl.SSLContext:
-        if self.context is None:
-            self.context = ssl.create_default_context()
-        return self.context
-
-
 class StreamingHTTPClient(AsyncHTTPClient):
-    """``open`` streams; ``fetch`` is Tornado's, for whole answers. Redirects are never followed."""
+    """``open`` streams; ``fetch`` is Tornado's, for whole answers.
+
+    ``proxies`` is what ``Proxies`` reads; ``max_idle`` and ``keep_alive`` (seconds) bound the pool; without an
+    ``ssl_context`` the system's certificates count, or those of ``SSL_CERT_FILE``. The number of requests at a time has
+    no bound: those of our own clients are.
+    """
 
     def initialize(
         self,
         defaults: dict[str, Any] | None = None,
         *,
         patience: Patience = Patience(),
-        proxies: Mapping[str, str] | None = None,
+        proxies: Proxies | None = None,
         max_idle: int = 64,
         keep_alive: float = 50.0,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         super().initialize(defaults)
         self.patience = patience
-        self._proxies = Proxies(proxies or {})
+        self._proxies = proxies or Proxies({})
         self._pool = Pool(max_idle, keep_alive)
-        self._tls = _Tls(ssl_context)
+        self._buffer = memoryview(bytearray(_READ))
+        self._resolver = Resolver()
+        self._ssl_context = ssl_context
+        self._fetching: set[asyncio.Task[HTTPResponse]] = set()
+        self._newest: asyncio.Task[HTTPResponse]
 
     def close(self) -> None:
-        self._pool.close()
+        """Closes every connection. Whoever waits for one gets ``Truncated`` or ``EngineUnreachable``."""
         super().close()
+        self._pool.close()
+        self._resolver.close()
 
-    async def open(self, request: HttpRequest) -> StreamReply:
-        """Returns when the answer's headers are in.
+    async def open(self, request: HttpRequest, patience: Patience | None = None) -> Reply:
+        """Returns when the answer's headers are in, whatever their status; redirects are not followed.
 
-        Raises ``ConnectTimeout``, ``FirstByteTimeout``, ``EngineUnreachable``, ``Malformed``. Cancelled, it closes the
+        Raises ``ConnectTimeout``, ``FirstByteTimeout``, ``EngineUnreachable`` and ``Malformed``, and ``InvalidRequest``
+        for a URL or a header that cannot be sent, ``Draining`` once the client is closed. Cancelled, it closes the
         socket at once, in whatever phase it is.
         """
-        place, target, host = self._place(request.url)
-        head = _head(request, target, host, place.proxy if place.scheme == "http" else None)
-        connection = self._pool.take(place)
-        if connection is not None:
-            try:
-                return await self._begun(connection, request, head)
-            except Stale:
-                pass  # closed under us while it was idle: the provider has not seen the request
+        if self._closed:
+            raise Draining("This server is stopping and asks no engine any more.")
+        patience = patience or self.patience
+        place = place_of(request.url, self._proxies)
+        head = head_of(request, place)
+        kept = self._pool.take(place)
+        if kept is not None:
+            # Closed while it was idle, as we were about to use it: the provider has not seen the request.
+            with suppress(Stale):
+                return await self._exchanged(kept, request, head, patience)
         try:
-            return await self._begun(await self._connection(place), request, head)
-        except Stale:
-            raise EngineUnreachable(f"{place.host} closed the connection without an answer.") from None
+            return await self._exchanged(await self._connected(place, patience), request, head, patience)
+        except Stale as closed:
+            raise EngineUnreachable(str(closed)) from None
 
-    async def _begun(self, connection: Connection, request: HttpRequest, head: bytes) -> StreamReply:
-        reply = StreamReply(connection, request.method, self.patience.idle)
-        await reply.begin(head, request.body or b"", self.patience.first_byte)
+    async def _exchanged(self, connection: Connection, request: HttpRequest, head: bytes, patience: Patience) -> Reply:
+        place = connection.place
+        reply = Reply(connection, request.method, place.host)
+        await reply.begin(head, request.body or b"", patience.first_byte, patience.idle)
+        if reply.status == 407 and place.proxy is not None:
+            reply.close()
+            raise EngineUnreachable(f"The proxy {place.proxy.host} refused the way to {place.host}: 407.")
         return reply
 
-    async def _connection(self, place: _Place) -> Connection:
-        tls = self._tls.get() if place.scheme == "https" else None
-        try:
-            async with asyncio.timeout(self.patience.connect):
-                sock = await connected(place.host, place.port, tls, place.proxy)
-        except TimeoutError:
-            message = f"{place.host} could not be reached within {self.patience.connect:g} seconds."
-            raise ConnectTimeout(message) from None
-        connection = Connection(sock, self._pool)
-        self._pool.adopt(connection, place)
+    async def _connected(self, place: Place, patience: Patience) -> Connection:
+        tls = self._tls() if place.scheme == "https" else None
+        stream = await Connecting(place, self._resolver, tls).stream(patience.connect)
+        if stream.closed() or self._closed:  # either can have happened before this task had its turn
+            stream.close()
+            raise EngineUnreachable(f"The connection to {place.host} was closed before it was used.")
+        connection = Connection(stream, place, self._pool, self._buffer)
+        self._pool.add(connection)
         return connection
 
-    def _place(self, url: str) -> tuple[_Place, str, str]:
-        """Where a URL leads, its request target, and the ``Host`` header."""
-        parts = urlsplit(url)
-        try:
-            host, port = parts.hostname, parts.port or _PORTS[parts.scheme]
-        except (KeyError, ValueError):
-            host, port = None, 0
-        if not host or _CONTROL.search(url) or " " in url or not url.isascii():
-            raise EngineUnreachable("The address of the provider is not an http:// or https:// URL.")
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        proxy = self._proxies.way_to(parts.scheme, host, port)
-        return _Place(parts.scheme, host, port, proxy), target, parts.netloc.rpartition("@")[2]
+    def _tls(self) -> ssl.SSLContext:
+        """One context for all: to read the system's certificates takes 30 ms."""
+        if self._ssl_context is None:
+            self._ssl_context = ssl.create_default_context()
+            self._ssl_context.set_alpn_protocols(["http/1.1"])
+        return self._ssl_context
+
+    def fetch(self, request: str | HTTPRequest, raise_error: bool = True, **kwargs: Any) -> Future[HTTPResponse]:
+        """As Tornado's, with these differences: redirects are never followed, cancelling the future hangs up, failures
+        other than a status are those of ``open``, and options that cannot be honoured are ``NotImplementedError``.
+
+        ``connect_timeout`` and ``request_timeout`` (seconds, 0: none) count beside this client's own patience.
+        """
+        future = super().fetch(request, raise_error, **kwargs)
+        task = self._newest  # which fetch_impl has just made
+        future.add_done_callback(lambda _: task.cancel())
+        return future
 
     def fetch_impl(self, request: HTTPRequest, callback: Callable[[HTTPResponse], None]) -> None:
-        task = asyncio.ensure_future(self._fetch(request))
-        task.add_done_callback(lambda done: callback(done.result()))
+        def done(task: asyncio.Task[HTTPResponse]) -> None:
+            self._fetching.discard(task)
+            if not task.cancelled():
+                error = task.exception()
+                callback(HTTPResponse(request, 599, error=error) if error is not None else task.result())
 
-    async def _fetch(self, request: HTTPRequest) -> HTTPResponse:
-        outgoing = HttpRequest(
-            method=request.method, url=request.url, headers=dict(request.headers.items()), body=request.body
-        )
+        self._newest = asyncio.ensure_future(self._fetched(request))
+        self._newest.add_done_callback(done)
+        self._fetching.add(self._newest)
+
+    async def _fetched(self, request: HTTPRequest) -> HTTPResponse:
+        unknown = [name for name in _UNKNOWN if getattr(request, name) is not None]
+        if unknown or not request.validate_cert:
+            raise NotImplementedError(f"{', '.join(unknown) or 'validate_cert'} cannot be honoured")
+        headers = {**({"User-Agent": request.user_agent} if request.user_agent else {}), **request.headers}
+        outgoing = HttpRequest(method=request.method, url=request.url, headers=headers, body=request.body)
+        patience = self.patience
+        if request.connect_timeout:
+            patience = replace(patience, connect=min(patience.connect, request.connect_timeout))
+        begun, by_loop = time.time(), time.monotonic()
         try:
-            async with asyncio.timeout(request.request_timeout or None), await self.open(outgoing) as reply:
-                body = await reply.read(READ_LIMIT)
-                return HTTPResponse(request, reply.status, headers=reply.headers, buffer=io.BytesIO(body))
-        except (LLMError, TimeoutError) as error:
-            return HTTPResponse(request, 599, error=error)
-
-
-def _head(request: HttpRequest, target: str, host: str, proxy: Proxy | None) -> bytes:
-    """The request line and the headers. Raises ``ValueError`` for a header that would break out of its line."""
-    headers = {"Host": host, "Accept-Encoding": "identity"}
-    if request.body is not None or request.method in ("POST", "PUT", "PATCH"):
-        headers["Content-Length"] = str(len(request.body or b""))
-    if proxy is not None:
-        target = f"http://{host}{target}"
-        if proxy.authorization:
-            headers["Proxy-Authorization"] = proxy.authorization
-    lines = [f"{request.method} {target} HTTP/1.1"]
-    for name, value in (*headers.items(), *request.headers.items()):
-        if not _TOKEN.fullmatch(name) or _CONTROL.search(value):
-            raise ValueError(f"the header {name[:40]!r} holds a character that no header has")
-        lines.append(f"{name}: {value}")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+            async with asyncio.timeout(request.request_timeout or None):
+                async with await self.open(outgoing, patience) as reply:
+                    body = await reply.read(READ_LIMIT)
+        except TimeoutError:
+            raise HTTPClientError(599, f"No whole answer within {request.request_timeout:g} seconds") from None
+        return HTTPResponse(
+            request,
+            reply.status,
+            headers=reply.headers,
+            buffer=io.BytesIO(body),
+            request_time=time.monotonic() - by_loop,
+            start_time=begun,
+        )

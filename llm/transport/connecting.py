@@ -1,162 +1,158 @@
-"""A connected socket, through DNS, TCP, a proxy and TLS; cancelled, it leaves nothing open.
-
-Tornado's ``TCPClient`` is not used: cancelling its ``connect`` leaves the attempt running to its time-out, and the
-socket of a handshake under way cannot be reached from outside. What is left is a race of addresses and a handshake.
-"""
+"""A connected stream, through DNS, TCP, a proxy and TLS. Given up in whatever phase, it leaves no socket open."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
-from llm.errors import EngineUnreachable
-from llm.transport.proxy import Proxy
+from tornado.iostream import IOStream, StreamClosedError
+from tornado.netutil import Resolver
+from tornado.tcpclient import TCPClient
 
-HEAD_START: Final = 0.25  # seconds that one address gets before the next is tried beside it (RFC 8305)
-_MAX_PROXY_HEAD: Final = 16 * 1024  # bytes
+from llm.errors import ConnectTimeout, EngineUnreachable
+from llm.transport.outgoing import Place
 
-_Address: TypeAlias = tuple[int, Any]  # family, sockaddr
+if TYPE_CHECKING:
+    from tornado.concurrent import Future
 
+_MAX_PROXY_HEAD: Final = 64 * 1024  # bytes
+_PROXY_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})\b")
 
-async def connected(host: str, port: int, tls: ssl.SSLContext | None, proxy: Proxy | None) -> socket.socket:
-    """A non-blocking socket, ready for the first request. Raises ``EngineUnreachable``."""
-    at = (host, port) if proxy is None else (proxy.host, proxy.port)
-    sock = await _dialled(*at)
-    try:
-        if proxy is not None and tls is not None:
-            await _tunnelled(sock, host, port, proxy)
-        return sock if tls is None else await _secured(sock, host, tls)
-    except BaseException:
-        sock.close()
-        raise
+# Seconds. An engine may think for minutes without a byte, and routers forget connections that are silent for five.
+_KEEPALIVE: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 30, "TCP_KEEPCNT": 5}
 
 
-async def _dialled(host: str, port: int) -> socket.socket:
-    """The first address that answers; the families take turns, each with a head start."""
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise EngineUnreachable(f"The address of {host} is not known ({error.strerror}).") from None
-    waiting = _in_turns([(family, address) for family, _, _, _, address in found])
-    attempts: set[asyncio.Task[socket.socket]] = set()
-    reason: OSError | None = None
-    try:
-        while waiting or attempts:
-            if waiting:
-                attempts.add(asyncio.create_task(_attempt(*waiting.pop(0))))
-            head_start = HEAD_START if waiting else None
-            done, _ = await asyncio.wait(attempts, timeout=head_start, return_when=asyncio.FIRST_COMPLETED)
-            attempts -= done
-            won = [task.result() for task in done if task.exception() is None]
-            if won:
-                for late in won[1:]:
-                    late.close()
-                return won[0]
-            for task in done:
-                failure = task.exception()
-                reason = failure if isinstance(failure, OSError) else reason
-    finally:
-        for task in attempts:
-            task.add_done_callback(_close_late)
-            task.cancel()
-    raise EngineUnreachable(f"{host} port {port} cannot be reached ({reason.strerror if reason else 'no address'}).")
+class Connecting:
+    """One attempt to reach a place."""
+
+    def __init__(self, place: Place, resolver: Resolver, tls: ssl.SSLContext | None) -> None:
+        self._place = place
+        self._resolver = resolver
+        self._tls = tls
+        self._doing = ""  # for the message, should time run out
+
+    async def stream(self, within: float) -> IOStream:
+        """Within so many seconds in all. Raises ``ConnectTimeout`` and ``EngineUnreachable``."""
+        try:
+            async with asyncio.timeout(within):
+                return await self._stream()
+        except TimeoutError:
+            host = self._place.host
+            raise ConnectTimeout(f"{host} could not be reached within {within:g} seconds ({self._doing}).") from None
+
+    async def _stream(self) -> IOStream:
+        place, proxy = self._place, self._place.proxy
+        if proxy is None:
+            stream = await self._dialled(place.host, place.port, place.host)
+        else:
+            stream = await self._dialled(proxy.host, proxy.port, f"The proxy {proxy.host}")
+        if self._tls is None:
+            return stream
+        if proxy is not None:
+            await self._tunnelled(stream)
+        return await self._secured(stream, self._tls)
+
+    async def _dialled(self, host: str, port: int, name: str) -> IOStream:
+        self._doing = f"looking up {host}"
+        dialler = _Dialler(self._resolver)
+        try:
+            stream = await dialler.connect(host, port)
+        except (OSError, UnicodeError) as error:
+            dialler.give_up()
+            raise EngineUnreachable(f"{name} port {port} cannot be reached: {_reason(error)}.") from None
+        except BaseException:
+            if dialler.give_up():
+                self._doing = f"connecting to {host} port {port}"
+            raise
+        stream.set_nodelay(True)
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE.items():
+            if hasattr(socket, option):  # not on every system
+                stream.socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        return stream
+
+    async def _tunnelled(self, stream: IOStream) -> None:
+        """Asks the proxy for a way through to the provider."""
+        place, proxy = self._place, self._place.proxy
+        assert proxy is not None
+        self._doing = f"waiting for the proxy {proxy.host}"
+        target = f"[{place.host}]:{place.port}" if ":" in place.host else f"{place.host}:{place.port}"
+        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+        if proxy.authorization is not None:
+            lines.append(f"Proxy-Authorization: {proxy.authorization}")
+        try:
+            await stream.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+            answer = await stream.read_until(b"\r\n\r\n", max_bytes=_MAX_PROXY_HEAD)
+        except StreamClosedError as error:
+            told = f"The proxy {proxy.host} opened no way to {place.host}: {_reason(error)}."
+            raise EngineUnreachable(told) from None
+        except BaseException:
+            stream.close()
+            raise
+        status = _PROXY_STATUS.match(answer)
+        if status is None or not status[1].startswith(b"2"):
+            stream.close()
+            said = status[1].decode() if status is not None else "it does not speak HTTP"
+            raise EngineUnreachable(f"The proxy {proxy.host} refused the way to {place.host}: {said}.")
+
+    async def _secured(self, stream: IOStream, tls: ssl.SSLContext) -> IOStream:
+        """TLS, with name and chain verified by the context."""
+        host = self._place.host
+        self._doing = "in the TLS handshake"
+        bare = stream.socket
+        try:
+            handshake: Future[Any] = stream.start_tls(False, tls, host)
+        except (OSError, ValueError) as error:
+            stream.io_loop.remove_handler(bare)  # the stream may have let go of its socket already
+            bare.close()
+            raise EngineUnreachable(f"TLS with {host} could not begin: {_reason(error)}.") from None
+        try:
+            return await handshake  # type: ignore[no-any-return]
+        except ssl.SSLCertVerificationError as error:
+            raise EngineUnreachable(f"The certificate of {host} is not valid: {error.verify_message}.") from None
+        except OSError as error:
+            raise EngineUnreachable(f"TLS with {host} failed: {_reason(error)}.") from None
+        except BaseException:
+            # Tornado closes the stream of a handshake that is cancelled with us. One that had just ended is ours.
+            if not handshake.cancelled() and handshake.exception() is None:
+                handshake.result().close()
+            raise
 
 
-def _in_turns(addresses: Sequence[_Address]) -> list[_Address]:
-    """The resolver's order, but alternating between the families."""
-    first = addresses[0][0] if addresses else None
-    ours = [address for address in addresses if address[0] == first]
-    others = [address for address in addresses if address[0] != first]
-    return [one for pair in _zip_longest(ours, others) for one in pair]
+class _Dialler(TCPClient):
+    """Knows the streams it began: a task that is cancelled when its connection has just been made would lose it."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        super().__init__(resolver)
+        self._begun: list[IOStream] = []
+
+    def _create_stream(self, *args: Any, **more: Any) -> tuple[IOStream, Future[IOStream]]:
+        stream, connected = super()._create_stream(*args, **more)
+        self._begun.append(stream)
+        return stream, connected
+
+    def give_up(self) -> bool:
+        """Closes everything. Returns whether there was anything."""
+        for stream in self._begun:
+            stream.close()
+        return bool(self._begun)
 
 
-def _zip_longest(ours: Sequence[_Address], others: Sequence[_Address]) -> Iterable[Sequence[_Address]]:
-    for at in range(max(len(ours), len(others))):
-        yield (*ours[at : at + 1], *others[at : at + 1])
-
-
-async def _attempt(family: int, address: Any) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.get_running_loop().sock_connect(sock, address)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _close_late(task: asyncio.Task[socket.socket]) -> None:
-    if not task.cancelled() and task.exception() is None:
-        task.result().close()
-
-
-async def _tunnelled(sock: socket.socket, host: str, port: int, proxy: Proxy) -> None:
-    """Asks a proxy for a way through to the provider."""
-    loop = asyncio.get_running_loop()
-    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
-    if proxy.authorization:
-        lines.append(f"Proxy-Authorization: {proxy.authorization}")
-    try:
-        await loop.sock_sendall(sock, "\r\n".join([*lines, "", ""]).encode())
-        answer = b""
-        while b"\r\n\r\n" not in answer and len(answer) < _MAX_PROXY_HEAD:
-            # Byte by byte at the end would be exact; a proxy sends nothing behind its head before we speak.
-            got = await loop.sock_recv(sock, 4096)
-            if not got:
-                break
-            answer += got
-    except OSError as error:
-        raise EngineUnreachable(f"The proxy {proxy.host} broke off ({error.strerror}).") from None
-    status = answer.split(b"\r\n", 1)[0].split(b" ")
-    if len(status) < 2 or not status[0].startswith(b"HTTP/1.") or not status[1].startswith(b"2"):
-        said = status[1].decode("latin-1")[:3] if len(status) > 1 else "nothing"
-        raise EngineUnreachable(f"The proxy {proxy.host} refused the way to {host} ({said}).")
-
-
-async def _secured(sock: socket.socket, host: str, tls: ssl.SSLContext) -> ssl.SSLSocket:
-    """TLS on a connected socket, name and chain verified by the context."""
-    loop = asyncio.get_running_loop()
-    secure = tls.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
-    try:
-        while True:
-            try:
-                secure.do_handshake()
-                return secure
-            except ssl.SSLWantReadError:
-                await _ready(loop, secure, writing=False)
-            except ssl.SSLWantWriteError:
-                await _ready(loop, secure, writing=True)
-    except ssl.SSLCertVerificationError as error:
-        secure.close()
-        raise EngineUnreachable(f"The certificate of {host} is not valid ({error.verify_message}).") from None
-    except OSError as error:
-        secure.close()
-        raise EngineUnreachable(
-            f"TLS with {host} failed ({error.reason if isinstance(error, ssl.SSLError) else error.strerror})."
-        ) from None
-    except BaseException:
-        secure.close()
-        raise
-
-
-async def _ready(loop: asyncio.AbstractEventLoop, sock: socket.socket, *, writing: bool) -> None:
-    """Returns when the socket can be read, or written."""
-    ready: asyncio.Future[None] = loop.create_future()
-    add, remove = (loop.add_writer, loop.remove_writer) if writing else (loop.add_reader, loop.remove_reader)
-    add(sock.fileno(), _resolve, ready)
-    try:
-        await ready
-    finally:
-        remove(sock.fileno())
-
-
-def _resolve(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
+def _reason(error: BaseException | None) -> str:
+    """Why, in a few words."""
+    match error:
+        case None:
+            return "it hung up"
+        case StreamClosedError():
+            return _reason(error.real_error)
+        case ssl.SSLError():
+            return (error.reason or "broken off").replace("_", " ").lower()
+        case OSError(strerror=str(text)):
+            return text[:1].lower() + text[1:]
+        case UnicodeError():
+            return "that is not a host name"
+        case _:
+            return "it does not keep to the protocol"

@@ -1,135 +1,178 @@
-"""One connection to a provider: writes a request, feeds what comes to whoever waits for it.
-
-It reads the socket itself: an ``IOStream`` makes a Future, two ``epoll_ctl`` and a second ``recv`` of every event.
-"""
+"""One connection to a provider: writes a request, hands what comes to whoever asked."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from typing import Final, Protocol
 
-_READ: Final = bytearray(64 * 1024)  # one buffer for all connections: a read is consumed before the next
-_VIEW: Final = memoryview(_READ)
-_TURN: Final = 256 * 1024  # bytes read before other connections get their turn
-_SMALL: Final = 2 * 1024  # bytes: after a smaller read there is hardly more
-_WRITE: Final = 256 * 1024  # bytes handed to the socket at once
+from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream
+
+from llm.transport.outgoing import Place
+
+_SMALL: Final = 2 * 1024  # bytes: behind a smaller read there is hardly more (a TLS record is 16 KB)
+_READ_TURN: Final = 256 * 1024  # bytes read before other connections have their turn
+_WRITE_TURN: Final = 1024 * 1024  # bytes written before other connections have their turn
+_WRITE: Final = 256 * 1024  # bytes for one call
+_TOGETHER: Final = 64 * 1024  # bytes: a smaller body leaves in one packet with its head
 
 
 class Listener(Protocol):
     def received(self, data: bytes) -> None: ...
+
     def ended(self, error: OSError | None) -> None:
-        """The other side has closed, or the connection broke."""
+        """The other side has closed, or the connection broke. No call follows."""
         ...
 
 
 class Home(Protocol):
-    """Where idle connections live."""
+    """Where connections live between two requests."""
 
     def keep(self, connection: Connection) -> None: ...
+
     def forget(self, connection: Connection) -> None: ...
 
 
 class Connection:
-    """Without a listener it is idle; whatever happens to it then closes it."""
+    """Takes over a connected ``IOStream``, plain or TLS: from now on its socket is read and written here only.
 
-    __slots__ = ("_fd", "_home", "_loop", "_out", "_paused", "_sock", "broken", "listener")
+    A stream of Tornado's own keeps a buffer for each connection and tells the poller about every read; this one reads
+    into ``buffer``, which all connections of a loop share since each read is consumed before the next, and leaves the
+    poller alone. Without a listener a connection is idle: then any byte, or the end, closes it.
+    """
 
-    def __init__(self, sock: socket.socket, home: Home) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._sock = sock
-        self._fd = sock.fileno()
-        self._home = home
-        self._out: memoryview | None = None  # what is still to be written
-        self._paused = False
-        self.broken = False  # a write failed; what the provider said before may still be read
+    __slots__ = (
+        "_buffer", "_fd", "_home", "_loop", "_now", "_out", "_paused", "_stream", "_watched", "listener", "place",
+        "sent_at", "unsent",
+    )  # fmt: skip
+
+    def __init__(self, stream: IOStream, place: Place, home: Home, buffer: memoryview) -> None:
         self.listener: Listener | None = None
-        self._loop.add_reader(self._fd, self._readable)
+        self.place = place
+        self.sent_at = 0.0  # when the socket last took something of the request, by the loop's time
+        self.unsent = False  # the request is not out, or not wholly
+        self._buffer = buffer
+        self._home = home
+        self._loop = IOLoop.current()
+        self._now = asyncio.get_running_loop().time  # monotonic, which IOLoop.time is not
+        self._out: list[memoryview] = []  # what is still to be written
+        self._paused = False
+        self._stream = stream
+        self._fd: int = stream.socket.fileno()
+        self._watched = IOLoop.READ
+        self._loop.remove_handler(self._fd)
+        self._loop.add_handler(self._fd, self._on_event, IOLoop.READ)
 
     @property
     def closed(self) -> bool:
         return self._fd < 0
 
-    @property
-    def writing(self) -> bool:
-        """The request is not out yet."""
-        return self._out is not None
-
-    def write(self, data: bytes) -> None:
-        self._out = memoryview(data)
-        self._writable()
-        if self._out is not None and not self.closed:
-            self._loop.add_writer(self._fd, self._writable)
+    def write(self, head: bytes, body: bytes) -> None:
+        """Begins to send; the rest goes out as the provider takes it."""
+        parts = (head + body,) if len(body) < _TOGETHER else (head, body)
+        self._out = [memoryview(part) for part in parts]
+        self.unsent = True
+        self.sent_at = self._now()
+        self._write()
 
     def pause(self) -> None:
-        """Reads no more: the provider's own buffers fill up, and then it waits."""
-        if not self._paused and not self.closed:
-            self._paused = True
-            self._loop.remove_reader(self._fd)
+        """Reads no more: the buffers fill up on the way, until the provider has to wait."""
+        self._paused = True
+        self._watch()
 
     def resume(self) -> None:
-        if self._paused and not self.closed:
+        if self._paused:
             self._paused = False
-            self._loop.add_reader(self._fd, self._readable)
+            self._watch()
 
     def release(self) -> None:
-        """The answer ended at its frame's end and nobody asked to close: another request may follow."""
+        """Another request may follow."""
         self.listener = None
-        self.resume()
         self._home.keep(self)
 
+    def still_idle(self) -> bool:
+        """Looks whether an idle connection can be used, and closes it if not."""
+        try:
+            nothing = self._stream.read_from_fd(self._buffer) is None
+        except OSError:
+            nothing = False
+        if not nothing:
+            self.close()
+        return nothing
+
     def close(self) -> None:
+        """Without telling the listener."""
         if self.closed:
             return
-        self._loop.remove_reader(self._fd)
-        self._loop.remove_writer(self._fd)
+        self._loop.remove_handler(self._fd)
         self._fd = -1
-        self._out = None
-        self._sock.close()
+        self._out.clear()
+        self._stream.close()
+        self.listener = None
         self._home.forget(self)
 
-    def _readable(self) -> None:
+    def abort(self) -> None:
+        self._end(ConnectionAbortedError("closed by this server"))
+
+    def _on_event(self, _: object, events: int) -> None:
+        if events & IOLoop.WRITE:
+            self._write()
+        if events & IOLoop.READ and not self.closed:
+            self._read()
+
+    def _read(self) -> None:
         turn = 0
-        while turn < _TURN and not self._paused and not self.closed:
+        while not self._paused and not self.closed:
+            if self.listener is None:
+                self.still_idle()
+                return
             try:
-                size = self._sock.recv_into(_READ)
-            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                size = self._stream.read_from_fd(self._buffer)
+            except ssl.SSLWantWriteError:
                 return
             except OSError as error:
-                self._over(error)
+                self._end(error)
                 return
-            if not size:
-                self._over(None)
+            if size is None:
                 return
-            if self.listener is None:
-                self.close()  # nobody asked: it cannot be used again
+            if size == 0:
+                self._end(None)
                 return
-            self.listener.received(bytes(_VIEW[:size]))
-            if size <= _SMALL:
-                return
+            self.listener.received(bytes(self._buffer[:size]))
             turn += size
+            if size <= _SMALL or turn >= _READ_TURN:
+                return
 
-    def _writable(self) -> None:
-        while self._out is not None:
+    def _write(self) -> None:
+        turn = 0
+        while self._out and turn < _WRITE_TURN:
             try:
-                sent = self._sock.send(self._out[:_WRITE])
-            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return
+                sent = self._stream.write_to_fd(self._out[0][:_WRITE])
+            except (BlockingIOError, ssl.SSLWantReadError):
+                break
             except OSError:
-                self.broken = True
-                self._written()
-                return
-            self._out = self._out[sent:] if sent < len(self._out) else None
-        self._written()
+                self._out.clear()  # the reason, or an answer that came before, is there to be read
+                break
+            if not sent:
+                break
+            turn += sent
+            self.sent_at = self._now()
+            self._out[0] = self._out[0][sent:]
+            if not self._out[0]:
+                del self._out[0]
+                self.unsent = bool(self._out)
+        self._watch()
 
-    def _written(self) -> None:
-        self._out = None
-        if not self.closed:
-            self._loop.remove_writer(self._fd)
+    def _watch(self) -> None:
+        """Tells the poller what to look for, if that has changed: for most answers it never does."""
+        wanted = (0 if self._paused else IOLoop.READ) | (IOLoop.WRITE if self._out else 0)
+        if wanted != self._watched and not self.closed:
+            self._watched = wanted
+            self._loop.update_handler(self._fd, wanted)
 
-    def _over(self, error: OSError | None) -> None:
-        listener, self.listener = self.listener, None
+    def _end(self, error: OSError | None) -> None:
+        listener = self.listener
         self.close()
         if listener is not None:
             listener.ended(error)

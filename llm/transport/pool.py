@@ -3,69 +3,66 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
 from typing import Final
 
 from llm.transport.connection import Connection
+from llm.transport.outgoing import Place
 
-_SWEEPS: Final = 2  # a lifetime
+_SWEEPS: Final = 2  # in one lifetime
 
 
 class Pool:
-    """Last in, first out, so that what is not needed grows old. Connections in use are not in it: none is ever evicted.
+    """Last in, first out, so that what is not needed grows old.
 
-    ``most`` bounds the idle connections of all places together, ``lifetime`` (seconds) how long one is kept.
+    ``most`` bounds the idle connections of all places together, ``lifetime`` (seconds) how long one is kept. Those in
+    use are known, to be closed with the pool, but never counted, swept or evicted (O9).
     """
 
     def __init__(self, most: int, lifetime: float) -> None:
         self._most = most
         self._lifetime = lifetime
-        self._idle: dict[Connection, tuple[Hashable, float]] = {}  # the oldest first
-        self._homes: dict[Connection, Hashable] = {}
-        self._sweeping: asyncio.TimerHandle | None = None
+        self._all: set[Connection] = set()
+        self._idle: dict[Connection, float] = {}  # since when, by the loop's time; the oldest first
+        self._sweeper: asyncio.TimerHandle | None = None
 
-    def __len__(self) -> int:
-        return len(self._idle)
+    def add(self, connection: Connection) -> None:
+        """A new connection, in use."""
+        self._all.add(connection)
 
-    def adopt(self, connection: Connection, place: Hashable) -> None:
-        """A connection that may come back some day."""
-        self._homes[connection] = place
-
-    def take(self, place: Hashable) -> Connection | None:
-        for connection, (where, _) in reversed(self._idle.items()):
-            if where == place:
+    def take(self, place: Place) -> Connection | None:
+        """An idle connection to ``place``, which is in use from now on."""
+        for connection in [*reversed(self._idle)]:
+            # Its end may have come while the loop had no time to look, or an answer that belongs to nobody.
+            if connection.place == place and connection.still_idle():
                 del self._idle[connection]
                 return connection
         return None
 
     def keep(self, connection: Connection) -> None:
-        now = asyncio.get_running_loop().time()
-        self._idle[connection] = (self._homes[connection], now)
+        """From a connection in use: it is idle from now on."""
+        loop = asyncio.get_running_loop()
+        self._idle[connection] = loop.time()
         if len(self._idle) > self._most:
             next(iter(self._idle)).close()
-        if self._sweeping is None:
-            self._sweep_later()
+        if self._idle and self._sweeper is None:
+            self._sweeper = loop.call_later(self._lifetime / _SWEEPS, self._sweep)
 
     def forget(self, connection: Connection) -> None:
-        self._homes.pop(connection, None)
+        """From a connection that was closed."""
+        self._all.discard(connection)
         self._idle.pop(connection, None)
 
     def close(self) -> None:
-        """Closes all of them, those in use too."""
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            self._sweeping = None
-        for connection in [*self._homes]:
-            connection.close()
-
-    def _sweep_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._sweeping = loop.call_later(self._lifetime / _SWEEPS, self._sweep)
+        """Closes all connections; whoever waits for one is told."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for connection in [*self._all]:
+            connection.abort()
 
     def _sweep(self) -> None:
-        self._sweeping = None
-        oldest = asyncio.get_running_loop().time() - self._lifetime
-        for connection in [c for c, (_, since) in self._idle.items() if since <= oldest]:
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - self._lifetime
+        for connection in [connection for connection, since in self._idle.items() if since <= oldest]:
             connection.close()
-        if self._idle:
-            self._sweep_later()
+        self._sweeper = loop.call_later(self._lifetime / _SWEEPS, self._sweep) if self._idle else None

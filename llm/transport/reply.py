@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
-from collections import deque
 from types import TracebackType
 from typing import Final, Self
 
@@ -12,43 +10,51 @@ from tornado.httputil import HTTPHeaders
 
 from llm.errors import EngineUnreachable, FirstByteTimeout, IdleTimeout, LLMError, Malformed, Truncated
 from llm.http import READ_LIMIT
+from llm.transport.coding import Inflater, inflater
 from llm.transport.connection import Connection
 from llm.transport.parser import ResponseParser
 
 READ_AHEAD: Final = 256 * 1024  # bytes that may wait unread before the provider has to wait
 DRAIN_BYTES: Final = 64 * 1024  # of a body that nobody wants, to be able to use its connection again
 DRAIN_TIME: Final = 1.0  # seconds
-_NO_HEADERS: Final = "The provider closed the connection before it had answered."
-_INFLATED: Final = 1024 * 1024  # bytes that one step of decompression may make
 
 
 class Stale(Exception):
-    """A kept connection was closed before it said anything: the request may be sent again on another one."""
+    """Closed before a byte of an answer. On a connection that was kept, the request may be sent once more.
+
+    Only ``Reply.begin`` raises it; it is no error of the tree, since whoever sends has to decide what it means.
+    """
 
 
-class StreamReply:
-    """``llm.http.HttpReply`` over one connection, which it gives back or closes at its end."""
+class Reply:
+    """``llm.http.HttpReply`` over one connection, which goes back to the pool or is closed at the end.
+
+    Its clock counts only the time in which somebody waits for the provider, so that a slow client of ours is not taken
+    for the provider's silence. One timer looks at the clock and sets itself again; reads do not touch it.
+    """
 
     __slots__ = (
-        "_clock", "_connection", "_draining", "_error", "_first_byte", "_idle", "_inflate", "_left_at", "_loop",
-        "_parser", "_pieces", "_size", "_timer", "_waiter",
+        "_connection", "_drain_left", "_draining", "_failure", "_host", "_inflater", "_loop", "_parser", "_patience",
+        "_quiet", "_since", "_spoken", "_timer", "_unread", "_unread_size", "_waiter",
     )  # fmt: skip
 
-    def __init__(self, connection: Connection, method: str, idle: float) -> None:
+    def __init__(self, connection: Connection, method: str, host: str) -> None:
         self._loop = asyncio.get_running_loop()
-        self._connection: Connection | None = connection
+        self._connection: Connection | None = connection  # None once it is given back or closed
+        self._host = host
         self._parser = ResponseParser(method)
-        self._pieces: deque[bytes] = deque()
-        self._size = 0
-        self._error: LLMError | Stale | None = None
+        self._inflater: Inflater | None = None
+        self._spoken = False  # a byte has come
+        self._unread: list[bytes] = []
+        self._unread_size = 0  # bytes, as they came
+        self._failure: LLMError | Stale | None = None  # raised when all that came before it has been read
         self._waiter: asyncio.Future[None] | None = None
-        self._inflate: zlib._Decompress | None = None
-        self._idle = idle
-        self._clock = 0.0  # when content last came, by the loop's time
-        self._left_at: float | None = None  # since when the reader is busy elsewhere
+        self._patience = 0.0  # seconds of silence
+        self._quiet = 0.0  # seconds waited since the last sign of life, but for a wait that goes on
+        self._since = 0.0  # when that began, by the loop's time
         self._timer: asyncio.TimerHandle | None = None
-        self._first_byte = False
-        self._draining = 0
+        self._drain_left = 0  # bytes that may run out after the reader has left
+        self._draining = False
         connection.listener = self
 
     @property
@@ -59,48 +65,45 @@ class StreamReply:
     def headers(self) -> HTTPHeaders:
         return self._parser.headers
 
-    async def begin(self, head: bytes, body: bytes, patience: float) -> None:
-        """Sends the request and returns when the answer's headers are in, within ``patience`` seconds."""
+    async def begin(self, head: bytes, body: bytes, first_byte: float, idle: float) -> None:
+        """Sends the request and returns when the answer's headers are in.
+
+        ``first_byte`` and ``idle`` are seconds. The first counts from the last byte that the provider has taken.
+        """
         assert self._connection is not None
-        self._connection.write(head + body)
-        late = self._loop.call_later(
-            patience, self._fail, FirstByteTimeout("The provider did not begin to answer in time.")
-        )
-        try:
-            while not self.status:
-                await self._wait()
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            late.cancel()
-        self._clock = self._loop.time()
-        if not self._over:
-            self._timer = self._loop.call_later(self._idle, self._check_idle)
+        self._patience = first_byte
+        self._connection.write(head, body)
+        while not self.status:
+            if self._failure is not None:
+                raise self._failure
+            await self._wait()
+        self._set_timer(None)
+        self._patience, self._quiet = idle, 0.0
+        if not self._parser.complete or self._unread:
+            try:
+                self._inflater = inflater(self.headers.get("Content-Encoding", ""))
+            except Malformed as error:  # for whoever reads the body: status and headers are still worth having
+                self._unread.clear()
+                self._end(error)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        """What has come since the last call, as one piece."""
-        if self._left_at is not None:
-            self._clock += self._loop.time() - self._left_at  # the provider is not to blame for our own client
-            self._left_at = None
-        while not self._pieces:
-            if self._over:
-                self._raise()
-                raise StopAsyncIteration
+        """What has come since the last call."""
+        while True:
+            if piece := self._take():
+                return piece
+            if self._failure is not None:
+                raise self._failure
+            if self._parser.complete:
+                break
             await self._wait()
-        piece = self._pieces.popleft() if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        self._size = 0
-        if self._connection is not None:
-            self._connection.resume()
-            self._left_at = self._loop.time()
-        return piece
+        if self._inflater is not None:
+            self._inflater.close()
+        raise StopAsyncIteration
 
     async def read(self, limit: int = READ_LIMIT) -> bytes:
-        """The rest of the body. Raises ``Malformed`` if it is longer than ``limit`` bytes."""
         pieces = []
         size = 0
         async for piece in self:
@@ -108,14 +111,15 @@ class StreamReply:
             pieces.append(piece)
             size += len(piece)
             if size > limit:
-                raise Malformed(f"The provider's answer is larger than {limit} bytes.")
-        return b"".join(pieces)
+                self.close()
+                raise Malformed(f"The answer of {self._host} is larger than {limit} bytes.")
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def alive(self) -> None:
-        self._clock = self._loop.time()
+        self._quiet = 0.0
 
     def drain(self) -> None:
-        self._draining = DRAIN_BYTES
+        self._drain_left = DRAIN_BYTES
 
     async def __aenter__(self) -> Self:
         return self
@@ -123,146 +127,129 @@ class StreamReply:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._draining and error is None and self._connection is not None:
-            self._pieces.clear()
-            self._connection.resume()
-            self._set_timer(DRAIN_TIME, self.close)
-        else:
+        if self._connection is None or not self._drain_left:
             self.close()
+            return
+        self._draining = True
+        self._unread.clear()
+        self._connection.resume()
+        self._set_timer(DRAIN_TIME)
 
     def close(self) -> None:
-        """Hangs up, unless the answer was complete."""
-        self._set_timer(0, None)
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.listener = None
-            connection.close()
+        """Hangs up at once. What was not read is gone."""
+        self._unread.clear()
+        if not self._parser.complete:
+            self._end(Truncated(f"The answer of {self._host} was given up before its end."))
 
     def received(self, data: bytes) -> None:
-        """From the connection."""
-        self._first_byte = True
-        pieces: list[bytes] = []
+        self._spoken = True
         try:
-            try:
-                self._parser.feed(data, pieces)
-            finally:
-                for piece in pieces:
-                    self._keep(piece)
-        except LLMError as error:
-            self._fail(error)
+            self._parser.feed(data, self._unread)
+        except Malformed as error:
+            self._end(error)
             return
         if self._parser.complete:
-            self._release()
+            self._end(None)
         elif self._draining:
-            self._draining -= len(data)
-            if self._draining <= 0:
+            self._unread.clear()
+            self._drain_left -= len(data)
+            if self._drain_left <= 0:
                 self.close()
-        elif self._size > READ_AHEAD and self._connection is not None:
-            self._connection.pause()
-        if self._pieces or self._over or self.status:
+        else:
+            self._unread_size += len(data)
+            if self._unread_size > READ_AHEAD and self._connection is not None:
+                self._connection.pause()
             self._wake()
 
     def ended(self, error: OSError | None) -> None:
-        """From the connection: closed by the other side, or broken."""
         self._connection = None
-        if not self._first_byte:
-            self._fail(Stale())
-            return
+        how = f"{self._host} {'closed' if error is None else 'broke'} the connection"
+        if not self._spoken:
+            self._end(Stale(f"{how} without an answer."))
+        elif not self.status:
+            self._end(EngineUnreachable(f"{how} before its answer had begun."))
+        elif error is None and self._parser.eof():
+            self._end(None)
+        else:
+            self._end(Truncated(f"{how} in the middle of its answer."))
+
+    def _take(self) -> bytes:
+        packed = self._inflater
+        if packed is not None and packed.pending:
+            return self._inflated(packed, b"")
+        unread = self._unread
+        if not unread:
+            return b""
+        piece = unread[0] if len(unread) == 1 else b"".join(unread)
+        unread.clear()
+        self._unread_size = 0
+        if self._connection is not None:
+            self._connection.resume()
+        return piece if packed is None else self._inflated(packed, piece)
+
+    def _inflated(self, packed: Inflater, piece: bytes) -> bytes:
         try:
-            if error is not None and not self._parser.complete:
-                raise Truncated("The connection to the provider broke in the middle of its answer.")
-            self._parser.eof()
-        except LLMError as failure:
-            self._fail(failure if self.status else EngineUnreachable(_NO_HEADERS))
-            return
-        self._set_timer(0, None)
-        self._wake()
-
-    @property
-    def _over(self) -> bool:
-        return self._error is not None or self._parser.complete
-
-    def _raise(self) -> None:
-        if self._error is not None:
-            raise self._error
+            return packed.feed(piece)
+        except Malformed:
+            self.close()
+            raise
 
     async def _wait(self) -> None:
-        self._raise()
-        self._waiter = self._loop.create_future()
+        """Until something has come or the connection is over. Cancelled, it hangs up."""
+        if self._waiter is not None:
+            raise RuntimeError("an answer has one reader")
+        waiter = self._waiter = self._loop.create_future()
+        self._since = self._loop.time()
+        if self._timer is None:
+            self._set_timer(self._patience - self._quiet)
         try:
-            await self._waiter
+            await waiter
+        except asyncio.CancelledError:
+            self.close()
+            raise
         finally:
             self._waiter = None
-        if not self.status:
-            self._raise()
+            self._quiet += self._loop.time() - self._since
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _fail(self, error: LLMError | Stale) -> None:
-        """What has come is still handed over before the error is raised."""
-        self._error = error
-        self.close()
-        self._wake()
-
-    def _release(self) -> None:
-        self._set_timer(0, None)
+    def _end(self, failure: LLMError | Stale | None) -> None:
+        """The connection has done its part, for better or worse. What has come is still there to be read."""
+        self._set_timer(None)
+        self._failure = self._failure or failure
         connection, self._connection = self._connection, None
         if connection is not None:
-            sound = not (self._parser.excess or connection.writing or connection.broken)
-            if self._parser.keep_alive and sound:
+            parser = self._parser
+            if failure is None and parser.keep and not parser.excess and not connection.unsent:
                 connection.release()
             else:
-                connection.listener = None
                 connection.close()
+        self._wake()
 
-    def _keep(self, piece: bytes) -> None:
-        if self._draining:
-            return
-        if "Content-Encoding" not in self.headers:
-            self._pieces.append(piece)
-            self._size += len(piece)
-            return
-        for inflated in self._inflated(piece):
-            self._pieces.append(inflated)
-            self._size += len(inflated)
-
-    def _inflated(self, piece: bytes) -> list[bytes]:
-        """We ask for no compression; some compress all the same."""
-        if self._inflate is None:
-            encoding = self.headers["Content-Encoding"].strip().lower()
-            if encoding == "identity":
-                return [piece]
-            if encoding not in ("gzip", "x-gzip", "deflate"):
-                raise Malformed("The provider compressed its answer in a way that was not asked for.")
-            self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        pieces = []
-        try:
-            while piece:
-                if inflated := self._inflate.decompress(piece, _INFLATED):
-                    pieces.append(inflated)
-                piece = self._inflate.unconsumed_tail
-        except zlib.error:
-            raise Malformed("The provider's compressed answer is broken.") from None
-        if sum(map(len, pieces)) > READ_LIMIT:
-            raise Malformed("The provider's compressed answer is too large.")
-        return pieces
-
-    def _set_timer(self, delay: float, action: object) -> None:
+    def _set_timer(self, seconds: float | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if callable(action):
-            self._timer = self._loop.call_later(delay, action)
+        self._timer = None if seconds is None else self._loop.call_later(seconds, self._look)
 
-    def _check_idle(self) -> None:
-        """One timer for the whole answer: it is set again for what is left, never by a read."""
-        now = self._loop.time()
+    def _look(self) -> None:
+        """At the clock."""
         self._timer = None
-        if self._waiter is None:
-            self._set_timer(self._idle, self._check_idle)
-        elif now - self._clock >= self._idle:
-            self._fail(IdleTimeout(f"The provider's answer stood still for {self._idle:g} seconds."))
-        else:
-            self._set_timer(self._clock + self._idle - now, self._check_idle)
+        if self._draining:
+            self.close()
+        elif self._waiter is not None and not self._waiter.done():  # otherwise the next wait sets the timer
+            left = self._patience - self._silence()
+            if left > 0:
+                self._set_timer(left)
+            elif self.status:
+                self._end(IdleTimeout(f"The answer of {self._host} stood still for {self._patience:g} seconds."))
+            else:
+                self._end(FirstByteTimeout(f"{self._host} did not begin to answer within {self._patience:g} seconds."))
+
+    def _silence(self) -> float:
+        now = self._loop.time()
+        waited = self._quiet + now - self._since
+        if self.status or self._connection is None:
+            return waited
+        return min(waited, now - self._connection.sent_at)  # a large request may take its time, as long as it moves
