@@ -7,10 +7,13 @@ What surprises, and who does it:
 - Usage comes behind the end, in a chunk without choices, and only if it was asked for; elsewhere in any chunk.
 - Thoughts come as ``reasoning_content`` or ``reasoning``, sometimes as both with the same text, sometimes as details
   that have to come back unchanged (OpenRouter), sometimes as parts of a list (Mistral).
-- Pieces of calls are told apart by ``index``, where there is one; else by id; else they belong to the last call.
+- Pieces of calls are told apart by ``index``, where there is one; else by id; else they belong to the last call. Some
+  hosts number all their calls 0 and give no ids (Google's imitation), or one id twice.
 - A reason to finish may come twice, before the last text, or not at all where ``[DONE]`` does; some hosts send no
   ``[DONE]``.
-- An error may be one of the chunks, or the whole body of a 200.
+- An error may be one of the chunks, stand in a choice or in ``x_groq``, or be the whole body of a 200.
+- Citations count their offsets in all the text of an answer, whatever stood between its pieces.
+- Further choices (``n``) and sound in a stream have no neutral form: they pass verbatim or are refused.
 - ``completion_tokens`` holds reasoning, but not at xAI, whose total says so.
 """
 

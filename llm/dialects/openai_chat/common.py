@@ -76,7 +76,9 @@ def read_usage(wire: Mapping[str, Any], *, reasoning_inside: bool = True) -> Usa
 
 
 def write_usage(usage: Usage) -> dict[str, Json]:
-    prompt, completion = usage.input or 0, usage.output or 0
+    # Where a whole was not told it is at least what its parts are.
+    prompt = (usage.fresh or 0) + usage.cache_read + usage.cache_write
+    completion = (usage.text or 0) + usage.reasoning
     before: dict[str, Json] = {"cached_tokens": usage.cache_read}
     after: dict[str, Json] = {"reasoning_tokens": usage.reasoning}
     if usage.cache_write:
