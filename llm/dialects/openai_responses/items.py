@@ -1,0 +1,102 @@
+"""What reading and writing share: the kinds of items, citations, usage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from llm.chat import Citation, Usage
+from llm.codec import dumps
+from llm.lenient import count_of, dict_of, text_of
+from llm.opaque import Json, Keep, Opaque
+
+NAME: Final = "openai-responses"
+
+# Calls that the client has to run, and the field with what they are called with.
+CALLS: Final[Mapping[str, str]] = {"function_call": "arguments", "custom_tool_call": "input"}
+RESULTS: Final[Mapping[str, str]] = {
+    "function_call": "function_call_output",
+    "custom_tool_call": "custom_tool_call_output",
+}
+# Calls that the provider runs, and the tool's name where the item has none.
+HOSTED: Final[Mapping[str, str]] = {
+    "web_search_call": "web_search",
+    "file_search_call": "file_search",
+    "code_interpreter_call": "code_interpreter",
+    "mcp_call": "mcp",
+}
+# Parts of a message, and the field with their text.
+TEXTS: Final[Mapping[str, str]] = {"output_text": "text", "refusal": "refusal"}
+
+
+def whole(item: Mapping[str, Any], issuer: str) -> Keep:
+    """The item as it came."""
+    return (Opaque(NAME, issuer, dict(item)),)
+
+
+def hosted_arguments(item: Mapping[str, Any]) -> str:
+    """What a hosted tool was called with, as JSON text; "" where nothing is told."""
+    match item.get("type"):
+        case "web_search_call":
+            given: Json = dict(dict_of(item.get("action")))
+        case "file_search_call":
+            given = {"queries": item["queries"]} if item.get("queries") else {}
+        case "code_interpreter_call":
+            given = {"code": item["code"]} if item.get("code") else {}
+        case _:
+            return json_of(item.get("arguments"))
+    return dumps(given) if given else ""
+
+
+def json_of(value: object) -> str:
+    """Arguments are JSON text; some hosts send the value itself."""
+    return value if isinstance(value, str) else "" if value is None else dumps(value)
+
+
+def read_citation(wire: Mapping[str, Any], length: int, issuer: str) -> Citation:
+    """``length`` is that of the text so far: offsets behind it point nowhere."""
+    start, end = count_of(wire.get("start_index")), count_of(wire.get("end_index"))
+    if start is None or end is None or not start <= end <= length:
+        start = end = None
+    return Citation(
+        url=text_of(wire.get("url")) or None,
+        title=text_of(wire.get("title")) or text_of(wire.get("filename")) or None,
+        quote=text_of(wire.get("quote")) or None,
+        start=start,
+        end=end,
+        keep=whole(wire, issuer),
+    )
+
+
+_USAGE: Final = ("input_tokens", "input_tokens_details", "output_tokens", "output_tokens_details", "total_tokens")
+
+
+def read_usage(wire: Mapping[str, Any]) -> Usage:
+    """``input_tokens`` holds the cached ones; ``output_tokens`` holds reasoning, unless the total says not.
+
+    In this API it does at xAI too.
+    """
+    given, made = count_of(wire.get("input_tokens")), count_of(wire.get("output_tokens"))
+    before, after = dict_of(wire.get("input_tokens_details")), dict_of(wire.get("output_tokens_details"))
+    read = count_of(before.get("cached_tokens")) or 0
+    written = count_of(before.get("cache_write_tokens")) or 0
+    if given is not None:
+        read = min(read, given)
+        written = min(written, given - read)
+    reasoning = count_of(after.get("reasoning_tokens")) or 0
+    text = made
+    if made is not None and not (given is not None and wire.get("total_tokens") == given + made + reasoning):
+        reasoning = min(reasoning, made)
+        text = made - reasoning
+    return Usage(
+        fresh=None if given is None else given - read - written,
+        cache_read=read,
+        cache_write=written,
+        text=text,
+        reasoning=reasoning,
+    )
+
+
+def usage_rest(wire: Mapping[str, Any]) -> dict[str, Json]:
+    """What else was counted: cost, sources, calls of hosted tools."""
+    return {name: value for name, value in wire.items() if name not in _USAGE and value is not None}
