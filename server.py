@@ -31,6 +31,7 @@ from llm.errors import LLMError
 from llm.http import Transport
 from llm.images import ImageStore
 from llm.log import Redactor
+from llm.threads import Threads
 from llm.tools.build import make_fetcher, make_tools
 from llm.transport import HttpTransport
 
@@ -59,7 +60,8 @@ def make_context(config: Config, **transports: Transport) -> Context:
     images = ImageStore(Path(config.data_dir) / "images", config.image_max_age, config.image_max_size)
     fetcher = make_fetcher(config)
     tools = make_tools(config, services, fetcher, images)
-    return Context(config, services, Catalog(config, services), running, Schemas(), images, fetcher, tools)
+    threads = Threads(Path(config.data_dir), config.thread_max_size)
+    return Context(config, services, Catalog(config, services), running, Schemas(), images, fetcher, tools, threads)
 
 
 class Server:
@@ -84,6 +86,7 @@ class Server:
         self.context.running.close()
         self.context.catalog.close()
         await self.context.fetcher.close()
+        await self.context.threads.close()
         for transport in {id(t): t for t in self.context.services.transports.values()}.values():
             await transport.close()
 

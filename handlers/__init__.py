@@ -12,7 +12,7 @@ from handlers.context import Context
 from handlers.embeddings import EmbeddingsHandler
 from handlers.images import ImageHandler
 from handlers.lists import CompatibleModelsHandler
-from handlers.native import EnginesHandler, ModelsHandler, NativeChatHandler, VerifyHandler
+from handlers.native import EnginesHandler, ModelsHandler, NativeChatHandler, TitleHandler, VerifyHandler
 from handlers.ollama import (
     EmbedHandler,
     OllamaChatHandler,
@@ -23,6 +23,7 @@ from handlers.ollama import (
 )
 from handlers.ops import HealthHandler
 from handlers.page import PageHandler
+from handlers.threads import ThreadHandler, ThreadsHandler
 from handlers.voice import SpeechHandler, TranscriptionHandler
 from llm.dialects import anthropic, native, ollama_client, openai_chat, openai_responses
 
@@ -38,6 +39,9 @@ ROUTES: tuple[Route, ...] = (
     (r"/llm/models/([^/]+)", ModelsHandler, {}),
     (r"/llm/chat", NativeChatHandler, {"dialect": native, "schema": "llm.chat"}),
     (r"/llm/chat/([^/]+)", CancelHandler, {}),
+    (r"/llm/title", TitleHandler, {"dialect": native, "schema": "llm.title"}),
+    (r"/thread", ThreadsHandler, {}),
+    (r"/thread/([^/]+)", ThreadHandler, {}),
     (r"/voice/tts", SpeechHandler, {}),
     (r"/voice/stt", TranscriptionHandler, {}),
     (r"/images/([^/]+)", ImageHandler, {}),

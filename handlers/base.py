@@ -92,7 +92,7 @@ class Base(RequestHandler):
     async def get(self, *_: str) -> None:
         await self._serve()
 
-    post = put = delete = get
+    post = put = patch = delete = get
 
     async def options(self, *_: str) -> None:
         """A browser asks before it calls; the answer is in the headers."""
@@ -220,7 +220,7 @@ class Base(RequestHandler):
         self.set_header("Vary", "Origin")
         if "*" in allowed or origin in allowed:
             self.set_header("Access-Control-Allow-Origin", origin)
-            self.set_header("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE")
+            self.set_header("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
             asked = self.request.headers.get("Access-Control-Request-Headers")
             self.set_header("Access-Control-Allow-Headers", asked or "Content-Type")
             self.set_header("Access-Control-Expose-Headers", "X-Request-Id, Retry-After")
@@ -230,7 +230,7 @@ class Base(RequestHandler):
 class Nothing(Base):
     """Every path that is not in the table."""
 
-    methods = ("GET", "POST", "PUT", "DELETE")
+    methods = ("GET", "POST", "PUT", "PATCH", "DELETE")
     access = "open"
 
     async def handle(self, body: dict[str, Any]) -> None:

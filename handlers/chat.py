@@ -19,9 +19,10 @@ from llm.chat import ChatRequest, Usage
 from llm.dialects import ClientDialect, Writer, native
 from llm.engines import Target
 from llm.errors import Cancelled, LLMError, NotFound
-from llm.events import Collector, Failed
+from llm.events import Collector, Failed, Reply
 from llm.grammar import Grammar, GrammarBroken
 from llm.memo import Remembering
+from llm.opaque import Json
 from llm.relay import Relayed, relay, relay_to
 
 # Headers of a client that go along to an engine of the same dialect, byte for byte.
@@ -53,7 +54,7 @@ class ChatHandler(Base):
         self.context.schemas.check(self.schema, body)
         self.body = body
         target = self.target(body)
-        request = self._asked = self.read(body)
+        request = self._asked = await self.read(body)
         trace = self._trace = Trace(started=self.began)
         self.told |= {"engine": target.engine.name, "model": target.model, "stream": request.stream}
         running = self.context.running
@@ -72,8 +73,12 @@ class ChatHandler(Base):
         """Where the request goes: ``engine/model`` in the compatible APIs."""
         return self.context.catalog.target_of(body["model"], self.caller)
 
-    def read(self, body: dict[str, Any]) -> ChatRequest:
+    async def read(self, body: dict[str, Any]) -> ChatRequest:
         return self.dialect.read_request(body)
+
+    def whole(self, reply: Reply, request: ChatRequest) -> dict[str, Json]:
+        """The answer as one object."""
+        return self.dialect.write_reply(reply, request, int(time.time()))
 
     def writer(self, request: ChatRequest) -> Writer:
         return self.dialect.writer(request, int(time.time()))
@@ -108,7 +113,7 @@ class ChatHandler(Base):
                 for event in batch:
                     collector.feed(event)
         self._headers_of(trace)
-        self.write_json(self.dialect.write_reply(collector.reply(), request, int(time.time())))
+        self.write_json(self.whole(collector.reply(), request))
 
     async def _stream(self, request: ChatRequest, target: Target, trace: Trace) -> None:
         writer = self.writer(request)

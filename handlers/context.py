@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 from dataclasses import dataclass, field
 
 from handlers.running import Running
@@ -14,6 +13,7 @@ from llm.catalog import Caller, Catalog
 from llm.config import Config
 from llm.images import ImageStore
 from llm.memo import Memo
+from llm.threads import Threads
 from llm.tools import Tools
 from llm.tools.fetching import Fetcher
 
@@ -28,8 +28,8 @@ class Context:
     images: ImageStore
     fetcher: Fetcher
     tools: Tools
+    threads: Threads
     memo: Memo = field(default_factory=Memo)
-    salt: bytes = field(default_factory=lambda: secrets.token_bytes(16), repr=False)
 
     def knows(self, client_id: str) -> bool:
         """Whether this is one of the authorized ids; takes the same time for every wrong one."""
@@ -45,12 +45,14 @@ class Context:
         """Who it is that offers these ids and own provider keys."""
         valid = [client_id for client_id in offered if client_id and self.knows(client_id)]
         trusted = bool(valid) or self.config.open_to_all
-        names = {self._name("client", client_id) for client_id in valid[:1]}
+        names = {_name("client", client_id) for client_id in valid[:1]}
         if self.config.open_to_all and not names:
             names = {"anyone"}
         if not trusted:
-            names = {self._name(engine, key) for engine, key in keys.items()}
+            names = {_name(engine, key) for engine, key in keys.items()}
         return Caller(trusted=trusted, names=frozenset(names), keys=keys)
 
-    def _name(self, kind: str, secret: str) -> str:
-        return hashlib.blake2b(f"{kind}:{secret}".encode(), key=self.salt, digest_size=12).hexdigest()
+
+def _name(kind: str, secret: str) -> str:
+    """The same in every process; what is stored of it is hashed again, with a salt."""
+    return hashlib.blake2b(f"{kind}:{secret}".encode(), digest_size=16).hexdigest()

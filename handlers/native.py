@@ -10,20 +10,28 @@ from typing import Any, Final
 
 from handlers.base import Base
 from handlers.chat import ChatHandler
+from handlers.threads import owner_of
 from llm.call import Batch, Trace, stream
 from llm.chat import ChatRequest, Message, Text
 from llm.dialects import Writer, native
 from llm.engines import Target
-from llm.errors import NotFound
-from llm.events import UsageReported
+from llm.errors import EngineFailed, LLMError
+from llm.events import Collector, Finished, Reply, UsageReported
 from llm.loop import Limits, run
 from llm.models import guessed_abilities
+from llm.opaque import Json, Opaque
+from llm.stored import answered, turns
 from llm.tools import Tool, pick
 
 _INSTRUCTIONS: Final = (
     "You are an AI assistant that gives accurate information, answers questions and makes helpful suggestions. "
     "Understand what the user needs, communicate clearly, and be informative, concise and relevant."
 )
+_TITLE_SYSTEM: Final = "Find the best title of a few words for the conversation that follows, in its own language."
+_TITLE_PROMPT: Final = (
+    "Give the conversation above a title of a few words. Answer with the title and nothing else, without quotes."
+)
+_TITLE_LENGTH: Final = 200  # characters
 
 
 def default_instructions(now: datetime, *, clock: bool = True) -> str:
@@ -33,20 +41,20 @@ def default_instructions(now: datetime, *, clock: bool = True) -> str:
 
 
 class NativeChatHandler(ChatHandler):
-    """``POST /llm/chat``: with the tools that this server runs."""
+    """``POST /llm/chat``: with the tools that this server runs, and the threads that it keeps."""
 
     _tools: Mapping[str, Tool] = {}  # of this request
+    _thread: str | None = None  # its id
+    _prompt: Message
 
     def target(self, body: dict[str, Any]) -> Target:
         return self.context.catalog.target(body["engine"], body["model"], self.caller)
 
-    def read(self, body: dict[str, Any]) -> ChatRequest:
+    async def read(self, body: dict[str, Any]) -> ChatRequest:
         self._tools = pick(body.get("tools"), self.context.tools, trusted=self.caller.trusted)
         if body.get("tools") in (None, True) and not self._can_call(body):
             self._tools = {}
-        if body.get("thread") is not None:
-            raise NotFound(f"Conversation {body['thread'][:60]} not found")
-        request = self.dialect.read_request(body)
+        request = await self._continued(body)
         if self._tools:
             request = replace(request, tools=tuple(tool.spec for tool in self._tools.values()))
         if any(message.role == "system" for message in request.messages):
@@ -54,6 +62,16 @@ class NativeChatHandler(ChatHandler):
         clock = not request.options.caching  # a prompt that is to be cached may not change by the minute (T4)
         system = Message("system", (Text(default_instructions(datetime.now().astimezone(), clock=clock)),))
         return replace(request, messages=(system, *request.messages))
+
+    async def _continued(self, body: dict[str, Any]) -> ChatRequest:
+        """The request; in a thread with what was said in it, in the place of ``messages``."""
+        self._thread = body.get("thread")
+        if self._thread is None:
+            return self.dialect.read_request(body)
+        request = self.dialect.read_request({**body, "messages": None})
+        *system, self._prompt = request.messages
+        history = await self.context.threads.messages(self._thread, owner_of(self))
+        return replace(request, messages=(*system, *answered(history), self._prompt))
 
     def _can_call(self, body: dict[str, Any]) -> bool:
         """Whether the model is one that can call tools, as far as is known: nobody asked for them by name."""
@@ -63,6 +81,35 @@ class NativeChatHandler(ChatHandler):
         return "tools" in can
 
     async def _events(self, request: ChatRequest, target: Target, trace: Trace) -> AsyncGenerator[Batch, None]:
+        collector = Collector() if self._thread is not None else None
+        async with aclosing(self._rounds(request, target, trace)) as batches:
+            async for batch in batches:
+                if collector is None:
+                    yield batch
+                    continue
+                for event in batch:
+                    collector.feed(event)
+                if not batch or not isinstance(end := batch[-1], Finished):
+                    yield batch
+                    continue
+                yield batch[:-1]
+                yield [await self._kept(collector.reply(), end)]
+
+    async def _kept(self, reply: Reply, end: Finished) -> Finished:
+        """``end``, with word of whether question and answer are in the thread now: no failure of ours stops it (O2)."""
+        assert self._thread is not None
+        said: dict[str, Json] = {"id": self._thread, "saved": True}
+        try:
+            if end.reason == "error":
+                raise EngineFailed("The answer failed.")
+            messages = (self._prompt, *turns(reply.message))
+            await self.context.threads.append(self._thread, owner_of(self), messages)
+        except LLMError as error:
+            said |= {"saved": False, "error": error.message, "code": error.code}
+            self.told["unsaved"] = error.code
+        return replace(end, keep=(*end.keep, Opaque(native.NAME, native.NAME, {"thread": said})))
+
+    async def _rounds(self, request: ChatRequest, target: Target, trace: Trace) -> AsyncGenerator[Batch, None]:
         def ask(round_: ChatRequest) -> AsyncGenerator[Batch, None]:
             return stream(round_, target, self.context.services, trace)
 
@@ -82,6 +129,29 @@ class NativeChatHandler(ChatHandler):
 
     def writer(self, request: ChatRequest) -> Writer:
         return native.writer(request, 0, native.framing_for(self.request.headers.get("Accept", "")))
+
+
+class TitleHandler(ChatHandler):
+    """``POST /llm/title``: a few words for a conversation, by one question without tools."""
+
+    def target(self, body: dict[str, Any]) -> Target:
+        return self.context.catalog.target(body["engine"], body["model"], self.caller)
+
+    async def read(self, body: dict[str, Any]) -> ChatRequest:
+        said = [(wire["role"], wire.get("content") or "") for wire in body["messages"] if wire["role"] != "system"]
+        talk = tuple(Message(role, (Text(content),)) for role, content in said if content)
+        messages = (Message("system", (Text(_TITLE_SYSTEM),)), *talk, Message("user", (Text(_TITLE_PROMPT),)))
+        return ChatRequest(model=body["model"], messages=messages)
+
+    def whole(self, reply: Reply, request: ChatRequest) -> dict[str, Json]:
+        return {"title": _title_of(reply.text)}
+
+
+def _title_of(text: str) -> str:
+    """The first line that says something, without the quotes and marks that models put around a title."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    bare = line.lstrip("#").removeprefix("Title:").strip().strip("\"'“”«»*` ").strip()
+    return bare[:_TITLE_LENGTH]
 
 
 class EnginesHandler(Base):

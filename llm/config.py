@@ -159,7 +159,8 @@ SETTINGS: Final = (
     Setting("MAX_TOOL_TIME", "max_tool_time", _seconds, "900", "seconds that they may take together"),
     Setting("TOOL_TIMEOUT", "tool_timeout", _seconds, "300", "seconds that one tool may take"),
     Setting("DRAIN_TIMEOUT", "drain_timeout", _seconds, "30", "seconds that running answers get after SIGTERM"),
-    Setting("DATA_DIR", "data_dir", _text, "data", "folder of what is kept: made images"),
+    Setting("DATA_DIR", "data_dir", _text, "data", "folder of what is kept: threads and made images"),
+    Setting("THREAD_MAX_SIZE", "thread_max_size", _size, "64MB", "of one thread; an answer beyond it is not kept"),
     Setting("IMAGE_MAX_AGE", "image_max_age", _age, "30d", "age at which made images are deleted"),
     Setting("IMAGE_MAX_SIZE", "image_max_size", _size, "1GB", "of all made images together; the oldest go first"),
     Setting("TTS_ENGINE", "tts_engine", _text, "", "engine that speaks where a request names none; else the first"),
@@ -219,6 +220,7 @@ class Config:
     tool_timeout: float = 300
     drain_timeout: float = 30
     data_dir: str = "data"
+    thread_max_size: int = 64 << 20
     image_max_age: float = 30 * 86400
     image_max_size: int = 1 << 30
     tts_engine: str = ""

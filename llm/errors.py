@@ -32,6 +32,8 @@
       ├ Internal              500  internal
       ├ Draining              503  draining
       ├ Cancelled             499  cancelled              in logs only: the client is gone
+      ├ StorageFailed         503  storage_failed         the disk or the database is locked, full or broken
+      ├ ThreadFull            409  thread_full            a thread has the size that one may have
       └ ToolLimit             502  tool_limit             in-stream only
 
 The status is the one of our own answer; what the engine said itself is kept in ``provider``.
@@ -222,6 +224,16 @@ class Draining(ServerError):
 class Cancelled(ServerError):
     status = 499
     code = "cancelled"
+
+
+class StorageFailed(ServerError):
+    status = 503
+    code = "storage_failed"
+
+
+class ThreadFull(ServerError):
+    status = 409
+    code = "thread_full"
 
 
 class ToolLimit(ServerError):

@@ -53,11 +53,9 @@ class Limits:
     seconds: float = 900  # all rounds and tools
 
 
-async def run(
-    request: ChatRequest, ask: Ask, tools: Mapping[str, Tool], limits: Limits, now: Callable[[], float] = time.monotonic
-) -> AsyncGenerator[Batch, None]:
+async def run(request: ChatRequest, ask: Ask, tools: Mapping[str, Tool], limits: Limits) -> AsyncGenerator[Batch, None]:
     """The events of one answer. Raises ``LLMError``, ``ToolLimit`` among them; leaving it cancels running tools."""
-    until = now() + limits.seconds
+    until = time.monotonic() + limits.seconds
     answer = _Answer()
     for number in range(limits.rounds):
         async with aclosing(ask(request)) as batches:
@@ -70,23 +68,27 @@ async def run(
         if not paused and not ours:
             yield [finish]
             return
-        _check(answer.usage, limits, now() >= until)
+        _check(answer.usage, limits, until)
         results: list[ToolResult] = []
         if calls:
-            async with aclosing(_called(calls, tools, limits, answer)) as told:
+            async with aclosing(_called(calls, tools, limits, answer, until)) as told:
                 async for batch in told:
                     results += [e.part for e in batch if isinstance(e, WholePart) and isinstance(e.part, ToolResult)]
                     yield batch
         request = _next(request, reply, calls, results, first=number == 0)
-        _check(answer.usage, limits, now() >= until)
+        _check(answer.usage, limits, until)
     raise ToolLimit(f"The model still wanted tools after {limits.rounds} rounds (MAX_TOOL_ROUNDS).")
 
 
-def _check(usage: Usage, limits: Limits, late: bool) -> None:
+def _check(usage: Usage, limits: Limits, until: float) -> None:
     if (usage.input or 0) + (usage.output or 0) > limits.tokens:
         raise ToolLimit(f"The rounds with tools used more than {limits.tokens} tokens (MAX_TOOL_TOKENS).")
-    if late:
-        raise ToolLimit(f"The rounds with tools took longer than {limits.seconds:g} seconds (MAX_TOOL_TIME).")
+    if time.monotonic() >= until:
+        raise _too_late(limits)
+
+
+def _too_late(limits: Limits) -> ToolLimit:
+    return ToolLimit(f"The rounds with tools took longer than {limits.seconds:g} seconds (MAX_TOOL_TIME).")
 
 
 def _next(
@@ -176,15 +178,18 @@ class _Answer:
 
 
 async def _called(
-    calls: Sequence[ToolCall], tools: Mapping[str, Tool], limits: Limits, answer: _Answer
+    calls: Sequence[ToolCall], tools: Mapping[str, Tool], limits: Limits, answer: _Answer, until: float
 ) -> AsyncGenerator[list[Event], None]:
-    """All calls of a round at once; what each came to, as soon as it has."""
+    """All calls of a round at once; what each came to, as soon as it has. What still runs at ``until`` is stopped."""
     running = {asyncio.create_task(_result(call, tools, limits.tool_timeout)): call for call in calls}
     try:
         yield [_progress(call, "running", tools, answer) for call in calls]
         waiting = set(running)
         while waiting:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            left = max(until - time.monotonic(), 0)
+            done, waiting = await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                raise _too_late(limits)
             events: list[Event] = []
             for task in done:
                 result = task.result()

@@ -62,10 +62,7 @@ def seal(keep: Keep) -> str:
 
     It bears no signature of ours: whoever forges one says nothing that the dialect itself could not say.
     """
-    if not keep:
-        return ""
-    values: Json = [[opaque.dialect, opaque.issuer, dict(opaque.data)] for opaque in keep]
-    return _SEAL + urlsafe_b64encode(dump_bytes(values)).decode()
+    return _SEAL + urlsafe_b64encode(dump_bytes(write_keep(keep))).decode() if keep else ""
 
 
 def unseal(text: str) -> Keep | None:
@@ -76,11 +73,20 @@ def unseal(text: str) -> Keep | None:
         values = loads(b64decode(text[len(_SEAL) :], altchars=b"-_", validate=True))
     except ValueError:
         return None
-    if not isinstance(values, list):
+    return read_keep(values)
+
+
+def write_keep(keep: Keep) -> Json:
+    return [[opaque.dialect, opaque.issuer, dict(opaque.data)] for opaque in keep]
+
+
+def read_keep(value: Json) -> Keep | None:
+    """What :func:`write_keep` made; None for anything else."""
+    if not isinstance(value, list):
         return None
     keep = []
-    for value in values:
-        match value:
+    for item in value:
+        match item:
             case [str(dialect), str() | None as issuer, dict(data)]:
                 keep.append(Opaque(dialect, issuer, data))
             case _:

@@ -28,10 +28,16 @@ from llm.events import (
     UsageReported,
     WholePart,
 )
+from llm.opaque import Opaque
 from tests.grammars import check_native
 
 BODY: dict[str, Any] = {"engine": "e", "model": "m", "prompt": "Hi"}
 SCHEMA = Schemas()
+
+
+def attached(text: str, **about: str) -> Text:
+    """A text attachment: part of the text for a model, told apart where a thread is shown."""
+    return Text(f"\n\n{text}", keep=(Opaque("native", "native", dict(about)),))
 
 
 def test_the_older_server_s_body_is_read() -> None:
@@ -46,7 +52,7 @@ def test_the_older_server_s_body_is_read() -> None:
     assert request.messages == (
         Message("user", (Text("A"),)),
         Message("assistant", (Text("B"),)),
-        Message("user", (Text("Hi"), Text("\n\n# Notes"))),
+        Message("user", (Text("Hi"), attached("# Notes", mimeType="text/markdown"))),
     )
 
 
@@ -60,9 +66,18 @@ def test_the_older_server_s_body_is_read() -> None:
             {"mimeType": "application/pdf", "contents": "AAAA", "title": "t.pdf"},
             Media(mime="application/pdf", base64="AAAA", name="t.pdf"),
         ),
-        ({"mimeType": "application/json; charset=utf-8", "contents": "{}"}, Text("\n\n{}")),
-        ({"mimeType": "text/plain", "contents": "data:text/plain;base64,SGk="}, Text("\n\nHi")),
-        ({"mimeType": "text/plain", "contents": "QUJD"}, Text("\n\nQUJD")),  # text is taken as it is
+        (
+            {"mimeType": "application/json; charset=utf-8", "contents": "{}"},
+            attached("{}", mimeType="application/json"),
+        ),
+        (
+            {"mimeType": "text/plain", "contents": "data:text/plain;base64,SGk=", "title": "hi.txt"},
+            attached("Hi", mimeType="text/plain", title="hi.txt"),
+        ),
+        (
+            {"mimeType": "text/plain", "contents": "QUJD"},
+            attached("QUJD", mimeType="text/plain"),
+        ),  # text is taken as it is
     ],
 )
 def test_attachments_are_taken_in_all_their_spellings(attachment: dict[str, str], part: Any) -> None:

@@ -207,7 +207,8 @@ async def test_a_tool_that_was_forced_is_not_forced_again() -> None:
 )
 async def test_a_loop_without_end_ends_with_its_limit(setting: dict[str, str], told: str) -> None:
     async def slow(arguments: Mapping[str, Json]) -> Json:
-        await asyncio.sleep(0.06 if "MAX_TOOL_TIME" in setting else 0)
+        if "MAX_TOOL_TIME" in setting:
+            await asyncio.Event().wait()
         return 1
 
     upstream = upstream_of("openai", [round_of("openai", "x", [("slow", "{}")])])
@@ -217,6 +218,8 @@ async def test_a_loop_without_end_ends_with_its_limit(setting: dict[str, str], t
             objects = await server.chat({"Accept": "application/x-ndjson"}, engine="openai", model="m")
     assert (objects[-1]["type"], objects[-1]["code"]) == ("error", "tool_limit")
     assert told in objects[-1]["error"]
+    states = [o["state"] for o in objects if o["type"] == "tool"]
+    assert states[-1] == ("completed" if "MAX_TOOL_ROUNDS" in setting else "canceled")
 
 
 async def test_a_slow_tool_is_given_up_and_a_broken_one_costs_only_its_result() -> None:
@@ -270,6 +273,9 @@ async def test_c5_a_client_that_stops_stops_the_tool_and_the_provider(how: str) 
                     answer.close()
                 else:
                     assert (await server.request("DELETE", f"/llm/chat/{id}")).status == 204
+                    await answer.head()
+                    *_, call, end = await answer.objects()
+                    assert (call["type"], call["state"], end["code"]) == ("tool", "canceled", "cancelled")
                 return await asyncio.wait_for(stopped.get(), 5) - left
 
             await soon(0.25, attempt)

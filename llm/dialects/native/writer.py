@@ -1,0 +1,149 @@
+"""A stream's objects, in one of three framings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, TypeAlias
+
+from llm.chat import ChatRequest, Media, ToolResult, Usage
+from llm.dialects.native.failures import write_error
+from llm.dialects.native.names import NAME
+from llm.dialects.native.reply import FINISH, read_arguments, result_json, write_usage
+from llm.events import (
+    Cited,
+    Event,
+    Failed,
+    Finished,
+    PartEnded,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    ToolProgress,
+    UsageReported,
+    WholePart,
+)
+from llm.framing import json_line, sse
+from llm.opaque import Json, opaque_to_client
+
+NativeFraming: TypeAlias = Literal["chunks", "ndjson", "sse"]
+
+
+class NativeWriter:
+    """Events to native objects in one of the three framings."""
+
+    def __init__(self, framing: NativeFraming) -> None:
+        self.content_type = {"sse": "text/event-stream", "ndjson": "application/x-ndjson"}.get(
+            framing, "application/json"
+        )
+        self.spacing = 0.005 if framing == "chunks" else 0.0
+        self._framing = framing
+        self._usage = Usage()
+        self._calls: dict[int, _Call] = {}
+
+    def feed(self, batch: Sequence[Event]) -> list[bytes]:
+        objects = [wire for event in merged(batch) for wire in self._objects(event)]
+        encode = sse if self._framing == "sse" else json_line
+        pieces = [encode(wire) for wire in objects]
+        return pieces if self.spacing or not pieces else [b"".join(pieces)]
+
+    def ping(self) -> bytes:
+        return b": ping\n\n" if self._framing == "sse" else b"\n"
+
+    def _objects(self, event: Event) -> Iterable[dict[str, Json]]:
+        match event:
+            case TextDelta(_, text) if text:
+                yield {"type": "content", "text": text, "done": False}
+            case ReasoningDelta(_, text) if text:
+                yield {"type": "reasoning", "text": text, "done": False}
+            case ToolCallStarted(index, id, name):
+                call = self._calls[index] = _Call(id, name)
+                yield call.chunk("preparing")
+            case ToolCallDelta(index, arguments):
+                self._calls[index].arguments.append(arguments)
+                yield {**self._calls[index].chunk("preparing"), "arguments": arguments}
+            case PartEnded(index) if index in self._calls:
+                yield self._calls[index].chunk("preparing", whole=True)
+            case ToolProgress(index, state, status):
+                yield self._calls[index].chunk(state, status, whole=True)
+            case WholePart(_, ToolResult() as result):
+                for call in self._calls.values():
+                    if call.id == result.call_id:
+                        call.result = result_json(result)
+            case WholePart(_, Media(mime=mime, base64=str(contents))):
+                yield {"type": "attachment", "attachment": {"mimeType": mime, "contents": contents}, "done": False}
+            case Cited(_, citation):
+                wire: dict[str, Json] = {"type": "citation", "url": citation.url, "title": citation.title}
+                wire |= {"text": citation.quote, "start": citation.start, "end": citation.end, "done": False}
+                yield {name: value for name, value in wire.items() if value is not None}
+            case UsageReported(usage):
+                self._usage = usage
+            case Finished(reason, keep=keep):
+                end: dict[str, Json] = {"type": "content", "text": "", "done": True}
+                yield {**end, "finishReason": FINISH.get(reason, reason), **opaque_to_client(keep, NAME)}
+                yield {"type": "usage", "usage": write_usage(self._usage), "done": True}
+            case Failed(error):
+                for call in self._calls.values():  # what was stopped with the answer
+                    if call.state in ("preparing", "running"):
+                        yield call.chunk("canceled", whole=True)
+                yield {"type": "error", **write_error(error), "status": error.status, "done": True}
+
+
+class _Call:
+    """A tool call as it grows."""
+
+    __slots__ = ("arguments", "id", "name", "result", "state")
+
+    def __init__(self, id: str, name: str) -> None:
+        self.id = id
+        self.name = name
+        self.arguments: list[str] = []
+        self.result: Json = None
+        self.state = "preparing"
+
+    def chunk(self, state: str, status: str = "", whole: bool = False) -> dict[str, Json]:
+        self.state = state
+        params = read_arguments("".join(self.arguments)) if whole else None
+        return {
+            "type": "tool",
+            "id": self.id,
+            "name": self.name,
+            "state": state,
+            "status": status,
+            "call": {"params": params, "result": self.result},
+            "done": False,
+        }
+
+
+def merged(batch: Sequence[Event]) -> Iterable[Event]:
+    """Neighbouring deltas of one kind as one: what came in one read leaves as one object."""
+    held: TextDelta | ReasoningDelta | ToolCallDelta | None = None
+    pieces: list[str] = []
+    for event in batch:
+        if held is not None and type(event) is type(held) and event.index == held.index:
+            pieces.append(_piece(event))
+            continue
+        if held is not None:
+            yield type(held)(held.index, "".join(pieces))
+            held = None
+        if isinstance(event, TextDelta | ReasoningDelta | ToolCallDelta):
+            held, pieces = event, [_piece(event)]
+        else:
+            yield event
+    if held is not None:
+        yield type(held)(held.index, "".join(pieces))
+
+
+def _piece(delta: TextDelta | ReasoningDelta | ToolCallDelta) -> str:
+    return delta.arguments if isinstance(delta, ToolCallDelta) else delta.text
+
+
+def writer(request: ChatRequest, now: int, framing: NativeFraming = "chunks") -> NativeWriter:
+    return NativeWriter(framing)
+
+
+def framing_for(accept: str) -> NativeFraming:
+    """The framing that an ``Accept`` header asks for."""
+    if "text/event-stream" in accept:
+        return "sse"
+    return "ndjson" if "application/x-ndjson" in accept else "chunks"
