@@ -210,11 +210,12 @@ def _progress(call: ToolCall, state: ToolState, tools: Mapping[str, Tool], answe
 
 
 def _arguments(call: ToolCall) -> Json:
+    """What the model wrote; none are an empty object, which some models spell ``null``."""
     try:
         value: Json = loads(call.arguments or "{}")
     except ValueError:
-        return None
-    return value
+        return call.arguments
+    return {} if value is None else value
 
 
 async def _result(call: ToolCall, tools: Mapping[str, Tool], seconds: float) -> ToolResult:
