@@ -9,6 +9,7 @@ from tornado.web import Application
 from handlers.base import Base, Nothing
 from handlers.chat import CancelHandler, ChatHandler
 from handlers.context import Context
+from handlers.counting import CountHandler
 from handlers.embeddings import EmbeddingsHandler
 from handlers.images import ImageHandler
 from handlers.lists import CompatibleModelsHandler
@@ -48,6 +49,7 @@ ROUTES: tuple[Route, ...] = (
     (r"/v1/chat/completions", ChatHandler, {"dialect": openai_chat, "schema": "openai.chat"}),
     (r"/v1/responses", ChatHandler, {"dialect": openai_responses, "schema": "openai.responses"}),
     (r"/v1/messages", ChatHandler, {"dialect": anthropic, "schema": "anthropic.messages"}),
+    (r"/v1/messages/count_tokens", CountHandler, {"dialect": anthropic, "schema": "anthropic.count"}),
     (r"/v1/embeddings", EmbeddingsHandler, {}),
     (r"/v1/models", CompatibleModelsHandler, {}),
     (r"/api/chat", OllamaChatHandler, {"dialect": ollama_client, "schema": "ollama.chat"}),

@@ -103,7 +103,7 @@ class ChatHandler(Base):
             relayed = Relayed()
             async with aclosing(self._relay(request, there, trace, relayed)) as pieces:
                 whole = b"".join([piece async for piece in pieces])
-            self._headers_of(trace)
+            self.headers_of(trace)
             self.set_header("Content-Type", relayed.content_type)
             self.write(whole)
             return
@@ -112,7 +112,7 @@ class ChatHandler(Base):
             async for batch in batches:
                 for event in batch:
                     collector.feed(event)
-        self._headers_of(trace)
+        self.headers_of(trace)
         self.write_json(self.whole(collector.reply(), request))
 
     async def _stream(self, request: ChatRequest, target: Target, trace: Trace) -> None:
@@ -126,7 +126,7 @@ class ChatHandler(Base):
             async with aclosing(lane(request, there or target, trace, writer)) as written:
                 async for pieces in written:
                     if not output.started:
-                        self._headers_of(trace)
+                        self.headers_of(trace)
                         output.start()
                     for piece in pieces:
                         await output.write_spaced(piece, writer.spacing)
@@ -173,7 +173,7 @@ class ChatHandler(Base):
         memo, owner = self.context.memo, " ".join(sorted(self.names))
         remembering = Remembering(memo, owner)
         request = memo.completed(owner, request)
-        async with aclosing(stream(request, target, self.context.services, trace, self._forwarded(target))) as batches:
+        async with aclosing(stream(request, target, self.context.services, trace, self.forwarded(target))) as batches:
             async for batch in batches:
                 if request.tools:
                     remembering.observe(batch)
@@ -182,14 +182,14 @@ class ChatHandler(Base):
     def _relay(
         self, request: ChatRequest, target: Target, trace: Trace, relayed: Relayed
     ) -> AsyncGenerator[bytes, None]:
-        return relay(self.body, request, target, self.context.services, trace, relayed, self._forwarded(target))
+        return relay(self.body, request, target, self.context.services, trace, relayed, self.forwarded(target))
 
-    def _forwarded(self, target: Target) -> dict[str, str]:
+    def forwarded(self, target: Target) -> dict[str, str]:
         if target.engine.dialect != self.dialect.NAME:
             return {}
         return {name: self.request.headers[name] for name in _FORWARDED if name in self.request.headers}
 
-    def _headers_of(self, trace: Trace) -> None:
+    def headers_of(self, trace: Trace) -> None:
         for name, value in trace.headers.items():
             self.set_header(name, value)
         if trace.dropped:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -16,17 +16,29 @@ from llm.errors import Malformed, kept_headers
 T = TypeVar("T")
 
 
-async def ask(outgoing: Outgoing, read: Callable[[Any], T], target: Target, services: Services, trace: Trace) -> T:
+async def ask(
+    outgoing: Outgoing,
+    read: Callable[[Any], T],
+    target: Target,
+    services: Services,
+    trace: Trace,
+    headers: Mapping[str, str] | None = None,
+) -> T:
     """What ``read`` makes of the answer's JSON. Raises ``LLMError``; a failure that may pass is tried again."""
-    attempts = tried(lambda: _ask(outgoing, read, target, services, trace), target, services, trace)
+    attempts = tried(lambda: _ask(outgoing, read, target, services, trace, headers), target, services, trace)
     async with aclosing(attempts) as answers:
         return await anext(answers)
 
 
 async def _ask(
-    outgoing: Outgoing, read: Callable[[Any], T], target: Target, services: Services, trace: Trace
+    outgoing: Outgoing,
+    read: Callable[[Any], T],
+    target: Target,
+    services: Services,
+    trace: Trace,
+    headers: Mapping[str, str] | None,
 ) -> AsyncGenerator[T, None]:
-    async with await services.send(target, outgoing) as reply:
+    async with await services.send(target, outgoing, headers) as reply:
         if not 200 <= reply.status < 300:
             raise await read_failure(reply, ENGINE_DIALECTS[target.engine.dialect], target)
         trace.headers = kept_headers(reply.headers)

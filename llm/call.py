@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final, TypeVar
 
 from llm import attachments
-from llm.chat import ChatRequest, Text, ToolCall, ToolResult, Usage
+from llm.chat import ChatRequest, Usage
 from llm.codec import dump_bytes, loads
 from llm.dialects import EngineDialect, Outgoing, Reader
 from llm.dialects.registry import ENGINE_DIALECTS
@@ -35,11 +35,11 @@ from llm.filters import Filter, ThinkTags
 from llm.framing import Frame, Framing, Sse
 from llm.http import HttpReply, HttpRequest, Transport
 from llm.routing import over_responses, routed
+from llm.tokens import estimated_usage
 
 MAX_REPLY: Final = 256 * 1024 * 1024  # bytes, of one whole answer
 MAX_ERROR: Final = 1024 * 1024  # bytes, of an error's body
 MASK: Final = "***"  # in place of a key
-_CHARACTERS_PER_TOKEN: Final = 4  # a rule of thumb, for estimates that say so
 
 Batch = Sequence[Event]
 T = TypeVar("T")
@@ -314,27 +314,6 @@ class _Polish:
 
     def _usage_told(self, batch: Batch) -> bool:
         return self._trace.usage is not None or any(isinstance(event, UsageReported) for event in batch)
-
-
-def estimated_usage(request: ChatRequest, characters: int) -> Usage:
-    """What an answer of so many characters used, by rule of thumb and marked as such."""
-    prompt = sum(len(text) for message in request.messages for text in _texts(message.parts))
-    return Usage(fresh=_tokens(prompt), text=_tokens(characters), estimated=True)
-
-
-def _tokens(characters: int) -> int:
-    return -(-characters // _CHARACTERS_PER_TOKEN)
-
-
-def _texts(parts: Iterable[object]) -> Iterator[str]:
-    for part in parts:
-        match part:
-            case Text(text):
-                yield text
-            case ToolCall(arguments=arguments):
-                yield arguments
-            case ToolResult(content=content):
-                yield from _texts(content)
 
 
 def _whole(body: bytes, dialect: EngineDialect, target: Target) -> list[Event]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from llm.call import MASK, MAX_REPLY, Services, Trace, estimated_usage, read_failure, tried
+from llm.call import MASK, MAX_REPLY, Services, Trace, read_failure, tried
 from llm.chat import ChatRequest
 from llm.codec import loads
 from llm.dialects import Outgoing, Reader
@@ -23,6 +23,7 @@ from llm.framing import Frame, SseBlocks, frame_of
 from llm.http import HttpReply
 from llm.opaque import Json
 from llm.routing import RESPONSES, over_responses, routed
+from llm.tokens import estimated_usage
 
 
 def relay_to(client_dialect: str, request: ChatRequest, target: Target) -> Target | None:

@@ -36,6 +36,8 @@ PURE = {
     "options",
     "schemarefs",
     "schemaunion",
+    "stored",
+    "tokens",
     "toolschema",
     "tasks",
 }

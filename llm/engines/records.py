@@ -53,6 +53,7 @@ RECORDS: Final = (
         caching="automatic",
         takes=Takes(documents=_PDF, audio=_SOUND, video=()),
         responses=_OPENAI_RESPONSES,
+        counts=True,
         speech=records.OPENAI_SPEECH,
         transcription=records.OPENAI_TRANSCRIPTION,
         quirks=Quirks(
@@ -106,6 +107,7 @@ RECORDS: Final = (
         base_url="https://api.anthropic.com",
         example="claude-haiku-4-5",
         docs="https://docs.anthropic.com/en/api/messages",
+        counts=True,
         caching="on request",
         takes=Takes(documents=_PDF, audio=(), video=(), image_bytes=5 * _MB, document_bytes=32 * _MB, most_images=100),
         auth="x-api-key: {key}",
@@ -129,6 +131,7 @@ RECORDS: Final = (
         base_url="https://generativelanguage.googleapis.com",
         example="gemini-3.5-flash",
         docs="https://ai.google.dev/api/generate-content",
+        counts=True,
         caching="automatic",
         takes=Takes(images=("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"), documents=_PDF),
         auth="x-goog-api-key: {key}",

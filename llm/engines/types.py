@@ -103,6 +103,7 @@ class Engine:
     responses: Responses | None = None  # None: it has no such API
     speech: Speech | None = None
     transcription: Transcription | None = None
+    counts: bool = False  # it tells how many tokens a request has (``tasks.counting``)
     issuer: str = ""  # whose opaque data it accepts; default its own name
     example: str = ""  # a model for the first curl, where one may be assumed
 

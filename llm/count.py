@@ -1,0 +1,45 @@
+"""The tokens of a request before it is made: counted by its provider where that can, else estimated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llm.ask import ask
+from llm.call import Services, Trace
+from llm.chat import ChatRequest
+from llm.dialects.registry import ENGINE_DIALECTS
+from llm.engines import Target
+from llm.routing import CHAT, over_responses
+from llm.tasks import counting
+from llm.tokens import estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    tokens: int
+    estimated: bool = False
+
+
+async def count(
+    request: ChatRequest,
+    target: Target,
+    services: Services,
+    trace: Trace,
+    verbatim: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Count:
+    """``verbatim``: the body of a client that speaks the engine's own wire. Raises ``LLMError``."""
+    if not target.engine.counts:
+        return Count(estimate(request), estimated=True)
+    if target.engine.dialect == CHAT:
+        target = over_responses(target)
+    engine = target.engine
+    if verbatim is not None:
+        outgoing = counting.verbatim(verbatim, target.model)
+    else:
+        chat = ENGINE_DIALECTS[engine.dialect].write_request(replace(request, model=target.model), engine)
+        outgoing = counting.write_request(chat, engine.dialect)
+        trace.dropped = chat.dropped
+    return Count(await ask(outgoing, counting.read_reply, target, services, trace, headers))
