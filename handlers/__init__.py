@@ -26,7 +26,7 @@ from handlers.ops import HealthHandler
 from handlers.page import PageHandler
 from handlers.threads import ThreadHandler, ThreadsHandler
 from handlers.voice import SpeechHandler, TranscriptionHandler
-from llm.dialects import anthropic, native, ollama_client, openai_chat, openai_responses
+from llm.dialects import anthropic, native, ollama, openai_chat, openai_responses
 
 Route = tuple[str, type[Base], dict[str, Any]]
 
@@ -52,8 +52,8 @@ ROUTES: tuple[Route, ...] = (
     (r"/v1/messages/count_tokens", CountHandler, {"dialect": anthropic, "schema": "anthropic.count"}),
     (r"/v1/embeddings", EmbeddingsHandler, {}),
     (r"/v1/models", CompatibleModelsHandler, {}),
-    (r"/api/chat", OllamaChatHandler, {"dialect": ollama_client, "schema": "ollama.chat"}),
-    (r"/api/generate", OllamaChatHandler, {"dialect": ollama_client.generate, "schema": "ollama.chat"}),
+    (r"/api/chat", OllamaChatHandler, {"dialect": ollama, "schema": "ollama.chat"}),
+    (r"/api/generate", OllamaChatHandler, {"dialect": ollama.generate, "schema": "ollama.chat"}),
     (r"/api/embed", EmbedHandler, {}),
     (r"/api/tags", TagsHandler, {}),
     (r"/api/show", ShowHandler, {}),

@@ -7,7 +7,7 @@ from typing import Any, Final
 from handlers.base import Base
 from handlers.chat import ChatHandler
 from llm.call import Trace
-from llm.dialects import ClientDialect, ollama_client
+from llm.dialects import ClientDialect, ollama
 from llm.embed import embed
 from llm.errors import InvalidRequest, UnknownModel
 from llm.fields import Fields
@@ -39,7 +39,7 @@ class OllamaChatHandler(ChatHandler):
 class TagsHandler(Base):
     """``GET /api/tags``: every model of every engine."""
 
-    dialect: ClientDialect = ollama_client
+    dialect: ClientDialect = ollama
 
     async def handle(self, body: dict[str, Any]) -> None:
         models, failures = await self.context.catalog.all_models(self.caller)
@@ -53,7 +53,7 @@ class ShowHandler(Base):
     """``POST /api/show``: what a model is and can do."""
 
     methods = ("POST",)
-    dialect: ClientDialect = ollama_client
+    dialect: ClientDialect = ollama
 
     async def handle(self, body: dict[str, Any]) -> None:
         fields = Fields(body)
@@ -63,14 +63,14 @@ class ShowHandler(Base):
         model = next((one for one in models if one.id == target.model), None)
         if model is None:
             raise UnknownModel(f"model {name[:100]!r} not found")
-        self.write_json(ollama_client.write_show(model))
+        self.write_json(ollama.write_show(model))
 
 
 class EmbedHandler(Base):
     """``POST /api/embed``."""
 
     methods = ("POST",)
-    dialect: ClientDialect = ollama_client
+    dialect: ClientDialect = ollama
 
     async def handle(self, body: dict[str, Any]) -> None:
         fields = Fields(body)
@@ -99,7 +99,7 @@ class EmbedHandler(Base):
 class VersionHandler(Base):
     """``GET /api/version``."""
 
-    dialect: ClientDialect = ollama_client
+    dialect: ClientDialect = ollama
 
     async def handle(self, body: dict[str, Any]) -> None:
         self.write_json({"version": VERSION})
@@ -108,7 +108,7 @@ class VersionHandler(Base):
 class RunningModelsHandler(Base):
     """``GET /api/ps``: nothing is loaded here, every model is at hand."""
 
-    dialect: ClientDialect = ollama_client
+    dialect: ClientDialect = ollama
 
     async def handle(self, body: dict[str, Any]) -> None:
         self.write_json({"models": []})

@@ -104,9 +104,28 @@ def _frame(block: bytes) -> Frame | None:
     return Frame("\n".join(data), event) if data else None
 
 
-class SseBlocks:
-    """Cuts an event stream into its events without changing a byte: for handing them on as they came."""
+class Blocks(Protocol):
+    """Cuts a stream into its events without changing a byte: for handing them on as they came."""
 
+    border: bytes  # what ends an event
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Whole events, each with what ends it."""
+        ...
+
+    def close(self) -> bytes:
+        """What was left without its end."""
+        ...
+
+    def frame(self, block: bytes) -> Frame | None:
+        """What one of the events carries, if anything."""
+        ...
+
+
+class SseBlocks:
+    """Events of an event stream, ended by an empty line."""
+
+    border: bytes = b"\n\n"
     _BORDER: Final = re.compile(rb"\r?\n\r?\n|\r\r")
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
@@ -115,7 +134,6 @@ class SseBlocks:
         self._scanned = 0  # no border before this offset of the rest
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Whole events, each with the blank line that ends it."""
         rest = self._rest
         rest += chunk
         blocks = []
@@ -131,14 +149,39 @@ class SseBlocks:
         return blocks
 
     def close(self) -> bytes:
-        """What was left without its border."""
         rest, self._rest, self._scanned = bytes(self._rest), bytearray(), 0
         return rest
 
+    def frame(self, block: bytes) -> Frame | None:
+        return _frame(block.removeprefix(_BOM).replace(b"\r\n", b"\n").replace(b"\r", b"\n").strip(b"\n"))
 
-def frame_of(block: bytes) -> Frame | None:
-    """The frame that one block of :class:`SseBlocks` carries, if any."""
-    return _frame(block.removeprefix(_BOM).replace(b"\r\n", b"\n").replace(b"\r", b"\n").strip(b"\n"))
+
+class LineBlocks:
+    """The same for lines."""
+
+    border: bytes = b"\n"
+
+    def __init__(self, max_frame: int = MAX_FRAME) -> None:
+        self._max = max_frame
+        self._rest = bytearray()  # of a line, without its end
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        *whole, rest = chunk.split(b"\n")
+        if whole:
+            whole[0] = bytes(self._rest + whole[0])
+            self._rest.clear()
+        self._rest += rest
+        if len(self._rest) > self._max:
+            raise Malformed(f"The engine sent one line of more than {self._max} bytes.")
+        return [line + b"\n" for line in whole]
+
+    def close(self) -> bytes:
+        rest, self._rest = bytes(self._rest), bytearray()
+        return rest
+
+    def frame(self, block: bytes) -> Frame | None:
+        line = block.strip()
+        return Frame(line.decode("utf-8", "replace")) if line else None
 
 
 class JsonLines:

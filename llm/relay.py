@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Final
 
 from llm.call import MASK, MAX_REPLY, Services, Trace, read_failure, tried
 from llm.chat import ChatRequest
@@ -19,11 +20,16 @@ from llm.dialects.registry import VERBATIM_DIALECTS
 from llm.engines import Target
 from llm.errors import LLMError, Malformed, kept_headers
 from llm.events import Event, Finished, replay
-from llm.framing import Frame, SseBlocks, frame_of
+from llm.framing import Blocks, Frame, LineBlocks, SseBlocks
 from llm.http import HttpReply
 from llm.opaque import Json
 from llm.routing import RESPONSES, over_responses, routed
 from llm.tokens import estimated_usage
+
+_BLOCKS: Final[Mapping[str, Callable[[], Blocks]]] = {
+    "text/event-stream": SseBlocks,
+    "application/x-ndjson": LineBlocks,
+}
 
 
 def relay_to(client_dialect: str, request: ChatRequest, target: Target) -> Target | None:
@@ -83,9 +89,10 @@ async def _attempt(
         trace.headers = kept_headers(reply.headers)
         relayed.content_type = reply.headers.get("content-type", "application/json")
         watch = _Watch(request, trace)
-        if relayed.content_type.startswith("text/event-stream"):
+        if (blocks := _BLOCKS.get(relayed.content_type.partition(";")[0].strip().lower())) is not None:
             only_usage = dialect.only_usage if _usage_unasked(body, outgoing) else None
-            async with aclosing(_events(reply, dialect.reader(target.engine), watch, relayed, only_usage)) as pieces:
+            reader = dialect.reader(target.engine)
+            async with aclosing(_events(reply, blocks(), reader, watch, relayed, only_usage)) as pieces:
                 async for piece in pieces:
                     yield _masked(piece, target.key)
             return
@@ -110,15 +117,19 @@ def _usage_unasked(body: Mapping[str, Json], outgoing: Outgoing) -> bool:
 
 
 async def _events(
-    reply: HttpReply, reader: Reader, watch: _Watch, relayed: Relayed, only_usage: Callable[[Frame], bool] | None
+    reply: HttpReply,
+    blocks: Blocks,
+    reader: Reader,
+    watch: _Watch,
+    relayed: Relayed,
+    only_usage: Callable[[Frame], bool] | None,
 ) -> AsyncGenerator[bytes, None]:
     """The engine's events as they came; those that ``only_usage`` tells are withheld."""
     yield b""
-    framing = SseBlocks()
     async for chunk in reply:
         passed = []
-        for block in framing.feed(chunk):
-            frame = frame_of(block)
+        for block in blocks.feed(chunk):
+            frame = blocks.frame(block)
             events = _look(frame, reader, relayed)
             if frame is None or only_usage is None or not only_usage(frame):
                 passed.append(block)
@@ -130,10 +141,10 @@ async def _events(
         if reader.done:
             reply.drain()
             return
-    rest = framing.close()
-    watch(_look(frame_of(rest), reader, relayed))
-    if reader.done or relayed.failure is not None:  # the end came without its blank line
-        yield rest + b"\n\n" if rest else b""
+    rest = blocks.close()
+    watch(_look(blocks.frame(rest), reader, relayed))
+    if reader.done or relayed.failure is not None:  # the end came without its border
+        yield rest + blocks.border if rest else b""
     else:
         watch(reader.close())
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from llm.dialects import ClientDialect, anthropic, native, ollama_client, openai_chat, openai_responses
+from llm.dialects import ClientDialect, anthropic, native, ollama, openai_chat, openai_responses
 
 Bodies = dict[str, dict[str, Any]]
 
@@ -235,5 +235,5 @@ CLIENTS: dict[str, Spoken] = {
     "chat": Spoken("Chat Completions", openai_chat, _chat),
     "responses": Spoken("Responses", openai_responses, _responses),
     "anthropic": Spoken("Anthropic", anthropic, _anthropic),
-    "ollama": Spoken("Ollama", ollama_client, _ollama),
+    "ollama": Spoken("Ollama", ollama, _ollama),
 }

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llm.codec import dumps
 from llm.errors import Malformed
-from llm.framing import Frame, Framing, JsonLines, Sse, SseBlocks, frame_of, json_line, sse
+from llm.framing import Blocks, Frame, Framing, JsonLines, LineBlocks, Sse, SseBlocks, json_line, sse
 
 BOM = b"\xef\xbb\xbf"
 
@@ -23,14 +23,14 @@ def frames(framing: Framing, pieces: Iterable[bytes]) -> list[Frame]:
     return found + framing.close()
 
 
-def blocks(pieces: Iterable[bytes]) -> list[bytes]:
-    cutter = SseBlocks()
+def blocks(pieces: Iterable[bytes], kind: Callable[[], Blocks] = SseBlocks) -> list[bytes]:
+    cutter = kind()
     found = [block for piece in pieces for block in cutter.feed(piece)]
     return [*found, cutter.close()]
 
 
 def byte_by_byte(raw: bytes) -> Iterable[bytes]:
-    return (bytes((byte,)) for byte in raw)
+    return [bytes((byte,)) for byte in raw]
 
 
 def cut(raw: bytes, places: Iterable[int]) -> list[bytes]:
@@ -147,6 +147,7 @@ def test_blocks_are_the_very_bytes_in_any_cutting(tokens: list[bytes], at: list[
     raw = b"".join(tokens)
     for pieces in ([raw], byte_by_byte(raw), cut(raw, at)):
         assert b"".join(blocks(pieces)) == raw
+        assert b"".join(blocks(pieces, LineBlocks)) == raw
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
@@ -155,7 +156,7 @@ def test_blocks_are_the_very_bytes_in_any_cutting(tokens: list[bytes], at: list[
 def test_blocks_carry_the_frames(text: str, meant: list[Frame], bom: bytes, end: str) -> None:
     raw = bom + text.replace("\n", end).encode()
     for pieces in ([raw], byte_by_byte(raw)):
-        found = [frame_of(block) for block in blocks(pieces)]
+        found = [SseBlocks().frame(block) for block in blocks(pieces)]
         assert [frame for frame in found if frame is not None] == meant
 
 
@@ -172,6 +173,8 @@ def test_s9_any_json_lines_come_out_of_any_cutting(values: list[dict[str, str]],
     raw = "".join(dumps(value) + end for value in values).encode()
     for pieces in ([raw], byte_by_byte(raw), cut(raw, at), cut(raw.removesuffix(end.encode()), at)):
         assert [json.loads(frame.data) for frame in frames(JsonLines(), pieces)] == values
+        passed = [LineBlocks().frame(block) for block in blocks(pieces, LineBlocks)]
+        assert [json.loads(frame.data) for frame in passed if frame is not None] == values
 
 
 def test_s8_empty_lines_are_keep_alives() -> None:
@@ -180,17 +183,18 @@ def test_s8_empty_lines_are_keep_alives() -> None:
         assert [frame.data for frame in frames(JsonLines(), pieces)] == ['{"a":1}', '{"b":2}']
 
 
-ENDLESS: list[tuple[Callable[[int], Framing | SseBlocks], bytes]] = [
+ENDLESS: list[tuple[Callable[[int], Framing | Blocks], bytes]] = [
     (Sse, b"data: aaaaaaaaaaaaaa"),
     (Sse, b"data: aaaaaaaaaaaaaa\n"),
     (Sse, b": aaaaaaaaaaaaaa\r\n"),
     (SseBlocks, b"data: aaaaaaaaaaaaaa\n"),
     (JsonLines, b'{"a": "aaaaaaaaaaaaa'),
+    (LineBlocks, b'{"a": "aaaaaaaaaaaaa'),
 ]
 
 
 @pytest.mark.parametrize(("framing", "endless"), ENDLESS)
-def test_a_frame_has_a_bound(framing: Callable[[int], Framing | SseBlocks], endless: bytes) -> None:
+def test_a_frame_has_a_bound(framing: Callable[[int], Framing | Blocks], endless: bytes) -> None:
     for size in (1, 3, 1000):
         bounded = framing(100)
         raw = endless * 10

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from llm.call import Decoder
 from llm.chat import ChatRequest, Media, Reasoning, Text, ToolCall, ToolResult, Usage
-from llm.dialects import ClientDialect, ollama_client
+from llm.dialects import ClientDialect
+from llm.dialects import ollama as ollama_dialect
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines import ENGINES
 from llm.errors import InvalidRequest, LLMError
@@ -38,7 +39,7 @@ from tests.recordings import cases, recordings
 from tests.test_sdk_openai import answering, call_of
 from tests.wires import WIRES, Wire
 
-DIALECT: ClientDialect = ollama_client
+DIALECT: ClientDialect = ollama_dialect
 REQUEST = ChatRequest(model="demo/m", messages=())
 NOW = 1764000000
 ALL = pytest.mark.parametrize("engine", WIRES)
@@ -196,7 +197,7 @@ def test_a_whole_answer_says_the_same() -> None:
     whole: Any = DIALECT.write_reply(collect(LOOP), REQUEST, NOW)
     assert (whole["message"]["content"], whole["message"]["thinking"], whole["done"]) == ("Grüße 🦊", "Hm.", True)
     assert [call["id"] for call in whole["message"]["tool_calls"]] == ["c1", "c2"]
-    generated: Any = ollama_client.generate.write_reply(collect(LOOP), REQUEST, NOW)
+    generated: Any = ollama_dialect.generate.write_reply(collect(LOOP), REQUEST, NOW)
     assert (generated["response"], generated["thinking"], "message" in generated) == ("Grüße 🦊", "Hm.", False)
 
 
@@ -367,3 +368,45 @@ async def test_embeddings_and_lists() -> None:
     assert shown.capabilities == ["completion", "tools", "vision", "thinking"]
     assert (running.models, caught.value.status_code) == ([], 404)
     assert version["version"].count(".") == 2
+
+
+async def test_t12_where_the_engine_is_ollama_the_exchange_is_verbatim() -> None:
+    said = (
+        b'{"model":"m:latest","message":{"role":"assistant","content":"Gr\xc3\xbc"},"done":false,"x_new":[1]}\n'
+        b'{"model":"m:latest","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop",'
+        b'"prompt_eval_count":5,"eval_count":2,"x_later":{"a":null}}\n'
+    )
+    whole = {"model": "m:latest", "message": {"role": "assistant", "content": "Hi"}, "done": True, "x_new": 1}
+    half = len(said) // 2
+
+    async def script(request: Request, connection: Connection) -> None:
+        if request.json.get("stream") is False:
+            await connection.whole(whole)
+            return
+        await connection.stream("application/x-ndjson")
+        for piece in (said[:half], said[half:]):
+            await connection.chunk(piece)
+        await connection.end()
+
+    body = {"model": "ollama/m", "messages": [{"role": "user", "content": "Hi", "x_inner": 1}], "x_top": {"later": 2}}
+    upstream = Upstream(script)
+    async with upstream.running(), serving(config(**WIRES["ollama"].environ(upstream))) as server:
+        assert await (await server.post("/api/chat", body)).body() == said
+        answer = await server.post("/api/chat", {**body, "stream": False})
+        assert await answer.json() == whole
+    sent, _ = upstream.requests
+    assert sent.path == "/api/chat" and sent.json == {**body, "model": "m"}
+
+
+async def test_s1_the_verbatim_lane_appends_an_error_to_lines_without_their_end() -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.stream("application/x-ndjson")
+        await connection.chunk(b'{"model":"m","message":{"role":"assistant","content":"Half"},"done":false}\n{"mod')
+        await connection.end()
+
+    upstream = Upstream(script)
+    async with upstream.running(), serving(config(**WIRES["ollama"].environ(upstream))) as server:
+        answer = await server.post("/api/chat", {"model": "ollama/m", "messages": [{"role": "user", "content": "Hi"}]})
+        first, last = (await answer.body()).splitlines()
+    assert json.loads(first)["message"]["content"] == "Half"
+    assert "error" in json.loads(last)

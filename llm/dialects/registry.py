@@ -21,8 +21,8 @@ ENGINE_DIALECTS: Final[Mapping[str, EngineDialect]] = {
     d.NAME: d for d in (openai_chat, openai_responses, anthropic, gemini, ollama)
 }
 CLIENT_DIALECTS: Final[Mapping[str, ClientDialect]] = {
-    d.NAME: d for d in (native, openai_chat, openai_responses, anthropic)
+    d.NAME: d for d in (native, openai_chat, openai_responses, anthropic, ollama)
 }
 VERBATIM_DIALECTS: Final[Mapping[str, VerbatimDialect]] = {
-    d.NAME: d for d in (openai_chat, openai_responses, anthropic)
+    d.NAME: d for d in (openai_chat, openai_responses, anthropic, ollama)
 }

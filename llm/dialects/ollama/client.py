@@ -21,7 +21,7 @@ from llm.chat import (
     ToolSpec,
 )
 from llm.codec import dumps
-from llm.dialects.ollama_client.common import NAME, image_type
+from llm.dialects.ollama.common import NAME, image_type
 from llm.fields import Fields, invalid
 from llm.opaque import Opaque, rest_of
 

@@ -1,12 +1,4 @@
-"""Ollama's own chat API, engine side.
-
-Wire: https://github.com/ollama/ollama/blob/main/docs/api.md
-
-JSON lines, not events; ``stream`` is on unless it is said to be off. Arguments of calls are objects both ways; calls
-come whole, on older servers without ids. Pictures are bare base64 beside the text. ``prompt_eval_count`` is left out
-when the whole prompt was in the cache. A model that cannot think answers ``think`` with 400. There is no choice among
-tools: to use none, none are told.
-"""
+"""Towards an engine: requests as bodies of ``/api/chat``, its lines as events."""
 
 from __future__ import annotations
 
@@ -30,6 +22,7 @@ from llm.chat import (
 )
 from llm.codec import dumps, loads
 from llm.dialects import ModelLister, Outgoing, lost_fields
+from llm.dialects.ollama.common import NAME
 from llm.engines import Engine
 from llm.errors import ContextTooLong, LLMError, Malformed, ProviderSaid, Truncated, Unsupported, by_status
 from llm.events import Event, Finished, FinishReason, Reply, Started, UsageReported, collect, settled
@@ -43,7 +36,7 @@ from llm.options import asked, taken
 from llm.schemarefs import step
 from llm.toolschema import inlined, told
 
-NAME: Final = "ollama"
+PATH: Final = "/api/chat"
 
 _FINISH: Final[Mapping[str, FinishReason]] = {"stop": "stop", "length": "length"}
 # https://docs.ollama.com/capabilities/thinking: most models take true or false, newer servers a level too. One family
@@ -83,7 +76,16 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
             }
             for tool in request.tools
         ]
-    return Outgoing(path="/api/chat", body=body, dropped=tuple(dict.fromkeys(dropped)))
+    return Outgoing(path=PATH, body=body, dropped=tuple(dict.fromkeys(dropped)))
+
+
+def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
+    """A client's own body; usage is always told here."""
+    return Outgoing(path=PATH, body={**body, "model": model})
+
+
+def only_usage(frame: Frame) -> bool:
+    return False
 
 
 def _parameters(tool: ToolSpec, dropped: list[str]) -> Json:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from llm.chat import ChatRequest
-from llm.dialects.ollama_client.client import read_request
-from llm.dialects.ollama_client.common import NAME
-from llm.dialects.ollama_client.writer import LineWriter, write_error, write_models
-from llm.dialects.ollama_client.writer import write_reply as _write_reply
+from llm.dialects.ollama.client import read_request
+from llm.dialects.ollama.writer import LineWriter, write_error, write_models
+from llm.dialects.ollama.writer import write_reply as _write_reply
 from llm.events import Reply
 from llm.opaque import Json
+
+NAME: Final = "ollama-generate"  # not the engine's: it is asked by ``/api/chat``, whoever asks
 
 __all__ = ["NAME", "read_request", "write_error", "write_models", "write_reply", "writer"]
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from llm.chat import ChatRequest, Media, ModelInfo, Reasoning, Text, ToolCall, Usage
 from llm.codec import loads
-from llm.dialects.ollama_client.common import NAME
+from llm.dialects.ollama.common import NAME
 from llm.errors import LLMError
 from llm.events import (
     Event,
