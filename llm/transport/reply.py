@@ -13,6 +13,7 @@ from llm.http import READ_LIMIT
 from llm.transport.coding import Inflater, inflater
 from llm.transport.connection import Connection
 from llm.transport.parser import ResponseParser
+from llm.transport.waiter import Waiter
 
 READ_AHEAD: Final = 256 * 1024  # bytes that may wait unread before the provider has to wait
 DRAIN_BYTES: Final = 64 * 1024  # of a body that nobody wants, to be able to use its connection again
@@ -48,7 +49,7 @@ class Reply:
         self._unread: list[bytes] = []
         self._unread_size = 0  # bytes, as they came
         self._failure: LLMError | Stale | None = None  # raised when all that came before it has been read
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter = Waiter(self._loop)
         self._patience = 0.0  # seconds of silence
         self._quiet = 0.0  # seconds waited since the last sign of life, but for a wait that goes on
         self._since = 0.0  # when that began, by the loop's time
@@ -142,11 +143,13 @@ class Reply:
             self._end(Truncated(f"The answer of {self._host} was given up before its end."))
 
     def received(self, data: bytes) -> None:
+        """Called by the loop, so that whoever waits goes on in here."""
         self._spoken = True
         try:
             self._parser.feed(data, self._unread)
         except Malformed as error:
             self._end(error)
+            self._waiter.wake()
             return
         if self._parser.complete:
             self._end(None)
@@ -159,7 +162,7 @@ class Reply:
             self._unread_size += len(data)
             if self._unread_size > READ_AHEAD and self._connection is not None:
                 self._connection.pause()
-            self._wake()
+        self._waiter.wake()
 
     def ended(self, error: OSError | None) -> None:
         self._connection = None
@@ -172,6 +175,7 @@ class Reply:
             self._end(None)
         else:
             self._end(Truncated(f"{how} in the middle of its answer."))
+        self._waiter.wake_soon()
 
     def _take(self) -> bytes:
         packed = self._inflater
@@ -196,9 +200,9 @@ class Reply:
 
     async def _wait(self) -> None:
         """Until something has come or the connection is over. Cancelled, it hangs up."""
-        if self._waiter is not None:
+        waiter = self._waiter
+        if waiter.waiting:
             raise RuntimeError("an answer has one reader")
-        waiter = self._waiter = self._loop.create_future()
         self._since = self._loop.time()
         if self._timer is None:
             self._set_timer(self._patience - self._quiet)
@@ -208,12 +212,7 @@ class Reply:
             self.close()
             raise
         finally:
-            self._waiter = None
             self._quiet += self._loop.time() - self._since
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
     def _end(self, failure: LLMError | Stale | None) -> None:
         """The connection has done its part, for better or worse. What has come is still there to be read."""
@@ -226,7 +225,6 @@ class Reply:
                 connection.release()
             else:
                 connection.close()
-        self._wake()
 
     def _set_timer(self, seconds: float | None) -> None:
         if self._timer is not None:
@@ -238,7 +236,7 @@ class Reply:
         self._timer = None
         if self._draining:
             self.close()
-        elif self._waiter is not None and not self._waiter.done():  # otherwise the next wait sets the timer
+        elif self._waiter.waiting:  # otherwise the next wait sets the timer
             left = self._patience - self._silence()
             if left > 0:
                 self._set_timer(left)
@@ -246,6 +244,7 @@ class Reply:
                 self._end(IdleTimeout(f"The answer of {self._host} stood still for {self._patience:g} seconds."))
             else:
                 self._end(FirstByteTimeout(f"{self._host} did not begin to answer within {self._patience:g} seconds."))
+            self._waiter.wake_soon()
 
     def _silence(self) -> float:
         now = self._loop.time()
