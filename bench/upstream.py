@@ -1,9 +1,11 @@
 """A provider that answers as its model's name says, as fast as Python can: ``python -m bench.upstream``.
 
-``e100-r50``: a stream of 100 deltas, 50 a second, each in a write of its own. ``e800-r400-b8``: 400 a second, eight in a
-write. ``e100``: as fast as they are read, many in a write. ``idle``: one delta, then silence until the client leaves. Speaks Chat Completions at ``/v1/chat/completions``
-and Anthropic's Messages at ``/v1/messages``; a request that is not streamed gets a whole answer. Every delta has one
-``~`` in its text, and nothing else has one, so that whoever counts those knows what arrived.
+``e100-r50``: a stream of 100 deltas, 50 a second, each in a write of its own. ``e800-r400-b8``: 400 a second, eight in
+a write. ``e100``: as fast as they are read, many in a write. ``idle``: one delta, then silence until the client leaves.
+
+Speaks Chat Completions at ``/v1/chat/completions`` and Anthropic's Messages at ``/v1/messages``; a request that is not
+streamed gets a whole answer. Every delta has one ``~`` in its text, and nothing else has one, so that whoever counts
+those knows what arrived.
 """
 
 from __future__ import annotations
@@ -77,7 +79,7 @@ def _anthropic() -> Wire:
     message = {"id": "msg_Bench0123456789", "type": "message", "role": "assistant", "model": "claude-bench"}
     usage = {"input_tokens": 12, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 34}
     ends = {"stop_reason": "end_turn", "stop_sequence": None}
-    start = {**message, "content": [], "stop_reason": None, "stop_sequence": None, "usage": {**usage, "output_tokens": 1}}
+    start = {**message, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
 
     def event(type: str, **fields: object) -> bytes:
         return _sse({"type": type, **fields}, type)
@@ -145,7 +147,7 @@ class Provider(asyncio.Protocol):
         count, rate, block = int(match[1]), int(match[2] or 0), int(match[3] or 1)
         if rate:
             period = block / rate
-            blocks = [_chunk(wire.some(block, at)) for at in range(0, len(wire.deltas))]
+            blocks = [_chunk(wire.some(block, at)) for at in range(len(wire.deltas))]
             # Streams that began together do not speak together: each event comes alone.
             phase = next(_turns) * _GOLDEN % 1
             self._trickle(wire, blocks, count // block, period, asyncio.get_running_loop().time() + phase * period)

@@ -129,7 +129,10 @@ class ChatHandler(Base):
                         self.headers_of(trace)
                         output.start()
                     for piece in pieces:
-                        await output.write_spaced(piece, writer.spacing)
+                        if writer.spacing:
+                            await output.write_spaced(piece, writer.spacing)
+                        elif (waiting := output.send(piece)) is not None:
+                            await waiting
             await output.end()
         except StreamClosedError:
             self._gone = True
@@ -155,7 +158,8 @@ class ChatHandler(Base):
         relayed = Relayed()
         async with aclosing(self._relay(request, target, trace, relayed)) as pieces:
             async for piece in pieces:
-                self.set_header("Content-Type", relayed.content_type)
+                if not trace.characters:  # not out yet
+                    self.set_header("Content-Type", relayed.content_type)
                 yield [piece] if piece else []
         self.failure = relayed.failure
 

@@ -44,7 +44,7 @@ class Output:
     async def write(self, piece: bytes) -> None:
         """Returns when the piece is out of our hands. Raises ``StreamClosedError`` when the client is gone."""
         self.start()
-        waiting = self._send(piece)
+        waiting = self.send(piece)
         if waiting is not None:
             await waiting
 
@@ -59,7 +59,7 @@ class Output:
         """Sends a sign of life, unless bytes are waiting for the client already."""
         self.start()
         if not self._stream.writing():
-            self._send(piece)
+            self.send(piece)
 
     async def end(self) -> None:
         """Ends the answer; for a client of HTTP/1.0, which cannot see the end otherwise, by closing."""
@@ -77,7 +77,11 @@ class Output:
             self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._stream.close()
 
-    def _send(self, piece: bytes) -> Awaitable[None] | None:
+    def send(self, piece: bytes) -> Awaitable[None] | None:
+        """Sends a piece of an answer that has started; what is returned is to be awaited, for a client that is slow.
+
+        Raises ``StreamClosedError`` when the client is gone.
+        """
         stream = self._stream
         if stream.closed():
             raise StreamClosedError(real_error=stream.error)

@@ -109,8 +109,12 @@ class Blocks(Protocol):
 
     border: bytes  # what ends an event
 
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """Whole events, each with what ends it."""
+    def cut(self, chunk: bytes) -> bytes:
+        """All whole events, each with what ends it; half an event waits for its rest."""
+        ...
+
+    def split(self, whole: bytes) -> list[bytes]:
+        """What :meth:`cut` gave, event by event."""
         ...
 
     def close(self) -> bytes:
@@ -133,19 +137,28 @@ class SseBlocks:
         self._rest = bytearray()
         self._scanned = 0  # no border before this offset of the rest
 
-    def feed(self, chunk: bytes) -> list[bytes]:
+    def cut(self, chunk: bytes) -> bytes:
         rest = self._rest
+        if not rest and chunk.endswith(b"\n\n"):
+            return chunk
         rest += chunk
-        blocks = []
-        start = 0
+        end = 0
         for border in self._BORDER.finditer(rest, self._scanned):
-            blocks.append(bytes(rest[start : border.end()]))
-            start = border.end()
-        if start:
-            self._rest = rest = rest[start:]
+            end = border.end()
+        whole = bytes(rest[:end])
+        if end:
+            self._rest = rest = rest[end:]
         self._scanned = max(len(rest) - 3, 0)
         if len(rest) > self._max:
             raise Malformed(f"The engine sent one event of more than {self._max} bytes.")
+        return whole
+
+    def split(self, whole: bytes) -> list[bytes]:
+        blocks = []
+        start = 0
+        for border in self._BORDER.finditer(whole):
+            blocks.append(whole[start : border.end()])
+            start = border.end()
         return blocks
 
     def close(self) -> bytes:
@@ -165,15 +178,19 @@ class LineBlocks:
         self._max = max_frame
         self._rest = bytearray()  # of a line, without its end
 
-    def feed(self, chunk: bytes) -> list[bytes]:
-        *whole, rest = chunk.split(b"\n")
-        if whole:
-            whole[0] = bytes(self._rest + whole[0])
+    def cut(self, chunk: bytes) -> bytes:
+        before, border, rest = chunk.rpartition(b"\n")
+        whole = b""
+        if border:
+            whole = bytes(self._rest + before + border)
             self._rest.clear()
         self._rest += rest
         if len(self._rest) > self._max:
             raise Malformed(f"The engine sent one line of more than {self._max} bytes.")
-        return [line + b"\n" for line in whole]
+        return whole
+
+    def split(self, whole: bytes) -> list[bytes]:
+        return [line + b"\n" for line in whole.split(b"\n")[:-1]]
 
     def close(self) -> bytes:
         rest, self._rest = bytes(self._rest), bytearray()

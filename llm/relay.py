@@ -15,9 +15,9 @@ from typing import Final
 from llm.call import MASK, MAX_REPLY, Services, Trace, read_failure, tried
 from llm.chat import ChatRequest
 from llm.codec import loads
-from llm.dialects import Outgoing, Reader
+from llm.dialects import Outgoing, Reader, VerbatimDialect
 from llm.dialects.registry import VERBATIM_DIALECTS
-from llm.engines import Target
+from llm.engines import Engine, Target
 from llm.errors import LLMError, Malformed, kept_headers
 from llm.events import Event, Finished, replay
 from llm.framing import Blocks, Frame, LineBlocks, SseBlocks
@@ -90,25 +90,28 @@ async def _attempt(
         relayed.content_type = reply.headers.get("content-type", "application/json")
         watch = _Watch(request, trace)
         if (blocks := _BLOCKS.get(relayed.content_type.partition(";")[0].strip().lower())) is not None:
-            only_usage = dialect.only_usage if _usage_unasked(body, outgoing) else None
-            reader = dialect.reader(target.engine)
-            async with aclosing(_events(reply, blocks(), reader, watch, relayed, only_usage)) as pieces:
+            watch.only_usage = dialect.only_usage if _usage_unasked(body, outgoing) else None
+            mask = _Mask(target.key)
+            async with aclosing(_events(reply, blocks(), dialect, target.engine, watch, relayed)) as pieces:
                 async for piece in pieces:
-                    yield _masked(piece, target.key)
+                    yield mask(piece)
             return
         whole = await reply.read(MAX_REPLY)
         try:
             watch([*replay(dialect.read_reply(loads(whole), target.engine))])
         except ValueError:
             raise Malformed("The engine's answer is not JSON.", engine=target.engine.name) from None
-        yield _masked(whole, target.key)
+        yield _Mask(target.key)(whole)
 
 
-def _masked(piece: bytes, key: str | None) -> bytes:
-    """As it came, but for a key that a provider repeats in its errors (X4)."""
-    if key and key.encode() in piece:
-        return piece.replace(key.encode(), MASK.encode())
-    return piece
+class _Mask:
+    """What came as it came, but for a key that a provider repeats in its errors (X4)."""
+
+    def __init__(self, key: str | None) -> None:
+        self._key = (key or "").encode()
+
+    def __call__(self, piece: bytes) -> bytes:
+        return piece.replace(self._key, MASK.encode()) if self._key and self._key in piece else piece
 
 
 def _usage_unasked(body: Mapping[str, Json], outgoing: Outgoing) -> bool:
@@ -117,24 +120,32 @@ def _usage_unasked(body: Mapping[str, Json], outgoing: Outgoing) -> bool:
 
 
 async def _events(
-    reply: HttpReply,
-    blocks: Blocks,
-    reader: Reader,
-    watch: _Watch,
-    relayed: Relayed,
-    only_usage: Callable[[Frame], bool] | None,
+    reply: HttpReply, blocks: Blocks, dialect: VerbatimDialect, engine: Engine, watch: _Watch, relayed: Relayed
 ) -> AsyncGenerator[bytes, None]:
-    """The engine's events as they came; those that ``only_usage`` tells are withheld."""
+    """The engine's events as they came; those that tell only usage which nobody asked for are withheld.
+
+    Once the answer has begun, only events that may tell more than a piece of it are looked into.
+    """
+    reader = dialect.reader(engine)
+    notable = dialect.NOTABLE.search
     yield b""
     async for chunk in reply:
+        whole = blocks.cut(chunk)
+        if watch.begun and notable(whole) is None:
+            if whole:
+                if b"{" in whole:  # not a comment, not an empty line
+                    watch.passed(whole, blocks.border)
+                    reply.alive()
+                yield whole
+            continue
         passed = []
-        for block in blocks.feed(chunk):
+        for block in blocks.split(whole):
             frame = blocks.frame(block)
             events = _look(frame, reader, relayed)
-            if frame is None or only_usage is None or not only_usage(frame):
+            if not watch.withholds(frame):
                 passed.append(block)
             if events:
-                watch(events)
+                watch(events, len(block))
                 reply.alive()
         if passed:
             yield b"".join(passed)
@@ -168,8 +179,26 @@ class _Watch:
     def __init__(self, request: ChatRequest, trace: Trace) -> None:
         self._request = request
         self._trace = trace
+        self._around = 0  # bytes of an event that are not the model's
+        self.only_usage: Callable[[Frame], bool] | None = None
 
-    def __call__(self, events: list[Event]) -> None:
-        self._trace.observe(events)
-        if self._trace.usage is None and any(isinstance(event, Finished) for event in events):
-            self._trace.usage = estimated_usage(self._request, self._trace.characters)
+    @property
+    def begun(self) -> bool:
+        return self._trace.first_token is not None
+
+    def __call__(self, events: list[Event], size: int = 0) -> None:
+        trace = self._trace
+        before = trace.characters
+        trace.observe(events)
+        if said := trace.characters - before:
+            self._around = max(size - said, 0)
+        if trace.usage is None and any(isinstance(event, Finished) for event in events):
+            trace.usage = estimated_usage(self._request, trace.characters)
+
+    def passed(self, whole: bytes, border: bytes) -> None:
+        """Events that nobody looked into: what they said is about what their like did not need for themselves."""
+        count = whole.count(border)
+        self._trace.characters += max(len(whole) - count * self._around, count)
+
+    def withholds(self, frame: Frame | None) -> bool:
+        return frame is not None and self.only_usage is not None and self.only_usage(frame)

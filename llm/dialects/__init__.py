@@ -6,6 +6,7 @@ writers. Dialects never import one another.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -101,6 +102,10 @@ class ClientDialect(Protocol):
 
 class VerbatimDialect(EngineDialect, Protocol):
     """Spoken on both sides, so that an exchange may pass unchanged (``llm.relay``)."""
+
+    # What is in every event that tells more than a piece of the answer: its end, usage, an error, a sign of life. JSON
+    # escapes quotes, so that no text of a model looks like it; an event that only seems to have it costs a look.
+    NOTABLE: re.Pattern[bytes]
 
     def verbatim(self, body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
         """A client's own body, with the engine's name for the model, and asking for usage."""

@@ -23,6 +23,7 @@ from llm.schemarefs import step
 from llm.toolschema import fitted, told
 
 PATH: Final = "/v1/messages"
+NOTABLE: Final = re.compile(rb'"type"\s*:\s*"(?:message_|error|ping)')
 
 IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _TEXTS: Final = re.compile(r"text/.*|application/(.*\+)?(json|xml|yaml|x-yaml|javascript|toml|sql)")

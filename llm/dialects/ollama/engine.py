@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from secrets import token_hex
@@ -37,6 +38,7 @@ from llm.schemarefs import step
 from llm.toolschema import inlined, told
 
 PATH: Final = "/api/chat"
+NOTABLE: Final = re.compile(rb'"done"\s*:\s*true|"error"\s*:')
 
 _FINISH: Final[Mapping[str, FinishReason]] = {"stop": "stop", "length": "length"}
 # https://docs.ollama.com/capabilities/thinking: most models take true or false, newer servers a level too. One family

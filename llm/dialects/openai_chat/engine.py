@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, assert_never
 
@@ -30,6 +31,7 @@ from llm.schemarefs import step
 from llm.toolschema import enforced
 
 PATH: Final = "/chat/completions"
+NOTABLE: Final = re.compile(rb'"(?:usage|error|x_groq)"\s*:\s*[^n\s]|"finish_reason"\s*:\s*"|event:|\[DONE\]')
 
 _FORMATS: Final[Mapping[str, str]] = {
     "audio/x-wav": "wav",

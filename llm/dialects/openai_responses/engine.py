@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, assert_never
 
@@ -18,6 +19,9 @@ from llm.schemarefs import step
 from llm.toolschema import enforced
 
 PATH: Final = "/responses"
+NOTABLE: Final = re.compile(
+    rb'"type"\s*:\s*"(?:error|keepalive|response\.(?:created|queued|in_progress|completed|incomplete|failed|done|error))"'
+)
 
 _STORED: Final = ("store", "previous_response_id", "conversation", "background")
 _NO_PARAMETERS: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
