@@ -13,6 +13,7 @@ from handlers.counting import CountHandler
 from handlers.embeddings import EmbeddingsHandler
 from handlers.images import ImageHandler
 from handlers.lists import CompatibleModelsHandler
+from handlers.media import ImagesHandler, OpenAISpeechHandler, OpenAITranscriptionHandler
 from handlers.native import EnginesHandler, ModelsHandler, NativeChatHandler, TitleHandler, VerifyHandler
 from handlers.ollama import (
     EmbedHandler,
@@ -51,6 +52,9 @@ ROUTES: tuple[Route, ...] = (
     (r"/v1/messages", ChatHandler, {"dialect": anthropic, "schema": "anthropic.messages"}),
     (r"/v1/messages/count_tokens", CountHandler, {"dialect": anthropic, "schema": "anthropic.count"}),
     (r"/v1/embeddings", EmbeddingsHandler, {}),
+    (r"/v1/images/generations", ImagesHandler, {}),
+    (r"/v1/audio/speech", OpenAISpeechHandler, {}),
+    (r"/v1/audio/transcriptions", OpenAITranscriptionHandler, {}),
     (r"/v1/models", CompatibleModelsHandler, {}),
     (r"/api/chat", OllamaChatHandler, {"dialect": ollama, "schema": "ollama.chat"}),
     (r"/api/generate", OllamaChatHandler, {"dialect": ollama.generate, "schema": "ollama.chat"}),

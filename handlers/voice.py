@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from email.message import Message
 from typing import Any, Final
@@ -20,7 +21,7 @@ from llm.engines import Target
 from llm.errors import InvalidRequest, LLMError
 from llm.tasks import speech, transcription
 from llm.tasks.transcription import Upload
-from llm.voice import Spoken, Task, speak, task_target, transcribe
+from llm.voice import Heard, Task, speak, task_target, transcribe
 
 _FILE_FIELDS: Final = ("file", "audio")  # of a form
 _UNFIT: Final = re.compile(r"[^\w.-]", re.ASCII)  # in a header's list of names
@@ -74,6 +75,27 @@ class VoiceHandler(Base):
         self.told |= {"engine": target.engine.name, "model": target.model}
         return target
 
+    async def hand_on(self, pieces: AsyncGenerator[bytes, None], heard: Heard, dropped: tuple[str, ...] = ()) -> None:
+        """An answer's bytes as they come. One that breaks off has no end, so that nobody takes it for whole."""
+        output = Output(self)
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    if not output.started:
+                        self.set_headers(dropped)
+                        self.set_header("Content-Type", heard.content_type)
+                    await output.write(piece)
+            await output.end()
+        except StreamClosedError:
+            self._gone = True
+        except (LLMError, asyncio.CancelledError) as error:
+            failure = self._stopped if isinstance(error, asyncio.CancelledError) else error
+            if failure is None or not output.started:
+                raise
+            self.failure = failure
+            self._task = None  # the hang-up is ours, so nothing is left to cancel
+            output.abort()
+
     def set_headers(self, dropped: tuple[str, ...]) -> None:
         for name, value in self._trace.headers.items():
             self.set_header(name, value)
@@ -100,44 +122,16 @@ class SpeechHandler(VoiceHandler):
         target = self.target(body, self.context.config.tts_engine)
         request, dropped = speech.read_native(body)
         self.told["characters"] = len(request.text)
-        output, spoken = Output(self), Spoken()
-        try:
-            async with aclosing(speak(request, target, self.context.services, self._trace, spoken)) as pieces:
-                async for piece in pieces:
-                    if not output.started:
-                        self.set_headers(dropped)
-                        self.set_header("Content-Type", spoken.content_type)
-                    await output.write(piece)
-            await output.end()
-        except StreamClosedError:
-            self._gone = True
-        except (LLMError, asyncio.CancelledError) as error:
-            failure = self._stopped if isinstance(error, asyncio.CancelledError) else error
-            if failure is None or not output.started:
-                raise
-            self.failure = failure
-            self._task = None  # the hang-up is ours, so nothing is left to cancel
-            output.abort()
+        heard = Heard()
+        await self.hand_on(speak(request, target, self.context.services, self._trace, heard), heard, dropped)
 
 
-class TranscriptionHandler(VoiceHandler):
-    """``POST /voice/stt``: audio in a form's file, or as base64 in JSON."""
-
-    task = "transcription"
+class FormHandler(VoiceHandler):
+    """A form with one file, or JSON."""
 
     def initialize(self, context: Context) -> None:
         super().initialize(context)
         self._upload: Upload | None = None
-
-    async def answer(self, body: dict[str, Any]) -> None:
-        self.context.schemas.check("voice.stt", body)
-        target = self.target(body, self.context.config.stt_engine)
-        request, dropped = transcription.read_native(body, self._upload)
-        self._upload = None
-        self.told["bytes"] = len(request.audio)
-        transcript = await transcribe(request, target, self.context.services, self._trace)
-        self.set_headers(dropped)
-        self.write_json(transcription.write_native(transcript))
 
     def _body(self) -> tuple[dict[str, Any], LLMError | None]:
         """A form's fields take the place of the JSON body, so that own keys are taken out of them all the same (X9)."""
@@ -150,12 +144,16 @@ class TranscriptionHandler(VoiceHandler):
         files: dict[str, list[HTTPFile]] = {}
         try:
             parse_multipart_form_data((sent.get_boundary() or "").encode(), raw, arguments, files)
-            fields: dict[str, Any] = {name: values[-1].decode() for name, values in arguments.items()}
+            fields: dict[str, Any] = {name: self.field([v.decode() for v in vs]) for name, vs in arguments.items()}
         except (HTTPInputError, ValueError):  # whose words may quote what was sent
             return {}, InvalidRequest("body: is not a multipart/form-data form", param="body")
         with suppress(KeyError, ValueError):  # the schema says what is wrong
             fields["temperature"] = loads(fields["temperature"])
         return fields, self._take(files)
+
+    def field(self, values: list[str]) -> Any:
+        """Of a name that may come several times."""
+        return values[-1]
 
     def _take(self, files: dict[str, list[HTTPFile]]) -> LLMError | None:
         """Keeps the one file, or says what is wrong."""
@@ -165,3 +163,19 @@ class TranscriptionHandler(VoiceHandler):
         if given:
             self._upload = Upload(data=given[0].body, filename=given[0].filename, mime=given[0].content_type)
         return None
+
+
+class TranscriptionHandler(FormHandler):
+    """``POST /voice/stt``: audio in a form's file, or as base64 in JSON."""
+
+    task = "transcription"
+
+    async def answer(self, body: dict[str, Any]) -> None:
+        self.context.schemas.check("voice.stt", body)
+        target = self.target(body, self.context.config.stt_engine)
+        request, dropped = transcription.read_native(body, self._upload)
+        self._upload = None
+        self.told["bytes"] = len(request.audio)
+        transcript = await transcribe(request, target, self.context.services, self._trace)
+        self.set_headers(dropped)
+        self.write_json(transcription.write_native(transcript))

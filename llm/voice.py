@@ -12,22 +12,23 @@ from typing import Literal
 from llm.ask import ask
 from llm.call import Services, Trace, read_failure, tried
 from llm.catalog import Caller, Catalog
+from llm.dialects import Outgoing
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines import Engine, Target
 from llm.errors import EngineNotConfigured, InvalidRequest, Unsupported, kept_headers
 from llm.tasks import speech, transcription
-from llm.tasks.records import Speech, Transcription
+from llm.tasks.records import Images, Speech, Transcription
 from llm.tasks.speech import SpeechRequest
 from llm.tasks.transcription import Transcript, TranscriptionRequest
 
-Task = Literal["speech", "transcription"]
+Task = Literal["speech", "transcription", "images"]
 
 
 @dataclass(slots=True)
-class Spoken:
-    """What the engine's answer turned out to be, known when the first audio has come."""
+class Heard:
+    """What the engine's answer turned out to be, known when the first of it has come."""
 
-    content_type: str = "audio/mpeg"
+    content_type: str = "application/octet-stream"
 
 
 def task_target(
@@ -41,18 +42,51 @@ def task_target(
     target = catalog.target(engine or _first(task, model, caller, catalog, preferred), model or "", caller)
     has = _task_of(target.engine, task)
     if has is None:
-        told = f"{target.engine.label} has no {task} API."
-        raise Unsupported(told, param="engine", engine=target.engine.name)
+        raise _lacking(target.engine, task, "engine")
     if not (model or has.model):
         raise InvalidRequest(f"model: is required for {target.engine.label}", param="model")
     return replace(target, model=model or has.model)
 
 
+def able(target: Target, task: Task) -> Target:
+    """``target``, whose engine has an API for this. Raises ``Unsupported``."""
+    if _task_of(target.engine, task) is None:
+        raise _lacking(target.engine, task, "model")
+    return target
+
+
+def _lacking(engine: Engine, task: Task, param: str) -> Unsupported:
+    return Unsupported(f"{engine.label} has no {task} API here.", param=param, engine=engine.name)
+
+
+async def hand_on(
+    outgoing: Outgoing, target: Target, services: Services, trace: Trace, heard: Heard
+) -> AsyncGenerator[bytes, None]:
+    """Whatever the engine answers, as it comes. Raises ``LLMError`` as :func:`speak` does."""
+    attempts = tried(lambda: _hand_on(outgoing, target, services, trace, heard), target, services, trace)
+    async with aclosing(attempts) as pieces:
+        async for piece in pieces:
+            yield piece
+
+
+async def _hand_on(
+    outgoing: Outgoing, target: Target, services: Services, trace: Trace, heard: Heard
+) -> AsyncGenerator[bytes, None]:
+    async with await services.send(target, outgoing) as reply:
+        if not 200 <= reply.status < 300:
+            raise await read_failure(reply, ENGINE_DIALECTS[target.engine.dialect], target)
+        trace.headers = kept_headers(reply.headers)
+        heard.content_type = reply.headers.get("content-type", heard.content_type)
+        async for chunk in reply:
+            reply.alive()
+            yield chunk
+
+
 async def speak(
-    request: SpeechRequest, target: Target, services: Services, trace: Trace, spoken: Spoken
+    request: SpeechRequest, target: Target, services: Services, trace: Trace, heard: Heard
 ) -> AsyncGenerator[bytes, None]:
     """The audio as it comes. Raises ``LLMError``; before the first byte a failure that may pass is tried again."""
-    attempts = tried(lambda: _speak(request, target, services, trace, spoken), target, services, trace)
+    attempts = tried(lambda: _speak(request, target, services, trace, heard), target, services, trace)
     async with aclosing(attempts) as pieces:
         async for piece in pieces:
             yield piece
@@ -67,7 +101,7 @@ async def transcribe(request: TranscriptionRequest, target: Target, services: Se
 
 
 async def _speak(
-    request: SpeechRequest, target: Target, services: Services, trace: Trace, spoken: Spoken
+    request: SpeechRequest, target: Target, services: Services, trace: Trace, heard: Heard
 ) -> AsyncGenerator[bytes, None]:
     engine = target.engine
     outgoing = speech.write_request(request, engine, target.model)
@@ -76,7 +110,7 @@ async def _speak(
             raise await read_failure(reply, ENGINE_DIALECTS[engine.dialect], target)
         trace.headers = kept_headers(reply.headers)
         told = reply.headers.get("content-type", "")
-        spoken.content_type = speech.content_type(request, engine, told)
+        heard.content_type = speech.content_type(request, engine, told)
         reader = speech.reader(told, engine)
         async for chunk in reply:
             reply.alive()
@@ -88,8 +122,8 @@ async def _speak(
             yield rest
 
 
-def _task_of(engine: Engine, task: Task) -> Speech | Transcription | None:
-    return engine.speech if task == "speech" else engine.transcription
+def _task_of(engine: Engine, task: Task) -> Speech | Transcription | Images | None:
+    return {"speech": engine.speech, "transcription": engine.transcription, "images": engine.images}[task]
 
 
 def _first(task: Task, model: str | None, caller: Caller, catalog: Catalog, preferred: str) -> str:

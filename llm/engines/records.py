@@ -54,6 +54,7 @@ RECORDS: Final = (
         takes=Takes(documents=_PDF, audio=_SOUND, video=()),
         responses=_OPENAI_RESPONSES,
         counts=True,
+        images=records.OPENAI_IMAGES,
         speech=records.OPENAI_SPEECH,
         transcription=records.OPENAI_TRANSCRIPTION,
         quirks=Quirks(
@@ -206,6 +207,7 @@ RECORDS: Final = (
         dialect="openai-chat",
         base_url="https://api.x.ai/v1",
         example="grok-4.5",
+        images=records.OPENAI_IMAGES,
         docs="https://docs.x.ai/docs/api-reference",
         caching="automatic",
         takes=Takes(images=("image/png", "image/jpeg"), documents=(), audio=(), video=(), image_bytes=20 * _MB),
@@ -284,6 +286,7 @@ RECORDS: Final = (
         example="openai/gpt-oss-20b",
         docs="https://docs.together.ai/reference/chat-completions-1",
         takes=_NO_FILES,
+        images=records.OPENAI_IMAGES,
         speech=records.TOGETHER_SPEECH,
         transcription=records.TOGETHER_TRANSCRIPTION,
         quirks=Quirks(
@@ -378,6 +381,7 @@ RECORDS: Final = (
         caching="automatic",
         takes=Takes(documents=_PDF, audio=_SOUND, video=()),
         responses=_OPENAI_RESPONSES,
+        images=records.OPENAI_IMAGES,
         speech=records.NAMED_SPEECH,
         transcription=records.NAMED_TRANSCRIPTION,
         auth="api-key: {key}",

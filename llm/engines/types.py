@@ -10,7 +10,7 @@ from urllib.parse import quote
 from llm.chat import ModelKind
 from llm.families import Family
 from llm.opaque import Json
-from llm.tasks.records import Speech, Transcription
+from llm.tasks.records import Images, Speech, Transcription
 
 _RESPONSES_PATH: Final = "/responses"
 
@@ -103,6 +103,7 @@ class Engine:
     responses: Responses | None = None  # None: it has no such API
     speech: Speech | None = None
     transcription: Transcription | None = None
+    images: Images | None = None
     counts: bool = False  # it tells how many tokens a request has (``tasks.counting``)
     issuer: str = ""  # whose opaque data it accepts; default its own name
     example: str = ""  # a model for the first curl, where one may be assumed

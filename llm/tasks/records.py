@@ -33,8 +33,16 @@ class Transcription:
     refuses: frozenset[str] = frozenset()  # names of ``TranscriptionRequest`` that it has no place for
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """That an engine has OpenAI's ``/images/generations``."""
+
+    model: str = ""  # where a request names none; "": it has to
+
+
 # All speech models of OpenAI end on 2027-01-06 and no other is served by this API: TTS_ENGINE and TTS_MODEL move on.
 OPENAI_SPEECH: Final = Speech(model="gpt-4o-mini-tts", voice="alloy", most_characters=4096)
+OPENAI_IMAGES: Final = Images()
 OPENAI_TRANSCRIPTION: Final = Transcription(model="gpt-transcribe")  # the others end on 2027-02-26
 
 GROQ_SPEECH: Final = Speech(

@@ -10,7 +10,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from llm.codec import loads
@@ -34,6 +34,9 @@ FORMATS: Final[Mapping[str, str]] = {
 }
 _AUDIO_TYPE: Final = re.compile(r"audio/[\w.+-]+(\s*;\s*[\w-]+=[\w.+-]+)*", re.ASCII)
 _NATIVE_NAMES: Final = frozenset({"text", "engine", "model", "voice", "format", "speed", "instructions"})
+_OPENAI_NAMES: Final = frozenset(
+    {"input", "model", "voice", "response_format", "speed", "instructions", "stream_format"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,7 @@ class SpeechRequest:
     format: str | None = None
     speed: float | None = None  # 1 is the usual one
     instructions: str | None = None  # how to speak
+    extra: Mapping[str, Json] = field(default_factory=dict)  # other fields of OpenAI's wire
 
 
 class AudioReader(Protocol):
@@ -76,6 +80,19 @@ def read_native(body: Mapping[str, Any]) -> tuple[SpeechRequest, tuple[str, ...]
     return request, tuple(sorted(set(body) - _NATIVE_NAMES))
 
 
+def read_openai(body: Mapping[str, Any]) -> SpeechRequest:
+    """The same of OpenAI's clients; fields that nobody knows go along. Raises ``InvalidRequest`` or ``Unsupported``."""
+    if body.get("stream_format") not in (None, "audio"):
+        raise Unsupported("stream_format: speech is streamed as audio here, not as events", param="stream_format")
+    extra = {name: value for name, value in body.items() if name not in _OPENAI_NAMES and value is not None}
+    native = {"text": body["input"], "voice": body.get("voice"), "format": body.get("response_format")}
+    try:
+        request, _ = read_native({**native, **{name: body.get(name) for name in ("speed", "instructions")}})
+    except InvalidRequest as error:
+        raise InvalidRequest(error.message.replace("text:", "input:"), param="input") from None
+    return replace(request, extra=extra)
+
+
 def write_request(request: SpeechRequest, engine: Engine, model: str) -> Outgoing:
     """Raises ``Unsupported`` for what the engine has no place for, ``InvalidRequest`` for text beyond its limit."""
     speech = engine.speech
@@ -94,6 +111,7 @@ def write_request(request: SpeechRequest, engine: Engine, model: str) -> Outgoin
         "voice": request.voice or speech.voice or None,
         "response_format": _format(request, engine),
         **given,
+        **request.extra,
     }
     return Outgoing(
         path="/audio/speech",

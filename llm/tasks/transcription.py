@@ -11,7 +11,7 @@ import base64
 import binascii
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from llm.chat import Usage
@@ -72,6 +72,7 @@ class TranscriptionRequest:
     language: str | None = None  # ISO 639-1
     prompt: str | None = None  # words that help to understand
     temperature: float | None = None
+    extra: tuple[tuple[str, str], ...] = ()  # other fields of OpenAI's form, some of them more than once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,19 @@ def read_native(body: Mapping[str, Any], upload: Upload | None) -> tuple[Transcr
     return request, tuple(sorted(set(body) - _NATIVE_NAMES))
 
 
+def read_openai(body: Mapping[str, Any], upload: Upload | None) -> TranscriptionRequest:
+    """The same of OpenAI's clients: a form, whose other fields go along. Raises ``InvalidRequest``."""
+    if upload is None:
+        raise InvalidRequest("file: is required, in a multipart/form-data form", param="file")
+    request, others = read_native(body, upload)
+    extra = [(name, value) for name in others for value in _listed(body[name])]
+    return replace(request, extra=tuple(extra))
+
+
+def _listed(value: Any) -> list[str]:
+    return [*value] if isinstance(value, list) else [str(value)]
+
+
 def write_request(request: TranscriptionRequest, engine: Engine, model: str) -> Outgoing:
     """Raises ``Unsupported`` for what the engine has no place for."""
     if engine.transcription is None:
@@ -115,7 +129,7 @@ def write_request(request: TranscriptionRequest, engine: Engine, model: str) -> 
         if name in engine.transcription.refuses:
             raise Unsupported(f"{engine.label} takes no {name} for transcription.", param=name, engine=engine.name)
     boundary = secrets.token_hex(16)
-    raw = _form({"model": model, **fields}, request, boundary)
+    raw = _form([("model", model), *fields.items(), *request.extra], request, boundary)
     headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
     return Outgoing(path="/audio/transcriptions", raw=raw, headers=headers)
 
@@ -177,11 +191,11 @@ def _ending(upload: Upload) -> str:
     raise InvalidRequest(f"mimeType: {mime[:60]!r} is not a type of audio known here: {known}", param="mimeType")
 
 
-def _form(fields: Mapping[str, str], request: TranscriptionRequest, boundary: str) -> bytes:
+def _form(fields: Iterable[tuple[str, str]], request: TranscriptionRequest, boundary: str) -> bytes:
     """The fields before the file: an engine that streams knows the model when the audio comes."""
     file = f'name="file"; filename="audio.{request.ending}"\r\nContent-Type: {_TYPES[request.ending]}'
     parts: Iterable[tuple[str, bytes]] = (
-        *((f'name="{name}"', value.encode("utf-8", "replace")) for name, value in fields.items()),
+        *((f'name="{name}"', value.encode("utf-8", "replace")) for name, value in fields),
         (file, request.audio),
     )
     lines: list[bytes] = []

@@ -25,6 +25,7 @@ from llm.engines import Target
 from llm.errors import LLMError
 from llm.images import ImageStore
 from llm.opaque import Json
+from llm.tasks import images
 from llm.tools import ToolFailed, ToolState
 from llm.tools.fetching import Fetcher
 
@@ -147,7 +148,7 @@ class ImageGeneration:
         target, chosen = self._target, {name: value for name, value in arguments.items() if name != "prompt"}
         if self._wire is not _HUGGINGFACE:
             body = {"model": target.model, "prompt": arguments["prompt"], "n": 1, **self._wire.sent, **chosen}
-            return target, Outgoing(path="/images/generations", body=body)
+            return target, Outgoing(path=images.PATH, body=body)
         engine = replace(target.engine, base_url=target.engine.base_url.removesuffix("/v1"))
         inputs: dict[str, Json] = {"inputs": arguments["prompt"], **({"parameters": chosen} if chosen else {})}
         path = f"{_ROUTED}/models/{quote(target.model)}"
