@@ -82,16 +82,11 @@ class Run:
         self._done = asyncio.Event()
 
     async def measure(self) -> Result:
-        loop, job, result = asyncio.get_running_loop(), self.job, self.result
+        job, result = self.job, self.result
         cpu, memory, began = cpu_of(job.pids), memory_of(job.pids), time.perf_counter()
         clients = [Connection(self) for _ in range(job.connections)]
         for start in range(0, len(clients), 200):  # no more than a backlog at once
-            await asyncio.gather(
-                *(
-                    loop.create_connection(lambda c=client: c, "127.0.0.1", job.port)
-                    for client in clients[start : start + 200]
-                )
-            )
+            await asyncio.gather(*(self._connect(client) for client in clients[start : start + 200]))
         try:
             await asyncio.wait_for(self._done.wait(), _PATIENCE)
         except TimeoutError:
@@ -106,6 +101,9 @@ class Run:
             client.leave()
         await asyncio.sleep(0)
         return result
+
+    async def _connect(self, client: Connection) -> None:
+        await asyncio.get_running_loop().create_connection(lambda: client, "127.0.0.1", self.job.port)
 
     def came(self, deltas: int) -> None:
         result = self.result

@@ -79,7 +79,7 @@ def _anthropic() -> Wire:
     message = {"id": "msg_Bench0123456789", "type": "message", "role": "assistant", "model": "claude-bench"}
     usage = {"input_tokens": 12, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 34}
     ends = {"stop_reason": "end_turn", "stop_sequence": None}
-    start = {**message, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
+    start: dict[str, object] = {**message, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
 
     def event(type: str, **fields: object) -> bytes:
         return _sse({"type": type, **fields}, type)

@@ -1,0 +1,193 @@
+"""``make bench``: what this server costs beside nginx and a bare Tornado relay, as a table.
+
+All are measured in one run, in turns, several times over; the middle one of the measurements counts. The machine is
+noisy and every other machine is another one, so that only the ratios say something.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+
+import tornado
+
+from bench.load import Job, Result, memory_of
+from bench.subjects import Subject, everyone, llm_server, until_open, upstream
+
+TRICKLE = ("e200-r50", 64, 200)  # model of the upstream, connections, deltas of each answer
+POUR = ("e1600-r400-b8", 64, 1600)
+LONG = ("e20000", 8, 20000)
+IDLE = 2000  # streams
+
+
+def run(subject: Subject, model: str, connections: int, deltas: int, *, stream: bool = True, requests: int = 1,
+        hold: bool = False) -> Result:  # fmt: skip
+    """One measurement. Raises ``RuntimeError`` where an answer was not whole: then there is nothing to measure."""
+    job = Job(
+        port=subject.port,
+        path=subject.path,
+        headers=subject.headers,
+        body=subject.body(model, stream=stream),
+        pids=subject.pids,
+        connections=connections,
+        requests=requests,
+        deltas=deltas,
+        last=subject.last if stream else "",
+        hold=hold,
+    )
+    told = subprocess.run(
+        [sys.executable, "-m", "bench.load"], input=json.dumps(asdict(job)), capture_output=True, text=True, check=True
+    )
+    result = Result(**json.loads(told.stdout))
+    if result.errors:
+        raise RuntimeError(f"{subject.name}, {model}: {len(result.errors)} errors, the first: {result.errors[0]}")
+    return result
+
+
+Measure = Callable[[Subject], float]
+
+
+def per_event(model: str, connections: int, deltas: int) -> Measure:
+    """Microseconds of CPU for each event of the provider."""
+
+    def measure(subject: Subject) -> float:
+        result = run(subject, model, connections, deltas)
+        return result.cpu / result.deltas * 1e6
+
+    return measure
+
+
+def growth(subject: Subject) -> float:
+    """CPU of the later half of long answers by that of the first."""
+    result = run(subject, *LONG)
+    return (result.cpu - result.cpu_half) / result.cpu_half
+
+
+def first_token(percent: int, requests: int) -> Measure:
+    """Milliseconds to the first delta, one client."""
+
+    def measure(subject: Subject) -> float:
+        return statistics.quantiles(run(subject, "e1", 1, 1, requests=requests).first, n=100)[percent - 1] * 1000
+
+    return measure
+
+
+def per_request(requests: int) -> Measure:
+    """Milliseconds of CPU for a request that is not streamed, over kept connections."""
+
+    def measure(subject: Subject) -> float:
+        result = run(subject, "e1", 16, 1, stream=False, requests=requests)
+        return result.cpu / result.answers * 1000
+
+    return measure
+
+
+def per_second(requests: int) -> Measure:
+    def measure(subject: Subject) -> float:
+        result = run(subject, "e1", 16, 1, stream=False, requests=requests)
+        return result.answers / result.seconds
+
+    return measure
+
+
+def idle_memory(subject: Subject) -> float:
+    """Kilobytes of memory for each of many open streams."""
+    return run(subject, "idle", IDLE, 1, hold=True).memory / IDLE / 1000
+
+
+def middle(subjects: Sequence[Subject], measure: Measure, rounds: int) -> dict[str, float]:
+    """Of each subject, measured in turns."""
+    found: dict[str, list[float]] = {subject.name: [] for subject in subjects}
+    for _ in range(rounds):
+        for subject in subjects:
+            found[subject.name].append(measure(subject))
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+class Table:
+    """Rows as they are measured: a figure for each subject, and its ratio to the first that is a yardstick."""
+
+    def __init__(self, subjects: Sequence[Subject]) -> None:
+        self._names = [subject.name for subject in subjects]
+        print("| | " + " | ".join(self._names) + " |")
+        print("| --- |" + " ---: |" * len(self._names), flush=True)
+
+    def row(self, title: str, found: dict[str, float], digits: int = 1, *, ratios: bool = True) -> None:
+        base = found.get("nginx")
+        cells = []
+        for name in self._names:
+            if name not in found:
+                cells.append("")
+                continue
+            ratio = f" ({found[name] / base:.1f}×)" if ratios and base and name != "nginx" else ""
+            cells.append(f"{found[name]:.{digits}f}{ratio}")
+        print(f"| {title} | " + " | ".join(cells) + " |", flush=True)
+
+
+def bench(folder: Path, *, quick: bool) -> None:
+    rounds = 1 if quick else 3
+    with everyone(folder) as all_:
+        subjects = [subject for subject in all_ if subject.name != "direct"]
+        direct = next(subject for subject in all_ if subject.name == "direct")
+        ours = [subject for subject in subjects if subject.name not in ("nginx", "bare Tornado")]
+        for subject in subjects:
+            run(subject, "e100", 16, 100)  # nobody is measured cold
+        table = Table(subjects)
+        table.row("CPU, µs per event that trickles", middle(subjects, per_event(*TRICKLE), rounds))
+        table.row("CPU, µs per event that pours", middle(subjects, per_event(*POUR), rounds))
+        table.row("CPU, µs per event, as fast as it goes", middle(subjects, per_event(*LONG), rounds))
+        table.row("CPU of the later half of 20,000 events by the first", middle(ours, growth, rounds), 2, ratios=False)
+        count = 100 if quick else 1000
+        for percent in (50, 99):
+            found = middle([*subjects, direct], first_token(percent, count), rounds)
+            added = {name: value - found["direct"] for name, value in found.items()}
+            table.row(f"added time to first token, ms, p{percent}", added, 2, ratios=False)
+        table.row("CPU, ms per request not streamed", middle(subjects, per_request(count // 10), rounds), 2)
+        table.row("requests not streamed, per second", middle(subjects, per_second(count // 10), rounds), 0)
+        table.row(f"memory, kB per idle stream ({IDLE} open)", middle(subjects, idle_memory, 1), 1, ratios=False)
+    with upstream() as provider, tempfile.TemporaryDirectory() as data:
+        began = time.perf_counter()
+        with llm_server(provider, Path(data)) as [first, *_]:
+            until_open(first.port)
+            ready, memory = time.perf_counter() - began, memory_of(first.pids) / 1e6
+    print(f"\nllm-server listens {ready:.2f} s after its start, with {memory:.0f} MB of its own.")
+    print(notes())
+
+
+def notes() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "?")
+    extras = [name for name in ("uvloop", "orjson") if find_spec(name)]
+    return (
+        f"\n{time.strftime('%Y-%m-%d')}, {cpu}, {os.cpu_count()} cores shared with provider and clients, Linux "
+        f"{platform.release()}, Python {platform.python_version()}, Tornado {tornado.version}"
+        f"{', ' + ', '.join(extras) if extras else ''}.\n\n"
+        "Trickles: 64 streams of 50 events a second, each event alone. Pours: 64 streams of 400 a second, eight in a "
+        "read.\nVerbatim: OpenAI client to OpenAI provider; crossing: OpenAI client to Anthropic. Each figure is the "
+        "median of three\nturns, in brackets its ratio to nginx as a bare reverse proxy. Not measured: TLS, real "
+        "networks, HTTP/2, large bodies,\nproviders whose events differ in more than their text (those cost a JSON "
+        "decode each), several processes."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one turn instead of three")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        bench(Path(folder), quick=arguments.quick)
+
+
+if __name__ == "__main__":
+    main()
