@@ -12,7 +12,7 @@ from tornado.iostream import StreamClosedError
 
 from handlers.base import Base
 from handlers.context import Context
-from handlers.output import Output
+from handlers.output import Direct, Output
 from llm import log
 from llm.call import Batch, Trace, stream
 from llm.chat import ChatRequest, Usage
@@ -20,6 +20,7 @@ from llm.dialects import ClientDialect, Writer, native
 from llm.engines import Target
 from llm.errors import Cancelled, LLMError, NotFound
 from llm.events import Collector, Failed, Reply
+from llm.express import told
 from llm.grammar import Grammar, GrammarBroken
 from llm.memo import Remembering
 from llm.opaque import Json
@@ -41,6 +42,7 @@ class ChatHandler(Base):
         self.dialect = dialect
         self.schema = schema
         self._output: Output | None = None
+        self.express = Direct(self.on_connection_close)
         self._trace = Trace()
         self._ping = b""
         self._stopped: LLMError | None = None  # why the answer was stopped, if not by its client leaving
@@ -128,6 +130,8 @@ class ChatHandler(Base):
                     if not output.started:
                         self.headers_of(trace)
                         output.start()
+                        if not writer.spacing and not self.context.config.check_grammar:
+                            self.express.open(output, writer)
                     for piece in pieces:
                         if writer.spacing:
                             await output.write_spaced(piece, writer.spacing)
@@ -155,7 +159,7 @@ class ChatHandler(Base):
     async def _verbatim(
         self, request: ChatRequest, target: Target, trace: Trace, writer: Writer
     ) -> AsyncGenerator[list[bytes], None]:
-        relayed = Relayed()
+        relayed = Relayed(express=self.express)
         async with aclosing(self._relay(request, target, trace, relayed)) as pieces:
             async for piece in pieces:
                 if not trace.characters:  # not out yet
@@ -177,7 +181,9 @@ class ChatHandler(Base):
         memo, owner = self.context.memo, " ".join(sorted(self.names))
         remembering = Remembering(memo, owner)
         request = memo.completed(owner, request)
-        async with aclosing(stream(request, target, self.context.services, trace, self.forwarded(target))) as batches:
+        forwarded, services, express = self.forwarded(target), self.context.services, self.express
+        short = told(express, lambda delta: remembering.observe([delta])) if request.tools else express
+        async with aclosing(stream(request, target, services, trace, forwarded, short)) as batches:
             async for batch in batches:
                 if request.tools:
                     remembering.observe(batch)

@@ -17,6 +17,7 @@ from llm.dialects import Writer, native
 from llm.engines import Target
 from llm.errors import EngineFailed, LLMError
 from llm.events import Collector, Finished, Reply, UsageReported
+from llm.express import Express, told
 from llm.loop import Limits, run
 from llm.models import guessed_abilities
 from llm.opaque import Json, Opaque
@@ -82,7 +83,8 @@ class NativeChatHandler(ChatHandler):
 
     async def _events(self, request: ChatRequest, target: Target, trace: Trace) -> AsyncGenerator[Batch, None]:
         collector = Collector() if self._thread is not None else None
-        async with aclosing(self._rounds(request, target, trace)) as batches:
+        express = self.express if collector is None else told(self.express, collector.feed)
+        async with aclosing(self._rounds(request, target, trace, express)) as batches:
             async for batch in batches:
                 if collector is None:
                     yield batch
@@ -109,18 +111,20 @@ class NativeChatHandler(ChatHandler):
             self.told["unsaved"] = error.code
         return replace(end, keep=(*end.keep, Opaque(native.NAME, native.NAME, {"thread": said})))
 
-    async def _rounds(self, request: ChatRequest, target: Target, trace: Trace) -> AsyncGenerator[Batch, None]:
-        def ask(round_: ChatRequest) -> AsyncGenerator[Batch, None]:
-            return stream(round_, target, self.context.services, trace)
+    async def _rounds(
+        self, request: ChatRequest, target: Target, trace: Trace, express: Express | None
+    ) -> AsyncGenerator[Batch, None]:
+        def ask(round_: ChatRequest, short: Express | None) -> AsyncGenerator[Batch, None]:
+            return stream(round_, target, self.context.services, trace, None, short)
 
         if not self._tools:
-            async with aclosing(ask(request)) as batches:
+            async with aclosing(ask(request, express)) as batches:
                 async for batch in batches:
                     yield batch
             return
         config = self.context.config
         limits = Limits(config.max_tool_rounds, config.tool_timeout, config.max_tool_tokens, config.max_tool_time)
-        async with aclosing(run(request, ask, self._tools, limits)) as batches:
+        async with aclosing(run(request, ask, self._tools, limits, express)) as batches:
             async for batch in batches:
                 for event in batch:
                     if isinstance(event, UsageReported):

@@ -6,10 +6,13 @@ import asyncio
 import socket
 import struct
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler
+
+from llm.dialects import Writer
+from llm.events import Delta
 
 
 class Output:
@@ -28,6 +31,11 @@ class Output:
         self._chunked = handler.request.version == "HTTP/1.1"
         self._flushed: Awaitable[None] | None = None
         self.last = time.monotonic()  # when something was last written
+
+    @property
+    def blocked(self) -> bool:
+        """Bytes are waiting for the client, or it is gone."""
+        return bool(self._stream.writing() or self._stream.closed())
 
     @property
     def started(self) -> bool:
@@ -100,3 +108,32 @@ class Output:
             data = data[sent:]
         waiting: Awaitable[None] = stream.write(data)
         return waiting
+
+
+class Direct:
+    """The end of the short way (``llm.express``) at a client, once its answer has started."""
+
+    __slots__ = ("_gone", "_output", "_writer")
+
+    def __init__(self, gone: Callable[[], None]) -> None:
+        self._gone = gone
+        self._output: Output | None = None
+        self._writer: Writer | None = None
+
+    def open(self, output: Output, writer: Writer) -> None:
+        self._output, self._writer = output, writer
+
+    def ready(self) -> bool:
+        return self._output is not None and not self._output.blocked
+
+    def send(self, delta: Delta) -> None:
+        assert self._writer is not None
+        for piece in self._writer.feed([delta]):
+            self.pass_on(piece)
+
+    def pass_on(self, piece: bytes) -> None:
+        assert self._output is not None
+        try:
+            self._output.send(piece)
+        except StreamClosedError:
+            self._gone()

@@ -30,7 +30,8 @@ from llm.errors import (
     Truncated,
     kept_headers,
 )
-from llm.events import Event, Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, UsageReported, replay
+from llm.events import Delta, Event, Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, UsageReported, replay
+from llm.express import Alike, Express, told
 from llm.filters import Filter, ThinkTags
 from llm.framing import Frame, Framing, Sse
 from llm.http import HttpReply, HttpRequest, Transport
@@ -73,6 +74,10 @@ class Trace:
     usage: Usage | None = None
     finish: str | None = None
     characters: int = 0  # of output so far
+
+    def passed(self, delta: Delta) -> None:
+        """Output that went the short way, behind a first that did not."""
+        self.characters += len(delta.text)
 
     def used(self, request: ChatRequest) -> Usage | None:
         """What an answer that did not finish used: as it was told, but no less than what has come (C3)."""
@@ -133,30 +138,36 @@ async def stream(
     services: Services,
     trace: Trace,
     headers: Mapping[str, str] | None = None,
+    express: Express | None = None,
 ) -> AsyncGenerator[Batch, None]:
-    """The events of one answer, as many at a time as came in one read.
+    """The events of one answer, as many at a time as came in one read, but for those that ``express`` has sent.
 
     The first batch may be empty: the engine has accepted the request (its headers are in ``trace``). ``headers`` are
     a client's that go along. Raises ``LLMError``; before the first event a failure that may pass is tried again.
     """
     target = routed(request, target)
     try:
-        async with aclosing(_tried(request, target, services, trace, headers)) as batches:
+        async with aclosing(_tried(request, target, services, trace, headers, express)) as batches:
             async for batch in batches:
                 yield batch
         return
     except OtherApi:  # only ever instead of an answer
         if target.engine.responses is None or request.options.responses_api is not None:
             raise
-    async with aclosing(_tried(request, over_responses(target), services, trace, headers)) as batches:
+    async with aclosing(_tried(request, over_responses(target), services, trace, headers, express)) as batches:
         async for batch in batches:
             yield batch
 
 
 def _tried(
-    request: ChatRequest, target: Target, services: Services, trace: Trace, headers: Mapping[str, str] | None
+    request: ChatRequest,
+    target: Target,
+    services: Services,
+    trace: Trace,
+    headers: Mapping[str, str] | None,
+    express: Express | None,
 ) -> AsyncGenerator[Batch, None]:
-    return tried(lambda: _attempt(request, target, services, trace, headers), target, services, trace)
+    return tried(lambda: _attempt(request, target, services, trace, headers, express), target, services, trace)
 
 
 async def tried(
@@ -183,7 +194,12 @@ async def tried(
 
 
 async def _attempt(
-    request: ChatRequest, target: Target, services: Services, trace: Trace, headers: Mapping[str, str] | None
+    request: ChatRequest,
+    target: Target,
+    services: Services,
+    trace: Trace,
+    headers: Mapping[str, str] | None,
+    express: Express | None,
 ) -> AsyncGenerator[Batch, None]:
     dialect = ENGINE_DIALECTS[target.engine.dialect]
     attachments.check(request, target.engine)
@@ -197,12 +213,15 @@ async def _attempt(
         if not request.stream:
             yield polish(_whole(await reply.read(MAX_REPLY), dialect, target))
             return
-        async with aclosing(_streamed(reply, dialect, target)) as batches:
+        short = None if target.engine.quirks.think_tags else told(express, trace.passed)
+        async with aclosing(_streamed(reply, dialect, target, short)) as batches:
             async for batch in batches:
                 yield polish(batch)
 
 
-async def _streamed(reply: HttpReply, dialect: EngineDialect, target: Target) -> AsyncGenerator[Batch, None]:
+async def _streamed(
+    reply: HttpReply, dialect: EngineDialect, target: Target, express: Express | None
+) -> AsyncGenerator[Batch, None]:
     framing = dialect.framing()
     decoder = Decoder(framing, dialect.reader(target.engine))
     chunks = aiter(reply)
@@ -218,6 +237,8 @@ async def _streamed(reply: HttpReply, dialect: EngineDialect, target: Target) ->
             return
         for batch in decoder.feed(first):
             yield batch
+        if express is not None:
+            reply.tap = decoder.tap(express)
     while not decoder.done:
         chunk = await anext(chunks, None)
         if chunk is None:
@@ -249,13 +270,32 @@ class Decoder:
     def __init__(self, framing: Framing, reader: Reader) -> None:
         self._framing = framing
         self._reader = reader
+        self._alike = Alike()
+
+    def tap(self, express: Express) -> Callable[[bytes], int]:
+        """The short way for what is like what was read before."""
+        alike, framing, reader = self._alike, self._framing, self._reader
+
+        def tap(read: bytes) -> int:
+            if framing.midway or not express.ready():
+                return 0
+            delta, taken = alike.read(read)
+            if delta is not None:
+                reader.skipped(delta)
+                express.send(delta)
+            return taken
+
+        return tap
 
     @property
     def done(self) -> bool:
         return self._reader.done
 
     def feed(self, chunk: bytes) -> Iterator[list[Event]]:
-        return self._read(self._framing.feed(chunk), last=False)
+        apart = not self._framing.midway
+        for events in self._read(self._framing.feed(chunk), last=False):
+            self._alike.learn(chunk if apart else b"", events)
+            yield events
 
     def close(self) -> Iterator[list[Event]]:
         return self._read(self._framing.close(), last=True)

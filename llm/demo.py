@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final
 
 from llm.codec import dump_bytes, loads
@@ -233,6 +233,7 @@ class DemoReply:
     def __init__(self, status: int, body: AsyncIterator[bytes], content_type: str = "application/json") -> None:
         self.status = status
         self.headers: Mapping[str, str] = {"content-type": content_type}
+        self.tap: Callable[[bytes], int] | None = None  # never asked
         self._body = body
 
     def __aiter__(self) -> AsyncIterator[bytes]:

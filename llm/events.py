@@ -44,6 +44,9 @@ class ReasoningDelta:
     text: str  # "" opens a part whose thought is withheld
 
 
+Delta: TypeAlias = TextDelta | ReasoningDelta
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCallStarted:
     index: int

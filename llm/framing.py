@@ -25,6 +25,11 @@ class Frame(NamedTuple):
 
 
 class Framing(Protocol):
+    @property
+    def midway(self) -> bool:
+        """Half a frame has come."""
+        ...
+
     def feed(self, chunk: bytes) -> list[Frame]: ...
 
     def close(self) -> list[Frame]:
@@ -41,6 +46,10 @@ class Sse:
         self._scanned = 0  # no border before this offset of the rest, so that a long event is searched once
         self._cr = False  # a CR ended the last chunk: it may be half of a CRLF
         self._first = True
+
+    @property
+    def midway(self) -> bool:
+        return bool(self._rest) or self._cr
 
     def feed(self, chunk: bytes) -> list[Frame]:
         if self._first and chunk:
@@ -109,6 +118,9 @@ class Blocks(Protocol):
 
     border: bytes  # what ends an event
 
+    @property
+    def midway(self) -> bool: ...
+
     def cut(self, chunk: bytes) -> bytes:
         """All whole events, each with what ends it; half an event waits for its rest."""
         ...
@@ -137,6 +149,10 @@ class SseBlocks:
         self._rest = bytearray()
         self._scanned = 0  # no border before this offset of the rest
 
+    @property
+    def midway(self) -> bool:
+        return bool(self._rest)
+
     def cut(self, chunk: bytes) -> bytes:
         rest = self._rest
         if not rest and chunk.endswith(b"\n\n"):
@@ -159,6 +175,8 @@ class SseBlocks:
         for border in self._BORDER.finditer(whole):
             blocks.append(whole[start : border.end()])
             start = border.end()
+        if start < len(whole):
+            blocks.append(whole[start:])  # one line end more than it takes
         return blocks
 
     def close(self) -> bytes:
@@ -177,6 +195,10 @@ class LineBlocks:
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self._max = max_frame
         self._rest = bytearray()  # of a line, without its end
+
+    @property
+    def midway(self) -> bool:
+        return bool(self._rest)
 
     def cut(self, chunk: bytes) -> bytes:
         before, border, rest = chunk.rpartition(b"\n")
@@ -208,6 +230,10 @@ class JsonLines:
         self._max = max_frame
         self._rest = bytearray()
         self._scanned = 0
+
+    @property
+    def midway(self) -> bool:
+        return bool(self._rest)
 
     def feed(self, chunk: bytes) -> list[Frame]:
         rest = self._rest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -26,6 +26,10 @@ class HttpReply(Protocol):
     Leaving ``async with`` before the body's end closes the socket at once, unless ``drain`` was called. So does
     cancelling whoever waits for a piece.
     """
+
+    # Offered what has come, in the turn in which it came, while the reader waits. It says how many bytes it took, which
+    # nobody else sees then; of a piece of which it takes none the reader is told. A transport need not ask it.
+    tap: Callable[[bytes], int] | None
 
     @property
     def status(self) -> int: ...

@@ -24,6 +24,7 @@ from llm.errors import ToolLimit
 from llm.events import (
     Cited,
     Collector,
+    Delta,
     Event,
     Finished,
     PartEnded,
@@ -37,12 +38,13 @@ from llm.events import (
     UsageReported,
     WholePart,
 )
+from llm.express import Express, through
 from llm.opaque import Json
 from llm.tools import Tool, ToolFailed, ToolState
 
 MAX_RESULT: Final = 200_000  # characters of one result; what is beyond is cut, and the model is told
 
-Ask: TypeAlias = Callable[[ChatRequest], AsyncGenerator[Batch, None]]
+Ask: TypeAlias = Callable[[ChatRequest, Express | None], AsyncGenerator[Batch, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,15 @@ class Limits:
     seconds: float = 900  # all rounds and tools
 
 
-async def run(request: ChatRequest, ask: Ask, tools: Mapping[str, Tool], limits: Limits) -> AsyncGenerator[Batch, None]:
+async def run(
+    request: ChatRequest, ask: Ask, tools: Mapping[str, Tool], limits: Limits, express: Express | None = None
+) -> AsyncGenerator[Batch, None]:
     """The events of one answer. Raises ``LLMError``, ``ToolLimit`` among them; leaving it cancels running tools."""
     until = time.monotonic() + limits.seconds
     answer = _Answer()
+    short = through(express, answer.told_shortly)
     for number in range(limits.rounds):
-        async with aclosing(ask(request)) as batches:
+        async with aclosing(ask(request, short)) as batches:
             async for batch in batches:
                 yield answer.told(batch, tools)
         reply, finish = answer.ended()
@@ -136,6 +141,10 @@ class _Answer:
                 case _:
                     out.append(self._renumbered(event, tools))
         return out
+
+    def told_shortly(self, delta: Delta) -> Delta:
+        self._round.feed(delta)
+        return type(delta)(self._seen(delta.index), delta.text)
 
     def ended(self) -> tuple[Reply, Finished]:
         """This round as a whole; the next one begins. Raises ``Truncated`` if nothing finished."""

@@ -17,9 +17,10 @@ from llm.chat import ChatRequest
 from llm.codec import loads
 from llm.dialects import Outgoing, Reader, VerbatimDialect
 from llm.dialects.registry import VERBATIM_DIALECTS
-from llm.engines import Engine, Target
+from llm.engines import Target
 from llm.errors import LLMError, Malformed, kept_headers
 from llm.events import Event, Finished, replay
+from llm.express import Express
 from llm.framing import Blocks, Frame, LineBlocks, SseBlocks
 from llm.http import HttpReply
 from llm.opaque import Json
@@ -50,6 +51,7 @@ class Relayed:
 
     content_type: str = "application/json"
     failure: LLMError | None = field(default=None)  # an error that the engine sent itself: the client has it already
+    express: Express | None = None  # the short way to the client, where there is one
 
 
 async def relay(
@@ -91,10 +93,9 @@ async def _attempt(
         watch = _Watch(request, trace)
         if (blocks := _BLOCKS.get(relayed.content_type.partition(";")[0].strip().lower())) is not None:
             watch.only_usage = dialect.only_usage if _usage_unasked(body, outgoing) else None
-            mask = _Mask(target.key)
-            async with aclosing(_events(reply, blocks(), dialect, target.engine, watch, relayed)) as pieces:
+            async with aclosing(_events(reply, blocks(), dialect, target, watch, relayed)) as pieces:
                 async for piece in pieces:
-                    yield mask(piece)
+                    yield piece
             return
         whole = await reply.read(MAX_REPLY)
         try:
@@ -120,23 +121,39 @@ def _usage_unasked(body: Mapping[str, Json], outgoing: Outgoing) -> bool:
 
 
 async def _events(
-    reply: HttpReply, blocks: Blocks, dialect: VerbatimDialect, engine: Engine, watch: _Watch, relayed: Relayed
+    reply: HttpReply, blocks: Blocks, dialect: VerbatimDialect, target: Target, watch: _Watch, relayed: Relayed
 ) -> AsyncGenerator[bytes, None]:
     """The engine's events as they came; those that tell only usage which nobody asked for are withheld.
 
     Once the answer has begun, only events that may tell more than a piece of it are looked into.
     """
-    reader = dialect.reader(engine)
-    notable = dialect.NOTABLE.search
+    reader = dialect.reader(target.engine)
+    mask = _Mask(target.key)
+    notable = dialect.notable
     yield b""
+
+    def tap(read: bytes) -> int:
+        """The short way for events that are nothing but pieces of the answer."""
+        express = relayed.express
+        if express is None or blocks.midway or not watch.begun or not express.ready():
+            return 0
+        taken = read.rfind(blocks.border) + len(blocks.border)
+        if taken < len(read):
+            read = read[:taken] if taken >= len(blocks.border) else b""
+        if not read or notable(read):
+            return 0
+        watch.passed(read, blocks.border)
+        express.pass_on(mask(read))
+        return taken
+
+    reply.tap = tap
     async for chunk in reply:
         whole = blocks.cut(chunk)
-        if watch.begun and notable(whole) is None:
+        if watch.begun and not notable(whole):
             if whole:
-                if b"{" in whole:  # not a comment, not an empty line
-                    watch.passed(whole, blocks.border)
-                    reply.alive()
-                yield whole
+                watch.passed(whole, blocks.border)
+                reply.alive()
+                yield mask(whole)
             continue
         passed = []
         for block in blocks.split(whole):
@@ -148,14 +165,14 @@ async def _events(
                 watch(events, len(block))
                 reply.alive()
         if passed:
-            yield b"".join(passed)
+            yield mask(b"".join(passed))
         if reader.done:
             reply.drain()
             return
     rest = blocks.close()
     watch(_look(blocks.frame(rest), reader, relayed))
     if reader.done or relayed.failure is not None:  # the end came without its border
-        yield rest + blocks.border if rest else b""
+        yield mask(rest + blocks.border) if rest else b""
     else:
         watch(reader.close())
 

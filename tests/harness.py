@@ -156,6 +156,7 @@ class ScriptedReply:
 
     def __init__(self, status: int, headers: Mapping[str, str], pieces: list[bytes]) -> None:
         self.status = status
+        self.tap: Callable[[bytes], int] | None = None
         self.headers: Mapping[str, str] = HTTPHeaders(headers)
         self._pieces = self._each(pieces)
 

@@ -22,6 +22,7 @@ PURE = {
     "engines",
     "errors",
     "events",
+    "express",
     "families",
     "fields",
     "filters",

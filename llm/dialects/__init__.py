@@ -6,7 +6,6 @@ writers. Dialects never import one another.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -14,7 +13,7 @@ from typing import Any, Literal, Protocol
 from llm.chat import ChatRequest, Foreign, ModelInfo
 from llm.engines import Engine
 from llm.errors import LLMError, Unsupported
-from llm.events import Event, Reply
+from llm.events import Delta, Event, Reply
 from llm.framing import Frame, Framing
 from llm.opaque import Json, fields_lost
 
@@ -47,6 +46,10 @@ class Reader(Protocol):
     done: bool
 
     def feed(self, frame: Frame) -> list[Event]: ...
+    def skipped(self, delta: Delta) -> None:
+        """A delta that was read without it: its event was like the last one but for the text (``llm.express``)."""
+        ...
+
     def close(self) -> list[Event]: ...
 
 
@@ -103,12 +106,15 @@ class ClientDialect(Protocol):
 class VerbatimDialect(EngineDialect, Protocol):
     """Spoken on both sides, so that an exchange may pass unchanged (``llm.relay``)."""
 
-    # What is in every event that tells more than a piece of the answer: its end, usage, an error, a sign of life. JSON
-    # escapes quotes, so that no text of a model looks like it; an event that only seems to have it costs a look.
-    NOTABLE: re.Pattern[bytes]
-
     def verbatim(self, body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
         """A client's own body, with the engine's name for the model, and asking for usage."""
+        ...
+
+    def notable(self, read: bytes) -> bool:
+        """Whether whole events may tell more than pieces of an answer: an end, usage, an error, or nothing at all.
+
+        Without decoding them, so it is on the safe side. JSON escapes quotes: no text of a model looks like a field.
+        """
         ...
 
     def only_usage(self, frame: Frame) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -36,7 +37,7 @@ class Reply:
 
     __slots__ = (
         "_connection", "_drain_left", "_draining", "_failure", "_host", "_inflater", "_loop", "_parser", "_patience",
-        "_quiet", "_since", "_spoken", "_timer", "_unread", "_unread_size", "_waiter",
+        "_quiet", "_since", "_spoken", "_timer", "_unread", "_unread_size", "_waiter", "tap",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, method: str, host: str) -> None:
@@ -56,6 +57,7 @@ class Reply:
         self._timer: asyncio.TimerHandle | None = None
         self._drain_left = 0  # bytes that may run out after the reader has left
         self._draining = False
+        self.tap: Callable[[bytes], int] | None = None
         connection.listener = self
 
     @property
@@ -151,6 +153,8 @@ class Reply:
             self._end(error)
             self._waiter.wake()
             return
+        if self.tap is not None and self._tapped(self.tap) and not self._parser.complete:
+            return
         if self._parser.complete:
             self._end(None)
         elif self._draining:
@@ -163,6 +167,21 @@ class Reply:
             if self._unread_size > READ_AHEAD and self._connection is not None:
                 self._connection.pause()
         self._waiter.wake()
+
+    def _tapped(self, tap: Callable[[bytes], int]) -> bool:
+        """While the reader waits nothing is unread but what has just come, and what the tap has left."""
+        unread = self._unread
+        if not unread or not self._waiter.waiting or self._inflater is not None:
+            return False
+        data = unread[0] if len(unread) == 1 else b"".join(unread)
+        taken = tap(data)
+        if not taken:
+            return False
+        unread.clear()
+        if taken < len(data):
+            unread.append(data[taken:])
+        self._quiet, self._since = 0.0, self._loop.time()
+        return True
 
     def ended(self, error: OSError | None) -> None:
         self._connection = None

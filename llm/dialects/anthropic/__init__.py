@@ -17,7 +17,7 @@ What surprises:
 """
 
 from llm.dialects.anthropic.client import read_request
-from llm.dialects.anthropic.engine import NOTABLE, only_usage, verbatim, write_request
+from llm.dialects.anthropic.engine import notable, only_usage, verbatim, write_request
 from llm.dialects.anthropic.failures import read_error
 from llm.dialects.anthropic.listing import list_models
 from llm.dialects.anthropic.parts import NAME
@@ -26,9 +26,9 @@ from llm.dialects.anthropic.writer import write_error, write_models, write_reply
 
 __all__ = [
     "NAME",
-    "NOTABLE",
     "framing",
     "list_models",
+    "notable",
     "only_usage",
     "read_error",
     "read_reply",

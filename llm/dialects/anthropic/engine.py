@@ -23,7 +23,6 @@ from llm.schemarefs import step
 from llm.toolschema import fitted, told
 
 PATH: Final = "/v1/messages"
-NOTABLE: Final = re.compile(rb'"type"\s*:\s*"(?:message_|error|ping)')
 
 IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _TEXTS: Final = re.compile(r"text/.*|application/(.*\+)?(json|xml|yaml|x-yaml|javascript|toml|sql)")
@@ -59,6 +58,11 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
 def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
     """A client's own body; usage is always told here."""
     return Outgoing(path=PATH, body={**body, "model": model})
+
+
+def notable(read: bytes) -> bool:
+    deltas = read.count(b'"type":"content_block_delta"') + read.count(b'"type": "content_block_delta"')
+    return deltas != read.count(b"\n\n")
 
 
 def only_usage(frame: Frame) -> bool:

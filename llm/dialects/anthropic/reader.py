@@ -27,6 +27,7 @@ from llm.engines import Engine
 from llm.errors import Malformed, Truncated
 from llm.events import (
     Cited,
+    Delta,
     Event,
     Finished,
     PartEnded,
@@ -100,6 +101,9 @@ class MessageReader:
             except Unreadable as odd:
                 raise _malformed(odd, self._engine) from None
         return out
+
+    def skipped(self, delta: Delta) -> None:
+        """Nothing here counts what was said."""
 
     def close(self) -> list[Event]:
         if self.done:

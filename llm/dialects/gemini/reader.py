@@ -23,7 +23,7 @@ from llm.errors import (
     ProviderSaid,
     Truncated,
 )
-from llm.events import Event, Finished, FinishReason, Reply, Started, UsageReported, collect, settled
+from llm.events import Delta, Event, Finished, FinishReason, Reply, Started, UsageReported, collect, settled
 from llm.flow import Flow
 from llm.framing import Frame, Framing, Sse
 from llm.lenient import count_of, dict_of, dicts_of, text_of
@@ -85,6 +85,9 @@ class ContentReader:
         if isinstance(wire, dict):
             self._chunk(wire)
         return self._flow.take()
+
+    def skipped(self, delta: Delta) -> None:
+        """Nothing here counts what was said."""
 
     def close(self) -> list[Event]:
         if self._finish is None:

@@ -16,9 +16,9 @@ from llm.dialects.ollama import generate
 from llm.dialects.ollama.client import read_request
 from llm.dialects.ollama.common import NAME
 from llm.dialects.ollama.engine import (
-    NOTABLE,
     framing,
     list_models,
+    notable,
     only_usage,
     read_error,
     read_reply,
@@ -30,10 +30,10 @@ from llm.dialects.ollama.writer import write_error, write_models, write_reply, w
 
 __all__ = [
     "NAME",
-    "NOTABLE",
     "framing",
     "generate",
     "list_models",
+    "notable",
     "only_usage",
     "read_error",
     "read_reply",

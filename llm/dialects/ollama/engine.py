@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from secrets import token_hex
@@ -26,7 +25,7 @@ from llm.dialects import ModelLister, Outgoing, lost_fields
 from llm.dialects.ollama.common import NAME
 from llm.engines import Engine
 from llm.errors import ContextTooLong, LLMError, Malformed, ProviderSaid, Truncated, Unsupported, by_status
-from llm.events import Event, Finished, FinishReason, Reply, Started, UsageReported, collect, settled
+from llm.events import Delta, Event, Finished, FinishReason, Reply, Started, UsageReported, collect, settled
 from llm.families import Family
 from llm.flow import Flow
 from llm.framing import Frame, Framing, JsonLines
@@ -38,7 +37,6 @@ from llm.schemarefs import step
 from llm.toolschema import inlined, told
 
 PATH: Final = "/api/chat"
-NOTABLE: Final = re.compile(rb'"done"\s*:\s*true|"error"\s*:')
 
 _FINISH: Final[Mapping[str, FinishReason]] = {"stop": "stop", "length": "length"}
 # https://docs.ollama.com/capabilities/thinking: most models take true or false, newer servers a level too. One family
@@ -84,6 +82,10 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
 def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
     """A client's own body; usage is always told here."""
     return Outgoing(path=PATH, body={**body, "model": model})
+
+
+def notable(read: bytes) -> bool:
+    return read.count(b'"done":false') != read.count(b"\n")
 
 
 def only_usage(frame: Frame) -> bool:
@@ -239,6 +241,9 @@ class LineReader:
         if isinstance(wire, dict):
             self._line(wire)
         return self._flow.take()
+
+    def skipped(self, delta: Delta) -> None:
+        """Nothing here counts what was said."""
 
     def close(self) -> list[Event]:
         raise Truncated(f"{self._engine.label} ended its answer before it was complete.", engine=self._engine.name)

@@ -19,7 +19,7 @@ What surprises, and who does it:
 
 from llm.dialects.openai_chat.client import read_request
 from llm.dialects.openai_chat.common import NAME, REASONING_FIELD
-from llm.dialects.openai_chat.engine import NOTABLE, only_usage, verbatim, write_request
+from llm.dialects.openai_chat.engine import notable, only_usage, verbatim, write_request
 from llm.dialects.openai_chat.failures import read_error
 from llm.dialects.openai_chat.listing import list_models
 from llm.dialects.openai_chat.reader import framing, read_reply, reader
@@ -28,10 +28,10 @@ from llm.openai_shape import write_error, write_models
 
 __all__ = [
     "NAME",
-    "NOTABLE",
     "REASONING_FIELD",
     "framing",
     "list_models",
+    "notable",
     "only_usage",
     "read_error",
     "read_reply",

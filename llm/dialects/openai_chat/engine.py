@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, assert_never
 
@@ -31,7 +30,6 @@ from llm.schemarefs import step
 from llm.toolschema import enforced
 
 PATH: Final = "/chat/completions"
-NOTABLE: Final = re.compile(rb'"(?:usage|error|x_groq)"\s*:\s*[^n\s]|"finish_reason"\s*:\s*"|event:|\[DONE\]')
 
 _FORMATS: Final[Mapping[str, str]] = {
     "audio/x-wav": "wav",
@@ -86,6 +84,22 @@ def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
     if body.get("stream"):
         sent |= _asking_usage(body, engine)
     return Outgoing(path=PATH, body=sent)
+
+
+def notable(read: bytes) -> bool:
+    events = read.count(b"\n\n")
+    return (
+        events != read.count(b"data:")  # comments
+        or events != _nulls(read, b"finish_reason")
+        or read.count(b'"usage"') != _nulls(read, b"usage")
+        or b'"error"' in read
+        or b"event:" in read
+        or b'"x_groq"' in read
+    )
+
+
+def _nulls(read: bytes, name: bytes) -> int:
+    return read.count(b'"%b":null' % name) + read.count(b'"%b": null' % name)
 
 
 def only_usage(frame: Frame) -> bool:

@@ -12,7 +12,7 @@ from llm.dialects.openai_chat.common import FINISH, NAME, READ_REASONING, read_u
 from llm.dialects.openai_chat.failures import error_in, error_of
 from llm.engines import Engine
 from llm.errors import Malformed, Truncated
-from llm.events import Event, Finished, Reply, Started, UsageReported, collect, settled
+from llm.events import Delta, Event, Finished, Reply, Started, TextDelta, UsageReported, collect, settled
 from llm.flow import Flow
 from llm.framing import Frame, Framing, Sse
 from llm.lenient import count_of, dict_of, dicts_of, list_of, text_of
@@ -148,6 +148,10 @@ class ChunkReader:
                 raise error_of(0, failed, self._engine)
             self._chunk(wire)
         return self._flow.take()
+
+    def skipped(self, delta: Delta) -> None:
+        if isinstance(delta, TextDelta):
+            self._said += len(delta.text)
 
     def close(self) -> list[Event]:
         if self._finish is None:

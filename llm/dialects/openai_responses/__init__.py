@@ -24,7 +24,7 @@ A call's ``id`` is the wire's ``call_id``; the id of its item is kept. What is k
 """
 
 from llm.dialects.openai_responses.client import read_request
-from llm.dialects.openai_responses.engine import NOTABLE, only_usage, verbatim, write_request
+from llm.dialects.openai_responses.engine import notable, only_usage, verbatim, write_request
 from llm.dialects.openai_responses.failures import read_error
 from llm.dialects.openai_responses.items import NAME
 from llm.dialects.openai_responses.listing import list_models
@@ -34,9 +34,9 @@ from llm.openai_shape import write_error, write_models
 
 __all__ = [
     "NAME",
-    "NOTABLE",
     "framing",
     "list_models",
+    "notable",
     "only_usage",
     "read_error",
     "read_reply",

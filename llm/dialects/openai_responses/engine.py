@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, assert_never
 
@@ -19,9 +18,6 @@ from llm.schemarefs import step
 from llm.toolschema import enforced
 
 PATH: Final = "/responses"
-NOTABLE: Final = re.compile(
-    rb'"type"\s*:\s*"(?:error|keepalive|response\.(?:created|queued|in_progress|completed|incomplete|failed|done|error))"'
-)
 
 _STORED: Final = ("store", "previous_response_id", "conversation", "background")
 _NO_PARAMETERS: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
@@ -59,6 +55,10 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
 def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
     """A client's own body, with the engine's name for the model; usage comes unasked here."""
     return Outgoing(path=PATH, body={**body, "model": model})
+
+
+def notable(read: bytes) -> bool:
+    return read.count(b'.delta"') != read.count(b"\n\n")
 
 
 def only_usage(frame: Frame) -> bool:

@@ -25,6 +25,7 @@ from llm.engines import Engine
 from llm.errors import EngineFailed, Malformed, Truncated
 from llm.events import (
     Cited,
+    Delta,
     Event,
     Finished,
     FinishReason,
@@ -123,6 +124,7 @@ class ResponseReader:
         self._items: dict[object, _Item] = {}  # by their place in the answer; by their id where that is not told
         self._ids: dict[str, _Item] = {}
         self._next = 0
+        self._last = _Section()  # of which something was told last
         self._called = False
         self._calls: set[str] = set()  # ids that were given to calls
 
@@ -137,6 +139,10 @@ class ResponseReader:
         if isinstance(wire, dict):
             self._event(text_of(wire.get("type")) or frame.event, wire)
         return self._take()
+
+    def skipped(self, delta: Delta) -> None:
+        self._last.pieces.append(delta.text)
+        self._last.length += len(delta.text)
 
     def close(self) -> list[Event]:
         if not self.done:
@@ -228,6 +234,7 @@ class ResponseReader:
             return
         first = key not in item.sections
         section = item.section(key)
+        self._last = section
         section.pieces.append(text)
         section.length += len(text)
         if item.type == "message":
