@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from llm.chat import ChatRequest, Media, ToolResult, Usage
+from llm.codec import dump_text
 from llm.dialects.native.failures import write_error
 from llm.dialects.native.names import NAME
 from llm.dialects.native.reply import FINISH, read_arguments, result_json, write_usage
@@ -29,6 +30,10 @@ from llm.opaque import Json, opaque_to_client
 NativeFraming: TypeAlias = Literal["chunks", "ndjson", "sse"]
 
 
+_LINE_TEXT: Final = b'{"type":"content","text":%b,"done":false}\n'
+_SSE_TEXT: Final = b"data: " + _LINE_TEXT + b"\n"
+
+
 class NativeWriter:
     """Events to native objects in one of the three framings."""
 
@@ -42,6 +47,9 @@ class NativeWriter:
         self._calls: dict[int, _Call] = {}
 
     def feed(self, batch: Sequence[Event]) -> list[bytes]:
+        if len(batch) == 1 and isinstance(delta := batch[0], TextDelta) and delta.text:
+            form = _SSE_TEXT if self._framing == "sse" else _LINE_TEXT
+            return [form % dump_text(delta.text)]
         objects = [wire for event in merged(batch) for wire in self._objects(event)]
         encode = sse if self._framing == "sse" else json_line
         pieces = [encode(wire) for wire in objects]

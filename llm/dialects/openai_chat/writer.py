@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from json.encoder import encode_basestring
 from secrets import token_hex
 from typing import Any, Final
 
 from llm.chat import ChatRequest, Citation, Media, Reasoning, Text, ToolCall, Usage
-from llm.codec import dump_bytes
+from llm.codec import dump_bytes, dump_text
 from llm.dialects.openai_chat.common import NAME, REASONING_FIELD, SEALED, THOUGHT, write_usage
 from llm.events import (
     Cited,
@@ -127,12 +126,8 @@ class ChunkWriter:
         return b"data: %b," % dump_bytes(head)[:-1]
 
     def _delta_text(self, field: str, text: str) -> bytes:
-        try:
-            encoded = encode_basestring(text).encode()
-        except UnicodeEncodeError:  # half a surrogate pair: see ``llm.codec``
-            encoded = dump_bytes(text)
         form = b'%b"choices":[{"index":0,"delta":{"%b":%b},"finish_reason":null}]}\n\n'
-        return form % (self._head, field.encode(), encoded)
+        return form % (self._head, field.encode(), dump_text(text))
 
     def _delta(self, delta: dict[str, Json], finish: str | None = None, logprobs: Json = None) -> bytes:
         choice: dict[str, Json] = {"index": 0, "delta": delta, "finish_reason": finish}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from json.encoder import encode_basestring
 from secrets import token_hex
 from typing import Final
 
 from llm.chat import ChatRequest, Citation, Media, ToolSpec, Usage
-from llm.codec import dump_bytes
+from llm.codec import dump_bytes, dump_text
 from llm.dialects.openai_responses.items import NAME
 from llm.events import (
     Cited,
@@ -192,13 +191,9 @@ class ResponseWriter:
             if item.type == "message":
                 shared["logprobs"] = []
             item.head = b"event: %b\ndata: %b" % (type.encode(), dump_bytes(shared)[:-1])
-        try:
-            encoded = encode_basestring(text).encode()
-        except UnicodeEncodeError:  # half a surrogate pair: see ``llm.codec``
-            encoded = dump_bytes(text)
         number = self._number
         self._number += 1
-        return b'%b,"sequence_number":%d,"delta":%b}\n\n' % (item.head, number, encoded)
+        return b'%b,"sequence_number":%d,"delta":%b}\n\n' % (item.head, number, dump_text(text))
 
     def _cited(self, citation: Citation) -> Iterator[bytes]:
         item = self._item
