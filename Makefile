@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench soak clean
 
 run: $(VENV)/run
 	@$(BIN)/python server.py $(ARGS)
@@ -19,6 +19,9 @@ lint: $(VENV)/dev
 
 bench: $(VENV)/dev
 	@$(BIN)/python -m bench $(ARGS)
+
+soak: $(VENV)/dev
+	@$(BIN)/python -m soak $(ARGS)
 
 clean:
 	rm -rf $(VENV)
