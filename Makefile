@@ -10,7 +10,7 @@ run: $(VENV)/run
 	@$(BIN)/python server.py $(ARGS)
 
 test: $(VENV)/dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: $(VENV)/dev
 	@$(BIN)/ruff check .

@@ -8,7 +8,7 @@ import struct
 import time
 from collections.abc import Awaitable, Callable
 
-from tornado.iostream import StreamClosedError
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 from tornado.web import RequestHandler
 
 from llm.dialects import Writer
@@ -23,19 +23,17 @@ class Output:
     first one waiting for ever (tornado http1connection.py, ``_pending_write``).
     """
 
-    __slots__ = ("_chunked", "_flushed", "_handler", "_stream", "last")
+    __slots__ = ("_chunked", "_flushed", "_handler", "_write_some", "last", "stream")
 
     def __init__(self, handler: RequestHandler) -> None:
         self._handler = handler
-        self._stream = handler.request.connection.stream  # type: ignore[union-attr]
+        self.stream = handler.request.connection.stream  # type: ignore[union-attr]
+        # The socket's own method: nothing that a stream adds to it is of use while nothing waits in the stream.
+        plain = not isinstance(self.stream, SSLIOStream) and not self.stream.closed()
+        self._write_some = self.stream.socket.send if plain else self.stream.write_to_fd
         self._chunked = handler.request.version == "HTTP/1.1"
         self._flushed: Awaitable[None] | None = None
         self.last = time.monotonic()  # when something was last written
-
-    @property
-    def blocked(self) -> bool:
-        """Bytes are waiting for the client, or it is gone."""
-        return bool(self._stream.writing() or self._stream.closed())
 
     @property
     def started(self) -> bool:
@@ -45,7 +43,7 @@ class Output:
     def start(self) -> None:
         """Sends the status and the headers."""
         if self._flushed is None:
-            self._stream.set_nodelay(True)  # Tornado leaves Nagle on while streaming: 40 ms for the first event
+            self.stream.set_nodelay(True)  # Tornado leaves Nagle on while streaming: 40 ms for the first event
             self._flushed = self._handler.flush()
             self.last = time.monotonic()
 
@@ -66,7 +64,7 @@ class Output:
     def ping(self, piece: bytes) -> None:
         """Sends a sign of life, unless bytes are waiting for the client already."""
         self.start()
-        if not self._stream.writing():
+        if not self.stream.writing():
             self.send(piece)
 
     async def end(self) -> None:
@@ -74,66 +72,73 @@ class Output:
         self.start()
         await self._handler.finish()
         if not self._chunked:
-            self._stream.close()
+            self.stream.close()
 
     def abort(self) -> None:
         """Breaks the answer off, so that nobody takes it for whole: the last chunk never comes.
 
         Without chunks the end is the connection's own, which has to be a reset then.
         """
-        if not self._chunked and not self._stream.closed():
-            self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._stream.close()
+        if not self._chunked and not self.stream.closed():
+            self.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.stream.close()
 
     def send(self, piece: bytes) -> Awaitable[None] | None:
         """Sends a piece of an answer that has started; what is returned is to be awaited, for a client that is slow.
 
         Raises ``StreamClosedError`` when the client is gone.
         """
-        stream = self._stream
+        stream = self.stream
         if stream.closed():
             raise StreamClosedError(real_error=stream.error)
-        self.last = time.monotonic()
         data = b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece
         if not stream.writing():
-            try:
-                sent = stream.write_to_fd(memoryview(data)) or 0
-            except BlockingIOError:
-                sent = 0
-            except OSError as error:
-                stream.close(exc_info=error)
-                raise StreamClosedError(real_error=error) from error
-            if sent == len(data):
-                return None
-            data = data[sent:]
+            return self._push(data)
+        self.last = time.monotonic()
         waiting: Awaitable[None] = stream.write(data)
+        return waiting
+
+    def push(self, piece: bytes) -> None:
+        """:meth:`send`, where the client is known to be there and nothing waits for it already."""
+        self._push(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
+
+    def _push(self, data: bytes) -> Awaitable[None] | None:
+        self.last = time.monotonic()
+        try:
+            sent = self._write_some(data) or 0
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self.stream.close(exc_info=error)
+            raise StreamClosedError(real_error=error) from error
+        if sent == len(data):
+            return None
+        waiting: Awaitable[None] = self.stream.write(data[sent:])
         return waiting
 
 
 class Direct:
     """The end of the short way (``llm.express``) at a client, once its answer has started."""
 
-    __slots__ = ("_gone", "_output", "_writer")
+    __slots__ = ("_feed", "_gone", "_push", "_stream")
 
     def __init__(self, gone: Callable[[], None]) -> None:
         self._gone = gone
-        self._output: Output | None = None
-        self._writer: Writer | None = None
+        self._stream: IOStream | None = None
 
     def open(self, output: Output, writer: Writer) -> None:
-        self._output, self._writer = output, writer
+        self._stream, self._feed, self._push = output.stream, writer.feed, output.push
 
     def ready(self) -> bool:
-        return self._output is not None and not self._output.blocked
+        stream = self._stream
+        return stream is not None and not stream.writing() and not stream.closed()
 
     def send(self, delta: Delta) -> None:
-        assert self._writer is not None
-        for piece in self._writer.feed([delta]):
+        for piece in self._feed((delta,)):
             self.pass_on(piece)
 
     def pass_on(self, piece: bytes) -> None:
-        assert self._output is not None
         try:
-            self._output.send(piece)
+            self._push(piece)
         except StreamClosedError:
             self._gone()

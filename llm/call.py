@@ -274,16 +274,20 @@ class Decoder:
 
     def tap(self, express: Express) -> Callable[[bytes], int]:
         """The short way for what is like what was read before."""
-        alike, framing, reader = self._alike, self._framing, self._reader
+        alike, framing, reader = self._alike.read, self._framing, self._reader
+        ready, send = express.ready, express.send
 
         def tap(read: bytes) -> int:
-            if framing.midway or not express.ready():
+            half = framing.half()
+            if half is None or not ready():
                 return 0
-            delta, taken = alike.read(read)
-            if delta is not None:
-                reader.skipped(delta)
-                express.send(delta)
-            return taken
+            delta, taken = alike(half + read if half else read)
+            if delta is None:
+                return 0
+            reader.skipped(delta)
+            framing.forget()
+            send(delta)
+            return taken - len(half)
 
         return tap
 
@@ -292,9 +296,9 @@ class Decoder:
         return self._reader.done
 
     def feed(self, chunk: bytes) -> Iterator[list[Event]]:
-        apart = not self._framing.midway
+        half = self._framing.half()
         for events in self._read(self._framing.feed(chunk), last=False):
-            self._alike.learn(chunk if apart else b"", events)
+            self._alike.learn(b"" if half is None else half + chunk, events)
             yield events
 
     def close(self) -> Iterator[list[Event]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, Protocol
 
@@ -31,21 +30,29 @@ class Express(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
 class Through:
-    """A stage on the short way: what ``seen`` makes of each delta goes on."""
+    """A stage on the short way: what ``seen`` makes of each delta goes on. All else is the end's own."""
 
-    beyond: Express
-    seen: Callable[[Delta], Delta]
+    __slots__ = ("_seen", "_send", "pass_on", "ready")
 
-    def ready(self) -> bool:
-        return self.beyond.ready()
+    def __init__(self, beyond: Express, seen: Callable[[Delta], Delta]) -> None:
+        self.ready = beyond.ready
+        self.pass_on = beyond.pass_on
+        self._send = beyond.send
+        self._seen = seen
 
     def send(self, delta: Delta) -> None:
-        self.beyond.send(self.seen(delta))
+        self._send(self._seen(delta))
 
-    def pass_on(self, piece: bytes) -> None:
-        self.beyond.pass_on(piece)
+
+class Told(Through):
+    """One that only wants to know of it."""
+
+    __slots__ = ()
+
+    def send(self, delta: Delta) -> None:
+        self._seen(delta)
+        self._send(delta)
 
 
 def through(express: Express | None, seen: Callable[[Delta], Delta]) -> Express | None:
@@ -53,13 +60,7 @@ def through(express: Express | None, seen: Callable[[Delta], Delta]) -> Express 
 
 
 def told(express: Express | None, tell: Callable[[Delta], Any]) -> Express | None:
-    """With somebody who only wants to know."""
-
-    def seen(delta: Delta) -> Delta:
-        tell(delta)
-        return delta
-
-    return through(express, seen)
+    return None if express is None else Told(express, tell)
 
 
 class Alike:
@@ -78,10 +79,12 @@ class Alike:
         self._like: Delta | None = None
 
     def learn(self, read: bytes, events: list[Event]) -> None:
-        """From a read and all that was read of it: the last event, if each was a delta and the text is found."""
+        """From bytes that begin with an event, and all that was read of them: the last whole event, if each was a delta
+        and the text is found.
+        """
         self._like = None
         last = events[-1] if events else None
-        if not isinstance(last, TextDelta | ReasoningDelta) or not read.endswith(self.BORDER):
+        if not isinstance(last, TextDelta | ReasoningDelta):
             return
         blocks = read.split(self.BORDER)[:-1]
         if len(blocks) != len(events) or not all(type(event) is type(last) for event in events):
@@ -106,20 +109,15 @@ class Alike:
         for block in read[:whole].split(self.BORDER):
             if not (block.startswith(before) and block.endswith(behind)):
                 return None, 0
-            text = _text_of(block[start:end])
-            if text is None:
+            literal = block[start:end]
+            if literal[:1] != b'"':
+                return None, 0
+            try:
+                spelled = literal.decode()
+                text, after = scanstring(spelled, 1)
+            except ValueError:
+                return None, 0
+            if after != len(spelled) or not text:
                 return None, 0
             texts.append(text)
         return type(like)(like.index, texts[0] if len(texts) == 1 else "".join(texts)), whole + len(self.BORDER)
-
-
-def _text_of(literal: bytes) -> str | None:
-    """The value of a JSON text; nothing if it is anything else, or more."""
-    if literal[:1] != b'"':
-        return None
-    try:
-        spelled = literal.decode()
-        text, end = scanstring(spelled, 1)
-    except ValueError:
-        return None
-    return text if end == len(spelled) and text else None

@@ -16,6 +16,7 @@ from llm.errors import Malformed
 from llm.opaque import Json
 
 _BOM: Final = b"\xef\xbb\xbf"
+MOST_HALF: Final = 16 * 1024  # bytes of half an event that are worth a second look
 MAX_FRAME: Final = 64 * 1024 * 1024  # bytes; a generated image comes in one event
 
 
@@ -25,9 +26,14 @@ class Frame(NamedTuple):
 
 
 class Framing(Protocol):
-    @property
-    def midway(self) -> bool:
-        """Half a frame has come."""
+    def half(self) -> bytes | None:
+        """What has come of a frame that is not whole yet; None if that is too much to be looked at once more, or not
+        as it came.
+        """
+        ...
+
+    def forget(self) -> None:
+        """That half: somebody else has taken it."""
         ...
 
     def feed(self, chunk: bytes) -> list[Frame]: ...
@@ -47,9 +53,12 @@ class Sse:
         self._cr = False  # a CR ended the last chunk: it may be half of a CRLF
         self._first = True
 
-    @property
-    def midway(self) -> bool:
-        return bool(self._rest) or self._cr
+    def half(self) -> bytes | None:
+        return None if self._cr or self._first or len(self._rest) > MOST_HALF else bytes(self._rest)
+
+    def forget(self) -> None:
+        self._rest.clear()
+        self._scanned = 0
 
     def feed(self, chunk: bytes) -> list[Frame]:
         if self._first and chunk:
@@ -118,8 +127,11 @@ class Blocks(Protocol):
 
     border: bytes  # what ends an event
 
-    @property
-    def midway(self) -> bool: ...
+    def half(self) -> bytes | None:
+        """As a :class:`Framing` does."""
+        ...
+
+    def forget(self) -> None: ...
 
     def cut(self, chunk: bytes) -> bytes:
         """All whole events, each with what ends it; half an event waits for its rest."""
@@ -149,9 +161,12 @@ class SseBlocks:
         self._rest = bytearray()
         self._scanned = 0  # no border before this offset of the rest
 
-    @property
-    def midway(self) -> bool:
-        return bool(self._rest)
+    def half(self) -> bytes | None:
+        return None if len(self._rest) > MOST_HALF else bytes(self._rest)
+
+    def forget(self) -> None:
+        self._rest.clear()
+        self._scanned = 0
 
     def cut(self, chunk: bytes) -> bytes:
         rest = self._rest
@@ -196,9 +211,11 @@ class LineBlocks:
         self._max = max_frame
         self._rest = bytearray()  # of a line, without its end
 
-    @property
-    def midway(self) -> bool:
-        return bool(self._rest)
+    def half(self) -> bytes | None:
+        return None if len(self._rest) > MOST_HALF else bytes(self._rest)
+
+    def forget(self) -> None:
+        self._rest.clear()
 
     def cut(self, chunk: bytes) -> bytes:
         before, border, rest = chunk.rpartition(b"\n")
@@ -231,9 +248,12 @@ class JsonLines:
         self._rest = bytearray()
         self._scanned = 0
 
-    @property
-    def midway(self) -> bool:
-        return bool(self._rest)
+    def half(self) -> bytes | None:
+        return None if len(self._rest) > MOST_HALF else bytes(self._rest)
+
+    def forget(self) -> None:
+        self._rest.clear()
+        self._scanned = 0
 
     def feed(self, chunk: bytes) -> list[Frame]:
         rest = self._rest

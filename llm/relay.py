@@ -129,29 +129,34 @@ async def _events(
     """
     reader = dialect.reader(target.engine)
     mask = _Mask(target.key)
-    notable = dialect.notable
+    notable, border = dialect.notable, blocks.border
+    watch.border = border
     yield b""
 
     def tap(read: bytes) -> int:
         """The short way for events that are nothing but pieces of the answer."""
-        express = relayed.express
-        if express is None or blocks.midway or not watch.begun or not express.ready():
+        express, half = relayed.express, blocks.half()
+        if express is None or half is None or not watch.begun or not express.ready():
             return 0
-        taken = read.rfind(blocks.border) + len(blocks.border)
-        if taken < len(read):
-            read = read[:taken] if taken >= len(blocks.border) else b""
-        if not read or notable(read):
+        whole = half + read if half else read
+        if not whole.endswith(border):
+            end = whole.rfind(border)
+            if end < 0:
+                return 0
+            whole = whole[: end + len(border)]
+        if notable(whole):
             return 0
-        watch.passed(read, blocks.border)
-        express.pass_on(mask(read))
-        return taken
+        watch.passed(whole)
+        blocks.forget()
+        express.pass_on(mask(whole))
+        return len(whole) - len(half)
 
     reply.tap = tap
     async for chunk in reply:
         whole = blocks.cut(chunk)
         if watch.begun and not notable(whole):
             if whole:
-                watch.passed(whole, blocks.border)
+                watch.passed(whole)
                 reply.alive()
                 yield mask(whole)
             continue
@@ -197,6 +202,7 @@ class _Watch:
         self._request = request
         self._trace = trace
         self._around = 0  # bytes of an event that are not the model's
+        self.border = b""  # of events
         self.only_usage: Callable[[Frame], bool] | None = None
 
     @property
@@ -212,10 +218,11 @@ class _Watch:
         if trace.usage is None and any(isinstance(event, Finished) for event in events):
             trace.usage = estimated_usage(self._request, trace.characters)
 
-    def passed(self, whole: bytes, border: bytes) -> None:
+    def passed(self, whole: bytes) -> None:
         """Events that nobody looked into: what they said is about what their like did not need for themselves."""
-        count = whole.count(border)
-        self._trace.characters += max(len(whole) - count * self._around, count)
+        count = whole.count(self.border)
+        said = len(whole) - count * self._around
+        self._trace.characters += said if said > count else count
 
     def withholds(self, frame: Frame | None) -> bool:
         return frame is not None and self.only_usage is not None and self.only_usage(frame)

@@ -148,7 +148,7 @@ def spoiled(frames: list[Frame], data: Draw) -> list[Frame]:
         at = data.draw(st.integers(0, len(frames) - 1))
         match data.draw(st.sampled_from(["mutate", "mutate", "mutate", "drop", "again", "swap", "text"])):
             case "mutate":
-                with suppress(ValueError):  # ``[DONE]``, or what an earlier turn made of it
+                with suppress(ValueError, RecursionError):  # ``[DONE]``, or what an earlier turn made of it
                     value = mutated(json.loads(frames[at].data), data)
                     frames[at] = Frame(frames[at].event, json.dumps(value))
             case "drop":

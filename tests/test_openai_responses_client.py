@@ -542,7 +542,7 @@ async def test_t10_what_is_stored_elsewhere_is_refused_by_name() -> None:
 
 
 async def test_a_whole_answer_and_an_error_have_the_wire_s_own_form() -> None:
-    async with serving(config()) as server:
+    async with serving(config(MAX_RETRIES="0")) as server:
         body = {"model": "demo/demo-chat", "input": "Hello"}
         whole = await (await server.post("/v1/responses", body, BEARER)).json()
         limited = await server.post("/v1/responses", {"model": "demo/demo-limit", "input": "Hello"}, BEARER)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from typing import Final, Protocol
 
-from tornado.ioloop import IOLoop
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, SSLIOStream
 
 from llm.transport.outgoing import Place
 
@@ -39,12 +39,13 @@ class Connection:
 
     A stream of Tornado's own keeps a buffer for each connection and tells the poller about every read; this one reads
     into ``buffer``, which all connections of a loop share since each read is consumed before the next, and leaves the
-    poller alone. Without a listener a connection is idle: then any byte, or the end, closes it.
+    poller alone. Its socket is watched by the loop itself, without the stages of ``IOLoop`` between the two. Without a
+    listener a connection is idle: then any byte, or the end, closes it.
     """
 
     __slots__ = (
-        "_buffer", "_fd", "_home", "_loop", "_now", "_out", "_paused", "_stream", "_watched", "listener", "place",
-        "sent_at", "unsent",
+        "_buffer", "_fd", "_home", "_loop", "_out", "_paused", "_read_into", "_reading", "_stream", "_writing",
+        "listener", "place", "sent_at", "unsent",
     )  # fmt: skip
 
     def __init__(self, stream: IOStream, place: Place, home: Home, buffer: memoryview) -> None:
@@ -54,15 +55,17 @@ class Connection:
         self.unsent = False  # the request is not out, or not wholly
         self._buffer = buffer
         self._home = home
-        self._loop = IOLoop.current()
-        self._now = asyncio.get_running_loop().time  # monotonic, which IOLoop.time is not
+        self._loop = asyncio.get_running_loop()
         self._out: list[memoryview] = []  # what is still to be written
         self._paused = False
         self._stream = stream
+        # The socket's own method where that is all there is to reading: it is called for every event of every stream.
+        plain = not isinstance(stream, SSLIOStream)
+        self._read_into: Callable[[memoryview], int | None] = stream.socket.recv_into if plain else stream.read_from_fd
         self._fd: int = stream.socket.fileno()
-        self._watched = IOLoop.READ
-        self._loop.remove_handler(self._fd)
-        self._loop.add_handler(self._fd, self._on_event, IOLoop.READ)
+        stream.io_loop.remove_handler(self._fd)
+        self._reading = self._writing = False  # what the loop watches for
+        self._watch()
 
     @property
     def closed(self) -> bool:
@@ -73,7 +76,7 @@ class Connection:
         parts = (head + body,) if len(body) < _TOGETHER else (head, body)
         self._out = [memoryview(part) for part in parts]
         self.unsent = True
-        self.sent_at = self._now()
+        self.sent_at = self._loop.time()
         self._write()
 
     def pause(self) -> None:
@@ -105,7 +108,8 @@ class Connection:
         """Without telling the listener."""
         if self.closed:
             return
-        self._loop.remove_handler(self._fd)
+        self._loop.remove_reader(self._fd)
+        self._loop.remove_writer(self._fd)
         self._fd = -1
         self._out.clear()
         self._stream.close()
@@ -115,12 +119,6 @@ class Connection:
     def abort(self) -> None:
         self._end(ConnectionAbortedError("closed by this server"))
 
-    def _on_event(self, _: object, events: int) -> None:
-        if events & IOLoop.WRITE:
-            self._write()
-        if events & IOLoop.READ and not self.closed:
-            self._read()
-
     def _read(self) -> None:
         turn = 0
         while not self._paused and not self.closed:
@@ -128,8 +126,8 @@ class Connection:
                 self.still_idle()
                 return
             try:
-                size = self._stream.read_from_fd(self._buffer)
-            except ssl.SSLWantWriteError:
+                size = self._read_into(self._buffer)
+            except (BlockingIOError, ssl.SSLWantWriteError):
                 return
             except OSError as error:
                 self._end(error)
@@ -157,7 +155,7 @@ class Connection:
             if not sent:
                 break
             turn += sent
-            self.sent_at = self._now()
+            self.sent_at = self._loop.time()
             self._out[0] = self._out[0][sent:]
             if not self._out[0]:
                 del self._out[0]
@@ -165,11 +163,21 @@ class Connection:
         self._watch()
 
     def _watch(self) -> None:
-        """Tells the poller what to look for, if that has changed: for most answers it never does."""
-        wanted = (0 if self._paused else IOLoop.READ) | (IOLoop.WRITE if self._out else 0)
-        if wanted != self._watched and not self.closed:
-            self._watched = wanted
-            self._loop.update_handler(self._fd, wanted)
+        """Tells the loop what to look for, if that has changed: for most answers it never does."""
+        if self.closed:
+            return
+        if self._reading == self._paused:
+            self._reading = not self._paused
+            if self._reading:
+                self._loop.add_reader(self._fd, self._read)
+            else:
+                self._loop.remove_reader(self._fd)
+        if self._writing != bool(self._out):
+            self._writing = bool(self._out)
+            if self._writing:
+                self._loop.add_writer(self._fd, self._write)
+            else:
+                self._loop.remove_writer(self._fd)
 
     def _end(self, error: OSError | None) -> None:
         listener = self.listener

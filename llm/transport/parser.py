@@ -62,6 +62,17 @@ class ResponseParser:
         if at < len(data):
             self.excess = True
 
+    def alone(self, data: bytes) -> bytes:
+        """What one chunk carries, where ``data`` is that and nothing else, as most of what streams is; else nothing,
+        and ``data`` is for :meth:`feed`.
+        """
+        if self._step is not ResponseParser._chunk_size or self._rest:
+            return b""
+        end = data.find(b"\r\n", 0, 16)
+        if data[:end] != b"%x" % max(len(data) - end - 4, 0) or not data.endswith(b"\r\n"):
+            return b""
+        return data[end + 2 : -2]
+
     def eof(self) -> bool:
         """The other side has closed. Returns whether the answer is whole."""
         if self._step is ResponseParser._until_close:

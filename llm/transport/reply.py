@@ -147,15 +147,19 @@ class Reply:
     def received(self, data: bytes) -> None:
         """Called by the loop, so that whoever waits goes on in here."""
         self._spoken = True
-        try:
-            self._parser.feed(data, self._unread)
-        except Malformed as error:
-            self._end(error)
-            self._waiter.wake()
+        parser = self._parser
+        if piece := parser.alone(data):
+            self._unread.append(piece)
+        else:
+            try:
+                parser.feed(data, self._unread)
+            except Malformed as error:
+                self._end(error)
+                self._waiter.wake()
+                return
+        if self.tap is not None and self._unread and self._tapped(self.tap) and not parser.complete:
             return
-        if self.tap is not None and self._tapped(self.tap) and not self._parser.complete:
-            return
-        if self._parser.complete:
+        if parser.complete:
             self._end(None)
         elif self._draining:
             self._unread.clear()
@@ -170,9 +174,9 @@ class Reply:
 
     def _tapped(self, tap: Callable[[bytes], int]) -> bool:
         """While the reader waits nothing is unread but what has just come, and what the tap has left."""
-        unread = self._unread
-        if not unread or not self._waiter.waiting or self._inflater is not None:
+        if not self._waiter.waiting or self._inflater is not None:
             return False
+        unread = self._unread
         data = unread[0] if len(unread) == 1 else b"".join(unread)
         taken = tap(data)
         if not taken:
