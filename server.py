@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from dotenv import dotenv_values
 from tornado.httpserver import HTTPServer
@@ -20,8 +20,10 @@ from tornado.netutil import bind_sockets
 
 from handlers import make_app
 from handlers.context import Context
+from handlers.peers import Peers
 from handlers.running import Running
 from handlers.validation import Schemas
+from handlers.workers import Worker, Workers
 from llm import VERSION, log
 from llm.call import RetryPolicy, Services
 from llm.catalog import Caller, Catalog
@@ -39,9 +41,10 @@ _BACKLOG: Final = 1024
 _NEXT_PORTS: Final = 50  # how far to look for a free port when nobody chose one
 _HEADER_TIMEOUT: Final = 75.0  # seconds for a request's headers, and for an idle kept connection
 _BODY_TIMEOUT: Final = 120.0  # seconds for a request's body
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-def make_context(config: Config, **transports: Transport) -> Context:
+def make_context(config: Config, worker: Worker | None = None, **transports: Transport) -> Context:
     """Everything the handlers need; ``transports`` by URL scheme take the place of the real ones (tests)."""
     http = HttpTransport(
         connect_timeout=config.connect_timeout,
@@ -61,7 +64,9 @@ def make_context(config: Config, **transports: Transport) -> Context:
     fetcher = make_fetcher(config)
     tools = make_tools(config, services, fetcher, images)
     threads = Threads(Path(config.data_dir), config.thread_max_size)
-    return Context(config, services, Catalog(config, services), running, Schemas(), images, fetcher, tools, threads)
+    peers = Peers(running, worker)
+    catalog = Catalog(config, services)
+    return Context(config, services, catalog, running, Schemas(), images, fetcher, tools, threads, peers)
 
 
 class Server:
@@ -76,13 +81,20 @@ class Server:
             self.context.images.prune()
         except OSError as error:  # chats need no disk
             log.write("images", 40, problem=f"{error.filename}: {error.strerror}")
+        self.context.peers.open()
         self._http.add_sockets(sockets)
+
+    def leave(self, stop: asyncio.Event) -> None:
+        """Only this worker goes: the others take all new connections, and nobody is refused."""
+        self._http.stop()
+        stop.set()
 
     async def stop(self) -> None:
         """New requests get 503 while running answers finish, then nobody listens any more."""
         await self.context.running.drain(self.context.config.drain_timeout)
         self._http.stop()
         await self._http.close_all_connections()
+        self.context.peers.close()
         self.context.running.close()
         self.context.catalog.close()
         await self.context.fetcher.close()
@@ -133,16 +145,27 @@ def banner(config: Config, port: int) -> list[str]:
     return lines
 
 
-async def serve(config: Config, sockets: Sequence[socket.socket], ready: Callable[[], None]) -> None:
-    """Serves until SIGTERM or SIGINT, then drains."""
-    server = Server(make_context(config))
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
+async def serve(
+    config: Config, sockets: Sequence[socket.socket], ready: Callable[[], None], worker: Worker | None = None
+) -> None:
+    """Serves until it is told to stop, then drains."""
+    server = Server(make_context(config, worker))
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    if worker is None:
+        for signum in _SIGNALS:
+            loop.add_signal_handler(signum, stop.set)
+    else:
+        loop.add_reader(worker.parent, stop.set)
+        loop.add_signal_handler(signal.SIGTERM, server.leave, stop)
     server.start(sockets)
     ready()
     await stop.wait()
+    if worker is None:
+        for signum in _SIGNALS:  # a second one ends it at once
+            loop.remove_signal_handler(signum)
+            signal.signal(signum, signal.SIG_DFL)
+    else:
+        loop.remove_reader(worker.parent)
     await server.stop()
 
 
@@ -171,28 +194,6 @@ async def check(config: Config) -> int:
     for transport in context.services.transports.values():
         await transport.close()
     return 1 if faults else 0
-
-
-def supervise(count: int, work: Callable[[], None]) -> int:
-    """Runs ``work`` in ``count`` processes, hands signals on to them, returns the worst exit code.
-
-    Nothing may have touched an event loop or a thread before: the workers are forks.
-    """
-    children = []
-    for _ in range(count):
-        pid = os.fork()
-        if pid == 0:
-            work()
-            os._exit(0)
-        children.append(pid)
-
-    def hand_on(signum: int, frame: Any) -> None:
-        for child in children:
-            os.kill(child, signum)
-
-    signal.signal(signal.SIGTERM, hand_on)
-    signal.signal(signal.SIGINT, hand_on)
-    return max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
 
 
 def _say(lines: Sequence[str]) -> None:
@@ -240,7 +241,11 @@ def main(argv: Sequence[str]) -> int:
         asyncio.run(serve(config, sockets, ready=lambda: _say(lines)))
         return 0
     _say(lines)
-    return supervise(processes, lambda: asyncio.run(serve(config, sockets, ready=lambda: None)))
+
+    def work(worker: Worker) -> None:
+        asyncio.run(serve(config, sockets, lambda: None, worker))
+
+    return Workers(processes, sockets, work).run()
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from llm.call import Batch, Trace, stream
 from llm.chat import ChatRequest, Usage
 from llm.dialects import ClientDialect, Writer, native
 from llm.engines import Target
-from llm.errors import Cancelled, LLMError, NotFound
+from llm.errors import LLMError, NotFound
 from llm.events import Collector, Failed, Reply
 from llm.express import told
 from llm.grammar import Grammar, GrammarBroken
@@ -235,8 +235,8 @@ class CancelHandler(Base):
     methods = ("DELETE",)
 
     async def handle(self, body: dict[str, Any]) -> None:
-        id = self.path_args[0]
-        reason = Cancelled("The answer was cancelled by its caller.")
-        if not self.context.running.cancel(id, self.caller.names, reason):
+        id, names = self.path_args[0], self.caller.names
+        here, there = self.context.running.cancel(id, names), await self.context.peers.cancel(id, names)
+        if not here and not there:
             raise NotFound(f"No answer {id[:128]} is under way.")
         self.set_status(204)

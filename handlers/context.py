@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass, field
 
+from handlers.peers import Peers
 from handlers.running import Running
 from handlers.validation import Schemas
 from llm.call import Services
@@ -29,6 +30,7 @@ class Context:
     fetcher: Fetcher
     tools: Tools
     threads: Threads
+    peers: Peers
     memo: Memo = field(default_factory=Memo)
 
     def knows(self, client_id: str) -> bool:

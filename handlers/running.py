@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from llm.errors import Draining, LLMError
+from llm.errors import Cancelled, Draining, LLMError
 
 
 class Answer(Protocol):
@@ -56,12 +56,12 @@ class Running:
         if not self._answers:
             self._empty.set()
 
-    def cancel(self, id: str, names: frozenset[str], reason: LLMError) -> bool:
+    def cancel(self, id: str, names: frozenset[str]) -> bool:
         """Stops the answer if it runs and belongs to one of these names."""
         answer = self._answers.get(id)
         if answer is None or not answer.names & names:
             return False
-        answer.stop(reason)
+        answer.stop(Cancelled("The answer was cancelled by its caller."))
         return True
 
     async def drain(self, patience: float) -> None:

@@ -207,7 +207,7 @@ async def serving(
     configured: Config, tools: Mapping[str, Tool] | None = None, **transports: Transport
 ) -> AsyncIterator[Client]:
     """The real server on a port of its own, and a client for it. It has the ``tools`` that a test gives it."""
-    server = Server(replace(make_context(configured, **transports), tools=tools or {}))
+    server = Server(replace(make_context(configured, None, **transports), tools=tools or {}))
     sockets = bind_sockets(0, "127.0.0.1")
     server.start(sockets)
     client = Client(sockets[0].getsockname()[1], server)
@@ -291,9 +291,13 @@ class Client:
         headers: Mapping[str, str] | None = None,
         version: str = "1.1",
         limit: int = 1 << 26,
+        over: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None,
     ) -> Answer:
-        """Sends a request without waiting for the answer, of which at most twice ``limit`` is read ahead."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=limit)
+        """Sends a request without waiting for the answer, of which at most twice ``limit`` is read ahead.
+
+        It has a connection of its own, unless it goes ``over`` one that is there.
+        """
+        reader, writer = over or await asyncio.open_connection("127.0.0.1", self.port, limit=limit)
         raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         lines = [f"{method} {path} HTTP/{version}", f"Host: 127.0.0.1:{self.port}", f"Content-Length: {len(raw)}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
