@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from llm.chat import ChatRequest, Citation, Media, Usage
 from llm.dialects import ClientDialect
@@ -60,6 +62,18 @@ class Feature:
     name: str
     marks: tuple[str | tuple[str, ...], ...]
     how: tuple[tuple[str, str], ...] = ()  # what may become of it instead, and the mark of that
+    in_result: str = ""  # what has to stand in the result of a tool; else it stands behind it
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``exact``, ``yes``, ``told``, ``no``, other words, or ``–`` for no such thing."""
+
+    word: str
+    error: LLMError | None = None
+
+    def __str__(self) -> str:
+        return self.word if self.error is None else f"no, `{self.error.param}`"
 
 
 FEATURES: tuple[Feature, ...] = (
@@ -74,7 +88,7 @@ FEATURES: tuple[Feature, ...] = (
         "failed result",
         ("Sunny", ('"is_error": true', '"error"')),
     ),
-    Feature("picture as a result", (PNG,)),
+    Feature("picture as a result", ("Sunny", PNG), in_result=PNG),
     Feature("a tool that must be called", ("get_weather", ("tool_choice", "ANY"))),
     Feature("no parallel calls", (("parallel",),)),
     Feature("answer by a schema", ("degrees",)),
@@ -104,27 +118,41 @@ FEATURES: tuple[Feature, ...] = (
 )
 
 
-def outcome(feature: Feature, client: str, towards: Towards) -> str:
-    """The cell of one feature: ``exact``, ``yes``, ``told``, ``no``, other words, or ``–`` for no such thing."""
+def outcome(feature: Feature, client: str, towards: Towards) -> Outcome:
+    """The cell of one feature."""
     spoken = CLIENTS[client]
     body = spoken.bodies(PNG, PDF).get(feature.name)
     if body is None:
-        return "–"
+        return Outcome("–")
     target = Target(engine=towards.engine, model=towards.model, key="k")
     request = replace(spoken.dialect.read_request({**body}), model=towards.model)
     if relay_to(spoken.dialect.NAME, request, target) is not None:
-        return "exact"
+        return Outcome("exact")
     try:
         there = routed(request, target).engine
         out = ENGINE_DIALECTS[there.dialect].write_request(request, there)
-    except LLMError:
-        return "no"
+    except LLMError as error:
+        return Outcome("no", error)
     sent = json.dumps(out.body)
     if all(any(one in sent for one in ((mark,) if isinstance(mark, str) else mark)) for mark in feature.marks):
-        return "yes"
+        inside = not feature.in_result or any(feature.in_result in json.dumps(one) for one in _results(out.body))
+        return Outcome("yes" if inside else "behind it")
     if out.dropped:
-        return "told"
-    return next((word for word, mark in feature.how if mark in sent), "LOST")
+        return Outcome("told")
+    return Outcome(next((word for word, mark in feature.how if mark in sent), "LOST"))
+
+
+def _results(wire: Any) -> Iterator[Any]:
+    """The results of tools, wherever they stand in a body."""
+    if isinstance(wire, list):
+        for one in wire:
+            yield from _results(one)
+    elif isinstance(wire, Mapping):
+        kinds = ("tool_result", "function_call_output")
+        if wire.get("type") in kinds or wire.get("role") == "tool" or "functionResponse" in wire:
+            yield wire
+        else:
+            yield from _results([*wire.values()])
 
 
 # --- answers ---
@@ -182,6 +210,12 @@ def answered(name: str, events: tuple[Event, ...], marks: tuple[str, ...], diale
     return "yes" if all(mark in text for mark in marks) else "no"
 
 
+def _refusals(feature: Feature, towards: Towards) -> list[str]:
+    """Each once, from whichever client."""
+    outcomes = (outcome(feature, client, towards) for client in CLIENTS)
+    return [*dict.fromkeys(str(one.error) for one in outcomes if one.error is not None)]
+
+
 def page() -> str:
     lines = [
         "# What is carried between which APIs",
@@ -195,7 +229,8 @@ def page() -> str:
         "| yes | it is carried, in the engine's own words |",
         "| as …, on, unasked | the engine gets it in those words; unasked: it caches by itself |",
         "| told | it cannot be carried and does not change the answer: its name is in `X-Dropped-Fields` |",
-        "| no | it cannot be carried: 400 `unsupported` with its name, before anything is asked |",
+        "| behind it | it stands in the message behind the result, under the id of its call |",
+        "| no, `x` | it cannot be carried: 400 `unsupported` with `x` as its `param`, before anything is asked |",
         "| – | the client's API has no word for it |",
         "",
         "## Requests",
@@ -205,11 +240,22 @@ def page() -> str:
         lines += [f"### From {spoken.label}", "", f"| | {' | '.join(t.name for t in ENGINES_OF)} |"]
         lines += [f"| --- |{' --- |' * len(ENGINES_OF)}"]
         for feature in FEATURES:
-            cells = [outcome(feature, client, towards) for towards in ENGINES_OF]
+            cells = [str(outcome(feature, client, towards)) for towards in ENGINES_OF]
             if set(cells) != {"–"}:
                 lines.append(f"| {feature.name} | {' | '.join(cells)} |")
         lines.append("")
     lines += [
+        "### What a refusal says",
+        "",
+        f"| | {' | '.join(t.name for t in ENGINES_OF)} |",
+        f"| --- |{' --- |' * len(ENGINES_OF)}",
+    ]
+    for feature in FEATURES:
+        said = ["<br>".join(_refusals(feature, towards)) for towards in ENGINES_OF]
+        if any(said):
+            lines.append(f"| {feature.name} | {' | '.join(said)} |")
+    lines += [
+        "",
         "## Answers",
         "",
         "From any engine. What it signed and a client's API has no field for is kept here by the id of the call that it",

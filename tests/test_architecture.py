@@ -16,6 +16,7 @@ from llm.engines import ENGINES
 ROOT = Path(__file__).parent.parent
 PURE = {
     "attachments",
+    "behind",
     "chat",
     "codec",
     "egress",

@@ -23,7 +23,7 @@ def test_t8_nothing_is_lost_in_silence() -> None:
         for feature in FEATURES
         for client in CLIENTS
         for towards in ENGINES_OF
-        if outcome(feature, client, towards) == "LOST"
+        if outcome(feature, client, towards).word == "LOST"
     ]
     assert not lost
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
+from llm.behind import only_text
 from llm.chat import (
     ChatRequest,
     Foreign,
@@ -39,14 +40,15 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
     """Raises ``Unsupported`` naming the option or the part."""
     dropped = [*lost_fields(request, NAME)]
     names = {p.id: p.name for m in request.messages for p in m.parts if isinstance(p, ToolCall)}
+    traits = traits_of(request.model)
     system: list[Json] = []
     contents: list[dict[str, Json]] = []
     for at, message in enumerate(request.messages):
         if message.role == "system":
             system += [{"text": part.text} for part in message.parts if isinstance(part, Text)]
             continue
-        unsigned = traits_of(request.model).signs and at > _last_question(request.messages)
-        parts = [*_write_parts(message, engine, names, unsigned, dropped)]
+        unsigned = traits.signs and at > _last_question(request.messages)
+        parts = [*_write_parts(message, engine, names, traits.shows, unsigned, dropped)]
         role = "model" if message.role == "assistant" else "user"
         last = contents[-1] if contents else None
         if last is not None and last["role"] == role and isinstance(last["parts"], list):
@@ -82,10 +84,15 @@ def _last_question(messages: Sequence[Message]) -> int:
 
 
 def _write_parts(
-    message: Message, engine: Engine, names: Mapping[str, str], unsigned: bool, dropped: list[str]
+    message: Message,
+    engine: Engine,
+    names: Mapping[str, str],
+    inside: Callable[[Media], bool],
+    unsigned: bool,
+    dropped: list[str],
 ) -> Iterator[Json]:
     first_call = True
-    for part in message.parts:
+    for part in only_text(message, inside).parts:
         kept = opaque_for(part.keep, NAME, engine.issuer)
         match part:
             case Text(text):
@@ -118,8 +125,8 @@ def _write_parts(
 
 def _write_result(part: ToolResult, names: Mapping[str, str], engine: Engine) -> Json:
     text = "".join(one.text for one in part.content if isinstance(one, Text))
-    if any(not isinstance(one, Text) for one in part.content):
-        raise refusal(engine, "messages", "takes only text as the result of a tool")
+    if any(isinstance(one, Foreign) for one in part.content):
+        raise refusal(engine, "messages", "takes only text, pictures and files as the result of a tool")
     try:
         value: Json = loads(text)
     except ValueError:
@@ -129,7 +136,10 @@ def _write_result(part: ToolResult, names: Mapping[str, str], engine: Engine) ->
     name = part.name or names.get(part.call_id)
     if name is None:
         raise Unsupported(f"The result of {part.call_id!r} belongs to no call.", param="messages", engine=engine.name)
-    return {"functionResponse": {"id": part.call_id, "name": name, "response": value}}
+    wire: dict[str, Json] = {"id": part.call_id, "name": name, "response": value}
+    if media := [_write_media(one, engine) for one in part.content if isinstance(one, Media)]:
+        wire["parts"] = [*media]
+    return {"functionResponse": wire}
 
 
 def _write_media(media: Media, engine: Engine) -> dict[str, Json]:

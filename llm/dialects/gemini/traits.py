@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Final, Literal
 
-from llm.chat import Effort
+from llm.chat import Effort, Media
 from llm.opaque import Json
 
 _THREE: Final = ("low", "medium", "high")
@@ -30,6 +30,11 @@ class Traits:
     ignores: frozenset[str] = frozenset()  # those without effect
     schema_with_tools: bool = True  # takes a schema for its answer beside tools
     signs: bool = False  # wants a signature on calls of the current turn
+    results: frozenset[str] = frozenset()  # types of what the result of a tool may hold beside text
+
+    def shows(self, media: Media) -> bool:
+        """Whether the result of a tool may hold it."""
+        return media.base64 is not None and media.mime in self.results
 
 
 _MINIMAL: Final[Mapping[str, Json]] = {"thinkingLevel": "MINIMAL"}
@@ -40,7 +45,9 @@ _PENALTIES: Final = frozenset({"presence_penalty", "frequency_penalty"})
 _SILENT = Traits(thinking="none", schema_with_tools=False)
 _BUDGET = Traits(thinking="budget", most=24576, off=_NO_BUDGET, schema_with_tools=False)
 # Levels from Gemini 3 on. MINIMAL is not quite "off", but Google has no other word for it.
-_LEVEL = Traits(thinking="level", off=_MINIMAL, signs=True)
+# https://ai.google.dev/gemini-api/docs/function-calling: results with pictures are for Gemini 3 and later (recorded).
+_SHOWN: Final = frozenset({"image/png", "image/jpeg", "image/webp", "application/pdf"})
+_LEVEL = Traits(thinking="level", off=_MINIMAL, signs=True, results=_SHOWN)
 _FLASH = replace(_LEVEL, efforts=_FOUR)
 # Unasked it hardly thinks at all; the middle level is what its larger sisters do unasked.
 _LITE = replace(_FLASH, on={"thinkingLevel": "MEDIUM"})

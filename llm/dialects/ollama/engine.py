@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from secrets import token_hex
 from typing import Any, Final
 
+from llm.behind import only_text
 from llm.chat import (
     ChatRequest,
     Media,
@@ -105,7 +106,7 @@ def _parameters(tool: ToolSpec, dropped: list[str]) -> Json:
 def _write_message(message: Message, engine: Engine, names: Mapping[str, str], dropped: list[str]) -> list[Json]:
     texts, images, calls, thoughts = [], list[Json](), list[Json](), []
     results: list[Json] = []
-    for part in message.parts:
+    for part in only_text(message).parts:
         match part:
             case Text(text):
                 texts.append(text)
@@ -127,7 +128,7 @@ def _write_message(message: Message, engine: Engine, names: Mapping[str, str], d
                 dropped.append("foreign block")
             case _:
                 raise _refusal(engine, "messages", "takes only text and pictures as base64")
-    wire: dict[str, Json] = {"role": message.role, "content": "".join(texts)}
+    wire: dict[str, Json] = {"role": message.role, "content": "".join(_apart(texts, message.role))}
     if thoughts and calls:  # a model that thinks between calls wants its thought back
         wire["thinking"] = "".join(thoughts)
     if images:
@@ -136,6 +137,14 @@ def _write_message(message: Message, engine: Engine, names: Mapping[str, str], d
         wire["tool_calls"] = calls
     plain = texts or images or calls or not results
     return [*results, wire] if plain else results
+
+
+def _apart(texts: Iterable[str], role: str) -> Iterator[str]:
+    """What a model said goes on where it stopped; blocks of a question or of a system prompt are paragraphs."""
+    for number, text in enumerate(texts):
+        if number and role != "assistant" and not text.startswith("\n\n"):
+            yield "\n\n"
+        yield text
 
 
 def _arguments(text: str) -> Json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, assert_never
 
+from llm.behind import only_text
 from llm.chat import (
     ChatRequest,
     Foreign,
@@ -148,6 +149,7 @@ def _write_message(message: Message, engine: Engine, dropped: list[str]) -> Iter
                 "content": _content(message.parts, engine),
             }
             return
+    message = only_text(message)
     results = [part for part in message.parts if isinstance(part, ToolResult)]
     for result in results:
         if result.is_error:

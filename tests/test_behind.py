@@ -1,0 +1,126 @@
+"""Pictures and files in the results of tools, towards wires whose results hold only text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from llm.behind import only_text
+from llm.chat import ChatRequest, Media, Message, Text, ToolCall, ToolResult
+from llm.dialects.registry import CLIENT_DIALECTS, ENGINE_DIALECTS
+from llm.engines import ENGINES
+from llm.errors import Unsupported
+
+PNG, PDF = Media(mime="image/png", base64="AAAA"), Media(mime="application/pdf", base64="JVBE", name="a.pdf")
+NOTE = "Attachments from tool call "
+SCREENSHOT: Any = {  # as a coding agent sends what it has read: no word beside the picture
+    "model": "m",
+    "max_tokens": 100,
+    "messages": [
+        {"role": "user", "content": "Look at both"},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "tool_use", "id": "t1", "name": "Read", "input": {"path": "a.png"}},
+                {"type": "tool_use", "id": "t2", "name": "Read", "input": {"path": "a.txt"}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "t1",
+                    "content": [
+                        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+                    ],
+                },
+                {"type": "tool_result", "tool_use_id": "t2", "content": "Some text"},
+                {"type": "text", "text": "Go on"},
+            ],
+        },
+    ],
+}
+
+
+def sent(engine: str, model: str = "m") -> Any:
+    request = CLIENT_DIALECTS["anthropic"].read_request({**SCREENSHOT, "model": model})
+    record = ENGINES[engine]
+    body = ENGINE_DIALECTS[record.dialect].write_request(request, record).body
+    return json.loads(json.dumps(body))
+
+
+def test_results_come_first_and_what_they_held_right_behind_them() -> None:
+    one = ToolResult("c1", (Text("Here"), PNG, PDF))
+    two = ToolResult("c2", (Text("42"),))
+    three = ToolResult("c3", (PNG,), is_error=True)
+    message = only_text(Message("user", (one, two, three, Text("And?"))))
+    assert message.parts == (
+        ToolResult("c1", (Text("Here"),)),
+        two,
+        ToolResult("c3", (Text("Attached below."),), is_error=True),
+        Text(f"{NOTE}c1:"),
+        PNG,
+        PDF,
+        Text(f"{NOTE}c3:"),
+        PNG,
+        Text("And?"),
+    )
+    inside = only_text(Message("user", (one, two)), lambda media: media.kind == "image")
+    assert inside.parts == (ToolResult("c1", (Text("Here"), PNG)), two, Text(f"{NOTE}c1:"), PDF)
+
+
+@pytest.mark.parametrize("parts", [(Text("Hi"), PNG), (ToolResult("c", (Text("42"),)), Text("And?"))])
+def test_a_message_without_such_results_is_left_as_it_is(parts: Any) -> None:
+    message = Message("user", parts)
+    assert only_text(message) is message
+    assert only_text(Message("assistant", (ToolCall("c", "f"),))).parts == (ToolCall("c", "f"),)
+
+
+def test_to_chat_completions_a_screenshot_goes_in_the_message_behind() -> None:
+    assert sent("openai")["messages"][2:] == [
+        {"role": "tool", "tool_call_id": "t1", "content": "Attached below."},
+        {"role": "tool", "tool_call_id": "t2", "content": "Some text"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": f"{NOTE}t1:"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+                {"type": "text", "text": "Go on"},
+            ],
+        },
+    ]
+
+
+def test_to_ollama_it_does_too() -> None:
+    assert sent("ollama")["messages"][2:] == [
+        {"role": "tool", "tool_name": "Read", "tool_call_id": "t1", "content": "Attached below."},
+        {"role": "tool", "tool_name": "Read", "tool_call_id": "t2", "content": "Some text"},
+        {"role": "user", "content": f"{NOTE}t1:\n\nGo on", "images": ["AAAA"]},
+    ]
+
+
+def test_to_gemini_it_goes_in_the_result_from_its_third_version_on() -> None:
+    result = {"id": "t1", "name": "Read", "response": {"result": "Attached below."}}
+    other = {"functionResponse": {"id": "t2", "name": "Read", "response": {"result": "Some text"}}}
+    picture = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}
+    assert sent("google", "gemini-3.5-flash")["contents"][2]["parts"] == [
+        {"functionResponse": {**result, "response": {"result": ""}, "parts": [picture]}},
+        other,
+        {"text": "Go on"},
+    ]
+    assert sent("google", "gemini-2.5-flash")["contents"][2]["parts"] == [
+        {"functionResponse": result},
+        other,
+        {"text": f"{NOTE}t1:"},
+        picture,
+        {"text": "Go on"},
+    ]
+
+
+def test_t8_what_an_engine_takes_nowhere_is_refused_still() -> None:
+    request = ChatRequest(model="m", messages=(Message("user", (ToolResult("c1", (PDF,)),)),))
+    with pytest.raises(Unsupported, match="takes only text and pictures"):
+        ENGINE_DIALECTS["ollama"].write_request(request, ENGINES["ollama"])
