@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from llm.chat import Citation, Executor, Message, Part, Reasoning, Text, ToolCall, Usage
-from llm.errors import LLMError, Malformed, Truncated
+from llm.errors import EngineFailed, LLMError, Malformed, Truncated
 from llm.opaque import Keep
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "filtered", "paused", "error", "other"]
@@ -136,6 +136,11 @@ def settled(reason: FinishReason, called: bool) -> FinishReason:
     if not called and reason == "tool_calls":
         return "stop"
     return reason
+
+
+def ended_badly(finish: Finished) -> EngineFailed:
+    """What an answer is that ended with an error, for a wire without a word for such an end."""
+    return EngineFailed(f"The engine ended its answer with an error ({finish.raw or finish.reason}).")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ class _Item:
     def __init__(self, wire: dict[str, Any]) -> None:
         self.wire = wire
         self.part: str | None = None  # the text of its open part
+        self.told = False  # as a whole
         self.parts: list[str] = []
         self.arguments: str | None = "" if wire["type"] == "function_call" else None
         self.annotations: list[Any] = []
@@ -39,6 +40,7 @@ def check_responses(raw: bytes) -> None:
         place.need(not ended, "something follows the end")
         seen += 1
         kind = event.removeprefix("response.")
+        place.need((place.at < 2) == (kind in ("created", "in_progress")), "not the beginning")
         if kind in ("created", "in_progress"):
             place.need(place.at == ("created", "in_progress").index(kind), "out of its place")
             place.need(
@@ -91,19 +93,20 @@ def _inside(place: _Place, item: _Item, kind: str, wire: dict[str, Any]) -> None
     place.need(wire[field] == len(item.parts), "another part")
     if kind == f"{part}.added":
         place.need(item.part is None, "a part inside another")
-        item.part = ""
+        item.part, item.told = "", False
         return
     place.need(item.part is not None, "before its part")
     if kind == f"{text}.delta":
-        place.need(wire["delta"], "an empty delta")
+        place.need(wire["delta"] and not item.told, "an empty delta, or one too many")
         item.part = (item.part or "") + wire["delta"]
     elif kind == f"{text}.done":
         place.need(wire[whole] == item.part, "not the sum of its deltas")
+        item.told = True
     elif kind == "output_text.annotation.added":
         place.need(wire["annotation_index"] == len(item.annotations), "a gap in the annotations")
         item.annotations.append(wire["annotation"])
     elif kind == f"{part}.done":
-        place.need(wire["part"]["text"] == item.part, "not the sum of its deltas")
+        place.need(item.told and wire["part"]["text"] == item.part, "not the sum of its deltas")
         item.parts.append(item.part or "")
         item.part = None
     else:

@@ -25,6 +25,7 @@ class Call:
     arguments: Json  # parsed; the text itself where a model wrote broken JSON
     id: str | None  # None where the provider gives none
     hosted: bool = False  # run by the provider
+    text: str | None = field(default=None, compare=False)  # of the arguments, where the wire has them as text
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,9 @@ class _Heard:
         if text:
             self.said.append((kind, text))
 
-    def call(self, name: str, arguments: str, id: str | None, hosted: bool = False) -> None:
-        self.calls.append(Call(name, arguments_of(arguments), id or None, hosted))
+    def call(self, name: str, arguments: str, id: str | None, hosted: bool = False, *, exact: bool = False) -> None:
+        """``exact``: the arguments are in the provider's own bytes."""
+        self.calls.append(Call(name, arguments_of(arguments), id or None, hosted, arguments if exact else None))
 
     def cite(self, url: str | None) -> None:
         if url:
@@ -225,7 +227,7 @@ def _openai(body: str) -> Answer | Failure:
     if not whole:
         return heard.failure(Failure("cut"))
     for call in calls.values():
-        heard.call(call["name"], call["arguments"], call["id"])
+        heard.call(call["name"], call["arguments"], call["id"], exact=True)
     return heard.answer(_OPENAI_FINISH.get(finish or "", "other"), _openai_tokens(usage) if usage else None)
 
 
@@ -329,7 +331,8 @@ def _anthropic_heard(blocks: Iterable[Mapping[str, Any]]) -> _Heard:
             case kind if kind.endswith("tool_use"):
                 heard.say("call", "+")
                 arguments = block.get("json") or json.dumps(block["input"])
-                heard.call(block["name"], arguments, block["id"], hosted=kind != "tool_use")
+                exact = bool(block.get("json"))  # of a stream
+                heard.call(block["name"], arguments, block["id"], hosted=kind != "tool_use", exact=exact)
             case _:
                 heard.say("other", "+")
     return heard

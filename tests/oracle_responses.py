@@ -71,7 +71,7 @@ def _whole(response: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> A
                 texts = [part["text"] for part in (*item["summary"], *(item.get("content") or ()))]
                 heard.say("reasoning", "\n\n".join(texts))
             case "function_call" | "custom_tool_call":
-                heard.call(item["name"], item.get("arguments", item.get("input")), item["call_id"])
+                heard.call(item["name"], item.get("arguments", item.get("input")), item["call_id"], exact=True)
                 heard.said.append(("call", ""))
             case kind if kind in _HOSTED:
                 heard.call(item.get("name") or _HOSTED[kind], _given(item), item["id"], hosted=True)

@@ -484,8 +484,27 @@ def test_what_a_client_has_to_bring_back_is_told() -> None:
     assert {"reasoning_details": details} in [*deltas(raw)]
     [first, last] = [delta["tool_calls"][0] for delta in deltas(raw) if "tool_calls" in delta]
     assert first["function"]["name"] == "f"
-    assert last == {"index": 0, "function": {"arguments": ""}, "extra_content": signature}
+    assert last == {"index": 0, "function": {"arguments": "{}"}, "extra_content": signature}
     assert b"not for this wire" not in raw
+
+
+def test_s4_a_call_without_arguments_has_an_empty_object_of_them() -> None:
+    """Clients read the joined pieces as JSON."""
+    raw = written(
+        BEGIN,
+        ToolCallStarted(0, "a", "f"),
+        PartEnded(0),
+        ToolCallStarted(1, "b", "g"),
+        PartEnded(1),
+        Finished("tool_calls"),
+    )
+    pieces = [call for delta in deltas(raw) for call in delta.get("tool_calls", ())]
+    assert [(call["index"], call["function"]["arguments"]) for call in pieces] == [
+        (0, ""),
+        (0, "{}"),
+        (1, ""),
+        (1, "{}"),
+    ]
 
 
 def test_t5_offsets_count_in_all_the_text() -> None:
@@ -511,6 +530,7 @@ def test_t5_offsets_count_in_all_the_text() -> None:
     streamed = [note for delta in deltas(written(*events)) for note in delta.get("annotations", ())]
     reply: Any = openai_chat.write_reply(collect(events), ASKED, 7)
     message = reply["choices"][0]["message"]
+    assert [note.pop("index", None) for note in streamed] == [None, 1, 2, 3]  # how OpenAI's own client joins them
     assert message["annotations"] == streamed
     first, second, third, fourth = (note["url_citation"] for note in streamed)
     assert message["content"][first["start_index"] : first["end_index"]] == "one"

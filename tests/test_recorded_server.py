@@ -10,13 +10,11 @@ from typing import Any
 
 import pytest
 
-from llm.engines import Engine
 from llm.http import HttpRequest
-from tests.grammars import check_anthropic, check_native, check_openai_chat
+from tests.grammars import check_native
 from tests.harness import CLIENT, Client, ScriptedReply, ScriptedTransport, config, serving
-from tests.oracle import Answer, Call, Failure, Tokens, arguments_of
+from tests.oracle import Answer, Call, Failure, Tokens
 from tests.recordings import Case, cases, expected
-from tests.wires import CLIENTS
 
 AT_ONCE = 8  # requests
 PROVIDERS = (
@@ -136,53 +134,3 @@ async def test_every_recorded_answer_arrives_as_what_is_in_it(way: str) -> None:
         right = len([name for name in names if name not in faults])
         print(f"  {provider}: {right} of {len(names)}")
         assert names and right == len(names)
-
-
-CHECKS = {"openai": check_openai_chat, "anthropic": check_anthropic}
-
-
-@pytest.mark.parametrize("name", CHECKS)
-async def test_s7_every_recorded_stream_keeps_the_grammar_of_every_client_s_wire(name: str) -> None:
-    """And says there what it says: text and calls, an error where it is one."""
-    client = CLIENTS[name]
-    streams = tuple(case for case in cases() if case.streamed)
-    # Forced through translation where client and engine speak alike: the verbatim lane hands on what it gets.
-    engines = {name_of(case): _translating(case) for case in streams}
-    configured = replace(config(MAX_RETRIES="0"), engines=engines, enabled=frozenset(e.name for e in engines.values()))
-    faults: dict[str, str] = {}
-
-    async def one(server: Client, number: int, case: Case) -> None:
-        answer = await server.post(client.path, client.request(name_of(case), f"case-{number}"), client.headers)
-        raw = await answer.body()
-        answer.close()
-        wanted = expected(case)
-        if answer.status != 200:
-            assert isinstance(wanted, Failure), f"{case.name}: {raw!r}"
-            return
-        try:
-            CHECKS[name](raw)
-        except AssertionError as broken:
-            faults[case.name] = str(broken)[:300]
-            return
-        seen = client.read(raw)
-        if isinstance(wanted, Failure):
-            if seen.error is None or seen.finish is not None:
-                faults[case.name] = "an error is told as a normal end"
-        elif seen.text != wanted.text:
-            faults[case.name] = f"text: {seen.text[:100]!r} is not {wanted.text[:100]!r}"
-        else:
-            ours = [(call.name, call.arguments) for call in wanted.calls if not call.hosted]
-            told = [(called, arguments_of(arguments)) for called, arguments in seen.calls]
-            if told != ours:
-                faults[case.name] = f"calls: {told} are not {ours}"
-
-    async with serving(configured, https=transport_of(streams, "whole")) as server:
-        for number, case in enumerate(streams):
-            await one(server, number, case)
-    told = f"{len(streams) - len(faults)} of {len(streams)}"
-    print(f"recorded streams to {name} clients: {told}")
-    assert not faults, f"{told}: {json.dumps(faults, indent=1)[:6000]}"
-
-
-def _translating(case: Case) -> Engine:
-    return replace(case.engine, base_url="https://provider.invalid", translate=True)

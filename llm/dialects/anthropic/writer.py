@@ -15,7 +15,6 @@ from llm.errors import (
     ConnectTimeout,
     ContextTooLong,
     Draining,
-    EngineFailed,
     FirstByteTimeout,
     IdleTimeout,
     LLMError,
@@ -44,6 +43,7 @@ from llm.events import (
     ToolProgress,
     UsageReported,
     WholePart,
+    ended_badly,
 )
 from llm.filters import InOrder
 from llm.framing import sse
@@ -219,7 +219,7 @@ class MessageWriter:
 
     def _finish(self, finish: Finished, out: list[bytes]) -> None:
         if finish.reason == "error":
-            out.append(sse(write_error(_ended_badly(finish)), "error"))
+            out.append(sse(write_error(ended_badly(finish)), "error"))
             return
         kept = {**_kept(finish.keep)}
         more = kept.pop("usage", None)
@@ -252,10 +252,6 @@ def _stop_word(finish: Finished) -> str:
     return _STOP_WORDS[finish.reason]
 
 
-def _ended_badly(finish: Finished) -> EngineFailed:
-    return EngineFailed(f"The engine ended its answer with an error ({finish.raw or finish.reason}).")
-
-
 def write_parts(parts: Iterable[Part]) -> Iterator[dict[str, Json]]:
     """An answer's parts as blocks: those that this wire has a word for, less what ran on this server."""
     for part in parts:
@@ -284,7 +280,7 @@ def write_parts(parts: Iterable[Part]) -> Iterator[dict[str, Json]]:
 def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]:
     """Raises ``EngineFailed`` for an answer that ended with an error, for which the wire has no word."""
     if reply.finish.reason == "error":
-        raise _ended_badly(reply.finish)
+        raise ended_badly(reply.finish)
     kept = {**_kept(reply.finish.keep)}
     more = kept.pop("usage", None)
     return {

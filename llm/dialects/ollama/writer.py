@@ -22,7 +22,9 @@ from llm.events import (
     ToolCallStarted,
     UsageReported,
     WholePart,
+    ended_badly,
 )
+from llm.filters import InOrder
 from llm.framing import json_line
 from llm.opaque import Json, opaque_to_client
 
@@ -43,12 +45,13 @@ class LineWriter:
         # The name that the client asked for: it matches answers by it.
         self.head: dict[str, Json] = {"model": request.model, "created_at": _time(now)}
         self._generate = generate
+        self._in_order = InOrder()
         self._usage = Usage()
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
         self._told = 0  # calls so far
 
     def feed(self, batch: Sequence[Event]) -> list[bytes]:
-        out = b"".join([line for event in batch for line in self._lines(event)])
+        out = b"".join([line for event in self._in_order.feed(batch) for line in self._lines(event)])
         return [out] if out else []
 
     def ping(self) -> bytes:
@@ -72,6 +75,8 @@ class LineWriter:
                 yield self._line(images=[media.base64])
             case UsageReported(usage):
                 self._usage = usage
+            case Finished("error"):
+                yield json_line(write_error(ended_badly(event)))
             case Finished(reason):
                 yield json_line({**self.head, **self.said(""), **_end(reason, self._usage)})
             case Failed(error):
@@ -94,6 +99,9 @@ class LineWriter:
 
 
 def write_reply(reply: Reply, request: ChatRequest, now: int, *, generate: bool = False) -> dict[str, Json]:
+    """Raises ``EngineFailed`` for an answer that ended with an error, for which the wire has no word."""
+    if reply.finish.reason == "error":
+        raise ended_badly(reply.finish)
     calls: list[Json] = []
     images: list[Json] = []
     text = thinking = ""

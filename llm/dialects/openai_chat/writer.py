@@ -24,8 +24,10 @@ from llm.events import (
     ToolCallStarted,
     UsageReported,
     WholePart,
+    ended_badly,
 )
 from llm.framing import sse
+from llm.lenient import dict_of
 from llm.opaque import Json, Keep, Opaque, opaque_to_client, seal
 from llm.openai_shape import write_error
 
@@ -37,7 +39,6 @@ _FINISH: Final[Mapping[FinishReason, str]] = {
     "filtered": "content_filter",
     "paused": "stop",  # this wire has no word for "ask again"
     "other": "stop",
-    "error": "error",
 }
 
 
@@ -56,6 +57,8 @@ class ChunkWriter:
         self._now = now
         self._head = b""
         self._calls: dict[int, int] = {}  # our indexes of parts to this wire's indexes of calls
+        self._bare: set[int] = set()  # open calls without a piece of their arguments so far
+        self._listed = dict.fromkeys(("annotations", "images", "reasoning_details"), 0)  # entries so far
         self._thoughts: dict[int, list[str]] = {}  # the open ones
         self._said = 0  # characters of text so far
         self._bases: dict[int, int] = {}  # those before each text part: here all of them are one text
@@ -84,17 +87,22 @@ class ChunkWriter:
                 yield self._delta({"role": "assistant", "content": ""})
             case ToolCallStarted(index, id, name, "client"):
                 self._calls[index] = len(self._calls)
+                self._bare.add(index)
                 yield self._call(index, {"id": id, "type": "function", "function": {"name": name, "arguments": ""}})
             case ToolCallDelta(index, arguments) if index in self._calls:
+                self._bare.discard(index)
                 yield self._call(index, {"function": {"arguments": arguments}})
             case PartEnded(index, keep):
                 yield from self._ended(index, keep)
             case Cited(index, citation):
-                yield self._delta({"annotations": [_annotation(citation, self._bases.get(index, self._said))]})
+                yield self._entries("annotations", _annotation(citation, self._bases.get(index, self._said)))
             case WholePart(_, Media() as media) if media.kind == "image" and (media.base64 or media.url):
-                yield self._delta({"images": [_image(media)]})
+                yield self._entries("images", _image(media))
             case UsageReported(usage):
                 self._usage = usage
+            case Finished("error"):
+                yield sse(write_error(ended_badly(event)))
+                yield _DONE
             case Finished(reason, _, keep):
                 logprobs = opaque_to_client(keep, NAME).get("logprobs")
                 yield self._delta({}, _FINISH[reason], logprobs)
@@ -110,11 +118,19 @@ class ChunkWriter:
         thought = self._thoughts.pop(index, None)
         more = dict(opaque_to_client(keep, NAME))
         if thought is not None and (details := _details("".join(thought), keep)):
-            yield self._delta({"reasoning_details": details})
-        elif not more:
-            return
-        elif index in self._calls:
-            yield self._call(index, {"function": {"arguments": ""}, **more})  # clients look into each piece's function
+            yield self._entries("reasoning_details", *details)
+        elif index in self._calls and (more or index in self._bare):
+            # Clients look into each piece's function; those of a call without arguments expect an empty object.
+            yield self._call(index, {"function": {"arguments": "{}" if index in self._bare else ""}, **more})
+            self._bare.discard(index)
+
+    def _entries(self, name: str, *entries: Json) -> bytes:
+        """Of a list that may grow: OpenAI's own client joins what comes later by its ``index``, or breaks off."""
+        before = self._listed[name]
+        self._listed[name] += len(entries)
+        if before:
+            entries = tuple({"index": before + n, **dict_of(entry)} for n, entry in enumerate(entries))
+        return self._delta({name: [*entries]})
 
     def _prefix(self, id: str, model: str) -> bytes:
         head: dict[str, Json] = {
@@ -171,6 +187,9 @@ def _image(media: Media) -> Json:
 
 
 def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]:
+    """Raises ``EngineFailed`` for an answer that ended with an error, for which the wire has no word."""
+    if reply.finish.reason == "error":
+        raise ended_badly(reply.finish)
     text = ""
     calls: list[Json] = []
     annotations: list[Json] = []

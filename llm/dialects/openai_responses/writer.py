@@ -9,6 +9,7 @@ from typing import Final
 from llm.chat import ChatRequest, Citation, Media, ToolSpec, Usage
 from llm.codec import dump_bytes, dump_text
 from llm.dialects.openai_responses.items import NAME
+from llm.errors import LLMError
 from llm.events import (
     Cited,
     Event,
@@ -24,6 +25,7 @@ from llm.events import (
     ToolCallStarted,
     UsageReported,
     WholePart,
+    ended_badly,
     replay,
 )
 from llm.filters import InOrder
@@ -41,7 +43,12 @@ def writer(request: ChatRequest, now: int) -> ResponseWriter:
 
 
 def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]:
-    """The response in the last event of the same answer, had it been streamed."""
+    """The response in the last event of the same answer, had it been streamed.
+
+    Raises ``EngineFailed`` for an answer that ended with an error.
+    """
+    if reply.finish.reason == "error":
+        raise ended_badly(reply.finish)
     written = ResponseWriter(request, now)
     written.feed([*replay(reply)])
     return written.response(*_status(reply.finish.reason))
@@ -146,19 +153,29 @@ class ResponseWriter:
             case Started(id, model):
                 self._id = id if id.startswith("resp") else self._id
                 self._model = model
-                yield self._event("response.created", response=self.response("in_progress"))
-                yield self._event("response.in_progress", response=self.response("in_progress"))
+                yield from self._begun()
             case UsageReported(usage):
                 self._usage = usage
+            case Finished("error"):
+                yield from self._failed(ended_badly(event))
             case Finished(reason):
                 status, why = _status(reason)
                 yield self._event(f"response.{status}", response=self.response(status, why))
             case Failed(error):
-                told = dict_of(write_error(error)["error"])
-                code, message = told.get("code"), told.get("message")
-                yield self._event("error", **{name: value for name, value in told.items() if name != "type"})
-                failed = self.response("failed", None, {"code": code, "message": message})
-                yield self._event("response.failed", response=failed)
+                yield from self._failed(error)
+
+    def _begun(self) -> Iterator[bytes]:
+        yield self._event("response.created", response=self.response("in_progress"))
+        yield self._event("response.in_progress", response=self.response("in_progress"))
+
+    def _failed(self, error: LLMError) -> Iterator[bytes]:
+        if not self._number:  # the engine said nothing at all; clients want a response before they hear that it failed
+            yield from self._begun()
+        told = dict_of(write_error(error)["error"])
+        code, message = told.get("code"), told.get("message")
+        yield self._event("error", **{name: value for name, value in told.items() if name != "type"})
+        failed = self.response("failed", None, {"code": code, "message": message})
+        yield self._event("response.failed", response=failed)
 
     def _event(self, type: str, **more: Json) -> bytes:
         written = sse({"type": type, "sequence_number": self._number, **more}, type)
