@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from dotenv import dotenv_values
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from handlers import make_app
 from handlers.context import Context
+from handlers.limits import Answers, KeptBodies
+from handlers.listening import Listener
 from handlers.peers import Peers
 from handlers.running import Running
 from handlers.validation import Schemas
@@ -39,8 +40,6 @@ from llm.transport import HttpTransport
 
 _BACKLOG: Final = 1024
 _NEXT_PORTS: Final = 50  # how far to look for a free port when nobody chose one
-_HEADER_TIMEOUT: Final = 75.0  # seconds for a request's headers, and for an idle kept connection
-_BODY_TIMEOUT: Final = 120.0  # seconds for a request's body
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -62,11 +61,20 @@ def make_context(config: Config, worker: Worker | None = None, **transports: Tra
     running = Running(config.keepalive_interval)
     images = ImageStore(Path(config.data_dir) / "images", config.image_max_age, config.image_max_size)
     fetcher = make_fetcher(config)
-    tools = make_tools(config, services, fetcher, images)
-    threads = Threads(Path(config.data_dir), config.thread_max_size)
-    peers = Peers(running, worker)
-    catalog = Catalog(config, services)
-    return Context(config, services, catalog, running, Schemas(), images, fetcher, tools, threads, peers)
+    return Context(
+        config=config,
+        services=services,
+        catalog=Catalog(config, services),
+        running=running,
+        schemas=Schemas(),
+        images=images,
+        fetcher=fetcher,
+        tools=make_tools(config, services, fetcher, images),
+        threads=Threads(Path(config.data_dir), config.thread_max_size),
+        peers=Peers(running, worker),
+        answers=Answers(config.max_answers),
+        kept_bodies=KeptBodies(config.max_kept_bodies),
+    )
 
 
 class Server:
@@ -74,7 +82,7 @@ class Server:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._http = HTTPServer(make_app(context), idle_connection_timeout=_HEADER_TIMEOUT, body_timeout=_BODY_TIMEOUT)
+        self.listener = Listener(make_app(context), context.config)
 
     def start(self, sockets: Sequence[socket.socket]) -> None:
         try:
@@ -82,18 +90,18 @@ class Server:
         except OSError as error:  # chats need no disk
             log.write("images", 40, problem=f"{error.filename}: {error.strerror}")
         self.context.peers.open()
-        self._http.add_sockets(sockets)
+        self.listener.add_sockets(sockets)
 
     def leave(self, stop: asyncio.Event) -> None:
         """Only this worker goes: the others take all new connections, and nobody is refused."""
-        self._http.stop()
+        self.listener.stop()
         stop.set()
 
     async def stop(self) -> None:
         """New requests get 503 while running answers finish, then nobody listens any more."""
         await self.context.running.drain(self.context.config.drain_timeout)
-        self._http.stop()
-        await self._http.close_all_connections()
+        self.listener.stop()
+        await self.listener.close_all_connections()
         self.context.peers.close()
         self.context.running.close()
         self.context.catalog.close()

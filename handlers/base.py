@@ -7,12 +7,14 @@ import re
 import secrets
 import sys
 import time
+from contextlib import nullcontext
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from handlers.context import Context
+from handlers.limits import MAX_OPEN_BODY, check_values, too_many
 from llm import log
 from llm.catalog import Caller, keys_from_body, keys_from_headers
 from llm.codec import dump_bytes, loads
@@ -37,6 +39,7 @@ class Base(RequestHandler):
     methods: ClassVar[tuple[str, ...]] = ("GET",)
     access: ClassVar[Access] = "caller"
     while_draining: ClassVar[bool] = False
+    costly: ClassVar[bool] = False  # an answer that MAX_ANSWERS counts
     dialect: ClientDialect = native  # whose shape errors take
 
     context: Context
@@ -51,6 +54,8 @@ class Base(RequestHandler):
         self.began = time.monotonic()
         self._pieces: list[bytes] = []
         self._received = 0
+        self._strange: int | None = None  # bytes kept of a stranger's body; None: of a known client's
+        self._refusal: LLMError | None = None  # of a body that is read to its end and thrown away
         self._task: asyncio.Task[Any] | None = None
         self._gone = False
         super().__init__(application, request, **kwargs)
@@ -74,20 +79,40 @@ class Base(RequestHandler):
         self.set_header("X-Request-Id", self.request_id)
         self._allow_origin()
         self.request.connection.set_max_body_size(sys.maxsize)  # type: ignore[union-attr]  # ours is kept below
-        length = self.request.headers.get("Content-Length", "")
-        if length.isdecimal() and int(length) > self.context.config.max_body_size:
-            raise self._too_large()
         if self.context.running.draining and not self.while_draining:
             raise Draining("The server is shutting down.")
+        length = self.request.headers.get("Content-Length", "")
+        if length.isdecimal() and int(length) > self._largest:
+            raise self._too_large()
+        if not self.context.trusts(self._offered()):
+            self._strange = 0
+
+    @property
+    def _largest(self) -> int:
+        """Bytes that a body may have."""
+        most = self.context.config.max_body_size
+        return min(most, MAX_OPEN_BODY) if self.access == "open" else most
 
     def data_received(self, chunk: bytes) -> None:
         self._received += len(chunk)
-        if self._received <= self.context.config.max_body_size:
-            self._pieces.append(chunk)
-            return
-        self._pieces.clear()  # a body without a length: it is answered at its end, unless it has none
+        if self._refusal is None:
+            if self._received > self._largest:
+                self._refusal = self._too_large()
+            elif self._strange is not None and not self.context.kept_bodies.add(len(chunk)):
+                self._refusal = too_many()
+            else:
+                self._strange = None if self._strange is None else self._strange + len(chunk)
+                self._pieces.append(chunk)
+                return
+            self._forget_body()  # it is answered at its end, unless it has none
         if self._received > _PATIENCE * self.context.config.max_body_size:
             self.request.connection.close()  # type: ignore[union-attr]
+
+    def _forget_body(self) -> None:
+        self._pieces.clear()
+        if self._strange:
+            self.context.kept_bodies.remove(self._strange)
+            self._strange = 0
 
     async def get(self, *_: str) -> None:
         await self._serve()
@@ -101,15 +126,16 @@ class Base(RequestHandler):
     async def _serve(self) -> None:
         if self.request.method not in self.methods:
             raise HTTPError(405)
+        if self._refusal is not None:  # before it is asked who calls: that may have been in the body
+            raise self._refusal
         body, fault = self._body()
         self._authorize(body)
-        if self._received > self.context.config.max_body_size:
-            raise self._too_large()
         if fault is not None:
             raise fault
         self._task = asyncio.current_task()
         try:
-            await self.handle(body)
+            with self.context.answers.one(self.caller.names) if self.costly else nullcontext():
+                await self.handle(body)
         except asyncio.CancelledError:
             if not self._gone:
                 raise
@@ -118,6 +144,8 @@ class Base(RequestHandler):
     def on_connection_close(self) -> None:
         """Nobody reads any more, so nothing may go on: the task's end closes the provider's socket (C1)."""
         self._gone = True
+        super().on_connection_close()  # ends the wait for the rest of a body
+        self._forget_body()
         if self._task is not None:
             self._task.cancel()
 
@@ -127,7 +155,10 @@ class Base(RequestHandler):
         if not raw.strip():
             return {}, None
         try:
+            check_values(raw)
             body = loads(raw)
+        except InvalidRequest as error:
+            return {}, error
         except ValueError as error:
             return {}, InvalidRequest(f"body: is not JSON ({error})"[:200], param="body")
         if not isinstance(body, dict):
@@ -135,16 +166,20 @@ class Base(RequestHandler):
         return body, None
 
     def _authorize(self, body: dict[str, Any]) -> None:
-        engines, headers = self.context.config.engines, self.request.headers
         if self.access == "open":
             return
-        keys = {**keys_from_headers(headers, engines), **keys_from_body(body, engines)}
-        scheme, _, token = headers.get("Authorization", "").partition(" ")
-        bearer = token.strip() if scheme.lower() == "bearer" else ""
-        offered = [headers.get("X-ClientId", ""), bearer, headers.get("x-api-key", "")]
-        self.caller = self.context.caller(offered, keys)
+        engines = self.context.config.engines
+        keys = {**keys_from_headers(self.request.headers, engines), **keys_from_body(body, engines)}
+        self.caller = self.context.caller(self._offered(), keys)
         if not self.caller.trusted and (self.access == "client" or not keys):
             raise NotAuthenticated("X-ClientId header is missing or invalid and no custom API keys provided")
+
+    def _offered(self) -> list[str]:
+        """What may be a client id, from where clients put it."""
+        headers = self.request.headers
+        scheme, _, token = headers.get("Authorization", "").partition(" ")
+        bearer = token.strip() if scheme.lower() == "bearer" else ""
+        return [headers.get("X-ClientId", ""), bearer, headers.get("x-api-key", "")]
 
     def write_json(self, value: Json | dict[str, Json], status: int = 200) -> None:
         self.set_status(status)
@@ -182,6 +217,7 @@ class Base(RequestHandler):
             log.write("bug", 40, exc_info=value, id=self.request_id, path=self.request.path)
 
     def on_finish(self) -> None:
+        self._forget_body()
         failure = self.failure
         log.write(
             "request",
@@ -210,7 +246,7 @@ class Base(RequestHandler):
         return f"req_{secrets.token_hex(12)}"
 
     def _too_large(self) -> LLMError:
-        return TooLarge(f"The body is larger than {self.context.config.max_body_size} bytes (MAX_BODY_SIZE).")
+        return TooLarge(f"The body is larger than {self._largest} bytes (MAX_BODY_SIZE).")
 
     def _allow_origin(self) -> None:
         origin = self.request.headers.get("Origin")

@@ -34,6 +34,7 @@ class ChatHandler(Base):
     """``POST`` of a chat; one class for every client dialect."""
 
     methods = ("POST",)
+    costly = True
     schema: str
     body: dict[str, Any]
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from handlers.limits import Answers, KeptBodies
 from handlers.peers import Peers
 from handlers.running import Running
 from handlers.validation import Schemas
@@ -31,6 +33,8 @@ class Context:
     tools: Tools
     threads: Threads
     peers: Peers
+    answers: Answers
+    kept_bodies: KeptBodies
     memo: Memo = field(default_factory=Memo)
 
     def knows(self, client_id: str) -> bool:
@@ -42,6 +46,10 @@ class Context:
         for known in self.config.client_ids:
             found |= hmac.compare_digest(given, known.encode())
         return found
+
+    def trusts(self, offered: Iterable[str]) -> bool:
+        """Whether one of these is a client id, or none is needed."""
+        return self.config.open_to_all or any(self.knows(client_id) for client_id in offered if client_id)
 
     def caller(self, offered: list[str], keys: dict[str, str]) -> Caller:
         """Who it is that offers these ids and own provider keys."""

@@ -13,6 +13,7 @@ from llm.tasks import embedding
 
 class EmbeddingsHandler(Base):
     methods = ("POST",)
+    costly = True
     dialect: ClientDialect = openai_chat
 
     async def handle(self, body: dict[str, Any]) -> None:

@@ -70,6 +70,7 @@ class EmbedHandler(Base):
     """``POST /api/embed``."""
 
     methods = ("POST",)
+    costly = True
     dialect: ClientDialect = ollama
 
     async def handle(self, body: dict[str, Any]) -> None:

@@ -6,6 +6,10 @@ import json
 from json.encoder import encode_basestring
 from typing import Any, Final
 
+# Lists and objects inside one another. What the interpreter can read it cannot always write, compare or show: each of
+# these goes as deep as there is stack left where it is called. A tool's schema may have 100 levels, of two each.
+MAX_DEPTH: Final = 256
+
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _ASCII_ENCODER: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False)
 _INFINITY: Final = float("inf")
@@ -30,14 +34,31 @@ def loads(text: str | bytes) -> Any:
     """The value of one JSON text.
 
     Raises ``ValueError`` for anything else: NaN and Infinity, a number too large for a float, bytes that are not UTF-8,
-    and nesting too deep for the interpreter, which would otherwise surface as ``RecursionError``.
+    and nesting beyond ``MAX_DEPTH``.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig")
     try:
-        return _DECODER.decode(text)
+        value = _DECODER.decode(text)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
+    if len(text) > MAX_DEPTH and text.count("[") + text.count("{") > MAX_DEPTH and not _shallow(value):
+        raise ValueError(_TOO_DEEP)
+    return value
+
+
+_TOO_DEEP: Final = f"nested too deeply, in more than {MAX_DEPTH} levels"
+
+
+def _shallow(value: Any) -> bool:
+    """Whether it keeps to ``MAX_DEPTH``: level by level, since to go down by calls is what must not be."""
+    level, depth = [value], 0
+    while level := [one for one in level if isinstance(one, dict | list)]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            return False
+        level = [held for one in level for held in (one.values() if isinstance(one, dict) else one)]
+    return True
 
 
 def dumps(value: Any) -> str:

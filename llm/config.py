@@ -148,6 +148,13 @@ SETTINGS: Final = (
     Setting("PORT", "port", _port, "3000", "port; the next free one when nobody chose it; also `--port`"),
     Setting("PROCESSES", "processes", _whole, "1", "workers sharing the port, 0: one per core; also `--processes`"),
     Setting("MAX_BODY_SIZE", "max_body_size", _size, "32MB", "largest request body; beyond it: 413"),
+    Setting("MAX_ANSWERS", "max_answers", _whole, "200", "answers at a time of one caller, 0: any number; else 429"),
+    Setting("MAX_CONNECTIONS", "max_connections", _whole, "10000", "clients at a time, 0: any number; else 429"),
+    Setting("MAX_HEADER_SIZE", "max_header_size", _size, "64KB", "of a request; beyond it the client is hung up on"),
+    Setting("MAX_KEPT_BODIES", "max_kept_bodies", _size, "256MB", "bodies of all without a client id; else 429"),
+    Setting("HEADER_TIMEOUT", "header_timeout", _seconds, "75", "seconds for a request's headers, and for idling"),
+    Setting("BODY_TIMEOUT", "body_timeout", _seconds, "120", "seconds that a request's body may take"),
+    Setting("CLIENT_TIMEOUT", "client_timeout", _seconds, "300", "seconds a client may take nothing of its answer"),
     Setting("CONNECT_TIMEOUT", "connect_timeout", _seconds, "10", "seconds to reach a provider"),
     Setting("FIRST_BYTE_TIMEOUT", "first_byte_timeout", _seconds, "600", "seconds until a provider begins to answer"),
     Setting("IDLE_TIMEOUT", "idle_timeout", _seconds, "300", "seconds an answer may stand still; pings do not count"),
@@ -208,6 +215,13 @@ class Config:
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # the server's own, by engine
     enabled: frozenset[str] = frozenset()  # engines that whoever has a client id may use
     max_body_size: int = 32 << 20
+    max_answers: int = 200
+    max_connections: int = 10_000
+    max_header_size: int = 64 << 10
+    max_kept_bodies: int = 256 << 20
+    header_timeout: float = 75
+    body_timeout: float = 120
+    client_timeout: float = 300
     connect_timeout: float = 10
     first_byte_timeout: float = 600
     idle_timeout: float = 300
