@@ -63,7 +63,7 @@ def per_event(model: str, connections: int, deltas: int) -> Measure:
 
     def measure(subject: Subject) -> float:
         result = run(subject, model, connections, deltas)
-        return result.cpu / result.deltas * 1e6
+        return result.steady_cpu / result.steady_deltas * 1e6
 
     return measure
 

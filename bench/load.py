@@ -43,6 +43,8 @@ class Result:
     first: list[float] = field(default_factory=list)  # seconds to the first delta, each answer
     cpu: float = 0  # seconds
     cpu_half: float = 0  # of them, until half of all deltas had come
+    steady_cpu: float = 0  # seconds, while all answers were well under way
+    steady_deltas: int = 0  # that came in between
     memory: int = 0  # bytes that the relay grew by
 
 
@@ -79,6 +81,7 @@ class Run:
         self.last = job.last.encode()
         self.half = job.connections * job.requests * job.deltas // 2
         self._open = job.connections
+        self._settled = 0  # answers
         self._done = asyncio.Event()
 
     async def measure(self) -> Result:
@@ -105,6 +108,20 @@ class Run:
     async def _connect(self, client: Connection) -> None:
         await asyncio.get_running_loop().create_connection(lambda: client, "127.0.0.1", self.job.port)
 
+    def settled(self) -> None:
+        """An answer is well under way: once they all are, what each event costs by itself can be told."""
+        self._settled += 1
+        if self._settled == self.job.connections:
+            self.result.steady_cpu = -cpu_of(self.job.pids)
+            self.result.steady_deltas = -self.result.deltas
+
+    def ended(self) -> None:
+        result = self.result
+        result.answers += 1
+        if result.steady_cpu < 0:
+            result.steady_cpu += cpu_of(self.job.pids)
+            result.steady_deltas += result.deltas
+
     def came(self, deltas: int) -> None:
         result = self.result
         before = result.deltas
@@ -125,6 +142,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, run: Run) -> None:
         self._run = run
         self._left = run.job.requests
+        self._settled = max(run.job.deltas // 4, 1)  # deltas, after which no start is in the way any more
         self._over = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -151,7 +169,9 @@ class Connection(asyncio.Protocol):
         if came := data.count(b"~"):
             if not self._deltas:
                 self._run.result.first.append(time.perf_counter() - self._asked)
-            self._deltas += came
+            before, self._deltas = self._deltas, self._deltas + came
+            if before < self._settled <= self._deltas:
+                self._run.settled()
             self._run.came(came)
         self._tail = (self._tail + data)[-_TAIL:]
         if self._run.job.hold:
@@ -167,7 +187,7 @@ class Connection(asyncio.Protocol):
         elif self._run.last not in self._tail:
             self._end(f"does not end with {job.last!r}: {self._tail[-300:]!r}")
         else:
-            result.answers += 1
+            self._run.ended()
             self._left -= 1
             if self._left:
                 self._ask()

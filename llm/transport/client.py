@@ -125,7 +125,8 @@ class StreamingHTTPClient(AsyncHTTPClient):
         if stream.closed() or self._closed:  # either can have happened before this task had its turn
             stream.close()
             raise EngineUnreachable(f"The connection to {place.host} was closed before it was used.")
-        connection = Connection(stream, place, self._pool, self._buffer)
+        stream.io_loop.remove_handler(stream.socket)  # it has done its part: its socket lives on without it
+        connection = Connection(stream.socket, place, self._pool, self._buffer)
         self._pool.add(connection)
         return connection
 

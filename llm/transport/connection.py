@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections.abc import Callable
 from typing import Final, Protocol
-
-from tornado.iostream import IOStream, SSLIOStream
 
 from llm.transport.outgoing import Place
 
@@ -16,6 +14,7 @@ _READ_TURN: Final = 256 * 1024  # bytes read before other connections have their
 _WRITE_TURN: Final = 1024 * 1024  # bytes written before other connections have their turn
 _WRITE: Final = 256 * 1024  # bytes for one call
 _TOGETHER: Final = 64 * 1024  # bytes: a smaller body leaves in one packet with its head
+_NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Listener(Protocol):
@@ -35,20 +34,20 @@ class Home(Protocol):
 
 
 class Connection:
-    """Takes over a connected ``IOStream``, plain or TLS: from now on its socket is read and written here only.
+    """Takes over a connected socket, plain or TLS: from now on it is read and written here only.
 
-    A stream of Tornado's own keeps a buffer for each connection and tells the poller about every read; this one reads
+    A stream of Tornado's own keeps buffers for each connection and tells the poller about every read; this one reads
     into ``buffer``, which all connections of a loop share since each read is consumed before the next, and leaves the
     poller alone. Its socket is watched by the loop itself, without the stages of ``IOLoop`` between the two. Without a
     listener a connection is idle: then any byte, or the end, closes it.
     """
 
     __slots__ = (
-        "_buffer", "_fd", "_home", "_loop", "_out", "_paused", "_read_into", "_reading", "_stream", "_writing",
-        "listener", "place", "sent_at", "unsent",
+        "_buffer", "_fd", "_home", "_loop", "_out", "_paused", "_reading", "_socket", "_writing", "listener", "place",
+        "sent_at", "unsent",
     )  # fmt: skip
 
-    def __init__(self, stream: IOStream, place: Place, home: Home, buffer: memoryview) -> None:
+    def __init__(self, sock: socket.socket, place: Place, home: Home, buffer: memoryview) -> None:
         self.listener: Listener | None = None
         self.place = place
         self.sent_at = 0.0  # when the socket last took something of the request, by the loop's time
@@ -58,12 +57,8 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._out: list[memoryview] = []  # what is still to be written
         self._paused = False
-        self._stream = stream
-        # The socket's own method where that is all there is to reading: it is called for every event of every stream.
-        plain = not isinstance(stream, SSLIOStream)
-        self._read_into: Callable[[memoryview], int | None] = stream.socket.recv_into if plain else stream.read_from_fd
-        self._fd: int = stream.socket.fileno()
-        stream.io_loop.remove_handler(self._fd)
+        self._socket = sock
+        self._fd: int = sock.fileno()
         self._reading = self._writing = False  # what the loop watches for
         self._watch()
 
@@ -97,12 +92,13 @@ class Connection:
     def still_idle(self) -> bool:
         """Looks whether an idle connection can be used, and closes it if not."""
         try:
-            nothing = self._stream.read_from_fd(self._buffer) is None
+            self._socket.recv_into(self._buffer)
+        except _NOT_NOW:
+            return True
         except OSError:
-            nothing = False
-        if not nothing:
-            self.close()
-        return nothing
+            pass
+        self.close()
+        return False
 
     def close(self) -> None:
         """Without telling the listener."""
@@ -112,7 +108,7 @@ class Connection:
         self._loop.remove_writer(self._fd)
         self._fd = -1
         self._out.clear()
-        self._stream.close()
+        self._socket.close()
         self.listener = None
         self._home.forget(self)
 
@@ -121,38 +117,33 @@ class Connection:
 
     def _read(self) -> None:
         turn = 0
-        while not self._paused and not self.closed:
-            if self.listener is None:
-                self.still_idle()
-                return
+        while (listener := self.listener) is not None and not self._paused:
             try:
-                size = self._read_into(self._buffer)
-            except (BlockingIOError, ssl.SSLWantWriteError):
+                size = self._socket.recv_into(self._buffer)
+            except _NOT_NOW:
                 return
             except OSError as error:
                 self._end(error)
                 return
-            if size is None:
-                return
             if size == 0:
                 self._end(None)
                 return
-            self.listener.received(bytes(self._buffer[:size]))
+            listener.received(bytes(self._buffer[:size]))
             turn += size
             if size <= _SMALL or turn >= _READ_TURN:
                 return
+        if not self._paused and not self.closed:
+            self.still_idle()
 
     def _write(self) -> None:
         turn = 0
         while self._out and turn < _WRITE_TURN:
             try:
-                sent = self._stream.write_to_fd(self._out[0][:_WRITE])
-            except (BlockingIOError, ssl.SSLWantReadError):
+                sent = self._socket.send(self._out[0][:_WRITE])
+            except _NOT_NOW:
                 break
             except OSError:
                 self._out.clear()  # the reason, or an answer that came before, is there to be read
-                break
-            if not sent:
                 break
             turn += sent
             self.sent_at = self._loop.time()
