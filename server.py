@@ -26,11 +26,11 @@ from handlers.running import Running
 from handlers.validation import Schemas
 from handlers.workers import Worker, Workers
 from llm import VERSION, log
-from llm.call import RetryPolicy, Services
 from llm.catalog import Caller, Catalog
 from llm.config import Config, ConfigError, variable
 from llm.demo import DemoTransport
 from llm.errors import LLMError
+from llm.exchange import RetryPolicy, Services
 from llm.http import Transport
 from llm.images import ImageStore
 from llm.log import Redactor

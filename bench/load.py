@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
             self._whole()
 
     def _whole(self) -> None:
-        job, result = self._run.job, self._run.result
+        job = self._run.job
         if self._deltas != job.deltas:
             self._end(f"{self._deltas} deltas instead of {job.deltas}")
         elif self._run.last not in self._tail:

@@ -14,12 +14,13 @@ from handlers.base import Base
 from handlers.context import Context
 from handlers.output import Direct, Output
 from llm import log
-from llm.call import Batch, Trace, stream
+from llm.call import stream
 from llm.chat import ChatRequest, Usage
 from llm.dialects import ClientDialect, Writer, native
 from llm.engines import Target
 from llm.errors import LLMError, NotFound
 from llm.events import Collector, Failed, Reply
+from llm.exchange import Batch, Trace
 from llm.express import told
 from llm.grammar import Grammar, GrammarBroken
 from llm.memo import Remembering
@@ -123,21 +124,12 @@ class ChatHandler(Base):
         self.set_header("Content-Type", writer.content_type)
         self._ping = writer.ping()
         output = self._output = Output(self)
-        there = relay_to(self.dialect.NAME, request, target)
-        lane = self._translated if there is None else self._verbatim
         try:
-            async with aclosing(lane(request, there or target, trace, writer)) as written:
-                async for pieces in written:
-                    if not output.started:
-                        self.headers_of(trace)
-                        output.start()
-                        if not writer.spacing and not self.context.config.check_grammar:
-                            self.express.open(output, writer)
-                    for piece in pieces:
-                        if writer.spacing:
-                            await output.write_spaced(piece, writer.spacing)
-                        elif (waiting := output.send(piece)) is not None:
-                            await waiting
+            if (there := relay_to(self.dialect.NAME, request, target)) is None:
+                await self._translated(self._events(request, target, trace), trace, writer, output)
+            else:
+                relayed = Relayed(express=self.express)
+                await self._verbatim(self._relay(request, there, trace, relayed), trace, relayed, writer, output)
             await output.end()
         except StreamClosedError:
             self._gone = True
@@ -148,25 +140,39 @@ class ChatHandler(Base):
             await self._fail(failure, writer, output)
 
     async def _translated(
-        self, request: ChatRequest, target: Target, trace: Trace, writer: Writer
-    ) -> AsyncGenerator[list[bytes], None]:
+        self, events: AsyncGenerator[Batch, None], trace: Trace, writer: Writer, output: Output
+    ) -> None:
         grammar = Grammar() if self.context.config.check_grammar else None
-        async with aclosing(self._events(request, target, trace)) as batches:
+        async with aclosing(events) as batches:
             async for batch in batches:
+                self._start(output, writer, trace)
                 if grammar is not None:
                     self._check(grammar, batch)
-                yield writer.feed(batch)
+                for piece in writer.feed(batch):
+                    if writer.spacing:
+                        await output.write_spaced(piece, writer.spacing)
+                    elif (waiting := output.send(piece)) is not None:
+                        await waiting
 
     async def _verbatim(
-        self, request: ChatRequest, target: Target, trace: Trace, writer: Writer
-    ) -> AsyncGenerator[list[bytes], None]:
-        relayed = Relayed(express=self.express)
-        async with aclosing(self._relay(request, target, trace, relayed)) as pieces:
+        self, answer: AsyncGenerator[bytes, None], trace: Trace, relayed: Relayed, writer: Writer, output: Output
+    ) -> None:
+        async with aclosing(answer) as pieces:
             async for piece in pieces:
-                if not trace.characters:  # not out yet
+                if not output.started:
                     self.set_header("Content-Type", relayed.content_type)
-                yield [piece] if piece else []
+                self._start(output, writer, trace)
+                if piece and (waiting := output.send(piece)) is not None:
+                    await waiting
         self.failure = relayed.failure
+
+    def _start(self, output: Output, writer: Writer, trace: Trace) -> None:
+        """The engine has accepted the request: our headers leave, unless they have."""
+        if not output.started:
+            self.headers_of(trace)
+            output.start()
+        if not self.express.opened and not writer.spacing and not self.context.config.check_grammar:
+            self.express.open(output, writer)
 
     async def _fail(self, failure: LLMError, writer: Writer, output: Output) -> None:
         """The status is out: the error is the last of the stream."""
@@ -178,17 +184,15 @@ class ChatHandler(Base):
         except StreamClosedError:
             self._gone = True
 
-    async def _events(self, request: ChatRequest, target: Target, trace: Trace) -> AsyncGenerator[Batch, None]:
+    def _events(self, request: ChatRequest, target: Target, trace: Trace) -> AsyncGenerator[Batch, None]:
         memo, owner = self.context.memo, " ".join(sorted(self.names))
-        remembering = Remembering(memo, owner)
         request = memo.completed(owner, request)
-        forwarded, services, express = self.forwarded(target), self.context.services, self.express
-        short = told(express, lambda delta: remembering.observe([delta])) if request.tools else express
-        async with aclosing(stream(request, target, services, trace, forwarded, short)) as batches:
-            async for batch in batches:
-                if request.tools:
-                    remembering.observe(batch)
-                yield batch
+        forwarded, services = self.forwarded(target), self.context.services
+        if not request.tools:
+            return stream(request, target, services, trace, forwarded, self.express)
+        remembering = Remembering(memo, owner)
+        short = told(self.express, lambda delta: remembering.observe([delta]))
+        return _remembered(stream(request, target, services, trace, forwarded, short), remembering)
 
     def _relay(
         self, request: ChatRequest, target: Target, trace: Trace, relayed: Relayed
@@ -228,6 +232,13 @@ class ChatHandler(Base):
         """The provider may bill what a client left, or what broke off; not what it refused."""
         left = self._gone or self._stopped is not None or self._trace.characters
         return self._trace.used(self._asked) if left and self._asked is not None else self._trace.usage
+
+
+async def _remembered(events: AsyncGenerator[Batch, None], remembering: Remembering) -> AsyncGenerator[Batch, None]:
+    async with aclosing(events) as batches:
+        async for batch in batches:
+            remembering.observe(batch)
+            yield batch
 
 
 class CancelHandler(Base):

@@ -11,9 +11,9 @@ from handlers.limits import Answers, KeptBodies
 from handlers.peers import Peers
 from handlers.running import Running
 from handlers.validation import Schemas
-from llm.call import Services
 from llm.catalog import Caller, Catalog
 from llm.config import Config
+from llm.exchange import Services
 from llm.images import ImageStore
 from llm.memo import Memo
 from llm.threads import Threads

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from handlers.chat import ChatHandler
-from llm.call import Trace
 from llm.count import count
+from llm.exchange import Trace
 from llm.tokens import ERROR_SHARE, ERROR_TOKENS
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from handlers.base import Base
-from llm.call import Trace
 from llm.dialects import ClientDialect, openai_chat
 from llm.embed import embed
+from llm.exchange import Trace
 from llm.tasks import embedding
 
 

@@ -11,12 +11,13 @@ from typing import Any, Final
 from handlers.base import Base
 from handlers.chat import ChatHandler
 from handlers.threads import owner_of
-from llm.call import Batch, Trace, stream
+from llm.call import stream
 from llm.chat import ChatRequest, Message, Text
 from llm.dialects import Writer, native
 from llm.engines import Target
 from llm.errors import EngineFailed, LLMError
 from llm.events import Collector, Finished, Reply, UsageReported
+from llm.exchange import Batch, Trace
 from llm.express import Express, told
 from llm.loop import Limits, run
 from llm.models import guessed_abilities
@@ -81,14 +82,17 @@ class NativeChatHandler(ChatHandler):
         can = known.can if known else guessed_abilities(target.model, target.engine.models, ())
         return "tools" in can
 
-    async def _events(self, request: ChatRequest, target: Target, trace: Trace) -> AsyncGenerator[Batch, None]:
-        collector = Collector() if self._thread is not None else None
-        express = self.express if collector is None else told(self.express, collector.feed)
-        async with aclosing(self._rounds(request, target, trace, express)) as batches:
+    def _events(self, request: ChatRequest, target: Target, trace: Trace) -> AsyncGenerator[Batch, None]:
+        if self._thread is None:
+            return self._rounds(request, target, trace, self.express)
+        collector = Collector()
+        rounds = self._rounds(request, target, trace, told(self.express, collector.feed))
+        return self._keeping(rounds, collector)
+
+    async def _keeping(self, rounds: AsyncGenerator[Batch, None], collector: Collector) -> AsyncGenerator[Batch, None]:
+        """The answer on its way into its thread."""
+        async with aclosing(rounds) as batches:
             async for batch in batches:
-                if collector is None:
-                    yield batch
-                    continue
                 for event in batch:
                     collector.feed(event)
                 if not batch or not isinstance(end := batch[-1], Finished):
@@ -111,28 +115,32 @@ class NativeChatHandler(ChatHandler):
             self.told["unsaved"] = error.code
         return replace(end, keep=(*end.keep, Opaque(native.NAME, native.NAME, {"thread": said})))
 
-    async def _rounds(
-        self, request: ChatRequest, target: Target, trace: Trace, express: Express | None
+    def _rounds(
+        self, request: ChatRequest, target: Target, trace: Trace, express: Express
     ) -> AsyncGenerator[Batch, None]:
+        services = self.context.services
+
         def ask(round_: ChatRequest, short: Express | None) -> AsyncGenerator[Batch, None]:
-            return stream(round_, target, self.context.services, trace, None, short)
+            return stream(round_, target, services, trace, None, short)
 
         if not self._tools:
-            async with aclosing(ask(request, express)) as batches:
-                async for batch in batches:
-                    yield batch
-            return
+            return ask(request, express)
         config = self.context.config
         limits = Limits(config.max_tool_rounds, config.tool_timeout, config.max_tool_tokens, config.max_tool_time)
-        async with aclosing(run(request, ask, self._tools, limits, express)) as batches:
-            async for batch in batches:
-                for event in batch:
-                    if isinstance(event, UsageReported):
-                        trace.usage = event.usage  # of all rounds
-                yield batch
+        return _summed(run(request, ask, self._tools, limits, express), trace)
 
     def writer(self, request: ChatRequest) -> Writer:
         return native.writer(request, 0, native.framing_for(self.request.headers.get("Accept", "")))
+
+
+async def _summed(rounds: AsyncGenerator[Batch, None], trace: Trace) -> AsyncGenerator[Batch, None]:
+    """The usage in the books is that of all rounds."""
+    async with aclosing(rounds) as batches:
+        async for batch in batches:
+            for event in batch:
+                if isinstance(event, UsageReported):
+                    trace.usage = event.usage
+            yield batch
 
 
 class TitleHandler(ChatHandler):

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from handlers.base import Base
 from handlers.chat import ChatHandler
-from llm.call import Trace
 from llm.dialects import ClientDialect, ollama
 from llm.embed import embed
 from llm.errors import InvalidRequest, UnknownModel
+from llm.exchange import Trace
 from llm.fields import Fields
 from llm.opaque import Json
 from llm.tasks import embedding

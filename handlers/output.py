@@ -126,6 +126,10 @@ class Direct:
         self._gone = gone
         self._stream: IOStream | None = None
 
+    @property
+    def opened(self) -> bool:
+        return self._stream is not None
+
     def open(self, output: Output, writer: Writer) -> None:
         self._stream, self._feed, self._push = output.stream, writer.feed, output.push
 

@@ -15,10 +15,10 @@ from tornado.iostream import StreamClosedError
 from handlers.base import Base
 from handlers.context import Context
 from handlers.output import Output
-from llm.call import Trace
 from llm.codec import loads
 from llm.engines import Target
 from llm.errors import InvalidRequest, LLMError
+from llm.exchange import Trace
 from llm.tasks import speech, transcription
 from llm.tasks.transcription import Upload
 from llm.voice import Heard, Task, speak, task_target, transcribe

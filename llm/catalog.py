@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llm.call import MAX_REPLY, Services, blamed, read_failure
 from llm.chat import ModelInfo
 from llm.codec import loads
 from llm.config import Config
@@ -17,6 +16,7 @@ from llm.dialects import EngineDialect, Outgoing
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines import Engine, Target
 from llm.errors import EngineNotConfigured, IdleTimeout, InvalidRequest, LLMError, Malformed, UnknownModel
+from llm.exchange import MAX_REPLY, Services, blamed, read_failure
 
 LIST_TIMEOUT: Final = 10.0  # seconds, for one engine's whole model list
 LIST_AGE: Final = 300.0  # seconds after which a list of the server's own key is renewed
@@ -190,7 +190,7 @@ class Catalog:
     async def _answer(self, outgoing: Outgoing, dialect: EngineDialect, target: Target) -> Any:
         async with await self._services.send(target, outgoing) as reply:
             if not 200 <= reply.status < 300:
-                raise await read_failure(reply, dialect, target)
+                raise await read_failure(reply, target)
             body = await reply.read(MAX_REPLY)
         try:
             return loads(body)

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llm.ask import ask
-from llm.call import Services, Trace
 from llm.chat import ChatRequest
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines import Target
+from llm.exchange import Services, Trace, ask
 from llm.routing import CHAT, over_responses
 from llm.tasks import counting
 from llm.tokens import estimate

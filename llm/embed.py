@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from llm.ask import ask
-from llm.call import Services, Trace
 from llm.engines import Target
+from llm.exchange import Services, Trace, ask
 from llm.tasks import embedding
 
 

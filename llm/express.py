@@ -59,8 +59,8 @@ def through(express: Express | None, seen: Callable[[Delta], Delta]) -> Express 
     return None if express is None else Through(express, seen)
 
 
-def told(express: Express | None, tell: Callable[[Delta], Any]) -> Express | None:
-    return None if express is None else Told(express, tell)
+def told(express: Express, tell: Callable[[Delta], Any]) -> Express:
+    return Told(express, tell)
 
 
 class Alike:

@@ -17,7 +17,6 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from llm import log
-from llm.call import Batch
 from llm.chat import ChatRequest, Media, Message, Text, ToolCall, ToolResult, Usage
 from llm.codec import dumps, loads
 from llm.errors import ToolLimit
@@ -38,6 +37,7 @@ from llm.events import (
     UsageReported,
     WholePart,
 )
+from llm.exchange import Batch
 from llm.express import Express, through
 from llm.opaque import Json
 from llm.tools import Tool, ToolFailed, ToolState

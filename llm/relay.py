@@ -8,18 +8,17 @@ dialect's own reader looks on for usage, finish and the log.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
-from llm.call import MASK, MAX_REPLY, Services, Trace, read_failure, tried
 from llm.chat import ChatRequest
 from llm.codec import loads
-from llm.dialects import Outgoing, Reader, VerbatimDialect
+from llm.dialects import Reader
 from llm.dialects.registry import VERBATIM_DIALECTS
 from llm.engines import Target
-from llm.errors import LLMError, Malformed, kept_headers
+from llm.errors import LLMError, Malformed
 from llm.events import Event, Finished, replay
+from llm.exchange import MASK, MAX_REPLY, Services, Trace, asked
 from llm.express import Express
 from llm.framing import Blocks, Frame, LineBlocks, SseBlocks
 from llm.http import HttpReply
@@ -54,7 +53,7 @@ class Relayed:
     express: Express | None = None  # the short way to the client, where there is one
 
 
-async def relay(
+def relay(
     body: Mapping[str, Json],
     request: ChatRequest,
     target: Target,
@@ -67,42 +66,27 @@ async def relay(
 
     ``body`` is the client's; ``request`` the same as read by its dialect. Raises as ``call.stream`` does.
     """
-    async with aclosing(
-        tried(lambda: _attempt(body, request, target, services, trace, relayed, headers), target, services, trace)
-    ) as pieces:
-        async for piece in pieces:
-            yield piece
+    outgoing = VERBATIM_DIALECTS[target.engine.dialect].verbatim(body, target.model, target.engine)
+    unasked = outgoing.body is not None and outgoing.body.get("stream_options") != body.get("stream_options")
 
-
-async def _attempt(
-    body: Mapping[str, Json],
-    request: ChatRequest,
-    target: Target,
-    services: Services,
-    trace: Trace,
-    relayed: Relayed,
-    headers: Mapping[str, str] | None,
-) -> AsyncGenerator[bytes, None]:
-    dialect = VERBATIM_DIALECTS[target.engine.dialect]
-    outgoing = dialect.verbatim(body, target.model, target.engine)
-    async with await services.send(target, outgoing, headers) as reply:
-        if not 200 <= reply.status < 300:
-            raise await read_failure(reply, dialect, target)
-        trace.headers = kept_headers(reply.headers)
+    def read(reply: HttpReply, target: Target) -> AsyncGenerator[bytes, None]:
         relayed.content_type = reply.headers.get("content-type", "application/json")
+        blocks = _BLOCKS.get(relayed.content_type.partition(";")[0].strip().lower())
         watch = _Watch(request, trace)
-        if (blocks := _BLOCKS.get(relayed.content_type.partition(";")[0].strip().lower())) is not None:
-            watch.only_usage = dialect.only_usage if _usage_unasked(body, outgoing) else None
-            async with aclosing(_events(reply, blocks(), dialect, target, watch, relayed)) as pieces:
-                async for piece in pieces:
-                    yield piece
-            return
-        whole = await reply.read(MAX_REPLY)
-        try:
-            watch([*replay(dialect.read_reply(loads(whole), target.engine))])
-        except ValueError:
-            raise Malformed("The engine's answer is not JSON.", engine=target.engine.name) from None
-        yield _Mask(target.key)(whole)
+        if blocks is None:
+            return _whole(reply, target, watch)
+        return _events(reply, blocks(), target, watch, relayed, unasked)
+
+    return asked(lambda _: outgoing, read, target, services, trace, headers)
+
+
+async def _whole(reply: HttpReply, target: Target, watch: _Watch) -> AsyncGenerator[bytes, None]:
+    whole = await reply.read(MAX_REPLY)
+    try:
+        watch([*replay(VERBATIM_DIALECTS[target.engine.dialect].read_reply(loads(whole), target.engine))])
+    except ValueError:
+        raise Malformed("The engine's answer is not JSON.", engine=target.engine.name) from None
+    yield _Mask(target.key)(whole)
 
 
 class _Mask:
@@ -115,18 +99,15 @@ class _Mask:
         return piece.replace(self._key, MASK.encode()) if self._key and self._key in piece else piece
 
 
-def _usage_unasked(body: Mapping[str, Json], outgoing: Outgoing) -> bool:
-    """We asked for usage on our own account."""
-    return outgoing.body is not None and outgoing.body.get("stream_options") != body.get("stream_options")
-
-
 async def _events(
-    reply: HttpReply, blocks: Blocks, dialect: VerbatimDialect, target: Target, watch: _Watch, relayed: Relayed
+    reply: HttpReply, blocks: Blocks, target: Target, watch: _Watch, relayed: Relayed, unasked: bool
 ) -> AsyncGenerator[bytes, None]:
     """The engine's events as they came; those that tell only usage which nobody asked for are withheld.
 
     Once the answer has begun, only events that may tell more than a piece of it are looked into.
     """
+    dialect = VERBATIM_DIALECTS[target.engine.dialect]
+    watch.only_usage = dialect.only_usage if unasked else None
     reader = dialect.reader(target.engine)
     mask = _Mask(target.key)
     notable, border = dialect.notable, blocks.border

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from llm.ask import ask
-from llm.call import Services, Trace, read_failure, tried
 from llm.catalog import Caller, Catalog
 from llm.dialects import Outgoing
-from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines import Engine, Target
-from llm.errors import EngineNotConfigured, InvalidRequest, Unsupported, kept_headers
+from llm.errors import EngineNotConfigured, InvalidRequest, Unsupported
+from llm.exchange import Services, Trace, ask, asked
+from llm.http import HttpReply
 from llm.tasks import speech, transcription
 from llm.tasks.records import Images, Speech, Transcription
 from llm.tasks.speech import SpeechRequest
@@ -59,56 +57,28 @@ def _lacking(engine: Engine, task: Task, param: str) -> Unsupported:
     return Unsupported(f"{engine.label} has no {task} API here.", param=param, engine=engine.name)
 
 
-async def hand_on(
+def hand_on(
     outgoing: Outgoing, target: Target, services: Services, trace: Trace, heard: Heard
 ) -> AsyncGenerator[bytes, None]:
     """Whatever the engine answers, as it comes. Raises ``LLMError`` as :func:`speak` does."""
-    attempts = tried(lambda: _hand_on(outgoing, target, services, trace, heard), target, services, trace)
-    async with aclosing(attempts) as pieces:
-        async for piece in pieces:
-            yield piece
 
-
-async def _hand_on(
-    outgoing: Outgoing, target: Target, services: Services, trace: Trace, heard: Heard
-) -> AsyncGenerator[bytes, None]:
-    async with await services.send(target, outgoing) as reply:
-        if not 200 <= reply.status < 300:
-            raise await read_failure(reply, ENGINE_DIALECTS[target.engine.dialect], target)
-        trace.headers = kept_headers(reply.headers)
+    async def read(reply: HttpReply, _: Target) -> AsyncGenerator[bytes, None]:
         heard.content_type = reply.headers.get("content-type", heard.content_type)
         async for chunk in reply:
             reply.alive()
             yield chunk
 
+    return asked(lambda _: outgoing, read, target, services, trace)
 
-async def speak(
+
+def speak(
     request: SpeechRequest, target: Target, services: Services, trace: Trace, heard: Heard
 ) -> AsyncGenerator[bytes, None]:
     """The audio as it comes. Raises ``LLMError``; before the first byte a failure that may pass is tried again."""
-    attempts = tried(lambda: _speak(request, target, services, trace, heard), target, services, trace)
-    async with aclosing(attempts) as pieces:
-        async for piece in pieces:
-            yield piece
-
-
-async def transcribe(request: TranscriptionRequest, target: Target, services: Services, trace: Trace) -> Transcript:
-    """Raises ``LLMError``; a failure that may pass is tried again."""
-    outgoing = transcription.write_request(request, target.engine, target.model)
-    transcript = await ask(outgoing, partial(transcription.read_reply, engine=target.engine), target, services, trace)
-    trace.usage = transcript.usage
-    return transcript
-
-
-async def _speak(
-    request: SpeechRequest, target: Target, services: Services, trace: Trace, heard: Heard
-) -> AsyncGenerator[bytes, None]:
     engine = target.engine
     outgoing = speech.write_request(request, engine, target.model)
-    async with await services.send(target, outgoing) as reply:
-        if not 200 <= reply.status < 300:
-            raise await read_failure(reply, ENGINE_DIALECTS[engine.dialect], target)
-        trace.headers = kept_headers(reply.headers)
+
+    async def read(reply: HttpReply, _: Target) -> AsyncGenerator[bytes, None]:
         told = reply.headers.get("content-type", "")
         heard.content_type = speech.content_type(request, engine, told)
         reader = speech.reader(told, engine)
@@ -120,6 +90,16 @@ async def _speak(
                 yield audio
         if rest := reader.close():
             yield rest
+
+    return asked(lambda _: outgoing, read, target, services, trace)
+
+
+async def transcribe(request: TranscriptionRequest, target: Target, services: Services, trace: Trace) -> Transcript:
+    """Raises ``LLMError``; a failure that may pass is tried again."""
+    outgoing = transcription.write_request(request, target.engine, target.model)
+    transcript = await ask(outgoing, partial(transcription.read_reply, engine=target.engine), target, services, trace)
+    trace.usage = transcript.usage
+    return transcript
 
 
 def _task_of(engine: Engine, task: Task) -> Speech | Transcription | Images | None:

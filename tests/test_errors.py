@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from llm import errors
-from llm.call import RetryPolicy, retry_after
 from llm.errors import LLMError, by_status
+from llm.exchange import RetryPolicy, retry_after
 from tests.harness import CLIENT, Connection, Request, Upstream, config, serving
 from tests.wires import CLIENTS, WIRES, Wire
 

@@ -20,11 +20,12 @@ from typing import Any, Final
 
 import pytest
 
-from llm.call import Trace, stream
+from llm.call import stream
 from llm.catalog import Caller
 from llm.config import Config, variable
 from llm.engines import ENGINES
 from llm.errors import LLMError
+from llm.exchange import Trace
 from llm.http import HttpRequest
 from tests.golden_cases import SUBJECTS, Case, Subject, cases
 from tests.harness import CLIENT, Client, ScriptedReply, ScriptedTransport, config, serving

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from llm.call import RetryPolicy, Services
 from llm.config import Config
 from llm.egress import Egress
 from llm.errors import InvalidRequest
+from llm.exchange import RetryPolicy, Services
 from llm.http import HttpRequest
 from llm.images import ImageStore
 from llm.tools import Tool, ToolFailed, fetching, page, pick, transcript

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from llm.call import Services
 from llm.config import Config
 from llm.egress import Egress
 from llm.engines import Target
+from llm.exchange import Services
 from llm.images import ImageStore
 from llm.tools import Tool
 from llm.tools.fetching import Fetcher

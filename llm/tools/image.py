@@ -16,13 +16,13 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 from urllib.parse import quote
 
-from llm.call import Services, Trace, read_failure, tried
 from llm.chat import ToolSpec
 from llm.codec import loads
 from llm.dialects import Outgoing
-from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines import Target
 from llm.errors import LLMError
+from llm.exchange import Services, Trace, asked
+from llm.http import HttpReply
 from llm.images import ImageStore
 from llm.opaque import Json
 from llm.tasks import images
@@ -121,8 +121,9 @@ class ImageGeneration:
         return {"path": f"{self._public_url}/images/{name}", "description": arguments["prompt"]}
 
     async def _made(self, arguments: Mapping[str, Json]) -> bytes:
-        attempts = tried(lambda: self._attempt(arguments), self._target, self._services, Trace())
-        async with aclosing(attempts) as answers:
+        target, outgoing = self._written(arguments)
+        answers = asked(lambda _: outgoing, _whole, target, self._services, Trace())
+        async with aclosing(answers):
             raw = await anext(answers)
         if raw[:16].lstrip()[:1] != b"{":
             return raw  # the image itself
@@ -137,13 +138,6 @@ class ImageGeneration:
             return fetched.body
         raise ToolFailed("The image could not be made: the answer holds none.")
 
-    async def _attempt(self, arguments: Mapping[str, Json]) -> AsyncGenerator[bytes, None]:
-        target, outgoing = self._written(arguments)
-        async with await self._services.send(target, outgoing) as reply:
-            if not 200 <= reply.status < 300:
-                raise await read_failure(reply, ENGINE_DIALECTS[target.engine.dialect], target)
-            yield await reply.read(_MOST_BYTES)
-
     def _written(self, arguments: Mapping[str, Json]) -> tuple[Target, Outgoing]:
         target, chosen = self._target, {name: value for name, value in arguments.items() if name != "prompt"}
         if self._wire is not _HUGGINGFACE:
@@ -154,6 +148,10 @@ class ImageGeneration:
         path = f"{_ROUTED}/models/{quote(target.model)}"
         headers = {"accept": "image/png, image/jpeg;q=0.9, application/json;q=0.8"}
         return replace(target, engine=engine), Outgoing(path=path, body=inputs, headers=headers)
+
+
+async def _whole(reply: HttpReply, target: Target) -> AsyncGenerator[bytes, None]:
+    yield await reply.read(_MOST_BYTES)
 
 
 def _wire_of(target: Target) -> Wire:

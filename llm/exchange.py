@@ -1,0 +1,253 @@
+"""One exchange with an engine: a request out, its answer back, asked again while that may help and nothing has come."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, TypeVar
+
+from llm.chat import ChatRequest, Usage
+from llm.codec import dump_bytes, loads
+from llm.dialects import Outgoing
+from llm.dialects.registry import ENGINE_DIALECTS
+from llm.engines import Target
+from llm.errors import (
+    EngineFailed,
+    EngineForbids,
+    EngineRefusedKey,
+    LLMError,
+    Malformed,
+    NotAuthenticated,
+    OtherApi,
+    ProviderSaid,
+    QuotaExceeded,
+    kept_headers,
+)
+from llm.events import Delta, Event, Finished, ReasoningDelta, TextDelta, ToolCallDelta, UsageReported
+from llm.http import HttpReply, HttpRequest, Transport
+from llm.tokens import estimated_usage
+
+MAX_REPLY: Final = 256 * 1024 * 1024  # bytes, of one whole answer
+MAX_ERROR: Final = 1024 * 1024  # bytes, of an error's body
+MASK: Final = "***"  # in place of a key
+
+Batch = Sequence[Event]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    retries: int = 2
+    max_wait: float = 10.0  # seconds, all waits together
+
+    def wait(self, error: LLMError, attempt: int, waited: float) -> float | None:
+        """Seconds to wait before the next attempt, None to give up (E3). ``attempt`` counts from 0."""
+        if not error.retryable or attempt >= self.retries or error.headers.get("x-should-retry") == "false":
+            return None
+        if error.retry_after is not None:
+            wait = error.retry_after
+        else:
+            wait = min(0.5 * 2**attempt, 8.0) * (1 - random.random() / 4)  # noqa: S311  jitter, not a secret
+        return wait if waited + wait <= self.max_wait else None
+
+
+@dataclass(slots=True)
+class Trace:
+    """What happened on the way, for the log line and the headers of the answer."""
+
+    started: float = field(default_factory=time.monotonic)
+    attempts: int = 0
+    headers: dict[str, str] = field(default_factory=dict)  # the engine's, worth passing on
+    dropped: tuple[str, ...] = ()  # hints that the engine has no place for
+    first_token: float | None = None  # seconds after the start
+    usage: Usage | None = None
+    finish: str | None = None
+    characters: int = 0  # of output so far
+
+    def passed(self, delta: Delta) -> None:
+        """Output that went the short way, behind a first that did not."""
+        self.characters += len(delta.text)
+
+    def used(self, request: ChatRequest) -> Usage | None:
+        """What an answer that did not finish used: as it was told, but no less than what has come (C3)."""
+        if self.finish is not None or not self.attempts:
+            return self.usage
+        seen = estimated_usage(request, self.characters)
+        if self.usage is None:
+            return seen
+        if (self.usage.output or 0) >= (seen.output or 0):
+            return self.usage
+        return replace(self.usage, text=seen.text, estimated=True)
+
+    def observe(self, batch: Batch) -> None:
+        self.characters += count_characters(batch)
+        for event in batch:
+            match event:
+                case UsageReported(usage):
+                    self.usage = usage
+                case Finished(reason):
+                    self.finish = reason
+        if self.first_token is None and self.characters:
+            self.first_token = time.monotonic() - self.started
+
+
+def count_characters(batch: Batch) -> int:
+    """Characters of output in some events."""
+    total = 0
+    for event in batch:
+        match event:
+            case TextDelta(text=text) | ReasoningDelta(text=text) | ToolCallDelta(arguments=text):
+                total += len(text)
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a call needs from outside: a transport by URL scheme, and the patience to retry."""
+
+    transports: Mapping[str, Transport]
+    retry: RetryPolicy = RetryPolicy()
+
+    async def send(self, target: Target, outgoing: Outgoing, headers: Mapping[str, str] | None = None) -> HttpReply:
+        """Returns when the engine's headers are in, whatever their status."""
+        engine = target.engine
+        own = {"accept": "application/json", **engine.auth_headers(target.key), **outgoing.headers, **(headers or {})}
+        body = outgoing.raw
+        if outgoing.body is not None:
+            own["content-type"] = "application/json"
+            body = dump_bytes(outgoing.body)
+        url = engine.url(outgoing.path, target.model)
+        transport = self.transports[url.partition(":")[0]]
+        return await transport.send(HttpRequest(method=outgoing.method, url=url, headers=own, body=body))
+
+
+async def asked(
+    write: Callable[[Target], Outgoing],
+    read: Callable[[HttpReply, Target], AsyncGenerator[T, None]],
+    target: Target,
+    services: Services,
+    trace: Trace,
+    headers: Mapping[str, str] | None = None,
+    otherwise: Callable[[], Target] | None = None,
+) -> AsyncGenerator[T, None]:
+    """What ``read`` makes of the engine's answer to what ``write`` asks.
+
+    Raises ``LLMError``. After a failure that may pass it is asked again, while nothing but empty values has come; where
+    the engine wants to be asked in another way (``OtherApi``), that is tried once. ``headers`` go along.
+    """
+    waited = 0.0
+    while True:
+        handed = False
+        trace.attempts += 1
+        try:
+            async with await services.send(target, write(target), headers) as reply:
+                if not 200 <= reply.status < 300:
+                    raise await read_failure(reply, target)
+                trace.headers = kept_headers(reply.headers)
+                async with aclosing(read(reply, target)) as values:
+                    async for value in values:
+                        handed = handed or bool(value)
+                        yield value
+            return
+        except LLMError as error:
+            if isinstance(error, OtherApi) and otherwise is not None:  # only ever instead of an answer
+                target, otherwise = otherwise(), None
+                continue
+            failure = blamed(error, target)
+            wait = None if handed else services.retry.wait(failure, trace.attempts - 1, waited)
+            if wait is None:
+                raise failure from None
+        waited += wait
+        await asyncio.sleep(wait)
+
+
+async def ask(
+    outgoing: Outgoing,
+    read: Callable[[Any], T],
+    target: Target,
+    services: Services,
+    trace: Trace,
+    headers: Mapping[str, str] | None = None,
+) -> T:
+    """One question that is no chat: what ``read`` makes of the answer's JSON. Raises ``LLMError`` as ``asked`` does."""
+
+    async def whole(reply: HttpReply, target: Target) -> AsyncGenerator[T, None]:
+        raw = await reply.read(MAX_REPLY)
+        try:
+            value = loads(raw)
+        except ValueError:
+            raise Malformed("The engine's answer is not JSON.", engine=target.engine.name) from None
+        yield read(value)
+
+    async with aclosing(asked(lambda _: outgoing, whole, target, services, trace, headers)) as answers:
+        return await anext(answers)
+
+
+async def read_failure(reply: HttpReply, target: Target) -> LLMError:
+    """The error that an answer with a failing status tells."""
+    if 300 <= reply.status < 400:
+        return EngineFailed(f"{target.engine.label} answered with a redirect, which is not followed.")
+    dialect = ENGINE_DIALECTS[target.engine.dialect]
+    error = dialect.read_error(reply.status, await reply.read(MAX_ERROR), target.engine)
+    error.headers = kept_headers(reply.headers)
+    told = retry_after(reply.headers, time.time())
+    if told is not None:
+        error.retry_after = told
+    return error
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds to wait by ``retry-after-ms`` or ``retry-after``, the latter in seconds or as a date."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            return max(float(value) * unit, 0.0)
+        except ValueError:
+            pass
+        try:
+            return max(parsedate_to_datetime(value).timestamp() - now, 0.0)
+        except ValueError:
+            continue
+    return None
+
+
+def blamed(error: LLMError, target: Target) -> LLMError:
+    """The same error, told to whoever has to act: a caller's own key is the caller's to mend, the server's is not."""
+    error.engine = error.engine or target.engine.name
+    _mask(error, target.key)
+    if target.own_key and isinstance(error, EngineRefusedKey | EngineForbids):
+        return _as(NotAuthenticated, error)
+    if not target.own_key and isinstance(error, QuotaExceeded):
+        return _as(EngineRefusedKey, error)
+    return error
+
+
+def _mask(error: LLMError, key: str | None) -> None:
+    """Some providers repeat the key that they were given (X4)."""
+    said = error.provider
+    texts = (error.message, *((said.code, said.type, said.message) if said else ()))
+    if not key or not any(text and key in text for text in texts):
+        return
+    error.message = error.message.replace(key, MASK)
+    error.args = (error.message,)
+    if said is not None:
+        code, kind, message = (text and text.replace(key, MASK) for text in (said.code, said.type, said.message))
+        error.provider = ProviderSaid(said.status, code, kind, message)
+
+
+def _as(kind: type[LLMError], error: LLMError) -> LLMError:
+    return kind(
+        error.message,
+        engine=error.engine,
+        provider=error.provider,
+        param=error.param,
+        retry_after=error.retry_after,
+        headers=error.headers,
+    )
