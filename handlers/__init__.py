@@ -12,7 +12,7 @@ from handlers.context import Context
 from handlers.counting import CountHandler
 from handlers.embeddings import EmbeddingsHandler
 from handlers.images import ImageHandler
-from handlers.lists import CompatibleModelsHandler
+from handlers.lists import CompatibleModelHandler, CompatibleModelsHandler
 from handlers.media import ImagesHandler, OpenAISpeechHandler, OpenAITranscriptionHandler
 from handlers.native import EnginesHandler, ModelsHandler, NativeChatHandler, TitleHandler, VerifyHandler
 from handlers.ollama import (
@@ -56,6 +56,7 @@ ROUTES: tuple[Route, ...] = (
     (r"/v1/audio/speech", OpenAISpeechHandler, {}),
     (r"/v1/audio/transcriptions", OpenAITranscriptionHandler, {}),
     (r"/v1/models", CompatibleModelsHandler, {}),
+    (r"/v1/models/(.+)", CompatibleModelHandler, {}),
     (r"/api/chat", OllamaChatHandler, {"dialect": ollama, "schema": "ollama.chat"}),
     (r"/api/generate", OllamaChatHandler, {"dialect": ollama.generate, "schema": "ollama.chat"}),
     (r"/api/embed", EmbedHandler, {}),

@@ -8,7 +8,7 @@ from handlers.base import Base
 from handlers.chat import ChatHandler
 from llm.dialects import ClientDialect, ollama
 from llm.embed import embed
-from llm.errors import InvalidRequest, UnknownModel
+from llm.errors import InvalidRequest
 from llm.exchange import Trace
 from llm.fields import Fields
 from llm.opaque import Json
@@ -58,12 +58,7 @@ class ShowHandler(Base):
     async def handle(self, body: dict[str, Any]) -> None:
         fields = Fields(body)
         name = fields.text("model") or fields.required_text("name")
-        target = self.context.catalog.target_of(name, self.caller)
-        models = await self.context.catalog.models(target.engine.name, self.caller)
-        model = next((one for one in models if one.id == target.model), None)
-        if model is None:
-            raise UnknownModel(f"model {name[:100]!r} not found")
-        self.write_json(ollama.write_show(model))
+        self.write_json(ollama.write_show(await self.context.catalog.model(name, self.caller)))
 
 
 class EmbedHandler(Base):

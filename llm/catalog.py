@@ -103,6 +103,17 @@ class Catalog:
             self._renew(kept, target)
         return kept.models
 
+    async def model(self, name: str, caller: Caller) -> ModelInfo:
+        """The one that is named ``engine/model``. Raises ``UnknownModel`` also where the caller has no such engine."""
+        try:
+            target = self.target_of(name, caller)
+        except EngineNotConfigured as error:
+            raise UnknownModel(error.message, param="model") from None
+        for model in await self.models(target.engine.name, caller):
+            if model.id == target.model:
+                return model
+        raise UnknownModel(f"model {name[:100]!r} not found", param="model")
+
     def fact(self, target: Target) -> ModelInfo | None:
         """What the engine's list last said of a model, if it was asked for; nobody is asked now."""
         kept = self._lists.get(target.engine.name)

@@ -97,6 +97,22 @@ async def test_models_are_listed_in_the_shape_the_client_speaks() -> None:
     assert anthropic["has_more"] is False and anthropic["data"][0]["type"] == "model"
 
 
+async def test_one_model_is_told_as_in_the_list_and_404_where_there_is_none() -> None:
+    async with serving(config()) as server:
+        for headers in (CLIENT, {**CLIENT, "anthropic-version": "2023-06-01"}):
+            listed = await (await server.get("/v1/models", headers)).json()
+            for path in ("/v1/models/demo/demo-chat", "/v1/models/demo%2Fdemo-chat"):
+                answer = await server.get(path, headers)
+                assert answer.status == 200
+                assert await answer.json() in listed["data"]
+            for name in ("demo/nothing", "demo", "openai/gpt-5.4", "nobody/m"):
+                missing = await server.get(f"/v1/models/{name}", headers)
+                assert missing.status == 404
+                error = (await missing.json())["error"]
+                assert "model_not_found" in (error.get("code"), error.get("details", {}).get("error_code"))
+        assert (await server.get("/v1/models/demo/demo-chat", {})).status == 401
+
+
 def test_a_name_leads_to_an_engine_or_says_why_not() -> None:
     catalog = Catalog(config(OPENAI_API_KEY="sk-12345678"), services=None)  # type: ignore[arg-type]
     assert catalog.target_of("openai/a/b", OWNER).model == "a/b"
