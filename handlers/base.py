@@ -72,11 +72,11 @@ class Base(RequestHandler):
         self.set_header("X-Accel-Buffering", "no")
         self.set_header("X-Content-Type-Options", "nosniff")
         if self.request_id:
-            self.set_header("X-Request-Id", self.request_id)
+            self._tell_id()
 
     def prepare(self) -> None:
         self.request_id = self._chosen_id()
-        self.set_header("X-Request-Id", self.request_id)
+        self._tell_id()
         self._allow_origin()
         self.request.connection.set_max_body_size(sys.maxsize)  # type: ignore[union-attr]  # ours is kept below
         if self.context.running.draining and not self.while_draining:
@@ -198,7 +198,8 @@ class Base(RequestHandler):
             self.set_header("Connection", "close")
         if error.retry_after is not None and "retry-after" not in error.headers:
             self.set_header("Retry-After", f"{error.retry_after:.0f}")
-        status = status_code if isinstance(error, InvalidRequest) and status_code == 405 else error.status
+        method = isinstance(error, InvalidRequest) and status_code == 405
+        status = status_code if method else self.dialect.status_of(error)
         self.write_json(self.dialect.write_error(error), status)
 
     def _error_of(self, status_code: int, error: BaseException | None) -> LLMError:
@@ -244,6 +245,10 @@ class Base(RequestHandler):
         if _CLIENT_REQUEST_ID.fullmatch(given) and given not in self.context.running:
             return given
         return f"req_{secrets.token_hex(12)}"
+
+    def _tell_id(self) -> None:
+        for name in ("X-Request-Id", self.dialect.REQUEST_ID):
+            self.set_header(name, self.request_id)
 
     def _too_large(self) -> LLMError:
         return TooLarge(f"The body is larger than {self._largest} bytes (MAX_BODY_SIZE).")

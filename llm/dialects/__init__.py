@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from llm.chat import ChatRequest, Foreign, ModelInfo
 from llm.engines import Engine
@@ -16,6 +16,13 @@ from llm.errors import LLMError, Unsupported
 from llm.events import Delta, Event, Reply
 from llm.framing import Frame, Framing
 from llm.opaque import Json, fields_lost
+
+REQUEST_ID: Final = "X-Request-Id"  # the header with the id of a request, for wires without one of their own
+
+
+def status_of(error: LLMError) -> int:
+    """The status of an answer that is nothing but this error, for wires without one of their own."""
+    return error.status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +92,7 @@ class ClientDialect(Protocol):
     """We are the server of a client."""
 
     NAME: str
+    REQUEST_ID: str  # the header that its clients look into for the id of a request
 
     def read_request(self, body: Mapping[str, Any]) -> ChatRequest:
         """Raises ``InvalidRequest`` with the place in ``param`` (``messages[2].content``)."""
@@ -97,8 +105,10 @@ class ClientDialect(Protocol):
     def write_reply(self, reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]: ...
 
     def write_error(self, error: LLMError) -> dict[str, Json]:
-        """The body; the status is ``error.status``."""
+        """The body; the status is ``status_of(error)``."""
         ...
+
+    def status_of(self, error: LLMError) -> int: ...
 
     def write_models(self, models: Iterable[ModelInfo]) -> dict[str, Json]: ...
 

@@ -22,10 +22,11 @@ from llm.dialects.anthropic.failures import read_error
 from llm.dialects.anthropic.listing import list_models
 from llm.dialects.anthropic.parts import NAME
 from llm.dialects.anthropic.reader import framing, read_reply, reader
-from llm.dialects.anthropic.writer import write_error, write_models, write_reply, writer
+from llm.dialects.anthropic.writer import REQUEST_ID, status_of, write_error, write_models, write_reply, writer
 
 __all__ = [
     "NAME",
+    "REQUEST_ID",
     "framing",
     "list_models",
     "notable",
@@ -34,6 +35,7 @@ __all__ = [
     "read_reply",
     "read_request",
     "reader",
+    "status_of",
     "verbatim",
     "write_error",
     "write_models",

@@ -26,6 +26,7 @@ from llm.errors import (
     RequestError,
     TooLarge,
     UnknownModel,
+    Unsupported,
 )
 from llm.events import (
     Cited,
@@ -311,6 +312,15 @@ _WORDS: Final[tuple[tuple[tuple[type[LLMError], ...], str], ...]] = (
     ((LLMError,), "api_error"),
 )
 _TOO_LONG: Final = "prompt is too long"
+# Told this code, clients send the conversation whole and go on without a thread at the provider.
+_NO_THREADS: Final = "thread_unsupported_request"
+REQUEST_ID: Final = "request-id"
+
+
+def status_of(error: LLMError) -> int:
+    """This wire has a status of its own for an engine with too much to do, and its clients an error for that."""
+    said = error.provider
+    return said.status if isinstance(error, Overloaded) and said is not None and said.status == 529 else error.status
 
 
 def write_error(error: LLMError) -> dict[str, Json]:
@@ -319,10 +329,11 @@ def write_error(error: LLMError) -> dict[str, Json]:
         # Clients know by these words alone that they have to compact; the wire has no code for it.
         message = f"{_TOO_LONG}: {message}"
     said = error.provider
+    threaded = isinstance(error, Unsupported) and error.param == "thread"
     wire: dict[str, Json] = {
         "type": next(word for classes, word in _WORDS if isinstance(error, classes)),
         "message": message,
-        "details": {"error_code": (said.code if said else None) or error.code},
+        "details": {"error_code": (said.code if said else None) or (_NO_THREADS if threaded else error.code)},
     }
     if error.param is not None:
         wire["param"] = error.param

@@ -3,6 +3,7 @@
 Wire: README.md, "Native API". One object a chunk, every one with ``type`` and ``done``; three framings.
 """
 
+from llm.dialects import REQUEST_ID, status_of
 from llm.dialects.native.client import read_message, read_options, read_request
 from llm.dialects.native.failures import write_error
 from llm.dialects.native.listing import write_models
@@ -13,6 +14,7 @@ from llm.dialects.native.writer import NativeFraming, NativeWriter, framing_for,
 
 __all__ = [
     "NAME",
+    "REQUEST_ID",
     "NativeFraming",
     "NativeWriter",
     "framing_for",
@@ -20,6 +22,7 @@ __all__ = [
     "read_message",
     "read_options",
     "read_request",
+    "status_of",
     "write_error",
     "write_models",
     "write_reply",

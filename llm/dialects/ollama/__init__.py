@@ -12,6 +12,7 @@ What surprises:
 - There is no choice among tools: to use none, none are told.
 """
 
+from llm.dialects import REQUEST_ID, status_of
 from llm.dialects.ollama import generate
 from llm.dialects.ollama.client import read_request
 from llm.dialects.ollama.common import NAME
@@ -30,6 +31,7 @@ from llm.dialects.ollama.writer import write_error, write_models, write_reply, w
 
 __all__ = [
     "NAME",
+    "REQUEST_ID",
     "framing",
     "generate",
     "list_models",
@@ -39,6 +41,7 @@ __all__ = [
     "read_reply",
     "read_request",
     "reader",
+    "status_of",
     "verbatim",
     "write_error",
     "write_models",

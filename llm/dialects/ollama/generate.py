@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from llm.chat import ChatRequest
+from llm.dialects import REQUEST_ID, status_of
 from llm.dialects.ollama.client import read_request
 from llm.dialects.ollama.writer import LineWriter, write_error, write_models
 from llm.dialects.ollama.writer import write_reply as _write_reply
@@ -13,7 +14,7 @@ from llm.opaque import Json
 
 NAME: Final = "ollama-generate"  # not the engine's: it is asked by ``/api/chat``, whoever asks
 
-__all__ = ["NAME", "read_request", "write_error", "write_models", "write_reply", "writer"]
+__all__ = ["NAME", "REQUEST_ID", "read_request", "status_of", "write_error", "write_models", "write_reply", "writer"]
 
 
 def writer(request: ChatRequest, now: int) -> LineWriter:

@@ -17,6 +17,7 @@ What surprises, and who does it:
 - ``completion_tokens`` holds reasoning, but not at xAI, whose total says so.
 """
 
+from llm.dialects import REQUEST_ID, status_of
 from llm.dialects.openai_chat.client import read_request
 from llm.dialects.openai_chat.common import NAME, REASONING_FIELD
 from llm.dialects.openai_chat.engine import notable, only_usage, verbatim, write_request
@@ -29,6 +30,7 @@ from llm.openai_shape import write_error, write_models
 __all__ = [
     "NAME",
     "REASONING_FIELD",
+    "REQUEST_ID",
     "framing",
     "list_models",
     "notable",
@@ -37,6 +39,7 @@ __all__ = [
     "read_reply",
     "read_request",
     "reader",
+    "status_of",
     "verbatim",
     "write_error",
     "write_models",

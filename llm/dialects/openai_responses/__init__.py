@@ -23,6 +23,7 @@ A call's ``id`` is the wire's ``call_id``; the id of its item is kept. What is k
 (``type`` for a refusal), with the fields of its item under ``item``; of everything else it is the item as it came.
 """
 
+from llm.dialects import REQUEST_ID, status_of
 from llm.dialects.openai_responses.client import read_request
 from llm.dialects.openai_responses.engine import notable, only_usage, verbatim, write_request
 from llm.dialects.openai_responses.failures import read_error
@@ -34,6 +35,7 @@ from llm.openai_shape import write_error, write_models
 
 __all__ = [
     "NAME",
+    "REQUEST_ID",
     "framing",
     "list_models",
     "notable",
@@ -42,6 +44,7 @@ __all__ = [
     "read_reply",
     "read_request",
     "reader",
+    "status_of",
     "verbatim",
     "write_error",
     "write_models",
