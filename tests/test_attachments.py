@@ -10,7 +10,7 @@ import pytest
 from llm.attachments import image_type
 from llm.engines import ENGINES
 from tests.harness import CLIENT, Upstream, config, serving
-from tests.test_sdk_openai import answering
+from tests.scripted import answering
 from tests.wires import WIRES
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 16

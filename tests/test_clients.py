@@ -9,7 +9,7 @@ import pytest
 
 from tests.harness import CLIENT_ID, Upstream, serving
 from tests.harness import config as configured
-from tests.test_sdk_openai import answering
+from tests.scripted import answering
 from tests.wires import WIRES, Wire
 
 EVERY = pytest.mark.parametrize("engine", WIRES)

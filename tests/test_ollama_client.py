@@ -34,7 +34,7 @@ from llm.events import (
 )
 from tests.harness import CLIENT, CLIENT_ID, Client, Connection, Request, Script, Upstream, config, serving, soon
 from tests.recordings import recordings
-from tests.test_sdk_openai import answering, call_of
+from tests.scripted import PNG, SAID, answering, calling, error_of
 from tests.wires import WIRES, Wire
 
 DIALECT: ClientDialect = ollama_dialect
@@ -238,8 +238,9 @@ async def test_a_prompt_is_completed(engine: str) -> None:
     assert (loaded.done, loaded.done_reason, loaded.response) == (True, "load", "")
 
 
-@pytest.mark.parametrize("engine", ["openai", "anthropic", "google"])
-async def test_a_tool_s_round_trip(engine: str) -> None:
+@ALL
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_a_tool_s_round_trip(engine: str, stream: bool) -> None:
     def get_weather(city: str) -> str:
         """The weather
 
@@ -249,34 +250,51 @@ async def test_a_tool_s_round_trip(engine: str) -> None:
         return f"Sunny in {city}"
 
     wire = WIRES[engine]
-    async with judged(wire, answering(wire, *call_of(engine))) as (client, upstream, _):
+    async with judged(wire, calling(wire)) as (client, upstream, _):
         messages: list[Any] = [{"role": "user", "content": "Weather?"}]
         called: list[Any] = []
-        async for part in await client.chat(model=f"{engine}/m", messages=messages, tools=[get_weather], stream=True):
+        more: Any = {"stream": stream}
+        asked: Any = await client.chat(model=f"{engine}/m", messages=messages, tools=[get_weather], **more)
+        for part in [part async for part in asked] if stream else [asked]:
             called += part.message.tool_calls or []
         [call] = called
         assert (call.function.name, dict(call.function.arguments)) == ("get_weather", {"city": "Paris"})
         messages += [
             {"role": "assistant", "content": "", "tool_calls": called},
-            {"role": "tool", "tool_name": "get_weather", "content": "Sunny"},
+            {"role": "tool", "tool_name": "get_weather", "content": get_weather(**call.function.arguments)},
         ]
         answer = await client.chat(model=f"{engine}/m", messages=messages, tools=[get_weather])
-    assert answer.message.content == "Grüße 🦊"
+    assert answer.message.content == SAID
     sent = json.dumps(upstream.requests[-1].json)
-    assert "Sunny" in sent and "get_weather" in sent and "Paris" in sent
+    assert "Sunny in Paris" in sent and "get_weather" in sent
 
 
 @ALL
-async def test_errors_carry_their_status_and_sentence(engine: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "expected"), [(400, 400), (404, 404), (429, 429), (500, 502), (503, 503), (529, 503)]
+)
+async def test_errors_carry_their_status_and_sentence(engine: str, status: int, expected: int) -> None:
     wire = WIRES[engine]
 
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(wire.rate_limit, 429, headers={"retry-after": "7"})
+        await connection.whole(error_of(engine, status, message="Slow down."), status, headers={"retry-after": "7"})
 
     async with judged(wire, script) as (client, _, _):
-        with pytest.raises(ollama.ResponseError, match=r"Slow down\.") as caught:
-            await client.chat(model=f"{engine}/m", messages=HELLO)
-        assert caught.value.status_code == 429
+        for stream in (False, True):
+            with pytest.raises(ollama.ResponseError, match=r"Slow down\.") as caught:
+                asked: Any = await client.chat(model=f"{engine}/m", messages=HELLO, stream=stream)
+                async for _ in asked:
+                    pass
+            assert caught.value.status_code == expected
+
+
+async def test_a_wrong_client_id_is_refused() -> None:
+    async with serving(config()) as server:
+        client = ollama.AsyncClient(host=server.url, headers={"Authorization": "Bearer wrong"})
+        with pytest.raises(ollama.ResponseError) as caught:
+            await client.chat(model="demo/demo-chat", messages=HELLO)
+        await client._client.aclose()
+    assert caught.value.status_code == 401
 
 
 @ALL
@@ -290,8 +308,9 @@ async def test_s2_an_error_in_mid_stream_is_raised(engine: str) -> None:
     assert said == "Hi"
 
 
-async def test_c1_abort_in_mid_stream_reaches_the_provider() -> None:
-    wire = WIRES["openai"]
+@ALL
+async def test_c1_abort_in_mid_stream_reaches_the_provider(engine: str) -> None:
+    wire = WIRES[engine]
     closed: asyncio.Queue[float] = asyncio.Queue()
 
     async def script(request: Request, connection: Connection) -> None:
@@ -303,7 +322,7 @@ async def test_c1_abort_in_mid_stream_reaches_the_provider() -> None:
     async with judged(wire, script) as (client, _, _):
 
         async def attempt() -> float:
-            stream: Any = await client.chat(model="openai/m", messages=HELLO, stream=True)
+            stream: Any = await client.chat(model=f"{engine}/m", messages=HELLO, stream=True)
             await anext(stream)
             left = time.monotonic()
             await stream.aclose()
@@ -312,13 +331,18 @@ async def test_c1_abort_in_mid_stream_reaches_the_provider() -> None:
         await soon(0.25, attempt)
 
 
-async def test_structured_output_and_pictures_go_along() -> None:
-    wire = WIRES["google"]
-    async with judged(wire, answering(wire)) as (client, upstream, _):
-        message = {"role": "user", "content": "Look", "images": ["iVBORw0KGgo="]}
-        await client.chat(model="google/m", messages=[message], format={"type": "object"}, options={"temperature": 0})
+@ALL
+async def test_structured_output_and_pictures_go_along(engine: str) -> None:
+    wire = WIRES[engine]
+    model = f"{engine}/{'claude-sonnet-4-5' if engine == 'anthropic' else 'm'}"
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    said = answering(wire, whole=wire.whole('{"city": "Paris"}'))
+    async with judged(wire, said) as (client, upstream, _):
+        message = {"role": "user", "content": "Look", "images": [PNG]}
+        answer = await client.chat(model=model, messages=[message], format=schema, options={"temperature": 0})
+    assert json.loads(answer.message.content or "") == {"city": "Paris"}
     sent = json.dumps(upstream.requests[0].json)
-    assert "iVBORw0KGgo=" in sent and '"temperature": 0' in sent and "image/png" in sent
+    assert PNG in sent and '"temperature": 0' in sent and '"city"' in sent
 
 
 async def test_embeddings_and_lists() -> None:

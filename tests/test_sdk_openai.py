@@ -1,11 +1,11 @@
-"""OpenAI's own client as a judge: what it makes of our answers, over its own wire and over a foreign one."""
+"""OpenAI's own client as a judge: what it makes of our answers, over its own wires and over foreign ones."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,9 +15,11 @@ from openai import AsyncOpenAI
 from pydantic import BaseModel
 
 from tests.harness import CLIENT_ID, Client, Connection, Request, Script, Upstream, config, serving, soon
-from tests.wires import WIRES, Wire, _chunk, _named, _response, _sse
+from tests.scripted import CHAT, PNG, SAID, answering, calling, error_of
+from tests.wires import WIRES, Wire
 
-ENGINES = pytest.mark.parametrize("engine", ["openai", "anthropic", "google", "ollama"])
+ENGINES = pytest.mark.parametrize("engine", WIRES)
+HELLO: Any = [{"role": "user", "content": "Hello"}]
 TOOL: Any = {
     "type": "function",
     "function": {
@@ -28,6 +30,11 @@ TOOL: Any = {
 }
 
 
+def model_of(engine: str) -> str:
+    """Anthropic's models differ in whether they can be held to a schema."""
+    return f"{engine}/{'claude-sonnet-4-5' if engine == 'anthropic' else 'm'}"
+
+
 @asynccontextmanager
 async def judged(wire: Wire, script: Script) -> AsyncIterator[tuple[AsyncOpenAI, Upstream, Client]]:
     async with Upstream(script).running() as upstream, serving(config(**wire.environ(upstream, MAX_RETRIES="0"))) as s:
@@ -35,95 +42,48 @@ async def judged(wire: Wire, script: Script) -> AsyncIterator[tuple[AsyncOpenAI,
             yield client, upstream, s
 
 
-def answering(wire: Wire, *pieces: bytes, whole: Any = None) -> Script:
-    async def script(request: Request, connection: Connection) -> None:
-        streamed = request.json.get("stream") or "stream" in request.path
-        if not streamed:
-            await connection.whole(whole if whole is not None else wire.whole("Grüße 🦊"))
-            return
-        await connection.stream(wire.content_type)
-        for piece in pieces or (wire.head, wire.delta("Grüße "), wire.delta("🦊"), wire.end):
-            if piece:
-                await connection.chunk(piece)
-        await connection.end()
-
-    return script
-
-
 @ENGINES
 async def test_a_chat_streamed_and_whole(engine: str) -> None:
     wire = WIRES[engine]
     async with judged(wire, answering(wire)) as (client, _, _):
         stream = await client.chat.completions.create(
-            model=f"{engine}/m",
-            messages=[{"role": "user", "content": "Hello"}],
-            stream=True,
-            stream_options={"include_usage": True},
+            model=f"{engine}/m", messages=HELLO, stream=True, stream_options={"include_usage": True}
         )
         chunks = [chunk async for chunk in stream]
-        whole = await client.chat.completions.create(
-            model=f"{engine}/m", messages=[{"role": "user", "content": "Hello"}]
-        )
-    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "Grüße 🦊"
+        whole = await client.chat.completions.create(model=f"{engine}/m", messages=HELLO)
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == SAID
     assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
     usage = next(c.usage for c in reversed(chunks) if c.usage)
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (5, 2, 7)
-    assert (whole.choices[0].message.content, whole.choices[0].finish_reason) == ("Grüße 🦊", "stop")
+    assert (whole.choices[0].message.content, whole.choices[0].finish_reason) == (SAID, "stop")
     assert whole.usage and whole.usage.total_tokens == 7
 
 
-def call_of(engine: str) -> tuple[bytes, ...]:
-    """A stream in which the model calls the tool."""
-    arguments = {"city": "Paris"}
-    match engine:
-        case "openai":
-            call = {"index": 0, "id": "call_1", "type": "function"}
-            first = {**call, "function": {"name": "get_weather", "arguments": ""}}
-            rest = {"index": 0, "function": {"arguments": json.dumps(arguments)}}
-            return (
-                WIRES["openai"].head,
-                _chunk({"tool_calls": [first]}),
-                _chunk({"tool_calls": [rest]}),
-                _chunk({}, "tool_calls"),
-                b"data: [DONE]\n\n",
-            )
-        case "google":
-            parts = [{"functionCall": {"name": "get_weather", "args": arguments}}]
-            return (_sse({"candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP"}]}),)
-    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": []}
-    block = {"type": "tool_use", "id": "call_1", "name": "get_weather", "input": {}}
-    return tuple(
-        _sse(value, str(value["type"]))
-        for value in (
-            {"type": "message_start", "message": {**message, "usage": {"input_tokens": 5, "output_tokens": 1}}},
-            {"type": "content_block_start", "index": 0, "content_block": block},
-            {
-                "type": "content_block_delta",
-                "index": 0,
-                "delta": {"type": "input_json_delta", "partial_json": json.dumps(arguments)},
-            },
-            {"type": "content_block_stop", "index": 0},
-            {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 2}},
-            {"type": "message_stop"},
-        )
-    )
+async def whole_call(client: AsyncOpenAI, **asked: Any) -> Any:
+    return await client.chat.completions.create(**asked)
 
 
-@pytest.mark.parametrize("engine", ["openai", "anthropic", "google"])
-async def test_a_tool_s_round_trip(engine: str) -> None:
+async def streamed_call(client: AsyncOpenAI, **asked: Any) -> Any:
+    async with client.chat.completions.stream(**asked) as stream:
+        async for _ in stream:
+            pass
+        return await stream.get_final_completion()
+
+
+@ENGINES
+@pytest.mark.parametrize("ask", [whole_call, streamed_call])
+async def test_a_tool_s_round_trip(engine: str, ask: Callable[..., Awaitable[Any]]) -> None:
     wire = WIRES[engine]
-    async with judged(wire, answering(wire, *call_of(engine))) as (client, upstream, _):
+    async with judged(wire, calling(wire)) as (client, upstream, _):
         messages: list[Any] = [{"role": "user", "content": "Weather?"}]
-        async with client.chat.completions.stream(model=f"{engine}/m", messages=messages, tools=[TOOL]) as stream:
-            async for _ in stream:
-                pass
-            message = (await stream.get_final_completion()).choices[0].message
-        assert message.tool_calls
-        [call] = message.tool_calls
+        first = await ask(client, model=f"{engine}/m", messages=messages, tools=[TOOL])
+        assert first.choices[0].finish_reason == "tool_calls"
+        [call] = first.choices[0].message.tool_calls
         assert (call.function.name, json.loads(call.function.arguments)) == ("get_weather", {"city": "Paris"})
-        messages += [message.to_dict(), {"role": "tool", "tool_call_id": call.id, "content": "Sunny"}]
-        answer = await client.chat.completions.create(model=f"{engine}/m", messages=messages, tools=[TOOL])
-    assert answer.choices[0].message.content == "Grüße 🦊"
+        result = {"role": "tool", "tool_call_id": call.id, "content": "Sunny"}
+        messages += [first.choices[0].message.to_dict(), result]
+        answer = await ask(client, model=f"{engine}/m", messages=messages, tools=[TOOL])
+    assert answer.choices[0].message.content == SAID
     sent = json.dumps(upstream.requests[-1].json, ensure_ascii=False)
     assert "Sunny" in sent and "get_weather" in sent and "Paris" in sent
 
@@ -133,13 +93,13 @@ class Answer(BaseModel):
     degrees: int
 
 
-@pytest.mark.parametrize("engine", ["openai", "google", "ollama"])
+@ENGINES
 async def test_structured_output_is_parsed(engine: str) -> None:
     wire = WIRES[engine]
     script = answering(wire, whole=wire.whole('{"city": "Paris", "degrees": 21}'))
     async with judged(wire, script) as (client, upstream, _):
         parsed = await client.chat.completions.parse(
-            model=f"{engine}/m", messages=[{"role": "user", "content": "Weather?"}], response_format=Answer
+            model=model_of(engine), messages=[{"role": "user", "content": "Weather?"}], response_format=Answer
         )
     assert parsed.choices[0].message.parsed == Answer(city="Paris", degrees=21)
     assert "degrees" in json.dumps(upstream.requests[0].json)
@@ -148,14 +108,13 @@ async def test_structured_output_is_parsed(engine: str) -> None:
 @ENGINES
 async def test_an_image_goes_in(engine: str) -> None:
     wire = WIRES[engine]
-    png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
     content: Any = [
         {"type": "text", "text": "Look"},
-        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{png}"}},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
     ]
     async with judged(wire, answering(wire)) as (client, upstream, _):
         await client.chat.completions.create(model=f"{engine}/m", messages=[{"role": "user", "content": content}])
-    assert png in json.dumps(upstream.requests[0].json)
+    assert PNG in json.dumps(upstream.requests[0].json)
 
 
 ERRORS: list[tuple[int, str, dict[str, str], type[openai.APIStatusError]]] = [
@@ -163,7 +122,7 @@ ERRORS: list[tuple[int, str, dict[str, str], type[openai.APIStatusError]]] = [
     (404, "model_not_found", {}, openai.NotFoundError),
     (429, "rate_limit_exceeded", {"retry-after": "7"}, openai.RateLimitError),
     (500, "server_error", {}, openai.InternalServerError),
-    (529, "overloaded", {}, openai.InternalServerError),
+    (529, "overloaded", {"retry-after": "3"}, openai.InternalServerError),
 ]
 
 
@@ -173,25 +132,23 @@ async def test_errors_are_raised_as_the_right_class(
     engine: str, status: int, code: str, headers: dict[str, str], kind: type[openai.APIStatusError]
 ) -> None:
     wire = WIRES[engine]
-    bodies: dict[str, Any] = {
-        "openai": {"error": {"message": "No.", "type": "t", "param": None, "code": code}},
-        "anthropic": {"type": "error", "error": {"type": "t", "message": "No."}},
-        "google": {"error": {"code": status, "message": "No.", "status": "T"}},
-        "ollama": {"error": "No."},
-    }
 
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(bodies[engine], status, headers=headers)
+        await connection.whole(error_of(engine, status, code), status, headers=headers)
 
     async with judged(wire, script) as (client, _, _):
-        for streamed in (False, True):
+        attempts: list[Callable[[], Awaitable[Any]]] = [
+            lambda: client.chat.completions.create(model=f"{engine}/m", messages=HELLO),
+            lambda: client.chat.completions.create(model=f"{engine}/m", messages=HELLO, stream=True),
+            lambda: client.responses.create(model=f"{engine}/m", input="Hello"),
+            lambda: client.responses.create(model=f"{engine}/m", input="Hello", stream=True),
+        ]
+        for attempt in attempts:
             with pytest.raises(kind) as caught:
-                await client.chat.completions.create(
-                    model=f"{engine}/m", messages=[{"role": "user", "content": "Hello"}], stream=streamed
-                )
+                await attempt()
             assert "No." in caught.value.message
             assert caught.value.response.headers.get("retry-after") == headers.get("retry-after")
-            assert caught.value.response.headers["x-request-id"]
+            assert caught.value.request_id
 
 
 async def test_a_wrong_client_id_is_an_authentication_error_and_a_server_s_bad_key_is_not() -> None:
@@ -203,11 +160,25 @@ async def test_a_wrong_client_id_is_an_authentication_error_and_a_server_s_bad_k
 
     async with judged(wire, script) as (client, _, server):
         with pytest.raises(openai.InternalServerError) as caught:
-            await client.chat.completions.create(model="openai/m", messages=[{"role": "user", "content": "Hello"}])
+            await client.chat.completions.create(model="openai/m", messages=HELLO)
         assert caught.value.status_code == 502
         async with AsyncOpenAI(api_key="wrong", base_url=f"{server.url}/v1", max_retries=0) as stranger:
             with pytest.raises(openai.AuthenticationError):
                 await stranger.models.list()
+
+
+async def test_a_caller_s_own_bad_key_is_an_authentication_error() -> None:
+    wire = WIRES["anthropic"]
+
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.whole(error_of("anthropic", 401, type="authentication_error"), 401)
+
+    async with judged(wire, script) as (_, upstream, server):
+        own = {"X-Anthropic-Key": "sk-ant-own"}
+        async with AsyncOpenAI(api_key="-", base_url=f"{server.url}/v1", max_retries=0, default_headers=own) as client:
+            with pytest.raises(openai.AuthenticationError, match=r"No\."):
+                await client.chat.completions.create(model="anthropic/m", messages=HELLO)
+    assert upstream.requests[0].headers["x-api-key"] == "sk-ant-own"
 
 
 @ENGINES
@@ -215,9 +186,7 @@ async def test_s2_an_error_in_mid_stream_is_raised(engine: str) -> None:
     wire = WIRES[engine]
     script = answering(wire, wire.head, wire.delta("Hi"), wire.error)
     async with judged(wire, script) as (client, _, _):
-        stream = await client.chat.completions.create(
-            model=f"{engine}/m", messages=[{"role": "user", "content": "Hello"}], stream=True
-        )
+        stream = await client.chat.completions.create(model=f"{engine}/m", messages=HELLO, stream=True)
         said = ""
         with pytest.raises(openai.APIError, match="It broke"):
             async for chunk in stream:
@@ -225,9 +194,29 @@ async def test_s2_an_error_in_mid_stream_is_raised(engine: str) -> None:
     assert said == "Hi"
 
 
-@ENGINES
-async def test_c1_abort_in_mid_stream_reaches_the_provider(engine: str) -> None:
-    wire = WIRES[engine]
+async def chat_begun(client: AsyncOpenAI, model: str) -> Any:
+    stream = await client.chat.completions.create(model=model, messages=HELLO, stream=True)
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            break
+    return stream
+
+
+async def response_begun(client: AsyncOpenAI, model: str) -> Any:
+    stream = await client.responses.create(model=model, input="Hello", stream=True)
+    async for event in stream:
+        if event.type == "response.output_text.delta":
+            break
+    return stream
+
+
+# An engine that has the Responses API is asked over it: there the wire of another one stands for Chat Completions.
+WIRES_OF_RESPONSES = {**WIRES, "openai": CHAT}
+BEGUN = [(wire, chat_begun) for wire in WIRES.values()] + [(w, response_begun) for w in WIRES_OF_RESPONSES.values()]
+
+
+@pytest.mark.parametrize(("wire", "begun"), BEGUN, ids=[f"{w.engine}-{begun.__name__}" for w, begun in BEGUN])
+async def test_c1_abort_in_mid_stream_reaches_the_provider(wire: Wire, begun: Callable[..., Awaitable[Any]]) -> None:
     closed: asyncio.Queue[float] = asyncio.Queue()
 
     async def script(request: Request, connection: Connection) -> None:
@@ -241,91 +230,147 @@ async def test_c1_abort_in_mid_stream_reaches_the_provider(engine: str) -> None:
     async with judged(wire, script) as (client, _, _):
 
         async def attempt() -> float:
-            stream = await client.chat.completions.create(
-                model=f"{engine}/m", messages=[{"role": "user", "content": "Hello"}], stream=True
-            )
-            async for chunk in stream:
-                if chunk.choices and chunk.choices[0].delta.content:
-                    break
-            left = time.monotonic()
-            await stream.close()
-            return await asyncio.wait_for(closed.get(), 5) - left
+            async with asyncio.timeout(5):
+                stream = await begun(client, f"{wire.engine}/m")
+                left = time.monotonic()
+                await stream.close()
+                return await closed.get() - left
 
         await soon(0.25, attempt)
 
 
-async def test_models_are_listed() -> None:
+async def test_models_are_listed_and_looked_up() -> None:
     async with serving(config()) as server:
         async with AsyncOpenAI(api_key=CLIENT_ID, base_url=f"{server.url}/v1") as client:
-            ids = [model.id async for model in client.models.list()]
-    assert "demo/demo-chat" in ids
+            listed = {model.id: model async for model in client.models.list()}
+            assert await client.models.retrieve("demo/demo-chat") == listed["demo/demo-chat"]
+            for name in ("demo/nothing", "demo", "openai/gpt-5.4", "nobody/m"):
+                with pytest.raises(openai.NotFoundError) as caught:
+                    await client.models.retrieve(name)
+                assert caught.value.code == "model_not_found"
+        plain = await server.get("/v1/models/demo/demo-chat", {"Authorization": f"Bearer {CLIENT_ID}"})
+        assert (plain.status, (await plain.json())["id"]) == (200, "demo/demo-chat")
+
+
+async def test_raw_answers_bear_the_id_of_the_request() -> None:
+    wire = WIRES["openai"]
+    async with judged(wire, answering(wire)) as (client, _, _):
+        raw = await client.chat.completions.with_raw_response.create(model="openai/m", messages=HELLO)
+        chosen = await client.with_options(
+            default_headers={"X-Request-Id": "my-own-id-1"}
+        ).chat.completions.with_raw_response.create(model="openai/m", messages=HELLO)
+        answer = raw.parse()
+    assert raw.headers["x-request-id"].startswith("req_")
+    assert answer._request_id == raw.headers["x-request-id"]
+    assert chosen.headers["x-request-id"] == "my-own-id-1"
 
 
 # --- /v1/responses ---
 
+RESPONSES = pytest.mark.parametrize("wire", WIRES_OF_RESPONSES.values(), ids=WIRES_OF_RESPONSES)
 
-@pytest.mark.parametrize("engine", ["responses", "anthropic", "google", "ollama"])
-async def test_a_response_streamed_and_whole(engine: str) -> None:
-    wire = WIRES[engine]
-    # To a client of its own wire the end has to hold all of the answer: it is handed on as it is.
-    said = [
-        {
-            "type": "message",
-            "id": "msg_1",
-            "role": "assistant",
-            "status": "completed",
-            "content": [{"type": "output_text", "text": "Grüße 🦊", "annotations": []}],
-        }
-    ]
-    usage = {"input_tokens": 5, "output_tokens": 2, "total_tokens": 7}
-    end = _named("response.completed", response=_response("completed", output=said, usage=usage))
-    part = {"type": "output_text", "text": "", "annotations": []}
-    added = _named("response.content_part.added", item_id="msg_1", output_index=0, content_index=0, part=part)
-    own = (wire.head + added, wire.delta("Grüße "), wire.delta("🦊"), end) if engine == "responses" else ()
-    async with judged(wire, answering(wire, *own)) as (client, _, _):
-        async with client.responses.stream(model=f"{engine}/m", input="Hello", instructions="Be brief.") as stream:
+
+@RESPONSES
+async def test_a_response_streamed_and_whole(wire: Wire) -> None:
+    async with judged(wire, answering(wire)) as (client, _, _):
+        async with client.responses.stream(model=f"{wire.engine}/m", input="Hello", instructions="Be brief.") as stream:
             events = [event async for event in stream]
             final = await stream.get_final_response()
-        whole = await client.responses.create(model=f"{engine}/m", input="Hello")
-    assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == "Grüße 🦊"
-    assert final.output_text == whole.output_text == "Grüße 🦊"
+        whole = await client.responses.create(model=f"{wire.engine}/m", input="Hello")
+    assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == SAID
+    assert final.output_text == whole.output_text == SAID
     assert final.usage and final.usage.total_tokens == 7
     assert (final.status, whole.status) == ("completed", "completed")
 
 
-async def test_a_tool_s_round_trip_over_responses() -> None:
-    wire = WIRES["anthropic"]
+TRANSLATED = pytest.mark.parametrize(
+    "wire", [CHAT, WIRES["anthropic"], WIRES["google"], WIRES["ollama"]], ids=lambda w: w.engine
+)
+
+
+@TRANSLATED
+async def test_the_events_of_a_response_come_in_order_and_numbered(wire: Wire) -> None:
+    async with judged(wire, answering(wire)) as (client, _, _):
+        stream = await client.responses.create(model=f"{wire.engine}/m", input="Hello", stream=True)
+        events = [event async for event in stream]
+    assert [event.sequence_number for event in events] == [*range(len(events))]
+    told = [event.type.removeprefix("response.") for event in events if event.type != "response.output_text.delta"]
+    assert told == [
+        "created",
+        "in_progress",
+        "output_item.added",
+        "content_part.added",
+        "output_text.done",
+        "content_part.done",
+        "output_item.done",
+        "completed",
+    ]
+
+
+async def whole_response(client: AsyncOpenAI, **asked: Any) -> Any:
+    return await client.responses.create(**asked)
+
+
+async def streamed_response(client: AsyncOpenAI, **asked: Any) -> Any:
+    async with client.responses.stream(**asked) as stream:
+        async for _ in stream:
+            pass
+        return await stream.get_final_response()
+
+
+@RESPONSES
+@pytest.mark.parametrize("ask", [whole_response, streamed_response])
+async def test_a_tool_s_round_trip_over_responses(wire: Wire, ask: Callable[..., Awaitable[Any]]) -> None:
     tool: Any = {"type": "function", **TOOL["function"], "strict": False}
-    async with judged(wire, answering(wire, *call_of("anthropic"))) as (client, upstream, _):
+    async with judged(wire, calling(wire)) as (client, upstream, _):
         items: list[Any] = [{"role": "user", "content": "Weather?"}]
-        async with client.responses.stream(model="anthropic/m", input=items, tools=[tool]) as stream:
-            async for _ in stream:
-                pass
-            first = await stream.get_final_response()
-        [call] = first.output
-        assert call.type == "function_call"
+        first = await ask(client, model=f"{wire.engine}/m", input=items, tools=[tool])
+        [call] = [item for item in first.output if item.type == "function_call"]
         assert (call.name, json.loads(call.arguments)) == ("get_weather", {"city": "Paris"})
-        items += [call.to_dict(), {"type": "function_call_output", "call_id": call.call_id, "output": "Sunny"}]
-        answer = await client.responses.create(model="anthropic/m", input=items, tools=[tool])
-    assert answer.output_text == "Grüße 🦊"
-    blocks = upstream.requests[-1].json["messages"][-1]["content"]
-    assert [(block["type"], block["tool_use_id"]) for block in blocks] == [("tool_result", "call_1")]
+        # As its documentation does: all that the model said goes back, then the results.
+        items += [item.to_dict() for item in first.output]
+        items += [{"type": "function_call_output", "call_id": call.call_id, "output": "Sunny"}]
+        answer = await ask(client, model=f"{wire.engine}/m", input=items, tools=[tool])
+    assert answer.output_text == SAID
+    sent = json.dumps(upstream.requests[-1].json, ensure_ascii=False)
+    assert "Sunny" in sent and "get_weather" in sent and "Paris" in sent
 
 
-async def test_structured_output_over_responses() -> None:
-    wire = WIRES["google"]
+@RESPONSES
+async def test_structured_output_over_responses(wire: Wire) -> None:
     script = answering(wire, whole=wire.whole('{"city": "Paris", "degrees": 21}'))
-    async with judged(wire, script) as (client, _, _):
-        parsed = await client.responses.parse(model="google/m", input="Weather?", text_format=Answer)
+    async with judged(wire, script) as (client, upstream, _):
+        parsed = await client.responses.parse(model=model_of(wire.engine), input="Weather?", text_format=Answer)
     assert parsed.output_parsed == Answer(city="Paris", degrees=21)
+    assert "degrees" in json.dumps(upstream.requests[0].json)
 
 
-async def test_an_error_in_a_stream_of_responses_fails_it() -> None:
-    wire = WIRES["anthropic"]
+@RESPONSES
+async def test_an_image_goes_in_over_responses(wire: Wire) -> None:
+    content: Any = [
+        {"type": "input_text", "text": "Look"},
+        {"type": "input_image", "detail": "auto", "image_url": f"data:image/png;base64,{PNG}"},
+    ]
+    async with judged(wire, answering(wire)) as (client, upstream, _):
+        await client.responses.create(model=f"{wire.engine}/m", input=[{"role": "user", "content": content}])
+    assert PNG in json.dumps(upstream.requests[0].json)
+
+
+@TRANSLATED
+async def test_an_error_in_a_stream_of_responses_fails_it(wire: Wire) -> None:
     async with judged(wire, answering(wire, wire.head, wire.delta("Hi"), wire.error)) as (client, _, _):
-        stream = await client.responses.create(model="anthropic/m", input="Hello", stream=True)
+        stream = await client.responses.create(model=f"{wire.engine}/m", input="Hello", stream=True)
         events = [event async for event in stream]
     assert [event.type for event in events[-2:]] == ["error", "response.failed"]
+
+
+async def test_nothing_is_stored_so_that_an_earlier_response_is_told_not_to_be_there() -> None:
+    wire = WIRES["anthropic"]
+    async with judged(wire, answering(wire)) as (client, _, _):
+        with pytest.raises(openai.BadRequestError, match="previous_response_id"):
+            await client.responses.create(model="anthropic/m", input="And?", previous_response_id="resp_1")
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.retrieve("resp_1")
 
 
 # --- embeddings ---
