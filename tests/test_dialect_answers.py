@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ from llm.events import (
     collect,
     replay,
 )
+from llm.framing import Frame
 from llm.grammar import Grammar
 from llm.opaque import Opaque
 
@@ -277,6 +279,34 @@ def test_t5_offsets_told_in_bytes_become_characters() -> None:
     [citation] = part.citations
     assert citation == Citation("https://a.example", "A", "🎈", 6, 7)
     assert text[6:7] == "🎈"
+
+
+def test_t5_what_went_the_short_way_counts_for_offsets_too() -> None:
+    reader = gemini.reader(GOOGLE)
+
+    def chunk(text: str, **more: Any) -> Frame:
+        return Frame(json.dumps({"candidates": [{"content": {"parts": [{"text": text}]}, **more}]}))
+
+    support = {"segment": {"startIndex": 13, "endIndex": 17}, "groundingChunkIndices": [0]}
+    sources = {"groundingChunks": [{"web": {"uri": "https://a.example"}}], "groundingSupports": [support]}
+    reader.feed(chunk("Zwölf "))
+    reader.skipped(TextDelta(0, "times "))
+    cited = [event for event in reader.feed(chunk("🎈", groundingMetadata=sources)) if isinstance(event, Cited)]
+    assert [(one.citation.start, one.citation.end) for one in cited] == [(12, 13)]
+
+
+def test_o3_a_chunk_of_text_costs_the_same_late_as_early() -> None:
+    frame = Frame(json.dumps({"candidates": [{"content": {"parts": [{"text": "word " * 200}]}}]}))
+
+    def cost(count: int) -> float:
+        reader = gemini.reader(GOOGLE)
+        begun = process_time()  # of this process alone: the machine may be busy
+        for _ in range(count):
+            reader.feed(frame)
+        return (process_time() - begun) / count
+
+    early = min(cost(200) for _ in range(5))
+    assert min(cost(10_000) for _ in range(2)) < early * 3
 
 
 def test_a_blocked_prompt_is_an_error() -> None:

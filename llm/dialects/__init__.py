@@ -14,7 +14,7 @@ from llm.chat import ChatRequest, Foreign, ModelInfo
 from llm.engines import Engine
 from llm.errors import LLMError, Unsupported
 from llm.events import Delta, Event, Reply
-from llm.framing import Frame, Framing
+from llm.framing import MAX_FRAME, Frame, Framing
 from llm.opaque import Json, fields_lost
 
 REQUEST_ID: Final = "X-Request-Id"  # the header with the id of a request, for wires without one of their own
@@ -81,7 +81,10 @@ class EngineDialect(Protocol):
     NAME: str
 
     def write_request(self, request: ChatRequest, engine: Engine) -> Outgoing: ...
-    def framing(self) -> Framing: ...
+    def framing(self, most: int = MAX_FRAME) -> Framing:
+        """``most`` bytes in one frame."""
+        ...
+
     def reader(self, engine: Engine) -> Reader: ...
     def read_reply(self, body: Any, engine: Engine) -> Reply: ...
     def read_error(self, status: int, body: bytes, engine: Engine) -> LLMError: ...

@@ -41,7 +41,7 @@ from llm.events import (
     WholePart,
     settled,
 )
-from llm.framing import Frame, Framing, Sse
+from llm.framing import MAX_FRAME, Frame, Framing, Sse
 from llm.lenient import count_of, text_of
 from llm.opaque import Json, Keep, Opaque, rest_of
 
@@ -53,8 +53,8 @@ _MESSAGE: Final = ("id", "type", "role", "model", "content", "stop_reason", "usa
 _DIRECT: Final[Mapping[str, Json]] = {"type": "direct"}
 
 
-def framing() -> Framing:
-    return Sse()
+def framing(most: int = MAX_FRAME) -> Framing:
+    return Sse(most)
 
 
 def reader(engine: Engine) -> MessageReader:

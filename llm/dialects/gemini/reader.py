@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import StringIO
 from secrets import token_hex
 from typing import Any, Final
 
@@ -23,9 +24,20 @@ from llm.errors import (
     ProviderSaid,
     Truncated,
 )
-from llm.events import Delta, Event, Finished, FinishReason, Reply, Started, UsageReported, collect, settled
+from llm.events import (
+    Delta,
+    Event,
+    Finished,
+    FinishReason,
+    Reply,
+    Started,
+    TextDelta,
+    UsageReported,
+    collect,
+    settled,
+)
 from llm.flow import Flow
-from llm.framing import Frame, Framing, Sse
+from llm.framing import MAX_FRAME, Frame, Framing, Sse
 from llm.lenient import count_of, dict_of, dicts_of, text_of
 from llm.opaque import Keep, Opaque, rest_of
 
@@ -50,8 +62,8 @@ _FINISH: Final[Mapping[str, FinishReason]] = {
 _FINISH_NUMBERS: Final = ("", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER")
 
 
-def framing() -> Framing:
-    return Sse()
+def framing(most: int = MAX_FRAME) -> Framing:
+    return Sse(most)
 
 
 def reader(engine: Engine) -> ContentReader:
@@ -68,7 +80,7 @@ class ContentReader:
         self._started = False
         self._finish: str | None = None
         self._usage: Usage | None = None
-        self._text = ""  # the whole answer's, which grounding counts in
+        self._text = StringIO()  # the whole answer's, which grounding counts in
         self._before = 0  # characters of it before the open part
         self._signature: Keep = ()  # of the open part, which grounding may still cite for
         self._cited: set[tuple[object, ...]] = set()
@@ -87,7 +99,8 @@ class ContentReader:
         return self._flow.take()
 
     def skipped(self, delta: Delta) -> None:
-        """Nothing here counts what was said."""
+        if isinstance(delta, TextDelta):
+            self._text.write(delta.text)
 
     def close(self) -> list[Event]:
         if self._finish is None:
@@ -147,9 +160,9 @@ class ContentReader:
                 self._flow.reasoning(wire["text"], withheld=bool(keep))
             elif wire["text"] or not keep:
                 if not self._flow.speaking:
-                    self._before = len(self._text)
+                    self._before = self._text.tell()
                 self._flow.text(wire["text"])
-                self._text += wire["text"]
+                self._text.write(wire["text"])
             elif not self._flow.speaking:
                 self._flow.whole(Text("", keep=keep))
                 return
@@ -186,7 +199,7 @@ class ContentReader:
         """Characters into the open part; grounding counts bytes of UTF-8 into the whole answer (T5)."""
         if not isinstance(at, int) or at < 0 or not self._flow.speaking:
             return None
-        inside = len(self._text.encode()[:at].decode(errors="ignore")) - self._before
+        inside = len(self._text.getvalue().encode()[:at].decode(errors="ignore")) - self._before
         return inside if inside >= 0 else None
 
     def _cite(self, citation: Citation) -> None:

@@ -29,7 +29,7 @@ from llm.errors import ContextTooLong, LLMError, Malformed, ProviderSaid, Trunca
 from llm.events import Delta, Event, Finished, FinishReason, Reply, Started, UsageReported, collect, settled
 from llm.families import Family
 from llm.flow import Flow
-from llm.framing import Frame, Framing, JsonLines
+from llm.framing import MAX_FRAME, Frame, Framing, JsonLines
 from llm.lenient import count_of, text_of
 from llm.models import guessed_abilities
 from llm.opaque import Json, opaque_for, rest_of
@@ -223,8 +223,8 @@ def _refusal(engine: Engine, name: str, why: str) -> Unsupported:
     return Unsupported(f"{engine.label} {why}.", param=name, engine=engine.name)
 
 
-def framing() -> Framing:
-    return JsonLines()
+def framing(most: int = MAX_FRAME) -> Framing:
+    return JsonLines(most)
 
 
 def reader(engine: Engine) -> LineReader:

@@ -14,7 +14,7 @@ from llm.engines import Engine
 from llm.errors import Malformed, Truncated
 from llm.events import Delta, Event, Finished, Reply, Started, TextDelta, UsageReported, collect, settled
 from llm.flow import Flow
-from llm.framing import Frame, Framing, Sse
+from llm.framing import MAX_FRAME, Frame, Framing, Sse
 from llm.lenient import count_of, dict_of, dicts_of, list_of, text_of
 from llm.opaque import Json, Keep, Opaque, rest_of
 
@@ -23,8 +23,8 @@ _CALL: Final = ("index", "id", "type", "function", "custom")
 _DETAIL_TEXTS: Final[Mapping[str, str]] = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 
-def framing() -> Framing:
-    return Sse()
+def framing(most: int = MAX_FRAME) -> Framing:
+    return Sse(most)
 
 
 def reader(engine: Engine) -> ChunkReader:

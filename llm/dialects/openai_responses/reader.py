@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import StringIO
 from secrets import token_hex
 from typing import Any, Final
 
@@ -41,7 +42,7 @@ from llm.events import (
     collect,
     settled,
 )
-from llm.framing import Frame, Framing, Sse
+from llm.framing import MAX_FRAME, Frame, Framing, Sse
 from llm.lenient import count_of, dict_of, dicts_of, list_of, text_of
 from llm.opaque import Json, Keep, Opaque, rest_of
 
@@ -73,8 +74,8 @@ _RESPONSE: Final = {
 _IMAGES: Final = (("/9j/", "image/jpeg"), ("UklGR", "image/webp"), ("R0lGOD", "image/gif"))  # how their base64 begins
 
 
-def framing() -> Framing:
-    return Sse()
+def framing(most: int = MAX_FRAME) -> Framing:
+    return Sse(most)
 
 
 def reader(engine: Engine) -> ResponseReader:
@@ -84,11 +85,11 @@ def reader(engine: Engine) -> ResponseReader:
 class _Section:
     """A text of a message, one of the texts of a thought, or what a call is called with."""
 
-    __slots__ = ("cited", "length", "part", "pieces")
+    __slots__ = ("cited", "length", "part", "told")
 
     def __init__(self) -> None:
         self.part: int | None = None  # its index among our parts, None until there is something to tell
-        self.pieces: list[str] = []
+        self.told = StringIO()
         self.length = 0
         self.cited = 0  # so many of its citations were told
 
@@ -141,7 +142,7 @@ class ResponseReader:
         return self._take()
 
     def skipped(self, delta: Delta) -> None:
-        self._last.pieces.append(delta.text)
+        self._last.told.write(delta.text)
         self._last.length += len(delta.text)
 
     def close(self) -> list[Event]:
@@ -235,7 +236,7 @@ class ResponseReader:
         first = key not in item.sections
         section = item.section(key)
         self._last = section
-        section.pieces.append(text)
+        section.told.write(text)
         section.length += len(text)
         if item.type == "message":
             self._out.append(TextDelta(self._text_part(section), text))
@@ -250,7 +251,7 @@ class ResponseReader:
 
     def _say_rest(self, item: _Item, key: object, text: object) -> None:
         """All of a section, some or all of which may have been told (S4)."""
-        told = "".join(item.sections[key].pieces) if key in item.sections else ""
+        told = item.sections[key].told.getvalue() if key in item.sections else ""
         all_of_it = json_of(text)
         if all_of_it.startswith(told):
             self._say(item, key, all_of_it[len(told) :])
@@ -276,8 +277,8 @@ class ResponseReader:
         self._called = True
         item.part = self._new_part()
         self._out.append(ToolCallStarted(item.part, id, name))
-        if pieces := item.section(0).pieces:
-            self._out.append(ToolCallDelta(item.part, "".join(pieces)))
+        if told := item.section(0).told.getvalue():
+            self._out.append(ToolCallDelta(item.part, told))
 
     def _tell_hosted(self, item: _Item) -> None:
         if item.part is None:
