@@ -57,7 +57,7 @@ def make_context(config: Config, worker: Worker | None = None, **transports: Tra
         "demo": DemoTransport(idle_timeout=config.idle_timeout),
         **transports,
     }
-    services = Services(by_scheme, RetryPolicy(config.max_retries, config.max_retry_wait))
+    services = Services(by_scheme, RetryPolicy(config.max_retries, config.max_retry_wait), config.max_answer_size)
     running = Running(config.keepalive_interval)
     images = ImageStore(Path(config.data_dir) / "images", config.image_max_age, config.image_max_size)
     fetcher = make_fetcher(config)

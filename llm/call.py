@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from llm import attachments
 from llm.chat import ChatRequest
@@ -13,14 +14,16 @@ from llm.dialects import EngineDialect, Outgoing, Reader
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines import Target
 from llm.errors import LLMError, Malformed, Truncated
-from llm.events import Event, Finished, Started, UsageReported, replay
-from llm.exchange import MAX_REPLY, Batch, Services, Trace, asked, count_characters
+from llm.events import Delta, Event, Finished, Started, ToolCallDelta, UsageReported, replay
+from llm.exchange import Batch, Services, Silence, Trace, asked, count_characters
 from llm.express import Alike, Express, told
 from llm.filters import Filter, ThinkTags
 from llm.framing import Frame, Framing, Sse
 from llm.http import HttpReply
 from llm.routing import over_responses, routed
 from llm.tokens import estimated_usage
+
+_CALL_WEIGHT: Final = 64  # bytes that a piece of a call's arguments takes beside its characters
 
 
 def stream(
@@ -40,7 +43,7 @@ def stream(
     free = target.engine.responses is not None and request.options.responses_api is None
     return asked(
         partial(_write, request, trace),
-        partial(_read, request, trace, express),
+        partial(_read, request, trace, express, services.max_answer),
         target,
         services,
         trace,
@@ -58,14 +61,14 @@ def _write(request: ChatRequest, trace: Trace, target: Target) -> Outgoing:
 
 
 async def _read(
-    request: ChatRequest, trace: Trace, express: Express | None, reply: HttpReply, target: Target
+    request: ChatRequest, trace: Trace, express: Express | None, most: int, reply: HttpReply, target: Target
 ) -> AsyncGenerator[Batch, None]:
     dialect = ENGINE_DIALECTS[target.engine.dialect]
-    polish = _Polish(request, target, trace)
+    polish = _Polish(request, target, trace, most)
     if not request.stream:
-        yield polish(_whole(await reply.read(MAX_REPLY), dialect, target))
+        yield polish(_whole(await reply.read(most), dialect, target))
         return
-    framing = dialect.framing()
+    framing = dialect.framing(most)
     decoder = Decoder(framing, dialect.reader(target.engine))
     chunks = aiter(reply)
     if not isinstance(framing, Sse):
@@ -74,34 +77,37 @@ async def _read(
         if reply.headers.get("content-type", "").startswith("text/event-stream"):
             yield ()
         # Some hosts answer a stream with one JSON document, under any content type. No event begins with a brace.
-        first = await _first_bytes(chunks)
+        first = await _first_bytes(chunks, most)
         if first[:1] in (b"{", b"[", b"<"):
-            yield polish(_whole(first + await reply.read(MAX_REPLY), dialect, target))
+            yield polish(_whole(first + await reply.read(most), dialect, target))
             return
         for batch in decoder.feed(first):
             yield polish(batch)
         if express is not None and not target.engine.quirks.think_tags:
-            reply.tap = decoder.tap(told(express, trace.passed))
+            reply.tap = decoder.tap(told(express, polish.passed))
+    silence = Silence(most)
     while not decoder.done:
         chunk = await anext(chunks, None)
         if chunk is None:
             for batch in decoder.close():
                 yield polish(batch)
             return
+        silence.heard(chunk)
         for batch in decoder.feed(chunk):
             reply.alive()
+            silence.size = 0
             yield polish(batch)
     reply.drain()
 
 
-async def _first_bytes(chunks: AsyncIterator[bytes]) -> bytes:
+async def _first_bytes(chunks: AsyncIterator[bytes], most: int) -> bytes:
     """Up to the end of the first chunk that says anything; blank lines before it are keep-alives."""
-    first = b""
+    silence = Silence(most)
     async for chunk in chunks:
-        first = (first + chunk).lstrip(b"\r\n\t ")
-        if first:
-            break
-    return first
+        if first := chunk.lstrip():
+            return first
+        silence.heard(chunk)
+    return b""
 
 
 class Decoder:
@@ -176,10 +182,11 @@ class Decoder:
 class _Polish:
     """The last touch on an engine's events: think tags, what was dropped, usage where none was told (E7)."""
 
-    def __init__(self, request: ChatRequest, target: Target, trace: Trace) -> None:
+    def __init__(self, request: ChatRequest, target: Target, trace: Trace, most: int) -> None:
         self._filters: list[Filter] = [ThinkTags()] if target.engine.quirks.think_tags else []
         self._request = request
         self._trace = trace
+        self._most = most
 
     def __call__(self, batch: Batch) -> Batch:
         for filter_ in self._filters:
@@ -187,7 +194,20 @@ class _Polish:
         if batch and (isinstance(batch[0], Started) or isinstance(batch[-1], Finished)):
             batch = [*self._touched(batch)]
         self._trace.observe(batch)
+        if batch and isinstance(batch[-1], ToolCallDelta):
+            self._trace.weight += _CALL_WEIGHT * len(batch)
+        self._bound()
         return batch
+
+    def passed(self, delta: Delta) -> None:
+        """Output that went the short way."""
+        self._trace.passed(delta)
+        self._bound()
+
+    def _bound(self) -> None:
+        """No answer is that long. Tools, threads and some wires hold all of it, so one without end has to have one."""
+        if self._trace.characters + self._trace.weight > self._most:
+            raise Malformed(f"The engine's answer is longer than {self._most} bytes (MAX_ANSWER_SIZE).")
 
     def _touched(self, batch: Batch) -> Iterator[Event]:
         for event in batch:

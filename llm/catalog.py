@@ -16,7 +16,7 @@ from llm.dialects import EngineDialect, Outgoing
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines import Engine, Target
 from llm.errors import EngineNotConfigured, IdleTimeout, InvalidRequest, LLMError, Malformed, UnknownModel
-from llm.exchange import MAX_REPLY, Services, blamed, read_failure
+from llm.exchange import Services, blamed, read_failure
 
 LIST_TIMEOUT: Final = 10.0  # seconds, for one engine's whole model list
 LIST_AGE: Final = 300.0  # seconds after which a list of the server's own key is renewed
@@ -202,7 +202,7 @@ class Catalog:
         async with await self._services.send(target, outgoing) as reply:
             if not 200 <= reply.status < 300:
                 raise await read_failure(reply, target)
-            body = await reply.read(MAX_REPLY)
+            body = await reply.read(self._services.max_answer)
         try:
             return loads(body)
         except ValueError:

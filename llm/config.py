@@ -159,6 +159,7 @@ SETTINGS: Final = (
     Setting("FIRST_BYTE_TIMEOUT", "first_byte_timeout", _seconds, "600", "seconds until a provider begins to answer"),
     Setting("IDLE_TIMEOUT", "idle_timeout", _seconds, "300", "seconds an answer may stand still; pings do not count"),
     Setting("KEEPALIVE_INTERVAL", "keepalive_interval", _seconds, "15", "longest silence towards a client, in seconds"),
+    Setting("MAX_ANSWER_SIZE", "max_answer_size", _size, "64MB", "of a provider's answer, or an event, held in memory"),
     Setting("MAX_RETRIES", "max_retries", _whole, "2", "repeated attempts, only before the first byte"),
     Setting("MAX_RETRY_WAIT", "max_retry_wait", _seconds, "10", "seconds that all repetitions may wait together"),
     Setting("MAX_TOOL_ROUNDS", "max_tool_rounds", _whole, "10", "rounds of the server's tool loop in one answer"),
@@ -226,6 +227,7 @@ class Config:
     first_byte_timeout: float = 600
     idle_timeout: float = 300
     keepalive_interval: float = 15
+    max_answer_size: int = 64 << 20
     max_retries: int = 2
     max_retry_wait: float = 10
     max_tool_rounds: int = 10

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from io import StringIO
 from typing import Literal, TypeAlias
 
 from llm.chat import Citation, Executor, Message, Part, Reasoning, Text, ToolCall, Usage
@@ -169,21 +170,21 @@ class Reply:
 
 
 class _Growing:
-    """One part being told: pieces of text are joined once, at its end."""
+    """One part being told, in the memory that its text needs and not that of a thousand pieces."""
 
-    __slots__ = ("citations", "keep", "kind", "pieces", "start")
+    __slots__ = ("citations", "keep", "kind", "start", "told")
 
     def __init__(
         self, kind: type[Text] | type[Reasoning] | type[ToolCall], start: ToolCallStarted | None = None
     ) -> None:
         self.kind = kind
         self.start = start
-        self.pieces: list[str] = []
+        self.told = StringIO()
         self.citations: list[Citation] = []
         self.keep: Keep = ()
 
     def part(self) -> Part:
-        text = "".join(self.pieces)
+        text = self.told.getvalue()
         if self.start is not None:
             return ToolCall(self.start.id, self.start.name, text or "{}", self.start.executor, self.keep)
         if self.kind is Reasoning:
@@ -203,13 +204,13 @@ class Collector:
     def feed(self, event: Event) -> None:
         match event:
             case TextDelta(index, text):
-                self._growing(index, Text).pieces.append(text)
+                self._growing(index, Text).told.write(text)
             case ReasoningDelta(index, text):
-                self._growing(index, Reasoning).pieces.append(text)
+                self._growing(index, Reasoning).told.write(text)
             case ToolCallStarted(index):
                 self._parts[index] = _Growing(ToolCall, event)
             case ToolCallDelta(index, arguments):
-                self._growing(index, ToolCall).pieces.append(arguments)
+                self._growing(index, ToolCall).told.write(arguments)
             case Cited(index, citation):
                 self._growing(index, Text).citations.append(citation)
             case PartEnded(index, keep):

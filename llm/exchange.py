@@ -17,6 +17,7 @@ from llm.dialects import Outgoing
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines import Target
 from llm.errors import (
+    EngineError,
     EngineFailed,
     EngineForbids,
     EngineRefusedKey,
@@ -29,11 +30,11 @@ from llm.errors import (
     kept_headers,
 )
 from llm.events import Delta, Event, Finished, ReasoningDelta, TextDelta, ToolCallDelta, UsageReported
-from llm.http import HttpReply, HttpRequest, Transport
+from llm.http import READ_LIMIT, HttpReply, HttpRequest, Transport
 from llm.tokens import estimated_usage
 
-MAX_REPLY: Final = 256 * 1024 * 1024  # bytes, of one whole answer
 MAX_ERROR: Final = 1024 * 1024  # bytes, of an error's body
+ERROR_TIME: Final = 10.0  # seconds that it may take
 MASK: Final = "***"  # in place of a key
 
 Batch = Sequence[Event]
@@ -68,6 +69,7 @@ class Trace:
     usage: Usage | None = None
     finish: str | None = None
     characters: int = 0  # of output so far
+    weight: int = 0  # bytes that pieces of calls take beside them, on their way to be whole
 
     def passed(self, delta: Delta) -> None:
         """Output that went the short way, behind a first that did not."""
@@ -112,6 +114,7 @@ class Services:
 
     transports: Mapping[str, Transport]
     retry: RetryPolicy = RetryPolicy()
+    max_answer: int = READ_LIMIT  # bytes of an answer that may be held at a time
 
     async def send(self, target: Target, outgoing: Outgoing, headers: Mapping[str, str] | None = None) -> HttpReply:
         """Returns when the engine's headers are in, whatever their status."""
@@ -124,6 +127,21 @@ class Services:
         url = engine.url(outgoing.path, target.model)
         transport = self.transports[url.partition(":")[0]]
         return await transport.send(HttpRequest(method=outgoing.method, url=url, headers=own, body=body))
+
+
+class Silence:
+    """What came since the last content. The idle clock bounds how long that goes on, this how much it may be."""
+
+    __slots__ = ("_most", "size")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.size = 0
+
+    def heard(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        if self.size > 2 * self._most:  # half an event is none of it yet, and has its own bound
+            raise Malformed("The engine sends signs of life without end and nothing else.")
 
 
 async def asked(
@@ -177,7 +195,7 @@ async def ask(
     """One question that is no chat: what ``read`` makes of the answer's JSON. Raises ``LLMError`` as ``asked`` does."""
 
     async def whole(reply: HttpReply, target: Target) -> AsyncGenerator[T, None]:
-        raw = await reply.read(MAX_REPLY)
+        raw = await reply.read(services.max_answer)
         try:
             value = loads(raw)
         except ValueError:
@@ -193,12 +211,21 @@ async def read_failure(reply: HttpReply, target: Target) -> LLMError:
     if 300 <= reply.status < 400:
         return EngineFailed(f"{target.engine.label} answered with a redirect, which is not followed.")
     dialect = ENGINE_DIALECTS[target.engine.dialect]
-    error = dialect.read_error(reply.status, await reply.read(MAX_ERROR), target.engine)
+    error = dialect.read_error(reply.status, await _error_body(reply), target.engine)
     error.headers = kept_headers(reply.headers)
     told = retry_after(reply.headers, time.time())
     if told is not None:
         error.retry_after = told
     return error
+
+
+async def _error_body(reply: HttpReply) -> bytes:
+    """Nothing where it breaks, or does not come to an end: the status counts whatever becomes of its body."""
+    try:
+        async with asyncio.timeout(ERROR_TIME):
+            return await reply.read(MAX_ERROR)
+    except (EngineError, TimeoutError):
+        return b""
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-READ_LIMIT: Final = 256 * 1024 * 1024  # bytes, of one whole body
+READ_LIMIT: Final = 64 * 1024 * 1024  # bytes, of one whole body, where nothing else is said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,8 @@ class HttpReply(Protocol):
     """
 
     # Offered what has come, in the turn in which it came, while the reader waits. It says how many bytes it took, which
-    # nobody else sees then; of a piece of which it takes none the reader is told. A transport need not ask it.
+    # nobody else sees then; of a piece of which it takes none the reader is told. An ``LLMError`` that it raises ends
+    # the answer. A transport need not ask it.
     tap: Callable[[bytes], int] | None
 
     @property

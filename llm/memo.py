@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from io import StringIO
 from typing import Final
 
 from llm.chat import ChatRequest, Message, Reasoning, ToolCall
@@ -99,18 +100,20 @@ class Remembering:
         self._memo = memo
         self._owner = owner
         self._calls: dict[int, str] = {}
-        self._telling: dict[int, list[str]] = {}  # thoughts under way
+        self._telling: dict[int, StringIO] = {}  # thoughts under way
         self._thoughts: tuple[Reasoning, ...] = ()  # signed ones that no call has come of yet
 
     def observe(self, batch: Iterable[Event]) -> None:
         for event in batch:
             match event:
                 case ReasoningDelta(index, text):
-                    self._telling.setdefault(index, []).append(text)
+                    if index not in self._telling:
+                        self._telling[index] = StringIO()
+                    self._telling[index].write(text)
                 case ToolCallStarted(index, id, _, "client"):
                     self._calls[index] = id
                 case PartEnded(index, keep) if index in self._telling:
-                    thought = Reasoning("".join(self._telling.pop(index)), keep)
+                    thought = Reasoning(self._telling.pop(index).getvalue(), keep)
                     self._thoughts += (thought,) if keep else ()
                 case PartEnded(index, keep) if index in self._calls:
                     if keep or self._thoughts:

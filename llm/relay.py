@@ -18,7 +18,7 @@ from llm.dialects.registry import VERBATIM_DIALECTS
 from llm.engines import Target
 from llm.errors import LLMError, Malformed
 from llm.events import Event, Finished, replay
-from llm.exchange import MASK, MAX_REPLY, Services, Trace, asked
+from llm.exchange import MASK, Services, Silence, Trace, asked
 from llm.express import Express
 from llm.framing import Blocks, Frame, LineBlocks, SseBlocks
 from llm.http import HttpReply
@@ -26,7 +26,7 @@ from llm.opaque import Json
 from llm.routing import RESPONSES, over_responses, routed
 from llm.tokens import estimated_usage
 
-_BLOCKS: Final[Mapping[str, Callable[[], Blocks]]] = {
+_BLOCKS: Final[Mapping[str, Callable[[int], Blocks]]] = {
     "text/event-stream": SseBlocks,
     "application/x-ndjson": LineBlocks,
 }
@@ -73,15 +73,16 @@ def relay(
         relayed.content_type = reply.headers.get("content-type", "application/json")
         blocks = _BLOCKS.get(relayed.content_type.partition(";")[0].strip().lower())
         watch = _Watch(request, trace)
+        most = services.max_answer
         if blocks is None:
-            return _whole(reply, target, watch)
-        return _events(reply, blocks(), target, watch, relayed, unasked)
+            return _whole(reply, target, watch, most)
+        return _events(reply, blocks(most), target, watch, relayed, unasked, Silence(most))
 
     return asked(lambda _: outgoing, read, target, services, trace, headers)
 
 
-async def _whole(reply: HttpReply, target: Target, watch: _Watch) -> AsyncGenerator[bytes, None]:
-    whole = await reply.read(MAX_REPLY)
+async def _whole(reply: HttpReply, target: Target, watch: _Watch, most: int) -> AsyncGenerator[bytes, None]:
+    whole = await reply.read(most)
     try:
         watch([*replay(VERBATIM_DIALECTS[target.engine.dialect].read_reply(loads(whole), target.engine))])
     except ValueError:
@@ -100,7 +101,13 @@ class _Mask:
 
 
 async def _events(
-    reply: HttpReply, blocks: Blocks, target: Target, watch: _Watch, relayed: Relayed, unasked: bool
+    reply: HttpReply,
+    blocks: Blocks,
+    target: Target,
+    watch: _Watch,
+    relayed: Relayed,
+    unasked: bool,
+    silence: Silence,
 ) -> AsyncGenerator[bytes, None]:
     """The engine's events as they came; those that tell only usage which nobody asked for are withheld.
 
@@ -134,11 +141,13 @@ async def _events(
 
     reply.tap = tap
     async for chunk in reply:
+        silence.heard(chunk)
         whole = blocks.cut(chunk)
         if watch.begun and not notable(whole):
             if whole:
                 watch.passed(whole)
                 reply.alive()
+                silence.size = 0
                 yield mask(whole)
             continue
         passed = []
@@ -150,6 +159,7 @@ async def _events(
             if events:
                 watch(events, len(block))
                 reply.alive()
+                silence.size = 0
         if passed:
             yield mask(b"".join(passed))
         if reader.done:

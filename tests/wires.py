@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.harness import CLIENT_ID, Upstream, config, serving
+from tests.wire_server import WireServer
 
 __all__ = ["CLIENTS", "WIRES", "ClientWire", "Seen", "Wire", "config", "serving"]
 
@@ -31,7 +32,7 @@ class Wire:
     whole: Callable[[str], Any]  # an answer that is not streamed
     rate_limit: dict[str, Any]  # body of a 429
 
-    def environ(self, upstream: Upstream, **more: str) -> dict[str, str]:
+    def environ(self, upstream: Upstream | WireServer, **more: str) -> dict[str, str]:
         name = self.engine.upper()
         path = "/v1" if self.engine in ("openai", "responses") else ""
         enabled = {"OLLAMA_ENABLED": "true"} if self.engine == "ollama" else {f"{name}_API_KEY": f"sk-canary-{name}"}

@@ -94,6 +94,8 @@ class Reply:
 
     async def __anext__(self) -> bytes:
         """What has come since the last call."""
+        if self._inflater is not None and self._inflater.pending:
+            await asyncio.sleep(0)  # a little on the wire can stand for a lot, which may not keep the loop to itself
         while True:
             if piece := self._take():
                 return piece
@@ -178,7 +180,12 @@ class Reply:
             return False
         unread = self._unread
         data = unread[0] if len(unread) == 1 else b"".join(unread)
-        taken = tap(data)
+        try:
+            taken = tap(data)
+        except LLMError as error:
+            unread.clear()
+            self._end(error)
+            return False
         if not taken:
             return False
         unread.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
 from secrets import token_hex
 from typing import Any, Final
 
@@ -59,7 +60,7 @@ class ChunkWriter:
         self._calls: dict[int, int] = {}  # our indexes of parts to this wire's indexes of calls
         self._bare: set[int] = set()  # open calls without a piece of their arguments so far
         self._listed = dict.fromkeys(("annotations", "images", "reasoning_details"), 0)  # entries so far
-        self._thoughts: dict[int, list[str]] = {}  # the open ones
+        self._thoughts: dict[int, StringIO] = {}  # the open ones
         self._said = 0  # characters of text so far
         self._bases: dict[int, int] = {}  # those before each text part: here all of them are one text
         self._usage = Usage()
@@ -79,7 +80,9 @@ class ChunkWriter:
                 if text:
                     yield self._delta_text("content", text)
             case ReasoningDelta(index, text):
-                self._thoughts.setdefault(index, []).append(text)
+                if index not in self._thoughts:
+                    self._thoughts[index] = StringIO()
+                self._thoughts[index].write(text)
                 if text:
                     yield self._delta_text(REASONING_FIELD, text)
             case Started(id, model):
@@ -117,7 +120,7 @@ class ChunkWriter:
         """What a client has to bring back: on a call Google's ``extra_content``, on a thought OpenRouter's details."""
         thought = self._thoughts.pop(index, None)
         more = dict(opaque_to_client(keep, NAME))
-        if thought is not None and (details := _details("".join(thought), keep)):
+        if thought is not None and (details := _details(thought.getvalue(), keep)):
             yield self._entries("reasoning_details", *details)
         elif index in self._calls and (more or index in self._bare):
             # Clients look into each piece's function; those of a call without arguments expect an empty object.

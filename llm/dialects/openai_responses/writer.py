@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
 from secrets import token_hex
 from typing import Final
 
@@ -200,7 +201,7 @@ class ResponseWriter:
         """One delta; what all deltas of an item share is encoded once."""
         item = self._item
         assert item is not None
-        item.pieces.append(text)
+        item.told.write(text)
         if not item.head:
             shared: dict[str, Json] = {"type": type, "item_id": item.id, "output_index": item.place}
             if item.section:
@@ -229,7 +230,7 @@ class ResponseWriter:
 
     def _closed(self, item: _Open, keep: Keep) -> Iterator[bytes]:
         self._item = None
-        text = "".join(item.pieces)
+        text = item.told.getvalue()
         where: dict[str, Json] = {"item_id": item.id, "output_index": item.place}
         if item.section:
             where[item.section] = 0
@@ -258,7 +259,7 @@ class ResponseWriter:
 class _Open:
     """The item being told."""
 
-    __slots__ = ("annotations", "head", "id", "more", "pieces", "place", "section", "type")
+    __slots__ = ("annotations", "head", "id", "more", "place", "section", "told", "type")
 
     _PREFIXES: Final[Mapping[str, str]] = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
 
@@ -268,12 +269,12 @@ class _Open:
         self.place = place  # among the items
         self.more: dict[str, Json] = dict(more)
         self.section = ""  # the field that counts its parts, once there is one
-        self.pieces: list[str] = []
+        self.told = StringIO()
         self.annotations: list[Json] = []
         self.head = b""  # what all its deltas begin with
 
     def part(self) -> dict[str, Json]:
-        text = "".join(self.pieces)
+        text = self.told.getvalue()
         if self.type == "reasoning":
             return {"type": "summary_text", "text": text}
         return {"type": "output_text", "text": text, "annotations": [*self.annotations], "logprobs": []}
@@ -287,7 +288,7 @@ class _Open:
             case "reasoning":
                 wire["summary"] = parts
             case _:
-                done = "".join(self.pieces) or "{}"
+                done = self.told.getvalue() or "{}"
                 wire |= {"status": status, "arguments": done if status == "completed" else ""}
         return {**wire, **self.more}
 
