@@ -34,6 +34,8 @@ from llm.exchange import RetryPolicy, Services
 from llm.http import Transport
 from llm.images import ImageStore
 from llm.log import Redactor
+from llm.memo import MAX_AGE, MAX_SIZE, Memo
+from llm.shelf import Shelf
 from llm.threads import Threads
 from llm.tools.build import make_fetcher, make_tools
 from llm.transport import HttpTransport
@@ -74,6 +76,7 @@ def make_context(config: Config, worker: Worker | None = None, **transports: Tra
         peers=Peers(running, worker),
         answers=Answers(config.max_answers),
         kept_bodies=KeptBodies(config.max_kept_bodies),
+        memo=Memo() if worker is None else Memo(Shelf(Path(config.data_dir), MAX_AGE, MAX_SIZE)),
     )
 
 
@@ -107,6 +110,7 @@ class Server:
         self.context.catalog.close()
         await self.context.fetcher.close()
         await self.context.threads.close()
+        self.context.memo.close()
         for transport in {id(t): t for t in self.context.services.transports.values()}.values():
             await transport.close()
 

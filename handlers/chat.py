@@ -112,7 +112,7 @@ class ChatHandler(Base):
             self.write(whole)
             return
         collector = Collector()
-        async with aclosing(self._events(request, target, trace)) as batches:
+        async with aclosing(await self._events(request, target, trace)) as batches:
             async for batch in batches:
                 for event in batch:
                     collector.feed(event)
@@ -126,7 +126,7 @@ class ChatHandler(Base):
         output = self._output = Output(self)
         try:
             if (there := relay_to(self.dialect.NAME, request, target)) is None:
-                await self._translated(self._events(request, target, trace), trace, writer, output)
+                await self._translated(await self._events(request, target, trace), trace, writer, output)
             else:
                 relayed = Relayed(express=self.express)
                 await self._verbatim(self._relay(request, there, trace, relayed), trace, relayed, writer, output)
@@ -184,8 +184,9 @@ class ChatHandler(Base):
         except StreamClosedError:
             self._gone = True
 
-    def _events(self, request: ChatRequest, target: Target, trace: Trace) -> AsyncGenerator[Batch, None]:
+    async def _events(self, request: ChatRequest, target: Target, trace: Trace) -> AsyncGenerator[Batch, None]:
         memo, owner = self.context.memo, " ".join(sorted(self.names))
+        await memo.fetch(owner, request)
         request = memo.completed(owner, request)
         forwarded, services = self.forwarded(target), self.context.services
         if not request.tools:
@@ -238,6 +239,7 @@ async def _remembered(events: AsyncGenerator[Batch, None], remembering: Remember
     async with aclosing(events) as batches:
         async for batch in batches:
             remembering.observe(batch)
+            await remembering.share()
             yield batch
 
 

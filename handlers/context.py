@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from handlers.limits import Answers, KeptBodies
 from handlers.peers import Peers
@@ -35,7 +35,7 @@ class Context:
     peers: Peers
     answers: Answers
     kept_bodies: KeptBodies
-    memo: Memo = field(default_factory=Memo)
+    memo: Memo
 
     def knows(self, client_id: str) -> bool:
         """Whether this is one of the authorized ids; takes the same time for every wrong one."""

@@ -82,7 +82,7 @@ class NativeChatHandler(ChatHandler):
         can = known.can if known else guessed_abilities(target.model, target.engine.models, ())
         return "tools" in can
 
-    def _events(self, request: ChatRequest, target: Target, trace: Trace) -> AsyncGenerator[Batch, None]:
+    async def _events(self, request: ChatRequest, target: Target, trace: Trace) -> AsyncGenerator[Batch, None]:
         if self._thread is None:
             return self._rounds(request, target, trace, self.express)
         collector = Collector()

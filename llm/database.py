@@ -43,6 +43,15 @@ MIGRATIONS: Final = (
         PRIMARY KEY (thread, number)
     );
     """,
+    """
+    CREATE TABLE memo (
+        number INTEGER PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
+        since REAL NOT NULL,
+        size INTEGER NOT NULL,
+        value TEXT NOT NULL
+    );
+    """,
 )
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from typing import Final
 
 from llm.chat import ChatRequest, Message, Reasoning, ToolCall
+from llm.codec import dumps, loads
 from llm.events import Event, PartEnded, ReasoningDelta, ToolCallStarted
 from llm.opaque import Keep, seal
+from llm.shelf import Shelf
+from llm.stored import read_message, write_message
 
 MAX_AGE: Final = 24 * 3600.0  # seconds
 MAX_SIZE: Final = 16 * 1024 * 1024  # characters of all that is kept; the oldest go first
@@ -33,8 +36,13 @@ _NOTHING: Final = Remembered()
 
 @dataclass(slots=True)
 class Memo:
-    """Bounded in time and size; what is forgotten costs the client a refused turn, nothing else."""
+    """Bounded in time and size; what is forgotten costs the client a refused turn, nothing else.
 
+    The next turn may reach another worker, which finds on the ``shelf`` what this one has put there. A server of one
+    process has none: then nothing that was said gets to the disk unless a client asked for that.
+    """
+
+    shelf: Shelf | None = None
     max_age: float = MAX_AGE
     max_size: int = MAX_SIZE
     now: Callable[[], float] = time.monotonic
@@ -49,6 +57,20 @@ class Memo:
         self._size += size
         self._prune()
 
+    async def share(self, owner: str, fresh: Mapping[str, Remembered]) -> None:
+        """When it returns, other workers can :meth:`fetch` these."""
+        if self.shelf is not None:
+            await self.shelf.put(owner, {id: _write(what) for id, what in fresh.items()})
+
+    async def fetch(self, owner: str, request: ChatRequest) -> None:
+        """Remembers what another worker has shared of the calls in ``request``."""
+        if self.shelf is None:
+            return
+        calls = {part.id for m in request.messages for part in m.parts if isinstance(part, ToolCall)}
+        if missing := [id for id in calls if (owner, id) not in self._kept]:
+            for id, text in (await self.shelf.get(owner, missing)).items():
+                self.remember(owner, id, _read(text))
+
     def recall(self, owner: str, id: str) -> Remembered:
         self._prune()
         return self._kept[owner, id][2] if (owner, id) in self._kept else _NOTHING
@@ -59,6 +81,10 @@ class Memo:
         if not self._kept or not any(isinstance(p, ToolCall) for m in request.messages for p in m.parts):
             return request
         return replace(request, messages=tuple(self._completed(owner, message) for message in request.messages))
+
+    def close(self) -> None:
+        if self.shelf is not None:
+            self.shelf.close()
 
     def _completed(self, owner: str, message: Message) -> Message:
         calls = [part for part in message.parts if isinstance(part, ToolCall)]
@@ -88,6 +114,18 @@ class Memo:
             self._size -= kept[1]
 
 
+def _write(what: Remembered) -> str:
+    return dumps(write_message(Message("assistant", (*what.thoughts, ToolCall("", "", keep=what.keep)))))
+
+
+def _read(text: str) -> Remembered:
+    try:
+        *thoughts, call = read_message(loads(text)).parts
+    except (ValueError, KeyError, TypeError):  # another version's
+        return _NOTHING
+    return Remembered(call.keep, tuple(part for part in thoughts if isinstance(part, Reasoning)))
+
+
 def _issued(keep: Keep) -> bool:
     """Whether it was brought back: an engine's own, not a client's."""
     return any(opaque.issuer is not None for opaque in keep)
@@ -102,6 +140,7 @@ class Remembering:
         self._calls: dict[int, str] = {}
         self._telling: dict[int, StringIO] = {}  # thoughts under way
         self._thoughts: tuple[Reasoning, ...] = ()  # signed ones that no call has come of yet
+        self._fresh: dict[str, Remembered] = {}
 
     def observe(self, batch: Iterable[Event]) -> None:
         for event in batch:
@@ -117,5 +156,12 @@ class Remembering:
                     self._thoughts += (thought,) if keep else ()
                 case PartEnded(index, keep) if index in self._calls:
                     if keep or self._thoughts:
-                        self._memo.remember(self._owner, self._calls[index], Remembered(keep, self._thoughts))
+                        what = self._fresh[self._calls[index]] = Remembered(keep, self._thoughts)
+                        self._memo.remember(self._owner, self._calls[index], what)
                     self._thoughts = ()
+
+    async def share(self) -> None:
+        """To be awaited before the client can answer to a call that was observed."""
+        if self._fresh:
+            fresh, self._fresh = self._fresh, {}
+            await self._memo.share(self._owner, fresh)
