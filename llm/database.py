@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,7 +71,7 @@ def connect(folder: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     try:
         _check_version(connection)
-        connection.execute("PRAGMA journal_mode = WAL")
+        _share(connection)
         connection.execute("PRAGMA synchronous = FULL")  # what a client was told is kept even if the power fails
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA secure_delete = ON")  # who deletes a thread means it
@@ -79,6 +80,19 @@ def connect(folder: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _share(connection: sqlite3.Connection) -> None:
+    """A journal that lets one write while others read. SQLite does not wait for another who does this to a new file."""
+    last = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > last:
+                raise
+            time.sleep(0.01)
 
 
 @contextmanager

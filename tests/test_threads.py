@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -444,3 +445,13 @@ async def test_a_title_is_a_few_words_and_nothing_else(said: str) -> None:
     assert not request.json.get("stream") and "tools" not in request.json
     assert [m["role"] for m in request.json["messages"]] == ["system", "user", "assistant", "user"]
     assert "AAAA" not in request.body.decode()
+
+
+def test_who_opens_a_new_file_waits_for_another_that_is_making_it(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(0.1, lambda: other.execute("COMMIT"))
+    timer.start()
+    connect(tmp_path).close()
+    timer.join()
+    other.close()

@@ -20,6 +20,7 @@ import pytest
 
 from tests.harness import CLIENT, CLIENT_ID, Answer, Client, Connection, Request, Upstream, soon
 from tests.test_start import ROOT, started, url_of
+from tests.test_threads import kept
 from tests.wires import WIRES
 
 NDJSON = {**CLIENT, "Accept": "application/x-ndjson"}
@@ -62,12 +63,16 @@ def holds(pid: int, inode: str) -> bool:
     return False
 
 
+def state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def gone(pid: int) -> bool:
     """Ended; whoever inherits a worker of a dead parent may not have looked at it yet."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+    return state(pid) in ("", "Z")
 
 
 class Running(Client):
@@ -93,17 +98,20 @@ class Running(Client):
         return int(await until(lambda: self.owner(over[1])))
 
     async def connect_to(self, worker: int) -> Over:
-        """A connection that this worker has accepted; others are made and dropped until it has one."""
-        others: list[Over] = []
+        """A connection of this worker's: the others are held up meanwhile."""
+        others = [pid for pid in self.workers if pid != worker]
         try:
-            while True:
-                over = await asyncio.open_connection("127.0.0.1", self.port)
-                if await self.accepted(over) == worker:
-                    return over
-                others.append(over)
+            for pid in others:
+                os.kill(pid, signal.SIGSTOP)
+            await until(lambda: all(state(pid) == "T" for pid in others))
+            over = await asyncio.open_connection("127.0.0.1", self.port)
+            answer = await self.send("GET", "/health", over=over)
+            await answer.head()
+            await answer.body()
+            return over
         finally:
-            for _, writer in others:
-                writer.transport.abort()
+            for pid in others:
+                os.kill(pid, signal.SIGCONT)
 
     async def at(self, worker: int, method: str, path: str, body: Any = None, headers: Any = CLIENT) -> Answer:
         """Asks this worker."""
@@ -251,9 +259,9 @@ async def test_o7_all_workers_drain_together(tmp_path: Path) -> None:
         async with running(tmp_path, **provider.wire.environ(upstream)) as server:
             workers = server.workers
             answers = [await server.streaming(worker, "my-request-1", SLOW) for worker in workers]
-            kept = [(await server.connect_to(worker), await server.connect_to(worker)) for worker in workers]
+            idle = [(await server.connect_to(worker), await server.connect_to(worker)) for worker in workers]
             server.process.send_signal(signal.SIGTERM)
-            for one, other in kept:
+            for one, other in idle:
                 await draining(server, one)
                 refused = await server.send("POST", "/llm/chat", SLOW, CLIENT, over=other)
                 await refused.head()
@@ -278,10 +286,10 @@ async def test_o7_what_does_not_finish_in_time_ends_with_an_honest_error_in_each
 async def test_a_second_signal_ends_everything_at_once(tmp_path: Path, processes: int, second: signal.Signals) -> None:
     async with running(tmp_path, processes) as server:
         workers = server.workers or [server.process.pid]
-        kept = [await server.connect_to(worker) for worker in workers]
+        idle = [await server.connect_to(worker) for worker in workers]
         answers = [await server.streaming(worker, "my-request-1") for worker in workers]
         server.process.send_signal(signal.SIGTERM)
-        for over in kept:
+        for over in idle:
             await draining(server, over)
         server.process.send_signal(second)
         assert await server.ended() == -second
@@ -301,10 +309,10 @@ async def test_ctrl_c_which_reaches_every_process_of_the_terminal_drains(tmp_pat
             async with running(tmp_path, **provider.wire.environ(upstream)) as server:
                 workers = server.workers
                 answers = [await server.streaming(worker, "my-request-1", SLOW) for worker in workers]
-                kept = [await server.connect_to(worker) for worker in workers]
+                idle = [await server.connect_to(worker) for worker in workers]
                 for pid in (*workers, server.process.pid):
                     os.kill(pid, signum)
-                for over in kept:
+                for over in idle:
                     await draining(server, over)
                 provider.end.set()
                 assert [(await last(answer))["type"] for answer in answers] == ["usage"] * TOGETHER
@@ -319,11 +327,8 @@ async def test_sigterm_to_one_worker_refuses_nobody_and_another_takes_its_place(
             answer = await server.streaming(leaving, "my-request-1", SLOW)
             os.kill(leaving, signal.SIGTERM)
             await until(lambda: not listens(leaving, server.port))
-            for _ in range(20):
-                over = await asyncio.open_connection("127.0.0.1", server.port)
-                asked = await server.send("GET", "/health", over=over)
-                await asked.head()
-                assert asked.status == 200 and server.owner(over[1]) == staying
+            for _ in range(20):  # by whoever is left
+                assert (await server.get("/health")).status == 200
             assert (await server.asked(staying, "DELETE", "/llm/chat/nobody-has-it")).status == 404
             provider.end.set()
             assert (await last(answer))["type"] == "usage"
@@ -361,9 +366,9 @@ async def test_workers_whose_parent_is_killed_finish_what_runs_and_end(tmp_path:
         async with running(tmp_path, **provider.wire.environ(upstream)) as server:
             workers = server.workers
             answers = [await server.streaming(worker, "my-request-1", SLOW) for worker in workers]
-            kept = [await server.connect_to(worker) for worker in workers]
+            idle = [await server.connect_to(worker) for worker in workers]
             server.process.kill()
-            for over in kept:
+            for over in idle:
                 await draining(server, over)
             provider.end.set()
             assert [(await last(answer))["type"] for answer in answers] == ["usage"] * TOGETHER
@@ -437,3 +442,38 @@ def test_a_worker_that_ends_again_and_again_is_started_less_and_less_often() -> 
     assert {line["number"] for line in told} == {1}
     assert [line["after"] for line in told] == [0.1, 0.3, 0.7, 1.5]
     assert process.returncode == 0
+
+
+async def test_two_workers_that_append_to_one_thread_lose_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        id = (await (await server.request("PUT", "/thread")).json())["id"]
+        prompts = [f"prompt {n}" for n in range(60)]
+
+        async def chat(over: Over, mine: list[str]) -> None:
+            for prompt in mine:
+                body = {"engine": "demo", "model": "demo-chat", "thread": id, "prompt": prompt}
+                answer = await server.send("POST", "/llm/chat", body, NDJSON, over=over)
+                await answer.head()
+                assert kept(await answer.objects())["saved"]
+
+        lanes = [(await server.connect_to(worker), prompts[n::6]) for n, worker in enumerate(server.workers * 3)]
+        await asyncio.gather(*(chat(over, mine) for over, mine in lanes))
+        messages = await (await server.request("GET", f"/thread/{id}")).json()
+        asked, told = messages[::2], messages[1::2]
+        assert sorted(m["content"] for m in asked) == sorted(prompts)
+        assert all(q["content"] in a["content"] for q, a in zip(asked, told, strict=True))
+        for _, mine in lanes:
+            assert [m["content"] for m in asked if m["content"] in mine] == mine
+
+
+async def test_workers_that_open_the_database_at_the_same_moment_agree_on_it(tmp_path: Path) -> None:
+    """It is made by whoever is first."""
+    async with running(tmp_path, 4) as server:
+        overs = [await server.connect_to(worker) for worker in server.workers * 2]
+        answers = [await server.send("PUT", "/thread", None, CLIENT, over=over) for over in overs]
+        for answer in answers:
+            await answer.head()
+        assert [answer.status for answer in answers] == [200] * 8
+        ids = {(await answer.json())["id"] for answer in answers}
+        listed = await (await server.request("GET", "/thread")).json()
+        assert {thread["id"] for thread in listed["threads"]} == ids
