@@ -209,7 +209,10 @@ async def check(config: Config) -> int:
 
 
 def _say(lines: Sequence[str]) -> None:
-    print("\n".join(lines), flush=True)
+    try:
+        print("\n".join(lines), flush=True)
+    except OSError:  # a full disk or a closed pipe: what nobody can read is not said, now and at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:

@@ -1,16 +1,20 @@
 """One JSON line for each request at its end, on standard error, without secrets.
 
 No bodies, no header values, no prompts at any level. The redaction here is the last net: keys are taken out of a body
-before any handler sees it.
+before any handler sees it. A line that cannot be written, or not at once, is lost and counted: no request waits for the
+log, nor fails with it (O2).
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import select
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 log: Final = logging.getLogger("llm")
@@ -62,9 +66,54 @@ class JsonLines(logging.Formatter):
         return self._redact(str(value))
 
 
+class Lines(logging.Handler):
+    """Writes to a file descriptor what it takes at once: a full disk, a closed pipe, or one that nobody reads, is no
+    reason to wait. ``lost`` counts the lines; when one can be written again, another one before it says how many.
+    """
+
+    def __init__(self, fd: int) -> None:
+        super().__init__()
+        self.lost = 0
+        self._fd = fd
+        self._told = 0  # of those that are lost
+        self._torn = False  # half a line stands there
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record) + "\n"
+        if self._told < (lost := self.lost):
+            missing = logging.LogRecord(log.name, logging.ERROR, "", 0, "log", None, None)
+            missing.fields = {"lost": lost - self._told}
+            line = self.format(missing) + "\n" + line
+        data = (b"\n" if self._torn else b"") + line.encode("utf-8", "backslashreplace")
+        sent = self._send(data)
+        if sent == len(data):
+            self._told, self._torn = lost, False
+        else:
+            self.lost += 1
+            self._torn = self._torn or sent > 0
+
+    def _send(self, data: bytes) -> int:
+        """Returns how much went out."""
+        sent = 0
+        with suppress(OSError):
+            while sent < len(data) and self._poll.poll(0):
+                sent += os.write(self._fd, data[sent : sent + select.PIPE_BUF])  # which a pipe takes if it takes any
+        return sent
+
+
+def lost_lines() -> int:
+    """So many of this process."""
+    return sum(handler.lost for handler in logging.getLogger().handlers if isinstance(handler, Lines))
+
+
 def setup(secrets: Iterable[str] = (), level: int = logging.INFO) -> None:
     """Sends every logger's records through :class:`JsonLines` to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
+    try:
+        handler: logging.Handler = Lines(sys.stderr.fileno()) if sys.stderr is not None else logging.NullHandler()
+    except OSError:  # it was replaced by something that is no file
+        handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(Redactor(secrets)))
     root = logging.getLogger()
     root.handlers[:] = [handler]
