@@ -185,7 +185,8 @@ class ChatHandler(Base):
             self._gone = True
 
     async def _events(self, request: ChatRequest, target: Target, trace: Trace) -> AsyncGenerator[Batch, None]:
-        memo, owner = self.context.memo, " ".join(sorted(self.names))
+        # What one engine signed means nothing to another, whose calls may have the same ids.
+        memo, owner = self.context.memo, " ".join((target.engine.name, *sorted(self.names)))
         await memo.fetch(owner, request)
         request = memo.completed(owner, request)
         forwarded, services = self.forwarded(target), self.context.services

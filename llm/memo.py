@@ -1,23 +1,27 @@
-"""What engines want back beside a tool call, kept by the call's id for clients that bring back only what they know.
+"""What engines want back beside a tool call, kept by the call for clients that bring back only what they know.
 
 A signature of a thought stands on a call (Gemini's ``thoughtSignature``, OpenRouter's details); few client wires have a
 field for it, and many clients drop fields that they do not know. Without it the next turn is refused (T2). So is one
 of Anthropic's without the signed thoughts that its calls came of (T1).
+
+Some hosts give one id again and again, so thoughts come back to the same call only: of that id, name and arguments. A
+call whose client drops ids, as Ollama's own does, is known by what was thought in its answer.
 """
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from io import StringIO
 from typing import Final
 
-from llm.chat import ChatRequest, Message, Reasoning, ToolCall
-from llm.codec import dumps, loads
-from llm.events import Event, PartEnded, ReasoningDelta, ToolCallStarted
-from llm.opaque import Keep, seal
+from llm.chat import ChatRequest, Message, Part, Reasoning, ToolCall
+from llm.codec import dump_bytes, dumps, loads
+from llm.events import Event, Finished, PartEnded, ReasoningDelta, ToolCallDelta, ToolCallStarted
+from llm.opaque import Json, Keep, seal
 from llm.shelf import Shelf
 from llm.stored import read_message, write_message
 
@@ -28,7 +32,8 @@ MAX_SIZE: Final = 16 * 1024 * 1024  # characters of all that is kept; the oldest
 @dataclass(frozen=True, slots=True)
 class Remembered:
     keep: Keep = ()  # of the call itself
-    thoughts: tuple[Reasoning, ...] = ()  # signed ones that the call came of; of the first call of an answer
+    thoughts: tuple[Reasoning, ...] = ()  # signed ones that the call came of
+    behind: tuple[Reasoning, ...] = ()  # those that no other call came of: of the last call of an answer
 
 
 _NOTHING: Final = Remembered()
@@ -50,9 +55,13 @@ class Memo:
     _size: int = 0
 
     def remember(self, owner: str, id: str, what: Remembered) -> None:
-        """``owner`` is whose call it was: ids are chosen by engines, and nobody else's is given away (X7)."""
+        """``owner`` is whose call it was: ids are chosen by engines, and nobody else's is given away (X7).
+
+        ``id``: of the call, or one of :func:`keys_of` it.
+        """
         self._forget(owner, id)
-        size = len(id) + len(seal(what.keep)) + sum(len(one.text) + len(seal(one.keep)) for one in what.thoughts)
+        thoughts = (*what.thoughts, *what.behind)
+        size = len(id) + len(seal(what.keep)) + sum(len(one.text) + len(seal(one.keep)) for one in thoughts)
         self._kept[owner, id] = (self.now(), size, what)
         self._size += size
         self._prune()
@@ -66,8 +75,8 @@ class Memo:
         """Remembers what another worker has shared of the calls in ``request``."""
         if self.shelf is None:
             return
-        calls = {part.id for m in request.messages for part in m.parts if isinstance(part, ToolCall)}
-        if missing := [id for id in calls if (owner, id) not in self._kept]:
+        keys = {key for m in request.messages for _, keys in _calls_of(m) for key in keys}
+        if missing := [key for key in keys if (owner, key) not in self._kept]:
             for id, text in (await self.shelf.get(owner, missing)).items():
                 self.remember(owner, id, _read(text))
 
@@ -87,19 +96,35 @@ class Memo:
             self.shelf.close()
 
     def _completed(self, owner: str, message: Message) -> Message:
-        calls = [part for part in message.parts if isinstance(part, ToolCall)]
-        if not calls:
-            return message
-        parts = tuple(self._whole(owner, part) if isinstance(part, ToolCall) else part for part in message.parts)
-        thoughts = self.recall(owner, calls[0].id).thoughts
-        if thoughts and not any(isinstance(part, Reasoning) and _issued(part.keep) for part in parts):
-            parts = (*thoughts, *(part for part in parts if not isinstance(part, Reasoning)))
-        return message if parts == message.parts else replace(message, parts=parts)
+        calls = [*_calls_of(message)]
+        brought = [part for part in message.parts if isinstance(part, Reasoning)]
+        whole = any(_issued(part.keep) for part in brought)
+        said = "".join(part.text for part in brought)
+        parts: list[Part] = []
+        first: tuple[Reasoning, ...] | None = None  # before whatever else was said
+        for part in message.parts:
+            if not isinstance(part, ToolCall):
+                parts.append(part)
+                continue
+            kept = self._of(owner, calls.pop(0)[1])
+            mine = not whole and _agrees(kept, said)
+            if first is None:
+                first = kept.thoughts if mine else ()
+            elif mine:
+                parts += kept.thoughts
+            # Beside fields of its own (an ``index``), a client may have dropped the engine's.
+            parts.append(part if _issued(part.keep) else replace(part, keep=(*kept.keep, *part.keep)))
+            parts += kept.behind if mine else ()
+        parts = [*(first or ()), *parts]
+        if any(isinstance(part, Reasoning) and part not in brought for part in parts):
+            parts = [part for part in parts if part not in brought]
+        return message if tuple(parts) == message.parts else replace(message, parts=tuple(parts))
 
-    def _whole(self, owner: str, call: ToolCall) -> ToolCall:
-        """Beside fields of its own (an ``index``), a client may have dropped the engine's."""
-        kept = () if _issued(call.keep) else self.recall(owner, call.id).keep
-        return replace(call, keep=(*kept, *call.keep)) if kept else call
+    def _of(self, owner: str, keys: Sequence[str]) -> Remembered:
+        """The most exact that there is; by its id alone nothing but what a call itself came with."""
+        *exact, id = keys
+        found = next((self._kept[owner, key][2] for key in exact if (owner, key) in self._kept), None)
+        return Remembered(self.recall(owner, id).keep) if found is None else found
 
     def _prune(self) -> None:
         while self._kept:
@@ -114,16 +139,50 @@ class Memo:
             self._size -= kept[1]
 
 
+def _calls_of(message: Message) -> Iterator[tuple[ToolCall, Sequence[str]]]:
+    said = "".join(part.text for part in message.parts if isinstance(part, Reasoning))
+    calls = (part for part in message.parts if isinstance(part, ToolCall))
+    return ((call, keys_of(call, said, number)) for number, call in enumerate(calls))
+
+
+def keys_of(call: ToolCall, said: str, number: int) -> Sequence[str]:
+    """What a call is known by, the most exact first: ``said`` is all that was thought in its answer, of whose calls it
+    is the ``number``-th.
+    """
+    try:
+        called = dump_bytes([call.name, _sorted(loads(call.arguments or "{}"))])  # however they are spelled
+    except (ValueError, RecursionError):
+        called = dump_bytes([call.name, call.arguments])
+    keys = [f"{call.id}\0{sha256(called).hexdigest()}"]
+    if said:
+        keys.append(f"\0{number}\0{sha256(called + said.encode(errors='replace')).hexdigest()}")
+    return (*keys, call.id)
+
+
+def _sorted(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {name: _sorted(value[name]) for name in sorted(value)}
+    return [_sorted(one) for one in value] if isinstance(value, list) else value
+
+
+def _agrees(what: Remembered, said: str) -> bool:
+    """Whether its thoughts can be those that a client tells of, in whatever words it joins them."""
+    return not said or all(one.text in said for one in (*what.thoughts, *what.behind))
+
+
 def _write(what: Remembered) -> str:
-    return dumps(write_message(Message("assistant", (*what.thoughts, ToolCall("", "", keep=what.keep)))))
+    call = ToolCall("", "", keep=what.keep)
+    return dumps(write_message(Message("assistant", (*what.thoughts, call, *what.behind))))
 
 
 def _read(text: str) -> Remembered:
     try:
-        *thoughts, call = read_message(loads(text)).parts
+        parts = read_message(loads(text)).parts
+        [at] = [number for number, part in enumerate(parts) if isinstance(part, ToolCall)]
     except (ValueError, KeyError, TypeError):  # another version's
         return _NOTHING
-    return Remembered(call.keep, tuple(part for part in thoughts if isinstance(part, Reasoning)))
+    before, behind = (tuple(p for p in ps if isinstance(p, Reasoning)) for ps in (parts[:at], parts[at + 1 :]))
+    return Remembered(parts[at].keep, before, behind)
 
 
 def _issued(keep: Keep) -> bool:
@@ -137,28 +196,56 @@ class Remembering:
     def __init__(self, memo: Memo, owner: str) -> None:
         self._memo = memo
         self._owner = owner
-        self._calls: dict[int, str] = {}
-        self._telling: dict[int, StringIO] = {}  # thoughts under way
+        self._telling: dict[int, StringIO] = {}  # thoughts, and arguments of calls, under way
+        self._started: dict[int, ToolCallStarted] = {}
+        self._said = ""  # what was thought so far
         self._thoughts: tuple[Reasoning, ...] = ()  # signed ones that no call has come of yet
+        self._calls: list[tuple[ToolCall, Remembered]] = []
         self._fresh: dict[str, Remembered] = {}
 
     def observe(self, batch: Iterable[Event]) -> None:
         for event in batch:
             match event:
-                case ReasoningDelta(index, text):
+                case ReasoningDelta(index, text) | ToolCallDelta(index, text):
                     if index not in self._telling:
                         self._telling[index] = StringIO()
                     self._telling[index].write(text)
-                case ToolCallStarted(index, id, _, "client"):
-                    self._calls[index] = id
+                case ToolCallStarted(index, executor="client"):
+                    self._started[index] = event
+                case PartEnded(index, keep) if index in self._started:
+                    start, arguments = self._started[index], self._told(index) or "{}"
+                    self._called(ToolCall(start.id, start.name, arguments, keep=keep))
                 case PartEnded(index, keep) if index in self._telling:
-                    thought = Reasoning(self._telling.pop(index).getvalue(), keep)
+                    thought = Reasoning(self._told(index), keep)
+                    self._said += thought.text
                     self._thoughts += (thought,) if keep else ()
-                case PartEnded(index, keep) if index in self._calls:
-                    if keep or self._thoughts:
-                        what = self._fresh[self._calls[index]] = Remembered(keep, self._thoughts)
-                        self._memo.remember(self._owner, self._calls[index], what)
-                    self._thoughts = ()
+                case Finished() if self._calls:
+                    self._ended()
+
+    def _told(self, index: int) -> str:
+        return self._telling.pop(index).getvalue() if index in self._telling else ""
+
+    def _called(self, call: ToolCall) -> None:
+        self._calls.append((call, Remembered(call.keep, self._thoughts)))
+        self._thoughts = ()
+        self._remember(len(self._calls) - 1)
+
+    def _ended(self) -> None:
+        """All that was thought is known now, what came behind the last call too."""
+        call, what = self._calls[-1]
+        self._calls[-1] = call, replace(what, behind=self._thoughts)
+        for number in range(len(self._calls)):
+            self._remember(number)
+
+    def _remember(self, number: int) -> None:
+        call, what = self._calls[number]
+        if what == _NOTHING:
+            return
+        *exact, id = keys_of(call, self._said, number)
+        fresh = dict.fromkeys(exact, what) | ({id: Remembered(what.keep)} if what.keep else {})
+        for key, kept in fresh.items():
+            self._memo.remember(self._owner, key, kept)
+        self._fresh |= fresh
 
     async def share(self) -> None:
         """To be awaited before the client can answer to a call that was observed."""

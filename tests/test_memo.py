@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from llm.chat import ChatRequest, Message, Part, Reasoning, Text, ToolCall
-from llm.events import PartEnded, ReasoningDelta, ToolCallDelta, ToolCallStarted
+from llm.events import Event, Finished, PartEnded, ReasoningDelta, ToolCallDelta, ToolCallStarted
 from llm.memo import Memo, Remembered, Remembering
 from llm.opaque import Opaque
 
+END = Finished("tool_calls")
 KEEP = (Opaque("gemini", "google", {"thoughtSignature": "x" * 100}),)
 
 
@@ -64,3 +67,61 @@ def test_t1_signed_thoughts_come_back_before_the_call_that_came_of_them() -> Non
         request = memo.completed("me", asked(*echoed, Text("So."), *calls))
         assert request.messages[1].parts == (thought, Text("So."), *calls)
     assert memo.completed("you", asked(*calls)) == asked(*calls)
+
+
+def signed(mark: str) -> Any:
+    return (Opaque("anthropic", "anthropic", {"signature": mark}),)
+
+
+def told(memo: Memo, *events: Event) -> None:
+    Remembering(memo, "me").observe([*events, END])
+
+
+def called(index: int, id: str, arguments: str, keep: Any = ()) -> list[Event]:
+    return [ToolCallStarted(index, id, "f"), ToolCallDelta(index, arguments), PartEnded(index, keep)]
+
+
+def test_x7_an_id_that_a_host_gives_again_and_again_brings_back_nothing_of_another_call() -> None:
+    memo = Memo()
+    for city in ("Paris", "Rome"):
+        told(
+            memo,
+            ReasoningDelta(0, f"{city}?"),
+            PartEnded(0, signed(city)),
+            *called(1, "functions.f:0", f'{{"city": "{city}", "n": 1}}', signed(city)),
+        )
+    for city in ("Paris", "Rome"):
+        bare = ToolCall("functions.f:0", "f", f'{{"n":1,"city":"{city}"}}')  # as a client spells it
+        thought, call = memo.completed("me", asked(bare)).messages[1].parts
+        assert thought == Reasoning(f"{city}?", signed(city)) and call.keep == signed(city)
+    other = memo.completed("me", asked(ToolCall("functions.f:0", "f", '{"city": "Oslo", "n": 1}')))
+    assert [type(part) for part in other.messages[1].parts] == [ToolCall]
+    thinks_otherwise = asked(Reasoning("Something else."), ToolCall("functions.f:0", "f", '{"city": "Rome", "n": 1}'))
+    assert memo.completed("me", thinks_otherwise).messages[1].parts[0] == Reasoning("Something else.")
+
+
+def test_t1_each_thought_comes_back_where_it_was() -> None:
+    memo = Memo()
+    thoughts = [Reasoning(mark, signed(mark)) for mark in "abc"]
+    told(
+        memo,
+        *(ReasoningDelta(0, "a"), PartEnded(0, signed("a"))),
+        *called(1, "c1", "{}"),
+        *(ReasoningDelta(2, "b"), PartEnded(2, signed("b"))),
+        *called(3, "c2", "{}"),
+        *(ReasoningDelta(4, "c"), PartEnded(4, signed("c"))),
+    )
+    one, two = ToolCall("c1", "f"), ToolCall("c2", "f")
+    parts = memo.completed("me", asked(Text("So."), one, two)).messages[1].parts
+    assert parts == (thoughts[0], Text("So."), one, thoughts[1], two, thoughts[2])
+
+
+def test_t2_a_call_without_its_id_is_known_by_what_was_thought() -> None:
+    """Ollama's own client drops ids; what it was told of the thoughts it brings back."""
+    memo = Memo()
+    told(memo, ReasoningDelta(0, "Paris, "), ReasoningDelta(0, "then."), PartEnded(0), *called(1, "c1", "{}", KEEP))
+    lost = ToolCall("call_1_0", "f")
+    again = memo.completed("me", asked(Reasoning("Paris, then."), lost))
+    assert again.messages[1].parts == (Reasoning("Paris, then."), ToolCall("call_1_0", "f", keep=KEEP))
+    for parts in ((lost,), (Reasoning("Rome."), lost), (Reasoning("Paris, then."), ToolCall("call_1_0", "g"))):
+        assert memo.completed("me", asked(*parts)) == asked(*parts)
