@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test lint bench soak clean
+.PHONY: run test lint bench soak lock clean
 
 run: $(VENV)/run
 	@$(BIN)/python server.py $(ARGS)
@@ -23,6 +23,12 @@ bench: $(VENV)/dev
 soak: $(VENV)/dev
 	@$(BIN)/python -m soak $(ARGS)
 
+# New versions of what runs, with their hashes; the lines before the first package stay.
+lock: $(VENV)/bin/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@head=$$(sed '/^[a-z]/,$$d' requirements.lock); new=$$($(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-header requirements.txt) && printf '%s\n' "$$head" "$$new" > requirements.lock
+
 clean:
 	rm -rf $(VENV)
 
@@ -33,9 +39,9 @@ $(VENV)/bin/python:
 	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq -y python3-venv; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/run: requirements.txt | $(VENV)/bin/python
+$(VENV)/run: requirements.lock | $(VENV)/bin/python
 	@echo "installing what the server needs …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
 $(VENV)/dev: requirements.txt requirements-tools.txt requirements-dev.txt | $(VENV)/bin/python

@@ -36,6 +36,7 @@ from llm.images import ImageStore
 from llm.log import Redactor
 from llm.memo import MAX_AGE, MAX_SIZE, Memo
 from llm.shelf import Shelf
+from llm.shipped import hashes
 from llm.threads import Threads
 from llm.tools.build import make_fetcher, make_tools
 from llm.transport import HttpTransport
@@ -222,7 +223,8 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--processes", help="worker processes, 0: one per core (PROCESSES)")
     parser.add_argument("--env-file", type=Path, default=Path(".env"), help="file of settings (default .env)")
     parser.add_argument("--check", action="store_true", help="say of each engine whether it answers, and exit")
-    parser.add_argument("--version", action="version", version=f"llm-server {VERSION}")
+    parser.add_argument("--version", action="store_true", help="say which version this is, and exit")
+    parser.add_argument("--verify", action="store_true", help="and list its files with their SHA-256")
     return parser.parse_args(argv)
 
 
@@ -234,6 +236,9 @@ def _config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Config
 
 def main(argv: Sequence[str]) -> int:
     arguments = _arguments(argv)
+    if arguments.version or arguments.verify:
+        _say([f"llm-server {VERSION}", *(hashes() if arguments.verify else ())])
+        return 0
     try:
         config = _config(arguments, os.environ)
     except ConfigError as error:
