@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from tornado.httputil import HTTPHeaders
@@ -16,6 +17,7 @@ from llm.config import Config
 from llm.http import HttpReply, HttpRequest, Transport
 from llm.tools import Tool
 from server import Server, make_context
+from tests.canaries import WATCH, json_of, tap
 
 CLIENT_ID = "client-id-of-the-tests"
 CLIENT = {"X-ClientId": CLIENT_ID}
@@ -129,6 +131,7 @@ class Upstream:
             return None
         line, _, rest = head.decode("latin-1").partition("\r\n")
         method, path, _ = line.split(" ")
+        WATCH.look("an address that was asked", path)
         headers = HTTPHeaders.parse(rest)
         body = await reader.readexactly(int(headers.get("Content-Length", 0)))
         return Request(method, path, headers, body)
@@ -188,6 +191,7 @@ class ScriptedTransport:
     requests: list[HttpRequest] = field(default_factory=list)
 
     async def send(self, request: HttpRequest) -> HttpReply:
+        WATCH.look("an address that was asked", request.url)
         self.requests.append(request)
         return self.answer(request)
 
@@ -207,7 +211,9 @@ async def serving(
     configured: Config, tools: Mapping[str, Tool] | None = None, **transports: Transport
 ) -> AsyncIterator[Client]:
     """The real server on a port of its own, and a client for it. It has the ``tools`` that a test gives it."""
+    WATCH.guard(configured.secrets)
     server = Server(replace(make_context(configured, None, **transports), tools=tools or {}))
+    tap(server.listener)
     sockets = bind_sockets(0, "127.0.0.1")
     server.start(sockets)
     client = Client(sockets[0].getsockname()[1], server)
@@ -218,6 +224,7 @@ async def serving(
             answer.close()
         server.context.running.draining = True
         await asyncio.wait_for(server.stop(), 20)
+        WATCH.look_at_files(Path(configured.data_dir))
 
 
 class Answer:
@@ -301,6 +308,7 @@ class Client:
         raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         lines = [f"{method} {path} HTTP/{version}", f"Host: 127.0.0.1:{self.port}", f"Content-Length: {len(raw)}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        WATCH.guard_own((headers or {}).items(), json_of(body))
         writer.write("\r\n".join([*lines, "", ""]).encode() + raw)
         await writer.drain()
         answer = Answer(reader, writer)

@@ -180,7 +180,7 @@ async def test_t4_our_own_instructions_have_no_clock_in_them_when_they_are_to_be
         lambda request: ScriptedReply(200, {}, [json.dumps(WIRES["anthropic"].whole("Hi")).encode()])
     )
     chat: dict[str, Any] = {"engine": "anthropic", "model": "claude-haiku-4-5", "prompt": "Hi", "stream": False}
-    async with serving(config(ANTHROPIC_API_KEY="key"), https=upstream) as client:
+    async with serving(config(ANTHROPIC_API_KEY="sk-canary-ant"), https=upstream) as client:
         for caching in (False, True):
             answer = await client.post("/llm/chat", {**chat, "tools": False, "options": {"caching": caching}})
             assert answer.status == 200, await answer.body()

@@ -28,8 +28,9 @@ def given(mime: str, contents: bytes | str) -> dict[str, str]:
 
 def environ(engine: str, upstream: Upstream) -> dict[str, str]:
     path = "" if engine in ("anthropic", "google", "ollama", "mistralai") else "/v1"
-    key = f"{engine.upper()}_ENABLED" if ENGINES[engine].local else f"{engine.upper()}_API_KEY"
-    return {f"{engine.upper()}_BASE_URL": upstream.url + path, key: "true"}
+    local = ENGINES[engine].local
+    key = {f"{engine.upper()}_ENABLED": "true"} if local else {f"{engine.upper()}_API_KEY": f"sk-canary-{engine}"}
+    return {f"{engine.upper()}_BASE_URL": upstream.url + path, **key}
 
 
 async def asked(engine: str, **body: Any) -> tuple[int, dict[str, Any], Upstream]:

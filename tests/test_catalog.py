@@ -77,15 +77,15 @@ async def test_o10_a_dead_engine_is_marked_and_left_alone_for_a_while() -> None:
 
 async def test_the_list_of_a_caller_s_own_key_is_the_caller_s_alone() -> None:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(models(request.headers["Authorization"].removeprefix("Bearer ")))
+        await connection.whole(models(request.headers["Authorization"].removeprefix("Bearer ")[::-1]))
 
     async with Upstream(script).running() as upstream:
         async with serving(config(**WIRES["openai"].environ(upstream, OPENAI_API_KEY="server-key"))) as server:
             for key in ("own-key-1", "own-key-2"):
                 answer = await (await server.get("/llm/models/openai", {"X-OpenAI-Key": key})).json()
-                assert [m["id"] for m in answer["models"]["chat"]] == [key]
+                assert [m["id"] for m in answer["models"]["chat"]] == [key[::-1]]
             answer = await (await server.get("/llm/models/openai", CLIENT)).json()
-            assert [m["id"] for m in answer["models"]["chat"]] == ["server-key"]
+            assert [m["id"] for m in answer["models"]["chat"]] == ["server-key"[::-1]]
 
 
 async def test_models_are_listed_in_the_shape_the_client_speaks() -> None:

@@ -136,7 +136,7 @@ async def test_bad_input_is_told_with_its_place(body: dict[str, Any], place: str
 
 
 async def test_what_an_engine_cannot_do_is_refused_by_name() -> None:
-    async with serving(config(ANTHROPIC_API_KEY="sk-1", GOOGLE_API_KEY="sk-2")) as server:
+    async with serving(config(ANTHROPIC_API_KEY="sk-canary-1", GOOGLE_API_KEY="sk-canary-2")) as server:
         for body, place in (
             ({"model": "anthropic/m", "input": "a"}, "model"),
             ({"model": "google/m", "input": [1, 2]}, "input"),

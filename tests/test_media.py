@@ -25,7 +25,11 @@ async def judged(script: Script) -> AsyncIterator[tuple[AsyncOpenAI, Upstream, C
     upstream = Upstream(script)
     async with upstream.running():
         environ = {"OPENAI_API_KEY": "sk-server-key", "OPENAI_BASE_URL": f"{upstream.url}/v1", "MAX_RETRIES": "0"}
-        environ |= {"ANTHROPIC_API_KEY": "sk-other", "XAI_API_KEY": "sk-xai", "XAI_BASE_URL": f"{upstream.url}/x"}
+        environ |= {
+            "ANTHROPIC_API_KEY": "sk-other",
+            "XAI_API_KEY": "sk-canary-xai",
+            "XAI_BASE_URL": f"{upstream.url}/x",
+        }
         async with serving(config(**environ)) as server:
             async with AsyncOpenAI(api_key=CLIENT_ID, base_url=f"{server.url}/v1", max_retries=0) as client:
                 yield client, upstream, server
@@ -159,11 +163,11 @@ async def test_a_caller_s_own_key_is_used_and_nothing_of_the_server_s() -> None:
 
     async with judged(script) as (_, upstream, server):
         body = {"model": "openai/gpt-image-1", "prompt": "A cat"}
-        assert (await server.post("/v1/images/generations", body, {"X-OpenAI-Key": "sk-own"})).status == 200
+        assert (await server.post("/v1/images/generations", body, {"X-OpenAI-Key": "sk-own-canary"})).status == 200
         body = {"model": "xai/grok-imagine", "prompt": "A cat"}
-        assert (await server.post("/v1/images/generations", body, {"X-OpenAI-Key": "sk-own"})).status == 400
+        assert (await server.post("/v1/images/generations", body, {"X-OpenAI-Key": "sk-own-canary"})).status == 400
     [request] = upstream.requests
-    assert request.headers["Authorization"] == "Bearer sk-own"
+    assert request.headers["Authorization"] == "Bearer sk-own-canary"
 
 
 @pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/audio/speech"])

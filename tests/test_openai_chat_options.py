@@ -550,7 +550,7 @@ async def _answer(request: Request, connection: Connection) -> None:
 
 async def test_t8_a_refusal_names_the_option_as_its_client_does_and_asks_nobody() -> None:
     async with Upstream(_answer).running() as upstream:
-        environ = {"OPENAI_API_KEY": "sk-1", "OPENAI_BASE_URL": upstream.url, "DEEPSEEK_API_KEY": "sk-2"}
+        environ = {"OPENAI_API_KEY": "sk-canary-1", "OPENAI_BASE_URL": upstream.url, "DEEPSEEK_API_KEY": "sk-canary-2"}
         async with serving(config(**environ, DEEPSEEK_BASE_URL=upstream.url)) as server:
             body = {"engine": "openai", "model": "gpt-5-mini", "prompt": "Hi", "stream": False}
             for options, name in (
