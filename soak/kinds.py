@@ -82,10 +82,17 @@ KINDS: Final = (
     Kind("rate limit", 20, "s429", status=429),
     Kind("rate limit, whole", 10, "s429", stream=False, status=429),
     Kind("provider failed", 15, "s500", status=502),
-    Kind("provider overloaded", 10, "s529", status=503),
+    Kind("provider overloaded", 10, "s503", status=503),
     Kind("error inside the stream", 15, "error", deltas=3, error=True),
     Kind("cut stream", 15, "cut", deltas=3, error=True),
     Kind("cut whole answer", 10, "cut", stream=False, status=502),
+    Kind("reset stream", 15, "reset", deltas=3, error=True),
+    Kind("reset whole answer", 5, "reset", stream=False, status=502),
+    Kind("reset before an answer", 10, "gone", status=502),
+    Kind("garbage", 10, "garbage", status=502),
+    Kind("garbage, whole", 5, "garbage", stream=False, status=502),
+    Kind("a page instead of an answer", 5, "page", stream=False, status=502),
+    Kind("broken events", 10, "broken", deltas=3, error=True),
 )
 
 

@@ -8,6 +8,11 @@
 ``s429``     that status, with an error's body and ``retry-after``
 ``error``    three deltas, then an error inside the stream
 ``cut``      three deltas, or half a whole answer, then the end of the connection
+``reset``    the same, but the connection is reset
+``gone``     a reset before any answer
+``garbage``  what is no HTTP
+``page``     a page of HTML with a good status
+``broken``   three deltas, then an event that is none, and the end of the connection
 ===========  ==========================================================================================================
 
 ``GET /counts`` tells of the other connections: ``{"open": …, "busy": …, "made": …}``. The port is printed; the end of
@@ -20,6 +25,8 @@ import asyncio
 import json
 import re
 import resource
+import socket
+import struct
 import sys
 from typing import Final
 
@@ -88,6 +95,12 @@ class Connection:
         elif model.startswith("s") and model[1:].isdecimal():
             await self._whole(_REFUSAL, int(model[1:]), "retry-after: 7\r\nx-ratelimit-remaining-requests: 0\r\n")
             return True
+        elif model == "gone":
+            self._reset()
+        elif model == "garbage":
+            await self._send(b"SSH-2.0-OpenSSH_9.2\r\n" + bytes(range(256)))
+        elif model == "page":
+            await self._whole(b"<html><h1>It works!</h1></html>")
         elif not stream:
             return await self._document(wire, model)
         else:
@@ -99,9 +112,11 @@ class Connection:
             await self._send(self._head(200, "application/json", f"Content-Length: {len(wire.whole)}\r\n"))
             await self._left()
             return False
-        if model == "cut":
+        if model in ("cut", "reset"):
             head = self._head(200, "application/json", f"Content-Length: {len(wire.whole)}\r\n")
             await self._send(head + wire.whole[: len(wire.whole) // 2])
+            if model == "reset":
+                self._reset()
             return False
         await asyncio.sleep(PAUSE)
         await self._whole(wire.whole)
@@ -115,11 +130,15 @@ class Connection:
             await self._chunk(wire.delta)
             await self._left()
             return False
-        if model in ("cut", "error"):
+        if model in ("cut", "error", "reset", "broken"):
             for _ in range(3):
                 await self._chunk(wire.delta)
-            if model == "cut":
+            if model == "broken":
+                await self._chunk(b"data: {broken\n\n" if "event" in wire.content_type else b"{broken\n")
+            if model != "error":
                 await asyncio.sleep(PAUSE)
+                if model == "reset":
+                    self._reset()
                 return False
             await self._chunk(wire.error)
         elif model.startswith("big"):
@@ -133,6 +152,11 @@ class Connection:
             await self._chunk(wire.end)
         await self._send(b"0\r\n\r\n")
         return True
+
+    def _reset(self) -> None:
+        sock: socket.socket = self._writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
 
     async def _left(self) -> None:
         while await self._reader.read(65536):

@@ -71,7 +71,7 @@ async def test_a_failing_status_counts_whatever_becomes_of_its_body(
     lane: Lane, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("llm.exchange.ERROR_TIME", float(SOON))
-    statuses = {"429 No": (429, "rate_limited"), "400 No": (400, "bad_request"), "529 No": (503, "provider_overloaded")}
+    statuses = {"429 No": (429, "rate_limited"), "400 No": (400, "bad_request"), "503 No": (503, "provider_overloaded")}
     async with Scene(lane, caplog).running() as scene:
         for status, told in statuses.items():
             head = answer_head("Content-Type: text/plain", "Connection: close", "Retry-After: 77", status=status)
