@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test lint bench soak lock clean
+.PHONY: run test lint bench soak size lock clean
 
 run: $(VENV)/run
 	@$(BIN)/python server.py $(ARGS)
@@ -22,6 +22,9 @@ bench: $(VENV)/dev
 
 soak: $(VENV)/dev
 	@$(BIN)/python -m soak $(ARGS)
+
+size: $(VENV)/run
+	@$(BIN)/python -m bench.size $(ARGS)
 
 # New versions of what runs, with their hashes; the lines before the first package stay.
 lock: $(VENV)/bin/python
