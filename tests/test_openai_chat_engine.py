@@ -646,11 +646,18 @@ def test_t8_that_a_tool_failed_is_told_as_lost() -> None:
     assert dropped(request) == ("is_error",)
 
 
-def test_t9_a_picture_as_the_result_of_a_tool_is_refused_and_not_lost() -> None:
+def test_t9_a_picture_as_the_result_of_a_tool_stands_in_the_message_behind() -> None:
     result = ToolResult("a", (Text("See"), Media(mime="image/png", base64="AA==")))
-    with pytest.raises(errors.Unsupported) as told:
-        sent(replace(PLAIN, messages=(Message("user", (result,)),)))
-    assert told.value.param == "messages"
+    assert sent(replace(PLAIN, messages=(Message("user", (result,)),)))["messages"] == [
+        {"role": "tool", "tool_call_id": "a", "content": "See"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Attachments from tool call a:"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
+            ],
+        },
+    ]
 
 
 @pytest.mark.parametrize(
