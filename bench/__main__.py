@@ -28,6 +28,7 @@ from bench.subjects import Subject, everyone, llm_server, until_open, upstream
 TRICKLE = ("e200-r50", 64, 200)  # model of the upstream, connections, deltas of each answer
 POUR = ("e1600-r400-b8", 64, 1600)
 LONG = ("e20000", 8, 20000)
+YARDSTICKS = ("nginx", "bare Tornado")
 IDLE = 2000  # streams
 
 
@@ -116,7 +117,7 @@ def middle(subjects: Sequence[Subject], measure: Measure, rounds: int) -> dict[s
 
 
 class Table:
-    """Rows as they are measured: a figure for each subject, and its ratio to the first that is a yardstick."""
+    """Rows as they are measured: a figure for each subject, and its ratios to the yardsticks."""
 
     def __init__(self, subjects: Sequence[Subject]) -> None:
         self._names = [subject.name for subject in subjects]
@@ -124,66 +125,78 @@ class Table:
         print("| --- |" + " ---: |" * len(self._names), flush=True)
 
     def row(self, title: str, found: dict[str, float], digits: int = 1, *, ratios: bool = True) -> None:
-        base = found.get("nginx")
         cells = []
         for name in self._names:
             if name not in found:
                 cells.append("")
                 continue
-            ratio = f" ({found[name] / base:.1f}×)" if ratios and base and name != "nginx" else ""
-            cells.append(f"{found[name]:.{digits}f}{ratio}")
+            measured = [found[yard] for yard in YARDSTICKS if yard in found and name not in YARDSTICKS]
+            compared = ", ".join(f"{found[name] / yard:.2f}×" for yard in measured)
+            cells.append(f"{found[name]:.{digits}f}{f' ({compared})' if ratios and compared else ''}")
         print(f"| {title} | " + " | ".join(cells) + " |", flush=True)
 
 
 def bench(folder: Path, *, quick: bool) -> None:
-    rounds = 1 if quick else 3
+    rounds, count = (1, 100) if quick else (5, 1000)
     with everyone(folder) as all_:
         subjects = [subject for subject in all_ if subject.name != "direct"]
         direct = next(subject for subject in all_ if subject.name == "direct")
-        ours = [subject for subject in subjects if subject.name not in ("nginx", "bare Tornado")]
+        ours = [subject for subject in subjects if subject.name not in YARDSTICKS]
         for subject in subjects:
             run(subject, "e100", 16, 100)  # nobody is measured cold
         table = Table(subjects)
-        table.row("CPU, µs per event that trickles", middle(subjects, per_event(*TRICKLE), rounds))
-        table.row("CPU, µs per event that pours", middle(subjects, per_event(*POUR), rounds))
-        table.row("CPU, µs per event, as fast as it goes", middle(subjects, per_event(*LONG), rounds))
+        table.row("CPU, ms per 1,000 events that trickle", middle(subjects, per_event(*TRICKLE), rounds))
+        table.row("CPU, ms per 1,000 events that pour", middle(subjects, per_event(*POUR), rounds))
+        fastest = middle(subjects, per_event(*LONG), rounds)
+        table.row("events per CPU-second, as fast as they go", {name: 1e6 / cost for name, cost in fastest.items()}, 0)
         table.row("CPU of the later half of 20,000 events by the first", middle(ours, growth, rounds), 2, ratios=False)
-        count = 100 if quick else 1000
         for percent in (50, 99):
             found = middle([*subjects, direct], first_token(percent, count), rounds)
             added = {name: value - found["direct"] for name, value in found.items()}
             table.row(f"added time to first token, ms, p{percent}", added, 2, ratios=False)
         table.row("CPU, ms per request not streamed", middle(subjects, per_request(count // 10), rounds), 2)
         table.row("requests not streamed, per second", middle(subjects, per_second(count // 10), rounds), 0)
-        table.row(f"memory, kB per idle stream ({IDLE} open)", middle(subjects, idle_memory, 1), 1, ratios=False)
+    held = {subject.name: _fresh(folder, subject.name) for subject in subjects}
+    table.row(f"memory, kB per idle stream ({IDLE} open)", held, 1)
     with upstream() as provider, tempfile.TemporaryDirectory() as data:
         began = time.perf_counter()
         with llm_server(provider, Path(data)) as [first, *_]:
             until_open(first.port)
             ready, memory = time.perf_counter() - began, memory_of(first.pids) / 1e6
     print(f"\nllm-server listens {ready:.2f} s after its start, with {memory:.0f} MB of its own.")
+    if "nginx" not in held:
+        print("There is no nginx here to compare with; on Debian: apt-get install nginx-light.")
     print(notes())
+
+
+def _fresh(folder: Path, name: str) -> float:
+    """From a new start, since memory that was given back is used again."""
+    with everyone(folder, name.__eq__) as [subject]:
+        run(subject, "e100", 16, 100)
+        return idle_memory(subject)
+
+
+_NOTES = """
+Each figure is the median of five turns, in brackets its ratios to nginx as a bare reverse proxy and to a bare Tornado
+relay. Trickles: 64 streams of 50 events a second, each event alone. Pours: 64 streams of 400 a second, eight in a read.
+Both while all answers are under way: what a request costs by itself stands in its own rows, and in that of the first
+token. Native: to an OpenAI provider; verbatim: OpenAI client to OpenAI provider; crossing: OpenAI client to Anthropic.
+Not measured: TLS, real networks, HTTP/2, large bodies, providers whose events differ in more than their text (those
+cost a JSON decode each), several processes."""
 
 
 def notes() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "?")
-    extras = [name for name in ("uvloop", "orjson") if find_spec(name)]
-    return (
-        f"\n{time.strftime('%Y-%m-%d')}, {cpu}, {os.cpu_count()} cores shared with provider and clients, Linux "
-        f"{platform.release()}, Python {platform.python_version()}, Tornado {tornado.version}"
-        f"{', ' + ', '.join(extras) if extras else ''}.\n\n"
-        "Trickles: 64 streams of 50 events a second, each event alone. Pours: 64 streams of 400 a second, eight in a "
-        "read.\nVerbatim: OpenAI client to OpenAI provider; crossing: OpenAI client to Anthropic. Each figure is the "
-        "median of three\nturns, in brackets its ratio to nginx as a bare reverse proxy. Not measured: TLS, real "
-        "networks, HTTP/2, large bodies,\nproviders whose events differ in more than their text (those cost a JSON "
-        "decode each), several processes."
-    )
+    extras = "".join(f", {name}" for name in ("uvloop", "orjson") if find_spec(name))
+    machine = f"{cpu}, {os.cpu_count()} cores shared with provider and clients, Linux {platform.release()}"
+    versions = f"Python {platform.python_version()}, Tornado {tornado.version}{extras}"
+    return f"\n{time.strftime('%Y-%m-%d')}, {machine}, {versions}.\n{_NOTES}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one turn instead of three")
+    parser.add_argument("--quick", action="store_true", help="one turn instead of five")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bench(Path(folder), quick=arguments.quick)

@@ -172,7 +172,7 @@ def everyone(folder: Path, wanted: Callable[[str], bool] = lambda name: True) ->
     with ExitStack() as stack:
         provider = stack.enter_context(upstream())
         found: list[Subject] = []
-        (folder / "nginx").mkdir()
+        (folder / "nginx").mkdir(exist_ok=True)
         if (proxy := stack.enter_context(nginx(provider, folder / "nginx"))) is not None:
             found.append(proxy)
         found.append(stack.enter_context(bare_tornado(provider)))

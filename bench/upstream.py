@@ -23,6 +23,7 @@ from typing import Final
 WORDS: Final = (" the", " quick", " brown", " fox", " jumps", " over", " lazy", " dogs")
 BLOCK: Final = 64  # deltas in a write of a stream that pours
 _HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\n%b\r\n\r\n"
+_MOMENT: Final = 0.002  # seconds
 _GOLDEN: Final = 0.6180339887
 _turns: Final = itertools.count()
 _MODEL: Final = re.compile(r"e(\d+)(?:-r(\d+))?(?:-b(\d+))?")
@@ -145,7 +146,10 @@ class Provider(asyncio.Protocol):
         match = _MODEL.fullmatch(model)
         assert match is not None, model
         count, rate, block = int(match[1]), int(match[2] or 0), int(match[3] or 1)
-        if rate:
+        if count == 1:  # the first token comes by itself, as it does from a model; what follows it takes a moment
+            self._transport.write(_chunk(wire.deltas[0]))
+            asyncio.get_running_loop().call_later(_MOMENT, self._transport.write, _chunk(wire.last) + b"0\r\n\r\n")
+        elif rate:
             period = block / rate
             blocks = [_chunk(wire.some(block, at)) for at in range(len(wire.deltas))]
             # Streams that began together do not speak together: each event comes alone.
