@@ -42,6 +42,12 @@ class Base(RequestHandler):
     costly: ClassVar[bool] = False  # an answer that MAX_ANSWERS counts
     dialect: ClientDialect = native  # whose shape errors take
 
+    # An open stream keeps its handler: what is named here takes a fifth of what it would in a dictionary.
+    __slots__ = (
+        "_gone", "_pieces", "_received", "_refusal", "_strange", "_task", "began", "caller", "context", "failure",
+        "request_id", "told",
+    )  # fmt: skip
+
     context: Context
     caller: Caller
     request_id: str
@@ -115,15 +121,6 @@ class Base(RequestHandler):
             self._strange = 0
 
     async def get(self, *_: str) -> None:
-        await self._serve()
-
-    post = put = patch = delete = get
-
-    async def options(self, *_: str) -> None:
-        """A browser asks before it calls; the answer is in the headers."""
-        self.set_status(204)
-
-    async def _serve(self) -> None:
         if self.request.method not in self.methods:
             raise HTTPError(405)
         if self._refusal is not None:  # before it is asked who calls: that may have been in the body
@@ -140,6 +137,12 @@ class Base(RequestHandler):
             if not self._gone:
                 raise
             self.failure = Cancelled("The client is gone.")
+
+    post = put = patch = delete = get
+
+    async def options(self, *_: str) -> None:
+        """A browser asks before it calls; the answer is in the headers."""
+        self.set_status(204)
 
     def on_connection_close(self) -> None:
         """Nobody reads any more, so nothing may go on: the task's end closes the provider's socket (C1)."""

@@ -36,6 +36,8 @@ class ChatHandler(Base):
 
     methods = ("POST",)
     costly = True
+    __slots__ = ("_asked", "_output", "_ping", "_stopped", "_trace", "body", "express", "schema")
+
     schema: str
     body: dict[str, Any]
 
@@ -64,7 +66,10 @@ class ChatHandler(Base):
         running = self.context.running
         running.add(self.request_id, self)
         try:
-            await (self._stream if request.stream else self._whole)(request, target, trace)
+            there = relay_to(self.dialect.NAME, request, target)
+            if there is None:
+                body.clear()  # what it said is in the request by now
+            await (self._stream if request.stream else self._whole)(request, target, there, trace)
         except asyncio.CancelledError:
             if self._stopped is None:
                 raise
@@ -102,8 +107,8 @@ class ChatHandler(Base):
         except StreamClosedError:  # a client that sent a stray byte after its request leaves unnoticed until we write
             self.on_connection_close()
 
-    async def _whole(self, request: ChatRequest, target: Target, trace: Trace) -> None:
-        if (there := relay_to(self.dialect.NAME, request, target)) is not None:
+    async def _whole(self, request: ChatRequest, target: Target, there: Target | None, trace: Trace) -> None:
+        if there is not None:
             relayed = Relayed()
             async with aclosing(self._relay(request, there, trace, relayed)) as pieces:
                 whole = b"".join([piece async for piece in pieces])
@@ -119,13 +124,13 @@ class ChatHandler(Base):
         self.headers_of(trace)
         self.write_json(self.whole(collector.reply(), request))
 
-    async def _stream(self, request: ChatRequest, target: Target, trace: Trace) -> None:
+    async def _stream(self, request: ChatRequest, target: Target, there: Target | None, trace: Trace) -> None:
         writer = self.writer(request)
         self.set_header("Content-Type", writer.content_type)
         self._ping = writer.ping()
         output = self._output = Output(self)
         try:
-            if (there := relay_to(self.dialect.NAME, request, target)) is None:
+            if there is None:
                 await self._translated(await self._events(request, target, trace), trace, writer, output)
             else:
                 relayed = Relayed(express=self.express)

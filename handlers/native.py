@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from handlers.base import Base
@@ -42,6 +43,12 @@ def default_instructions(now: datetime, *, clock: bool = True) -> str:
     return f"{_INSTRUCTIONS} {when}"
 
 
+@lru_cache(maxsize=4)
+def _system(instructions: str) -> Message:
+    """One for all chats of a minute."""
+    return Message("system", (Text(instructions),))
+
+
 class NativeChatHandler(ChatHandler):
     """``POST /llm/chat``: with the tools that this server runs, and the threads that it keeps."""
 
@@ -62,7 +69,7 @@ class NativeChatHandler(ChatHandler):
         if any(message.role == "system" for message in request.messages):
             return request
         clock = not request.options.caching  # a prompt that is to be cached may not change by the minute (T4)
-        system = Message("system", (Text(default_instructions(datetime.now().astimezone(), clock=clock)),))
+        system = _system(default_instructions(datetime.now().astimezone(), clock=clock))
         return replace(request, messages=(system, *request.messages))
 
     async def _continued(self, body: dict[str, Any]) -> ChatRequest:

@@ -83,6 +83,7 @@ async def _read(
             return
         for batch in decoder.feed(first):
             yield polish(batch)
+        del first  # it would be kept as long as the stream
         if express is not None and not target.engine.quirks.think_tags:
             reply.tap = decoder.tap(told(express, polish.passed))
     silence = Silence(most)
@@ -115,6 +116,8 @@ class Decoder:
 
     An error inside the stream is raised after the events before it were handed on, since they may share a read.
     """
+
+    __slots__ = ("_alike", "_framing", "_reader")
 
     def __init__(self, framing: Framing, reader: Reader) -> None:
         self._framing = framing
@@ -181,6 +184,8 @@ class Decoder:
 
 class _Polish:
     """The last touch on an engine's events: think tags, what was dropped, usage where none was told (E7)."""
+
+    __slots__ = ("_filters", "_most", "_request", "_trace")
 
     def __init__(self, request: ChatRequest, target: Target, trace: Trace, most: int) -> None:
         self._filters: list[Filter] = [ThinkTags()] if target.engine.quirks.think_tags else []

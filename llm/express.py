@@ -71,6 +71,8 @@ class Alike:
     the same of it with another text.
     """
 
+    __slots__ = ("_before", "_behind", "_like")
+
     BORDER = b"\n\n"
 
     def __init__(self) -> None:
@@ -94,6 +96,14 @@ class Alike:
         if len(found) == 1 and blocks[-1].count(found[0]) == 1:
             self._before, _, self._behind = blocks[-1].partition(found[0])
             self._like = last
+
+    def alone(self, read: bytes) -> bool:
+        """Whether this is one such event and nothing else, told without decoding it: its text has no escapes."""
+        before, behind = self._before, self._behind + self.BORDER
+        if self._like is None or not (read.startswith(before) and read.endswith(behind)):
+            return False
+        first, last = len(before), len(read) - len(behind) - 1
+        return read.startswith(b'"', first) and read.find(b'"', first + 1) == last and read.find(b"\\", first, last) < 0
 
     def read(self, read: bytes) -> tuple[Delta | None, int]:
         """One delta with the texts of all whole events in a read, and the bytes that they are; nothing where one of

@@ -46,6 +46,8 @@ class Framing(Protocol):
 class Sse:
     """Decodes an event stream: LF, CRLF or CR, comments, events that no blank line ends."""
 
+    __slots__ = ("_cr", "_first", "_max", "_rest", "_scanned")
+
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self._max = max_frame
         self._rest = bytearray()
@@ -153,6 +155,8 @@ class Blocks(Protocol):
 class SseBlocks:
     """Events of an event stream, ended by an empty line."""
 
+    __slots__ = ("_max", "_rest", "_scanned")
+
     border: bytes = b"\n\n"
     # As \r?\n\r?\n|\r\r, but searched for ten times as fast, since it begins with a set of letters.
     _BORDER: Final = re.compile(rb"[\r\n](?:(?<=\n)\r?\n|(?<=\r)(?:\n\r?\n|\r))")
@@ -206,6 +210,8 @@ class SseBlocks:
 class LineBlocks:
     """The same for lines."""
 
+    __slots__ = ("_max", "_rest")
+
     border: bytes = b"\n"
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
@@ -243,6 +249,8 @@ class LineBlocks:
 
 class JsonLines:
     """Decodes one JSON text a line; empty lines are keep-alives."""
+
+    __slots__ = ("_max", "_rest", "_scanned")
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self._max = max_frame

@@ -19,7 +19,7 @@ from llm.engines import Target
 from llm.errors import LLMError, Malformed
 from llm.events import Event, Finished, replay
 from llm.exchange import MASK, Services, Silence, Trace, asked
-from llm.express import Express
+from llm.express import Alike, Express
 from llm.framing import Blocks, Frame, LineBlocks, SseBlocks
 from llm.http import HttpReply
 from llm.opaque import Json
@@ -93,6 +93,8 @@ async def _whole(reply: HttpReply, target: Target, watch: _Watch, most: int) -> 
 class _Mask:
     """What came as it came, but for a key that a provider repeats in its errors (X4)."""
 
+    __slots__ = ("_key",)
+
     def __init__(self, key: str | None) -> None:
         self._key = (key or "").encode()
 
@@ -117,7 +119,7 @@ async def _events(
     watch.only_usage = dialect.only_usage if unasked else None
     reader = dialect.reader(target.engine)
     mask = _Mask(target.key)
-    notable, border = dialect.notable, blocks.border
+    notable, border, alike = dialect.notable, blocks.border, Alike()
     watch.border = border
     yield b""
 
@@ -132,7 +134,7 @@ async def _events(
             if end < 0:
                 return 0
             whole = whole[: end + len(border)]
-        if notable(whole):
+        if not alike.alone(whole) and notable(whole):
             return 0
         watch.passed(whole)
         blocks.forget()
@@ -157,6 +159,7 @@ async def _events(
             if not watch.withholds(frame):
                 passed.append(block)
             if events:
+                alike.learn(block, events)
                 watch(events, len(block))
                 reply.alive()
                 silence.size = 0
@@ -188,6 +191,8 @@ def _look(frame: Frame | None, reader: Reader, relayed: Relayed) -> list[Event]:
 
 class _Watch:
     """Keeps the books of an answer that passes by."""
+
+    __slots__ = ("_around", "_request", "_trace", "border", "only_usage")
 
     def __init__(self, request: ChatRequest, trace: Trace) -> None:
         self._request = request

@@ -40,6 +40,16 @@ def test_events_that_are_alike_are_read_and_half_an_event_waits(
     assert taken == len(whole)
 
 
+@given(st.lists(texts, min_size=1, max_size=3), st.booleans())
+def test_one_event_alone_is_told_from_any_other_read(said: list[str], ascii_: bool) -> None:
+    alike = Alike()
+    alike.learn(event_of("first"), [TextDelta(3, "first")])
+    read = b"".join(event_of(text, ascii_=ascii_) for text in said)
+    plain = len(said) == 1 and b"\\" not in read
+    assert alike.alone(read) is plain
+    assert not alike.alone(read[:-1]) and not alike.alone(read[1:]) and not Alike().alone(read)
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -107,8 +107,13 @@ def _decoded(contents: str, place: str) -> bytes:
         raise InvalidRequest(f"{place}.contents: is not base64", param=f"{place}.contents") from None
 
 
+_NO_OPTIONS: Final = Options()
+
+
 def read_options(wire: Mapping[str, Any]) -> Options:
     """``options`` of a request, whose types the schema has checked."""
+    if not wire:
+        return _NO_OPTIONS
     budget = wire.get("reasoningBudget", wire.get("thinkingBudget"))
     think = wire.get("think")
     effort = wire.get("reasoningEffort")

@@ -37,6 +37,8 @@ _SSE_TEXT: Final = b"data: " + _LINE_TEXT + b"\n"
 class NativeWriter:
     """Events to native objects in one of the three framings."""
 
+    __slots__ = ("_calls", "_framing", "_usage", "content_type", "spacing")
+
     def __init__(self, framing: NativeFraming) -> None:
         self.content_type = {"sse": "text/event-stream", "ndjson": "application/x-ndjson"}.get(
             framing, "application/json"

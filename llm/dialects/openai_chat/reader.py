@@ -74,6 +74,8 @@ class _Details:
     What is encrypted comes whole: two of them are never one, even under one index.
     """
 
+    __slots__ = ("_details", "_pieces")
+
     def __init__(self) -> None:
         self._details: list[dict[str, Json]] = []
         self._pieces: list[str] = []  # of the text of the last one
@@ -112,6 +114,23 @@ class _Details:
 class ChunkReader:
     """The chunks of one stream, which ends with ``[DONE]``, or on some hosts after a finish reason by closing."""
 
+    __slots__ = (
+        "_base",
+        "_calls",
+        "_details",
+        "_engine",
+        "_extra",
+        "_finish",
+        "_flow",
+        "_ids",
+        "_last",
+        "_said",
+        "_sources",
+        "_started",
+        "_usage",
+        "done",
+    )
+
     def __init__(self, engine: Engine) -> None:
         self.done = False
         self._engine = engine
@@ -124,7 +143,7 @@ class ChunkReader:
         self._base = 0  # those before the text part that is open
         self._calls: dict[object, _Call] = {}
         self._last: _Call | None = None
-        self._ids: set[str] = set()  # that were given to calls
+        self._ids: frozenset[str] = frozenset()  # that were given to calls
         self._sources: dict[str, str | None] = {}  # address to title; Perplexity repeats them in every chunk
         self._extra: dict[str, Json] = {}
 
@@ -298,7 +317,7 @@ class ChunkReader:
             self._end_thought()
             # Ids are missing or given twice on some hosts: results could not find their way back.
             id = call.id if call.id and call.id not in self._ids else f"call_{token_hex(12)}"
-            self._ids.add(id)
+            self._ids |= {id}
             call.index = self._flow.call(id, call.name)
         self._flow.arguments(call.index, "".join(call.pieces[call.told :]))
         call.told = len(call.pieces)

@@ -50,6 +50,8 @@ def writer(request: ChatRequest, now: int) -> ChunkWriter:
 class ChunkWriter:
     """The chunks of one answer. What is the same in all of them is encoded once."""
 
+    __slots__ = ("_bare", "_bases", "_calls", "_head", "_listed", "_now", "_request", "_said", "_thoughts", "_usage")
+
     content_type = "text/event-stream"
     spacing = 0.0
 
