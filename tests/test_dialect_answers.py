@@ -295,11 +295,34 @@ def test_t5_what_went_the_short_way_counts_for_offsets_too() -> None:
     assert [(one.citation.start, one.citation.end) for one in cited] == [(12, 13)]
 
 
-def test_o3_a_chunk_of_text_costs_the_same_late_as_early() -> None:
-    frame = Frame(json.dumps({"candidates": [{"content": {"parts": [{"text": "word " * 200}]}}]}))
+_GROWING = {
+    "text of Gemini": (GOOGLE, [], {"candidates": [{"content": {"parts": [{"text": "word " * 200}]}}]}),
+    "a signature": (
+        ENGINES["anthropic"],
+        [{"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": ""}}],
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "word" * 50}},
+    ),
+    "arguments whose name is told each time": (
+        OPENAI,
+        [],
+        {
+            "choices": [
+                {"index": 0, "delta": {"tool_calls": [{"function": {"name": "f", "arguments": '["' + "word" * 50}}]}}
+            ]
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("what", _GROWING)
+def test_o3_a_piece_costs_the_same_late_as_early(what: str) -> None:
+    engine, before, piece = _GROWING[what]
+    frame = Frame(json.dumps(piece))
 
     def cost(count: int) -> float:
-        reader = gemini.reader(GOOGLE)
+        reader = ENGINE_DIALECTS[engine.dialect].reader(engine)
+        for first in before:
+            reader.feed(Frame(json.dumps(first)))
         begun = process_time()  # of this process alone: the machine may be busy
         for _ in range(count):
             reader.feed(frame)

@@ -64,13 +64,14 @@ def reader(engine: Engine) -> MessageReader:
 class _Block:
     """One content block on its way. ``part`` is its index among our parts, None until there is something to tell."""
 
-    __slots__ = ("json", "kind", "part", "wire")
+    __slots__ = ("json", "kind", "part", "signature", "wire")
 
     def __init__(self, kind: _Kind, wire: dict[str, Any]) -> None:
         self.kind = kind
         self.wire = wire
         self.part: int | None = None
         self.json: list[str] = []
+        self.signature: list[str] = []  # of a thought
 
 
 class MessageReader:
@@ -179,7 +180,7 @@ class MessageReader:
             case "thinking_delta", "thinking":
                 self._thought(block, delta.get("thinking"), out)
             case "signature_delta", "thinking":
-                block.wire["signature"] = text_of(block.wire.get("signature")) + text_of(delta.get("signature"))
+                block.signature.append(text_of(delta.get("signature")))
             case "citations_delta", "text":
                 self._cite(block, delta.get("citation"), out)
             case "input_json_delta", "call" | "foreign":
@@ -221,6 +222,8 @@ class MessageReader:
                 if block.part is not None:
                     out.append(PartEnded(block.part, rest_of(block.wire, ("type", "text", "citations"), NAME, issuer)))
             case "thinking":
+                if block.signature:
+                    block.wire["signature"] = text_of(block.wire.get("signature")) + "".join(block.signature)
                 keep = _thinking_keep(block.wire, issuer)
                 if block.part is None and keep:
                     out.append(ReasoningDelta(self._part(block), ""))
