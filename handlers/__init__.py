@@ -17,6 +17,7 @@ from handlers.media import ImagesHandler, OpenAISpeechHandler, OpenAITranscripti
 from handlers.native import EnginesHandler, ModelsHandler, NativeChatHandler, TitleHandler, VerifyHandler
 from handlers.ollama import (
     EmbedHandler,
+    OlderEmbedHandler,
     OllamaChatHandler,
     RunningModelsHandler,
     ShowHandler,
@@ -60,6 +61,7 @@ ROUTES: tuple[Route, ...] = (
     (r"/api/chat", OllamaChatHandler, {"dialect": ollama, "schema": "ollama.chat"}),
     (r"/api/generate", OllamaChatHandler, {"dialect": ollama.generate, "schema": "ollama.chat"}),
     (r"/api/embed", EmbedHandler, {}),
+    (r"/api/embeddings", OlderEmbedHandler, {}),
     (r"/api/tags", TagsHandler, {}),
     (r"/api/show", ShowHandler, {}),
     (r"/api/ps", RunningModelsHandler, {}),

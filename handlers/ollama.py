@@ -69,11 +69,14 @@ class EmbedHandler(Base):
     dialect: ClientDialect = ollama
 
     async def handle(self, body: dict[str, Any]) -> None:
-        fields = Fields(body)
-        name = fields.required_text("model")
-        given = body.get("input")
-        if not given:
+        if not body.get("input"):
             raise InvalidRequest("input: is required, as text or a list of texts", param="input")
+        made = await self.made(body)
+        vectors: list[Json] = [[*vector] for vector in made.vectors]
+        self.write_json({"model": body["model"], "embeddings": vectors, "prompt_eval_count": made.tokens or 0})
+
+    async def made(self, body: dict[str, Any]) -> embedding.Embeddings:
+        name = Fields(body).required_text("model")
         target = self.context.catalog.target_of(name, self.caller)
         self.told |= {"engine": target.engine.name, "model": target.model}
         request = embedding.read_request(self._known(body, own=target.engine.dialect == self.dialect.NAME))
@@ -81,8 +84,7 @@ class EmbedHandler(Base):
         made = await embed(request, target, self.context.services, trace)
         for header, value in trace.headers.items():
             self.set_header(header, value)
-        vectors: list[Json] = [[*vector] for vector in made.vectors]
-        self.write_json({"model": name, "embeddings": vectors, "prompt_eval_count": made.tokens or 0})
+        return made
 
     def _known(self, body: dict[str, Any], *, own: bool) -> dict[str, Any]:
         """The fields that go to the engine: those that only a server of this wire can mean, to such a one."""
@@ -90,6 +92,15 @@ class EmbedHandler(Base):
         if not own and hints:
             self.set_header("X-Dropped-Fields", ", ".join(hints))
         return {name: value for name, value in body.items() if own or name not in _LOCAL}
+
+
+class OlderEmbedHandler(EmbedHandler):
+    """``POST /api/embeddings``: one text, as clients asked before there was ``/api/embed``, and many still do."""
+
+    async def handle(self, body: dict[str, Any]) -> None:
+        prompt = Fields(body).required_text("prompt")
+        made = await self.made({**{n: v for n, v in body.items() if n != "prompt"}, "input": prompt})
+        self.write_json({"embedding": [*made.vectors[0]]})
 
 
 class VersionHandler(Base):

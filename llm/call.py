@@ -22,6 +22,7 @@ from llm.framing import Frame, Framing, Sse
 from llm.http import HttpReply
 from llm.routing import over_responses, routed
 from llm.tokens import estimated_usage
+from llm.wishes import written
 
 _CALL_WEIGHT: Final = 64  # bytes that a piece of a call's arguments takes beside its characters
 
@@ -54,8 +55,7 @@ def stream(
 
 def _write(request: ChatRequest, trace: Trace, target: Target) -> Outgoing:
     attachments.check(request, target.engine)
-    dialect = ENGINE_DIALECTS[target.engine.dialect]
-    outgoing = dialect.write_request(replace(request, model=target.model), target.engine)
+    outgoing = written(request, target)
     trace.dropped = outgoing.dropped
     return outgoing
 

@@ -166,6 +166,7 @@ class ChatRequest:
     show_usage: bool = True  # a client that streams may not have asked for it
     keep: Keep = ()  # unknown top-level fields
     hints: frozenset[str] = frozenset()  # those of them that do not change the answer: their loss is told, not refused
+    wishes: frozenset[str] = frozenset()  # options that are given up, and told, where a model has not got them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

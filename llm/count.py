@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from llm.chat import ChatRequest
-from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines import Target
 from llm.exchange import Services, Trace, ask
 from llm.routing import CHAT, over_responses
 from llm.tasks import counting
 from llm.tokens import estimate
+from llm.wishes import written
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ async def count(
     if verbatim is not None:
         outgoing = counting.verbatim(verbatim, target.model)
     else:
-        chat = ENGINE_DIALECTS[engine.dialect].write_request(replace(request, model=target.model), engine)
+        chat = written(request, target)
         outgoing = counting.write_request(chat, engine.dialect)
         trace.dropped = chat.dropped
     return Count(await ask(outgoing, counting.read_reply, target, services, trace, headers))

@@ -9,7 +9,6 @@ from typing import Any
 
 from llm.chat import ChatRequest, Citation, Media, Usage
 from llm.dialects import ClientDialect
-from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines import ENGINES, Engine, Target
 from llm.errors import LLMError, Overloaded, ProviderSaid
 from llm.events import (
@@ -29,6 +28,7 @@ from llm.events import (
 from llm.opaque import Opaque
 from llm.relay import relay_to
 from llm.routing import routed
+from llm.wishes import written
 from tests.fidelity_clients import CLIENTS
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -129,8 +129,7 @@ def outcome(feature: Feature, client: str, towards: Towards) -> Outcome:
     if relay_to(spoken.dialect.NAME, request, target) is not None:
         return Outcome("exact")
     try:
-        there = routed(request, target).engine
-        out = ENGINE_DIALECTS[there.dialect].write_request(request, there)
+        out = written(request, routed(request, target))
     except LLMError as error:
         return Outcome("no", error)
     sent = json.dumps(out.body)

@@ -39,6 +39,7 @@ COSTLY: dict[str, dict[str, Any]] = {
     "/api/chat": {"model": "openai/m", "messages": [{"role": "user", "content": "Hi"}]},
     "/api/generate": {"model": "openai/m", "prompt": "Hi"},
     "/api/embed": {"model": "openai/m", "input": "Hi"},
+    "/api/embeddings": {"model": "openai/m", "prompt": "Hi"},
 }
 CHAT = COSTLY["/llm/chat"]
 HEAD = b"POST /llm/chat HTTP/1.1\r\nHost: x\r\n"

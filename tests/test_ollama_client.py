@@ -229,7 +229,13 @@ async def test_a_chat_streamed_and_whole(engine: str) -> None:
 @ALL
 async def test_a_prompt_is_completed(engine: str) -> None:
     wire = WIRES[engine]
-    async with judged(wire, answering(wire)) as (client, _, _):
+    pieces: tuple[bytes, ...] = (wire.head, wire.delta("Grüße "), wire.delta("🦊"), wire.end)
+    if engine == "ollama":  # asked as it is, it answers so
+        lines = [json.loads(piece) for piece in pieces if piece]
+        pieces = tuple(
+            json.dumps({**line, "response": line.pop("message")["content"]}).encode() + b"\n" for line in lines
+        )
+    async with judged(wire, answering(wire, *pieces)) as (client, _, _):
         parts = [
             p async for p in await client.generate(model=f"{engine}/m", prompt="Hello", system="Be brief.", stream=True)
         ]
@@ -367,6 +373,21 @@ async def test_embeddings_and_lists() -> None:
     assert version["version"].count(".") == 2
 
 
+async def test_the_older_call_for_one_vector_works_too() -> None:
+    answer = {"object": "list", "data": [{"index": 0, "embedding": [0.25, -1]}], "usage": {"prompt_tokens": 3}}
+
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.whole(answer)
+
+    async with judged(WIRES["openai"], script) as (client, upstream, server):
+        made = await client.embeddings(model="openai/text-embedding-3-small", prompt="Hello")
+        bare = await server.post("/api/embeddings", {"model": "openai/text-embedding-3-small"})
+        assert (bare.status, (await bare.json())["param"]) == (400, "prompt")
+    assert [*made.embedding] == [0.25, -1.0]
+    [sent] = upstream.requests
+    assert sent.json["input"] in ("Hello", ["Hello"])
+
+
 async def test_t12_where_the_engine_is_ollama_the_exchange_is_verbatim() -> None:
     said = (
         b'{"model":"m:latest","message":{"role":"assistant","content":"Gr\xc3\xbc"},"done":false,"x_new":[1]}\n'
@@ -393,6 +414,48 @@ async def test_t12_where_the_engine_is_ollama_the_exchange_is_verbatim() -> None
         assert await answer.json() == whole
     sent, _ = upstream.requests
     assert sent.path == "/api/chat" and sent.json == {**body, "model": "m"}
+
+
+async def test_t12_a_prompt_goes_verbatim_to_ollama_and_with_its_own_words_nowhere_else() -> None:
+    said = (
+        b'{"model":"m:latest","response":"Gr\xc3\xbc","done":false,"x_new":[1]}\n'
+        b'{"model":"m:latest","response":"","done":true,"done_reason":"stop","context":[1,2],"eval_count":2}\n'
+    )
+
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.stream("application/x-ndjson")
+        await connection.chunk(said)
+        await connection.end()
+
+    body: Any = {"model": "ollama/m", "prompt": "def f(", "suffix": "return", "raw": True, "options": {"num_ctx": 64}}
+    async with Upstream(script).running() as upstream:
+        environ = WIRES["ollama"].environ(upstream, ANTHROPIC_API_KEY="sk-12345678")
+        async with serving(config(**environ)) as server:
+            assert await (await server.post("/api/generate", body)).body() == said
+            refused = await server.post("/api/generate", {**body, "model": "anthropic/m"})
+            assert (refused.status, (await refused.json())["param"]) == (400, "raw")
+        async with serving(config(**environ, OLLAMA_THINK_TAGS="true")) as server:  # which forces translation
+            refused = await server.post("/api/generate", body)
+            assert (refused.status, (await refused.json())["param"]) == (400, "raw")
+    [sent] = upstream.requests
+    assert sent.path == "/api/generate" and sent.json == {**body, "model": "m"}
+
+
+async def test_a_window_s_size_is_no_reason_to_refuse_and_other_options_stay() -> None:
+    options = {"num_ctx": 4096, "temperature": 0, "repeat_penalty": 1.1}
+    for engine, environ in (("openai", {}), ("ollama", {"OLLAMA_THINK_TAGS": "true"})):
+        wire = WIRES[engine]
+        upstream = Upstream(answering(wire))
+        async with upstream.running(), serving(config(**wire.environ(upstream, **environ))) as server:
+            body = {"model": f"{engine}/m", "messages": HELLO, "options": options, "stream": False}
+            answer = await server.post("/api/chat", body)
+            assert answer.status == 200, await answer.body()
+        [sent] = upstream.requests
+        if engine == "ollama":
+            assert sent.json["options"] == options
+        else:
+            assert sent.json["temperature"] == 0 and "num_ctx" not in json.dumps(sent.json)
+            assert set(answer.headers["X-Dropped-Fields"].split(", ")) == {"options", "context_tokens"}
 
 
 async def test_s1_the_verbatim_lane_appends_an_error_to_lines_without_their_end() -> None:

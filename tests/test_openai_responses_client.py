@@ -508,8 +508,11 @@ async def test_t10_what_is_stored_elsewhere_is_refused_by_name() -> None:
             answer = await server.post("/v1/responses", body, BEARER)
             error = (await answer.json())["error"]
             assert (answer.status, error["param"], error["code"]) == (400, name, "unsupported")
-        reference: Any = {"model": "anthropic/m", "input": [{"type": "item_reference", "id": "rs_1"}]}
-        assert (await server.post("/v1/responses", reference, BEARER)).status == 400
+            assert name == "background" or "send the whole conversation" in error["message"]
+        items: list[Any] = [{"type": "item_reference", "id": "rs_1"}, {"type": "compaction", "encrypted_content": "gA"}]
+        for item in items:
+            sent: Any = {"model": "anthropic/m", "input": [{"role": "user", "content": "Hi"}, item]}
+            assert (await server.post("/v1/responses", sent, BEARER)).status == 400
 
 
 async def test_a_whole_answer_and_an_error_have_the_wire_s_own_form() -> None:

@@ -135,6 +135,11 @@ class VerbatimDialect(EngineDialect, Protocol):
         ...
 
 
+# They refer to what another provider has stored of the conversation.
+_STORED: Final = ("previous_response_id", "conversation")
+_ELSEWHERE: Final = ", which has nothing of it: send the whole conversation"
+
+
 def lost_fields(request: ChatRequest, dialect: str) -> tuple[str, ...]:
     """Names of what the client sent that has no place in ``dialect``, to be told in ``Outgoing.dropped`` (T8).
 
@@ -143,11 +148,12 @@ def lost_fields(request: ChatRequest, dialect: str) -> tuple[str, ...]:
     """
     for tool in request.tools:
         if tool.executor == "provider" and not any(o.dialect == dialect for o in tool.keep):
-            raise Unsupported(f"The hosted tool {tool.name!r} is not known to this engine.", param="tools")
+            raise Unsupported(f"The tool {tool.name!r} is of a kind that this engine does not know.", param="tools")
     lost = fields_lost(request.keep, dialect)
     for name in lost:
         if name not in request.hints:
-            raise Unsupported(f"{name!r} cannot be carried to this engine.", param=name)
+            why = _ELSEWHERE if name in _STORED else ""
+            raise Unsupported(f"{name!r} cannot be carried to this engine{why}.", param=name)
     inner = [fields_lost(tool.keep, dialect) for tool in request.tools]
     for message in request.messages:
         inner.append(fields_lost(message.keep, dialect))

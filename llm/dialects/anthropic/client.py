@@ -44,6 +44,9 @@ _HINTS: Final = frozenset(
         "user_profile_id",
     }
 )
+# Its agents ask for thinking by the name of a model of this wire, and cannot know who answers here.
+_WISHES: Final = frozenset({"reasoning", "reasoning_tokens", "effort"})
+_TIERS: Final[Mapping[str, str]] = {"standard_only": "default"}
 _THINKING: Final[Mapping[str, bool]] = {"enabled": True, "adaptive": True, "disabled": False, "between_tools": False}
 _EFFORTS: Final[Mapping[str, Effort]] = {effort: effort for effort in get_args(Effort)}
 _CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "none": "none", "any": "required"}
@@ -68,6 +71,7 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         stream=fields.flag("stream") or False,
         keep=keep + spelled(**asked.spelling),
         hints=_HINTS.intersection(body),
+        wishes=_WISHES,
     )
 
 
@@ -166,6 +170,7 @@ def _read_options(fields: Fields, asked: _Asked) -> Options:
         raise invalid("stop_sequences", "is not a list of texts")
     choice = fields.inner("tool_choice")
     parallel = choice.flag("disable_parallel_tool_use") if choice else None
+    tier = fields.text("service_tier")
     return Options(
         max_tokens=fields.integer("max_tokens"),
         temperature=fields.number("temperature"),
@@ -178,7 +183,7 @@ def _read_options(fields: Fields, asked: _Asked) -> Options:
         format=asked.format,
         tool_choice=_read_choice(choice) if choice else None,
         parallel_tools=None if parallel is None else not parallel,
-        service_tier=fields.text("service_tier"),
+        service_tier=_TIERS.get(tier, tier) if tier else None,
     )
 
 

@@ -145,8 +145,12 @@ def _write_result(part: ToolResult, names: Mapping[str, str], engine: Engine) ->
 def _write_media(media: Media, engine: Engine) -> dict[str, Json]:
     if media.base64 is not None:
         return {"inlineData": {"mimeType": media.mime, "data": media.base64}}
-    if media.url is not None or media.file_id is not None:
-        return {"fileData": {"mimeType": media.mime, "fileUri": media.url or media.file_id}}
+    if media.url is not None:
+        return {"fileData": {"mimeType": media.mime, "fileUri": media.url}}
+    if media.file_id is not None:  # no client of this wire comes here, so it is another's
+        raise Unsupported(
+            f"The file {media.file_id!r} was not uploaded to this engine.", param="messages", engine=engine.name
+        )
     raise refusal(engine, "messages", f"takes no {media.mime} in this form")
 
 

@@ -21,12 +21,15 @@ from llm.chat import (
     ToolSpec,
 )
 from llm.codec import dumps
-from llm.dialects.ollama.common import NAME, image_type
+from llm.dialects.ollama.common import GENERATE, NAME, image_type
 from llm.fields import Fields, invalid
 from llm.opaque import Opaque, rest_of
 
 _KNOWN: Final = ("model", "messages", "tools", "stream", "format", "options", "think", "logprobs", "top_logprobs")
 _GENERATE: Final = ("prompt", "system", "images")
+_ITS_OWN: Final = ("raw", "template", "suffix", "context")  # only the engine itself can do what they say
+# What a model elsewhere has in its own size; clients of this wire name it with every request.
+_WISHES: Final = frozenset({"context_tokens"})
 # What only a server that runs the model itself can mean; the answer is the same without.
 _HINTS: Final = frozenset({"keep_alive", "options", "shift", "truncate"})
 # What asks for nothing with these values: some clients always send them.
@@ -50,7 +53,9 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     options = _read_options(fields, inner)
     harmless = [name for name, value in _NOTHING_ASKED.items() if body.get(name) == value]
     told = {name: value for name, value in body.items() if value is not None}
-    keep = rest_of(told, known, NAME, None)
+    keep = rest_of(told, (*known, *_ITS_OWN), NAME, None)
+    if own := {name: told[name] for name in _ITS_OWN if name in told}:
+        keep = (*keep, Opaque(GENERATE, None, own))
     if inner and (more := {n: v for n, v in inner.wire.items() if n not in _OPTIONS and v is not None}):
         keep = (*keep, Opaque(NAME, None, {"options": more}))
     return ChatRequest(
@@ -61,6 +66,7 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         stream=True if stream is None else stream,
         keep=keep,
         hints=_HINTS.union(harmless),
+        wishes=_WISHES,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 NAME: Final = "ollama"
+GENERATE: Final = "ollama-generate"  # whose words ``/api/chat`` does not have
 
 _IMAGES: Final = (("/9j/", "image/jpeg"), ("UklGR", "image/webp"), ("R0lGOD", "image/gif"))  # how their base64 begins
 

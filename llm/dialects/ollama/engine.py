@@ -33,11 +33,12 @@ from llm.framing import MAX_FRAME, Frame, Framing, JsonLines
 from llm.lenient import count_of, text_of
 from llm.models import guessed_abilities
 from llm.opaque import Json, opaque_for, rest_of
-from llm.options import asked, taken
+from llm.options import asked, over, taken
 from llm.schemarefs import step
 from llm.toolschema import inlined, told
 
 PATH: Final = "/api/chat"
+_GENERATE: Final = "/api/generate"
 
 _FINISH: Final[Mapping[str, FinishReason]] = {"stop": "stop", "length": "length"}
 # https://docs.ollama.com/capabilities/thinking: most models take true or false, newer servers a level too. One family
@@ -58,12 +59,16 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
     messages: list[Json] = []
     for message in request.messages:
         messages += _write_message(message, engine, names, dropped)
+    own = opaque_for(request.keep, NAME, engine.issuer)
+    options = _write_options(request, engine, dropped)
+    if "options" in own:
+        options["options"] = over(own["options"], options.get("options") or {})
     body: dict[str, Json] = {
-        **opaque_for(request.keep, NAME, engine.issuer),
+        **own,
         "model": request.model,
         "messages": messages,
         "stream": request.stream,
-        **_write_options(request, engine, dropped),
+        **options,
     }
     if request.tools and request.options.tool_choice != "none":
         body["tools"] = [
@@ -82,7 +87,7 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
 
 def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
     """A client's own body; usage is always told here."""
-    return Outgoing(path=PATH, body={**body, "model": model})
+    return Outgoing(path=PATH if "messages" in body else _GENERATE, body={**body, "model": model})
 
 
 def notable(read: bytes) -> bool:
@@ -178,7 +183,7 @@ def _write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> 
     inner |= {name: value for name, value in options.extra.items() if name not in _BESIDE}
     wire: dict[str, Json] = {
         "options": inner or None,
-        "think": _think(options, request.model, engine, dropped),
+        "think": _think(options, request, engine, dropped),
         "format": _format(options, engine),
         "logprobs": options.logprobs if options.top_logprobs is None else True,
         "top_logprobs": options.top_logprobs,
@@ -187,8 +192,12 @@ def _write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> 
     return {**{name: value for name, value in wire.items() if value is not None}, **beside}
 
 
-def _think(options: Options, model: str, engine: Engine, dropped: list[str]) -> Json:
+def _think(options: Options, request: ChatRequest, engine: Engine, dropped: list[str]) -> Json:
+    model = request.model
     by, wanted, effort = asked(options)
+    known = engine.models.reasoning
+    if wanted and by in request.wishes and known and "reasoning" not in guessed_abilities(model, engine.models, ()):
+        raise _refusal(engine, by, f"cannot take {by} for {model}: it does not think")
     if by in engine.quirks.refuses and wanted is not None:
         raise _refusal(engine, by, f"has no option {by}")
     always = fnmatchcase(model.lower(), _ALWAYS_THINKS)
@@ -263,10 +272,10 @@ class LineReader:
         if not self._started:
             self._started = True
             self._flow.out.append(Started("", text_of(wire.get("model"))))
-        message = wire.get("message")
+        message = wire.get("message", wire)  # else an answer to a prompt alone
         if isinstance(message, dict):
             self._flow.reasoning(text_of(message.get("thinking")))
-            self._flow.text(text_of(message.get("content")))
+            self._flow.text(text_of(message.get("content", message.get("response"))))
             calls = message.get("tool_calls")
             for call in calls if isinstance(calls, list) else ():
                 if isinstance(call, dict):

@@ -192,7 +192,8 @@ def _read_item(wire: Mapping[str, Any], place: str) -> Message | tuple[Role, Seq
             return "assistant", (_read_call(wire, kind, place),)
         case "function_call_output" | "custom_tool_call_output":
             return "user", (_read_result(wire, place),)
-        case "item_reference":  # without it the conversation is another one: who cannot carry it has to refuse
+        case "item_reference" | "compaction" | "compaction_summary":
+            # Without it the conversation is another one: who cannot carry it has to refuse.
             return "user", (Foreign((Opaque(NAME, None, wire),)),)
         case str():
             return "assistant", (Foreign((Opaque(NAME, None, wire),)),)

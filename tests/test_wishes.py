@@ -1,0 +1,83 @@
+"""What an agent asks for with every request is no reason to refuse it; what a caller asks for is (T8)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llm.dialects.registry import CLIENT_DIALECTS
+from llm.engines import ENGINES, Target
+from llm.errors import Unsupported
+from llm.wishes import written
+
+BUDGET: Any = {"thinking": {"type": "enabled", "budget_tokens": 31999}}
+ADAPTIVE: Any = {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}
+OFF: Any = {"thinking": {"type": "disabled"}}
+ASKED: Any = {"max_tokens": 32000, "messages": [{"role": "user", "content": "Hi"}]}
+SAID = ("reasoning_effort", "reasoning", "thinking", "think", "thinkingConfig")
+
+
+def target(engine: str, model: str) -> Target:
+    return Target(engine=ENGINES[engine], model=model, key="k")
+
+
+@pytest.mark.parametrize(
+    ("engine", "model", "wish", "told"),
+    [
+        ("openai", "gpt-4.1", BUDGET, {"reasoning_tokens", "reasoning"}),
+        ("openai", "gpt-4.1", ADAPTIVE, {"effort", "reasoning"}),
+        ("groq", "llama-3.3-70b-versatile", BUDGET, {"reasoning_tokens", "reasoning"}),
+        ("google", "gemini-2.0-flash", ADAPTIVE, {"effort", "reasoning"}),
+        ("ollama", "qwen2.5-coder:7b", BUDGET, {"reasoning_tokens", "reasoning"}),
+        ("ollama", "qwen2.5-coder:7b", ADAPTIVE, {"effort", "reasoning"}),
+        ("xai", "grok-4", OFF, {"reasoning"}),
+    ],
+)
+def test_t8_an_agent_s_wish_for_thinking_is_given_up_and_told_where_the_model_has_none(
+    engine: str, model: str, wish: Any, told: set[str]
+) -> None:
+    request = CLIENT_DIALECTS["anthropic"].read_request({"model": model, **ASKED, **wish})
+    outgoing = written(request, target(engine, model))
+    assert set(outgoing.dropped) == told
+    assert outgoing.body is not None and not any(name in outgoing.body for name in SAID)
+
+
+@pytest.mark.parametrize(("engine", "model"), [("openai", "gpt-5.4-mini"), ("ollama", "qwen3:8b")])
+def test_where_the_model_thinks_the_wish_is_granted(engine: str, model: str) -> None:
+    request = CLIENT_DIALECTS["anthropic"].read_request({"model": model, **ASKED, **ADAPTIVE})
+    outgoing = written(request, target(engine, model))
+    assert not outgoing.dropped
+    assert outgoing.body is not None and any(outgoing.body.get(name) == "high" for name in SAID)
+
+
+def test_t8_what_a_caller_asks_for_itself_is_refused_still() -> None:
+    chat: Any = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "Hi"}], "top_k": 5}
+    for client, body in (("openai-chat", chat), ("anthropic", {"model": "gpt-4.1", **ASKED, **ADAPTIVE, "top_k": 5})):
+        with pytest.raises(Unsupported) as refused:
+            written(CLIENT_DIALECTS[client].read_request(body), target("openai", "gpt-4.1"))
+        assert refused.value.param == "top_k"
+    thinks = CLIENT_DIALECTS["native"].read_request(
+        {"engine": "groq", "model": "m", "prompt": "Hi", "options": {"reasoning": True}}
+    )
+    with pytest.raises(Unsupported):
+        written(thinks, target("groq", "llama-3.3-70b-versatile"))
+
+
+def test_the_tier_of_anthropic_s_clients_is_told_in_the_engine_s_word() -> None:
+    request = CLIENT_DIALECTS["anthropic"].read_request({"model": "m", **ASKED, "service_tier": "standard_only"})
+    for engine, field, word in (
+        ("openai", "service_tier", "default"),
+        ("google", "serviceTier", "standard"),
+        ("anthropic", "service_tier", "standard_only"),
+    ):
+        body = written(request, target(engine, "m")).body
+        assert body is not None and body[field] == word
+
+
+def test_t10_a_file_that_was_uploaded_elsewhere_is_refused_by_every_engine() -> None:
+    part = {"type": "file", "file": {"file_id": "file-1"}}
+    body = {"model": "m", "messages": [{"role": "user", "content": [part]}]}
+    for engine in ("anthropic", "google", "ollama"):
+        with pytest.raises(Unsupported):
+            written(CLIENT_DIALECTS["openai-chat"].read_request(body), target(engine, "m"))
