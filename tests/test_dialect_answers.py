@@ -299,7 +299,10 @@ _GROWING = {
     "text of Gemini": (GOOGLE, [], {"candidates": [{"content": {"parts": [{"text": "word " * 200}]}}]}),
     "a signature": (
         ENGINES["anthropic"],
-        [{"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": ""}}],
+        [
+            {"type": "message_start", "message": {"id": "msg_1", "model": "m"}},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": ""}},
+        ],
         {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "word" * 50}},
     ),
     "arguments whose name is told each time": (
