@@ -124,3 +124,17 @@ def test_t8_what_an_engine_takes_nowhere_is_refused_still() -> None:
     request = ChatRequest(model="m", messages=(Message("user", (ToolResult("c1", (PDF,)),)),))
     with pytest.raises(Unsupported, match="takes only text and pictures"):
         ENGINE_DIALECTS["ollama"].write_request(request, ENGINES["ollama"])
+
+
+@pytest.mark.parametrize("engine", ["openai", "google", "ollama"])
+@pytest.mark.parametrize("where", ["in a message", "in a result"])
+def test_t8_a_block_that_an_engine_has_not_is_refused_by_its_name(engine: str, where: str) -> None:
+    block: Any = {"type": "search_result", "source": "s", "title": "t", "content": [{"type": "text", "text": "x"}]}
+    if where == "in a result":
+        block = {"type": "tool_result", "tool_use_id": "t1", "content": [block]}
+    call = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
+    said = [{"role": "assistant", "content": [call]}, {"role": "user", "content": [block]}]
+    request = CLIENT_DIALECTS["anthropic"].read_request({"model": "m", "max_tokens": 5, "messages": said})
+    with pytest.raises(Unsupported, match="has no block 'search_result'") as refused:
+        ENGINE_DIALECTS[ENGINES[engine].dialect].write_request(request, ENGINES[engine])
+    assert ("result of a tool" in str(refused.value)) == (where == "in a result")

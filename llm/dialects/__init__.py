@@ -135,6 +135,13 @@ class VerbatimDialect(EngineDialect, Protocol):
         ...
 
 
+def unknown_block(block: Foreign, engine: Engine, place: str = "") -> Unsupported:
+    """The refusal of a block of another wire, by its own name."""
+    kind = next((kind for opaque in block.keep if isinstance(kind := opaque.data.get("type"), str)), "unnamed")
+    told = f"{engine.label} has no block {kind[:100]!r}{place}."
+    return Unsupported(told, param="messages", engine=engine.name)
+
+
 # They refer to what another provider has stored of the conversation.
 _STORED: Final = ("previous_response_id", "conversation")
 _ELSEWHERE: Final = ", which has nothing of it: send the whole conversation"

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from llm.chat import ChatRequest, Foreign, Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, ToolSpec
-from llm.dialects import Outgoing, lost_fields
+from llm.dialects import Outgoing, lost_fields, unknown_block
 from llm.dialects.anthropic.caching import marked
 from llm.dialects.anthropic.options import SCHEMAS, write_options
 from llm.dialects.anthropic.parts import NAME, Kept, spelling, write_citations, write_input
@@ -152,7 +152,7 @@ class _Conversation:
                 if role == "assistant":
                     self.dropped.append("foreign block")
                     return None
-                raise self._unsupported("A block of another API cannot be carried to this engine.")
+                raise unknown_block(part, self._engine)
 
     def _text(self, part: Text) -> dict[str, Json] | None:
         if not part.text.strip():

@@ -20,7 +20,7 @@ from llm.chat import (
     ToolSpec,
 )
 from llm.codec import loads
-from llm.dialects import Outgoing, lost_fields
+from llm.dialects import Outgoing, lost_fields, unknown_block
 from llm.dialects.gemini.names import NAME, refusal
 from llm.dialects.gemini.options import SCHEMAS, write_options
 from llm.dialects.gemini.traits import traits_of
@@ -120,13 +120,14 @@ def _write_parts(
                 elif message.role == "assistant":
                     dropped.append("foreign block")
                 else:
-                    raise refusal(engine, "messages", "has no such block")
+                    raise unknown_block(part, engine)
 
 
 def _write_result(part: ToolResult, names: Mapping[str, str], engine: Engine) -> Json:
     text = "".join(one.text for one in part.content if isinstance(one, Text))
-    if any(isinstance(one, Foreign) for one in part.content):
-        raise refusal(engine, "messages", "takes only text, pictures and files as the result of a tool")
+    for one in part.content:
+        if isinstance(one, Foreign):
+            raise unknown_block(one, engine, " for the result of a tool")
     try:
         value: Json = loads(text)
     except ValueError:

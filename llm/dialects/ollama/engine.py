@@ -10,6 +10,7 @@ from typing import Any, Final
 from llm.behind import only_text
 from llm.chat import (
     ChatRequest,
+    Foreign,
     Media,
     Message,
     ModelInfo,
@@ -22,7 +23,7 @@ from llm.chat import (
     Usage,
 )
 from llm.codec import dumps, loads
-from llm.dialects import ModelLister, Outgoing, lost_fields
+from llm.dialects import ModelLister, Outgoing, lost_fields, unknown_block
 from llm.dialects.ollama.common import NAME
 from llm.engines import Engine
 from llm.errors import ContextTooLong, LLMError, Malformed, ProviderSaid, Truncated, Unsupported, by_status
@@ -124,13 +125,16 @@ def _write_message(message: Message, engine: Engine, names: Mapping[str, str], d
             case ToolResult(call_id, content, failed):
                 if failed:
                     dropped.append("is_error")
-                if not all(isinstance(one, Text) for one in content):
-                    raise _refusal(engine, "messages", "takes only text as the result of a tool")
+                for one in content:
+                    if isinstance(one, Foreign):
+                        raise unknown_block(one, engine, " for the result of a tool")
                 text = "".join(one.text for one in content if isinstance(one, Text))
                 name = part.name or names.get(call_id, "")
                 results.append({"role": "tool", "tool_name": name, "tool_call_id": call_id, "content": text})
             case _ if message.role == "assistant":
                 dropped.append("foreign block")
+            case Foreign():
+                raise unknown_block(part, engine)
             case _:
                 raise _refusal(engine, "messages", "takes only text and pictures as base64")
     wire: dict[str, Json] = {"role": message.role, "content": "".join(_apart(texts, message.role))}

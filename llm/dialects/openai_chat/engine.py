@@ -19,7 +19,7 @@ from llm.chat import (
     ToolSpec,
 )
 from llm.codec import loads
-from llm.dialects import Outgoing, lost_fields
+from llm.dialects import Outgoing, lost_fields, unknown_block
 from llm.dialects.openai_chat.common import AUDIO, NAME
 from llm.dialects.openai_chat.options import write_options
 from llm.engines import Engine
@@ -161,10 +161,9 @@ def _write_message(message: Message, engine: Engine, dropped: list[str]) -> Iter
 
 
 def _write_result(result: ToolResult, engine: Engine) -> dict[str, Json]:
-    if any(not isinstance(part, Text) for part in result.content):
-        raise Unsupported(
-            f"{engine.label} takes only text as the result of a tool.", param="messages", engine=engine.name
-        )
+    for part in result.content:
+        if isinstance(part, Foreign):
+            raise unknown_block(part, engine, " for the result of a tool")
     kept = opaque_for(result.keep, NAME, engine.issuer)
     content = _content(result.content, engine)
     wire: dict[str, Json] = {**kept, "role": "tool", "tool_call_id": result.call_id, "content": content}
@@ -194,7 +193,7 @@ def _write_part(part: Part, engine: Engine) -> Json:
         case Foreign(keep):
             if block := opaque_for(keep, NAME, engine.issuer):
                 return dict(block)
-            raise Unsupported(f"{engine.label} has no such block.", param="messages", engine=engine.name)
+            raise unknown_block(part, engine)
         case Reasoning() | ToolCall() | ToolResult():
             raise Unsupported(
                 f"{type(part).__name__} has no place in such a message.", param="messages", engine=engine.name

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, assert_never
 
 from llm.chat import ChatRequest, Foreign, Media, Message, Reasoning, Text, ToolCall, ToolResult, ToolSpec
-from llm.dialects import Outgoing, lost_fields
+from llm.dialects import Outgoing, lost_fields, unknown_block
 from llm.dialects.openai_responses.items import CALLS, NAME, RESULTS, TEXTS
 from llm.dialects.openai_responses.options import write_options
 from llm.engines import Engine
@@ -162,7 +162,7 @@ class _Items:
             case Foreign(keep):
                 if (block := self._kept(keep)) and _is_content(block):
                     return dict(block)
-                raise self._unsupported("A block of another API cannot be carried to this engine.")
+                raise unknown_block(part, self._engine)
 
     def _media(self, media: Media) -> dict[str, Json]:
         kind, rest = media.kind, dict(self._kept(media.keep))
