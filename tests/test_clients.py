@@ -9,7 +9,7 @@ import pytest
 
 from tests.harness import CLIENT_ID, Upstream, serving
 from tests.harness import config as configured
-from tests.scripted import answering
+from tests.scripted import SAID, answering, calling
 from tests.wires import WIRES, Wire
 
 EVERY = pytest.mark.parametrize("engine", WIRES)
@@ -54,8 +54,13 @@ CLAUDE_CODE: Any = {
     ],
 }
 CODEX: Any = {
-    "instructions": "You are a coding agent.",
     "input": [
+        {
+            "type": "message",
+            "id": "msg_5ff5",
+            "role": "developer",
+            "content": [{"type": "input_text", "text": "You are a coding agent."}],
+        },
         {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "The sandbox is on."}]},
         {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "List files"}]},
         {"type": "function_call", "name": "shell", "arguments": '{"command":["ls"]}', "call_id": "call_1"},
@@ -73,11 +78,25 @@ CODEX: Any = {
                 "required": ["command"],
                 "additionalProperties": False,
             },
-        }
+        },
+        {
+            "type": "namespace",
+            "name": "agents",
+            "description": "Sub-agents.",
+            "tools": [
+                {
+                    "type": "function",
+                    "name": "spawn",
+                    "description": "Starts one",
+                    "strict": False,
+                    "parameters": {"type": "object", "properties": {"task": {"type": "string"}}},
+                }
+            ],
+        },
     ],
     "tool_choice": "auto",
-    "parallel_tool_calls": False,
-    "reasoning": None,
+    "parallel_tool_calls": True,
+    "reasoning": {"summary": "auto"},
     "store": False,
     "stream": True,
     "include": ["reasoning.encrypted_content"],
@@ -144,9 +163,31 @@ async def test_codex(engine: str) -> None:
         raw = await answer.body()
     assert answer.status == 200, raw
     text = json.dumps(upstream.requests[0].json)
-    assert all(piece in text for piece in ("You are a coding agent.", "The sandbox is on.", "a.txt", "shell"))
+    assert all(piece in text for piece in ("You are a coding agent.", "The sandbox is on.", "a.txt", "shell", "spawn"))
     if engine != "openai":  # whose upstream here speaks the other wire
         assert raw.decode().count("event: response.completed") == 1
+
+
+@pytest.mark.parametrize("engine", ["anthropic", "google", "ollama"])
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+async def test_codex_s_call_of_a_function_in_a_namespace_there_and_back(engine: str, stream: bool) -> None:
+    """Its functions come in groups, which no other wire has: there the function bears both names."""
+    wire = WIRES[engine]
+    upstream = Upstream(calling(wire, "agents__spawn", {"task": "Look"}, "Done"))
+    async with upstream.running(), serving(configured(**wire.environ(upstream))) as server:
+        body = {"model": f"{engine}/m", **CODEX, "stream": stream}
+        raw = await (await server.post("/v1/responses", body)).body()
+        events = [json.loads(line[6:]) for line in raw.splitlines() if line.startswith(b"data: ")]
+        [call] = (events[-1]["response"] if stream else json.loads(raw))["output"]
+        assert (call["type"], call["name"], call["namespace"]) == ("function_call", "spawn", "agents")
+        assert json.loads(call["arguments"]) == {"task": "Look"}
+        result = {"type": "function_call_output", "call_id": call["call_id"], "output": "Done"}
+        again = {**body, "stream": False, "input": [*CODEX["input"], call, result]}
+        answer = await (await server.post("/v1/responses", again)).json()
+    assert answer["output"][0]["content"][0]["text"] == SAID
+    first, second = (json.dumps(request.json) for request in upstream.requests)
+    assert "agents: Sub-agents." in first and "Starts one" in first
+    assert "namespace" not in first + second and second.count("agents__spawn") >= 2
 
 
 @EVERY

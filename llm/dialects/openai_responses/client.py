@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, cast, get_args
 
 from llm.chat import (
@@ -21,7 +22,7 @@ from llm.chat import (
     ToolResult,
     ToolSpec,
 )
-from llm.dialects.openai_responses.items import CALLS, NAME, TEXTS, read_citation
+from llm.dialects.openai_responses.items import CALLS, NAME, TEXTS, grouped, grouped_name, read_citation
 from llm.fields import Fields, invalid
 from llm.lenient import dicts_of, text_of
 from llm.opaque import Json, Keep, Opaque, rest_of, unseal
@@ -65,7 +66,7 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     return ChatRequest(
         model=fields.text("model") or "",
         messages=tuple(messages),
-        tools=tuple(_read_tool(wire, f"tools[{n}]") for n, wire in enumerate(fields.items("tools") or ())),
+        tools=tuple(t for n, w in enumerate(fields.items("tools") or ()) for t in _read_tools(w, f"tools[{n}]")),
         options=_read_options(fields),
         stream=fields.flag("stream") or False,
         keep=(*rest_of(told, _KNOWN, NAME, None), *_spelling(fields)),
@@ -133,6 +134,23 @@ def _read_choice(fields: Fields) -> str | None:
         if isinstance(wire.get("type"), str) and wire["type"] not in ("function", "allowed_tools"):
             return f"tool:{wire['type']}"  # a hosted one
     raise invalid("tool_choice", "is not one of auto, none, required, or a tool in its object")
+
+
+def _read_tools(wire: object, place: str) -> Iterator[ToolSpec]:
+    """One tool, or those of a namespace; what is said of all of them stands before what is said of the first."""
+    if not isinstance(wire, dict) or wire.get("type") != "namespace":
+        yield _read_tool(wire, place)
+        return
+    fields = Fields(wire, place)
+    namespace, about = fields.required_text("name"), fields.text("description")
+    for n, inner in enumerate(fields.items("tools") or ()):
+        tool = _read_tool(inner, f"{place}.tools[{n}]")
+        if tool.executor == "provider":
+            yield tool
+            continue
+        told = f"{namespace}: {about}\n\n{tool.description}" if about and n == 0 else tool.description
+        keep = (*tool.keep, *grouped(namespace, tool.name))
+        yield replace(tool, name=grouped_name(namespace, tool.name), description=told, keep=keep)
 
 
 def _read_tool(wire: object, place: str) -> ToolSpec:
@@ -292,11 +310,12 @@ def _read_call(wire: Mapping[str, Any], kind: str, place: str) -> ToolCall:
     fields = Fields(wire, place)
     said = CALLS[kind]
     sealed = unseal(text_of(wire.get("encrypted_content")))
-    known = ["call_id", "name", said, *(("type",) if kind == "function_call" else ())]
+    known = ["call_id", "name", "namespace", said, *(("type",) if kind == "function_call" else ())]
     keep = rest_of(wire, known, NAME, None) if sealed is None else sealed
+    name, namespace = fields.required_text("name"), fields.text("namespace")
     return ToolCall(
         id=fields.required_text("call_id"),
-        name=fields.required_text("name"),
+        name=grouped_name(namespace, name) if namespace else name,
         arguments=fields.text(said) or ("{}" if kind == "function_call" else ""),
         keep=keep,
     )

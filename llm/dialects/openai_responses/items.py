@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from llm.chat import Citation, Usage
+from llm.chat import Citation, ToolSpec, Usage
 from llm.codec import dumps
 from llm.lenient import count_of, dict_of, text_of
 from llm.opaque import Json, Keep, Opaque
@@ -25,6 +25,25 @@ HOSTED: Final[Mapping[str, str]] = {
     "code_interpreter_call": "code_interpreter",
     "mcp_call": "mcp",
 }
+# Functions may come in groups, a namespace each, and a call of one names both. Other wires have the function alone: it
+# bears both names there, and is told apart again by what is kept of it, which no engine may see.
+_SPELLED: Final = ""  # no engine issues anything under this name
+
+
+def grouped_name(namespace: str, name: str) -> str:
+    return f"{namespace}__{name}"
+
+
+def grouped(namespace: str, name: str) -> Keep:
+    return (Opaque(NAME, _SPELLED, {"name": name, "namespace": namespace}),)
+
+
+def names_of(tool: ToolSpec) -> Mapping[str, Json]:
+    """What a call of the function says to its client: its name, and its namespace if it is in one."""
+    kept = (opaque.data for opaque in tool.keep if opaque.dialect == NAME and opaque.issuer == _SPELLED)
+    return next(kept, {"name": tool.name})
+
+
 # Parts of a message, and the field with their text.
 TEXTS: Final[Mapping[str, str]] = {"output_text": "text", "refusal": "refusal"}
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from llm.chat import ChatRequest, Citation, Media, ToolSpec, Usage
 from llm.codec import dump_bytes, dump_text
-from llm.dialects.openai_responses.items import NAME
+from llm.dialects.openai_responses.items import NAME, names_of
 from llm.errors import LLMError
 from llm.events import (
     Cited,
@@ -76,6 +76,7 @@ class ResponseWriter:
         self._usage = Usage()
         self._item: _Open | None = None
         self._output: list[Json] = []
+        self._names = {tool.name: names_of(tool) for tool in request.tools}
 
     def feed(self, batch: Sequence[Event]) -> list[bytes]:
         out = b"".join([piece for event in self._in_order.feed(batch) for piece in self._pieces(event)])
@@ -135,7 +136,7 @@ class ResponseWriter:
                     yield from self._section("reasoning_summary_part", "summary_index")
                     yield self._piece("response.reasoning_summary_text.delta", text)
             case ToolCallStarted(_, id, name, "client"):
-                yield from self._opened("function_call", {"call_id": id, "name": name})
+                yield from self._opened("function_call", {"call_id": id, **self._names.get(name, {"name": name})})
             case ToolCallDelta(_, arguments) if self._item is not None:
                 yield self._piece("response.function_call_arguments.delta", arguments)
             case Cited(_, citation):
