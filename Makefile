@@ -2,15 +2,20 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENTS := .venv-clients
+NODE := tests/clients/node
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test lint bench soak size lock clean
+.PHONY: run test test-clients lint bench soak size lock clean
 
 run: $(VENV)/run
 	@$(BIN)/python server.py $(ARGS)
 
 test: $(VENV)/dev
 	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+test-clients: $(CLIENTS)/ready $(if $(shell command -v npm),$(NODE)/node_modules/ready)
+	@$(CLIENTS)/bin/python -m pytest --override-ini norecursedirs= -W ignore tests/clients $(ARGS)
 
 lint: $(VENV)/dev
 	@$(BIN)/ruff check .
@@ -33,14 +38,14 @@ lock: $(VENV)/bin/python
 	  --generate-hashes --no-header requirements.txt) && printf '%s\n' "$$head" "$$new" > requirements.lock
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(CLIENTS) $(NODE)/node_modules
 
 # A mark for each set of packages, renewed when its list changes.
-$(VENV)/bin/python:
+$(VENV)/bin/python $(CLIENTS)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "installing python3-venv, which Debian keeps apart …"; \
 	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq -y python3-venv; }
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@$(PYTHON) -m venv $(@:/bin/python=) || { rm -rf $(@:/bin/python=); exit 1; }
 
 $(VENV)/run: requirements.lock | $(VENV)/bin/python
 	@echo "installing what the server needs …"
@@ -51,3 +56,14 @@ $(VENV)/dev: requirements.txt requirements-tools.txt requirements-dev.txt | $(VE
 	@echo "installing what the tests need …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/run
+
+# Other people's clients, apart from what the tests need: they want versions of their own.
+$(CLIENTS)/ready: requirements.txt requirements-clients.txt | $(CLIENTS)/bin/python
+	@echo "installing the clients of Python …"
+	@$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-clients.txt
+	@touch $@
+
+$(NODE)/node_modules/ready: $(NODE)/package.json
+	@echo "installing the clients of Node …"
+	@npm install --prefix $(NODE) --no-package-lock --no-audit --no-fund --loglevel error
+	@touch $@

@@ -149,7 +149,8 @@ _OLLAMA = Wire(
 
 
 def _response(status: str, **more: Any) -> dict[str, Any]:
-    return {"id": "resp_1", "object": "response", "model": "m", "status": status, "output": [], **more}
+    head = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "status": status}
+    return {**head, "output": [], **more}
 
 
 def _named(type: str, **more: Any) -> bytes:
@@ -176,7 +177,12 @@ _RESPONSES = Wire(
     whole=lambda text: _response(
         "completed",
         output=[
-            {"type": "message", "id": "msg_1", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
+            {
+                "type": "message",
+                "id": "msg_1",
+                "role": "assistant",
+                "content": [{"type": "output_text", "text": text, "annotations": []}],
+            }
         ],
         usage=_RESPONSES_USAGE,
     ),

@@ -1,0 +1,82 @@
+"""What every client here is judged by: the running server, with a scripted provider behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from tests.harness import CLIENT_ID, Connection, Request, Script, Upstream, config, serving
+from tests.scripted import error_of
+from tests.wires import Wire
+
+PATIENCE = 120  # seconds that a client may take as a whole: some need long to start
+STRUCTURED = '{"city": "Paris", "degrees": 21}'
+
+
+@asynccontextmanager
+async def behind(wire: Wire, script: Script) -> AsyncIterator[tuple[str, Upstream]]:
+    """The address of a server whose provider does what ``script`` says."""
+    upstream = Upstream(script)
+    async with upstream.running(), serving(config(**wire.environ(upstream, MAX_RETRIES="0"))) as server:
+        yield server.url, upstream
+
+
+def refusing(wire: Wire, status: int, type: str = "t") -> Script:
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.whole(error_of(wire.engine, status, type=type), status, headers={"retry-after": "7"})
+
+    return script
+
+
+class Left:
+    """A provider that begins to speak, then sees its client leave."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._closed: asyncio.Queue[float] = asyncio.Queue()
+
+    async def script(self, request: Request, connection: Connection) -> None:
+        await connection.stream(self._wire.content_type)
+        await connection.chunk(self._wire.head + self._wire.delta("Hi"))
+        await connection.closed()
+        self._closed.put_nowait(time.monotonic())
+
+    async def seconds_after(self, left: float) -> float:
+        return await asyncio.wait_for(self._closed.get(), 10) - left
+
+
+@asynccontextmanager
+async def running(*command: str, home: Path, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A client as a process of its own: nothing of this machine's set-up reaches it, and it reaches nothing else."""
+    nowhere = "http://127.0.0.1:9"  # whatever is not on this machine
+    bare: Mapping[str, str] = {"PATH": os.environ["PATH"], "HOME": str(home), "TERM": "dumb", "CLIENT_ID": CLIENT_ID}
+    proxied = {"HTTPS_PROXY": nowhere, "HTTP_PROXY": nowhere, "NO_PROXY": "127.0.0.1"}
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=home,
+        env={**bare, **proxied, **environ},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=1 << 24,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # what it started too
+        await process.communicate()
+
+
+async def ran(*command: str, home: Path, **environ: str) -> tuple[int, str]:
+    """Its exit code, and what it said; the complaint where it has one."""
+    async with running(*command, home=home, **environ) as process, asyncio.timeout(PATIENCE):
+        said, complained = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, said.decode() + (complained.decode() if process.returncode else "")
