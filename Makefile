@@ -6,7 +6,7 @@ CLIENTS := .venv-clients
 NODE := tests/clients/node
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test test-clients lint bench soak size lock clean
+.PHONY: run test test-clients lint bench soak size lock fuzz clean
 
 run: $(VENV)/run
 	@$(BIN)/python server.py $(ARGS)
@@ -30,6 +30,9 @@ soak: $(VENV)/dev
 
 size: $(VENV)/run
 	@$(BIN)/python -m bench.size $(ARGS)
+
+fuzz: $(VENV)/fuzz
+	@$(BIN)/python -m fuzz $(ARGS)
 
 # New versions of what runs, with their hashes; the lines before the first package stay.
 lock: $(VENV)/bin/python
@@ -66,4 +69,9 @@ $(CLIENTS)/ready: requirements.txt requirements-clients.txt | $(CLIENTS)/bin/pyt
 $(NODE)/node_modules/ready: $(NODE)/package.json
 	@echo "installing the clients of Node …"
 	@npm install --prefix $(NODE) --no-package-lock --no-audit --no-fund --loglevel error
+	@touch $@
+
+$(VENV)/fuzz: requirements-fuzz.txt | $(VENV)/dev
+	@echo "installing the fuzzer …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt
 	@touch $@

@@ -6,14 +6,14 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from email.message import Message
 from typing import Any, Final
 
-from tornado.httputil import HTTPFile, HTTPInputError, ParseMultipartConfig, parse_multipart_form_data
+from tornado.httputil import HTTPFile
 from tornado.iostream import StreamClosedError
 
 from handlers.base import Base
 from handlers.context import Context
+from handlers.forms import is_form, read_form
 from handlers.output import Output
 from llm.codec import loads
 from llm.engines import Target
@@ -23,11 +23,7 @@ from llm.tasks import speech, transcription
 from llm.tasks.transcription import Upload
 from llm.voice import Heard, Task, speak, task_target, transcribe
 
-# Python's reader of this header looks through all of it again for each semicolon: 60 KB would take it ten seconds. A
-# boundary has at most 70 characters.
-_MAX_TYPE: Final = 300
 _MAX_NUMBER: Final = 40  # characters
-_FORM: Final = ParseMultipartConfig(max_parts=64, max_part_header_size=2048)
 _FILE_FIELDS: Final = ("file", "audio")  # of a form
 _UNFIT: Final = re.compile(r"[^\w.-]", re.ASCII)  # in a header's list of names
 
@@ -142,21 +138,14 @@ class FormHandler(VoiceHandler):
     def _body(self) -> tuple[dict[str, Any], LLMError | None]:
         """A form's fields take the place of the JSON body, so that own keys are taken out of them all the same (X9)."""
         content_type = self.request.headers.get("Content-Type", "")
-        if not content_type.lower().startswith("multipart/form-data"):
+        if not is_form(content_type):
             return super()._body()
-        if len(content_type) > _MAX_TYPE:
-            return {}, InvalidRequest(f"Content-Type: is longer than {_MAX_TYPE} characters", param="Content-Type")
-        sent = Message()
-        sent["Content-Type"] = content_type
         raw, self._pieces = b"".join(self._pieces), []
-        arguments: dict[str, list[bytes]] = {}
-        files: dict[str, list[HTTPFile]] = {}
         try:
-            boundary = (sent.get_boundary() or "").encode()
-            parse_multipart_form_data(boundary, raw, arguments, files, config=_FORM)
-            fields: dict[str, Any] = {name: self.field([v.decode() for v in vs]) for name, vs in arguments.items()}
-        except (HTTPInputError, ValueError):  # whose words may quote what was sent
-            return {}, InvalidRequest("body: is not a multipart/form-data form", param="body")
+            texts, files = read_form(content_type, raw)
+        except InvalidRequest as error:
+            return {}, error
+        fields: dict[str, Any] = {name: self.field(values) for name, values in texts.items()}
         with suppress(KeyError, ValueError, TypeError):  # the schema says what is wrong
             fields["temperature"] = loads(fields["temperature"][:_MAX_NUMBER])
         return fields, self._take(files)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
@@ -231,17 +232,17 @@ async def _error_body(reply: HttpReply) -> bytes:
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds to wait by ``retry-after-ms`` or ``retry-after``, the latter in seconds or as a date."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name)
-        if value is None:
-            continue
-        try:
-            return max(float(value) * unit, 0.0)
-        except ValueError:
-            pass
-        try:
-            return max(parsedate_to_datetime(value).timestamp() - now, 0.0)
-        except ValueError:
-            continue
+        seconds = _seconds(headers.get(name, ""), unit, now)
+        if seconds is not None and math.isfinite(seconds):  # it is told to the client, in JSON
+            return max(seconds, 0.0)
+    return None
+
+
+def _seconds(value: str, unit: float, now: float) -> float | None:
+    with suppress(ValueError):
+        return float(value) * unit
+    with suppress(ValueError, OverflowError):  # OverflowError: a date of no calendar
+        return parsedate_to_datetime(value).timestamp() - now
     return None
 
 

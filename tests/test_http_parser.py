@@ -124,6 +124,7 @@ REFUSED = {
     "extension with a lone CR": CHUNKED + b"2;a\rb\r\nok\r\n0\r\n\r\n",
     "endless extension": CHUNKED + b"2;" + b"a" * 10_000,
     "endless trailer": CHUNKED + b"0\r\n" + b"a" * 10_000,
+    "a lone LF in a trailer": CHUNKED + b"0\r\nX-A: b\nX-B: c\r\n\r\n",
     "endless trailers": CHUNKED + b"0\r\n" + b"X-A: b\r\n" * 20_000,
     "endless head": HEAD + b"X-A: " + b"a" * MAX_HEAD,
     "head that is too large": HEAD + b"X-A: " + b"a" * MAX_HEAD + b"\r\n\r\n",

@@ -54,6 +54,6 @@ def decoded(body: bytes, told: str = "") -> str:
 def _known(label: str) -> str | None:
     try:
         name = codecs.lookup(label).name
-    except LookupError:
+    except (LookupError, ValueError):  # ValueError: a NUL in it
         return None
     return name if name in _SAME else _LARGER.get(name)

@@ -186,7 +186,11 @@ class ResponseParser:
 
 def _line_end(data: bytes, at: int, what: str) -> int:
     end = data.find(b"\r\n", at, at + MAX_LINE + 2)
-    if end < 0 and (len(data) - at > MAX_LINE or _LONE_LF.search(data, at)):
+    if end >= 0:
+        broken = data.find(b"\n", at, end) >= 0  # as it is seen where the line comes in pieces
+    else:
+        broken = len(data) - at > MAX_LINE or _LONE_LF.search(data, at) is not None
+    if broken:
         raise Malformed(f"The provider sent a {what} whose line does not end.")
     return end
 
