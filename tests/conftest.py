@@ -1,8 +1,9 @@
-"""Every test watches over the keys that it gives to servers (``tests/canaries.py``)."""
+"""For every test: it watches over the keys that it gives to servers (``tests/canaries.py``), and is patient."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import suppress
 
 import pytest
 
@@ -11,6 +12,11 @@ from tests.canaries import WATCH, watch_logs
 
 def pytest_configure() -> None:
     watch_logs()
+    with suppress(ImportError):  # ``make test-clients`` goes without it
+        from hypothesis import settings
+
+        settings.register_profile("patient", deadline=None)  # a machine that is busy is no finding
+        settings.load_profile("patient")
 
 
 @pytest.hookimpl(tryfirst=True)
