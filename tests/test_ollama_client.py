@@ -368,6 +368,7 @@ async def test_embeddings_and_lists() -> None:
             await client.show("openai/nothing")
     assert [[*vector] for vector in made.embeddings] == [[0.25, -1.0]]
     assert [model.model for model in listed.models] == ["openai/gpt-5.4-mini", "openai/text-embedding-3-small"]
+    assert len({model.digest for model in listed.models}) == 2  # clients take models of one digest for one
     assert shown.capabilities == ["completion", "tools", "vision", "thinking"]
     assert (running.models, caught.value.status_code) == ([], 404)
     assert version["version"].count(".") == 2

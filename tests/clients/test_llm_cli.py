@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.clients.judging import STRUCTURED, Left, behind, ran, refusing, running
-from tests.harness import CLIENT_ID, soon
+from tests.harness import CLIENT_ID, Connection, Request, soon
 from tests.scripted import CHAT, SAID, answering, calling
 from tests.wires import WIRES, Wire
 
@@ -98,27 +98,18 @@ async def test_c1_a_client_that_is_stopped_stops_the_provider(tmp_path: Path) ->
         await soon(0.25, attempt)
 
 
-@pytest.mark.parametrize("wire", [WIRES["google"]], ids=["google"])
-async def test_its_plugin_for_ollama(wire: Wire, tmp_path: Path) -> None:
-    """It asks what models there are and what they can before it asks for an answer."""
-    listed = {
-        "ollama": {"models": [{"name": "m:latest", "model": "m:latest"}]},
-        "google": {"models": [{"name": "models/m"}]},
-    }
-    shown = {"capabilities": ["completion"], "details": {}, "model_info": {}}
-    inner = answering(wire)
+async def test_its_plugin_for_ollama(tmp_path: Path) -> None:
+    """It asks what models there are, which by their digests, and what they can, before it asks for an answer."""
+    wire = WIRES["google"]
+    said = answering(wire)
 
-    async def script(request: Any, connection: Any) -> None:
+    async def script(request: Request, connection: Connection) -> None:
         if request.method == "GET":
-            await connection.whole(listed.get(wire.engine, {"data": [{"id": "m"}]}))
-        elif request.path == "/api/show":
-            await connection.whole(shown)
+            await connection.whole({"models": [{"name": "models/m"}, {"name": "models/other"}]})
         else:
-            await inner(request, connection)
+            await said(request, connection)
 
     async with behind(wire, script) as (url, _):
-        address = url.replace("://", f"://{CLIENT_ID}:@")
-        model = f"{wire.engine}/m" + (":latest" if wire.engine == "ollama" else "")
-        environ = {"LLM_USER_PATH": str(tmp_path), "OLLAMA_HOST": address}
-        code, said = await ran(LLM, "-m", model, "Hello", home=tmp_path, **environ)
-    assert (code, said.strip()) == (0, SAID)
+        environ = {"LLM_USER_PATH": str(tmp_path), "OLLAMA_HOST": url, "OLLAMA_API_KEY": CLIENT_ID}
+        told = await ran(LLM, "-m", "ollama/google/m", "Hello", home=tmp_path, **environ)
+    assert told == (0, f"{SAID}\n")

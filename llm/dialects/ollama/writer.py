@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Final
 
 from llm.chat import ChatRequest, Media, ModelInfo, Reasoning, Text, ToolCall, Usage
@@ -171,7 +172,7 @@ def _tag(model: ModelInfo) -> Json:
         "model": name,
         "modified_at": _time(model.created or 0),
         "size": 0,
-        "digest": "",
+        "digest": sha256(name.encode()).hexdigest(),  # clients take models of one digest for one model
         "details": _details(model),
         "capabilities": [*_capabilities(model)],
     }
