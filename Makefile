@@ -15,7 +15,7 @@ test: $(VENV)/dev
 	@$(BIN)/python -m pytest -n auto $(ARGS)
 
 test-clients: $(CLIENTS)/ready $(if $(shell command -v npm),$(NODE)/node_modules/ready)
-	@$(CLIENTS)/bin/python -m pytest --override-ini norecursedirs= -W ignore tests/clients $(ARGS)
+	@$(CLIENTS)/bin/python -m pytest -rs --override-ini norecursedirs= -W ignore tests/clients $(ARGS)
 
 lint: $(VENV)/dev
 	@$(BIN)/ruff check .
