@@ -7,6 +7,7 @@ What it finds is kept in ``.fuzz``: inputs that reach something new, from which 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import re
 import subprocess
@@ -43,7 +44,16 @@ def fuzz(name: str, seconds: int) -> None:
         escaped = ("".join(f"\\x{byte:02x}" for byte in word) for word in words)
         options["dict"].write_text("".join(f'"{word}"\n' for word in escaped))
     flags = [f"-{option}={value}" for option, value in options.items()]
-    atheris.Setup([name, *flags, str(corpus)], harnesses.HARNESSES[name])
+    harness = harnesses.HARNESSES[name]
+
+    def kept(data: bytes) -> None:
+        try:
+            harness(data)
+        except BaseException:  # libFuzzer does not always come to write it down
+            (FINDINGS / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}").write_bytes(data)
+            raise
+
+    atheris.Setup([name, *flags, str(corpus)], kept)
     atheris.Fuzz()
 
 

@@ -148,6 +148,17 @@ SEEDS: Final[Mapping[str, list[bytes]]] = {
 }
 
 
+# What broke something once.
+SEEDS["response"].append(
+    b"\x05HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nok\r\nxyz\r\n0\x05\nT: xy\r\n\r"
+)
+SEEDS["stream-anthropic"].append(
+    b'\x09data: {"type":"message_start","message":{"id":"m"}}\n\n'
+    b'data: {"type":"content_block_start","index":0,"content_block":{"x":1}}\n\n'
+    b'data: {"type":"content_block_stop","index":0}\n\ndata: {"type":"message_stop"}\n\n'
+)
+
+
 def words(seeds: Iterable[bytes]) -> list[bytes]:
     """Names and short texts, which a fuzzer may put anywhere."""
     found = {word for seed in seeds for word in re.findall(rb'"[A-Za-z0-9_./-]{2,24}"', seed)}

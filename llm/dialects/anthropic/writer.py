@@ -274,7 +274,8 @@ def write_parts(parts: Iterable[Part]) -> Iterator[dict[str, Json]]:
                 if executor == "client" or (executor == "provider" and wire["type"] != "tool_use"):
                     yield wire
             case Foreign(keep):
-                if kept := _kept(keep):
+                kept = _kept(keep)
+                if isinstance(kept.get("type"), str):  # a block that does not say what it is is none
                     yield dict(kept)
 
 
