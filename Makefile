@@ -55,7 +55,7 @@ $(VENV)/run: requirements.lock | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
-$(VENV)/dev: requirements.txt requirements-tools.txt requirements-dev.txt | $(VENV)/bin/python
+$(VENV)/dev: requirements.txt requirements-tools.txt requirements-fast.txt requirements-dev.txt | $(VENV)/bin/python
 	@echo "installing what the tests need …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/run

@@ -11,9 +11,9 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from dotenv import dotenv_values
 from tornado.netutil import bind_sockets
@@ -26,7 +26,7 @@ from handlers.peers import Peers
 from handlers.running import Running
 from handlers.validation import Schemas
 from handlers.workers import Worker, Workers
-from llm import VERSION, log
+from llm import VERSION, fast, log
 from llm.catalog import Caller, Catalog
 from llm.config import Config, ConfigError, variable
 from llm.demo import DemoTransport
@@ -46,6 +46,8 @@ _BACKLOG: Final = 1024
 _COLLECTED: Final = (10_000, 20, 20)  # allocations, and generations, between two looks for garbage
 _NEXT_PORTS: Final = 50  # how far to look for a free port when nobody chose one
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+T = TypeVar("T")
 
 
 def make_context(config: Config, worker: Worker | None = None, **transports: Transport) -> Context:
@@ -138,6 +140,8 @@ def banner(config: Config, port: int) -> list[str]:
     engines = catalog.engines(Caller(trusted=True))
     example = next((engine for engine in reversed(engines) if engine.example), None)
     lines = [f"llm-server {VERSION} at {url}", f"engines: {', '.join(engine.label for engine in engines) or 'none'}"]
+    if fast.USED:
+        lines.append(f"faster with {' and '.join(fast.USED)}")
     lines += [f"warning: {warning}" for warning in config.warnings]
     if not config.port_chosen and port != config.port:
         lines.append(f"port {config.port} is taken, so {port} is used")
@@ -222,6 +226,12 @@ async def check(config: Config) -> int:
     return 1 if faults else 0
 
 
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """``asyncio.run``, on uvloop where it is installed."""
+    with asyncio.Runner(loop_factory=fast.uvloop.new_event_loop if fast.uvloop is not None else None) as runner:
+        return runner.run(work)
+
+
 def _say(lines: Sequence[str]) -> None:
     try:
         print("\n".join(lines), flush=True)
@@ -250,7 +260,7 @@ def _config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Config
 def main(argv: Sequence[str]) -> int:
     arguments = _arguments(argv)
     if arguments.version or arguments.verify:
-        _say([f"llm-server {VERSION}", *(hashes() if arguments.verify else ())])
+        _say([", ".join((f"llm-server {VERSION}", *fast.USED)), *(hashes() if arguments.verify else ())])
         return 0
     try:
         config = _config(arguments, os.environ)
@@ -258,7 +268,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"configuration: {error}", file=sys.stderr)
         return 2
     if arguments.check:
-        return asyncio.run(check(config))
+        return _run(check(config))
     try:
         sockets = listen(config)
     except OSError as error:
@@ -271,12 +281,12 @@ def main(argv: Sequence[str]) -> int:
     lines = banner(config, port)
     processes = config.processes or os.cpu_count() or 1
     if processes == 1:
-        asyncio.run(serve(config, sockets, ready=lambda: _say(lines)))
+        _run(serve(config, sockets, ready=lambda: _say(lines)))
         return 0
     _say(lines)
 
     def work(worker: Worker) -> None:
-        asyncio.run(serve(config, sockets, lambda: None, worker))
+        _run(serve(config, sockets, lambda: None, worker))
 
     return Workers(processes, sockets, work).run()
 

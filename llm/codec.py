@@ -6,6 +6,8 @@ import json
 from json.encoder import encode_basestring
 from typing import Any, Final
 
+from llm.fast import orjson
+
 # Lists and objects inside one another. What the interpreter can read it cannot always write, compare or show: each of
 # these goes as deep as there is stack left where it is called. A tool's schema may have 100 levels, of two each.
 MAX_DEPTH: Final = 256
@@ -13,6 +15,9 @@ MAX_DEPTH: Final = 256
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _ASCII_ENCODER: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False)
 _INFINITY: Final = float("inf")
+_LARGE: Final = 1 << 20  # bytes: one long text, such as a picture, is read as fast without orjson
+_DIGITS: Final = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord(" ") for byte in range(256))
+_LONG_NUMBER: Final = b"0" * 19
 
 
 def _refuse(name: str) -> Any:
@@ -36,15 +41,38 @@ def loads(text: str | bytes) -> Any:
     Raises ``ValueError`` for anything else: NaN and Infinity, a number too large for a float, bytes that are not UTF-8,
     and nesting beyond ``MAX_DEPTH``.
     """
+    value = _decode(text)
+    if len(text) > MAX_DEPTH and _brackets(text) > MAX_DEPTH and not _shallow(value):
+        raise ValueError(_TOO_DEEP)
+    return value
+
+
+def _decode_std(text: str | bytes) -> Any:
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig")
     try:
-        value = _DECODER.decode(text)
+        return _DECODER.decode(text)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
-    if len(text) > MAX_DEPTH and text.count("[") + text.count("{") > MAX_DEPTH and not _shallow(value):
-        raise ValueError(_TOO_DEEP)
-    return value
+
+
+def _decode_fast(text: str | bytes) -> Any:
+    """The same by orjson; what the two do not read alike is left to the other."""
+    try:
+        raw = text.encode() if isinstance(text, str) else text
+        # A whole number beyond 64 bits would become a float.
+        if len(raw) < _LARGE and _LONG_NUMBER not in raw.translate(_DIGITS):
+            return orjson.loads(raw)
+    except ValueError:
+        pass
+    return _decode_std(text)
+
+
+_decode: Final = _decode_std if orjson is None else _decode_fast
+
+
+def _brackets(text: str | bytes) -> int:
+    return text.count("[") + text.count("{") if isinstance(text, str) else text.count(b"[") + text.count(b"{")
 
 
 _TOO_DEEP: Final = f"nested too deeply, in more than {MAX_DEPTH} levels"

@@ -1,13 +1,22 @@
-"""For every test: it watches over the keys that it gives to servers (``tests/canaries.py``), and is patient."""
+"""For every test: it watches over the keys that it gives to servers (``tests/canaries.py``), and is patient.
+
+What is about sockets and time runs on both loops: the standard library's, and uvloop, which the server prefers.
+``--uvloop`` runs everything on that.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import asyncio
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
+from typing import Final
 
 import pytest
 
+from llm.fast import uvloop
 from tests.canaries import WATCH, watch_logs
+
+BOTH: Final = ("test_cancel", "test_streams", "test_transport", "test_transport_cancel")
 
 
 def pytest_configure() -> None:
@@ -36,3 +45,18 @@ def pytest_runtest_makereport(
         report.longrepr = "\n".join(["keys were seen:", *dict.fromkeys(WATCH.leaks)])
         WATCH.leaks.clear()
     return report
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--uvloop", action="store_true", help="run all tests on uvloop")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    standard = {"asyncio": asyncio.new_event_loop}
+    other = {"uvloop": uvloop.new_event_loop} if uvloop is not None else {}
+    if config.getoption("--uvloop"):
+        return other
+    return standard | other if item.path.stem in BOTH else standard

@@ -25,6 +25,7 @@ PURE = {
     "events",
     "express",
     "families",
+    "fast",
     "fields",
     "filters",
     "flow",
@@ -45,7 +46,7 @@ PURE = {
 }
 PURE_LIBRARY = {
     "__future__", "base64", "binascii", "collections", "copy", "dataclasses", "datetime", "enum", "fnmatch",
-    "functools", "hashlib", "ipaddress", "itertools", "json", "re", "secrets", "struct", "types", "typing", "urllib", "uuid",
+    "functools", "hashlib", "importlib", "ipaddress", "itertools", "json", "re", "secrets", "struct", "types", "typing", "urllib", "uuid",
 }  # fmt: skip
 SDKS = {"openai", "anthropic", "google", "mistralai", "ollama", "groq", "httpx", "aiohttp", "requests", "litellm"}
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm.codec import dump_bytes, dumps, loads
+from llm.codec import _decode_fast, _decode_std, dump_bytes, dumps, loads
+from llm.fast import orjson
 
 # With lone surrogates, which ``st.text()`` leaves out.
 texts = st.text(st.characters(exclude_categories=[]), max_size=8)
@@ -92,3 +94,55 @@ def test_a_byte_order_mark_and_blank_space_are_no_harm() -> None:
 
 def test_numbers_keep_their_kind() -> None:
     assert dumps(loads("[1, 1.0, 0, -0.0, 12345678901234567890]")) == "[1,1.0,0,-0.0,12345678901234567890]"
+
+
+# --- orjson, where it is installed ---
+
+FAST = pytest.mark.skipif(orjson is None, reason="orjson is not installed")
+
+SCRAPS = st.sampled_from(
+    [*'{}[]",:.-+eE01289 \t\n\\/', "null", "true", "false", "NaN", "Infinity", '"a":', "\\u", "\\ud83c", "\\udf88", "\ud83c", "é", "\ufeff", "\x00", "\x7f", "\u2028", "18446744073709551616", "-9223372036854775809", "999999999999999999", "1e999", "0.1"]
+)  # fmt: skip
+
+
+def outcome(decode: Callable[[str | bytes], Any], text: str | bytes) -> str:
+    """Of a value with the types of all it holds, of an error with its words."""
+    try:
+        return repr(decode(text))
+    except ValueError as error:
+        return f"{type(error).__name__}: {error}"
+
+
+@FAST
+@given(values)
+def test_orjson_reads_what_the_standard_library_reads(value: Any) -> None:
+    for text in (dumps(value), json.dumps(value), json.dumps(value, indent=2)):
+        assert outcome(_decode_fast, text) == outcome(_decode_fast, text.encode()) == repr(value)
+
+
+@FAST
+@settings(max_examples=500)
+@given(st.lists(SCRAPS, max_size=12).map("".join))
+def test_orjson_refuses_what_the_standard_library_refuses_in_the_same_words(text: str) -> None:
+    raw = text.encode("utf-8", "surrogatepass")
+    assert outcome(_decode_fast, text) == outcome(_decode_std, text)
+    assert outcome(_decode_fast, raw) == outcome(_decode_std, raw)
+
+
+@FAST
+@settings(max_examples=500)
+@given(st.from_regex(r"-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,3})?", fullmatch=True))
+def test_orjson_reads_numbers_as_the_standard_library_does(number: str) -> None:
+    assert outcome(_decode_fast, number) == outcome(_decode_std, number)
+    assert outcome(_decode_fast, f"[{number}]".encode()) == outcome(_decode_std, f"[{number}]")
+
+
+@FAST
+@pytest.mark.parametrize("depth", [256, 257, 1000, 1025, 100_000])
+def test_orjson_keeps_to_the_same_depth(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "[" * depth + "]" * depth
+    told = set()
+    for decode in (_decode_std, _decode_fast):
+        monkeypatch.setattr("llm.codec._decode", decode)
+        told |= {outcome(loads, text)[:30], outcome(loads, text.encode())[:30]}
+    assert len(told) == 1 and (depth > 256) == told.pop().startswith("ValueError")

@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -136,7 +137,34 @@ def test_a_chosen_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
 
 def test_version_is_told() -> None:
     told = subprocess.run([sys.executable, str(ROOT / "server.py"), "--version"], capture_output=True, text=True)
-    assert re.fullmatch(r"llm-server \d+\.\d+\.\d+\n", told.stdout)
+    assert re.fullmatch(r"llm-server \d+\.\d+\.\d+(, (uvloop|orjson) [\d.]+)*\n", told.stdout)
+
+
+FASTER = ("uvloop", "orjson")
+
+
+def without_extras(folder: Path) -> dict[str, str]:
+    """An environment where only what is needed can be imported."""
+    hidden = folder / "hidden"
+    hidden.mkdir()
+    for name in FASTER:
+        (hidden / f"{name}.py").write_text("raise ImportError")
+    return {"PYTHONPATH": str(hidden)}
+
+
+def test_what_makes_it_faster_is_used_and_told_but_never_needed(tmp_path: Path) -> None:
+    installed = [name for name in FASTER if find_spec(name)]
+    for environ, there in ((without_extras(tmp_path), []), (dict[str, str](), installed)):
+        with started("--port", "0", cwd=tmp_path, **environ) as (process, lines):
+            told = [line for line in lines if line.startswith("faster with ")]
+            assert [re.findall(r"[a-z]+(?= [\d.]+)", line) for line in told] == ([there] if there else [])
+            loaded = Path(f"/proc/{process.pid}/maps").read_text()
+            assert [name for name in FASTER if f"/{name}/" in loaded] == there
+            [curl] = [line.removeprefix("try: ") for line in lines if line.startswith("try: ")]
+            answer = subprocess.run(
+                ["bash", "-c", curl + " -s"], capture_output=True, text=True, timeout=20, check=True
+            )
+            assert json.loads(answer.stdout.splitlines()[-1])["type"] == "usage"
 
 
 def test_sigterm_lets_a_running_answer_finish_and_exits_0(tmp_path: Path) -> None:
@@ -176,8 +204,11 @@ def test_several_processes_share_the_port_and_leave_together(tmp_path: Path) -> 
 
 
 def test_o4_it_starts_light(tmp_path: Path) -> None:
-    """Idle memory as the kernel counts it, and start as a multiple of importing bare Tornado (no timed assert)."""
-    with started("--port", "0", cwd=tmp_path) as (process, _):
+    """Idle memory as the kernel counts it, and start as a multiple of importing bare Tornado (no timed assert).
+
+    With the three packages it needs: uvloop takes 2 MB more.
+    """
+    with started("--port", "0", cwd=tmp_path, **without_extras(tmp_path)) as (process, _):
         status = Path(f"/proc/{process.pid}/status").read_text()
         resident = int(re.search(r"VmRSS:\s+(\d+) kB", status)[1])  # type: ignore[index]
     assert resident < 40 * 1024

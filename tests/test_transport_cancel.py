@@ -175,7 +175,9 @@ async def test_c1_cancelled_at_whatever_step_nothing_is_left_open(
                     break
                 await asyncio.wait({task})
             await until(lambda: open_sockets() <= before)
-        assert steps > 5
+        assert steps >= (
+            6 if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop) else 5
+        )  # uvloop takes fewer
 
 
 async def test_transport_t24_an_exception_of_the_reader_is_that_exception_and_hangs_up() -> None:
