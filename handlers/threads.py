@@ -60,6 +60,10 @@ def _title(body: dict[str, Any], *, needed: bool) -> str:
         return ""
     if not isinstance(title, str) or len(title) > MAX_TITLE:
         raise InvalidRequest(f"title: has to be text of at most {MAX_TITLE} characters", param="title")
+    try:
+        title.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest("title: holds half of a character", param="title") from None
     return title
 
 

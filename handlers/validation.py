@@ -70,6 +70,8 @@ def _reason(error: ValidationError) -> str:
             return f"has to be {wanted}, not {_TYPES[type(error.instance)]}"
         case "enum" | "const":
             return f"{_short(error.instance)} is not one of {', '.join(map(str, wanted))}"
+        case "pattern":
+            return f"{_short(error.instance)} is not allowed here"
         case "minLength" | "minItems":
             return "must not be empty"
         case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":

@@ -272,6 +272,7 @@ async def test_a_large_body_without_a_length_is_refused_at_its_end() -> None:
             "attachments[0].contents",
         ),
         ({"engine": "demo", "model": "m", "prompt": "x", "tools": ["rm"]}, "tools[0]"),
+        ({"engine": "demo", "model": "m", "prompt": "x", "thread": "half \ud83d"}, "thread"),
     ],
 )
 async def test_bad_input_is_told_with_its_place(body: dict[str, object], place: str) -> None:

@@ -211,6 +211,14 @@ async def test_threads_are_listed_renamed_and_deleted_by_their_owner(tmp_path: P
         assert await other.json() == {"error": f"Conversation {ids[1]} not found", "code": "not_found"}
 
 
+async def test_a_title_that_cannot_be_stored_is_refused_and_costs_no_other_write(tmp_path: Path) -> None:
+    async with serving(config(DATA_DIR=str(tmp_path))) as s:
+        put = [{"title": "half \ud83d"}, {"title": "whole 🦊"}]
+        refused, made = await asyncio.gather(*(s.request("PUT", "/thread", one) for one in put))
+        answer = await refused.json()
+        assert (refused.status, answer["param"], made.status) == (400, "title", 200)
+
+
 async def test_a_thread_of_a_provider_key_is_its_own(tmp_path: Path) -> None:
     async with serving(config(DATA_DIR=str(tmp_path))) as s:
         mine, theirs = {"X-OpenAI-Key": "sk-mine-canary"}, {"X-OpenAI-Key": "sk-theirs"}
