@@ -56,48 +56,41 @@ def run(subject: Subject, model: str, connections: int, deltas: int, *, stream: 
     return result
 
 
-Measure = Callable[[Subject], float]
+Measure = Callable[[Subject], Sequence[float]]  # the figures of one run
 
 
 def per_event(model: str, connections: int, deltas: int) -> Measure:
     """Microseconds of CPU for each event of the provider."""
 
-    def measure(subject: Subject) -> float:
+    def measure(subject: Subject) -> Sequence[float]:
         result = run(subject, model, connections, deltas)
-        return result.steady_cpu / result.steady_deltas * 1e6
+        return [result.steady_cpu / result.steady_deltas * 1e6]
 
     return measure
 
 
-def growth(subject: Subject) -> float:
-    """CPU of the later half of long answers by that of the first."""
+def long_answers(subject: Subject) -> Sequence[float]:
+    """Events per CPU-second; CPU of the later half of the answers by that of the first."""
     result = run(subject, *LONG)
-    return (result.cpu - result.cpu_half) / result.cpu_half
+    return [result.deltas / result.cpu, (result.cpu - result.cpu_half) / result.cpu_half]
 
 
-def first_token(percent: int, requests: int) -> Measure:
-    """Milliseconds to the first delta, one client."""
+def first_token(requests: int) -> Measure:
+    """Milliseconds to the first delta for one client: the median, and what one in a hundred is above."""
 
-    def measure(subject: Subject) -> float:
-        return statistics.quantiles(run(subject, "e1", 1, 1, requests=requests).first, n=100)[percent - 1] * 1000
+    def measure(subject: Subject) -> Sequence[float]:
+        percentiles = statistics.quantiles(run(subject, "e1", 1, 1, requests=requests).first, n=100)
+        return [percentiles[49] * 1000, percentiles[98] * 1000]
 
     return measure
 
 
 def per_request(requests: int) -> Measure:
-    """Milliseconds of CPU for a request that is not streamed, over kept connections."""
+    """Of requests that are not streamed, over kept connections: milliseconds of CPU for each, and how many a second."""
 
-    def measure(subject: Subject) -> float:
+    def measure(subject: Subject) -> Sequence[float]:
         result = run(subject, "e1", 16, 1, stream=False, requests=requests)
-        return result.cpu / result.answers * 1000
-
-    return measure
-
-
-def per_second(requests: int) -> Measure:
-    def measure(subject: Subject) -> float:
-        result = run(subject, "e1", 16, 1, stream=False, requests=requests)
-        return result.answers / result.seconds
+        return [result.cpu / result.answers * 1000, result.answers / result.seconds]
 
     return measure
 
@@ -107,13 +100,17 @@ def idle_memory(subject: Subject) -> float:
     return run(subject, "idle", IDLE, 1, hold=True).memory / IDLE / 1000
 
 
-def middle(subjects: Sequence[Subject], measure: Measure, rounds: int) -> dict[str, float]:
-    """Of each subject, measured in turns."""
-    found: dict[str, list[float]] = {subject.name: [] for subject in subjects}
+Figures = dict[str, float]  # by subject
+
+
+def middle(subjects: Sequence[Subject], measure: Measure, rounds: int) -> list[Figures]:
+    """Medians of what is measured in turns; one for each figure of a run."""
+    found: dict[str, list[Sequence[float]]] = {subject.name: [] for subject in subjects}
     for _ in range(rounds):
         for subject in subjects:
             found[subject.name].append(measure(subject))
-    return {name: statistics.median(values) for name, values in found.items()}
+    several = {name: [statistics.median(one) for one in zip(*runs, strict=True)] for name, runs in found.items()}
+    return [{name: medians[n] for name, medians in several.items()} for n in range(len(next(iter(several.values()))))]
 
 
 class Table:
@@ -124,7 +121,7 @@ class Table:
         print("| | " + " | ".join(self._names) + " |")
         print("| --- |" + " ---: |" * len(self._names), flush=True)
 
-    def row(self, title: str, found: dict[str, float], digits: int = 1, *, ratios: bool = True) -> None:
+    def row(self, title: str, found: Figures, digits: int = 1, *, ratios: bool = True) -> None:
         cells = []
         for name in self._names:
             if name not in found:
@@ -137,25 +134,23 @@ class Table:
 
 
 def bench(folder: Path, *, quick: bool) -> None:
-    rounds, count = (1, 100) if quick else (5, 1000)
+    rounds, count = (1, 100) if quick else (3, 500)
     with everyone(folder) as all_:
         subjects = [subject for subject in all_ if subject.name != "direct"]
-        direct = next(subject for subject in all_ if subject.name == "direct")
-        ours = [subject for subject in subjects if subject.name not in YARDSTICKS]
         for subject in subjects:
             run(subject, "e100", 16, 100)  # nobody is measured cold
         table = Table(subjects)
-        table.row("CPU, ms per 1,000 events that trickle", middle(subjects, per_event(*TRICKLE), rounds))
-        table.row("CPU, ms per 1,000 events that pour", middle(subjects, per_event(*POUR), rounds))
-        fastest = middle(subjects, per_event(*LONG), rounds)
-        table.row("events per CPU-second, as fast as they go", {name: 1e6 / cost for name, cost in fastest.items()}, 0)
-        table.row("CPU of the later half of 20,000 events by the first", middle(ours, growth, rounds), 2, ratios=False)
-        for percent in (50, 99):
-            found = middle([*subjects, direct], first_token(percent, count), rounds)
-            added = {name: value - found["direct"] for name, value in found.items()}
-            table.row(f"added time to first token, ms, p{percent}", added, 2, ratios=False)
-        table.row("CPU, ms per request not streamed", middle(subjects, per_request(count // 10), rounds), 2)
-        table.row("requests not streamed, per second", middle(subjects, per_second(count // 10), rounds), 0)
+        table.row("CPU, ms per 1,000 events that trickle", middle(subjects, per_event(*TRICKLE), rounds)[0])
+        table.row("CPU, ms per 1,000 events that pour", middle(subjects, per_event(*POUR), rounds)[0])
+        fast, growth = middle(subjects, long_answers, rounds)
+        table.row("events per CPU-second, as fast as they go", fast, 0)
+        table.row("CPU of the later half of 20,000 events by the first", growth, 2, ratios=False)
+        for title, found in zip(("p50", "p99"), middle(all_, first_token(count), rounds), strict=True):
+            added = {name: value - found["direct"] for name, value in found.items() if name != "direct"}
+            table.row(f"added time to first token, ms, {title}", added, 2)
+        cost, speed = middle(subjects, per_request(count // 5), rounds)
+        table.row("CPU, ms per request not streamed", cost, 2)
+        table.row("requests not streamed, per second", speed, 0)
     held = {subject.name: _fresh(folder, subject.name) for subject in subjects}
     table.row(f"memory, kB per idle stream ({IDLE} open)", held, 1)
     with upstream() as provider, tempfile.TemporaryDirectory() as data:
@@ -177,7 +172,7 @@ def _fresh(folder: Path, name: str) -> float:
 
 
 _NOTES = """
-Each figure is the median of five turns, in brackets its ratios to nginx as a bare reverse proxy and to a bare Tornado
+Each figure is the median of three turns, in brackets its ratios to nginx as a bare reverse proxy and to a bare Tornado
 relay. Trickles: 64 streams of 50 events a second, each event alone. Pours: 64 streams of 400 a second, eight in a read.
 Both while all answers are under way: what a request costs by itself stands in its own rows, and in that of the first
 token. Native: to an OpenAI provider; verbatim: OpenAI client to OpenAI provider; crossing: OpenAI client to Anthropic.
@@ -196,7 +191,7 @@ def notes() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one turn instead of five")
+    parser.add_argument("--quick", action="store_true", help="one turn instead of three")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bench(Path(folder), quick=arguments.quick)
