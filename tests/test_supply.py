@@ -14,9 +14,11 @@ import pytest
 from packaging.requirements import Requirement
 
 from llm import VERSION
+from llm.fast import USED
 from llm.shipped import SHIPPED, files, hashes
 
 ROOT = Path(__file__).parent.parent
+TOLD = ", ".join((f"llm-server {VERSION}", *USED))
 LOCK = (ROOT / "requirements.lock").read_text()
 
 
@@ -81,7 +83,7 @@ def test_x6_verify_lists_the_hash_of_every_file() -> None:
     command = [sys.executable, "server.py", "--version", "--verify"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
     version, *lines = run.stdout.splitlines()
-    assert version == f"llm-server {VERSION}"
+    assert version == TOLD
     told = {path: digest for digest, path in (line.split("  ", 1) for line in lines)}
     names = {str(path.relative_to(ROOT)) for path in [ROOT / "server.py", *(ROOT / "llm").rglob("*.py")]}
     names |= {f"schemas/{path.name}" for path in (ROOT / "schemas").iterdir()} | {"handlers/static/chat.js"}
@@ -116,4 +118,4 @@ def test_the_version_is_told(arguments: list[str]) -> None:
     run = subprocess.run(
         [sys.executable, "server.py", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert run.stdout.splitlines()[0] == f"llm-server {VERSION}"
+    assert run.stdout.splitlines()[0] == TOLD

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
+import struct
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -290,6 +293,36 @@ async def test_transport_t4_a_cut_ends_the_answer_at_once_after_all_that_was_rec
             with pytest.raises(Truncated, match=r"^127\.0\.0\.1 (closed|broke) the connection in the middle"):
                 await consume()
         assert received == b"one twoth"
+
+
+async def test_transport_t4_a_reset_that_comes_with_the_last_bytes_is_noticed_too() -> None:
+    """In a thread, for which the loop is held up: both have come when it looks."""
+    asked, go, gone = threading.Event(), threading.Event(), threading.Event()
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            asked.set()
+            assert go.wait(5)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\none two")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gone.set()
+
+    async def ask() -> None:
+        async with await made.send(HttpRequest(method="GET", url=url, headers={})) as reply:
+            await reply.read()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        async with transport() as made, asyncio.timeout(5), asyncio.TaskGroup() as group:
+            group.create_task(asyncio.to_thread(answer))
+            asking = asyncio.ensure_future(ask())
+            await asyncio.to_thread(asked.wait, 5)
+            go.set()
+            assert gone.wait(5)
+            with pytest.raises((Truncated, EngineUnreachable)):
+                await asking
 
 
 @pytest.mark.parametrize("how", [Wire.cut, Wire.reset])

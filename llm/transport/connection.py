@@ -43,8 +43,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_buffer", "_fd", "_home", "_loop", "_out", "_paused", "_reading", "_socket", "_writing", "listener", "place",
-        "sent_at", "unsent",
+        "_buffer", "_fd", "_home", "_loop", "_out", "_paused", "_reading", "_socket", "_tells_again", "_writing",
+        "listener", "place", "sent_at", "unsent",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, place: Place, home: Home, buffer: memoryview) -> None:
@@ -55,6 +55,9 @@ class Connection:
         self._buffer = buffer
         self._home = home
         self._loop = asyncio.get_running_loop()
+        # Of what is left unread, as epoll does. libuv does not once a connection has been reset: it tells of the last
+        # bytes and the reset at once, and looks no more (uv__poll_io).
+        self._tells_again = isinstance(self._loop, asyncio.SelectorEventLoop)
         self._out: list[memoryview] = []  # what is still to be written
         self._paused = False
         self._socket = sock
@@ -130,7 +133,9 @@ class Connection:
                 return
             listener.received(bytes(self._buffer[:size]))
             turn += size
-            if size <= _SMALL or turn >= _READ_TURN:
+            if turn >= _READ_TURN and not self._tells_again:
+                self._loop.call_soon(self._read)
+            if turn >= _READ_TURN or (size <= _SMALL and self._tells_again):
                 return
         if not self._paused and not self.closed:
             self.still_idle()
