@@ -8,7 +8,7 @@ import struct
 import time
 from collections.abc import Awaitable, Callable
 
-from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
+from tornado.iostream import SSLIOStream, StreamClosedError
 from tornado.web import RequestHandler
 
 from llm.dialects import Writer
@@ -23,7 +23,7 @@ class Output:
     first one waiting for ever (tornado http1connection.py, ``_pending_write``).
     """
 
-    __slots__ = ("_chunked", "_flushed", "_handler", "_write_some", "last", "stream")
+    __slots__ = ("_chunked", "_flushed", "_handler", "_write_some", "last", "stream", "waiting")
 
     def __init__(self, handler: RequestHandler) -> None:
         self._handler = handler
@@ -32,7 +32,8 @@ class Output:
         plain = not isinstance(self.stream, SSLIOStream) and not self.stream.closed()
         self._write_some = self.stream.socket.send if plain else self.stream.write_to_fd
         self._chunked = handler.request.version == "HTTP/1.1"
-        self._flushed: Awaitable[None] | None = None
+        self._flushed: asyncio.Future[None] | None = None
+        self.waiting: asyncio.Future[None] | None = None  # done when the client has taken all that was sent
         self.last = time.monotonic()  # when something was last written
 
     @property
@@ -44,7 +45,7 @@ class Output:
         """Sends the status and the headers."""
         if self._flushed is None:
             self.stream.set_nodelay(True)  # Tornado leaves Nagle on while streaming: 40 ms for the first event
-            self._flushed = self._handler.flush()
+            self.waiting = self._flushed = self._handler.flush()
             self.last = time.monotonic()
 
     async def write(self, piece: bytes) -> None:
@@ -95,8 +96,8 @@ class Output:
         if not stream.writing():
             return self._push(data)
         self.last = time.monotonic()
-        waiting: Awaitable[None] = stream.write(data)
-        return waiting
+        self.waiting = stream.write(data)
+        return self.waiting
 
     def push(self, piece: bytes) -> None:
         """:meth:`send`, where the client is known to be there and nothing waits for it already."""
@@ -112,37 +113,39 @@ class Output:
             self.stream.close(exc_info=error)
             raise StreamClosedError(real_error=error) from error
         if sent == len(data):
+            self.waiting = None
             return None
-        waiting: Awaitable[None] = self.stream.write(data[sent:])
-        return waiting
+        self.waiting = self.stream.write(data[sent:])
+        return self.waiting
 
 
 class Direct:
     """The end of the short way (``llm.express``) at a client, once its answer has started."""
 
-    __slots__ = ("_feed", "_gone", "_push", "_stream")
+    __slots__ = ("_feed", "_gone", "_output")
 
     def __init__(self, gone: Callable[[], None]) -> None:
         self._gone = gone
-        self._stream: IOStream | None = None
+        self._output: Output | None = None
 
     @property
     def opened(self) -> bool:
-        return self._stream is not None
+        return self._output is not None
 
     def open(self, output: Output, writer: Writer) -> None:
-        self._stream, self._feed, self._push = output.stream, writer.feed, output.push
+        self._output, self._feed = output, writer.feed
 
     def ready(self) -> bool:
-        stream = self._stream
-        return stream is not None and not stream.writing() and not stream.closed()
+        output = self._output
+        return output is not None and ((waiting := output.waiting) is None or waiting.done())
 
     def send(self, delta: Delta) -> None:
         for piece in self._feed((delta,)):
             self.pass_on(piece)
 
     def pass_on(self, piece: bytes) -> None:
+        assert self._output is not None
         try:
-            self._push(piece)
+            self._output.push(piece)
         except StreamClosedError:
             self._gone()

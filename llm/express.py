@@ -97,13 +97,22 @@ class Alike:
             self._before, _, self._behind = blocks[-1].partition(found[0])
             self._like = last
 
-    def alone(self, read: bytes) -> bool:
-        """Whether this is one such event and nothing else, told without decoding it: its text has no escapes."""
-        before, behind = self._before, self._behind + self.BORDER
-        if self._like is None or not (read.startswith(before) and read.endswith(behind)):
+    def only(self, read: bytes) -> bool:
+        """Whether these are such events and nothing else, told without decoding them: their texts have no escapes."""
+        if self._like is None or not read.endswith(self.BORDER):
             return False
-        first, last = len(before), len(read) - len(behind) - 1
-        return read.startswith(b'"', first) and read.find(b'"', first + 1) == last and read.find(b"\\", first, last) < 0
+        before, behind = self._before, self._behind
+        first, rest = len(before), len(behind) + 1
+        for block in read[: -len(self.BORDER)].split(self.BORDER):
+            last = len(block) - rest
+            if (
+                not (block.startswith(before) and block.endswith(behind))
+                or block.find(b'"', first) != first
+                or block.find(b'"', first + 1) != last
+                or block.find(b"\\", first, last) >= 0
+            ):
+                return False
+        return True
 
     def read(self, read: bytes) -> tuple[Delta | None, int]:
         """One delta with the texts of all whole events in a read, and the bytes that they are; nothing where one of

@@ -134,7 +134,7 @@ async def _events(
             if end < 0:
                 return 0
             whole = whole[: end + len(border)]
-        if not alike.alone(whole) and notable(whole):
+        if not alike.only(whole) and notable(whole):
             return 0
         watch.passed(whole)
         blocks.forget()

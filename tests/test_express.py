@@ -41,13 +41,12 @@ def test_events_that_are_alike_are_read_and_half_an_event_waits(
 
 
 @given(st.lists(texts, min_size=1, max_size=3), st.booleans())
-def test_one_event_alone_is_told_from_any_other_read(said: list[str], ascii_: bool) -> None:
+def test_events_without_escapes_are_known_without_decoding_them(said: list[str], ascii_: bool) -> None:
     alike = Alike()
     alike.learn(event_of("first"), [TextDelta(3, "first")])
     read = b"".join(event_of(text, ascii_=ascii_) for text in said)
-    plain = len(said) == 1 and b"\\" not in read
-    assert alike.alone(read) is plain
-    assert not alike.alone(read[:-1]) and not alike.alone(read[1:]) and not Alike().alone(read)
+    assert alike.only(read) is (b"\\" not in read)
+    assert not alike.only(read[:-1]) and not alike.only(read[1:]) and not Alike().only(read)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +76,12 @@ def test_anything_else_goes_the_long_way(other: bytes) -> None:
     assert alike.read(event_of("b") + other)[0] in (None, TextDelta(0, "b"))
     assert alike.read(other + event_of("b"))[0] is None or not other
     assert alike.read(other) == (None, 0)
+    before, behind = event_of("x").split(b'"x"')
+    text = other.removeprefix(before).removesuffix(
+        behind
+    )  # bytes are handed on as they are: what they spell is not ours
+    same = other == before + text + behind and text.count(b'"') == 2 and b"\\" not in text
+    assert alike.only(other) is same and alike.only(event_of("b") + other) is (same or not other)
 
 
 @pytest.mark.parametrize(
