@@ -149,7 +149,7 @@ def bench(folder: Path, *, quick: bool) -> None:
         table.row("CPU of the later half of 20,000 events by the first", growth, 2, ratios=False)
         for title, found in zip(("p50", "p99"), middle(all_, first_token(count), rounds), strict=True):
             added = {name: value - found["direct"] for name, value in found.items() if name != "direct"}
-            table.row(f"added time to first token, ms, {title}", added, 2)
+            table.row(f"added time to first token, ms, {title}", added, 2, ratios=False)
         cost, speed = middle(subjects, per_request(count // 5), rounds)
         table.row("CPU, ms per request not streamed", cost, 2)
         table.row("requests not streamed, per second", speed, 0)
