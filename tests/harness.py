@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -80,9 +80,10 @@ class Connection:
         await self.writer.drain()
 
     async def closed(self) -> None:
-        """Returns when the server has hung up."""
-        while await self.reader.read(65536):
-            pass
+        """Returns when the server has hung up; with something of ours unread, that is a reset."""
+        with suppress(ConnectionError):
+            while await self.reader.read(65536):
+                pass
 
     def cut(self) -> None:
         """Closes without any end."""
