@@ -1,0 +1,151 @@
+"""What requests and answers of HTTP/1.1 have in common: their headers, and a body by its length or in chunks; no IO.
+
+Wire: https://www.rfc-editor.org/rfc/rfc9112
+Strict about lengths and framing, since both meet the outside. Refused are a length beside chunks, lengths that differ,
+transfer encodings other than ``chunked``, chunks without their size or line end, line ends other than CRLF, and folded
+headers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, TypeAlias
+
+from tornado.httputil import HTTPHeaders, HTTPInputError
+
+from llm.errors import LLMError
+
+MAX_LINE: Final = 4 * 1024  # bytes, of a chunk's size with its extensions, and of one trailer
+
+LONE_LF: Final = re.compile(rb"(?<!\r)\n")
+_LENGTH: Final = re.compile(r"[0-9]{1,15}")
+
+# Reads at an offset and returns the next one, or -1 if it needs more bytes than there are. A plain function and not a
+# bound method, which would tie each parser into a cycle that only the garbage collector can free.
+Step: TypeAlias = "Callable[[Any, bytes, int, list[bytes]], int]"
+
+
+class Message:
+    """One message. ``feed`` takes its bytes as they come."""
+
+    SENDER: ClassVar[str]  # who is at fault, as a sentence about it begins
+    FAULT: ClassVar[type[LLMError]]
+    SIZE: ClassVar[re.Pattern[bytes]]  # of a chunk, in its first group
+    MAX_TRAILERS: ClassVar[int]  # bytes
+
+    __slots__ = ("_left", "_rest", "_step", "complete", "headers", "keep")
+
+    headers: HTTPHeaders
+
+    def __init__(self, step: Step) -> None:
+        self.complete = False  # it ended where its framing says
+        self.keep = False  # its sender did not ask to close the connection
+        self._rest = b""  # of a line that is not whole yet; of a complete message, what followed it
+        self._left = 0  # bytes to come of the body or chunk; of trailers, those that came
+        self._step = step
+
+    def feed(self, data: bytes, payload: list[bytes]) -> None:
+        """Appends to ``payload`` what ``data`` brings of the body. Raises ``FAULT``, after what was sound."""
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        at = 0
+        while at < len(data) and not self.complete:
+            after = self._step(self, data, at, payload)
+            if after < 0:
+                break
+            at = after
+        if at < len(data):
+            self._rest = data[at:]
+
+    def fault(self, what: str) -> LLMError:
+        return self.FAULT(f"{self.SENDER} {what}.")
+
+    def _framing(self, headers: HTTPHeaders, modern: bool) -> tuple[bool, int | None]:
+        """Whether the body comes in chunks, and its length if that was told (RFC 9112, section 6.3)."""
+        options = {option.strip().lower() for option in headers.get("Connection", "").split(",")}
+        self.keep = "close" not in options and (modern or "keep-alive" in options)
+        encoding = headers.get("Transfer-Encoding")
+        told = headers.get("Content-Length")
+        lengths = set() if told is None else {length.strip() for length in told.split(",")}
+        if encoding is not None and (lengths or not modern or encoding.strip().lower() != "chunked"):
+            raise self.fault("framed a body in a way that cannot be trusted")
+        if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
+            raise self.fault("gave a body a length that cannot be")
+        return encoding is not None, int(lengths.pop()) if lengths else None
+
+    def _read_headers(self, lines: list[str]) -> HTTPHeaders:
+        """Tornado's own ``parse`` would take a lone LF for a line end, and a missing colon at the end for nothing."""
+        headers = HTTPHeaders()
+        try:
+            for line in lines:
+                name, colon, value = line.partition(":")
+                if not colon:
+                    raise HTTPInputError("no colon")
+                headers.add(name, value.strip(" \t"))
+        except HTTPInputError:
+            raise self.fault("sent headers that cannot be read") from None
+        return headers
+
+    def _length(self, data: bytes, at: int, payload: list[bytes]) -> int:
+        after = self._take(data, at, payload)
+        self.complete = self._left == 0
+        return after
+
+    def _chunk_size(self, data: bytes, at: int, payload: list[bytes]) -> int:
+        end = self._line_end(data, at, "chunk")
+        if end < 0:
+            return -1
+        match = self.SIZE.fullmatch(data, at, end)
+        if match is None:
+            raise self.fault("sent a chunk without its size")
+        size, start = int(match[1], 16), end + 2
+        if not size:
+            self._step = Message._trailers
+        elif data[start + size : start + size + 2] == b"\r\n":  # all of it is here, as it nearly always is
+            payload.append(data[start : start + size])
+            return start + size + 2
+        else:
+            self._step = Message._chunk
+        self._left = size
+        return start
+
+    def _chunk(self, data: bytes, at: int, payload: list[bytes]) -> int:
+        after = self._take(data, at, payload)
+        if not self._left:
+            self._step = Message._chunk_end
+        return after
+
+    def _chunk_end(self, data: bytes, at: int, payload: list[bytes]) -> int:
+        if not b"\r\n".startswith(data[at : at + 2]):
+            raise self.fault("sent a chunk of another size than it said")
+        if len(data) < at + 2:
+            return -1
+        self._step = Message._chunk_size
+        return at + 2
+
+    def _trailers(self, data: bytes, at: int, payload: list[bytes]) -> int:
+        end = self._line_end(data, at, "trailer")
+        if end < 0:
+            return -1
+        self._left += end - at
+        if self._left > self.MAX_TRAILERS:
+            raise self.fault("sent trailers that are too large")
+        self.complete = end == at
+        return end + 2
+
+    def _take(self, data: bytes, at: int, payload: list[bytes]) -> int:
+        after = min(at + self._left, len(data))
+        payload.append(data[at:after])
+        self._left -= after - at
+        return after
+
+    def _line_end(self, data: bytes, at: int, what: str) -> int:
+        end = data.find(b"\r\n", at, at + MAX_LINE + 2)
+        if end >= 0:
+            broken = data.find(b"\n", at, end) >= 0  # as it is seen where the line comes in pieces
+        else:
+            broken = len(data) - at > MAX_LINE or LONE_LF.search(data, at) is not None
+        if broken:
+            raise self.fault(f"sent a {what} whose line does not end")
+        return end
