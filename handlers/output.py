@@ -99,9 +99,12 @@ class Output:
         self.waiting = stream.write(data)
         return self.waiting
 
-    def push(self, piece: bytes) -> None:
-        """:meth:`send`, where the client is known to be there and nothing waits for it already."""
+    def push(self, piece: bytes) -> bool:
+        """:meth:`send`, if nothing waits for the client already; returns whether the piece is out of our hands."""
+        if (waiting := self.waiting) is not None and not waiting.done():
+            return False
         self._push(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
+        return True
 
     def _push(self, data: bytes) -> Awaitable[None] | None:
         self.last = time.monotonic()
@@ -143,9 +146,9 @@ class Direct:
         for piece in self._feed((delta,)):
             self.pass_on(piece)
 
-    def pass_on(self, piece: bytes) -> None:
-        assert self._output is not None
+    def pass_on(self, piece: bytes) -> bool:
         try:
-            self._output.push(piece)
+            return self._output is not None and self._output.push(piece)
         except StreamClosedError:
             self._gone()
+            return True

@@ -16,7 +16,7 @@ from llm.engines import Target
 from llm.errors import LLMError, Malformed, Truncated
 from llm.events import Delta, Event, Finished, Started, ToolCallDelta, UsageReported, replay
 from llm.exchange import Batch, Services, Silence, Trace, asked, count_characters
-from llm.express import Alike, Express, told
+from llm.express import Alike, Express
 from llm.filters import Filter, ThinkTags
 from llm.framing import Frame, Framing, Sse
 from llm.http import HttpReply
@@ -85,7 +85,7 @@ async def _read(
             yield polish(batch)
         del first  # it would be kept as long as the stream
         if express is not None and not target.engine.quirks.think_tags:
-            reply.tap = decoder.tap(told(express, polish.passed))
+            reply.tap = decoder.short(express, polish.passed)
     silence = Silence(most)
     while not decoder.done:
         chunk = await anext(chunks, None)
@@ -117,31 +117,31 @@ class Decoder:
     An error inside the stream is raised after the events before it were handed on, since they may share a read.
     """
 
-    __slots__ = ("_alike", "_framing", "_reader")
+    __slots__ = ("_alike", "_express", "_framing", "_passed", "_reader")
 
     def __init__(self, framing: Framing, reader: Reader) -> None:
         self._framing = framing
         self._reader = reader
         self._alike = Alike()
 
-    def tap(self, express: Express) -> Callable[[bytes], int]:
-        """The short way for what is like what was read before."""
-        alike, framing, reader = self._alike.read, self._framing, self._reader
-        ready, send = express.ready, express.send
+    def short(self, express: Express, passed: Callable[[Delta], None]) -> Callable[[bytes], int]:
+        """The short way for what is like what was read before; ``passed`` is told of it."""
+        self._express, self._passed = express, passed
+        return self._tap
 
-        def tap(read: bytes) -> int:
-            half = framing.half()
-            if half is None or not ready():
-                return 0
-            delta, taken = alike(half + read if half else read)
-            if delta is None:
-                return 0
-            reader.skipped(delta)
-            framing.forget()
-            send(delta)
-            return taken - len(half)
-
-        return tap
+    def _tap(self, read: bytes) -> int:
+        half, express = self._framing.half(), self._express
+        if half is None or not express.ready():
+            return 0
+        delta, taken = self._alike.read(half + read if half else read)
+        if delta is None:
+            return 0
+        self._reader.skipped(delta)
+        self._passed(delta)
+        if half:
+            self._framing.forget()
+        express.send(delta)
+        return taken - len(half)
 
     @property
     def done(self) -> bool:
@@ -205,9 +205,11 @@ class _Polish:
         return batch
 
     def passed(self, delta: Delta) -> None:
-        """Output that went the short way."""
-        self._trace.passed(delta)
-        self._bound()
+        """Output that went the short way, behind a first that did not."""
+        trace = self._trace
+        trace.characters += len(delta.text)
+        if trace.characters + trace.weight > self._most:
+            self._bound()
 
     def _bound(self) -> None:
         """No answer is that long. Tools, threads and some wires hold all of it, so one without end has to have one."""

@@ -30,7 +30,7 @@ from llm.errors import (
     QuotaExceeded,
     kept_headers,
 )
-from llm.events import Delta, Event, Finished, ReasoningDelta, TextDelta, ToolCallDelta, UsageReported
+from llm.events import Event, Finished, ReasoningDelta, TextDelta, ToolCallDelta, UsageReported
 from llm.http import READ_LIMIT, HttpReply, HttpRequest, Transport
 from llm.tokens import estimated_usage
 
@@ -71,10 +71,6 @@ class Trace:
     finish: str | None = None
     characters: int = 0  # of output so far
     weight: int = 0  # bytes that pieces of calls take beside them, on their way to be whole
-
-    def passed(self, delta: Delta) -> None:
-        """Output that went the short way, behind a first that did not."""
-        self.characters += len(delta.text)
 
     def used(self, request: ChatRequest) -> Usage | None:
         """What an answer that did not finish used: as it was told, but no less than what has come (C3)."""

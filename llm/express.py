@@ -25,8 +25,8 @@ class Express(Protocol):
 
     def send(self, delta: Delta) -> None: ...
 
-    def pass_on(self, piece: bytes) -> None:
-        """Bytes of the client's own wire."""
+    def pass_on(self, piece: bytes) -> bool:
+        """Bytes of the client's own wire. Returns whether they are on their way: not while it is not :meth:`ready`."""
         ...
 
 
@@ -71,13 +71,14 @@ class Alike:
     the same of it with another text.
     """
 
-    __slots__ = ("_before", "_behind", "_like")
+    __slots__ = ("_before", "_behind", "_joint", "_like")
 
     BORDER = b"\n\n"
 
     def __init__(self) -> None:
-        self._before = b""
-        self._behind = b""
+        self._before = b""  # with the quotes around the text
+        self._behind = b""  # with the border
+        self._joint = b""  # of two events: all that is between their texts
         self._like: Delta | None = None
 
     def learn(self, read: bytes, events: list[Event]) -> None:
@@ -94,49 +95,62 @@ class Alike:
         spelled = {dumps(last.text).encode(), json.dumps(last.text).encode()}  # as they are, or escaped
         found = [literal for literal in spelled if literal in blocks[-1]]
         if len(found) == 1 and blocks[-1].count(found[0]) == 1:
-            self._before, _, self._behind = blocks[-1].partition(found[0])
+            before, _, behind = blocks[-1].partition(found[0])
+            self._before, self._behind = before + b'"', b'"' + behind + self.BORDER
+            self._joint = self._behind + self._before
             self._like = last
 
-    def only(self, read: bytes) -> bool:
-        """Whether these are such events and nothing else, told without decoding them: their texts have no escapes."""
-        if self._like is None or not read.endswith(self.BORDER):
-            return False
-        before, behind = self._before, self._behind
-        first, rest = len(before), len(behind) + 1
-        for block in read[: -len(self.BORDER)].split(self.BORDER):
-            last = len(block) - rest
-            if (
-                not (block.startswith(before) and block.endswith(behind))
-                or block.find(b'"', first) != first
-                or block.find(b'"', first + 1) != last
-                or block.find(b"\\", first, last) >= 0
-            ):
-                return False
-        return True
+    def plain(self, read: bytes) -> bytes:
+        """What such events say, if the read is nothing else, however many, and no text of theirs has an escape."""
+        before, behind, joint = self._before, self._behind, self._joint
+        if self._like is None or not (read.startswith(before) and read.endswith(behind)):
+            return b""
+        texts = []
+        start, last = len(before), len(read) - len(behind)
+        while (end := read.find(b'"', start)) != last:
+            if not read.startswith(joint, end):
+                return b""
+            texts.append(read[start:end])
+            start = end + len(joint)
+        texts.append(read[start:end])
+        said = texts[0] if len(texts) == 1 else b"".join(texts)
+        return b"" if b"\\" in said or b"\n" in said else said
 
     def read(self, read: bytes) -> tuple[Delta | None, int]:
         """One delta with the texts of all whole events in a read, and the bytes that they are; nothing where one of
         them is of another kind.
         """
         like = self._like
-        whole = read.rfind(self.BORDER)
-        if like is None or whole < 0:
+        if like is None:
             return None, 0
+        if not read.endswith(self.BORDER):
+            read = read[: read.rfind(self.BORDER) + 2]
+        text = _printable(self.plain(read)) or self._decoded(read)
+        return (type(like)(like.index, text), len(read)) if text else (None, 0)
+
+    def _decoded(self, read: bytes) -> str:
+        """The texts of such events, with their escapes; nothing where one is of another kind."""
         before, behind = self._before, self._behind
-        start, end = len(before), -len(behind) or None
+        start, end = len(before) - 1, 3 - len(behind)
         texts = []
-        for block in read[:whole].split(self.BORDER):
-            if not (block.startswith(before) and block.endswith(behind)):
-                return None, 0
-            literal = block[start:end]
-            if literal[:1] != b'"':
-                return None, 0
+        for block in read.split(self.BORDER)[:-1]:
+            if not (block.startswith(before) and block.endswith(behind[:-2])):
+                return ""
             try:
-                spelled = literal.decode()
+                spelled = block[start : end or None].decode()
                 text, after = scanstring(spelled, 1)
             except ValueError:
-                return None, 0
+                return ""
             if after != len(spelled) or not text:
-                return None, 0
+                return ""
             texts.append(text)
-        return type(like)(like.index, texts[0] if len(texts) == 1 else "".join(texts)), whole + len(self.BORDER)
+        return "".join(texts)
+
+
+def _printable(said: bytes) -> str:
+    """As text; nothing where that is no UTF-8, or might hold what no JSON may."""
+    try:
+        text = said.decode()
+    except UnicodeDecodeError:
+        return ""
+    return text if text.isprintable() else ""

@@ -13,7 +13,7 @@ from typing import Final
 
 from llm.chat import ChatRequest
 from llm.codec import loads
-from llm.dialects import Reader
+from llm.dialects import Reader, VerbatimDialect
 from llm.dialects.registry import VERBATIM_DIALECTS
 from llm.engines import Target
 from llm.errors import LLMError, Malformed
@@ -102,6 +102,42 @@ class _Mask:
         return piece.replace(self._key, MASK.encode()) if self._key and self._key in piece else piece
 
 
+class _Short:
+    """The short way for events that are nothing but pieces of an answer that has begun."""
+
+    __slots__ = ("_blocks", "_border", "_mask", "_notable", "_pass_on", "_watch", "alike")
+
+    def __init__(self, dialect: VerbatimDialect, blocks: Blocks, watch: _Watch, mask: _Mask, express: Express) -> None:
+        self.alike = Alike()
+        self._blocks = blocks
+        self._border = blocks.border
+        self._mask = mask
+        self._notable = dialect.notable
+        self._pass_on = express.pass_on
+        self._watch = watch
+
+    def tap(self, read: bytes) -> int:
+        """Bytes of the read that are on their way to the client (``HttpReply.tap``)."""
+        half = self._blocks.half()
+        if half is None:
+            return 0
+        whole = half + read if half else read
+        if not whole.endswith(self._border):
+            whole = whole[: whole.rfind(self._border) + len(self._border)]
+        said = len(self.alike.plain(whole))
+        if not said and (len(whole) <= len(self._border) or self._notable(whole)):
+            return 0
+        if not self._pass_on(self._mask(whole)):
+            return 0
+        if said:
+            self._watch.trace.characters += said
+        else:
+            self._watch.passed(whole)
+        if half:
+            self._blocks.forget()
+        return len(whole) - len(half)
+
+
 async def _events(
     reply: HttpReply,
     blocks: Blocks,
@@ -119,33 +155,13 @@ async def _events(
     watch.only_usage = dialect.only_usage if unasked else None
     reader = dialect.reader(target.engine)
     mask = _Mask(target.key)
-    notable, border, alike = dialect.notable, blocks.border, Alike()
-    watch.border = border
+    watch.border = blocks.border
+    short = None if relayed.express is None else _Short(dialect, blocks, watch, mask, relayed.express)
     yield b""
-
-    def tap(read: bytes) -> int:
-        """The short way for events that are nothing but pieces of the answer."""
-        express, half = relayed.express, blocks.half()
-        if express is None or half is None or not watch.begun or not express.ready():
-            return 0
-        whole = half + read if half else read
-        if not whole.endswith(border):
-            end = whole.rfind(border)
-            if end < 0:
-                return 0
-            whole = whole[: end + len(border)]
-        if not alike.only(whole) and notable(whole):
-            return 0
-        watch.passed(whole)
-        blocks.forget()
-        express.pass_on(mask(whole))
-        return len(whole) - len(half)
-
-    reply.tap = tap
     async for chunk in reply:
         silence.heard(chunk)
         whole = blocks.cut(chunk)
-        if watch.begun and not notable(whole):
+        if watch.begun and not dialect.notable(whole):
             if whole:
                 watch.passed(whole)
                 reply.alive()
@@ -159,8 +175,11 @@ async def _events(
             if not watch.withholds(frame):
                 passed.append(block)
             if events:
-                alike.learn(block, events)
+                if short is not None:
+                    short.alike.learn(block, events)
                 watch(events, len(block))
+                if watch.begun and short is not None:
+                    reply.tap = short.tap
                 reply.alive()
                 silence.size = 0
         if passed:
@@ -192,21 +211,21 @@ def _look(frame: Frame | None, reader: Reader, relayed: Relayed) -> list[Event]:
 class _Watch:
     """Keeps the books of an answer that passes by."""
 
-    __slots__ = ("_around", "_request", "_trace", "border", "only_usage")
+    __slots__ = ("_around", "_request", "border", "only_usage", "trace")
 
     def __init__(self, request: ChatRequest, trace: Trace) -> None:
         self._request = request
-        self._trace = trace
+        self.trace = trace
         self._around = 0  # bytes of an event that are not the model's
         self.border = b""  # of events
         self.only_usage: Callable[[Frame], bool] | None = None
 
     @property
     def begun(self) -> bool:
-        return self._trace.first_token is not None
+        return self.trace.first_token is not None
 
     def __call__(self, events: list[Event], size: int = 0) -> None:
-        trace = self._trace
+        trace = self.trace
         before = trace.characters
         trace.observe(events)
         if said := trace.characters - before:
@@ -218,7 +237,7 @@ class _Watch:
         """Events that nobody looked into: what they said is about what their like did not need for themselves."""
         count = whole.count(self.border)
         said = len(whole) - count * self._around
-        self._trace.characters += said if said > count else count
+        self.trace.characters += said if said > count else count
 
     def withholds(self, frame: Frame | None) -> bool:
         return frame is not None and self.only_usage is not None and self.only_usage(frame)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from time import monotonic
 from typing import Final, Protocol
 
 from llm.transport.outgoing import Place
 
-_SMALL: Final = 2 * 1024  # bytes: behind a smaller read there is hardly more (a TLS record is 16 KB)
+_RECORD: Final = 2 * 1024  # bytes: behind a smaller read of TLS there is hardly more (a record is up to 16 KB)
 _READ_TURN: Final = 256 * 1024  # bytes read before other connections have their turn
 _WRITE_TURN: Final = 1024 * 1024  # bytes written before other connections have their turn
 _WRITE: Final = 256 * 1024  # bytes for one call
@@ -43,21 +44,22 @@ class Connection:
     """
 
     __slots__ = (
-        "_buffer", "_fd", "_home", "_loop", "_out", "_paused", "_reading", "_socket", "_tells_again", "_writing",
+        "_buffer", "_fd", "_full", "_home", "_loop", "_out", "_paused", "_reading", "_socket", "_writing",
         "listener", "place", "sent_at", "unsent",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, place: Place, home: Home, buffer: memoryview) -> None:
         self.listener: Listener | None = None
         self.place = place
-        self.sent_at = 0.0  # when the socket last took something of the request, by the loop's time
+        self.sent_at = 0.0  # when the socket last took something of the request, by the monotonic clock
         self.unsent = False  # the request is not out, or not wholly
         self._buffer = buffer
         self._home = home
         self._loop = asyncio.get_running_loop()
-        # Of what is left unread, as epoll does. libuv does not once a connection has been reset: it tells of the last
-        # bytes and the reset at once, and looks no more (uv__poll_io).
-        self._tells_again = isinstance(self._loop, asyncio.SelectorEventLoop)
+        # A smaller read leaves nothing behind, or the loop tells of it again, as epoll does. libuv does not once a
+        # connection has been reset: it tells of the last bytes and the reset at once, and looks no more (uv__poll_io).
+        tells_again = isinstance(self._loop, asyncio.SelectorEventLoop)
+        self._full = (_RECORD if isinstance(sock, ssl.SSLSocket) else len(buffer)) if tells_again else 0
         self._out: list[memoryview] = []  # what is still to be written
         self._paused = False
         self._socket = sock
@@ -74,7 +76,7 @@ class Connection:
         parts = (head + body,) if len(body) < _TOGETHER else (head, body)
         self._out = [memoryview(part) for part in parts]
         self.unsent = True
-        self.sent_at = self._loop.time()
+        self.sent_at = monotonic()
         self._write()
 
     def pause(self) -> None:
@@ -132,10 +134,12 @@ class Connection:
                 self._end(None)
                 return
             listener.received(bytes(self._buffer[:size]))
+            if size < self._full:
+                return
             turn += size
-            if turn >= _READ_TURN and not self._tells_again:
-                self._loop.call_soon(self._read)
-            if turn >= _READ_TURN or (size <= _SMALL and self._tells_again):
+            if turn >= _READ_TURN:
+                if not self._full:
+                    self._loop.call_soon(self._read)
                 return
         if not self._paused and not self.closed:
             self.still_idle()
@@ -151,7 +155,7 @@ class Connection:
                 self._out.clear()  # the reason, or an answer that came before, is there to be read
                 break
             turn += sent
-            self.sent_at = self._loop.time()
+            self.sent_at = monotonic()
             self._out[0] = self._out[0][sent:]
             if not self._out[0]:
                 del self._out[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
@@ -53,7 +54,7 @@ class Reply:
         self._waiter = Waiter(self._loop)
         self._patience = 0.0  # seconds of silence
         self._quiet = 0.0  # seconds waited since the last sign of life, but for a wait that goes on
-        self._since = 0.0  # when that began, by the loop's time
+        self._since = 0.0  # when that began
         self._timer: asyncio.TimerHandle | None = None
         self._drain_left = 0  # bytes that may run out after the reader has left
         self._draining = False
@@ -149,22 +150,37 @@ class Reply:
     def received(self, data: bytes) -> None:
         """Called by the loop, so that whoever waits goes on in here."""
         self._spoken = True
-        parser = self._parser
+        parser, unread = self._parser, self._unread
         if piece := parser.alone(data):
-            self._unread.append(piece)
+            unread.append(piece)
         else:
             try:
-                parser.feed(data, self._unread)
+                parser.feed(data, unread)
             except Malformed as error:
                 self._end(error)
                 self._waiter.wake()
                 return
-        if self.tap is not None and self._unread and self._tapped(self.tap) and not parser.complete:
-            return
+        # While the reader waits nothing is unread but what has just come, and what the tap has left.
+        if self.tap is not None and unread and self._waiter.waiting and self._inflater is None:
+            piece = unread[0] if len(unread) == 1 else b"".join(unread)
+            try:
+                taken = self.tap(piece)
+            except LLMError as error:
+                unread.clear()
+                self._end(error)
+                self._waiter.wake()
+                return
+            if taken:
+                self._quiet, self._since = 0.0, monotonic()
+                unread.clear()
+                if taken < len(piece):
+                    unread.append(piece[taken:])
+                if not parser.complete:
+                    return
         if parser.complete:
             self._end(None)
         elif self._draining:
-            self._unread.clear()
+            unread.clear()
             self._drain_left -= len(data)
             if self._drain_left <= 0:
                 self.close()
@@ -173,26 +189,6 @@ class Reply:
             if self._unread_size > READ_AHEAD and self._connection is not None:
                 self._connection.pause()
         self._waiter.wake()
-
-    def _tapped(self, tap: Callable[[bytes], int]) -> bool:
-        """While the reader waits nothing is unread but what has just come, and what the tap has left."""
-        if not self._waiter.waiting or self._inflater is not None:
-            return False
-        unread = self._unread
-        data = unread[0] if len(unread) == 1 else b"".join(unread)
-        try:
-            taken = tap(data)
-        except LLMError as error:
-            unread.clear()
-            self._end(error)
-            return False
-        if not taken:
-            return False
-        unread.clear()
-        if taken < len(data):
-            unread.append(data[taken:])
-        self._quiet, self._since = 0.0, self._loop.time()
-        return True
 
     def ended(self, error: OSError | None) -> None:
         self._connection = None
@@ -233,7 +229,7 @@ class Reply:
         waiter = self._waiter
         if waiter.waiting:
             raise RuntimeError("an answer has one reader")
-        self._since = self._loop.time()
+        self._since = monotonic()
         if self._timer is None:
             self._set_timer(self._patience - self._quiet)
         try:
@@ -242,7 +238,7 @@ class Reply:
             self.close()
             raise
         finally:
-            self._quiet += self._loop.time() - self._since
+            self._quiet += monotonic() - self._since
 
     def _end(self, failure: LLMError | Stale | None) -> None:
         """The connection has done its part, for better or worse. What has come is still there to be read."""
@@ -277,7 +273,7 @@ class Reply:
             self._waiter.wake_soon()
 
     def _silence(self) -> float:
-        now = self._loop.time()
+        now = monotonic()
         waited = self._quiet + now - self._since
         if self.status or self._connection is None:
             return waited

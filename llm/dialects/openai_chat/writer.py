@@ -68,6 +68,9 @@ class ChunkWriter:
         self._usage = Usage()
 
     def feed(self, batch: Sequence[Event]) -> list[bytes]:
+        if len(batch) == 1 and type(delta := batch[0]) is TextDelta and delta.text and delta.index in self._bases:
+            self._said += len(delta.text)
+            return [self._delta_text(b"content", delta.text)]
         out = b"".join([piece for event in batch for piece in self._pieces(event)])
         return [out] if out else []
 
@@ -80,13 +83,13 @@ class ChunkWriter:
                 self._bases.setdefault(index, self._said)
                 self._said += len(text)
                 if text:
-                    yield self._delta_text("content", text)
+                    yield self._delta_text(b"content", text)
             case ReasoningDelta(index, text):
                 if index not in self._thoughts:
                     self._thoughts[index] = StringIO()
                 self._thoughts[index].write(text)
                 if text:
-                    yield self._delta_text(REASONING_FIELD, text)
+                    yield self._delta_text(REASONING_FIELD.encode(), text)
             case Started(id, model):
                 self._head = self._prefix(id, model)
                 yield self._delta({"role": "assistant", "content": ""})
@@ -146,9 +149,9 @@ class ChunkWriter:
         }
         return b"data: %b," % dump_bytes(head)[:-1]
 
-    def _delta_text(self, field: str, text: str) -> bytes:
+    def _delta_text(self, field: bytes, text: str) -> bytes:
         form = b'%b"choices":[{"index":0,"delta":{"%b":%b},"finish_reason":null}]}\n\n'
-        return form % (self._head, field.encode(), dump_text(text))
+        return form % (self._head, field, dump_text(text))
 
     def _delta(self, delta: dict[str, Json], finish: str | None = None, logprobs: Json = None) -> bytes:
         choice: dict[str, Json] = {"index": 0, "delta": delta, "finish_reason": finish}
