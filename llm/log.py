@@ -13,11 +13,15 @@ import os
 import re
 import select
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+import time
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 log: Final = logging.getLogger("llm")
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False)
+_NUMBERS: Final = frozenset({int, float, bool, type(None)})
 
 # What keys look like, for those that only a caller knows: OpenAI-like, Google, Hugging Face, Groq, xAI, bearer tokens.
 _KEY: Final = re.compile(
@@ -37,6 +41,10 @@ class Redactor:
             text = self._known.sub("***", text)
         return _KEY.sub("***", text)
 
+    def finds(self, text: str) -> bool:
+        """Whether there is something to mask."""
+        return (self._known is not None and self._known.search(text) is not None) or _KEY.search(text) is not None
+
 
 class JsonLines(logging.Formatter):
     def __init__(self, redact: Redactor) -> None:
@@ -45,14 +53,24 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "time": _moment(int(record.created)),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        return json.dumps(self._clean(line), ensure_ascii=False)
+        return _ENCODER.encode(line if self._is_clean(line) else self._clean(line))
+
+    def _is_clean(self, line: Mapping[str, Any]) -> bool:
+        """As nearly all are: numbers, and texts that hold no secret, which one search for all of them tells."""
+        texts = []
+        for value in line.values():
+            if type(value) is str:
+                texts.append(value)
+            elif type(value) not in _NUMBERS:
+                return False
+        return not self._redact.finds("\n".join(texts))
 
     def _clean(self, value: Any) -> Any:
         """Redacted before it is written as JSON, whose escapes would hide a secret or be torn by its mask."""
@@ -64,6 +82,11 @@ class JsonLines(logging.Formatter):
             case list() | tuple() | set() | frozenset():
                 return [self._clean(one) for one in value]
         return self._redact(str(value))
+
+
+@lru_cache(maxsize=1)
+def _moment(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
 
 
 class Lines(logging.Handler):
@@ -97,9 +120,11 @@ class Lines(logging.Handler):
     def _send(self, data: bytes) -> int:
         """Returns how much went out."""
         sent = 0
-        with suppress(OSError):
+        try:
             while sent < len(data) and self._poll.poll(0):
                 sent += os.write(self._fd, data[sent : sent + select.PIPE_BUF])  # which a pipe takes if it takes any
+        except OSError:
+            pass
         return sent
 
 
@@ -115,6 +140,8 @@ def setup(secrets: Iterable[str] = (), level: int = logging.INFO) -> None:
     except OSError:  # it was replaced by something that is no file
         handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(Redactor(secrets)))
+    # What no line tells does not have to be found out for each.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -123,5 +150,10 @@ def setup(secrets: Iterable[str] = (), level: int = logging.INFO) -> None:
 
 def write(event: str, level: int = logging.INFO, *, exc_info: BaseException | None = None, **fields: Any) -> None:
     """``write("chat", id=…, status=200)``; fields that are None are left out."""
-    told = {name: value for name, value in fields.items() if value is not None}
-    log.log(level, event, extra={"fields": told}, exc_info=exc_info)
+    if not log.isEnabledFor(level):
+        return
+    # Not by ``log.log``, which goes up the stack to find out which line wrote this: ours do not tell that.
+    trace = None if exc_info is None else (type(exc_info), exc_info, exc_info.__traceback__)
+    record = logging.LogRecord(log.name, level, "", 0, event, None, trace)
+    record.fields = {name: value for name, value in fields.items() if value is not None}
+    log.handle(record)
