@@ -8,7 +8,7 @@ IO, ``outgoing`` (what we send), ``parser`` and ``coding`` (what we get).
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from llm.http import HttpReply, HttpRequest
@@ -49,9 +49,9 @@ class HttpTransport:
         }
         self._client: StreamingHTTPClient | None = None  # not before there is a loop
 
-    async def send(self, request: HttpRequest) -> HttpReply:
+    def send(self, request: HttpRequest) -> Coroutine[Any, Any, HttpReply]:
         """Returns when the answer's headers are in; raises as ``StreamingHTTPClient.open``."""
-        return await self._made().open(request)
+        return self._made().open(request)
 
     async def close(self) -> None:
         """Closes every connection, for good. Whoever waits for one is told."""

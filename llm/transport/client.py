@@ -12,7 +12,6 @@ import io
 import ssl
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -102,9 +101,10 @@ class StreamingHTTPClient(AsyncHTTPClient):
         head = head_of(request, place)
         kept = self._pool.take(place)
         if kept is not None:
-            # Closed while it was idle, as we were about to use it: the provider has not seen the request.
-            with suppress(Stale):
+            try:
                 return await self._exchanged(kept, request, head, patience)
+            except Stale:
+                pass  # closed while it was idle, as we were about to use it: the provider has not seen the request
         try:
             return await self._exchanged(await self._connected(place, patience), request, head, patience)
         except Stale as closed:
