@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from typing import Final, TypeAlias
 
+from llm.globs import fits
 from llm.opaque import Json
 
 # What says something about thinking: an effort, or fields of Chat Completions. "": nothing has to be said.
@@ -46,7 +46,10 @@ class Family:
 
 
 def family_of(model: str, families: Iterable[Family]) -> Family:
-    return next((f for f in families if any(fnmatchcase(model, glob) for glob in f.globs)), _UNKNOWN)
+    for family in families:
+        if fits(model, family.globs):
+            return family
+    return _UNKNOWN
 
 
 _UNKNOWN: Final = Family()

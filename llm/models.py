@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from fnmatch import fnmatchcase
 
 from llm.chat import ModelKind
 from llm.engines import ModelRules
+from llm.globs import fits
 
 
 def kind_of(model_id: str, rules: ModelRules) -> ModelKind | None:
     """The kind by the first rule that fits, else a chat model. None: not to be listed."""
     for glob, kind in rules.kinds:
-        if fnmatchcase(model_id, glob):
+        if fits(model_id, (glob,)):
             return None if kind == "hidden" else kind
     return "chat"
 
@@ -23,7 +23,5 @@ def guessed_abilities(model_id: str, rules: ModelRules, told: Collection[str]) -
     return frozenset(
         ability
         for ability, globs in abilities.items()
-        if ability not in told
-        and any(fnmatchcase(model_id, glob) for glob in globs)
-        and not any(fnmatchcase(model_id, glob) for glob in rules.not_for.get(ability, ()))
+        if ability not in told and fits(model_id, globs) and not fits(model_id, rules.not_for.get(ability, ()))
     )

@@ -51,6 +51,8 @@ def opaque_to_client(keep: Keep, dialect: str) -> Mapping[str, Json]:
 
 def fields_lost(keep: Keep, dialect: str) -> tuple[str, ...]:
     """Names that a client sent in another dialect than the one being written, so that their loss can be told."""
+    if not keep:
+        return ()
     return tuple(name for o in keep if o.issuer is None and o.dialect != dialect for name in o.data)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import Final
 
 from llm.chat import ChatRequest
 from llm.engines import Target
 from llm.errors import Unsupported
+from llm.globs import fits
 
 CHAT: Final = "openai-chat"
 RESPONSES: Final = "openai-responses"
@@ -40,8 +39,4 @@ def _needed(request: ChatRequest, target: Target) -> bool:
     rules, model = target.engine.responses, target.model
     if rules is None:
         return False
-    return _fits(model, rules.always) or (bool(request.tools) and _fits(model, rules.with_tools))
-
-
-def _fits(model: str, globs: Iterable[str]) -> bool:
-    return any(fnmatchcase(model, glob) for glob in globs)
+    return fits(model, rules.always) or (bool(request.tools) and fits(model, rules.with_tools))

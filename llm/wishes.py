@@ -19,7 +19,8 @@ from llm.errors import Unsupported
 def written(request: ChatRequest, target: Target) -> Outgoing:
     """Raises ``Unsupported``."""
     dialect = ENGINE_DIALECTS[target.engine.dialect]
-    request = replace(request, model=target.model)
+    if request.model != target.model:
+        request = replace(request, model=target.model)
     given_up: list[str] = []
     while True:
         try:
@@ -32,4 +33,4 @@ def written(request: ChatRequest, target: Target) -> Outgoing:
             nothing: dict[str, Any] = {name: None}
             request = replace(request, options=replace(request.options, **nothing))
             continue
-        return replace(outgoing, dropped=(*outgoing.dropped, *given_up))
+        return replace(outgoing, dropped=(*outgoing.dropped, *given_up)) if given_up else outgoing

@@ -30,6 +30,7 @@ PURE = {
     "filters",
     "flow",
     "framing",
+    "globs",
     "grammar",
     "http",
     "lenient",

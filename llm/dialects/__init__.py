@@ -161,8 +161,12 @@ def lost_fields(request: ChatRequest, dialect: str) -> tuple[str, ...]:
         if name not in request.hints:
             why = _ELSEWHERE if name in _STORED else ""
             raise Unsupported(f"{name!r} cannot be carried to this engine{why}.", param=name)
-    inner = [fields_lost(tool.keep, dialect) for tool in request.tools]
+    inner = [*lost]
+    for tool in request.tools:
+        inner += fields_lost(tool.keep, dialect)
     for message in request.messages:
-        inner.append(fields_lost(message.keep, dialect))
-        inner.extend(fields_lost(part.keep, dialect) for part in message.parts if not isinstance(part, Foreign))
-    return tuple(dict.fromkeys((*lost, *(name for names in inner for name in names))))
+        inner += fields_lost(message.keep, dialect)
+        for part in message.parts:
+            if part.keep and not isinstance(part, Foreign):
+                inner += fields_lost(part.keep, dialect)
+    return tuple(dict.fromkeys(inner))

@@ -32,12 +32,16 @@ HINTS: Final = frozenset(
     }
 )  # fmt: skip
 
-_KNOWN: Final = (
-    "model", "messages", "tools", "functions", "tool_choice", "function_call", "stream", "max_tokens",
-    "max_completion_tokens", "temperature", "top_p", "top_k", "stop", "seed", "presence_penalty", "frequency_penalty",
-    "reasoning_effort", "verbosity", "service_tier", "logprobs", "top_logprobs", "parallel_tool_calls",
-    "response_format",
+_OPTIONS: Final = frozenset(
+    {
+        "tool_choice", "function_call", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "stop",
+        "seed", "presence_penalty", "frequency_penalty", "reasoning_effort", "verbosity", "service_tier", "logprobs",
+        "top_logprobs", "parallel_tool_calls", "response_format",
+    }
 )  # fmt: skip
+_KNOWN: Final = _OPTIONS | {"model", "messages", "tools", "functions", "stream"}
+_KNOWN_WITH_USAGE: Final = _KNOWN | {"stream_options"}
+_NO_OPTIONS: Final = Options()
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 # Fields that ask for nothing with these values: some clients always send them.
 _NOTHING_ASKED: Final[Mapping[str, object]] = {"n": 1, "modalities": ["text"], "logit_bias": {}}
@@ -51,7 +55,9 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     told = _typed(body, "stream_options", dict) or {}
     tools = [_read_tool(wire, f"tools[{n}]") for n, wire in enumerate(_list(body, "tools"))]
     tools += [_read_function(wire, f"functions[{n}]", ()) for n, wire in enumerate(_list(body, "functions"))]
-    known = {*_KNOWN, *(("stream_options",) if set(told) <= {"include_usage"} else ())} - _of_some(body)
+    known = _KNOWN_WITH_USAGE if set(told) <= {"include_usage"} else _KNOWN
+    if some := _of_some(body):
+        known -= some
     harmless = [name for name, value in _NOTHING_ASKED.items() if body.get(name) == value]
     return ChatRequest(
         model=_text(body, "model", ""),
@@ -61,7 +67,7 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         stream=stream,
         show_usage=bool(told.get("include_usage")) if stream else True,
         keep=rest_of({name: value for name, value in body.items() if value is not None}, known, NAME, None),
-        hints=HINTS.union(harmless),
+        hints=HINTS.union(harmless) if harmless else HINTS,
     )
 
 
@@ -113,6 +119,8 @@ def _text(wire: Mapping[str, Any], name: str, place: str) -> str:
 
 
 def _read_options(body: Mapping[str, Any]) -> Options:
+    if _OPTIONS.isdisjoint(body):
+        return _NO_OPTIONS
     stop = body.get("stop")
     stop = [stop] if isinstance(stop, str) else stop or ()
     if not isinstance(stop, list | tuple) or not all(isinstance(one, str) for one in stop):

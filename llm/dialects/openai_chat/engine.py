@@ -149,13 +149,16 @@ def _write_message(message: Message, engine: Engine, dropped: list[str]) -> Iter
                 "content": _content(message.parts, engine),
             }
             return
-    message = only_text(message)
-    results = [part for part in message.parts if isinstance(part, ToolResult)]
+    rest: Sequence[Part] = message.parts
+    results = [part for part in rest if isinstance(part, ToolResult)]
+    if results:
+        message = only_text(message)
+        results = [part for part in message.parts if isinstance(part, ToolResult)]
+        rest = [part for part in message.parts if not isinstance(part, ToolResult)]
     for result in results:
         if result.is_error:
             dropped.append("is_error")
         yield _write_result(result, engine)
-    rest = tuple(part for part in message.parts if not isinstance(part, ToolResult))
     if rest or not results:
         yield {**kept, "role": "user", "content": _content(rest, engine)}
 
@@ -174,6 +177,8 @@ def _write_result(result: ToolResult, engine: Engine) -> dict[str, Json]:
 
 def _content(parts: Sequence[Part], engine: Engine, between: str = "\n\n") -> Json:
     """Plain text where there is one plain text, or the engine takes no other; else parts."""
+    if len(parts) == 1 and isinstance(only := parts[0], Text) and not only.keep:
+        return only.text
     if all(isinstance(part, Text) for part in parts):
         texts = [part for part in parts if isinstance(part, Text)]
         kept = any(opaque_for(part.keep, NAME, engine.issuer) for part in texts)
