@@ -36,7 +36,7 @@ class ChatHandler(Base):
 
     methods = ("POST",)
     costly = True
-    __slots__ = ("_asked", "_output", "_ping", "_stopped", "_trace", "body", "express", "schema")
+    __slots__ = ("_output", "_ping", "_stopped", "_trace", "body", "express", "schema")
 
     schema: str
     body: dict[str, Any]
@@ -47,10 +47,9 @@ class ChatHandler(Base):
         self.schema = schema
         self._output: Output | None = None
         self.express = Direct(self.on_connection_close)
-        self._trace = Trace()
+        self._trace = Trace(started=self.began)
         self._ping = b""
         self._stopped: LLMError | None = None  # why the answer was stopped, if not by its client leaving
-        self._asked: ChatRequest | None = None
 
     @property
     def names(self) -> frozenset[str]:
@@ -60,8 +59,7 @@ class ChatHandler(Base):
         self.context.schemas.check(self.schema, body)
         self.body = body
         target = self.target(body)
-        request = self._asked = await self.read(body)
-        trace = self._trace = Trace(started=self.began)
+        request, trace = await self.read(body), self._trace
         self.told |= {"engine": target.engine.name, "model": target.model, "stream": request.stream}
         running = self.context.running
         running.add(self.request_id, self)
@@ -69,7 +67,9 @@ class ChatHandler(Base):
             there = relay_to(self.dialect.NAME, request, target)
             if there is None:
                 body.clear()  # what it said is in the request by now
-            await (self._stream if request.stream else self._whole)(request, target, there, trace)
+            answer = (self._stream if request.stream else self._whole)(request, target, there, trace)
+            del request  # it may be large, and nobody needs it while its answer comes (T18)
+            await answer
         except asyncio.CancelledError:
             if self._stopped is None:
                 raise
@@ -131,10 +131,14 @@ class ChatHandler(Base):
         output = self._output = Output(self)
         try:
             if there is None:
-                await self._translated(await self._events(request, target, trace), trace, writer, output)
+                events = await self._events(request, target, trace)
+                del request
+                await self._translated(events, trace, writer, output)
             else:
                 relayed = Relayed(express=self.express)
-                await self._verbatim(self._relay(request, there, trace, relayed), trace, relayed, writer, output)
+                pieces = self._relay(request, there, trace, relayed)
+                del request
+                await self._verbatim(pieces, trace, relayed, writer, output)
             await output.end()
         except StreamClosedError:
             self._gone = True
@@ -158,6 +162,8 @@ class ChatHandler(Base):
                         await output.write_spaced(piece, writer.spacing)
                     elif (waiting := output.send(piece)) is not None:
                         await waiting
+                    del piece
+                del batch  # while the next one is waited for
 
     async def _verbatim(
         self, answer: AsyncGenerator[bytes, None], trace: Trace, relayed: Relayed, writer: Writer, output: Output
@@ -169,6 +175,7 @@ class ChatHandler(Base):
                 self._start(output, writer, trace)
                 if piece and (waiting := output.send(piece)) is not None:
                     await waiting
+                del piece  # while the next one is waited for
         self.failure = relayed.failure
 
     def _start(self, output: Output, writer: Writer, trace: Trace) -> None:
@@ -204,7 +211,10 @@ class ChatHandler(Base):
     def _relay(
         self, request: ChatRequest, target: Target, trace: Trace, relayed: Relayed
     ) -> AsyncGenerator[bytes, None]:
-        return relay(self.body, request, target, self.context.services, trace, relayed, self.forwarded(target))
+        services, forwarded = self.context.services, self.forwarded(target)
+        pieces = relay(self.body, request, target, services, trace, relayed, forwarded)
+        self.body.clear()  # it is in what will be sent
+        return pieces
 
     def forwarded(self, target: Target) -> dict[str, str]:
         if target.engine.dialect != self.dialect.NAME:
@@ -238,7 +248,7 @@ class ChatHandler(Base):
     def _used(self) -> Usage | None:
         """The provider may bill what a client left, or what broke off; not what it refused."""
         left = self._gone or self._stopped is not None or self._trace.characters
-        return self._trace.used(self._asked) if left and self._asked is not None else self._trace.usage
+        return self._trace.used() if left else self._trace.usage
 
 
 async def _remembered(events: AsyncGenerator[Batch, None], remembering: Remembering) -> AsyncGenerator[Batch, None]:

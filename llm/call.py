@@ -21,7 +21,7 @@ from llm.filters import Filter, ThinkTags
 from llm.framing import Frame, Framing, Sse
 from llm.http import HttpReply
 from llm.routing import over_responses, routed
-from llm.tokens import estimated_usage
+from llm.tokens import Input, estimated_usage
 from llm.wishes import written
 
 _CALL_WEIGHT: Final = 64  # bytes that a piece of a call's arguments takes beside its characters
@@ -41,10 +41,12 @@ def stream(
     a client's that go along. Raises ``LLMError``; before the first event a failure that may pass is tried again.
     """
     target = routed(request, target)
+    asking = Input(request)
+    trace.input = trace.input or asking
     free = target.engine.responses is not None and request.options.responses_api is None
     return asked(
         partial(_write, request, trace),
-        partial(_read, request, trace, express, services.max_answer),
+        partial(_read, asking, request.stream, trace, express, services.max_answer),
         target,
         services,
         trace,
@@ -61,11 +63,17 @@ def _write(request: ChatRequest, trace: Trace, target: Target) -> Outgoing:
 
 
 async def _read(
-    request: ChatRequest, trace: Trace, express: Express | None, most: int, reply: HttpReply, target: Target
+    asking: Input,
+    streamed: bool,
+    trace: Trace,
+    express: Express | None,
+    most: int,
+    reply: HttpReply,
+    target: Target,
 ) -> AsyncGenerator[Batch, None]:
     dialect = ENGINE_DIALECTS[target.engine.dialect]
-    polish = _Polish(request, target, trace, most)
-    if not request.stream:
+    polish = _Polish(asking, target, trace, most)
+    if not streamed:
         yield polish(_whole(await reply.read(most), dialect, target))
         return
     framing = dialect.framing(most)
@@ -83,6 +91,7 @@ async def _read(
             return
         for batch in decoder.feed(first):
             yield polish(batch)
+            del batch
         del first  # it would be kept as long as the stream
         if express is not None and not target.engine.quirks.think_tags:
             reply.tap = decoder.short(express, polish.passed)
@@ -98,6 +107,8 @@ async def _read(
             reply.alive()
             silence.size = 0
             yield polish(batch)
+            del batch
+        del chunk  # while the next one is waited for
     reply.drain()
 
 
@@ -185,11 +196,11 @@ class Decoder:
 class _Polish:
     """The last touch on an engine's events: think tags, what was dropped, usage where none was told (E7)."""
 
-    __slots__ = ("_filters", "_most", "_request", "_trace")
+    __slots__ = ("_asking", "_filters", "_most", "_trace")
 
-    def __init__(self, request: ChatRequest, target: Target, trace: Trace, most: int) -> None:
+    def __init__(self, asking: Input, target: Target, trace: Trace, most: int) -> None:
         self._filters: list[Filter] = [ThinkTags()] if target.engine.quirks.think_tags else []
-        self._request = request
+        self._asking = asking
         self._trace = trace
         self._most = most
 
@@ -223,7 +234,7 @@ class _Polish:
                 continue
             if isinstance(event, Finished) and not self._usage_told(batch):
                 characters = self._trace.characters + count_characters(batch)
-                yield UsageReported(estimated_usage(self._request, characters))
+                yield UsageReported(estimated_usage(self._asking, characters))
             yield event
 
     def _usage_told(self, batch: Batch) -> bool:

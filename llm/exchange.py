@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
 
-from llm.chat import ChatRequest, Usage
+from llm.chat import Usage
 from llm.codec import dump_bytes, loads
 from llm.dialects import Outgoing
 from llm.dialects.registry import ENGINE_DIALECTS
@@ -32,7 +32,7 @@ from llm.errors import (
 )
 from llm.events import Event, Finished, ReasoningDelta, TextDelta, ToolCallDelta, UsageReported
 from llm.http import READ_LIMIT, HttpReply, HttpRequest, Transport
-from llm.tokens import estimated_usage
+from llm.tokens import Input, estimated_usage
 
 MAX_ERROR: Final = 1024 * 1024  # bytes, of an error's body
 ERROR_TIME: Final = 10.0  # seconds that it may take
@@ -70,13 +70,14 @@ class Trace:
     usage: Usage | None = None
     finish: str | None = None
     characters: int = 0  # of output so far
+    input: Input | None = None  # of the request, once it was made
     weight: int = 0  # bytes that pieces of calls take beside them, on their way to be whole
 
-    def used(self, request: ChatRequest) -> Usage | None:
+    def used(self) -> Usage | None:
         """What an answer that did not finish used: as it was told, but no less than what has come (C3)."""
-        if self.finish is not None or not self.attempts:
+        if self.finish is not None or not self.attempts or self.input is None:
             return self.usage
-        seen = estimated_usage(request, self.characters)
+        seen = estimated_usage(self.input, self.characters)
         if self.usage is None:
             return seen
         if (self.usage.output or 0) >= (seen.output or 0):
@@ -166,8 +167,12 @@ async def asked(
                 trace.headers = kept_headers(reply.headers)
                 async with aclosing(read(reply, target)) as values:
                     async for value in values:
-                        handed = handed or bool(value)
+                        if value and not handed:
+                            handed = True
+                            # It will not be asked again, so nobody needs any more what was asked (T18).
+                            write, read, otherwise = _never, _never, None
                         yield value
+                        del value  # while the next one is waited for
             return
         except LLMError as error:
             if isinstance(error, OtherApi) and otherwise is not None:  # only ever instead of an answer
@@ -179,6 +184,10 @@ async def asked(
                 raise failure from None
         waited += wait
         await asyncio.sleep(wait)
+
+
+def _never(*_: object) -> Any:
+    raise AssertionError("an answer that has begun is not asked for again")
 
 
 async def ask(

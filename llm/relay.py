@@ -24,7 +24,7 @@ from llm.framing import Blocks, Frame, LineBlocks, SseBlocks
 from llm.http import HttpReply
 from llm.opaque import Json
 from llm.routing import RESPONSES, over_responses, routed
-from llm.tokens import estimated_usage
+from llm.tokens import Input, estimated_usage
 
 _BLOCKS: Final[Mapping[str, Callable[[int], Blocks]]] = {
     "text/event-stream": SseBlocks,
@@ -67,12 +67,13 @@ def relay(
     ``body`` is the client's; ``request`` the same as read by its dialect. Raises as ``call.stream`` does.
     """
     outgoing = VERBATIM_DIALECTS[target.engine.dialect].verbatim(body, target.model, target.engine)
+    asking = trace.input = Input(request)
     unasked = outgoing.body is not None and outgoing.body.get("stream_options") != body.get("stream_options")
 
     def read(reply: HttpReply, target: Target) -> AsyncGenerator[bytes, None]:
         relayed.content_type = reply.headers.get("content-type", "application/json")
         blocks = _BLOCKS.get(relayed.content_type.partition(";")[0].strip().lower())
-        watch = _Watch(request, trace)
+        watch = _Watch(asking, trace)
         most = services.max_answer
         if blocks is None:
             return _whole(reply, target, watch, most)
@@ -161,12 +162,14 @@ async def _events(
     async for chunk in reply:
         silence.heard(chunk)
         whole = blocks.cut(chunk)
+        del chunk  # like what was made of it, while the next one is waited for
         if watch.begun and not dialect.notable(whole):
             if whole:
                 watch.passed(whole)
                 reply.alive()
                 silence.size = 0
                 yield mask(whole)
+            del whole
             continue
         passed = []
         for block in blocks.split(whole):
@@ -182,11 +185,13 @@ async def _events(
                     reply.tap = short.tap
                 reply.alive()
                 silence.size = 0
+            del block, frame, events
         if passed:
             yield mask(b"".join(passed))
         if reader.done:
             reply.drain()
             return
+        del passed, whole
     rest = blocks.close()
     watch(_look(blocks.frame(rest), reader, relayed))
     if reader.done or relayed.failure is not None:  # the end came without its border
@@ -211,10 +216,10 @@ def _look(frame: Frame | None, reader: Reader, relayed: Relayed) -> list[Event]:
 class _Watch:
     """Keeps the books of an answer that passes by."""
 
-    __slots__ = ("_around", "_request", "border", "only_usage", "trace")
+    __slots__ = ("_around", "_asking", "border", "only_usage", "trace")
 
-    def __init__(self, request: ChatRequest, trace: Trace) -> None:
-        self._request = request
+    def __init__(self, asking: Input, trace: Trace) -> None:
+        self._asking = asking
         self.trace = trace
         self._around = 0  # bytes of an event that are not the model's
         self.border = b""  # of events
@@ -231,7 +236,7 @@ class _Watch:
         if said := trace.characters - before:
             self._around = max(size - said, 0)
         if trace.usage is None and any(isinstance(event, Finished) for event in events):
-            trace.usage = estimated_usage(self._request, trace.characters)
+            trace.usage = estimated_usage(self._asking, trace.characters)
 
     def passed(self, whole: bytes) -> None:
         """Events that nobody looked into: what they said is about what their like did not need for themselves."""

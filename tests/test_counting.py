@@ -12,7 +12,7 @@ from anthropic import AsyncAnthropic
 from llm.chat import ChatRequest, Foreign, Media
 from llm.dialects.registry import CLIENT_DIALECTS
 from llm.errors import LLMError
-from llm.tokens import ERROR_SHARE, ERROR_TOKENS, count_text, estimate
+from llm.tokens import ERROR_SHARE, ERROR_TOKENS, Input, count_text, estimate
 from tests.harness import CLIENT, CLIENT_ID, Connection, Request, Upstream, config, serving
 from tests.oracle import Answer
 from tests.recordings import Case, cases, expected
@@ -167,6 +167,8 @@ def test_t11_the_estimate_s_error_is_within_what_it_says(capsys: pytest.CaptureF
     everything = recorded()
     for case, request, counted in everything:
         guess = estimate(request)
+        kept = Input(request).tokens()  # of the request, while its answer comes
+        assert abs(kept - guess) <= 0.1 * guess, case.name
         if abs(counted - guess) > ERROR_SHARE * counted + ERROR_TOKENS:
             outside[case.name] = f"{guess} for {counted}"
     with capsys.disabled():

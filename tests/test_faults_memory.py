@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.faults import STREAMED, WHOLE, Lane, Script, answer_head, outcome_of, repeats, sends
+from tests.faults import STREAMED, WHOLE, Lane, Script, answer_head, outcome_of, repeats, sends, stays
 from tests.harness import CLIENT_ID, Answer, Client
 from tests.test_start import started, url_of
 from tests.wire_server import chunk, until, wire_server
@@ -24,6 +24,7 @@ MB = 1024 * 1024
 MOST = 8  # MB, of MAX_ANSWER_SIZE
 AT_ONCE = 4
 READ = 40  # MB
+ASKED = 24  # MB, of a long question
 FLAT = 12  # MB that memory may move by where nothing is held
 LANES = {lane.name: lane for lane in STREAMED + WHOLE}
 
@@ -166,3 +167,16 @@ async def test_o1_an_answer_of_just_that_size_is_a_good_one(tmp_path: Path) -> N
     good = lane.head + chunk(json.dumps(lane.wire.whole(words)).encode()) + b"0\r\n\r\n"
     async with process(lane, sends(good), tmp_path) as server, asyncio.timeout(60):
         assert (await (await server.ask(lane)).json())["content"] == words
+
+
+@pytest.mark.parametrize("lane", ["native", "verbatim openai", "verbatim anthropic", "crossing", "crossing back"])
+async def test_t18_a_long_question_is_let_go_when_its_answer_has_begun(lane: str, tmp_path: Path) -> None:
+    asked = LANES[lane]
+    long = "word " * (ASKED * MB // 5)
+    question = {"prompt": long, "tools": False} if asked.client.name == "native" else {}
+    async with process(asked, stays(asked.head + chunk(asked.begun)), tmp_path) as server, asyncio.timeout(60):
+        before = server.measure()
+        answer = await server.ask(asked, **question or {"messages": [{"role": "user", "content": long}]})
+        assert await anext(answer.chunks())
+        assert server.highest - before > ASKED
+        assert server.measure() - before < FLAT

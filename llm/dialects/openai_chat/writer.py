@@ -50,13 +50,25 @@ def writer(request: ChatRequest, now: int) -> ChunkWriter:
 class ChunkWriter:
     """The chunks of one answer. What is the same in all of them is encoded once."""
 
-    __slots__ = ("_bare", "_bases", "_calls", "_head", "_listed", "_now", "_request", "_said", "_thoughts", "_usage")
+    __slots__ = (
+        "_bare",
+        "_bases",
+        "_calls",
+        "_head",
+        "_listed",
+        "_model",
+        "_now",
+        "_said",
+        "_shows_usage",
+        "_thoughts",
+        "_usage",
+    )
 
     content_type = "text/event-stream"
     spacing = 0.0
 
     def __init__(self, request: ChatRequest, now: int) -> None:
-        self._request = request
+        self._model, self._shows_usage = request.model, request.show_usage
         self._now = now
         self._head = b""
         self._calls: dict[int, int] = {}  # our indexes of parts to this wire's indexes of calls
@@ -114,7 +126,7 @@ class ChunkWriter:
             case Finished(reason, _, keep):
                 logprobs = opaque_to_client(keep, NAME).get("logprobs")
                 yield self._delta({}, _FINISH[reason], logprobs)
-                if self._request.show_usage:
+                if self._shows_usage:
                     yield b'%b"choices":[],"usage":%b}\n\n' % (self._head, dump_bytes(write_usage(self._usage)))
                 yield _DONE
             case Failed(error):
@@ -145,7 +157,7 @@ class ChunkWriter:
             "id": id or f"chatcmpl-{token_hex(12)}",
             "object": "chat.completion.chunk",
             "created": self._now,
-            "model": model or self._request.model,
+            "model": model or self._model,
         }
         return b"data: %b," % dump_bytes(head)[:-1]
 

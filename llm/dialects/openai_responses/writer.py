@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from io import StringIO
 from secrets import token_hex
 from typing import Final
@@ -67,7 +68,7 @@ class ResponseWriter:
     spacing = 0.0
 
     def __init__(self, request: ChatRequest, now: int) -> None:
-        self._request = request
+        self._request = replace(request, messages=())  # which may be large
         self._now = now
         self._in_order = InOrder()
         self._number = 0
