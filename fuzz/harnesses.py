@@ -118,7 +118,7 @@ def _response(method: str, pieces: Any) -> tuple[Any, ...]:
         except Malformed:
             fault = True
     whole = False if fault else parser.eof()
-    return parser.status, [*parser.headers.get_all()], b"".join(payload), whole, fault
+    return parser.status, [*parser.headers.items()], b"".join(payload), whole, fault
 
 
 def compression(data: bytes) -> None:

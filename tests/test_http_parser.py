@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from llm.errors import Malformed
 from llm.transport.coding import STEP, Inflater, inflater
-from llm.transport.parser import MAX_HEAD, ResponseParser
+from llm.transport.parser import MAX_HEAD, Headers, ResponseParser
 from tests.wire_server import CHUNKED, LAST_CHUNK, OK, chunk
 
 PIECES = [b"one ", "zwölf 🎈".encode(), b"\r\n\r\n", b"0\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 300]
@@ -47,7 +47,7 @@ class Result:
     @property
     def facts(self) -> tuple[object, ...]:
         parser = self.parser
-        return parser.status, [*parser.headers.get_all()], self.body, self.complete, self.whole, parser.keep
+        return parser.status, [*parser.headers.items()], self.body, self.complete, self.whole, parser.keep
 
 
 @pytest.mark.parametrize("name", SOUND)
@@ -290,3 +290,25 @@ def test_a_compressed_body_without_its_end_is_malformed() -> None:
     assert decoder is not None
     with pytest.raises(Malformed):
         unpacked(decoder, gzip.compress(BODY)[:-4], 1 << 20)
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from(("X-a", "x-A", "b", ":", " ", "\t", "\n", "\x00", "é", "ü ", "1,2")), max_size=6).map(
+            "".join
+        )
+    )
+)
+def test_headers_are_read_and_refused_as_tornado_does(lines: list[str]) -> None:
+    try:
+        expected = {
+            name.lower(): value for name, value in ResponseParser("GET")._read_headers([*filter(None, lines)]).items()
+        }
+    except Malformed:
+        with pytest.raises(ValueError, match="no headers"):
+            Headers("\r\n".join(filter(None, lines)))
+        return
+    headers = Headers("\r\n".join(filter(None, lines)))
+    assert dict(headers.items()) == expected
+    assert all(headers[name.upper()] == headers.get(name) == value for name, value in expected.items())
+    assert headers.get("x-none") is None and headers.get("x-none", "") == ""

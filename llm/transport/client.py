@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
+from tornado.httputil import HTTPHeaders
 from tornado.netutil import Resolver
 
 from llm.errors import Draining, EngineUnreachable
@@ -178,7 +179,7 @@ class StreamingHTTPClient(AsyncHTTPClient):
         return HTTPResponse(
             request,
             reply.status,
-            headers=reply.headers,
+            headers=HTTPHeaders(reply.headers),
             buffer=io.BytesIO(body),
             request_time=time.monotonic() - by_loop,
             start_time=begun,

@@ -9,7 +9,7 @@ headers.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, TypeAlias
 
 from tornado.httputil import HTTPHeaders, HTTPInputError
@@ -36,7 +36,7 @@ class Message:
 
     __slots__ = ("_left", "_rest", "_step", "complete", "headers", "keep")
 
-    headers: HTTPHeaders
+    headers: Mapping[str, str]
 
     def __init__(self, step: Step) -> None:
         self.complete = False  # it ended where its framing says
@@ -61,7 +61,7 @@ class Message:
     def fault(self, what: str) -> LLMError:
         return self.FAULT(f"{self.SENDER} {what}.")
 
-    def _framing(self, headers: HTTPHeaders, modern: bool) -> tuple[bool, int | None]:
+    def _framing(self, headers: Mapping[str, str], modern: bool) -> tuple[bool, int | None]:
         """Whether the body comes in chunks, and its length if that was told (RFC 9112, section 6.3)."""
         options = {option.strip().lower() for option in headers.get("Connection", "").split(",")}
         self.keep = "close" not in options and (modern or "keep-alive" in options)

@@ -8,9 +8,8 @@ more than ten interim answers and ``101``.
 from __future__ import annotations
 
 import re
-from typing import Final
-
-from tornado.httputil import HTTPHeaders
+from collections.abc import ItemsView, Iterator, Mapping
+from typing import Any, Final
 
 from llm.errors import Malformed
 from llm.transport.message import LONE_LF, Message
@@ -20,6 +19,41 @@ MAX_INTERIM: Final = 10  # 1xx answers before the real one
 
 _VERSION: Final = b"HTTP/1."
 _STATUS: Final = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
+_HEADERS: Final = re.compile(r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*(?:\r\n|\Z))*")
+
+
+class Headers(Mapping[str, str]):
+    """Headers by their names, in any case. It has a fifth of the weight of Tornado's, and every open stream one."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, lines: str = "") -> None:
+        """``lines`` as they came, less the last line end. Raises ``ValueError``."""
+        if not _HEADERS.fullmatch(lines):
+            raise ValueError("no headers")
+        self._values: dict[str, str] = {}
+        for line in lines.split("\r\n") if lines else ():
+            name, _, value = line.partition(":")
+            low, value = name.lower(), value.strip(" \t")
+            self._values[low] = f"{self._values[low]},{value}" if low in self._values else value
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def items(self) -> ItemsView[str, str]:
+        return self._values.items()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._values.get(name.lower(), default)
+
+
+_NONE: Final = Headers()
 
 
 class ResponseParser(Message):
@@ -32,10 +66,12 @@ class ResponseParser(Message):
 
     __slots__ = ("_interim", "_method", "status")
 
+    headers: Headers
+
     def __init__(self, method: str) -> None:
         super().__init__(ResponseParser._head)
         self.status = 0  # 0 until the head is in
-        self.headers = HTTPHeaders()
+        self.headers = _NONE
         self._method = method
         self._interim = 0
 
@@ -70,11 +106,14 @@ class ResponseParser(Message):
             raise self.fault("does not speak HTTP/1.1")
         if end < 0:
             return -1
-        first, *lines = data[at:end].decode("latin-1").split("\r\n")
+        first, _, lines = data[at:end].decode("latin-1").partition("\r\n")
         match = _STATUS.fullmatch(first)
         if match is None:
             raise self.fault("does not speak HTTP/1.1")
-        headers = self._read_headers(lines)
+        try:
+            headers = Headers(lines)
+        except ValueError:
+            raise self.fault("sent headers that cannot be read") from None
         status = int(match[2])
         if status < 200:
             self._interim += 1
@@ -85,7 +124,7 @@ class ResponseParser(Message):
             self.status, self.headers = status, headers
         return end + 4
 
-    def _frame(self, status: int, headers: HTTPHeaders, modern: bool) -> None:
+    def _frame(self, status: int, headers: Headers, modern: bool) -> None:
         """How the body ends."""
         chunked, length = self._framing(headers, modern)
         if self._method == "HEAD" or status in (204, 304):

@@ -8,13 +8,11 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
-from tornado.httputil import HTTPHeaders
-
 from llm.errors import EngineUnreachable, FirstByteTimeout, IdleTimeout, LLMError, Malformed, Truncated
 from llm.http import READ_LIMIT
 from llm.transport.coding import Inflater, inflater
 from llm.transport.connection import Connection
-from llm.transport.parser import ResponseParser
+from llm.transport.parser import Headers, ResponseParser
 from llm.transport.waiter import Waiter
 
 READ_AHEAD: Final = 256 * 1024  # bytes that may wait unread before the provider has to wait
@@ -66,7 +64,7 @@ class Reply:
         return self._parser.status
 
     @property
-    def headers(self) -> HTTPHeaders:
+    def headers(self) -> Headers:
         return self._parser.headers
 
     async def begin(self, head: bytes, body: bytes, first_byte: float, idle: float) -> None:
