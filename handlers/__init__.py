@@ -32,7 +32,14 @@ from llm.dialects import anthropic, native, ollama, openai_chat, openai_response
 
 Route = tuple[str, type[Base], dict[str, Any]]
 
+# Tornado tries one after the other: those first whose time counts most.
 ROUTES: tuple[Route, ...] = (
+    (r"/llm/chat", NativeChatHandler, {"dialect": native, "schema": "llm.chat"}),
+    (r"/v1/chat/completions", ChatHandler, {"dialect": openai_chat, "schema": "openai.chat"}),
+    (r"/v1/responses", ChatHandler, {"dialect": openai_responses, "schema": "openai.responses"}),
+    (r"/v1/messages", ChatHandler, {"dialect": anthropic, "schema": "anthropic.messages"}),
+    (r"/api/chat", OllamaChatHandler, {"dialect": ollama, "schema": "ollama.chat"}),
+    (r"/api/generate", OllamaChatHandler, {"dialect": ollama.generate, "schema": "ollama.chat"}),
     (r"/", PageHandler, {"file": "index.html"}),
     (r"/chat\.css", PageHandler, {"file": "chat.css"}),
     (r"/chat\.js", PageHandler, {"file": "chat.js"}),
@@ -40,7 +47,6 @@ ROUTES: tuple[Route, ...] = (
     (r"/auth/verify", VerifyHandler, {}),
     (r"/llm/engines", EnginesHandler, {}),
     (r"/llm/models/([^/]+)", ModelsHandler, {}),
-    (r"/llm/chat", NativeChatHandler, {"dialect": native, "schema": "llm.chat"}),
     (r"/llm/chat/([^/]+)", CancelHandler, {}),
     (r"/llm/title", TitleHandler, {"dialect": native, "schema": "llm.title"}),
     (r"/thread", ThreadsHandler, {}),
@@ -48,9 +54,6 @@ ROUTES: tuple[Route, ...] = (
     (r"/voice/tts", SpeechHandler, {}),
     (r"/voice/stt", TranscriptionHandler, {}),
     (r"/images/([^/]+)", ImageHandler, {}),
-    (r"/v1/chat/completions", ChatHandler, {"dialect": openai_chat, "schema": "openai.chat"}),
-    (r"/v1/responses", ChatHandler, {"dialect": openai_responses, "schema": "openai.responses"}),
-    (r"/v1/messages", ChatHandler, {"dialect": anthropic, "schema": "anthropic.messages"}),
     (r"/v1/messages/count_tokens", CountHandler, {"dialect": anthropic, "schema": "anthropic.count"}),
     (r"/v1/embeddings", EmbeddingsHandler, {}),
     (r"/v1/images/generations", ImagesHandler, {}),
@@ -58,8 +61,6 @@ ROUTES: tuple[Route, ...] = (
     (r"/v1/audio/transcriptions", OpenAITranscriptionHandler, {}),
     (r"/v1/models", CompatibleModelsHandler, {}),
     (r"/v1/models/(.+)", CompatibleModelHandler, {}),
-    (r"/api/chat", OllamaChatHandler, {"dialect": ollama, "schema": "ollama.chat"}),
-    (r"/api/generate", OllamaChatHandler, {"dialect": ollama.generate, "schema": "ollama.chat"}),
     (r"/api/embed", EmbedHandler, {}),
     (r"/api/embeddings", OlderEmbedHandler, {}),
     (r"/api/tags", TagsHandler, {}),

@@ -6,7 +6,6 @@ One process counts for itself: with ``PROCESSES`` above 1 each has these limits.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from typing import Final
 
 from llm.errors import InvalidRequest, RateLimited
@@ -24,7 +23,7 @@ class Answers:
 
     def __init__(self, most: int) -> None:
         self._most = most  # of one name; 0: any number
-        self._running: Counter[str] = Counter()
+        self._running: dict[str, int] = {}
 
     def __len__(self) -> int:
         """How many names have one under way."""
@@ -35,7 +34,7 @@ class Answers:
 
         Each name counts for itself: a made-up key beside a real one does not make its owner somebody else.
         """
-        if self._most and any(self._running[name] >= self._most for name in names):
+        if self._most and any(self._running.get(name, 0) >= self._most for name in names):
             told = f"You have {self._most} answers under way, and more are not made at a time (MAX_ANSWERS)."
             raise RateLimited(told, retry_after=_RETRY_AFTER)
         return _Answer(self._running, names)
@@ -46,11 +45,12 @@ class _Answer:
 
     __slots__ = ("_names", "_running")
 
-    def __init__(self, running: Counter[str], names: frozenset[str]) -> None:
+    def __init__(self, running: dict[str, int], names: frozenset[str]) -> None:
         self._running, self._names = running, names
 
     def __enter__(self) -> None:
-        self._running.update(self._names)
+        for name in self._names:
+            self._running[name] = self._running.get(name, 0) + 1
 
     def __exit__(self, *_: object) -> None:
         for name in self._names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -44,9 +45,10 @@ def default_instructions(now: datetime, *, clock: bool = True) -> str:
 
 
 @lru_cache(maxsize=4)
-def _system(instructions: str) -> Message:
-    """One for all chats of a minute."""
-    return Message("system", (Text(instructions),))
+def _system(minute: int, clock: bool) -> Message:
+    """One for all chats of a minute, which is counted from 1970."""
+    now = datetime.fromtimestamp(60 * minute).astimezone()
+    return Message("system", (Text(default_instructions(now, clock=clock)),))
 
 
 class NativeChatHandler(ChatHandler):
@@ -69,8 +71,7 @@ class NativeChatHandler(ChatHandler):
         if any(message.role == "system" for message in request.messages):
             return request
         clock = not request.options.caching  # a prompt that is to be cached may not change by the minute (T4)
-        system = _system(default_instructions(datetime.now().astimezone(), clock=clock))
-        return replace(request, messages=(system, *request.messages))
+        return replace(request, messages=(_system(int(time.time()) // 60, clock), *request.messages))
 
     async def _continued(self, body: dict[str, Any]) -> ChatRequest:
         """The request; in a thread with what was said in it, in the place of ``messages``."""

@@ -61,11 +61,12 @@ def _media(request: ChatRequest) -> Iterator[tuple[str, Media]]:
     number = -1
     for message in request.messages:
         number += message.role != "system"
-        parts = [
-            inner for part in message.parts for inner in (part.content if isinstance(part, ToolResult) else (part,))
-        ]
-        for at, media in enumerate(part for part in parts if isinstance(part, Media)):
-            yield f"messages[{number}], attachment {at + 1}", media
+        at = 0
+        for part in message.parts:
+            for inner in part.content if isinstance(part, ToolResult) else (part,):
+                if isinstance(inner, Media):
+                    at += 1
+                    yield f"messages[{number}], attachment {at}", inner
 
 
 def _refusal(engine: Engine, message: str) -> Unsupported:

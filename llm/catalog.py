@@ -215,17 +215,26 @@ _OWN_KEY_HEADER: Final = re.compile(r"x-([a-z0-9_-]+)-key")
 def keys_from_headers(headers: Mapping[str, str], engines: Mapping[str, Engine]) -> dict[str, str]:
     """A caller's own provider keys from ``X-<Engine>-Key`` headers."""
     found = {}
-    for name, value in headers.items():
+    for name in headers:
         match = _OWN_KEY_HEADER.fullmatch(name.lower())
-        if match and match[1] in engines and value.strip():
+        if match and match[1] in engines and (value := headers[name]).strip():
             found[match[1]] = _own_key(name, value)
     return found
 
 
+_KEY_FIELD: Final = "Key"  # how the names of those fields end
+
+
 def keys_from_body(body: dict[str, Any], engines: Mapping[str, Engine]) -> dict[str, str]:
     """Takes the ``{engine}Key`` fields out of ``body``, so that nothing behind this can see or log them (X9)."""
-    given = [(e, body.pop(e.key_field)) for e in engines.values() if e.key_field in body]
-    return {e.name: _own_key(e.key_field, v) for e, v in given if isinstance(v, str) and v.strip()}
+    found = {}
+    for field_name in [name for name in body if name.endswith(_KEY_FIELD)]:
+        engine = engines.get(field_name.removesuffix(_KEY_FIELD))
+        if engine is not None:
+            value = body.pop(field_name)
+            if isinstance(value, str) and value.strip():
+                found[engine.name] = _own_key(field_name, value)
+    return found
 
 
 def _own_key(place: str, value: str) -> str:

@@ -114,12 +114,9 @@ def taken(
     if family.cites:
         refused.pop("citations", None)
     changes: dict[str, Any] = {}
-    for name, why in sorted(refused.items()):
-        value = getattr(options, name, None)
-        if value is None or value == ():
-            continue
-        if name not in _ASKS_NOTHING or value != _ASKS_NOTHING[name]:
-            raise _refusal(engine, name, why, model)
+    for name in sorted([name for name in refused if getattr(options, name, None) not in (None, ())]):
+        if name not in _ASKS_NOTHING or getattr(options, name) != _ASKS_NOTHING[name]:
+            raise _refusal(engine, name, refused[name], model)
         changes[name] = None
     _count(engine, "stop", len(options.stop), engine.quirks.most_stops)
     _count(engine, "top_logprobs", options.top_logprobs or 0, engine.quirks.most_logprobs)

@@ -122,11 +122,6 @@ class Engine:
         deployment = quote(self.deployment or model, safe="")
         return f"{self.base_url}/openai/deployments/{deployment}{path}?{version}"
 
-    @property
-    def key_field(self) -> str:
-        """Name of a caller's own key in a JSON body."""
-        return f"{self.name}Key"
-
     def auth_headers(self, key: str | None) -> dict[str, str]:
         if not key:
             return dict(self.headers)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import Final, Literal
 
 from llm.chat import Effort
+from llm.globs import first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,4 +79,8 @@ def traits_of(model: str) -> Traits:
     'budget'
     """
     name = model.lower().replace(".", "-")
-    return next((traits for glob, traits in _MODELS if fnmatchcase(name, glob)), _OTHERS)
+    number = first(name, _GLOBS)
+    return _OTHERS if number is None else _MODELS[number][1]
+
+
+_GLOBS: Final = tuple(glob for glob, _ in _MODELS)

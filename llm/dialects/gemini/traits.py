@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import Final, Literal
 
 from llm.chat import Effort, Media
+from llm.globs import first
 from llm.opaque import Json
 
 _THREE: Final = ("low", "medium", "high")
@@ -103,4 +103,8 @@ def traits_of(model: str) -> Traits:
     32768
     """
     name = model.lower().removeprefix("models/")
-    return next((traits for glob, traits in _MODELS if fnmatchcase(name, glob)), _OTHERS)
+    number = first(name, _GLOBS)
+    return _OTHERS if number is None else _MODELS[number][1]
+
+
+_GLOBS: Final = tuple(glob for glob, _ in _MODELS)
