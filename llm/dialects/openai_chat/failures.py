@@ -22,7 +22,7 @@ from llm.errors import (
     UnknownModel,
     by_status,
 )
-from llm.lenient import dict_of, dicts_of, list_of, text_of
+from llm.lenient import dict_of, list_of, text_of
 
 # The wire's own codes and types, where they say more than the status.
 _BY_CODE: Final[Mapping[str, type[LLMError]]] = {
@@ -67,9 +67,9 @@ _KEY: Final = re.compile(r"(?<=provided: )\S+|\b(?:sk|pk|gsk|xai|hf|csk|tgp)[-_]
 
 def error_in(wire: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What tells of an error inside a 200: an error object on some level, or a flat one where choices should be."""
-    groq = dict_of(wire.get("x_groq"))
-    for level in (wire, groq, *dicts_of(wire.get("choices"))):
-        if level.get("error"):
+    choices = wire.get("choices")
+    for level in (wire, wire.get("x_groq"), *(choices if isinstance(choices, list) else ())):
+        if isinstance(level, dict) and level.get("error"):
             return level
     flat = "choices" not in wire and wire.get("object") != "chat.completion.chunk"
     told = wire.get("object") == "error" or ("code" in wire and "message" in wire) or "detail" in wire

@@ -18,6 +18,7 @@ from llm.framing import MAX_FRAME, Frame, Framing, Sse
 from llm.lenient import count_of, dict_of, dicts_of, list_of, text_of
 from llm.opaque import Json, Keep, Opaque, rest_of
 
+_TEXT: Final = frozenset({"role", "content"})  # fields of a piece of the answer that is nothing but text
 _CALL: Final = ("index", "id", "type", "function", "custom")
 # Where the details of a thought that come piece by piece have their text.
 _DETAIL_TEXTS: Final[Mapping[str, str]] = {"reasoning.text": "text", "reasoning.summary": "summary"}
@@ -210,6 +211,15 @@ class ChunkReader:
         delta, message = dict_of(choice.get("delta")), dict_of(choice.get("message"))
         delta = message or delta if whole else delta or message
         self._account(choice.get("usage"))  # Moonshot
+        if delta.keys() <= _TEXT:  # as it is in most chunks
+            self._say(delta.get("content"))
+        else:
+            self._parts(delta, whole)
+        if isinstance(choice.get("logprobs"), dict):
+            _extend(self._extra.setdefault("logprobs", {}), choice["logprobs"])
+        self._finish = text_of(choice.get("finish_reason")) or self._finish
+
+    def _parts(self, delta: Mapping[str, Any], whole: bool) -> None:
         self._think(delta, whole)
         self._say(delta.get("content"))
         self._say(delta.get("refusal"))
@@ -224,9 +234,6 @@ class ChunkReader:
             self._call({"function": legacy, "index": "function"}, 0, False)
         if whole and dict_of(delta.get("audio")).get("data"):
             self._extra["audio"] = dict(delta["audio"])
-        if isinstance(choice.get("logprobs"), dict):
-            _extend(self._extra.setdefault("logprobs", {}), choice["logprobs"])
-        self._finish = text_of(choice.get("finish_reason")) or self._finish
 
     def _think(self, delta: Mapping[str, Any], whole: bool) -> None:
         """Where both fields are there they repeat each other."""
