@@ -41,6 +41,7 @@ from llm.shipped import hashes
 from llm.threads import Threads
 from llm.tools.build import make_fetcher, make_tools
 from llm.transport import HttpTransport
+from llm.transport.loop import new_loop
 
 _BACKLOG: Final = 1024
 _COLLECTED: Final = (10_000, 20, 20)  # allocations, and generations, between two looks for garbage
@@ -227,8 +228,7 @@ async def check(config: Config) -> int:
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    """``asyncio.run``, on uvloop where it is installed."""
-    with asyncio.Runner(loop_factory=fast.uvloop.new_event_loop if fast.uvloop is not None else None) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(work)
 
 

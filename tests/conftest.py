@@ -1,6 +1,6 @@
 """For every test: it watches over the keys that it gives to servers (``tests/canaries.py``), and is patient.
 
-What is about sockets and time runs on both loops: the standard library's, and uvloop, which the server prefers.
+What is about sockets and time runs on both loops: our own, and uvloop, which the server prefers.
 ``--uvloop`` runs everything on that.
 """
 
@@ -14,6 +14,7 @@ from typing import Final
 import pytest
 
 from llm.fast import uvloop
+from llm.transport.loop import Loop
 from tests.canaries import WATCH, watch_logs
 
 BOTH: Final = ("test_cancel", "test_streams", "test_transport", "test_transport_cancel")
@@ -55,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    standard = {"asyncio": asyncio.new_event_loop}
+    standard = {"asyncio": Loop}
     other = {"uvloop": uvloop.new_event_loop} if uvloop is not None else {}
     if config.getoption("--uvloop"):
         return other

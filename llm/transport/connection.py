@@ -8,6 +8,7 @@ import ssl
 from time import monotonic
 from typing import Final, Protocol
 
+from llm.transport.loop import watch_of
 from llm.transport.outgoing import Place
 
 _RECORD: Final = 2 * 1024  # bytes: behind a smaller read of TLS there is hardly more (a record is up to 16 KB)
@@ -39,13 +40,13 @@ class Connection:
 
     A stream of Tornado's own keeps buffers for each connection and tells the poller about every read; this one reads
     into ``buffer``, which all connections of a loop share since each read is consumed before the next, and leaves the
-    poller alone. Its socket is watched by the loop itself, without the stages of ``IOLoop`` between the two. Without a
+    poller alone. Its socket is watched without the stages of ``IOLoop`` (``llm.transport.loop``). Without a
     listener a connection is idle: then any byte, or the end, closes it.
     """
 
     __slots__ = (
-        "_buffer", "_fd", "_full", "_home", "_loop", "_out", "_paused", "_reading", "_socket", "_writing",
-        "listener", "place", "sent_at", "unsent",
+        "_buffer", "_fd", "_full", "_home", "_loop", "_out", "_paused", "_reading", "_socket", "_watch_fd",
+        "_writing", "listener", "place", "sent_at", "unsent",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, place: Place, home: Home, buffer: memoryview) -> None:
@@ -56,6 +57,7 @@ class Connection:
         self._buffer = buffer
         self._home = home
         self._loop = asyncio.get_running_loop()
+        self._watch_fd = watch_of(self._loop)
         # A smaller read leaves nothing behind, or the loop tells of it again, as epoll does. libuv does not once a
         # connection has been reset: it tells of the last bytes and the reset at once, and looks no more (uv__poll_io).
         tells_again = isinstance(self._loop, asyncio.SelectorEventLoop)
@@ -109,8 +111,7 @@ class Connection:
         """Without telling the listener."""
         if self.closed:
             return
-        self._loop.remove_reader(self._fd)
-        self._loop.remove_writer(self._fd)
+        self._watch_fd(self._fd, None, None)
         self._fd = -1
         self._out.clear()
         self._socket.close()
@@ -166,18 +167,10 @@ class Connection:
         """Tells the loop what to look for, if that has changed: for most answers it never does."""
         if self.closed:
             return
-        if self._reading == self._paused:
-            self._reading = not self._paused
-            if self._reading:
-                self._loop.add_reader(self._fd, self._read)
-            else:
-                self._loop.remove_reader(self._fd)
-        if self._writing != bool(self._out):
-            self._writing = bool(self._out)
-            if self._writing:
-                self._loop.add_writer(self._fd, self._write)
-            else:
-                self._loop.remove_writer(self._fd)
+        reading, writing = not self._paused, bool(self._out)
+        if (reading, writing) != (self._reading, self._writing):
+            self._reading, self._writing = reading, writing
+            self._watch_fd(self._fd, self._read if reading else None, self._write if writing else None)
 
     def _end(self, error: OSError | None) -> None:
         listener = self.listener
