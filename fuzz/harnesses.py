@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from handlers.forms import read_form
 from handlers.limits import check_values
+from handlers.requests import RequestParser
 from handlers.validation import Schemas
 from llm.attachments import image_type
 from llm.catalog import keys_from_body, keys_from_headers
@@ -119,6 +120,27 @@ def _response(method: str, pieces: Any) -> tuple[Any, ...]:
             fault = True
     whole = False if fault else parser.eof()
     return parser.status, [*parser.headers.items()], b"".join(payload), whole, fault
+
+
+def requests(data: bytes) -> None:
+    """HTTP requests are the same in any pieces, as far as they can be read, and refused at the same one."""
+    size, data = choice(data, 17)
+    assert _requests([data]) == _requests(cut(data, size))
+
+
+def _requests(pieces: Any) -> tuple[Any, ...]:
+    parser, payload = RequestParser(4096), list[bytes]()
+    seen: list[Any] = []
+    try:
+        for piece in pieces:
+            parser.feed(piece, payload)
+            while parser.complete:
+                seen.append((parser.line, [*parser.headers.get_all()], b"".join(payload), parser.keep))
+                rest, payload, parser = parser.rest, [], RequestParser(4096)
+                parser.feed(rest, payload)
+    except LLMError as error:
+        return seen, type(error)
+    return seen, parser.line, b"".join(payload)
 
 
 def compression(data: bytes) -> None:
@@ -381,6 +403,7 @@ def pages(data: bytes) -> None:
 HARNESSES: Final[Mapping[str, Harness]] = {
     "framing": framing,
     "response": response,
+    "requests": requests,
     "compression": compression,
     **{f"stream-{name}": engine_stream(name) for name in ENGINE_OF},
     **{f"reply-{name}": engine_reply(name) for name in ENGINE_OF},

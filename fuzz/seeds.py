@@ -27,6 +27,11 @@ _ANSWERS: Final = [
     b"HTTP/1.1 103 Early\r\n\r\nHTTP/1.0 200\r\nConnection: keep-alive\r\n\r\nto the end",
     b"HTTP/1.1 204 No Content\r\n\r\n",
 ]
+_REQUESTS: Final = [
+    b"GET /llm/engines?a=b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    b"\r\nPOST / HTTP/1.0\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n{}GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n2\r\n{}\r\n0a\r\n0123456789\r\n0\r\n\r\n",
+]
 _FORM: Final = (
     b'multipart/form-data; boundary=x\n--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n'
     b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\nRIFF\r\n--x--\r\n'
@@ -108,6 +113,7 @@ def _first(number: int, seeds: Iterable[bytes]) -> list[bytes]:
 SEEDS: Final[Mapping[str, list[bytes]]] = {
     "framing": _first(7, [raw[:2000] for name in ("openai-chat", "ollama") for raw in _streams(name)]),
     "response": _first(5, _ANSWERS),
+    "requests": _first(5, _REQUESTS),
     "compression": _first(
         3, [gzip.compress(b"Hello" * 50, mtime=0), zlib.compress(b"Hello"), gzip.compress(b"", mtime=0) * 3]
     ),

@@ -12,12 +12,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, TypeAlias
 
-from tornado.httputil import HTTPHeaders, HTTPInputError
-
 from llm.errors import LLMError
 
 MAX_LINE: Final = 4 * 1024  # bytes, of a chunk's size with its extensions, and of one trailer
 
+# All lines of headers, less the last line end.
+HEADERS: Final = re.compile(r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*(?:\r\n|\Z))*")
 LONE_LF: Final = re.compile(rb"(?<!\r)\n")
 _LENGTH: Final = re.compile(r"[0-9]{1,15}")
 
@@ -73,19 +73,6 @@ class Message:
         if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
             raise self.fault("gave a body a length that cannot be")
         return encoding is not None, int(lengths.pop()) if lengths else None
-
-    def _read_headers(self, lines: list[str]) -> HTTPHeaders:
-        """Tornado's own ``parse`` would take a lone LF for a line end, and a missing colon at the end for nothing."""
-        headers = HTTPHeaders()
-        try:
-            for line in lines:
-                name, colon, value = line.partition(":")
-                if not colon:
-                    raise HTTPInputError("no colon")
-                headers.add(name, value.strip(" \t"))
-        except HTTPInputError:
-            raise self.fault("sent headers that cannot be read") from None
-        return headers
 
     def _length(self, data: bytes, at: int, payload: list[bytes]) -> int:
         after = self._take(data, at, payload)

@@ -12,14 +12,13 @@ from collections.abc import ItemsView, Iterator, Mapping
 from typing import Any, Final
 
 from llm.errors import Malformed
-from llm.transport.message import LONE_LF, Message
+from llm.transport.message import HEADERS, LONE_LF, Message
 
 MAX_HEAD: Final = 64 * 1024  # bytes, of a head, and of all trailers
 MAX_INTERIM: Final = 10  # 1xx answers before the real one
 
 _VERSION: Final = b"HTTP/1."
 _STATUS: Final = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
-_HEADERS: Final = re.compile(r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*(?:\r\n|\Z))*")
 
 
 class Headers(Mapping[str, str]):
@@ -29,7 +28,7 @@ class Headers(Mapping[str, str]):
 
     def __init__(self, lines: str = "") -> None:
         """``lines`` as they came, less the last line end. Raises ``ValueError``."""
-        if not _HEADERS.fullmatch(lines):
+        if not HEADERS.fullmatch(lines):
             raise ValueError("no headers")
         self._values: dict[str, str] = {}
         for line in lines.split("\r\n") if lines else ():
