@@ -99,7 +99,7 @@ class Server:
         except OSError as error:  # chats need no disk
             log.write("images", 40, problem=f"{error.filename}: {error.strerror}")
         self.context.peers.open()
-        self.listener.add_sockets(sockets)
+        self.listener.start(sockets)
 
     def leave(self, stop: asyncio.Event) -> None:
         """Only this worker goes: the others take all new connections, and nobody is refused."""
@@ -109,8 +109,7 @@ class Server:
     async def stop(self) -> None:
         """New requests get 503 while running answers finish, then nobody listens any more."""
         await self.context.running.drain(self.context.config.drain_timeout)
-        self.listener.stop()
-        await self.listener.close_all_connections()
+        await self.listener.close()
         self.context.peers.close()
         self.context.running.close()
         self.context.catalog.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-import sys
 import time
 from contextlib import nullcontext
 from typing import Any, ClassVar, Final, Literal, TypeAlias
@@ -44,8 +43,8 @@ class Base(RequestHandler):
 
     # An open stream keeps its handler: what is named here takes a fifth of what it would in a dictionary.
     __slots__ = (
-        "_gone", "_pieces", "_received", "_refusal", "_strange", "_task", "began", "caller", "context", "failure",
-        "request_id", "told",
+        "_early", "_gone", "_pieces", "_received", "_refusal", "_strange", "_task", "began", "caller", "context",
+        "failure", "request_id", "told",
     )  # fmt: skip
 
     context: Context
@@ -62,12 +61,22 @@ class Base(RequestHandler):
         self._received = 0
         self._strange: int | None = None  # bytes kept of a stranger's body; None: of a known client's
         self._refusal: LLMError | None = None  # of a body that is read to its end and thrown away
+        self._early: LLMError | None = None  # a refusal that waits for no body
         self._task: asyncio.Task[Any] | None = None
         self._gone = False
         super().__init__(application, request, **kwargs)
+        self._break_cycles()  # with what renders templates, of which there are none
 
     def initialize(self, context: Context) -> None:
+        """Knows from the headers what may be sent, before any of the body comes: :meth:`prepare` may come later."""
         self.context = context
+        length = self.request.headers.get("Content-Length", "")
+        if context.running.draining and not self.while_draining:
+            self._early = Draining("The server is shutting down.")
+        elif length.isdecimal() and int(length) > self._largest:
+            self._early = self._too_large()
+        elif not context.trusts(self._offered()):
+            self._strange = 0
 
     async def handle(self, body: dict[str, Any]) -> None:
         raise NotImplementedError
@@ -84,14 +93,8 @@ class Base(RequestHandler):
         self.request_id = self._chosen_id()
         self._tell_id()
         self._allow_origin()
-        self.request.connection.set_max_body_size(sys.maxsize)  # type: ignore[union-attr]  # ours is kept below
-        if self.context.running.draining and not self.while_draining:
-            raise Draining("The server is shutting down.")
-        length = self.request.headers.get("Content-Length", "")
-        if length.isdecimal() and int(length) > self._largest:
-            raise self._too_large()
-        if not self.context.trusts(self._offered()):
-            self._strange = 0
+        if self._early is not None:
+            raise self._early
 
     @property
     def _largest(self) -> int:
@@ -100,6 +103,8 @@ class Base(RequestHandler):
         return min(most, MAX_OPEN_BODY) if self.access == "open" else most
 
     def data_received(self, chunk: bytes) -> None:
+        if self._early is not None:
+            return
         self._received += len(chunk)
         if self._refusal is None:
             if self._received > self._largest:
@@ -151,6 +156,8 @@ class Base(RequestHandler):
         self._forget_body()
         if self._task is not None:
             self._task.cancel()
+        else:  # it has not begun, and need not
+            self._early = self._refusal = Cancelled("The client is gone.")
 
     def _body(self) -> tuple[dict[str, Any], LLMError | None]:
         """The JSON object that was sent, or why there is none; who calls is asked before that is told."""

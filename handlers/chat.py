@@ -47,7 +47,7 @@ class ChatHandler(Base):
         self.dialect = dialect
         self.schema = schema
         self._output: Output | None = None
-        self.express = Direct(self.on_connection_close)
+        self.express = Direct()
         self._trace = Trace(started=self.began)
         self._ping = b""
         self._stopped: LLMError | None = None  # why the answer was stopped, if not by its client leaving
@@ -103,10 +103,7 @@ class ChatHandler(Base):
         """A sign of life after so many seconds of silence (``running.Answer``); the first one sends our headers."""
         if self._output is None or self._gone or now - self._output.last < silence:
             return
-        try:
-            self._output.ping(self._ping)
-        except StreamClosedError:  # a client that sent a stray byte after its request leaves unnoticed until we write
-            self.on_connection_close()
+        self._output.ping(self._ping)
 
     async def _whole(self, request: ChatRequest, target: Target, there: Target | None, trace: Trace) -> None:
         if there is not None:

@@ -1,98 +1,131 @@
-"""The clients' connections: how many there may be, and how long one may take nothing of what waits for it."""
+"""The clients' connections: how many there may be, and how long one may take for what."""
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
+import errno
 import resource
-import struct
-import termios
-from typing import Any, Final
+import socket
+from collections.abc import Sequence
+from typing import Final
 
-from tornado.httpserver import HTTPServer
-from tornado.iostream import IOStream
-from tornado.web import Application
+from tornado.httputil import HTTPServerConnectionDelegate
 
+from handlers.client import ClientConnection, refusal
 from llm import log
-from llm.codec import dump_bytes
 from llm.config import Config
-from llm.dialects import native
 from llm.errors import RateLimited
 
 _FILES_KEPT: Final = 64  # files that are no connection: logs, the database, the loop's own
-_LOOKS: Final = 8  # at each connection, in the time that a client may take nothing
-_LONGEST: Final = 5.0  # seconds between two looks
+_AT_ONCE: Final = 64  # connections that are accepted before others have their turn
+_BUFFER: Final = 64 * 1024  # bytes, of one read
+_LOOKS: Final = 8  # at each connection, in the shortest time that one may take
+_LONGEST: Final = 1.0  # seconds between two looks
+_OUT_OF_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_RECOVERY: Final = 1.0  # seconds
 
 
-class Listener(HTTPServer):
-    """Tornado's server with this one's limits.
+class Listener:
+    """Accepts connections and gives each the same (``client.Home``).
 
-    Headers and bodies have their size and their time, which Tornado keeps. A client that does not read is not seen by
-    it: what waits for that client would stay in memory, and its answer under way, for ever.
+    Headers, bodies and idleness have their time. So has a client that does not read: what waits for it would stay in
+    memory, and its answer under way, for ever. One timer looks at all of them.
     """
 
-    def initialize(self, app: Application, config: Config) -> None:  # type: ignore[override]
-        super().initialize(
-            app,
-            idle_connection_timeout=config.header_timeout,
-            body_timeout=config.body_timeout,
-            max_header_size=config.max_header_size,
-        )
+    def __init__(self, app: HTTPServerConnectionDelegate, config: Config) -> None:
+        self.app: HTTPServerConnectionDelegate = app
+        self.loop = asyncio.get_running_loop()
+        self.buffer = memoryview(bytearray(_BUFFER))
+        self.connections: set[ClientConnection] = set()
+        self.done: asyncio.Future[None] = self.loop.create_future()
+        self.done.set_result(None)
+        self.tells_again = isinstance(self.loop, asyncio.SelectorEventLoop)
+        self.header_timeout = config.header_timeout
+        self.body_timeout = config.body_timeout
+        self.max_header_size = config.max_header_size
+        self.refused = 0  # connections that were one too many
         self._patience = config.client_timeout
         self._most = most_connections(config.max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-        self._stuck: dict[IOStream, tuple[int, float]] = {}  # bytes taken when it last took some, and when that was
+        self._period = min(*(t / _LOOKS for t in (self.header_timeout, self.body_timeout, self._patience)), _LONGEST)
+        self._sockets: list[socket.socket] = []
+        self._stuck: dict[ClientConnection, tuple[int, float]] = {}  # how far it was when it last moved, and when
         self._looking: asyncio.TimerHandle | None = None
-        self.refused = 0  # connections that were one too many
 
-    def add_sockets(self, sockets: Any) -> None:
-        super().add_sockets(sockets)
+    def start(self, sockets: Sequence[socket.socket]) -> None:
+        self._sockets = [*sockets]
+        for sock in self._sockets:
+            self.loop.add_reader(sock.fileno(), self._accept, sock)
         self._look_later()
 
     def stop(self) -> None:
-        super().stop()
+        """No new connections; those that there are go on."""
+        for sock in self._sockets:
+            self.loop.remove_reader(sock.fileno())
+            sock.close()
+        self._sockets.clear()
+
+    async def close(self) -> None:
+        """Ends all connections, and returns when their handlers know."""
+        self.stop()
         if self._looking is not None:
             self._looking.cancel()
+        for connection in [*self.connections]:
+            connection.close()
+        await asyncio.sleep(0)
 
-    def handle_stream(self, stream: IOStream, address: Any) -> None:
-        if len(self._connections) < self._most:
-            super().handle_stream(stream, address)
-            return
-        self.refused += 1
-        if self.refused == 1:
-            log.write("connections", 30, problem=f"there are {self._most}, more are refused (MAX_CONNECTIONS)")
-        stream.write(_TOO_MANY)
-        stream.close()
+    def _accept(self, sock: socket.socket) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                client, _address = sock.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _OUT_OF_FILES:
+                    raise
+                log.write("connections", 40, problem=f"cannot accept one: {error.strerror}")
+                self.loop.remove_reader(sock.fileno())
+                self.loop.call_later(_RECOVERY, self._accept_again, sock)
+                return
+            self.take(client)
+
+    def _accept_again(self, sock: socket.socket) -> None:
+        if sock in self._sockets:
+            self.loop.add_reader(sock.fileno(), self._accept, sock)
+
+    def take(self, client: socket.socket) -> None:
+        try:
+            client.setblocking(False)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is written is meant to leave
+            if len(self.connections) < self._most:
+                ClientConnection(client, self)
+                return
+            self.refused += 1
+            if self.refused == 1:
+                log.write("connections", 30, problem=f"there are {self._most}, more are refused (MAX_CONNECTIONS)")
+            client.send(_TOO_MANY)
+            client.recv_into(self.buffer)  # what is left unread would turn the end into a reset
+        except OSError:  # it has left already, or has not sent anything
+            pass
+        client.close()
 
     def _look_later(self) -> None:
-        self._looking = asyncio.get_running_loop().call_later(min(self._patience / _LOOKS, _LONGEST), self._look)
+        self._looking = self.loop.call_later(self._period, self._look)
 
     def _look(self) -> None:
-        """At every connection, by one timer for all."""
-        now = asyncio.get_running_loop().time()
+        now = self.loop.time()
         before, self._stuck = self._stuck, {}
-        for connection in [*self._connections]:
-            stream = connection.stream
-            if not stream.writing():
-                continue
-            taken = _taken(stream)
-            last, since = before.get(stream, (-1, now))
-            if taken == last and now - since >= self._patience:
-                log.write("connections", problem=f"a client took nothing for {self._patience:g} seconds")
-                stream.close()  # which its handler learns, as if the client had left
-            else:
-                self._stuck[stream] = (taken, since if taken == last else now)
+        for connection in [*self.connections]:
+            if connection.until <= now:
+                connection.close()
+            elif connection.unsent:
+                taken = connection.progress()
+                last, since = before.get(connection, (-1, now))
+                if taken == last and now - since >= self._patience:
+                    log.write("connections", problem=f"a client took nothing for {self._patience:g} seconds")
+                    connection.close()
+                else:
+                    self._stuck[connection] = (taken, since if taken == last else now)
         self._look_later()
-
-
-def _taken(stream: IOStream) -> int:
-    """Grows with every byte that the client takes, or that its system does for it."""
-    try:
-        # What the kernel holds: it asks for more only when a third of that, up to 4 MB, has gone.
-        (held,) = struct.unpack("i", fcntl.ioctl(stream.fileno(), termios.TIOCOUTQ, b"\0" * 4))
-    except OSError:  # not every system tells
-        held = 0
-    written: int = stream._total_write_done_index  # there is no other way to see it move
-    return written - int(held)
 
 
 def most_connections(asked: int, files: int) -> int:
@@ -101,10 +134,6 @@ def most_connections(asked: int, files: int) -> int:
     return min(asked, most) if asked else most
 
 
-def _refusal(error: RateLimited) -> bytes:
-    body = dump_bytes(native.write_error(error))
-    head = "HTTP/1.1 429 Too Many Requests", "Content-Type: application/json", f"Content-Length: {len(body)}"
-    return "\r\n".join((*head, "Retry-After: 1", "Connection: close", "", "")).encode() + body
-
-
-_TOO_MANY: Final = _refusal(RateLimited("Too many clients are connected (MAX_CONNECTIONS).", retry_after=1.0))
+_TOO_MANY: Final = refusal(
+    RateLimited("Too many clients are connected (MAX_CONNECTIONS).", retry_after=1.0), 429, "Retry-After: 1"
+)

@@ -3,55 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 import time
-from collections.abc import Awaitable, Callable
+from typing import Final, cast
 
-from tornado.iostream import SSLIOStream, StreamClosedError
+from tornado.httputil import HTTPHeaders
 from tornado.web import RequestHandler
 
+from handlers.client import ClientConnection
 from llm.dialects import Writer
 from llm.events import Delta
 
+_SAID: Final = HTTPHeaders()
+
 
 class Output:
-    """Writes pieces below ``RequestHandler.flush``, which costs three times as much per event.
+    """Writes pieces below ``RequestHandler.flush``, by which only the headers leave."""
 
-    The headers leave by ``flush``; every later piece is framed here as one HTTP chunk and sent at once when nothing is
-    waiting. That also makes :meth:`ping` safe beside a blocked :meth:`write`: two flushes in flight would leave the
-    first one waiting for ever (tornado http1connection.py, ``_pending_write``).
-    """
-
-    __slots__ = ("_chunked", "_flushed", "_handler", "_write_some", "last", "stream", "waiting")
+    __slots__ = ("_ended", "_handler", "connection", "last", "started")
 
     def __init__(self, handler: RequestHandler) -> None:
         self._handler = handler
-        self.stream = handler.request.connection.stream  # type: ignore[union-attr]
-        # The socket's own method: nothing that a stream adds to it is of use while nothing waits in the stream.
-        plain = not isinstance(self.stream, SSLIOStream) and not self.stream.closed()
-        self._write_some = self.stream.socket.send if plain else self.stream.write_to_fd
-        self._chunked = handler.request.version == "HTTP/1.1"
-        self._flushed: asyncio.Future[None] | None = None
-        self.waiting: asyncio.Future[None] | None = None  # done when the client has taken all that was sent
+        self.connection = cast(ClientConnection, handler.request.connection)
+        self._ended = False  # what the connection is told from now on belongs to another request
+        self.started = False  # the headers are out: from now on an error is part of the stream
         self.last = time.monotonic()  # when something was last written
-
-    @property
-    def started(self) -> bool:
-        """The headers are out: from now on an error is part of the stream."""
-        return self._flushed is not None
 
     def start(self) -> None:
         """Sends the status and the headers."""
-        if self._flushed is None:
-            self.stream.set_nodelay(True)  # Tornado leaves Nagle on while streaming: 40 ms for the first event
-            self.waiting = self._flushed = self._handler.flush()
+        if not self.started:
+            self.started = True
+            self._handler.flush()
+            self._handler._headers = _SAID  # they would be kept for as long as the answer takes
             self.last = time.monotonic()
 
     async def write(self, piece: bytes) -> None:
         """Returns when the piece is out of our hands. Raises ``StreamClosedError`` when the client is gone."""
         self.start()
-        waiting = self.send(piece)
+        waiting = self.send(piece) if not self._ended else None
         if waiting is not None:
             await waiting
 
@@ -65,70 +53,33 @@ class Output:
     def ping(self, piece: bytes) -> None:
         """Sends a sign of life, unless bytes are waiting for the client already."""
         self.start()
-        if not self.stream.writing():
+        if not self._ended and not self.connection.unsent:
             self.send(piece)
 
     async def end(self) -> None:
-        """Ends the answer; for a client of HTTP/1.0, which cannot see the end otherwise, by closing."""
         self.start()
+        self._ended = True
         await self._handler.finish()
-        if not self._chunked:
-            self.stream.close()
 
     def abort(self) -> None:
-        """Breaks the answer off, so that nobody takes it for whole: the last chunk never comes.
+        """Breaks the answer off, so that nobody takes it for whole: its end never comes."""
+        self.connection.abort()
 
-        Without chunks the end is the connection's own, which has to be a reset then.
+    def send(self, piece: bytes) -> asyncio.Future[None] | None:
+        """Sends a piece of an answer that has started.
+
+        What is returned is to be awaited: the client is slow, or it is gone, which raises ``StreamClosedError``.
         """
-        if not self._chunked and not self.stream.closed():
-            self.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.stream.close()
-
-    def send(self, piece: bytes) -> Awaitable[None] | None:
-        """Sends a piece of an answer that has started; what is returned is to be awaited, for a client that is slow.
-
-        Raises ``StreamClosedError`` when the client is gone.
-        """
-        stream = self.stream
-        if stream.closed():
-            raise StreamClosedError(real_error=stream.error)
-        data = b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece
-        if not stream.writing():
-            return self._push(data)
         self.last = time.monotonic()
-        self.waiting = stream.write(data)
-        return self.waiting
-
-    def push(self, piece: bytes) -> bool:
-        """:meth:`send`, if nothing waits for the client already; returns whether the piece is out of our hands."""
-        if (waiting := self.waiting) is not None and not waiting.done():
-            return False
-        self._push(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
-        return True
-
-    def _push(self, data: bytes) -> Awaitable[None] | None:
-        self.last = time.monotonic()
-        try:
-            sent = self._write_some(data) or 0
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            self.stream.close(exc_info=error)
-            raise StreamClosedError(real_error=error) from error
-        if sent == len(data):
-            self.waiting = None
-            return None
-        self.waiting = self.stream.write(data[sent:])
-        return self.waiting
+        return self.connection.send(piece)
 
 
 class Direct:
     """The end of the short way (``llm.express``) at a client, once its answer has started."""
 
-    __slots__ = ("_feed", "_gone", "_output")
+    __slots__ = ("_feed", "_output")
 
-    def __init__(self, gone: Callable[[], None]) -> None:
-        self._gone = gone
+    def __init__(self) -> None:
         self._output: Output | None = None
 
     @property
@@ -139,16 +90,17 @@ class Direct:
         self._output, self._feed = output, writer.feed
 
     def ready(self) -> bool:
-        output = self._output
-        return output is not None and ((waiting := output.waiting) is None or waiting.done())
+        return self._output is not None and not self._output.connection.unsent
 
     def send(self, delta: Delta) -> None:
+        assert self._output is not None
         for piece in self._feed((delta,)):
-            self.pass_on(piece)
+            self._output.send(piece)  # which waits if one before it does
 
     def pass_on(self, piece: bytes) -> bool:
-        try:
-            return self._output is not None and self._output.push(piece)
-        except StreamClosedError:
-            self._gone()
-            return True
+        output = self._output
+        if output is None or output.connection.unsent:
+            return False
+        output.last = time.monotonic()
+        output.connection.send(piece)
+        return True

@@ -76,13 +76,8 @@ class Tap:
 
 def tap(listener: Any) -> None:
     """Looks at all that this server sends."""
-    handle = listener.handle_stream
-
-    def handle_stream(stream: Any, address: Any) -> None:
-        stream.socket = Tap(stream.socket)
-        handle(stream, address)
-
-    listener.handle_stream = handle_stream
+    take = listener.take
+    listener.take = lambda socket: take(Tap(socket))
 
 
 class _Handler(logging.Handler):

@@ -17,7 +17,7 @@ from llm.fast import uvloop
 from llm.transport.loop import Loop
 from tests.canaries import WATCH, watch_logs
 
-BOTH: Final = ("test_cancel", "test_streams", "test_transport", "test_transport_cancel")
+BOTH: Final = ("test_cancel", "test_client_connection", "test_streams", "test_transport", "test_transport_cancel")
 
 
 def pytest_configure() -> None:

@@ -136,7 +136,7 @@ async def test_x2_no_header_opens_a_route_to_a_stranger(server: Client) -> None:
 @pytest.mark.parametrize("headers", LARGE, ids=lambda headers: headers[0][:20])
 async def test_x2_large_headers_are_refused_in_no_time(server: Client, path: str, headers: tuple[str, ...]) -> None:
     began = time.process_time()
-    assert {*await told(server, request(path, *headers))} <= ALLOWED
+    assert {*await told(server, request(path, *headers))} <= ALLOWED | {"431"}
     assert time.process_time() - began < 1
 
 
