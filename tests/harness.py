@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from tornado.httputil import HTTPHeaders
 from tornado.netutil import bind_sockets
@@ -158,13 +158,13 @@ class Upstream:
 class ScriptedReply:
     """An ``HttpReply`` whose pieces are given."""
 
-    def __init__(self, status: int, headers: Mapping[str, str], pieces: list[bytes]) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], pieces: Iterable[bytes]) -> None:
         self.status = status
         self.tap: Callable[[bytes], int] | None = None
         self.headers: Mapping[str, str] = HTTPHeaders(headers)
         self._pieces = self._each(pieces)
 
-    async def _each(self, pieces: list[bytes]) -> AsyncIterator[bytes]:
+    async def _each(self, pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
         for piece in pieces:
             yield piece
 
@@ -228,6 +228,9 @@ async def serving(
         WATCH.look_at_files(Path(configured.data_dir))
 
 
+Over: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
 class Answer:
     """An HTTP answer as it comes."""
 
@@ -264,6 +267,10 @@ class Answer:
         """The objects of a native stream in one of its line framings."""
         return [json.loads(line) for line in (await self.body()).splitlines() if line]
 
+    @property
+    def over(self) -> Over:
+        return self._reader, self._writer
+
     def close(self) -> None:
         """Leaves at once."""
         self._writer.transport.abort()
@@ -280,12 +287,33 @@ async def soon(limit: float, attempt: Callable[[], Awaitable[float]]) -> None:
 
 
 class Client:
-    """Speaks HTTP/1.1 to the server under test, a connection for each request."""
+    """Speaks HTTP/1.1 to the server under test, a connection for each request unless it keeps one."""
 
-    def __init__(self, port: int, server: Server) -> None:
+    def __init__(self, port: int, server: Server, keeps: bool = False) -> None:
         self.port = port
         self.server = server
+        self.keeps = keeps
         self.open: list[Answer] = []
+
+    @contextmanager
+    def kept(self) -> Iterator[Client]:
+        """A client with one connection for all that it asks for. It reads each answer to its end before it goes on."""
+        client = Client(self.port, self.server, keeps=True)
+        try:
+            yield client
+        finally:
+            for answer in client.open:
+                answer.close()
+
+    def _again(self) -> Over | None:
+        """The connection of the last answer, where it is kept."""
+        if not self.keeps or not self.open:
+            return None
+        last = self.open.pop()
+        if last.headers.get("Connection") != "close":
+            return last.over
+        last.close()
+        return None
 
     @property
     def url(self) -> str:
@@ -299,13 +327,14 @@ class Client:
         headers: Mapping[str, str] | None = None,
         version: str = "1.1",
         limit: int = 1 << 26,
-        over: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None,
+        over: Over | None = None,
     ) -> Answer:
         """Sends a request without waiting for the answer, of which at most twice ``limit`` is read ahead.
 
         It has a connection of its own, unless it goes ``over`` one that is there.
         """
-        reader, writer = over or await asyncio.open_connection("127.0.0.1", self.port, limit=limit)
+        over = over or self._again() or await asyncio.open_connection("127.0.0.1", self.port, limit=limit)
+        reader, writer = over
         raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         lines = [f"{method} {path} HTTP/{version}", f"Host: 127.0.0.1:{self.port}", f"Content-Length: {len(raw)}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]

@@ -7,11 +7,14 @@ Nothing of it is copied into the repository. Where the folder is absent the test
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
+import random
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,9 @@ DIALECTS: Mapping[str, str] = {
 }
 # A count of tokens, which came of the address of answers.
 NOT_ANSWERS = frozenset({"openai/responses-testthat-openai-count-tokens-e8e47a"})
+
+EDGE = 300  # bytes at either end of a body that are torn one from another
+_TEAR = re.compile(rb"[\r\n]|[\xc2-\xf4](?=[\x80-\xbf])")  # a letter of a line end, the first byte of several
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,19 @@ class Response:
     def pieces(self, size: int) -> Iterator[bytes]:
         """The body in pieces of ``size`` bytes."""
         return (self.body[start : start + size] for start in range(0, len(self.body), size))
+
+    def torn(self) -> Iterator[bytes]:
+        """The body byte by byte at both ends. In between it is cut where it hurts, which is around each letter of a line
+        end and inside each character of several bytes, and by chance once between two such places.
+        """
+        size, chance = len(self.body), random.Random(self.body)  # the same each time
+        places = {0, size, *range(min(EDGE, size)), *range(max(size - EDGE, 0), size)}
+        before = 0
+        for found in _TEAR.finditer(self.body):
+            places |= {found.start(), found.end(), chance.randint(before, found.start())}
+            before = found.end()
+        cuts = sorted(places)
+        return (self.body[start:end] for start, end in itertools.pairwise(cuts))
 
     def reads(self) -> Iterator[bytes]:
         """The body in the pieces in which it came; in one where nobody noted them."""
@@ -133,10 +152,15 @@ def cases() -> tuple[Case, ...]:
 
 def expected(case: Case) -> oracle.Answer | oracle.Failure:
     """What is in the answer, by a decoder that shares no code with ours."""
-    if case.engine.dialect == "openai-responses":
-        return oracle_responses.read(case.response.status, case.response.body)
-    said = oracle.read(case.engine.dialect, case.response.status, case.response.body)
-    if case.engine.quirks.think_tags and isinstance(said, oracle.Answer):
+    return _expected(case.engine.dialect, case.engine.quirks.think_tags, case.response.status, case.response.body)
+
+
+@cache  # many tests ask for each, and none changes it
+def _expected(dialect: str, think_tags: bool, status: int, body: bytes) -> oracle.Answer | oracle.Failure:
+    if dialect == "openai-responses":
+        return oracle_responses.read(status, body)
+    said = oracle.read(dialect, status, body)
+    if think_tags and isinstance(said, oracle.Answer):
         return oracle.without_think_tags(said)
     return said
 

@@ -6,7 +6,6 @@ oracle, which reads the provider's bytes with code of its own; here each client 
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import replace
 
@@ -21,7 +20,7 @@ from tests.crossing_clients import CLIENTS, CrossingClient
 from tests.harness import Client, config, serving
 from tests.oracle import Answer, Call, Failure
 from tests.recordings import Case, cases, expected
-from tests.test_recorded_server import AT_ONCE, name_of, transport_of
+from tests.test_recorded_server import each, name_of, transport_of
 
 DIALECTS = {
     "/v1/chat/completions": "openai-chat",
@@ -40,17 +39,15 @@ async def faults_of(client: CrossingClient) -> tuple[dict[str, str], int]:
     enabled = frozenset(engine.name for engine in engines.values())
     configured = replace(config(MAX_RETRIES="0"), engines=engines, enabled=enabled)
     faults: dict[str, str] = {}
-    gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(server: Client, number: int, case: Case) -> None:
-        async with gate:
-            try:
-                await crossed(server, client, number, case)
-            except Exception as broken:  # of a client as well: it could not read its answer
-                faults[case.name] = f"{type(broken).__name__}: {broken}"[:400]
+        try:
+            await crossed(server, client, number, case)
+        except Exception as broken:  # of a client as well: it could not read its answer
+            faults[case.name] = f"{type(broken).__name__}: {broken}"[:400]
 
     async with serving(configured, https=transport_of(everything, "whole")) as server:
-        await asyncio.gather(*(one(server, number, case) for number, case in enumerate(everything)))
+        await each(server, everything, one)
     return faults, len(everything)
 
 
@@ -58,8 +55,6 @@ async def crossed(server: Client, client: CrossingClient, number: int, case: Cas
     body = client.ask(f"{name_of(case)}/case-{number}", case.streamed, ())
     answer = await server.post(client.path, body, client.headers)
     raw = await answer.body()
-    answer.close()
-    server.open.remove(answer)
     wanted = expected(case)
     if answer.status != 200:
         assert isinstance(wanted, Failure) or wanted.finish == "error", f"{answer.status}: {raw!r}"

@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import pytest
 
-from tests.harness import CLIENT, CLIENT_ID, Answer, Client, Connection, Request, Upstream, soon
+from tests.harness import CLIENT, CLIENT_ID, Answer, Client, Connection, Over, Request, Upstream, soon
 from tests.test_start import ROOT, started, url_of
 from tests.test_threads import kept
 from tests.wires import WIRES
@@ -27,8 +27,6 @@ NDJSON = {**CLIENT, "Accept": "application/x-ndjson"}
 STALL = {"engine": "demo", "model": "demo-stall", "prompt": "x"}
 SLOW = {"engine": "openai", "model": "gpt-4o", "prompt": "x", "tools": False}
 TOGETHER = 2
-
-Over: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 def children(pid: int) -> list[int]:
