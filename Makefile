@@ -11,8 +11,10 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 run: $(VENV)/run
 	@$(BIN)/python server.py $(ARGS)
 
+# Without compiled files each worker, and each server that a test starts, would compile everything anew.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/dev
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 test-clients: $(CLIENTS)/ready $(if $(shell command -v npm),$(NODE)/node_modules/ready)
 	@$(CLIENTS)/bin/python -m pytest -rs --override-ini norecursedirs= -W ignore tests/clients $(ARGS)

@@ -7,6 +7,7 @@ What is about sockets and time runs on both loops: our own, and uvloop, which th
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from typing import Final
@@ -18,6 +19,7 @@ from llm.transport.loop import Loop
 from tests.canaries import WATCH, watch_logs
 
 BOTH: Final = ("test_cancel", "test_client_connection", "test_streams", "test_transport", "test_transport_cancel")
+LONG: Final = ("test_crossings", "test_crossings_back", "test_recorded_server", "test_recordings", "test_workers")
 
 
 def pytest_configure() -> None:
@@ -27,6 +29,18 @@ def pytest_configure() -> None:
 
         settings.register_profile("patient", deadline=None)  # a machine that is busy is no finding
         settings.load_profile("patient")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first, or one worker is left alone with one of them at the end; in no order otherwise."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported for 7,000 tests stays: the collector need not look at it again in each of them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
