@@ -143,7 +143,7 @@ async def test_o2_a_disk_that_is_really_full_stops_no_chat(tmp_path: Path) -> No
         with (data / "filler").open("wb", buffering=0) as filler, suppress(OSError):
             while True:
                 filler.write(b"x" * 4096)
-        told = await _in_thread(server, id, "long " * 10_000)
+        told = await _in_thread(server, id, "x" * 50_000)
         assert (told["saved"], told["code"]) == (False, "storage_failed")
         await chats(server)
         assert (await health(server))["lost"] == {"log_lines": 0, "answers": 1}

@@ -429,13 +429,14 @@ WORDS = st.sampled_from(
 LEAVES = st.sampled_from(
     ["object", "array", "string", "#", "#/$defs/a", "#/$defs/b", "#/properties/a", "#/items", None, True, False, 0, 1.5]
 )
-WILD: st.SearchStrategy[Any] = st.deferred(
-    lambda: (
-        LEAVES
-        | st.lists(WILD, max_size=3)
-        | st.dictionaries(WORDS, WILD, max_size=4)
-        | st.dictionaries(st.sampled_from("ab"), WILD, max_size=2)
-    )
+WILD: st.SearchStrategy[Any] = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(WORDS, inner, max_size=4)
+        | st.dictionaries(st.sampled_from("ab"), inner, max_size=2)
+    ),
+    max_leaves=12,
 )
 
 
