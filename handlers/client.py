@@ -27,7 +27,9 @@ from llm import log
 from llm.codec import dump_bytes
 from llm.dialects import native
 from llm.errors import InvalidRequest, LLMError, TooLarge
+from llm.transport.loop import Watch
 
+_READ: Final = 64 * 1024  # bytes of one read
 _READ_TURN: Final = 256 * 1024  # bytes read before other connections have their turn
 _TOGETHER: Final = 64 * 1024  # bytes: a smaller body leaves in one packet with its head
 _AHEAD: Final = 4 * 1024  # bytes of a next request that are read while the last one is answered
@@ -39,10 +41,10 @@ class Home(Protocol):
     """What all connections of a server share."""
 
     app: HTTPServerConnectionDelegate
-    buffer: memoryview
     connections: set[ClientConnection]
     done: asyncio.Future[None]  # of whatever was sent at once
     loop: asyncio.AbstractEventLoop
+    watch: Watch
     tells_again: bool  # of what is left unread, as epoll does and libuv does not (``llm.transport.connection``)
     header_timeout: float  # seconds
     body_timeout: float  # seconds
@@ -60,11 +62,11 @@ class ClientConnection(Sender, HTTPConnection):
 
     __slots__ = (
         "_answering", "_bare", "_chunked", "_delegate", "_ended", "_home", "_keep", "_left", "_modern", "_on_close",
-        "_parser", "_paused", "_rest", "_started", "until",
+        "_parser", "_rest", "_started", "until",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, home: Home) -> None:
-        super().__init__(sock, home.loop)
+        super().__init__(sock, home.loop, home.watch)
         self.until = home.loop.time() + home.header_timeout  # when it is closed unless it gets on, by the loop's time
         self._home = home
         self._parser: RequestParser | None = None  # of a request that has begun to come
@@ -76,9 +78,8 @@ class ClientConnection(Sender, HTTPConnection):
         self._bare = self._chunked = False  # of the answer: it has no body; its body comes in chunks
         self._left: int | None = None  # bytes to come of an answer whose length was told
         self._rest = b""  # of a next request
-        self._paused = False
         home.connections.add(self)
-        home.loop.add_reader(self._fd, self._read)
+        self._resume()
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         """Called once, if the connection closes before the answer has ended."""
@@ -163,21 +164,21 @@ class ClientConnection(Sender, HTTPConnection):
 
     def _read(self) -> None:
         home, turn = self._home, 0
-        while not self._paused and not self.closed:
+        while self._reading and not self.closed:
             try:
-                size = self._socket.recv_into(home.buffer)
+                data = self._socket.recv(_READ)
             except BlockingIOError:
                 return
             except OSError:
-                size = 0
-            if not size:  # who has closed half a connection has left too
+                data = b""
+            if not data:  # who has closed half a connection has left too
                 self.close()
                 return
-            self._received(bytes(home.buffer[:size]))
-            turn += size
+            self._received(data)
+            turn += len(data)
             if turn >= _READ_TURN and not home.tells_again:
                 self._loop.call_soon(self._read)
-            if turn >= _READ_TURN or (size < len(home.buffer) and home.tells_again):
+            if turn >= _READ_TURN or (len(data) < _READ and home.tells_again):
                 return
 
     def _received(self, data: bytes) -> None:
@@ -305,14 +306,14 @@ class ClientConnection(Sender, HTTPConnection):
 
     def _pause(self) -> None:
         """Reads no more, so that it learns only by writing that the client is gone."""
-        if not self._paused:
-            self._paused = True
-            self._loop.remove_reader(self._fd)
+        if self._reading:
+            self._reading = False
+            self._watch()
 
     def _resume(self) -> None:
-        if self._paused:
-            self._paused = False
-            self._loop.add_reader(self._fd, self._read)
+        if not self._reading:
+            self._reading = True
+            self._watch()
 
 
 def refusal(error: LLMError, status: int, *headers: str) -> bytes:

@@ -15,10 +15,11 @@ from handlers.client import ClientConnection, refusal
 from llm import log
 from llm.config import Config
 from llm.errors import RateLimited
+from llm.transport.loop import watch_of
 
 _FILES_KEPT: Final = 64  # files that are no connection: logs, the database, the loop's own
 _AT_ONCE: Final = 64  # connections that are accepted before others have their turn
-_BUFFER: Final = 64 * 1024  # bytes, of one read
+_READ: Final = 64 * 1024  # bytes, of one read
 _LOOKS: Final = 8  # at each connection, in the shortest time that one may take
 _LONGEST: Final = 1.0  # seconds between two looks
 _OUT_OF_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -35,7 +36,7 @@ class Listener:
     def __init__(self, app: HTTPServerConnectionDelegate, config: Config) -> None:
         self.app: HTTPServerConnectionDelegate = app
         self.loop = asyncio.get_running_loop()
-        self.buffer = memoryview(bytearray(_BUFFER))
+        self.watch = watch_of(self.loop)
         self.connections: set[ClientConnection] = set()
         self.done: asyncio.Future[None] = self.loop.create_future()
         self.done.set_result(None)
@@ -103,7 +104,7 @@ class Listener:
             if self.refused == 1:
                 log.write("connections", 30, problem=f"there are {self._most}, more are refused (MAX_CONNECTIONS)")
             client.send(_TOO_MANY)
-            client.recv_into(self.buffer)  # what is left unread would turn the end into a reset
+            client.recv(_READ)  # what is left unread would turn the end into a reset
         except OSError:  # it has left already, or has not sent anything
             pass
         client.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from time import monotonic
 from typing import Final, cast
 
 from tornado.httputil import HTTPHeaders
@@ -26,7 +26,7 @@ class Output:
         self.connection = cast(ClientConnection, handler.request.connection)
         self._ended = False  # what the connection is told from now on belongs to another request
         self.started = False  # the headers are out: from now on an error is part of the stream
-        self.last = time.monotonic()  # when something was last written
+        self.last = monotonic()  # when something was last written
 
     def start(self) -> None:
         """Sends the status and the headers."""
@@ -34,7 +34,7 @@ class Output:
             self.started = True
             self._handler.flush()
             self._handler._headers = _SAID  # they would be kept for as long as the answer takes
-            self.last = time.monotonic()
+            self.last = monotonic()
 
     async def write(self, piece: bytes) -> None:
         """Returns when the piece is out of our hands. Raises ``StreamClosedError`` when the client is gone."""
@@ -45,7 +45,7 @@ class Output:
 
     async def write_spaced(self, piece: bytes, spacing: float) -> None:
         """:meth:`write`, at least ``spacing`` seconds after what was written before."""
-        early = self.last + spacing - time.monotonic()
+        early = self.last + spacing - monotonic()
         if early > 0:
             await asyncio.sleep(early)
         await self.write(piece)
@@ -70,7 +70,7 @@ class Output:
 
         What is returned is to be awaited: the client is slow, or it is gone, which raises ``StreamClosedError``.
         """
-        self.last = time.monotonic()
+        self.last = monotonic()
         return self.connection.send(piece)
 
 
@@ -101,6 +101,6 @@ class Direct:
         output = self._output
         if output is None or output.connection.unsent:
             return False
-        output.last = time.monotonic()
+        output.last = monotonic()
         output.connection.send(piece)
         return True

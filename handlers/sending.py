@@ -11,6 +11,8 @@ from typing import Final
 
 from tornado.iostream import StreamClosedError
 
+from llm.transport.loop import Watch
+
 _TURN: Final = 1024 * 1024  # bytes written before other connections have their turn
 _WRITE: Final = 256 * 1024  # bytes for one call
 
@@ -18,12 +20,14 @@ _WRITE: Final = 256 * 1024  # bytes for one call
 class Sender:
     """A socket that is written to. Only for a client that is slow, something is made that can be waited for."""
 
-    __slots__ = ("_fd", "_held", "_loop", "_sent", "_socket", "_taken", "unsent")
+    __slots__ = ("_fd", "_held", "_loop", "_reading", "_sent", "_socket", "_taken", "_watch_fd", "unsent")
 
-    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop, watch: Watch) -> None:
         self._socket = sock
         self._fd: int = sock.fileno()
         self._loop = loop
+        self._watch_fd = watch
+        self._reading = False
         self.unsent: list[memoryview] = []  # what waits for the client
         self._held = b""  # leaves with what follows, or in the next turn of the loop
         self._sent = 0  # bytes of what waited
@@ -46,8 +50,7 @@ class Sender:
         """At once: nothing that waits will leave."""
         if self.closed:
             return
-        self._loop.remove_reader(self._fd)
-        self._loop.remove_writer(self._fd)
+        self._watch_fd(self._fd, None, None)
         self._fd = -1
         self._socket.close()
         self._held = b""
@@ -81,9 +84,9 @@ class Sender:
             self._push(b"")
 
     def _wait(self, data: memoryview) -> asyncio.Future[None]:
-        if not self.unsent:
-            self._loop.add_writer(self._fd, self._write)
         self.unsent.append(data)
+        if len(self.unsent) == 1:
+            self._watch()
         if self._taken is None or self._taken.done():  # cancelled, perhaps, by whom it was for
             self._taken = self._loop.create_future()
         return self._taken
@@ -111,12 +114,20 @@ class Sender:
                 del self.unsent[0]
         if self.unsent:
             return
-        self._loop.remove_writer(self._fd)
+        self._watch()
         taken, self._taken = self._taken, None
         if taken is not None and not taken.done():
             taken.set_result(None)
         self._all_taken()
 
+    def _watch(self) -> None:
+        if not self.closed:
+            self._watch_fd(self._fd, self._read if self._reading else None, self._write if self.unsent else None)
+
     def _all_taken(self) -> None:
         """Nothing waits any more."""
+        raise NotImplementedError
+
+    def _read(self) -> None:
+        """Something came, or the other side has closed."""
         raise NotImplementedError

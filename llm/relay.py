@@ -94,13 +94,13 @@ async def _whole(reply: HttpReply, target: Target, watch: _Watch, most: int) -> 
 class _Mask:
     """What came as it came, but for a key that a provider repeats in its errors (X4)."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("key",)
 
     def __init__(self, key: str | None) -> None:
-        self._key = (key or "").encode()
+        self.key = (key or "").encode()
 
     def __call__(self, piece: bytes) -> bytes:
-        return piece.replace(self._key, MASK.encode()) if self._key and self._key in piece else piece
+        return piece.replace(self.key, MASK.encode()) if self.key and self.key in piece else piece
 
 
 class _Short:
@@ -125,13 +125,14 @@ class _Short:
         whole = half + read if half else read
         if not whole.endswith(self._border):
             whole = whole[: whole.rfind(self._border) + len(self._border)]
-        said = len(self.alike.plain(whole))
-        if not said and (len(whole) <= len(self._border) or self._notable(whole)):
+        text = self.alike.plain(whole)
+        if not text and (len(whole) <= len(self._border) or self._notable(whole)):
             return 0
-        if not self._pass_on(self._mask(whole)):
+        masked = whole if text and self._mask.key not in text else self._mask(whole)
+        if not self._pass_on(masked):
             return 0
-        if said:
-            self._watch.trace.characters += said
+        if text:
+            self._watch.trace.characters += len(text)
         else:
             self._watch.passed(whole)
         if half:
@@ -178,7 +179,7 @@ async def _events(
             if not watch.withholds(frame):
                 passed.append(block)
             if events:
-                if short is not None:
+                if short is not None and mask(block) is block:
                     short.alike.learn(block, events)
                 watch(events, len(block))
                 if watch.begun and short is not None:

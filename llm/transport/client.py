@@ -31,7 +31,6 @@ from llm.transport.reply import Reply, Stale
 if TYPE_CHECKING:
     from tornado.concurrent import Future
 
-_READ: Final = 64 * 1024  # bytes, of the buffer that all connections share
 
 # Tornado's options that ``fetch`` cannot honour: better refused than passed over. ``validate_cert`` is looked at too.
 _UNKNOWN: Final = (
@@ -76,7 +75,6 @@ class StreamingHTTPClient(AsyncHTTPClient):
         self._allowed = allowed
         self._proxies = proxies or Proxies({})
         self._pool = Pool(max_idle, keep_alive)
-        self._buffer = memoryview(bytearray(_READ))
         self._resolver = Resolver()
         self._ssl_context = ssl_context
         self._fetching: set[asyncio.Task[HTTPResponse]] = set()
@@ -127,7 +125,7 @@ class StreamingHTTPClient(AsyncHTTPClient):
             stream.close()
             raise EngineUnreachable(f"The connection to {place.host} was closed before it was used.")
         stream.io_loop.remove_handler(stream.socket)  # it has done its part: its socket lives on without it
-        connection = Connection(stream.socket, place, self._pool, self._buffer)
+        connection = Connection(stream.socket, place, self._pool)
         self._pool.add(connection)
         return connection
 

@@ -12,6 +12,7 @@ from llm.transport.loop import watch_of
 from llm.transport.outgoing import Place
 
 _RECORD: Final = 2 * 1024  # bytes: behind a smaller read of TLS there is hardly more (a record is up to 16 KB)
+_READ: Final = 64 * 1024  # bytes for one call
 _READ_TURN: Final = 256 * 1024  # bytes read before other connections have their turn
 _WRITE_TURN: Final = 1024 * 1024  # bytes written before other connections have their turn
 _WRITE: Final = 256 * 1024  # bytes for one call
@@ -38,30 +39,28 @@ class Home(Protocol):
 class Connection:
     """Takes over a connected socket, plain or TLS: from now on it is read and written here only.
 
-    A stream of Tornado's own keeps buffers for each connection and tells the poller about every read; this one reads
-    into ``buffer``, which all connections of a loop share since each read is consumed before the next, and leaves the
-    poller alone. Its socket is watched without the stages of ``IOLoop`` (``llm.transport.loop``). Without a
-    listener a connection is idle: then any byte, or the end, closes it.
+    A stream of Tornado's own keeps buffers for each connection and tells the poller about every read; this one keeps
+    nothing and leaves the poller alone (``llm.transport.loop``). Without a listener a connection is idle: then any
+    byte, or the end, closes it.
     """
 
     __slots__ = (
-        "_buffer", "_fd", "_full", "_home", "_loop", "_out", "_paused", "_reading", "_socket", "_watch_fd",
+        "_fd", "_full", "_home", "_loop", "_out", "_paused", "_reading", "_socket", "_watch_fd",
         "_writing", "listener", "place", "sent_at", "unsent",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, place: Place, home: Home, buffer: memoryview) -> None:
+    def __init__(self, sock: socket.socket, place: Place, home: Home) -> None:
         self.listener: Listener | None = None
         self.place = place
         self.sent_at = 0.0  # when the socket last took something of the request, by the monotonic clock
         self.unsent = False  # the request is not out, or not wholly
-        self._buffer = buffer
         self._home = home
         self._loop = asyncio.get_running_loop()
         self._watch_fd = watch_of(self._loop)
         # A smaller read leaves nothing behind, or the loop tells of it again, as epoll does. libuv does not once a
         # connection has been reset: it tells of the last bytes and the reset at once, and looks no more (uv__poll_io).
         tells_again = isinstance(self._loop, asyncio.SelectorEventLoop)
-        self._full = (_RECORD if isinstance(sock, ssl.SSLSocket) else len(buffer)) if tells_again else 0
+        self._full = (_RECORD if isinstance(sock, ssl.SSLSocket) else _READ) if tells_again else 0
         self._out: list[memoryview] = []  # what is still to be written
         self._paused = False
         self._socket = sock
@@ -99,7 +98,7 @@ class Connection:
     def still_idle(self) -> bool:
         """Looks whether an idle connection can be used, and closes it if not."""
         try:
-            self._socket.recv_into(self._buffer)
+            self._socket.recv(_READ)
         except _NOT_NOW:
             return True
         except OSError:
@@ -125,19 +124,19 @@ class Connection:
         turn = 0
         while (listener := self.listener) is not None and not self._paused:
             try:
-                size = self._socket.recv_into(self._buffer)
+                data = self._socket.recv(_READ)
             except _NOT_NOW:
                 return
             except OSError as error:
                 self._end(error)
                 return
-            if size == 0:
+            if not data:
                 self._end(None)
                 return
-            listener.received(bytes(self._buffer[:size]))
-            if size < self._full:
+            listener.received(data)
+            if len(data) < self._full:
                 return
-            turn += size
+            turn += len(data)
             if turn >= _READ_TURN:
                 if not self._full:
                     self._loop.call_soon(self._read)

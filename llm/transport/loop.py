@@ -76,7 +76,7 @@ class _Selector(BaseSelector):
         self._watched: dict[int, tuple[Call | None, Call | None]] = {}
 
     def watch(self, fd: int, read: Call | None, write: Call | None) -> None:
-        events = (select.EPOLLIN if read is not None else 0) | (select.EPOLLOUT if write is not None else 0)
+        events = (_IN if read is not None else 0) | (_OUT if write is not None else 0)
         if fd in self._watched:
             if not events:
                 del self._watched[fd]
@@ -92,20 +92,23 @@ class _Selector(BaseSelector):
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
         wait = -1 if timeout is None else max(timeout, 0)
         watched, keys = self._watched, self._keys
-        calls, others = [], []
-        for fd, event in self._epoll.poll(wait, _MOST):
-            if fd in watched:
-                calls.append((fd, event))
-            elif (key := keys.get(fd)) is not None:
+        others = []
+        found = self._epoll.poll(wait, _MOST)
+        for fd, event in found:
+            if fd not in watched and (key := keys.get(fd)) is not None:
                 others.append((key, event))
-        for fd, event in calls:
+        for fd, event in found:
+            if (calls := watched.get(fd)) is None:
+                continue
             try:
-                if event & ~select.EPOLLOUT and (call := watched.get(fd, _NONE)[0]) is not None:
+                if event & _CAN_READ and (call := calls[0]) is not None:
                     call()
-                if event & ~select.EPOLLIN and (call := watched.get(fd, _NONE)[1]) is not None:
+                if event & _CAN_WRITE and (call := watched.get(fd, _NONE)[1]) is not None:
                     call()
             except Exception as error:
                 self._failed(error)
+        if not others:
+            return others
         # A call may have closed what was found beside it, and its number may be another's by now.
         return [(key, _events(event) & key.events) for key, event in others if keys.get(key.fd) is key]
 
@@ -157,6 +160,10 @@ class _Keys(Mapping[Any, SelectorKey]):
 
 
 _NONE: Final = (None, None)
+_IN: Final = getattr(select, "EPOLLIN", 0)  # not every system has them
+_OUT: Final = getattr(select, "EPOLLOUT", 0)
+_CAN_READ: Final = ~_OUT  # or has failed, which either call will find
+_CAN_WRITE: Final = ~_IN
 
 
 def _fd(fileobj: Any) -> int:
@@ -164,8 +171,8 @@ def _fd(fileobj: Any) -> int:
 
 
 def _polled(events: int) -> int:
-    return (select.EPOLLIN if events & EVENT_READ else 0) | (select.EPOLLOUT if events & EVENT_WRITE else 0)
+    return (_IN if events & EVENT_READ else 0) | (_OUT if events & EVENT_WRITE else 0)
 
 
 def _events(polled: int) -> int:
-    return (EVENT_READ if polled & ~select.EPOLLOUT else 0) | (EVENT_WRITE if polled & ~select.EPOLLIN else 0)
+    return (EVENT_READ if polled & _CAN_READ else 0) | (EVENT_WRITE if polled & _CAN_WRITE else 0)

@@ -75,11 +75,11 @@ class Reply:
         assert self._connection is not None
         self._patience = first_byte
         self._connection.write(head, body)
+        self._set_timer(min(first_byte, idle))  # soon enough for both
         while not self.status:
             if self._failure is not None:
                 raise self._failure
             await self._wait()
-        self._set_timer(None)
         self._patience, self._quiet = idle, 0.0
         if not self._parser.complete or self._unread:
             try:
