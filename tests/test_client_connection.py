@@ -89,17 +89,21 @@ async def test_answers_without_a_body_have_none() -> None:
             assert (await status_and_body(answer))[0] == 200
 
 
-@pytest.mark.parametrize("cut", range(0, 400, 7))
-async def test_requests_in_a_row_are_answered_in_their_order_however_they_are_cut(cut: int) -> None:
+async def test_requests_in_a_row_are_answered_in_their_order_however_they_are_cut() -> None:
     bodies = [{"engine": "demo", "model": "demo-chat", "prompt": f"Hi {n}", "stream": bool(n % 2)} for n in range(4)]
-    data = b"".join([post("/llm/chat", body, f"X-Request-Id: request-{n}") for n, body in enumerate(bodies)])
-    async with serving(config()) as server, spoken(server, data[:cut]) as (answer, writer):
-        await asyncio.sleep(0)
-        writer.write(data[cut:])
-        for n in range(4):
-            status, body = await status_and_body(answer)
-            assert (status, answer.headers["X-Request-Id"]) == (200, f"request-{n}")
-            assert body.count(b"\n") > 1 if n % 2 else json.loads(body)["type"] == "text"
+
+    async def cut_at(server: Client, cut: int) -> None:
+        data = b"".join([post("/llm/chat", body, f"X-Request-Id: request-{cut}-{n}") for n, body in enumerate(bodies)])
+        async with spoken(server, data[:cut]) as (answer, writer):
+            await asyncio.sleep(0)
+            writer.write(data[cut:])
+            for n in range(4):
+                status, body = await status_and_body(answer)
+                assert (status, answer.headers["X-Request-Id"]) == (200, f"request-{cut}-{n}"), cut
+                assert body.count(b"\n") > 1 if n % 2 else json.loads(body)["type"] == "text", cut
+
+    async with serving(config()) as server:
+        await asyncio.gather(*(cut_at(server, cut) for cut in range(0, 400, 7)))
 
 
 async def test_a_second_request_waits_for_the_end_of_the_first_answer() -> None:
