@@ -163,6 +163,8 @@ SEEDS["stream-anthropic"].append(
     b'data: {"type":"content_block_start","index":0,"content_block":{"x":1}}\n\n'
     b'data: {"type":"content_block_stop","index":0}\n\ndata: {"type":"message_stop"}\n\n'
 )
+SEEDS["stored"].append(b'[{"role": "user", "content": "Hi", "attachment": "Hi", "attachments": {"a": 1}}]')
+SEEDS["request-ollama"].append(b'{"model": "google/\\ud83d", "messages": [{"role": "user", "content": "Hi"}]}')
 
 
 def words(seeds: Iterable[bytes]) -> list[bytes]:

@@ -1,10 +1,11 @@
-"""JSON text to values and back, as every wire here wants it: UTF-8, compact, nothing that is not JSON."""
+"""Values as text, as every wire here wants them: JSON that is UTF-8 and compact, and nothing that is not JSON."""
 
 from __future__ import annotations
 
 import json
 from json.encoder import encode_basestring
 from typing import Any, Final
+from urllib.parse import quote
 
 from llm.fast import orjson
 
@@ -118,3 +119,8 @@ def dump_bytes(value: Any) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         return _ASCII_ENCODER.encode(value).encode()
+
+
+def in_address(text: str, keeps: str = "") -> str:
+    """A name as a part of an address. Half a surrogate pair has no UTF-8: it is a question mark there."""
+    return quote(text, safe=keeps, errors="replace")

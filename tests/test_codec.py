@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm.codec import _decode_fast, _decode_std, dump_bytes, dumps, loads
+from llm.codec import _decode_fast, _decode_std, dump_bytes, dumps, in_address, loads
 from llm.fast import orjson
 
 # With lone surrogates, which ``st.text()`` leaves out.
@@ -19,6 +19,12 @@ values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
 )
+
+
+@pytest.mark.parametrize("text", ["a/b c", "\ud83d", "é\udc00?"])
+def test_s8_whatever_a_name_is_it_can_stand_in_an_address(text: str) -> None:
+    assert in_address(text) == {"a/b c": "a%2Fb%20c", "\ud83d": "%3F", "é\udc00?": "%C3%A9%3F%3F"}[text]
+    assert in_address("a/b", "/") == "a/b"
 
 
 @given(values)

@@ -28,6 +28,7 @@ from llm.events import (
     UsageReported,
     WholePart,
 )
+from llm.older import read_older
 from llm.opaque import Opaque
 from tests.grammars import check_native
 
@@ -54,6 +55,13 @@ def test_the_older_server_s_body_is_read() -> None:
         Message("assistant", (Text("B"),)),
         Message("user", (Text("Hi"), attached("# Notes", mimeType="text/markdown"))),
     )
+
+
+@pytest.mark.parametrize(
+    "odd", [{"attachment": "Hi"}, {"attachments": {"a": 1}}, {"attachments": [5]}, {"attachments": 5}]
+)
+def test_s8_a_message_of_the_older_server_keeps_its_text_whatever_it_attached(odd: dict[str, Any]) -> None:
+    assert read_older(json.dumps([{"role": "user", "content": "Hi", **odd}])) == [Message("user", (Text("Hi"),))]
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
-from urllib.parse import quote
 
 from llm.chat import ModelKind
+from llm.codec import in_address
 from llm.families import Family
 from llm.opaque import Json
 from llm.tasks.records import Images, Speech, Transcription
@@ -116,10 +116,10 @@ class Engine:
         """The address of one of its dialect's paths."""
         if not self.api_version:
             return f"{self.base_url}{self.path}{path}"
-        version = f"api-version={quote(self.api_version, safe='')}"
+        version = f"api-version={in_address(self.api_version)}"
         if path.startswith(_RESPONSES_PATH):  # there the body alone names the deployment
             return f"{self.base_url}/openai{path}?{version}"
-        deployment = quote(self.deployment or model, safe="")
+        deployment = in_address(self.deployment or model)
         return f"{self.base_url}/openai/deployments/{deployment}{path}?{version}"
 
     def auth_headers(self, key: str | None) -> dict[str, str]:

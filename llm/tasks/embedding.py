@@ -11,8 +11,8 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
-from urllib.parse import quote
 
+from llm.codec import in_address
 from llm.dialects import Outgoing
 from llm.engines import Engine
 from llm.errors import InvalidRequest, Malformed, Unsupported
@@ -158,7 +158,7 @@ def _write_gemini(request: EmbeddingRequest, engine: Engine, model: str) -> Writ
     asked: list[Json] = [
         {"model": name, "content": {"parts": [{"text": _text(one, engine)}]}, **task, **size} for one in request.inputs
     ]
-    path = f"/v1beta/{quote(name, safe='/')}:batchEmbedContents"
+    path = f"/v1beta/{in_address(name, '/')}:batchEmbedContents"
     batches = [asked[start : start + _GEMINI_AT_ONCE] for start in range(0, len(asked), _GEMINI_AT_ONCE)]
     return tuple(
         (Outgoing(path=path, body={"requests": batch}, dropped=_dropped(request)), len(batch)) for batch in batches

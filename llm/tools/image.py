@@ -14,10 +14,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Final
-from urllib.parse import quote
 
 from llm.chat import ToolSpec
-from llm.codec import loads
+from llm.codec import in_address, loads
 from llm.dialects import Outgoing
 from llm.engines import Target
 from llm.errors import LLMError
@@ -145,7 +144,7 @@ class ImageGeneration:
             return target, Outgoing(path=images.PATH, body=body)
         engine = replace(target.engine, base_url=target.engine.base_url.removesuffix("/v1"))
         inputs: dict[str, Json] = {"inputs": arguments["prompt"], **({"parameters": chosen} if chosen else {})}
-        path = f"{_ROUTED}/models/{quote(target.model)}"
+        path = f"{_ROUTED}/models/{in_address(target.model, '/')}"
         headers = {"accept": "image/png, image/jpeg;q=0.9, application/json;q=0.8"}
         return replace(target, engine=engine), Outgoing(path=path, body=inputs, headers=headers)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import quote
 
 from llm.chat import ModelInfo
+from llm.codec import in_address
 from llm.dialects import ModelLister, Outgoing
 from llm.engines import Engine
 from llm.errors import Malformed
@@ -37,7 +37,7 @@ def list_models(engine: Engine) -> ModelLister:
         models += [model for wire in data if (model := _read_model(wire, engine))]
         if page.get("has_more") is not True or not text_of(page.get("last_id")):
             break
-        path = f"/v1/models?limit=1000&after_id={quote(page['last_id'], safe='')}"
+        path = f"/v1/models?limit=1000&after_id={in_address(page['last_id'])}"
     return models
 
 

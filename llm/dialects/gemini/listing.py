@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from llm.chat import (
     ModelInfo,
 )
+from llm.codec import in_address
 from llm.dialects import ModelLister, Outgoing
 from llm.engines import Engine
 from llm.errors import (
@@ -29,7 +29,7 @@ def list_models(engine: Engine) -> ModelLister:
         token = text_of(body.get("nextPageToken"))
         if not token:
             break
-        path = f"/v1beta/models?pageSize=1000&pageToken={quote(token, safe='')}"
+        path = f"/v1beta/models?pageSize=1000&pageToken={in_address(token)}"
     models = [model for entry in entries if isinstance(entry, dict) and (model := _read_model(entry, engine))]
     return sorted(sorted(models, key=lambda m: m.name, reverse=True), key=lambda m: "gemini" not in m.id)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
-from urllib.parse import quote
 
 from llm.behind import only_text
 from llm.chat import (
@@ -19,7 +18,7 @@ from llm.chat import (
     ToolResult,
     ToolSpec,
 )
-from llm.codec import loads
+from llm.codec import in_address, loads
 from llm.dialects import Outgoing, lost_fields, unknown_block
 from llm.dialects.gemini.names import NAME, refusal
 from llm.dialects.gemini.options import SCHEMAS, write_options
@@ -71,8 +70,8 @@ def _address(model: str) -> str:
     """A tuned model has a folder of its own; nothing else in a name may change the path."""
     folder, slash, name = model.partition("/")
     if slash and folder in ("models", "tunedModels"):
-        return f"{folder}/{quote(name, safe='')}"
-    return f"models/{quote(model, safe='')}"
+        return f"{folder}/{in_address(name)}"
+    return f"models/{in_address(model)}"
 
 
 def _last_question(messages: Sequence[Message]) -> int:

@@ -12,6 +12,7 @@ from llm.attachments import image_type
 from llm.chat import ChatRequest, Effort, JsonFormat, Media, Message, Options, Part, Role, Text
 from llm.dialects.native.names import NAME
 from llm.errors import InvalidRequest
+from llm.lenient import list_of, text_of
 from llm.opaque import Opaque
 
 # Which of them an engine takes is told by its record.
@@ -57,18 +58,20 @@ def _read_attachments(wire: Mapping[str, Any], place: str) -> tuple[Part, ...]:
     given = []
     if "attachment" in wire:
         given.append((wire["attachment"], f"{place}attachment"))
-    given += [(item, f"{place}attachments[{n}]") for n, item in enumerate(wire.get("attachments") or ())]
+    given += [(item, f"{place}attachments[{n}]") for n, item in enumerate(list_of(wire.get("attachments")))]
     return tuple(_read_attachment(item, where) for item, where in given if item is not None)
 
 
-def _read_attachment(wire: Mapping[str, Any], place: str) -> Part:
+def _read_attachment(wire: Any, place: str) -> Part:
+    if not isinstance(wire, Mapping):  # a client's body was checked, a thread of the older server was not
+        raise InvalidRequest(f"{place}: is no object", param=place)
     contents = wire.get("contents", wire.get("content"))
     if not isinstance(contents, str) or not contents:
         raise InvalidRequest(f"{place}.contents: is required, as text", param=f"{place}.contents")
     declared, contents = _without_data_prefix(contents)
     mime = str(wire.get("mimeType") or declared).partition(";")[0].strip().lower()
     mime = {"image/jpg": "image/jpeg"}.get(mime, mime)
-    title = wire.get("title") or None
+    title = text_of(wire.get("title")) or None
     if mime.startswith("text/") or _TEXT_TYPES.fullmatch(mime):
         about = {"mimeType": mime, "title": title} if title else {"mimeType": mime}
         return Text(f"\n\n{_text_of(contents, declared, place)}", keep=(Opaque(NAME, NAME, about),))
