@@ -170,7 +170,7 @@ async def test_o1_an_answer_of_just_that_size_is_a_good_one(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("lane", ["native", "verbatim openai", "verbatim anthropic", "crossing", "crossing back"])
-async def test_t18_a_long_question_is_let_go_when_its_answer_has_begun(lane: str, tmp_path: Path) -> None:
+async def test_a_long_question_is_let_go_when_its_answer_has_begun(lane: str, tmp_path: Path) -> None:
     asked = LANES[lane]
     long = "word " * (ASKED * MB // 5)
     question = {"prompt": long, "tools": False} if asked.client.name == "native" else {}
