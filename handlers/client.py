@@ -222,6 +222,8 @@ class ClientConnection(Sender, HTTPConnection):
                 self._rest = parser.rest
                 if len(self._rest) > _AHEAD:
                     self._pause()
+                else:
+                    self._resume()
             delegate.finish()
 
     def _begin(self, parser: RequestParser, line: RequestStartLine) -> HTTPMessageDelegate:
@@ -285,16 +287,18 @@ class ClientConnection(Sender, HTTPConnection):
     def _next(self) -> None:
         """The client has been told all: it may ask again, or close."""
         home = self._home
-        self._resume()
         if self._keep:
             self._answering = self._started = self._ended = self._chunked = False
             self._left = None
             self.until = self._loop.time() + home.header_timeout
             if self._rest:
                 self._loop.call_soon(self._go_on)
+            else:
+                self._resume()
             return
         # What a client sends to a closed socket is answered with a reset, which may take away what it has not read yet.
         self.until = self._loop.time() + _LINGER
+        self._resume()
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:
@@ -303,6 +307,8 @@ class ClientConnection(Sender, HTTPConnection):
     def _go_on(self) -> None:
         if self._rest and not self._answering and not self.closed:
             self._received(b"")
+        if not self._answering and not self.closed:  # what was there is half a request
+            self._resume()
 
     def _pause(self) -> None:
         """Reads no more, so that it learns only by writing that the client is gone."""
