@@ -133,7 +133,7 @@ class Decoder:
     def __init__(self, framing: Framing, reader: Reader) -> None:
         self._framing = framing
         self._reader = reader
-        self._alike = Alike()
+        self._alike = Alike(reader.noise)
 
     def short(self, express: Express, passed: Callable[[Delta], None]) -> Callable[[bytes], int]:
         """The short way for what is like what was read before; ``passed`` is told of it."""

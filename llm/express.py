@@ -8,6 +8,7 @@ call. Everything else goes the long way, and so does every piece while the clien
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, Protocol
@@ -68,14 +69,17 @@ class Alike:
 
     The bytes before and behind that text are learnt from an event which the dialect's reader has read. Where another
     event has the same bytes around one JSON text, its JSON differs in that value alone, and the reader would have said
-    the same of it with another text.
+    the same of it with another text. ``noise`` are values that it never looks at, though they differ in each event
+    (``Reader.noise``): they are taken out before events are compared.
     """
 
-    __slots__ = ("_before", "_behind", "_joint", "_like")
+    __slots__ = ("_before", "_behind", "_joint", "_like", "_noise", "_noisy")
 
     BORDER = b"\n\n"
 
-    def __init__(self) -> None:
+    def __init__(self, noise: re.Pattern[bytes] | None = None) -> None:
+        self._noise = noise
+        self._noisy: re.Pattern[bytes] | None = None  # the same, where the last event had some
         self._before = b""  # with the quotes around the text
         self._behind = b""  # with the border
         self._joint = b""  # of two events: all that is between their texts
@@ -92,16 +96,20 @@ class Alike:
         blocks = read.split(self.BORDER)[:-1]
         if len(blocks) != len(events) or not all(type(event) is type(last) for event in events):
             return
+        block, noises = (blocks[-1], 0) if self._noise is None else self._noise.subn(b"", blocks[-1])
         spelled = {dumps(last.text).encode(), json.dumps(last.text).encode()}  # as they are, or escaped
-        found = [literal for literal in spelled if literal in blocks[-1]]
-        if len(found) == 1 and blocks[-1].count(found[0]) == 1:
-            before, _, behind = blocks[-1].partition(found[0])
+        found = [literal for literal in spelled if literal in block]
+        if len(found) == 1 and block.count(found[0]) == 1:
+            before, _, behind = block.partition(found[0])
             self._before, self._behind = before + b'"', b'"' + behind + self.BORDER
             self._joint = self._behind + self._before
+            self._noisy = self._noise if noises else None
             self._like = last
 
     def plain(self, read: bytes) -> bytes:
         """What such events say, if the read is nothing else, however many, and no text of theirs has an escape."""
+        if self._noisy is not None:
+            read = self._noisy.sub(b"", read)
         before, behind, joint = self._before, self._behind, self._joint
         if self._like is None or not (read.startswith(before) and read.endswith(behind)):
             return b""
@@ -130,6 +138,8 @@ class Alike:
 
     def _decoded(self, read: bytes) -> str:
         """The texts of such events, with their escapes; nothing where one is of another kind."""
+        if self._noisy is not None:
+            read = self._noisy.sub(b"", read)
         before, behind = self._before, self._behind
         start, end = len(before) - 1, 3 - len(behind)
         texts = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -19,6 +20,10 @@ from llm.errors import (
     RequestError,
 )
 from llm.opaque import Json
+
+# In every event of a stream, and another in each: a filler of random length, so that whoever sees the sizes of packets
+# cannot tell words by them, and a count (https://platform.openai.com/docs/api-reference/chat-streaming).
+NOISE: Final = re.compile(rb'"(?:obfuscation": ?"[^"\\\n]*"|sequence_number": ?[0-9]+)')
 
 # First match wins. Errors of our own for which this wire has no word have a type of their own (E2).
 _OURS: Final = "gateway_error"

@@ -108,8 +108,10 @@ class _Short:
 
     __slots__ = ("_blocks", "_border", "_mask", "_notable", "_pass_on", "_watch", "alike")
 
-    def __init__(self, dialect: VerbatimDialect, blocks: Blocks, watch: _Watch, mask: _Mask, express: Express) -> None:
-        self.alike = Alike()
+    def __init__(
+        self, dialect: VerbatimDialect, reader: Reader, blocks: Blocks, watch: _Watch, mask: _Mask, express: Express
+    ) -> None:
+        self.alike = Alike(reader.noise)
         self._blocks = blocks
         self._border = blocks.border
         self._mask = mask
@@ -158,7 +160,7 @@ async def _events(
     reader = dialect.reader(target.engine)
     mask = _Mask(target.key)
     watch.border = blocks.border
-    short = None if relayed.express is None else _Short(dialect, blocks, watch, mask, relayed.express)
+    short = None if relayed.express is None else _Short(dialect, reader, blocks, watch, mask, relayed.express)
     yield b""
     async for chunk in reply:
         silence.heard(chunk)

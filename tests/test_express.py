@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from handlers.output import Direct
 from llm.events import Delta, Event, PartEnded, ReasoningDelta, TextDelta
 from llm.express import Alike
+from llm.openai_shape import NOISE
 from tests.harness import Connection, Request, Upstream, config, serving
 from tests.wires import CLIENTS, WIRES
 
@@ -103,6 +104,45 @@ def test_nothing_is_learnt_where_it_is_not_clear(read: bytes, events: list[Event
     assert alike.read(event_of("b")) == (None, 0)
 
 
+def noisy(text: str, number: int, filler: str, **more: Any) -> bytes:
+    """An event as OpenAI's second API really sends it; its first has the filler alone."""
+    wire = {"sequence_number": number, "delta": text, "logprobs": [], "obfuscation": filler, **more}
+    return f"event: response.output_text.delta\ndata: {json.dumps(wire, separators=(',', ':'))}\n\n".encode()
+
+
+words = st.text("abcABC019", max_size=12)
+
+
+@given(
+    texts, words, st.lists(st.tuples(texts, st.integers(0, 10**6), words), min_size=1, max_size=5), st.integers(0, 90)
+)
+def test_what_no_reader_looks_at_may_differ(
+    first: str, filler: str, then: list[tuple[str, int, str]], cut: int
+) -> None:
+    alike = Alike(NOISE)
+    alike.learn(noisy(first, 1, filler), [TextDelta(0, first)])
+    whole = b"".join(noisy(*one) for one in then)
+    half = noisy("half", 7, "x")[:cut]
+    if first in ("sequence_number", "delta", "logprobs", "obfuscation", "event"):
+        return
+    said = "".join(text for text, _, _ in then)
+    assert alike.read(whole + half) == (TextDelta(0, said), len(whole))
+    assert alike.plain(whole) in (said.encode(), b"")
+    assert alike.read(noisy("a", 2, "b", error={})) == (None, 0)
+    assert Alike().read(whole) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    "text", ['"obfuscation":"a"', '\\"sequence_number":7', 'x","obfuscation":"y', '","sequence_number":3,"delta":"']
+)
+def test_what_looks_like_noise_in_a_text_is_text(text: str) -> None:
+    alike = Alike(NOISE)
+    alike.learn(noisy("a", 1, "b"), [TextDelta(0, "a")])
+    assert alike.read(noisy(text, 2, "c")) == (TextDelta(0, text), len(noisy(text, 2, "c")))
+    alike.learn(noisy(text, 1, "b"), [TextDelta(0, text)])
+    assert alike.read(noisy("d", 2, "c"))[0] == TextDelta(0, "d")
+
+
 def test_thoughts_are_alike_too() -> None:
     alike = Alike()
     alike.learn(event_of("a") + event_of("b"), [ReasoningDelta(1, "a"), ReasoningDelta(1, "b")])
@@ -157,5 +197,5 @@ async def test_an_answer_is_the_same_by_the_short_way(
     seen = asks.read(raw)
     expected = "".join(text + ("more" if number % 7 == 6 else "") for number, text in enumerate(TEXTS * 2))
     assert seen.text == expected and seen.error is None and seen.finish is not None
-    if engine in ("openai", "anthropic"):
+    if engine in ("openai", "responses", "anthropic"):
         assert short > len(TEXTS)

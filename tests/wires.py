@@ -169,7 +169,14 @@ _RESPONSES = Wire(
         item={"type": "message", "id": "msg_1", "status": "in_progress", "role": "assistant", "content": []},
     ),
     delta=lambda text: _named(
-        "response.output_text.delta", item_id="msg_1", output_index=0, content_index=0, delta=text
+        "response.output_text.delta",
+        sequence_number=len(text),
+        item_id="msg_1",
+        output_index=0,
+        content_index=0,
+        delta=text,
+        logprobs=[],
+        obfuscation="xY7" * (len(text) % 4),
     ),
     end=_named("response.completed", response=_response("completed", usage=_RESPONSES_USAGE)),
     error=_named("error", code="server_error", message="It broke.", param=None),

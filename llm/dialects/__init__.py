@@ -6,6 +6,7 @@ writers. Dialects never import one another.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
@@ -51,6 +52,11 @@ class Reader(Protocol):
     """
 
     done: bool
+
+    @property
+    def noise(self) -> re.Pattern[bytes] | None:
+        """Members of an event that it never looks at, as they are spelled, and that are others in each."""
+        ...
 
     def feed(self, frame: Frame) -> list[Event]: ...
     def skipped(self, delta: Delta) -> None:

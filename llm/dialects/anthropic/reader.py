@@ -77,6 +77,8 @@ class _Block:
 class MessageReader:
     """The events of one stream, which ends with ``message_stop``."""
 
+    noise = None
+
     __slots__ = ("_blocks", "_called", "_engine", "_next", "_rest", "_started", "_stop", "_usage", "done")
 
     def __init__(self, engine: Engine) -> None:

@@ -73,6 +73,8 @@ def reader(engine: Engine) -> ContentReader:
 class ContentReader:
     """The chunks of one answer."""
 
+    noise = None
+
     def __init__(self, engine: Engine) -> None:
         self.done = False
         self._engine = engine

@@ -247,6 +247,8 @@ def reader(engine: Engine) -> LineReader:
 class LineReader:
     """The lines of one answer, which ends with ``done: true``."""
 
+    noise = None
+
     def __init__(self, engine: Engine) -> None:
         self.done = False
         self._engine = engine

@@ -17,6 +17,7 @@ from llm.flow import Flow
 from llm.framing import MAX_FRAME, Frame, Framing, Sse
 from llm.lenient import count_of, dict_of, dicts_of, list_of, text_of
 from llm.opaque import Json, Keep, Opaque, rest_of
+from llm.openai_shape import NOISE
 
 _TEXT: Final = frozenset({"role", "content"})  # fields of a piece of the answer that is nothing but text
 _CALL: Final = ("index", "id", "type", "function", "custom")
@@ -117,6 +118,8 @@ class _Details:
 
 class ChunkReader:
     """The chunks of one stream, which ends with ``[DONE]``, or on some hosts after a finish reason by closing."""
+
+    noise = NOISE
 
     __slots__ = (
         "_base",

@@ -45,6 +45,7 @@ from llm.events import (
 from llm.framing import MAX_FRAME, Frame, Framing, Sse
 from llm.lenient import count_of, dict_of, dicts_of, list_of, text_of
 from llm.opaque import Json, Keep, Opaque, rest_of
+from llm.openai_shape import NOISE
 
 # Events with a piece of something, or all of it: what kind of item they are of, and the field that says which section
 # of it. All others tell what the items say themselves, or are unknown.
@@ -115,6 +116,8 @@ class _Item:
 
 class ResponseReader:
     """The events of one stream, which ends with ``response.completed`` or one of its kind."""
+
+    noise = NOISE
 
     def __init__(self, engine: Engine) -> None:
         self.done = False
