@@ -178,8 +178,8 @@ Each figure is the median of three turns, in brackets its ratios to nginx as a b
 relay. Trickles: 64 streams of 50 events a second, each event alone. Pours: 64 streams of 400 a second, eight in a read.
 Both while all answers are under way: what a request costs by itself stands in its own rows, and in that of the first
 token. Native: to an OpenAI provider; verbatim: OpenAI client to OpenAI provider; crossing: OpenAI client to Anthropic.
-Not measured: TLS, real networks, HTTP/2, large bodies, providers whose events differ in more than their text (those
-cost a JSON decode each), several processes."""
+Not measured: TLS, real networks, HTTP/2, large bodies, providers whose events differ in more than their text and what
+nobody reads (those cost a JSON decode each), several processes."""
 
 
 def notes() -> str:

@@ -27,7 +27,7 @@ from llm import log
 from llm.codec import dump_bytes
 from llm.dialects import native
 from llm.errors import InvalidRequest, LLMError, TooLarge
-from llm.transport.loop import Watch
+from llm.transport.event_loop import Watch
 
 _READ: Final = 64 * 1024  # bytes of one read
 _READ_TURN: Final = 256 * 1024  # bytes read before other connections have their turn

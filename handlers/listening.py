@@ -15,7 +15,7 @@ from handlers.client import ClientConnection, refusal
 from llm import log
 from llm.config import Config
 from llm.errors import RateLimited
-from llm.transport.loop import watch_of
+from llm.transport.event_loop import watch_of
 
 _FILES_KEPT: Final = 64  # files that are no connection: logs, the database, the loop's own
 _AT_ONCE: Final = 64  # connections that are accepted before others have their turn

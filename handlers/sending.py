@@ -11,7 +11,7 @@ from typing import Final
 
 from tornado.iostream import StreamClosedError
 
-from llm.transport.loop import Watch
+from llm.transport.event_loop import Watch
 
 _TURN: Final = 1024 * 1024  # bytes written before other connections have their turn
 _WRITE: Final = 256 * 1024  # bytes for one call

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from llm.transport.loop import Loop, watch_of
+from llm.transport.event_loop import Loop, watch_of
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import ssl
 from time import monotonic
 from typing import Final, Protocol
 
-from llm.transport.loop import watch_of
+from llm.transport.event_loop import watch_of
 from llm.transport.outgoing import Place
 
 _RECORD: Final = 2 * 1024  # bytes: behind a smaller read of TLS there is hardly more (a record is up to 16 KB)
@@ -40,8 +40,8 @@ class Connection:
     """Takes over a connected socket, plain or TLS: from now on it is read and written here only.
 
     A stream of Tornado's own keeps buffers for each connection and tells the poller about every read; this one keeps
-    nothing and leaves the poller alone (``llm.transport.loop``). Without a listener a connection is idle: then any
-    byte, or the end, closes it.
+    nothing and leaves the poller alone (``llm.transport.event_loop``). Without a listener a connection is idle: then
+    any byte, or the end, closes it.
     """
 
     __slots__ = (
