@@ -30,10 +30,12 @@ POUR = ("e1600-r400-b8", 64, 1600)
 LONG = ("e20000", 8, 20000)
 YARDSTICKS = ("nginx", "bare Tornado")
 IDLE = 2000  # streams
+PAUSE = 0.01  # seconds, of a client that has read its answer; five times as long makes no difference any more
+PATIENCE = 240.0  # seconds for one measurement
 
 
 def run(subject: Subject, model: str, connections: int, deltas: int, *, stream: bool = True, requests: int = 1,
-        hold: bool = False) -> Result:  # fmt: skip
+        hold: bool = False, pause: float = 0, client: str = "bench.load") -> Result:  # fmt: skip
     """One measurement. Raises ``RuntimeError`` where an answer was not whole: then there is nothing to measure."""
     job = Job(
         port=subject.port,
@@ -46,9 +48,11 @@ def run(subject: Subject, model: str, connections: int, deltas: int, *, stream: 
         deltas=deltas,
         last=subject.last if stream else "",
         hold=hold,
+        pause=pause,
     )
+    command = [sys.executable, "-m", client]
     told = subprocess.run(
-        [sys.executable, "-m", "bench.load"], input=json.dumps(asdict(job)), capture_output=True, text=True, check=True
+        command, input=json.dumps(asdict(job)), capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     result = Result(**json.loads(told.stdout))
     if result.errors:
@@ -75,11 +79,12 @@ def long_answers(subject: Subject) -> Sequence[float]:
     return [result.deltas / result.cpu, (result.cpu - result.cpu_half) / result.cpu_half]
 
 
-def first_token(requests: int) -> Measure:
+def first_token(requests: int, model: str, pause: float = 0) -> Measure:
     """Milliseconds to the first delta for one client: the median, and what one in a hundred is above."""
 
     def measure(subject: Subject) -> Sequence[float]:
-        percentiles = statistics.quantiles(run(subject, "e1", 1, 1, requests=requests).first, n=100)
+        result = run(subject, model, 1, 1, requests=requests, pause=pause, client="bench.light_client")
+        percentiles = statistics.quantiles(result.first, n=100)
         return [percentiles[49] * 1000, percentiles[98] * 1000]
 
     return measure
@@ -147,12 +152,10 @@ def bench(folder: Path, *, quick: bool) -> None:
         growth = {name: value for name, value in growth.items() if name not in YARDSTICKS}
         table.row("events per CPU-second, as fast as they go", fast, 0)
         table.row("CPU of the later half of 20,000 events by the first", growth, 2, ratios=False)
-        for title, found in zip(("p50", "p99"), middle(all_, first_token(count), rounds), strict=True):
-            added = {name: value - found["direct"] for name, value in found.items() if name != "direct"}
-            table.row(f"added time to first token, ms, {title}", added, 2, ratios=False)
         cost, speed = middle(subjects, per_request(count // 5), rounds)
         table.row("CPU, ms per request not streamed", cost, 2)
         table.row("requests not streamed, per second", speed, 0)
+    direct = first_tokens(table, folder, rounds, count)
     held = {subject.name: _fresh(folder, subject.name) for subject in subjects}
     table.row(f"memory, kB per idle stream ({IDLE} open)", held, 1)
     with upstream() as provider, tempfile.TemporaryDirectory() as data:
@@ -161,9 +164,25 @@ def bench(folder: Path, *, quick: bool) -> None:
             until_open(first.port)
             ready, memory = time.perf_counter() - began, memory_of(first.pids) / 1e6
     print(f"\nllm-server listens {ready:.2f} s after its start, with {memory:.0f} MB of its own.")
+    print(f"The first token of the provider itself takes {', '.join(direct)}.")
     if "nginx" not in held:
         print("There is no nginx here to compare with; on Debian: apt-get install nginx-light.")
     print(notes())
+
+
+def first_tokens(table: Table, folder: Path, rounds: int, count: int) -> list[str]:
+    """With a provider of their own. Tells what it takes to ask that directly, which is no relay's."""
+    direct = []
+    with everyone(folder, provider="bench.light_upstream") as all_:
+        back_to_back, paused = first_token(count, "now"), first_token(max(count // 2, 100), "pause", PAUSE)
+        for subject in all_:
+            back_to_back(subject)  # nobody is measured cold
+        for how, measure in (("back to back", back_to_back), ("after a pause", paused)):
+            for title, found in zip(("p50", "p99"), middle(all_, measure, rounds), strict=True):
+                direct.append(f"{found['direct']:.2f} ms ({how}, {title})")
+                added = {name: value - found["direct"] for name, value in found.items() if name != "direct"}
+                table.row(f"added time to first token, {how}, ms, {title}", added, 2, ratios=False)
+    return direct
 
 
 def _fresh(folder: Path, name: str) -> float:
@@ -176,8 +195,12 @@ def _fresh(folder: Path, name: str) -> float:
 _NOTES = """
 Each figure is the median of three turns, in brackets its ratios to nginx as a bare reverse proxy and to a bare Tornado
 relay. Trickles: 64 streams of 50 events a second, each event alone. Pours: 64 streams of 400 a second, eight in a read.
-Both while all answers are under way: what a request costs by itself stands in its own rows, and in that of the first
-token. Native: to an OpenAI provider; verbatim: OpenAI client to OpenAI provider; crossing: OpenAI client to Anthropic.
+Both while all answers are under way: what a request costs by itself stands in its own rows, and in those of the first
+token. That is asked for by one client, from its request to the first text, less what the same client sees when it asks
+the provider without a relay. Back to back: the provider ends its answer right after that text, and the next request
+follows at once, so that the relay tidies up in the client's time. After a pause: the provider takes 2 ms to its end and
+the client 10 ms to its next request, so that the processor sleeps in between and caches are cold, as they are for most
+people. Native: to an OpenAI provider; verbatim: OpenAI client to OpenAI provider; crossing: OpenAI client to Anthropic.
 Not measured: TLS, real networks, HTTP/2, large bodies, providers whose events differ in more than their text and what
 nobody reads (those cost a JSON decode each), several processes."""
 

@@ -16,6 +16,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+OK: Final = b"HTTP/1.1 200"
 _TAIL: Final = 1024  # bytes in which the last event has to stand
 _PATIENCE: Final = 120.0  # seconds for a whole run
 
@@ -32,6 +33,7 @@ class Job:
     deltas: int = 1  # in each answer
     last: str = ""  # what has to stand at its end
     hold: bool = False  # do not wait for ends: count what is open once every answer has begun
+    pause: float = 0  # seconds after each answer, of ``bench.light_client``
 
 
 @dataclass(kw_only=True)
@@ -68,17 +70,29 @@ def memory_of(pids: list[int]) -> int:
     return total
 
 
+def request_of(job: Job) -> bytes:
+    body = json.dumps(job.body).encode()
+    lines = [f"POST {job.path} HTTP/1.1", f"Host: 127.0.0.1:{job.port}", "Content-Type: application/json"]
+    lines += [f"Content-Length: {len(body)}", *(f"{name}: {value}" for name, value in job.headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def lacking(job: Job, deltas: int, tail: bytes) -> str:
+    """What an answer should have had; nothing where it was whole."""
+    if deltas != job.deltas:
+        return f"{deltas} deltas instead of {job.deltas}"
+    if job.last.encode() not in tail:
+        return f"does not end with {job.last!r}: {tail[-300:]!r}"
+    return ""
+
+
 class Run:
     """All connections of a job."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.result = Result()
-        body = json.dumps(job.body).encode()
-        lines = [f"POST {job.path} HTTP/1.1", f"Host: 127.0.0.1:{job.port}", "Content-Type: application/json"]
-        lines += [f"Content-Length: {len(body)}", *(f"{name}: {value}" for name, value in job.headers.items())]
-        self.request = "\r\n".join([*lines, "", ""]).encode() + body
-        self.last = job.last.encode()
+        self.request = request_of(job)
         self.half = job.connections * job.requests * job.deltas // 2
         self._open = job.connections
         self._settled = 0  # answers
@@ -159,7 +173,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(self._run.request)
 
     def data_received(self, data: bytes) -> None:
-        if not self._received and not data.startswith(b"HTTP/1.1 200"):
+        if not self._received and not data.startswith(OK):
             self._end(f"not 200: {data[:300]!r}")
             return
         if not self._received and (at := data.lower().find(b"content-length:")) >= 0:
@@ -181,11 +195,8 @@ class Connection(asyncio.Protocol):
             self._whole()
 
     def _whole(self) -> None:
-        job = self._run.job
-        if self._deltas != job.deltas:
-            self._end(f"{self._deltas} deltas instead of {job.deltas}")
-        elif self._run.last not in self._tail:
-            self._end(f"does not end with {job.last!r}: {self._tail[-300:]!r}")
+        if error := lacking(self._run.job, self._deltas, self._tail):
+            self._end(error)
         else:
             self._run.ended()
             self._left -= 1

@@ -93,8 +93,8 @@ def process(arguments: Sequence[str], **environ: str) -> Iterator[subprocess.Pop
 
 
 @contextmanager
-def upstream() -> Iterator[int]:
-    with process([sys.executable, "-m", "bench.upstream"]) as started:
+def upstream(module: str = "bench.upstream") -> Iterator[int]:
+    with process([sys.executable, "-m", module]) as started:
         assert started.stdout is not None
         yield int(started.stdout.readline())
 
@@ -167,17 +167,19 @@ def llm_server(provider: int, folder: Path, wrap: Sequence[str] = ()) -> Iterato
 
 
 @contextmanager
-def everyone(folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> Iterator[list[Subject]]:
-    """All that are there, nginx first. Each has the same provider behind it."""
+def everyone(
+    folder: Path, wanted: Callable[[str], bool] = lambda name: True, provider: str = "bench.upstream"
+) -> Iterator[list[Subject]]:
+    """All that are there, nginx first. Each has the same provider behind it; the last is the provider itself."""
     with ExitStack() as stack:
-        provider = stack.enter_context(upstream())
+        upstream_port = stack.enter_context(upstream(provider))
         found: list[Subject] = []
         (folder / "nginx").mkdir(exist_ok=True)
-        if (proxy := stack.enter_context(nginx(provider, folder / "nginx"))) is not None:
+        if (proxy := stack.enter_context(nginx(upstream_port, folder / "nginx"))) is not None:
             found.append(proxy)
-        found.append(stack.enter_context(bare_tornado(provider)))
-        found += stack.enter_context(llm_server(provider, folder / "data"))
-        found.append(Subject(name="direct", port=provider, pids=[]))
+        found.append(stack.enter_context(bare_tornado(upstream_port)))
+        found += stack.enter_context(llm_server(upstream_port, folder / "data"))
+        found.append(Subject(name="direct", port=upstream_port, pids=[]))
         yield [subject for subject in found if wanted(subject.name)]
 
 

@@ -23,7 +23,7 @@ from typing import Final
 WORDS: Final = (" the", " quick", " brown", " fox", " jumps", " over", " lazy", " dogs")
 BLOCK: Final = 64  # deltas in a write of a stream that pours
 _HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\n%b\r\n\r\n"
-_MOMENT: Final = 0.002  # seconds
+STREAM: Final = _HEAD % (b"text/event-stream", b"Transfer-Encoding: chunked")
 _GOLDEN: Final = 0.6180339887
 _turns: Final = itertools.count()
 _MODEL: Final = re.compile(r"e(\d+)(?:-r(\d+))?(?:-b(\d+))?")
@@ -34,7 +34,7 @@ def _sse(value: object, event: str = "") -> bytes:
     return f"{name}data: {json.dumps(value, separators=(',', ':'))}\n\n".encode()
 
 
-def _chunk(data: bytes) -> bytes:
+def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
@@ -47,11 +47,11 @@ class Wire:
 
     def blocks(self, count: int) -> Iterator[bytes]:
         """So many deltas, ``BLOCK`` in a write."""
-        many = _chunk(self.some(BLOCK))
+        many = chunk(self.some(BLOCK))
         for _ in range(count // BLOCK):
             yield many
         if rest := count % BLOCK:
-            yield _chunk(self.some(rest))
+            yield chunk(self.some(rest))
 
     def some(self, count: int, start: int = 0) -> bytes:
         return b"".join(self.deltas[n % len(self.deltas)] for n in range(start, start + count))
@@ -137,26 +137,22 @@ class Provider(asyncio.Protocol):
             length = b"Content-Length: %d" % len(wire.whole)
             self._transport.write(_HEAD % (b"application/json", length) + wire.whole)
             return
-        head = _HEAD % (b"text/event-stream", b"Transfer-Encoding: chunked")
-        self._transport.write(head + _chunk(wire.first))
+        self._transport.write(STREAM + chunk(wire.first))
         model = str(body["model"])
         if model == "idle":
-            self._transport.write(_chunk(wire.deltas[0]))
+            self._transport.write(chunk(wire.deltas[0]))
             return
         match = _MODEL.fullmatch(model)
         assert match is not None, model
         count, rate, block = int(match[1]), int(match[2] or 0), int(match[3] or 1)
-        if count == 1:  # the first token comes by itself, as it does from a model; what follows it takes a moment
-            self._transport.write(_chunk(wire.deltas[0]))
-            asyncio.get_running_loop().call_later(_MOMENT, self._transport.write, _chunk(wire.last) + b"0\r\n\r\n")
-        elif rate:
+        if rate:
             period = block / rate
-            blocks = [_chunk(wire.some(block, at)) for at in range(len(wire.deltas))]
+            blocks = [chunk(wire.some(block, at)) for at in range(len(wire.deltas))]
             # Streams that began together do not speak together: each event comes alone.
             phase = next(_turns) * _GOLDEN % 1
             self._trickle(wire, blocks, count // block, period, asyncio.get_running_loop().time() + phase * period)
         else:
-            self._blocks = iter([*wire.blocks(count), _chunk(wire.last) + b"0\r\n\r\n"])
+            self._blocks = iter([*wire.blocks(count), chunk(wire.last) + b"0\r\n\r\n"])
             self._pour()
 
     def _trickle(self, wire: Wire, blocks: list[bytes], left: int, period: float, at: float) -> None:
@@ -164,7 +160,7 @@ class Provider(asyncio.Protocol):
         if left:
             self._timer = loop.call_at(at, self._tick, wire, blocks, left, period, at)
         else:
-            self._transport.write(_chunk(wire.last) + b"0\r\n\r\n")
+            self._transport.write(chunk(wire.last) + b"0\r\n\r\n")
 
     def _tick(self, wire: Wire, blocks: list[bytes], left: int, period: float, at: float) -> None:
         self._transport.write(blocks[left % len(blocks)])
