@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -37,7 +37,7 @@ class ChatHandler(Base):
 
     methods = ("POST",)
     costly = True
-    __slots__ = ("_output", "_ping", "_stopped", "_trace", "body", "express", "schema")
+    __slots__ = ("_output", "_stopped", "_trace", "_writer", "body", "express", "schema")
 
     schema: str
     body: dict[str, Any]
@@ -46,10 +46,10 @@ class ChatHandler(Base):
         super().initialize(context)
         self.dialect = dialect
         self.schema = schema
-        self._output: Output | None = None
+        self._output: Output | None = None  # of an answer that is streamed, like its writer
+        self._writer: Writer | None = None
         self.express = Direct()
         self._trace = Trace(started=self.began)
-        self._ping = b""
         self._stopped: LLMError | None = None  # why the answer was stopped, if not by its client leaving
 
     @property
@@ -68,14 +68,22 @@ class ChatHandler(Base):
             there = relay_to(self.dialect.NAME, request, target)
             if there is None:
                 body.clear()  # what it said is in the request by now
-            answer = (self._stream if request.stream else self._whole)(request, target, there, trace)
+            answer = (self._streamed if request.stream else self._whole)(request, target, there, trace)
             del request  # it may be large, and nobody needs it while its answer comes (T18)
             await answer
+        except StreamClosedError:
+            self._gone = True
+        except LLMError as error:
+            if self._output is None or not self._output.started:
+                raise
+            await self._fail(error, self._output)
         except asyncio.CancelledError:
             if self._stopped is None:
                 raise
             asyncio.current_task().uncancel()  # type: ignore[union-attr]
-            raise self._stopped from None
+            if self._output is None or not self._output.started:
+                raise self._stopped from None
+            await self._fail(self._stopped, self._output)
         finally:
             running.remove(self.request_id)
 
@@ -101,9 +109,11 @@ class ChatHandler(Base):
 
     def nudge(self, now: float, silence: float) -> None:
         """A sign of life after so many seconds of silence (``running.Answer``); the first one sends our headers."""
-        if self._output is None or self._gone or now - self._output.last < silence:
+        output, writer = self._output, self._writer
+        if output is None or writer is None or self._gone or now - output.last < silence:
             return
-        self._output.ping(self._ping)
+        self._open(output, writer.content_type)
+        output.ping(writer.ping())
 
     async def _whole(self, request: ChatRequest, target: Target, there: Target | None, trace: Trace) -> None:
         if there is not None:
@@ -122,37 +132,29 @@ class ChatHandler(Base):
         self.headers_of(trace)
         self.write_json(self.whole(collector.reply(), request))
 
-    async def _stream(self, request: ChatRequest, target: Target, there: Target | None, trace: Trace) -> None:
-        writer = self.writer(request)
-        self.set_header("Content-Type", writer.content_type)
-        self._ping = writer.ping()
+    def _streamed(
+        self, request: ChatRequest, target: Target, there: Target | None, trace: Trace
+    ) -> Coroutine[Any, Any, None]:
+        """What answers, holding nothing of the request beyond what it needs of it."""
+        writer = self._writer = self.writer(request)
         output = self._output = Output(self)
-        try:
-            if there is None:
-                events = await self._events(request, target, trace)
-                del request
-                await self._translated(events, trace, writer, output)
-            else:
-                relayed = Relayed(express=self.express)
-                pieces = self._relay(request, there, trace, relayed)
-                del request
-                await self._verbatim(pieces, trace, relayed, writer, output)
-            await output.end()
-        except StreamClosedError:
-            self._gone = True
-        except (LLMError, asyncio.CancelledError) as error:
-            failure = self._stopped if isinstance(error, asyncio.CancelledError) else error
-            if failure is None or not output.started:
-                raise
-            await self._fail(failure, writer, output)
+        if there is None:
+            return self._translated(self._events(request, target, trace), trace, writer, output)
+        relayed = Relayed(express=self.express)
+        return self._verbatim(self._relay(request, there, trace, relayed), trace, relayed, writer, output)
 
     async def _translated(
-        self, events: AsyncGenerator[Batch, None], trace: Trace, writer: Writer, output: Output
+        self, answer: Coroutine[Any, Any, AsyncGenerator[Batch, None]], trace: Trace, writer: Writer, output: Output
     ) -> None:
         grammar = Grammar() if self.context.config.check_grammar else None
+        events = await answer
+        del answer
+        accepted = False
         try:
             async for batch in events:
-                self._start(output, writer, trace)
+                if not accepted:
+                    accepted = True
+                    self._accept(output, writer, trace, writer.content_type)
                 if grammar is not None:
                     self._check(grammar, batch)
                 for piece in writer.feed(batch):
@@ -164,36 +166,45 @@ class ChatHandler(Base):
                 del batch  # while the next one is waited for
         finally:  # less weight beside an open stream than ``aclosing``
             await events.aclose()
+        await output.end()
 
     async def _verbatim(
         self, answer: AsyncGenerator[bytes, None], trace: Trace, relayed: Relayed, writer: Writer, output: Output
     ) -> None:
+        accepted = False
         try:
             async for piece in answer:
-                if not output.started:
-                    self.set_header("Content-Type", relayed.content_type)
-                self._start(output, writer, trace)
+                if not accepted:
+                    accepted = True
+                    self._accept(output, writer, trace, relayed.content_type)
                 if piece and (waiting := output.send(piece)) is not None:
                     await waiting
                 del piece  # while the next one is waited for
         finally:
             await answer.aclose()
         self.failure = relayed.failure
+        await output.end()
 
-    def _start(self, output: Output, writer: Writer, trace: Trace) -> None:
+    def _accept(self, output: Output, writer: Writer, trace: Trace, content_type: str) -> None:
         """The engine has accepted the request: our headers leave, unless they have."""
         if not output.started:
             self.headers_of(trace)
-            output.start()
-        if not self.express.opened and not writer.spacing and not self.context.config.check_grammar:
+        self._open(output, content_type)
+        if not writer.spacing and not self.context.config.check_grammar:
             self.express.open(output, writer)
 
-    async def _fail(self, failure: LLMError, writer: Writer, output: Output) -> None:
+    def _open(self, output: Output, content_type: str) -> None:
+        if not output.started:
+            self.set_header("Content-Type", content_type)
+            output.start()
+
+    async def _fail(self, failure: LLMError, output: Output) -> None:
         """The status is out: the error is the last of the stream."""
+        assert self._writer is not None
         self.failure = failure
         try:
-            for piece in writer.feed([Failed(failure)]):
-                await output.write_spaced(piece, writer.spacing)
+            for piece in self._writer.feed([Failed(failure)]):
+                await output.write_spaced(piece, self._writer.spacing)
             await output.end()
         except StreamClosedError:
             self._gone = True

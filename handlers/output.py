@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import Final, cast
+from typing import Final
 
 from tornado.httputil import HTTPHeaders
 from tornado.web import RequestHandler
@@ -23,7 +23,7 @@ class Output:
 
     def __init__(self, handler: RequestHandler) -> None:
         self._handler = handler
-        self.connection = cast(ClientConnection, handler.request.connection)
+        self.connection: ClientConnection = handler.request.connection  # type: ignore[assignment]
         self._ended = False  # what the connection is told from now on belongs to another request
         self.started = False  # the headers are out: from now on an error is part of the stream
         self.last = monotonic()  # when something was last written
@@ -81,10 +81,6 @@ class Direct:
 
     def __init__(self) -> None:
         self._output: Output | None = None
-
-    @property
-    def opened(self) -> bool:
-        return self._output is not None
 
     def open(self, output: Output, writer: Writer) -> None:
         self._output, self._feed = output, writer.feed

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 from llm import attachments
 from llm.chat import ChatRequest
 from llm.codec import loads
-from llm.dialects import EngineDialect, Outgoing, Reader
+from llm.dialects import Outgoing, Reader
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines import Target
 from llm.errors import LLMError, Malformed, Truncated
 from llm.events import Delta, Event, Finished, Started, ToolCallDelta, UsageReported, replay
-from llm.exchange import Batch, Services, Silence, Trace, asked, count_characters
+from llm.exchange import Batch, Exchange, Services, Silence, Trace, count_characters
 from llm.express import Alike, Express
 from llm.filters import Filter, ThinkTags
 from llm.framing import Frame, Framing, Sse
-from llm.http import HttpReply
 from llm.routing import over_responses, routed
 from llm.tokens import Input, estimated_usage
 from llm.wishes import written
@@ -27,7 +25,7 @@ from llm.wishes import written
 _CALL_WEIGHT: Final = 64  # bytes that a piece of a call's arguments takes beside its characters
 
 
-def stream(
+async def stream(
     request: ChatRequest,
     target: Target,
     services: Services,
@@ -44,82 +42,58 @@ def stream(
     asking = Input(request)
     trace.input = trace.input or asking
     free = target.engine.responses is not None and request.options.responses_api is None
-    return asked(
-        partial(_write, request, trace),
-        partial(_read, asking, request.stream, trace, express, services.max_answer),
-        target,
-        services,
-        trace,
-        headers,
-        partial(over_responses, target) if free else None,
-    )
+    exchange = Exchange(target, services, trace, headers, over_responses if free else None)
+    most, streamed = services.max_answer, request.stream
+    while True:
+        try:
+            target = exchange.target
+            async with await exchange.ask(_written(request, target, trace)) as reply:
+                polish = _Polish(asking, target, trace, most)
+                if not streamed:
+                    yield polish(_whole(await reply.read(most), target))
+                    return
+                dialect = ENGINE_DIALECTS[target.engine.dialect]
+                framing = dialect.framing(most)
+                decoder = Decoder(framing, dialect.reader(target.engine))
+                silence = Silence(most)
+                doubtful = isinstance(framing, Sse)  # whether events are what comes
+                if not doubtful or reply.headers.get("content-type", "").startswith("text/event-stream"):
+                    yield ()
+                async for chunk in reply:
+                    silence.heard(chunk)
+                    if doubtful and (said := chunk.lstrip()):
+                        doubtful = False
+                        # Some hosts answer a stream with one JSON document, under any content type. No event begins so.
+                        if said.startswith((b"{", b"[", b"<")):
+                            yield polish(_whole(said + await reply.read(most), target))
+                            return
+                        del said
+                        if express is not None and not target.engine.quirks.think_tags:
+                            reply.tap = decoder.short(express, polish.passed)
+                    for batch in decoder.feed(chunk):
+                        reply.alive()
+                        silence.size = 0
+                        if not exchange.begun:
+                            exchange.begun = True
+                            del request  # it will not be asked again, so nobody needs any more what was asked (T18)
+                        yield polish(batch)
+                        del batch  # like the bytes, while the next one is waited for
+                    del chunk
+                    if decoder.done:
+                        reply.drain()
+                        return
+                for batch in decoder.close():
+                    yield polish(batch)
+            return
+        except LLMError as error:
+            await exchange.failed(error)
 
 
-def _write(request: ChatRequest, trace: Trace, target: Target) -> Outgoing:
+def _written(request: ChatRequest, target: Target, trace: Trace) -> Outgoing:
     attachments.check(request, target.engine)
     outgoing = written(request, target)
     trace.dropped = outgoing.dropped
     return outgoing
-
-
-async def _read(
-    asking: Input,
-    streamed: bool,
-    trace: Trace,
-    express: Express | None,
-    most: int,
-    reply: HttpReply,
-    target: Target,
-) -> AsyncGenerator[Batch, None]:
-    dialect = ENGINE_DIALECTS[target.engine.dialect]
-    polish = _Polish(asking, target, trace, most)
-    if not streamed:
-        yield polish(_whole(await reply.read(most), dialect, target))
-        return
-    framing = dialect.framing(most)
-    decoder = Decoder(framing, dialect.reader(target.engine))
-    chunks = aiter(reply)
-    if not isinstance(framing, Sse):
-        yield ()
-    else:
-        if reply.headers.get("content-type", "").startswith("text/event-stream"):
-            yield ()
-        # Some hosts answer a stream with one JSON document, under any content type. No event begins with a brace.
-        first = await _first_bytes(chunks, most)
-        if first[:1] in (b"{", b"[", b"<"):
-            yield polish(_whole(first + await reply.read(most), dialect, target))
-            return
-        for batch in decoder.feed(first):
-            yield polish(batch)
-            del batch
-        del first  # it would be kept as long as the stream
-        if express is not None and not target.engine.quirks.think_tags:
-            reply.tap = decoder.short(express, polish.passed)
-    silence = Silence(most)
-    while not decoder.done:
-        chunk = await anext(chunks, None)
-        if chunk is None:
-            for batch in decoder.close():
-                yield polish(batch)
-            return
-        silence.heard(chunk)
-        for batch in decoder.feed(chunk):
-            reply.alive()
-            silence.size = 0
-            yield polish(batch)
-            del batch
-        del chunk  # while the next one is waited for
-    reply.drain()
-
-
-async def _first_bytes(chunks: AsyncIterator[bytes], most: int) -> bytes:
-    """Up to the end of the first chunk that says anything; blank lines before it are keep-alives."""
-    silence = Silence(most)
-    async for chunk in chunks:
-        if first := chunk.lstrip():
-            return first
-        silence.heard(chunk)
-    return b""
 
 
 class Decoder:
@@ -161,8 +135,8 @@ class Decoder:
     def feed(self, chunk: bytes) -> Iterator[list[Event]]:
         half = self._framing.half()
         for events in self._read(self._framing.feed(chunk), last=False):
-            self._alike.learn(b"" if half is None else half + chunk, events)
             yield events
+            self._alike.learn(b"" if half is None else half + chunk, events)
 
     def close(self) -> Iterator[list[Event]]:
         return self._read(self._framing.close(), last=True)
@@ -207,7 +181,7 @@ class _Polish:
     def __call__(self, batch: Batch) -> Batch:
         for filter_ in self._filters:
             batch = filter_.feed(batch)
-        if batch and (isinstance(batch[0], Started) or isinstance(batch[-1], Finished)):
+        if batch and ((self._trace.dropped and isinstance(batch[0], Started)) or isinstance(batch[-1], Finished)):
             batch = [*self._touched(batch)]
         self._trace.observe(batch)
         if batch and isinstance(batch[-1], ToolCallDelta):
@@ -241,9 +215,9 @@ class _Polish:
         return self._trace.usage is not None or any(isinstance(event, UsageReported) for event in batch)
 
 
-def _whole(body: bytes, dialect: EngineDialect, target: Target) -> list[Event]:
+def _whole(body: bytes, target: Target) -> list[Event]:
     try:
         value = loads(body)
     except ValueError:
         raise Malformed("The engine's answer is not JSON.", engine=target.engine.name) from None
-    return [*replay(dialect.read_reply(value, target.engine))]
+    return [*replay(ENGINE_DIALECTS[target.engine.dialect].read_reply(value, target.engine))]

@@ -144,55 +144,76 @@ class Silence:
             raise Malformed("The engine sends signs of life without end and nothing else.")
 
 
-async def asked(
-    write: Callable[[Target], Outgoing],
-    read: Callable[[HttpReply, Target], AsyncGenerator[T, None]],
-    target: Target,
-    services: Services,
-    trace: Trace,
-    headers: Mapping[str, str] | None = None,
-    otherwise: Callable[[], Target] | None = None,
-) -> AsyncGenerator[T, None]:
-    """What ``read`` makes of the engine's answer to what ``write`` asks.
+class Exchange:
+    """One question to an engine, put again while that may help and nothing of an answer has come.
 
-    Raises ``LLMError``. After a failure that may pass it is asked again, while nothing but empty values has come; where
-    the engine wants to be asked in another way (``OtherApi``), that is tried once. ``headers`` go along.
+    ``headers`` go along. Where the engine wants to be asked in another way (``OtherApi``), ``otherwise`` says how; that
+    is tried once.
     """
-    waited = 0.0
-    while True:
-        handed = False
+
+    __slots__ = ("_attempts", "_headers", "_otherwise", "_services", "_trace", "_waited", "begun", "target")
+
+    def __init__(
+        self,
+        target: Target,
+        services: Services,
+        trace: Trace,
+        headers: Mapping[str, str] | None = None,
+        otherwise: Callable[[Target], Target] | None = None,
+    ) -> None:
+        self.target = target
+        self.begun = False  # something has come: it is not asked again
+        self._services = services
+        self._trace = trace
+        self._headers = headers
+        self._otherwise = otherwise
+        self._attempts = 0
+        self._waited = 0.0  # seconds
+
+    async def ask(self, outgoing: Outgoing) -> HttpReply:
+        """What the engine answers once it has accepted the request. Raises ``LLMError``."""
+        trace = self._trace
+        self._attempts += 1
         trace.attempts += 1
-        try:
-            async with await services.send(target, write(target), headers) as reply:
-                if not 200 <= reply.status < 300:
-                    raise await read_failure(reply, target)
-                trace.headers = kept_headers(reply.headers)
-                values = read(reply, target)
-                try:
-                    async for value in values:
-                        if value and not handed:
-                            handed = True
-                            # It will not be asked again, so nobody needs any more what was asked (T18).
-                            write, read, otherwise = _never, _never, None
-                        yield value
-                        del value  # while the next one is waited for
-                finally:  # less weight beside an open stream than ``aclosing``
-                    await values.aclose()
+        reply = await self._services.send(self.target, outgoing, self._headers)
+        if not 200 <= reply.status < 300:
+            async with reply:
+                raise await read_failure(reply, self.target)
+        trace.headers = kept_headers(reply.headers)
+        return reply
+
+    async def failed(self, error: LLMError) -> None:
+        """Returns when it is to be asked again; else raises the error, told to whoever has to act."""
+        if isinstance(error, OtherApi) and self._otherwise is not None:  # only ever instead of an answer
+            self.target, self._otherwise = self._otherwise(self.target), None
             return
-        except LLMError as error:
-            if isinstance(error, OtherApi) and otherwise is not None:  # only ever instead of an answer
-                target, otherwise = otherwise(), None
-                continue
-            failure = blamed(error, target)
-            wait = None if handed else services.retry.wait(failure, trace.attempts - 1, waited)
-            if wait is None:
-                raise failure from None
-        waited += wait
+        failure = blamed(error, self.target)
+        wait = None if self.begun else self._services.retry.wait(failure, self._attempts - 1, self._waited)
+        if wait is None:
+            raise failure from None
+        self._waited += wait
         await asyncio.sleep(wait)
 
 
-def _never(*_: object) -> Any:
-    raise AssertionError("an answer that has begun is not asked for again")
+async def asked(
+    outgoing: Outgoing,
+    read: Callable[[HttpReply], AsyncGenerator[T, None]],
+    target: Target,
+    services: Services,
+    trace: Trace,
+) -> AsyncGenerator[T, None]:
+    """What ``read`` makes of the engine's answer, value by value. Raises ``LLMError``, as an ``Exchange``."""
+    exchange = Exchange(target, services, trace)
+    while True:
+        try:
+            async with await exchange.ask(outgoing) as reply, aclosing(read(reply)) as values:
+                async for value in values:
+                    exchange.begun = True
+                    yield value
+                    del value  # while the next one is waited for
+            return
+        except LLMError as error:
+            await exchange.failed(error)
 
 
 async def ask(
@@ -203,18 +224,21 @@ async def ask(
     trace: Trace,
     headers: Mapping[str, str] | None = None,
 ) -> T:
-    """One question that is no chat: what ``read`` makes of the answer's JSON. Raises ``LLMError`` as ``asked`` does."""
-
-    async def whole(reply: HttpReply, target: Target) -> AsyncGenerator[T, None]:
-        raw = await reply.read(services.max_answer)
+    """A question that is no chat: what ``read`` makes of the answer's JSON. Raises ``LLMError``, as an ``Exchange``."""
+    exchange = Exchange(target, services, trace, headers)
+    while True:
         try:
-            value = loads(raw)
-        except ValueError:
-            raise Malformed("The engine's answer is not JSON.", engine=target.engine.name) from None
-        yield read(value)
+            async with await exchange.ask(outgoing) as reply:
+                return read(_json(await reply.read(services.max_answer), target))
+        except LLMError as error:
+            await exchange.failed(error)
 
-    async with aclosing(asked(lambda _: outgoing, whole, target, services, trace, headers)) as answers:
-        return await anext(answers)
+
+def _json(raw: bytes, target: Target) -> Any:
+    try:
+        return loads(raw)
+    except ValueError:
+        raise Malformed("The engine's answer is not JSON.", engine=target.engine.name) from None
 
 
 async def read_failure(reply: HttpReply, target: Target) -> LLMError:

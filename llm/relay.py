@@ -13,15 +13,14 @@ from typing import Final
 
 from llm.chat import ChatRequest
 from llm.codec import loads
-from llm.dialects import Reader, VerbatimDialect
+from llm.dialects import Outgoing
 from llm.dialects.registry import VERBATIM_DIALECTS
 from llm.engines import Target
 from llm.errors import LLMError, Malformed
 from llm.events import Event, Finished, replay
-from llm.exchange import MASK, Services, Silence, Trace, asked
+from llm.exchange import MASK, Exchange, Services, Silence, Trace
 from llm.express import Alike, Express
 from llm.framing import Blocks, Frame, LineBlocks, SseBlocks
-from llm.http import HttpReply
 from llm.opaque import Json
 from llm.routing import RESPONSES, over_responses, routed
 from llm.tokens import Input, estimated_usage
@@ -67,185 +66,197 @@ def relay(
     ``body`` is the client's; ``request`` the same as read by its dialect. Raises as ``call.stream`` does.
     """
     outgoing = VERBATIM_DIALECTS[target.engine.dialect].verbatim(body, target.model, target.engine)
-    asking = trace.input = Input(request)
+    trace.input = Input(request)
     unasked = outgoing.body is not None and outgoing.body.get("stream_options") != body.get("stream_options")
-
-    def read(reply: HttpReply, target: Target) -> AsyncGenerator[bytes, None]:
-        relayed.content_type = reply.headers.get("content-type", "application/json")
-        blocks = _BLOCKS.get(relayed.content_type.partition(";")[0].strip().lower())
-        watch = _Watch(asking, trace)
-        most = services.max_answer
-        if blocks is None:
-            return _whole(reply, target, watch, most)
-        return _events(reply, blocks(most), target, watch, relayed, unasked, Silence(most))
-
-    return asked(lambda _: outgoing, read, target, services, trace, headers)
+    exchange = Exchange(target, services, trace, headers)
+    return _answer(exchange, outgoing, trace, relayed, unasked, services.max_answer)
 
 
-async def _whole(reply: HttpReply, target: Target, watch: _Watch, most: int) -> AsyncGenerator[bytes, None]:
-    whole = await reply.read(most)
+async def _answer(
+    exchange: Exchange, outgoing: Outgoing, trace: Trace, relayed: Relayed, unasked: bool, most: int
+) -> AsyncGenerator[bytes, None]:
+    target = exchange.target
+    while True:
+        try:
+            async with await exchange.ask(outgoing) as reply:
+                relayed.content_type = reply.headers.get("content-type", "application/json")
+                kind = _BLOCKS.get(relayed.content_type.partition(";")[0].strip().lower())
+                if kind is None:
+                    whole = await reply.read(most)
+                    _read_whole(whole, target, trace)
+                    yield _masked(whole, _key_of(target))
+                    return
+                passing = _Passing(kind(most), target, trace, relayed, unasked)
+                silence = Silence(most)
+                yield b""
+                async for chunk in reply:
+                    silence.heard(chunk)
+                    whole = passing.cut(chunk)
+                    del chunk  # like what was made of it, while the next one is waited for
+                    if not whole:
+                        continue
+                    plain = passing.plain(whole)
+                    piece = whole if plain else passing.wanted(whole)
+                    try:
+                        if piece:
+                            if not exchange.begun:
+                                exchange.begun = True
+                                del outgoing  # it will not be asked again, so nobody needs what was asked (T18)
+                            yield passing.masked(piece)
+                    finally:  # what has left is in the books, even if its client leaves with it (C3)
+                        heard = passing.counted(whole) if plain else passing.read(whole)
+                    del piece, whole
+                    if heard:
+                        reply.alive()
+                        silence.size = 0
+                        if relayed.express is not None and passing.begun:
+                            reply.tap = passing.tap
+                    if passing.done:
+                        reply.drain()
+                        return
+                if rest := passing.closed():
+                    yield rest
+            return
+        except LLMError as error:
+            await exchange.failed(error)
+
+
+def _read_whole(whole: bytes, target: Target, trace: Trace) -> None:
     try:
-        watch([*replay(VERBATIM_DIALECTS[target.engine.dialect].read_reply(loads(whole), target.engine))])
+        events = [*replay(VERBATIM_DIALECTS[target.engine.dialect].read_reply(loads(whole), target.engine))]
     except ValueError:
         raise Malformed("The engine's answer is not JSON.", engine=target.engine.name) from None
-    yield _Mask(target.key)(whole)
+    _observe(events, trace)
 
 
-class _Mask:
+def _key_of(target: Target) -> bytes:
+    return (target.key or "").encode()
+
+
+def _masked(piece: bytes, key: bytes) -> bytes:
     """What came as it came, but for a key that a provider repeats in its errors (X4)."""
-
-    __slots__ = ("key",)
-
-    def __init__(self, key: str | None) -> None:
-        self.key = (key or "").encode()
-
-    def __call__(self, piece: bytes) -> bytes:
-        return piece.replace(self.key, MASK.encode()) if self.key and self.key in piece else piece
+    return piece.replace(key, MASK.encode()) if key and key in piece else piece
 
 
-class _Short:
-    """The short way for events that are nothing but pieces of an answer that has begun."""
-
-    __slots__ = ("_blocks", "_border", "_mask", "_notable", "_pass_on", "_watch", "alike")
-
-    def __init__(
-        self, dialect: VerbatimDialect, reader: Reader, blocks: Blocks, watch: _Watch, mask: _Mask, express: Express
-    ) -> None:
-        self.alike = Alike(reader.noise)
-        self._blocks = blocks
-        self._border = blocks.border
-        self._mask = mask
-        self._notable = dialect.notable
-        self._pass_on = express.pass_on
-        self._watch = watch
-
-    def tap(self, read: bytes) -> int:
-        """Bytes of the read that are on their way to the client (``HttpReply.tap``)."""
-        half = self._blocks.half()
-        if half is None:
-            return 0
-        whole = half + read if half else read
-        if not whole.endswith(self._border):
-            whole = whole[: whole.rfind(self._border) + len(self._border)]
-        text = self.alike.plain(whole)
-        if not text and (len(whole) <= len(self._border) or self._notable(whole)):
-            return 0
-        masked = whole if text and self._mask.key not in text else self._mask(whole)
-        if not self._pass_on(masked):
-            return 0
-        if text:
-            self._watch.trace.characters += len(text)
-        else:
-            self._watch.passed(whole)
-        if half:
-            self._blocks.forget()
-        return len(whole) - len(half)
+def _observe(events: list[Event], trace: Trace) -> None:
+    trace.observe(events)
+    if trace.usage is None and trace.input is not None and any(isinstance(event, Finished) for event in events):
+        trace.usage = estimated_usage(trace.input, trace.characters)
 
 
-async def _events(
-    reply: HttpReply,
-    blocks: Blocks,
-    target: Target,
-    watch: _Watch,
-    relayed: Relayed,
-    unasked: bool,
-    silence: Silence,
-) -> AsyncGenerator[bytes, None]:
-    """The engine's events as they came; those that tell only usage which nobody asked for are withheld.
+class _Passing:
+    """The events of one answer, passing by: which of them leave, and what our own books say of them.
 
-    Once the answer has begun, only events that may tell more than a piece of it are looked into.
+    They leave before they are looked into; once the answer has begun, only those are that may tell more than a piece.
     """
-    dialect = VERBATIM_DIALECTS[target.engine.dialect]
-    watch.only_usage = dialect.only_usage if unasked else None
-    reader = dialect.reader(target.engine)
-    mask = _Mask(target.key)
-    watch.border = blocks.border
-    short = None if relayed.express is None else _Short(dialect, reader, blocks, watch, mask, relayed.express)
-    yield b""
-    async for chunk in reply:
-        silence.heard(chunk)
-        whole = blocks.cut(chunk)
-        del chunk  # like what was made of it, while the next one is waited for
-        if watch.begun and not dialect.notable(whole):
-            if whole:
-                watch.passed(whole)
-                reply.alive()
-                silence.size = 0
-                yield mask(whole)
-            del whole
-            continue
-        passed = []
-        for block in blocks.split(whole):
-            frame = blocks.frame(block)
-            events = _look(frame, reader, relayed)
-            if not watch.withholds(frame):
-                passed.append(block)
-            if events:
-                if short is not None and mask(block) is block:
-                    short.alike.learn(block, events)
-                watch(events, len(block))
-                if watch.begun and short is not None:
-                    reply.tap = short.tap
-                reply.alive()
-                silence.size = 0
-            del block, frame, events
-        if passed:
-            yield mask(b"".join(passed))
-        if reader.done:
-            reply.drain()
-            return
-        del passed, whole
-    rest = blocks.close()
-    watch(_look(blocks.frame(rest), reader, relayed))
-    if reader.done or relayed.failure is not None:  # the end came without its border
-        yield mask(rest + blocks.border) if rest else b""
-    else:
-        watch(reader.close())
 
+    __slots__ = (
+        "_alike", "_around", "_blocks", "_key", "_notable", "_only_usage", "_reader", "_relayed", "_trace", "cut",
+    )  # fmt: skip
 
-def _look(frame: Frame | None, reader: Reader, relayed: Relayed) -> list[Event]:
-    """What an event says, for our own books only; an error in it goes to the client as it is."""
-    if frame is None or relayed.failure is not None:
-        return []
-    try:
-        return reader.feed(frame)
-    except Malformed:
-        return []  # not ours to judge: the client gets it as it is
-    except LLMError as error:
-        relayed.failure = error
-        return []
-
-
-class _Watch:
-    """Keeps the books of an answer that passes by."""
-
-    __slots__ = ("_around", "_asking", "border", "only_usage", "trace")
-
-    def __init__(self, asking: Input, trace: Trace) -> None:
-        self._asking = asking
-        self.trace = trace
+    def __init__(self, blocks: Blocks, target: Target, trace: Trace, relayed: Relayed, unasked: bool) -> None:
+        dialect = VERBATIM_DIALECTS[target.engine.dialect]
+        self._reader = dialect.reader(target.engine)
+        self._alike = Alike(self._reader.noise)
         self._around = 0  # bytes of an event that are not the model's
-        self.border = b""  # of events
-        self.only_usage: Callable[[Frame], bool] | None = None
+        self._blocks = blocks
+        self.cut = blocks.cut
+        self._key = _key_of(target)
+        self._notable = dialect.notable
+        self._only_usage = dialect.only_usage if unasked else None
+        self._relayed = relayed
+        self._trace = trace
 
     @property
     def begun(self) -> bool:
-        return self.trace.first_token is not None
+        return self._trace.first_token is not None
 
-    def __call__(self, events: list[Event], size: int = 0) -> None:
-        trace = self.trace
-        before = trace.characters
-        trace.observe(events)
-        if said := trace.characters - before:
-            self._around = max(size - said, 0)
-        if trace.usage is None and any(isinstance(event, Finished) for event in events):
-            trace.usage = estimated_usage(self._asking, trace.characters)
+    @property
+    def done(self) -> bool:
+        return self._reader.done
 
-    def passed(self, whole: bytes) -> None:
-        """Events that nobody looked into: what they said is about what their like did not need for themselves."""
-        count = whole.count(self.border)
+    def plain(self, whole: bytes) -> bool:
+        """Whether these events are nothing but pieces of an answer that has begun."""
+        return self.begun and not self._notable(whole)
+
+    def wanted(self, whole: bytes) -> bytes:
+        """Those that do not only tell usage which nobody asked for."""
+        if self._only_usage is None:
+            return whole
+        blocks = self._blocks
+        kept = [
+            event
+            for event in blocks.split(whole)
+            if (frame := blocks.frame(event)) is None or not self._only_usage(frame)
+        ]
+        return b"".join(kept)
+
+    def masked(self, piece: bytes) -> bytes:
+        return _masked(piece, self._key)
+
+    def read(self, whole: bytes) -> bool:
+        """Keeps the books of events, each of which may tell anything. Returns whether they told something."""
+        blocks, trace, heard = self._blocks, self._trace, False
+        for block in blocks.split(whole):
+            events = self._events_in(blocks.frame(block))
+            if not events:
+                continue
+            heard = True
+            before = trace.characters
+            _observe(events, trace)
+            if said := trace.characters - before:
+                self._around = max(len(block) - said, 0)
+            if self._key not in block or not self._key:
+                self._alike.learn(block, events)
+        return heard
+
+    def counted(self, whole: bytes) -> bool:
+        """The same of plain ones: what they said is about what their like did not need for themselves."""
+        count = whole.count(self._blocks.border)
         said = len(whole) - count * self._around
-        self.trace.characters += said if said > count else count
+        self._trace.characters += said if said > count else count
+        return True
 
-    def withholds(self, frame: Frame | None) -> bool:
-        return frame is not None and self.only_usage is not None and self.only_usage(frame)
+    def tap(self, read: bytes) -> int:
+        """The short way for plain events: bytes of the read that are on their way to the client (``HttpReply.tap``)."""
+        blocks, border, express = self._blocks, self._blocks.border, self._relayed.express
+        half = blocks.half()
+        if half is None or express is None:
+            return 0
+        whole = half + read if half else read
+        if not whole.endswith(border):
+            whole = whole[: whole.rfind(border) + len(border)]
+        text = self._alike.plain(whole)
+        if not text and (len(whole) <= len(border) or self._notable(whole)):
+            return 0
+        if not express.pass_on(whole if text and self._key not in text else _masked(whole, self._key)):
+            return 0
+        if text:
+            self._trace.characters += len(text)
+        else:
+            self.counted(whole)
+        if half:
+            blocks.forget()
+        return len(whole) - len(half)
+
+    def closed(self) -> bytes:
+        """What is left at the end. Raises ``Truncated`` where the dialect's own end is missing."""
+        blocks = self._blocks
+        rest = blocks.close()
+        _observe(self._events_in(blocks.frame(rest)), self._trace)
+        if self._reader.done or self._relayed.failure is not None:  # the end came without its border
+            return self.masked(rest + blocks.border) if rest else b""
+        _observe(self._reader.close(), self._trace)
+        return b""
+
+    def _events_in(self, frame: Frame | None) -> list[Event]:
+        """What an event says, for our own books only; an error in it goes to the client as it is."""
+        if frame is None or self._relayed.failure is not None:
+            return []
+        try:
+            return self._reader.feed(frame)
+        except Malformed:
+            return []  # not ours to judge: the client gets it as it is
+        except LLMError as error:
+            self._relayed.failure = error
+            return []

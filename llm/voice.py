@@ -62,13 +62,13 @@ def hand_on(
 ) -> AsyncGenerator[bytes, None]:
     """Whatever the engine answers, as it comes. Raises ``LLMError`` as :func:`speak` does."""
 
-    async def read(reply: HttpReply, _: Target) -> AsyncGenerator[bytes, None]:
+    async def read(reply: HttpReply) -> AsyncGenerator[bytes, None]:
         heard.content_type = reply.headers.get("content-type", heard.content_type)
         async for chunk in reply:
             reply.alive()
             yield chunk
 
-    return asked(lambda _: outgoing, read, target, services, trace)
+    return asked(outgoing, read, target, services, trace)
 
 
 def speak(
@@ -78,7 +78,7 @@ def speak(
     engine = target.engine
     outgoing = speech.write_request(request, engine, target.model)
 
-    async def read(reply: HttpReply, _: Target) -> AsyncGenerator[bytes, None]:
+    async def read(reply: HttpReply) -> AsyncGenerator[bytes, None]:
         told = reply.headers.get("content-type", "")
         heard.content_type = speech.content_type(request, engine, told)
         reader = speech.reader(told, engine)
@@ -91,7 +91,7 @@ def speak(
         if rest := reader.close():
             yield rest
 
-    return asked(lambda _: outgoing, read, target, services, trace)
+    return asked(outgoing, read, target, services, trace)
 
 
 async def transcribe(request: TranscriptionRequest, target: Target, services: Services, trace: Trace) -> Transcript:

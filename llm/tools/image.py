@@ -121,7 +121,7 @@ class ImageGeneration:
 
     async def _made(self, arguments: Mapping[str, Json]) -> bytes:
         target, outgoing = self._written(arguments)
-        answers = asked(lambda _: outgoing, _whole, target, self._services, Trace())
+        answers = asked(outgoing, _whole, target, self._services, Trace())
         async with aclosing(answers):
             raw = await anext(answers)
         if raw[:16].lstrip()[:1] != b"{":
@@ -149,7 +149,7 @@ class ImageGeneration:
         return replace(target, engine=engine), Outgoing(path=path, body=inputs, headers=headers)
 
 
-async def _whole(reply: HttpReply, target: Target) -> AsyncGenerator[bytes, None]:
+async def _whole(reply: HttpReply) -> AsyncGenerator[bytes, None]:
     yield await reply.read(_MOST_BYTES)
 
 
