@@ -68,20 +68,21 @@ class NativeChatHandler(ChatHandler):
         request = await self._continued(body)
         if self._tools:
             request = replace(request, tools=tuple(tool.spec for tool in self._tools.values()))
-        if any(message.role == "system" for message in request.messages):
-            return request
-        clock = not request.options.caching  # a prompt that is to be cached may not change by the minute (T4)
-        return replace(request, messages=(_system(int(time.time()) // 60, clock), *request.messages))
+        return request
 
     async def _continued(self, body: dict[str, Any]) -> ChatRequest:
         """The request; in a thread with what was said in it, in the place of ``messages``."""
+        clock = not (body.get("options") or {}).get("caching")  # a cached prompt may not change by the minute (T4)
+        default = _system(int(time.time()) // 60, clock)
         self._thread = body.get("thread")
         if self._thread is None:
-            return self.dialect.read_request(body)
-        request = self.dialect.read_request({**body, "messages": None})
+            return native.read_request(body, default)
+        request = native.read_request({**body, "messages": None})
         *system, self._prompt = request.messages
-        history = await self.context.threads.messages(self._thread, owner_of(self))
-        return replace(request, messages=(*system, *answered(history), self._prompt))
+        history = answered(await self.context.threads.messages(self._thread, owner_of(self)))
+        if not system and not any(message.role == "system" for message in history):
+            system = [default]
+        return replace(request, messages=(*system, *history, self._prompt))
 
     def _can_call(self, body: dict[str, Any]) -> bool:
         """Whether the model is one that can call tools, as far as is known: nobody asked for them by name."""

@@ -25,12 +25,19 @@ _TEXT_TYPES: Final = re.compile(
 )
 
 
-def read_request(body: Mapping[str, Any]) -> ChatRequest:
-    """A body that ``schemas/llm.chat.json`` has accepted. Raises ``InvalidRequest`` naming the place."""
+def read_request(body: Mapping[str, Any], system: Message | None = None) -> ChatRequest:
+    """A body that ``schemas/llm.chat.json`` has accepted, with a system message where it brings none of its own.
+
+    Raises ``InvalidRequest`` naming the place.
+    """
     messages = [read_message(wire, f"messages[{n}]") for n, wire in enumerate(body.get("messages") or ())]
     instructions = body.get("instructions")
     if instructions is not None:
-        messages.insert(0, Message("system", (Text(instructions),)))
+        system = Message("system", (Text(instructions),))
+    elif any(message.role == "system" for message in messages):
+        system = None
+    if system is not None:
+        messages.insert(0, system)
     prompt = (Text(body["prompt"]), *_read_attachments(body, ""))
     messages.append(Message("user", prompt))
     stream = body.get("stream")
