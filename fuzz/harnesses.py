@@ -135,7 +135,7 @@ def _requests(pieces: Any) -> tuple[Any, ...]:
         for piece in pieces:
             parser.feed(piece, payload)
             while parser.complete:
-                seen.append((parser.line, [*parser.headers.get_all()], b"".join(payload), parser.keep))
+                seen.append((parser.line, [*parser.headers.items()], b"".join(payload), parser.keep))
                 rest, payload, parser = parser.rest, [], RequestParser(4096)
                 parser.feed(rest, payload)
     except LLMError as error:

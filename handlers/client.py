@@ -10,24 +10,16 @@ from http.client import responses
 from math import inf
 from typing import Final, Protocol
 
-from tornado.httputil import (
-    HTTPConnection,
-    HTTPHeaders,
-    HTTPInputError,
-    HTTPMessageDelegate,
-    HTTPOutputError,
-    HTTPServerConnectionDelegate,
-    RequestStartLine,
-    ResponseStartLine,
-)
+from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPOutputError, RequestStartLine, ResponseStartLine
 
 from handlers.requests import RequestParser
 from handlers.sending import Sender
 from llm import log
 from llm.codec import dump_bytes
 from llm.dialects import native
-from llm.errors import InvalidRequest, LLMError, TooLarge
+from llm.errors import LLMError, TooLarge
 from llm.transport.event_loop import Watch
+from llm.transport.message import Headers
 
 _READ: Final = 64 * 1024  # bytes of one read
 _READ_TURN: Final = 256 * 1024  # bytes read before other connections have their turn
@@ -37,10 +29,28 @@ _LINGER: Final = 2.0  # seconds in which a client may read its last answer and c
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
+class Handler(Protocol):
+    """Who answers a request. Nothing that these return is waited for."""
+
+    def data_received(self, chunk: bytes) -> object:
+        """Some of the body."""
+        ...
+
+    def body_ended(self) -> None: ...
+
+
+class App(Protocol):
+    """Knows a handler for every request."""
+
+    def begin(self, connection: ClientConnection, line: RequestStartLine, headers: Headers) -> Handler:
+        """Called with the head of a request. Raises ``LLMError``."""
+        ...
+
+
 class Home(Protocol):
     """What all connections of a server share."""
 
-    app: HTTPServerConnectionDelegate
+    app: App
     connections: set[ClientConnection]
     done: asyncio.Future[None]  # of whatever was sent at once
     loop: asyncio.AbstractEventLoop
@@ -54,14 +64,13 @@ class Home(Protocol):
 class ClientConnection(Sender, HTTPConnection):
     """Tornado's ``HTTPConnection`` over a bare socket, for a request at a time, and the reader of these requests.
 
-    Nothing of it waits: it is called by the loop, and calls the request's delegate. A body is handed over as it comes,
-    what came with the head at once, so that a handler which begins has all of a small request; nothing that a delegate
-    returns is waited for, so a handler takes its body at any time. It learns of a client that left by its close
-    callback, whether its request was whole or not.
+    Nothing of it waits: it is called by the loop, and calls the request's handler. A body is handed over as it comes,
+    what came with the head at once, so that a handler which begins has all of a small request; it takes its body at any
+    time. It learns of a client that left by its close callback, whether its request was whole or not.
     """
 
     __slots__ = (
-        "_answering", "_bare", "_chunked", "_delegate", "_ended", "_home", "_keep", "_left", "_modern", "_on_close",
+        "_answering", "_bare", "_chunked", "_ended", "_handler", "_home", "_keep", "_left", "_modern", "_on_close",
         "_parser", "_rest", "_started", "until",
     )  # fmt: skip
 
@@ -70,7 +79,7 @@ class ClientConnection(Sender, HTTPConnection):
         self.until = home.loop.time() + home.header_timeout  # when it is closed unless it gets on, by the loop's time
         self._home = home
         self._parser: RequestParser | None = None  # of a request that has begun to come
-        self._delegate: HTTPMessageDelegate | None = None  # while its body comes
+        self._handler: Handler | None = None  # while its body comes
         self._on_close: Callable[[], None] | None = None
         self._answering = False  # a request is whole, or refused; until its answer has ended and was taken
         self._started = self._ended = False  # of the answer, as far as we are concerned
@@ -151,7 +160,7 @@ class ClientConnection(Sender, HTTPConnection):
             return
         super().close()
         self._home.connections.discard(self)
-        self._parser = self._delegate = None
+        self._parser = self._handler = None
         if self._on_close is not None:
             self._loop.call_soon(self._tell)
 
@@ -202,21 +211,18 @@ class ClientConnection(Sender, HTTPConnection):
         pieces: list[bytes] = []
         try:
             parser.feed(data, pieces)
-            if self._delegate is None and parser.line is not None:
-                self._delegate = self._begin(parser, parser.line)
+            if self._handler is None and parser.line is not None:
+                self._handler = self._begin(parser, parser.line)
         except LLMError as error:
             self._refuse(error)
             return
-        except HTTPInputError as error:  # from Tornado's own look at the host and the query
-            self._refuse(InvalidRequest(f"{error}".partition(":")[0]))
-            return
-        delegate = self._delegate
-        if delegate is None:
+        handler = self._handler
+        if handler is None:
             return
         if pieces:
-            delegate.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            handler.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if parser.complete and not self.closed:
-            self._parser = self._delegate = None
+            self._parser = self._handler = None
             self._answering, self.until = True, inf
             if self._keep:
                 self._rest = parser.rest
@@ -224,21 +230,19 @@ class ClientConnection(Sender, HTTPConnection):
                     self._pause()
                 else:
                     self._resume()
-            delegate.finish()
+            handler.body_ended()
 
-    def _begin(self, parser: RequestParser, line: RequestStartLine) -> HTTPMessageDelegate:
+    def _begin(self, parser: RequestParser, line: RequestStartLine) -> Handler:
         home = self._home
         self.until = self._loop.time() + home.body_timeout
         self._modern, self._bare, self._keep = line.version == "HTTP/1.1", line.method == "HEAD", parser.keep
-        delegate = home.app.start_request(self, self)
-        prepared = delegate.headers_received(line, parser.headers)
-        expected = self._modern and parser.headers.get("Expect", "").lower() == "100-continue"
-        if expected and not parser.complete and isinstance(prepared, asyncio.Future):
-            prepared.add_done_callback(self._go_ahead)  # unless it is refused by then
-        return delegate
+        handler = home.app.begin(self, line, parser.headers)
+        if not parser.complete and self._modern and parser.headers.get("Expect", "").lower() == "100-continue":
+            self._loop.call_soon(self._go_ahead)  # behind the handler's first step, which may refuse it
+        return handler
 
-    def _go_ahead(self, _: object) -> None:
-        if self._delegate is not None and not self._started:
+    def _go_ahead(self) -> None:
+        if self._handler is not None and not self._started:
             self._push(_CONTINUE)
 
     def _refuse(self, error: LLMError) -> None:
@@ -276,7 +280,7 @@ class ClientConnection(Sender, HTTPConnection):
         self._on_close = None
         if not self._answering:  # the rest of its body is not wanted
             self._answering, self._keep = True, False
-        self._parser = self._delegate = None
+        self._parser = self._handler = None
         if not self.unsent and not self.closed:
             self._next()
 

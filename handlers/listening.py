@@ -9,9 +9,7 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
-from tornado.httputil import HTTPServerConnectionDelegate
-
-from handlers.client import ClientConnection, refusal
+from handlers.client import App, ClientConnection, refusal
 from llm import log
 from llm.config import Config
 from llm.errors import RateLimited
@@ -33,8 +31,8 @@ class Listener:
     memory, and its answer under way, for ever. One timer looks at all of them.
     """
 
-    def __init__(self, app: HTTPServerConnectionDelegate, config: Config) -> None:
-        self.app: HTTPServerConnectionDelegate = app
+    def __init__(self, app: App, config: Config) -> None:
+        self.app: App = app
         self.loop = asyncio.get_running_loop()
         self.watch = watch_of(self.loop)
         self.connections: set[ClientConnection] = set()

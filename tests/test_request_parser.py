@@ -40,7 +40,7 @@ class Result:
     def _feed(self, data: bytes) -> None:
         self.parser.feed(data, self.payload)
         while (parser := self.parser).complete:
-            self.requests.append((parser.line, [*parser.headers.get_all()], b"".join(self.payload), parser.keep))
+            self.requests.append((parser.line, [*parser.headers.items()], b"".join(self.payload), parser.keep))
             self.parser, self.payload = RequestParser(self._most), []
             self.parser.feed(parser.rest, self.payload)
 
@@ -55,7 +55,7 @@ def test_a_request_cut_at_every_byte_is_the_same_request(name: str) -> None:
     uncut = Result(data, [])
     [(line, headers, body, keep)] = uncut.requests
     assert line == ("GET" if name == "no body" else "POST", "/a?b=c", "HTTP/1.1")
-    assert headers[:2] == [("Host", "x"), ("X-A", "b")]
+    assert headers[:2] == [("host", "x"), ("x-a", "b")]
     assert (body, keep) == (b"" if name == "no body" else BODY, True)
     for cut in range(len(data)):
         assert Result(data, [cut]).facts == uncut.facts
@@ -88,11 +88,7 @@ def test_garbage_is_a_request_or_refused_and_nothing_else(garbage: bytes, at: in
             Result(data, cuts)
 
 
-# Read as a request here, and refused where Tornado looks at the host; or no request yet, so that its time runs out.
-ELSEWHERE = {"no host"}
-
-
-@pytest.mark.parametrize("name", SMUGGLING.keys() - ELSEWHERE)
+@pytest.mark.parametrize("name", SMUGGLING)
 def test_x2_what_can_be_read_in_two_ways_is_refused_in_any_pieces(name: str) -> None:
     data = SMUGGLING[name].encode("latin-1")
     for cuts in ([], [*range(len(data))]):

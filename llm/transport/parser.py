@@ -8,48 +8,16 @@ more than ten interim answers and ``101``.
 from __future__ import annotations
 
 import re
-from collections.abc import ItemsView, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from llm.errors import Malformed
-from llm.transport.message import HEADERS, LONE_LF, Message
+from llm.transport.message import LONE_LF, Headers, Message
 
 MAX_HEAD: Final = 64 * 1024  # bytes, of a head, and of all trailers
 MAX_INTERIM: Final = 10  # 1xx answers before the real one
 
 _VERSION: Final = b"HTTP/1."
 _STATUS: Final = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
-
-
-class Headers(Mapping[str, str]):
-    """Headers by their names, in any case. It has a fifth of the weight of Tornado's, and every open stream one."""
-
-    __slots__ = ("_values",)
-
-    def __init__(self, lines: str = "") -> None:
-        """``lines`` as they came, less the last line end. Raises ``ValueError``."""
-        if not HEADERS.fullmatch(lines):
-            raise ValueError("no headers")
-        self._values: dict[str, str] = {}
-        for line in lines.split("\r\n") if lines else ():
-            name, _, value = line.partition(":")
-            low, value = name.lower(), value.strip(" \t")
-            self._values[low] = f"{self._values[low]},{value}" if low in self._values else value
-
-    def __getitem__(self, name: str) -> str:
-        return self._values[name.lower()]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def items(self) -> ItemsView[str, str]:
-        return self._values.items()
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return self._values.get(name.lower(), default)
 
 
 _NONE: Final = Headers()
@@ -64,8 +32,6 @@ class ResponseParser(Message):
     MAX_TRAILERS = MAX_HEAD
 
     __slots__ = ("_interim", "_method", "status")
-
-    headers: Headers
 
     def __init__(self, method: str) -> None:
         super().__init__(ResponseParser._head)

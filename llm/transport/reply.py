@@ -12,7 +12,8 @@ from llm.errors import EngineUnreachable, FirstByteTimeout, IdleTimeout, LLMErro
 from llm.http import READ_LIMIT
 from llm.transport.coding import Inflater, inflater
 from llm.transport.connection import Connection
-from llm.transport.parser import Headers, ResponseParser
+from llm.transport.message import Headers
+from llm.transport.parser import ResponseParser
 from llm.transport.waiter import Waiter
 
 READ_AHEAD: Final = 256 * 1024  # bytes that may wait unread before the provider has to wait
