@@ -339,7 +339,7 @@ def headers(data: bytes) -> None:
         waited = retry_after({name: text}, time.time())
         assert waited is None or 0 <= waited < float("inf")
     with suppress(LLMError):
-        keys_from_headers({"X-OpenAI-Key": text, text: "x"}, ENGINES)
+        keys_from_headers({"x-openai-key": text, text.lower(): "x"}, ENGINES)
     speech.content_type(speech.SpeechRequest(text="x"), ENGINES["openai"], text)
     with suppress(LLMError):
         inflater(text)

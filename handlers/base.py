@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from functools import lru_cache
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 
-from tornado.httputil import HTTPServerRequest
+from tornado.httputil import HTTPServerRequest, format_timestamp
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from handlers.context import Context
@@ -26,6 +27,14 @@ Access: TypeAlias = Literal["open", "caller", "client"]
 """``open``: anyone. ``caller``: a valid client id or a provider key of one's own. ``client``: a valid client id."""
 
 _CLIENT_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,128}")
+_STRANGER: Final = Caller(trusted=False)
+_HEADERS: Final = {
+    "Content-Type": "text/html; charset=UTF-8",
+    "Cache-Control": "no-store, no-transform",
+    "X-Accel-Buffering": "no",
+    "X-Content-Type-Options": "nosniff",
+}
+_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # of a header, which has no line end to hide another one behind
 _PATIENCE: Final = 4  # times MAX_BODY_SIZE that is read and thrown away to be able to answer 413
 
 
@@ -44,8 +53,8 @@ class Base(RequestHandler):
 
     # An open stream keeps its handler: what is named here takes a fifth of what it would in a dictionary.
     __slots__ = (
-        "_early", "_gone", "_pieces", "_received", "_refusal", "_running", "_strange", "_task", "began", "caller",
-        "context", "failure", "request_id", "told",
+        "_client_id", "_early", "_gone", "_pieces", "_received", "_refusal", "_running", "_strange", "_task", "began",
+        "caller", "context", "failure", "request_id", "told",
     )  # fmt: skip
 
     context: Context
@@ -54,7 +63,7 @@ class Base(RequestHandler):
 
     def __init__(self, application: Any, request: HTTPServerRequest, **kwargs: Any) -> None:
         self.request_id = ""
-        self.caller = Caller(trusted=False)
+        self.caller = _STRANGER
         self.failure: LLMError | None = None  # for the log line
         self.told: dict[str, Any] = {}  # more for the log line
         self.began = time.monotonic()
@@ -66,17 +75,18 @@ class Base(RequestHandler):
         self._task: asyncio.Task[None] | None = None  # of an answer that can be cancelled
         self._gone = False
         super().__init__(application, request, **kwargs)
-        self._break_cycles()  # with what renders templates, of which there are none
+        self.ui = None  # type: ignore[assignment]  # what renders templates: there are none, and it refers back to this
 
     def initialize(self, context: Context) -> None:
         """Knows from the headers what may be sent, before any of the body comes: :meth:`prepare` may come later."""
         self.context = context
+        self._client_id = context.client_of(self._offered())
         length = self.request.headers.get("Content-Length", "")
         if context.running.draining and not self.while_draining:
             self._early = Draining("The server is shutting down.")
         elif length.isdecimal() and int(length) > self._largest:
             self._early = self._too_large()
-        elif not context.trusts(self._offered()):
+        elif not self._client_id and not context.config.open_to_all:
             self._strange = 0
 
     def begin(self, args: Sequence[bytes]) -> None:
@@ -96,13 +106,19 @@ class Base(RequestHandler):
     async def handle(self, body: dict[str, Any]) -> None:
         raise NotImplementedError
 
-    def set_default_headers(self) -> None:
-        self.clear_header("Server")
-        self.set_header("Cache-Control", "no-store, no-transform")
-        self.set_header("X-Accel-Buffering", "no")
-        self.set_header("X-Content-Type-Options", "nosniff")
+    def clear(self) -> None:
+        """A new answer, in a few calls of Tornado's fifty; all that it asks of ``_headers``, a dictionary has too."""
+        self._headers = {**_HEADERS, "Date": _date(int(time.time()))}  # type: ignore[assignment]
         if self.request_id:
             self._tell_id()
+        self._write_buffer = []
+        self.set_status(200)
+
+    def set_header(self, name: str, value: Any) -> None:
+        text = str(value)
+        if not _VALUE.fullmatch(text):
+            raise ValueError(f"not the value of a header: {text!r}")
+        self._headers[name.title()] = text
 
     def prepare(self) -> None:
         self.request_id = self._chosen_id()
@@ -177,7 +193,7 @@ class Base(RequestHandler):
     def _body(self) -> tuple[dict[str, Any], LLMError | None]:
         """The JSON object that was sent, or why there is none; who calls is asked before that is told."""
         raw, self._pieces = b"".join(self._pieces), []
-        if not raw.strip():
+        if not raw or raw.isspace():
             return {}, None
         try:
             check_values(raw)
@@ -195,16 +211,18 @@ class Base(RequestHandler):
             return
         engines = self.context.config.engines
         keys = {**keys_from_headers(self.request.headers, engines), **keys_from_body(body, engines)}
-        self.caller = self.context.caller(self._offered(), keys)
+        self.caller = self.context.caller(self._client_id, keys)
         if not self.caller.trusted and (self.access == "client" or not keys):
             raise NotAuthenticated("X-ClientId header is missing or invalid and no custom API keys provided")
 
-    def _offered(self) -> list[str]:
+    def _offered(self) -> Iterator[str]:
         """What may be a client id, from where clients put it."""
         headers = self.request.headers
+        yield headers.get("X-ClientId", "")
         scheme, _, token = headers.get("Authorization", "").partition(" ")
-        bearer = token.strip() if scheme.lower() == "bearer" else ""
-        return [headers.get("X-ClientId", ""), bearer, headers.get("x-api-key", "")]
+        if scheme.lower() == "bearer":
+            yield token.strip()
+        yield headers.get("x-api-key", "")
 
     def write_json(self, value: Json | dict[str, Json], status: int = 200) -> None:
         self.set_status(status)
@@ -269,19 +287,20 @@ class Base(RequestHandler):
         given = self.request.headers.get("X-Request-Id", "")
         if _CLIENT_REQUEST_ID.fullmatch(given) and given not in self.context.running:
             return given
-        return f"req_{secrets.token_hex(12)}"
+        return f"req_{os.urandom(12).hex()}"
 
     def _tell_id(self) -> None:
-        for name in ("X-Request-Id", self.dialect.REQUEST_ID):
-            self.set_header(name, self.request_id)
+        self.set_header("X-Request-Id", self.request_id)
+        if self.dialect.REQUEST_ID != "X-Request-Id":
+            self.set_header(self.dialect.REQUEST_ID, self.request_id)
 
     def _too_large(self) -> LLMError:
         return TooLarge(f"The body is larger than {self._largest} bytes (MAX_BODY_SIZE).")
 
     def _allow_origin(self) -> None:
-        origin = self.request.headers.get("Origin")
         allowed = self.context.config.cors_origins
-        if not origin or not allowed:
+        origin = self.request.headers.get("Origin") if allowed else None
+        if not origin:
             return
         self.set_header("Vary", "Origin")
         if "*" in allowed or origin in allowed:
@@ -291,6 +310,12 @@ class Base(RequestHandler):
             self.set_header("Access-Control-Allow-Headers", asked or "Content-Type")
             self.set_header("Access-Control-Expose-Headers", "X-Request-Id, Retry-After")
             self.set_header("Access-Control-Max-Age", "600")
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    """As the header ``Date`` has it."""
+    return format_timestamp(second)
 
 
 class Nothing(Base):

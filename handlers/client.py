@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.client import responses
 from math import inf
 from typing import Final, Protocol
 
-from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPOutputError, RequestStartLine, ResponseStartLine
+from tornado.httputil import HTTPConnection, HTTPOutputError, RequestStartLine, ResponseStartLine
 
 from handlers.requests import RequestParser
 from handlers.sending import Sender
@@ -95,7 +95,7 @@ class ClientConnection(Sender, HTTPConnection):
         self._on_close = callback
 
     def write_headers(
-        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders, chunk: bytes | None = None
+        self, start_line: RequestStartLine | ResponseStartLine, headers: Mapping[str, str], chunk: bytes | None = None
     ) -> asyncio.Future[None]:
         assert isinstance(start_line, ResponseStartLine)
         length = headers.get("Content-Length")
@@ -107,7 +107,7 @@ class ClientConnection(Sender, HTTPConnection):
         if told or not self._answering or (self._left is None and not self._chunked):
             self._keep = False
         lines = [f"HTTP/1.1 {start_line.code} {start_line.reason}"]
-        lines += [f"{name}: {value}" for name, value in headers.get_all()]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
         if self._chunked:
             lines.append("Transfer-Encoding: chunked")
         if not self._keep and not told:

@@ -48,21 +48,24 @@ class Context:
             found |= hmac.compare_digest(given, known.encode())
         return found
 
-    def trusts(self, offered: Iterable[str]) -> bool:
-        """Whether one of these is a client id, or none is needed."""
-        return self.config.open_to_all or any(self.knows(client_id) for client_id in offered if client_id)
+    def client_of(self, offered: Iterable[str]) -> str:
+        """The first of these that is a client id; else nothing."""
+        for client_id in offered:
+            if client_id and self.knows(client_id):
+                return client_id
+        return ""
 
-    def caller(self, offered: list[str], keys: dict[str, str]) -> Caller:
-        """Who it is that offers these ids and own provider keys."""
-        valid = [client_id for client_id in offered if client_id and self.knows(client_id)]
-        if valid and not keys:
-            return _client(valid[0])
-        trusted = bool(valid) or self.config.open_to_all
-        names = {_name("client", client_id) for client_id in valid[:1]}
-        if self.config.open_to_all and not names:
+    def caller(self, client_id: str, keys: dict[str, str]) -> Caller:
+        """Who it is that has this client id, if any, and these own provider keys."""
+        if client_id and not keys:
+            return _client(client_id)
+        if client_id:
+            names = {_name("client", client_id)}
+        elif self.config.open_to_all:
             names = {"anyone"}
-        if not trusted:
+        else:
             names = {_name(engine, key) for engine, key in keys.items()}
+        trusted = bool(client_id) or self.config.open_to_all
         return Caller(trusted=trusted, names=frozenset(names), keys=keys)
 
 

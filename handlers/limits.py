@@ -88,7 +88,7 @@ def too_many() -> RateLimited:
 
 def check_values(body: bytes) -> None:
     """Raises ``InvalidRequest`` for JSON of more than ``MAX_VALUES`` values, before they are made."""
-    if _marks(body) <= MAX_VALUES:  # as it is but for very long texts
+    if len(body) <= MAX_VALUES or _marks(body) <= MAX_VALUES:  # as it is but for very long texts
         return
     most = 2 * MAX_VALUES + 2  # a value may have a name
     bare, texts = _TEXT.subn(b"", body, most)

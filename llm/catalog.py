@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -209,16 +208,12 @@ class Catalog:
             raise Malformed(f"{target.engine.label} listed its models in something other than JSON.") from None
 
 
-_OWN_KEY_HEADER: Final = re.compile(r"x-([a-z0-9_-]+)-key")
-
-
 def keys_from_headers(headers: Mapping[str, str], engines: Mapping[str, Engine]) -> dict[str, str]:
-    """A caller's own provider keys from ``X-<Engine>-Key`` headers."""
+    """A caller's own provider keys from ``x-<engine>-key`` headers, whose names are in small letters."""
     found = {}
-    for name in headers:
-        match = _OWN_KEY_HEADER.fullmatch(name.lower())
-        if match and match[1] in engines and (value := headers[name]).strip():
-            found[match[1]] = _own_key(name, value)
+    for name, value in headers.items():
+        if name[:2] == "x-" and name[-4:] == "-key" and (engine := name[2:-4]) in engines and value.strip():
+            found[engine] = _own_key(name.title(), value)
     return found
 
 
