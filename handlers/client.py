@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable, Mapping
 from http.client import responses
 from math import inf
+from time import monotonic
 from typing import Final, Protocol
 
 from tornado.httputil import HTTPConnection, HTTPOutputError, RequestStartLine, ResponseStartLine
@@ -76,7 +77,7 @@ class ClientConnection(Sender, HTTPConnection):
 
     def __init__(self, sock: socket.socket, home: Home) -> None:
         super().__init__(sock, home.loop, home.watch)
-        self.until = home.loop.time() + home.header_timeout  # when it is closed unless it gets on, by the loop's time
+        self.until = monotonic() + home.header_timeout  # when it is closed unless it gets on
         self._home = home
         self._parser: RequestParser | None = None  # of a request that has begun to come
         self._handler: Handler | None = None  # while its body comes
@@ -102,7 +103,7 @@ class ClientConnection(Sender, HTTPConnection):
         bodiless = self._bare or start_line.code in (204, 304)
         self._chunked = self._modern and length is None and not bodiless
         self._left = 0 if bodiless else None if length is None else int(length)
-        told = headers.get("Connection", "").lower() == "close"
+        told = headers.get("Connection") == "close"
         # A body without length and chunks ends with the connection; one that is not wholly read is in the way.
         if told or not self._answering or (self._left is None and not self._chunked):
             self._keep = False
@@ -234,7 +235,7 @@ class ClientConnection(Sender, HTTPConnection):
 
     def _begin(self, parser: RequestParser, line: RequestStartLine) -> Handler:
         home = self._home
-        self.until = self._loop.time() + home.body_timeout
+        self.until = monotonic() + home.body_timeout
         self._modern, self._bare, self._keep = line.version == "HTTP/1.1", line.method == "HEAD", parser.keep
         handler = home.app.begin(self, line, parser.headers)
         if not parser.complete and self._modern and parser.headers.get("Expect", "").lower() == "100-continue":
@@ -294,14 +295,14 @@ class ClientConnection(Sender, HTTPConnection):
         if self._keep:
             self._answering = self._started = self._ended = self._chunked = False
             self._left = None
-            self.until = self._loop.time() + home.header_timeout
+            self.until = monotonic() + home.header_timeout
             if self._rest:
                 self._loop.call_soon(self._go_on)
             else:
                 self._resume()
             return
         # What a client sends to a closed socket is answered with a reset, which may take away what it has not read yet.
-        self.until = self._loop.time() + _LINGER
+        self.until = monotonic() + _LINGER
         self._resume()
         try:
             self._socket.shutdown(socket.SHUT_WR)

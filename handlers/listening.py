@@ -7,6 +7,7 @@ import errno
 import resource
 import socket
 from collections.abc import Sequence
+from time import monotonic
 from typing import Final
 
 from handlers.client import App, ClientConnection, refusal
@@ -111,7 +112,7 @@ class Listener:
         self._looking = self.loop.call_later(self._period, self._look)
 
     def _look(self) -> None:
-        now = self.loop.time()
+        now = monotonic()
         before, self._stuck = self._stuck, {}
         for connection in [*self.connections]:
             if connection.until <= now:

@@ -20,22 +20,18 @@ _WRITE: Final = 256 * 1024  # bytes for one call
 class Sender:
     """A socket that is written to. Only for a client that is slow, something is made that can be waited for."""
 
-    __slots__ = ("_fd", "_held", "_loop", "_reading", "_sent", "_socket", "_taken", "_watch_fd", "unsent")
+    __slots__ = ("_fd", "_held", "_loop", "_reading", "_sent", "_socket", "_taken", "_watch_fd", "closed", "unsent")
 
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop, watch: Watch) -> None:
         self._socket = sock
         self._fd: int = sock.fileno()
         self._loop = loop
         self._watch_fd = watch
-        self._reading = False
+        self._reading = self.closed = False
         self.unsent: list[memoryview] = []  # what waits for the client
         self._held = b""  # leaves with what follows, or in the next turn of the loop
         self._sent = 0  # bytes of what waited
         self._taken: asyncio.Future[None] | None = None  # done when all of that is taken
-
-    @property
-    def closed(self) -> bool:
-        return self._fd < 0
 
     def progress(self) -> int:
         """Grows with every byte that the client takes of what waits, or that its system does for it."""
@@ -51,7 +47,7 @@ class Sender:
         if self.closed:
             return
         self._watch_fd(self._fd, None, None)
-        self._fd = -1
+        self._fd, self.closed = -1, True
         self._socket.close()
         self._held = b""
         self.unsent.clear()

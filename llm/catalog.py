@@ -223,7 +223,7 @@ _KEY_FIELD: Final = "Key"  # how the names of those fields end
 def keys_from_body(body: dict[str, Any], engines: Mapping[str, Engine]) -> dict[str, str]:
     """Takes the ``{engine}Key`` fields out of ``body``, so that nothing behind this can see or log them (X9)."""
     found = {}
-    for field_name in [name for name in body if name.endswith(_KEY_FIELD)]:
+    for field_name in [name for name in body if name[-3:] == _KEY_FIELD]:
         engine = engines.get(field_name.removesuffix(_KEY_FIELD))
         if engine is not None:
             value = body.pop(field_name)

@@ -48,9 +48,12 @@ def loads(text: str | bytes) -> Any:
     return value
 
 
+_MARK: Final = b"\xef\xbb\xbf"  # which some put before UTF-8
+
+
 def _decode_std(text: str | bytes) -> Any:
     if isinstance(text, bytes):
-        text = text.decode("utf-8-sig")
+        text = text.removeprefix(_MARK).decode()
     try:
         return _DECODER.decode(text)
     except RecursionError:

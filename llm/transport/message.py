@@ -84,13 +84,13 @@ class Message:
         """Appends to ``payload`` what ``data`` brings of the body. Raises ``FAULT``, after what was sound."""
         if self._rest:
             data, self._rest = self._rest + data, b""
-        at = 0
-        while at < len(data) and not self.complete:
+        at, end = 0, len(data)
+        while at < end and not self.complete:
             after = self._step(self, data, at, payload)
             if after < 0:
                 break
             at = after
-        if at < len(data):
+        if at < end:
             self._rest = data[at:]
 
     def fault(self, what: str) -> LLMError:
