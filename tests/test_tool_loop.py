@@ -190,6 +190,25 @@ async def test_three_rounds_with_parallel_calls_are_one_answer(wire: str) -> Non
         assert second.count(SIGNED) == 1 and third.count(SIGNED) == 2
 
 
+async def test_e3_a_round_is_tried_again_however_many_came_before_it() -> None:
+    """Each of them fails twice first, which is all that a question may."""
+
+    async def script(request: Request, connection: Connection) -> None:
+        number, failing = divmod(len(upstream.requests) - 1, 3)
+        if failing < 2:
+            await connection.head(429, {"Retry-After": "0", "Content-Length": "0"})
+            return
+        await connection.stream()
+        await connection.chunk(round_of("openai", *THREE[number]))
+        await connection.end()
+
+    upstream = Upstream(script)
+    async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream)), tools=TOOLS) as server:
+        objects = await server.chat({"Accept": "application/x-ndjson"}, engine="openai", model="m")
+    assert "".join(o["text"] for o in objects if o["type"] == "content") == "One. Two. Three."
+    assert len(upstream.requests) == 9
+
+
 async def test_a_tool_that_was_forced_is_not_forced_again() -> None:
     upstream = upstream_of("openai", [round_of("openai", "", [("double", '{"n": 1}')]), round_of("openai", "Done", [])])
     async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream)), tools=TOOLS) as server:
