@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
+from handlers.base import Base
+from handlers.output import Output
+from llm.chat import ChatRequest
+from llm.exchange import Exchange, Trace
 from tests.faults import EVERY_LANE, EVERY_STREAM, SOME_LANES, TEXT, Lane, Scene, answer_head, sends
 from tests.wire_server import LAST_CHUNK, Wire, chunk
 
 BAD = ("upstream_malformed", "upstream_truncated")  # what is no answer at all may well be the beginning of one
+OF_AN_ANSWER = (Base, ChatRequest, Exchange, Output, Trace)
 HOW = pytest.mark.parametrize("reset", [False, True], ids=["closes", "resets"])
 
 
@@ -198,3 +205,23 @@ async def test_a_letter_that_is_none_costs_that_letter_only(lane: Lane, caplog: 
         raw = await answer.body()
     seen = lane.client.read(raw.decode("utf-8", "replace").encode())
     assert seen.text == f"{TEXT}\ufffd" and seen.ended and seen.error is None
+
+
+# --- what is left of a good answer ---
+
+
+@EVERY_LANE
+async def test_o1_an_answer_that_is_done_is_gone_without_the_garbage_collector(
+    lane: Lane, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Scene(lane, caplog).running() as scene:
+        await scene.answers()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                await scene.answers()
+            left = Counter(type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, OF_AN_ANSWER))
+        finally:
+            gc.enable()
+        assert not left
