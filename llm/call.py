@@ -39,23 +39,26 @@ async def stream(
     a client's that go along. Raises ``LLMError``; before the first event a failure that may pass is tried again.
     """
     target = routed(request, target)
-    asking = Input(request)
-    trace.input = trace.input or asking
     free = target.engine.responses is not None and request.options.responses_api is None
     exchange = Exchange(target, services, trace, headers, over_responses if free else None)
     most, streamed = services.max_answer, request.stream
     while True:
         try:
             target = exchange.target
-            async with await exchange.ask(_written(request, target, trace)) as reply:
-                polish = _Polish(asking, target, trace, most)
+            answer = exchange.ask(_written(request, target, trace))
+            # It is on its way: what only its answer needs is made while the engine works.
+            asking = Input(request)
+            trace.input = trace.input or asking
+            polish = _Polish(asking, target, trace, most)
+            dialect = ENGINE_DIALECTS[target.engine.dialect]
+            framing = dialect.framing(most)
+            decoder = Decoder(framing, dialect.reader(target.engine))
+            silence = Silence(most)
+            async with await answer as reply:
+                del answer
                 if not streamed:
                     yield polish(_whole(await reply.read(most), target))
                     return
-                dialect = ENGINE_DIALECTS[target.engine.dialect]
-                framing = dialect.framing(most)
-                decoder = Decoder(framing, dialect.reader(target.engine))
-                silence = Silence(most)
                 doubtful = isinstance(framing, Sse)  # whether events are what comes
                 if not doubtful or reply.headers.get("content-type", "").startswith("text/event-stream"):
                     yield ()

@@ -117,7 +117,7 @@ class Services:
     def send(
         self, target: Target, outgoing: Outgoing, headers: Mapping[str, str] | None = None
     ) -> Coroutine[Any, Any, HttpReply]:
-        """Returns when the engine's headers are in, whatever their status."""
+        """Returns when the engine's headers are in, whatever their status (``llm.http.Transport``)."""
         engine = target.engine
         own = {"accept": "application/json", **engine.auth_headers(target.key), **outgoing.headers, **(headers or {})}
         body = outgoing.raw
@@ -170,16 +170,21 @@ class Exchange:
         self._attempts = 0
         self._waited = 0.0  # seconds
 
-    async def ask(self, outgoing: Outgoing) -> HttpReply:
-        """What the engine answers once it has accepted the request. Raises ``LLMError``."""
-        trace = self._trace
+    def ask(self, outgoing: Outgoing) -> Coroutine[Any, Any, HttpReply]:
+        """Asks, at once over a connection that is there. To be awaited: the answer of an engine that has accepted it.
+
+        Raises ``LLMError``.
+        """
         self._attempts += 1
-        trace.attempts += 1
-        reply = await self._services.send(self.target, outgoing, self._headers)
+        self._trace.attempts += 1
+        return self._accepted(self._services.send(self.target, outgoing, self._headers))
+
+    async def _accepted(self, answer: Coroutine[Any, Any, HttpReply]) -> HttpReply:
+        reply = await answer
         if not 200 <= reply.status < 300:
             async with reply:
                 raise await read_failure(reply, self.target)
-        trace.headers = kept_headers(reply.headers)
+        self._trace.headers = kept_headers(reply.headers)
         return reply
 
     async def failed(self, error: LLMError) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 READ_LIMIT: Final = 64 * 1024 * 1024  # bytes, of one whole body, where nothing else is said
 
@@ -67,8 +67,11 @@ class HttpReply(Protocol):
 
 
 class Transport(Protocol):
-    async def send(self, request: HttpRequest) -> HttpReply:
-        """Returns when the answer's headers are in, whatever their status. Cancelled, it closes the socket at once."""
+    def send(self, request: HttpRequest) -> Coroutine[Any, Any, HttpReply]:
+        """Sends, at once over a connection that is there.
+
+        To be awaited: the answer once its headers are in, whatever its status. Cancelled, that closes the socket.
+        """
         ...
 
     async def close(self) -> None: ...

@@ -66,19 +66,30 @@ def relay(
     ``body`` is the client's; ``request`` the same as read by its dialect. Raises as ``call.stream`` does.
     """
     outgoing = VERBATIM_DIALECTS[target.engine.dialect].verbatim(body, target.model, target.engine)
-    trace.input = Input(request)
     unasked = outgoing.body is not None and outgoing.body.get("stream_options") != body.get("stream_options")
     exchange = Exchange(target, services, trace, headers)
-    return _answer(exchange, outgoing, trace, relayed, unasked, services.max_answer)
+    return _answer(exchange, outgoing, request, trace, relayed, unasked, services.max_answer)
 
 
 async def _answer(
-    exchange: Exchange, outgoing: Outgoing, trace: Trace, relayed: Relayed, unasked: bool, most: int
+    exchange: Exchange,
+    outgoing: Outgoing,
+    request: ChatRequest,
+    trace: Trace,
+    relayed: Relayed,
+    unasked: bool,
+    most: int,
 ) -> AsyncGenerator[bytes, None]:
     target = exchange.target
     while True:
         try:
-            async with await exchange.ask(outgoing) as reply:
+            answer = exchange.ask(outgoing)
+            # It is on its way: what only its answer needs is made while the engine works.
+            trace.input = trace.input or Input(request)
+            passing = _Passing(target, trace, relayed, unasked)
+            silence = Silence(most)
+            async with await answer as reply:
+                del answer
                 relayed.content_type = reply.headers.get("content-type", "application/json")
                 kind = _BLOCKS.get(relayed.content_type.partition(";")[0].strip().lower())
                 if kind is None:
@@ -86,12 +97,11 @@ async def _answer(
                     _read_whole(whole, target, trace)
                     yield _masked(whole, _key_of(target))
                     return
-                passing = _Passing(kind(most), target, trace, relayed, unasked)
-                silence = Silence(most)
+                passing.blocks = kind(most)
                 yield b""
                 async for chunk in reply:
                     silence.heard(chunk)
-                    whole = passing.cut(chunk)
+                    whole = passing.blocks.cut(chunk)
                     del chunk  # like what was made of it, while the next one is waited for
                     if not whole:
                         continue
@@ -101,7 +111,7 @@ async def _answer(
                         if piece:
                             if not exchange.begun:
                                 exchange.begun = True
-                                del outgoing  # it will not be asked again, so nobody needs what was asked (T18)
+                                del outgoing, request  # it is not asked again, so nobody needs what was asked (T18)
                             yield passing.masked(piece)
                     finally:  # what has left is in the books, even if its client leaves with it (C3)
                         heard = passing.counted(whole) if plain else passing.read(whole)
@@ -151,16 +161,16 @@ class _Passing:
     """
 
     __slots__ = (
-        "_alike", "_around", "_blocks", "_key", "_notable", "_only_usage", "_reader", "_relayed", "_trace", "cut",
+        "_alike", "_around", "_key", "_notable", "_only_usage", "_reader", "_relayed", "_trace", "blocks",
     )  # fmt: skip
 
-    def __init__(self, blocks: Blocks, target: Target, trace: Trace, relayed: Relayed, unasked: bool) -> None:
+    blocks: Blocks  # how they are cut, once that is known
+
+    def __init__(self, target: Target, trace: Trace, relayed: Relayed, unasked: bool) -> None:
         dialect = VERBATIM_DIALECTS[target.engine.dialect]
         self._reader = dialect.reader(target.engine)
         self._alike = Alike(self._reader.noise)
         self._around = 0  # bytes of an event that are not the model's
-        self._blocks = blocks
-        self.cut = blocks.cut
         self._key = _key_of(target)
         self._notable = dialect.notable
         self._only_usage = dialect.only_usage if unasked else None
@@ -183,7 +193,7 @@ class _Passing:
         """Those that do not only tell usage which nobody asked for."""
         if self._only_usage is None:
             return whole
-        blocks = self._blocks
+        blocks = self.blocks
         kept = [
             event
             for event in blocks.split(whole)
@@ -196,7 +206,7 @@ class _Passing:
 
     def read(self, whole: bytes) -> bool:
         """Keeps the books of events, each of which may tell anything. Returns whether they told something."""
-        blocks, trace, heard = self._blocks, self._trace, False
+        blocks, trace, heard = self.blocks, self._trace, False
         for block in blocks.split(whole):
             events = self._events_in(blocks.frame(block))
             if not events:
@@ -212,14 +222,14 @@ class _Passing:
 
     def counted(self, whole: bytes) -> bool:
         """The same of plain ones: what they said is about what their like did not need for themselves."""
-        count = whole.count(self._blocks.border)
+        count = whole.count(self.blocks.border)
         said = len(whole) - count * self._around
         self._trace.characters += said if said > count else count
         return True
 
     def tap(self, read: bytes) -> int:
         """The short way for plain events: bytes of the read that are on their way to the client (``HttpReply.tap``)."""
-        blocks, border, express = self._blocks, self._blocks.border, self._relayed.express
+        blocks, border, express = self.blocks, self.blocks.border, self._relayed.express
         half = blocks.half()
         if half is None or express is None:
             return 0
@@ -241,7 +251,7 @@ class _Passing:
 
     def closed(self) -> bytes:
         """What is left at the end. Raises ``Truncated`` where the dialect's own end is missing."""
-        blocks = self._blocks
+        blocks = self.blocks
         rest = blocks.close()
         _observe(self._events_in(blocks.frame(rest)), self._trace)
         if self._reader.done or self._relayed.failure is not None:  # the end came without its border
