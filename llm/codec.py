@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
-from json.encoder import encode_basestring
+import re
+from collections.abc import Callable, Sequence
+from json.encoder import (  # type: ignore[attr-defined]
+    c_make_encoder,
+    encode_basestring,
+    encode_basestring_ascii,
+)
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -13,8 +19,6 @@ from llm.fast import orjson
 # these goes as deep as there is stack left where it is called. A tool's schema may have 100 levels, of two each.
 MAX_DEPTH: Final = 256
 
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-_ASCII_ENCODER: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False)
 _INFINITY: Final = float("inf")
 _LARGE: Final = 1 << 20  # bytes: one long text, such as a picture, is read as fast without orjson
 _DIGITS: Final = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord(" ") for byte in range(256))
@@ -33,7 +37,22 @@ def _finite(text: str) -> float:
     return value
 
 
+def _unknown(value: object) -> Any:
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _encoder(quoted: Callable[[str], str]) -> Callable[[Any, int], Sequence[str]]:
+    """What ``JSONEncoder.encode`` makes anew for each value, at the cost of a small one. It keeps nothing of them."""
+    made: Callable[[Any, int], Sequence[str]] = c_make_encoder(
+        None, _unknown, quoted, None, ":", ",", False, False, False
+    )
+    return made
+
+
 _DECODER: Final = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse)
+_BLANK: Final = re.compile(r"[ \t\n\r]*")
+_ENCODE: Final = _encoder(encode_basestring)
+_ENCODE_ASCII: Final = _encoder(encode_basestring_ascii)
 
 
 def loads(text: str | bytes) -> Any:
@@ -52,12 +71,26 @@ _MARK: Final = b"\xef\xbb\xbf"  # which some put before UTF-8
 
 
 def _decode_std(text: str | bytes) -> Any:
+    """As ``JSONDecoder.decode``, which looks for blank space where there hardly ever is any."""
     if isinstance(text, bytes):
         text = text.removeprefix(_MARK).decode()
+    start = 0 if text[:1] in _OPENING else _after_blank(text, 0)
     try:
-        return _DECODER.decode(text)
+        value, end = _DECODER.raw_decode(text, start)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
+    if end != len(text) and (end := _after_blank(text, end)) != len(text):
+        raise json.JSONDecodeError("Extra data", text, end)
+    return value
+
+
+_OPENING: Final = frozenset("{[")
+
+
+def _after_blank(text: str, at: int) -> int:
+    blank = _BLANK.match(text, at)
+    assert blank is not None
+    return blank.end()
 
 
 def _decode_fast(text: str | bytes) -> Any:
@@ -99,11 +132,11 @@ def dumps(value: Any) -> str:
     A provider may cut an emoji between two deltas, which leaves half a surrogate pair in each: those texts, and only
     those, are written with ``\\u`` escapes, so that a client that joins them gets its emoji back.
     """
-    text = _ENCODER.encode(value)
+    text = "".join(_ENCODE(value, 0))
     try:
         text.encode()
     except UnicodeEncodeError:
-        return _ASCII_ENCODER.encode(value)
+        return "".join(_ENCODE_ASCII(value, 0))
     return text
 
 
@@ -112,16 +145,16 @@ def dump_text(text: str) -> bytes:
     try:
         return encode_basestring(text).encode()
     except UnicodeEncodeError:
-        return _ASCII_ENCODER.encode(text).encode()
+        return encode_basestring_ascii(text).encode()
 
 
 def dump_bytes(value: Any) -> bytes:
     """:func:`dumps`, as UTF-8."""
-    text = _ENCODER.encode(value)
+    text = "".join(_ENCODE(value, 0))
     try:
         return text.encode()
     except UnicodeEncodeError:
-        return _ASCII_ENCODER.encode(value).encode()
+        return "".join(_ENCODE_ASCII(value, 0)).encode()
 
 
 def in_address(text: str, keeps: str = "") -> str:

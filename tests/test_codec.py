@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm.codec import _decode_fast, _decode_std, dump_bytes, dumps, in_address, loads
+from llm.codec import _decode_fast, _decode_std, _finite, _refuse, dump_bytes, dumps, in_address, loads
 from llm.fast import orjson
 
 # With lone surrogates, which ``st.text()`` leaves out.
@@ -102,7 +102,7 @@ def test_numbers_keep_their_kind() -> None:
     assert dumps(loads("[1, 1.0, 0, -0.0, 12345678901234567890]")) == "[1,1.0,0,-0.0,12345678901234567890]"
 
 
-# --- orjson, where it is installed ---
+# --- beside the standard library's own ways ---
 
 FAST = pytest.mark.skipif(orjson is None, reason="orjson is not installed")
 
@@ -117,6 +117,21 @@ def outcome(decode: Callable[[str | bytes], Any], text: str | bytes) -> str:
         return repr(decode(text))
     except ValueError as error:
         return f"{type(error).__name__}: {error}"
+
+
+@settings(max_examples=500)
+@given(st.lists(SCRAPS, max_size=12).map("".join))
+def test_what_cannot_be_read_is_refused_in_the_words_of_the_standard_library(text: str) -> None:
+    usual = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse).decode
+    assert outcome(_decode_std, text) == outcome(lambda text: usual(str(text)), text)
+    if text.isascii():
+        assert outcome(_decode_std, text.encode()) == outcome(_decode_std, text)
+
+
+@given(values)
+def test_it_is_written_as_the_standard_library_writes_it(value: Any) -> None:
+    usual = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    assert dumps(value) in (usual, json.dumps(value, separators=(",", ":")))
 
 
 @FAST
