@@ -6,7 +6,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from typing import Final
 
-from llm.chat import ChatRequest, Media, ToolResult
+from llm.chat import ChatRequest, Media, Part, ToolResult
 from llm.engines import Engine
 from llm.errors import Unsupported
 
@@ -63,7 +63,13 @@ def _media(request: ChatRequest) -> Iterator[tuple[str, Media]]:
         number += message.role != "system"
         at = 0
         for part in message.parts:
-            for inner in part.content if isinstance(part, ToolResult) else (part,):
+            held: tuple[Part, ...] = ()
+            match part:
+                case Media():
+                    held = (part,)
+                case ToolResult(content=content):
+                    held = content
+            for inner in held:
                 if isinstance(inner, Media):
                     at += 1
                     yield f"messages[{number}], attachment {at}", inner

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from llm.opaque import Json, Keep
 
@@ -156,12 +156,15 @@ class Options:
     )  # fields for the engine's own wire, as the caller names them
 
 
+NO_OPTIONS: Final = Options()  # of every request that asks for none: then there is nothing to be looked at
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
     model: str
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
-    options: Options = Options()
+    options: Options = NO_OPTIONS
     stream: bool = False
     show_usage: bool = True  # a client that streams may not have asked for it
     keep: Keep = ()  # unknown top-level fields

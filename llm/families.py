@@ -7,11 +7,11 @@ the two part.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
-from llm.globs import fits
+from llm.globs import fits, remembered
 from llm.opaque import Json
 
 # What says something about thinking: an effort, or fields of Chat Completions. "": nothing has to be said.
@@ -31,7 +31,7 @@ class Thinking:
     with_effort: Mapping[str, Json] = field(default_factory=dict)  # what goes along with an effort
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # each is its own: what is found for one is remembered
 class Family:
     """Models that take the same options. Names of options are those of the fields of ``Options``."""
 
@@ -45,14 +45,17 @@ class Family:
     sends: Mapping[str, Json] = field(default_factory=dict)  # fields that always go along, unless a client has them
 
 
-def family_of(model: str, families: Iterable[Family]) -> Family:
+ANY: Final = Family()  # for models that no row knows
+
+
+@remembered
+def family_of(model: str, families: tuple[Family, ...]) -> Family:
     for family in families:
         if fits(model, family.globs):
             return family
-    return _UNKNOWN
+    return ANY
 
 
-_UNKNOWN: Final = Family()
 _ALWAYS: Final = Thinking(on="", off=None, by_default=True)
 _THREE: Final = ("low", "medium", "high")
 

@@ -5,11 +5,12 @@ For every dialect that asks ``llm.families``; the words of its wire are its own.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
-from llm.chat import Effort, Options
+from llm.chat import NO_OPTIONS, Effort, Options
 from llm.engines import Engine
 from llm.errors import Unsupported
 from llm.families import Family, Said
@@ -45,18 +46,21 @@ class Thought:
     unsaid: tuple[str, ...] = ()  # options that no word was found for
 
 
+NOTHING_SAID: Final = Thought()
+
+
 def thought(options: Options, engine: Engine, model: str, family: Family) -> Thought:
     """Raises ``Unsupported`` naming the option."""
     by, wanted, effort = asked(options)
     if wanted is None:
-        return Thought()
+        return NOTHING_SAID
     if "effort" in engine.quirks.refuses:
         raise _refusal(engine, by)
     thinking = family.thinking
     if thinking is None:
         if wanted:
             raise _refusal(engine, by, "it does not think", model)
-        return Thought()
+        return NOTHING_SAID
     if not wanted:
         if thinking.off is None:
             raise _refusal(engine, by, "its thinking cannot be turned off", model)
@@ -100,32 +104,48 @@ def thinks(wanted: Thought, family: Family) -> bool:
 
 
 def taken(
-    options: Options, engine: Engine, model: str, family: Family, thinking: bool, unknown: Collection[str]
+    options: Options, engine: Engine, model: str, family: Family, thinking: bool, unknown: tuple[str, ...]
 ) -> Options:
     """The options less those that ask nothing of a model that refuses them; ``unknown`` are those the wire has not.
 
     Raises ``Unsupported`` naming the option.
     """
-    refused = dict.fromkeys(family.refuses, "it has no such option")
-    if thinking:
-        refused |= dict.fromkeys(family.refuses_thinking, "it is thinking")
-    refused |= dict.fromkeys(unknown, "this API has no such option")
-    refused |= dict.fromkeys(engine.quirks.refuses, "")
-    if family.cites:
-        refused.pop("citations", None)
+    if options is NO_OPTIONS:
+        return options
     changes: dict[str, Any] = {}
-    for name in sorted([name for name in refused if getattr(options, name, None) not in (None, ())]):
-        if name not in _ASKS_NOTHING or getattr(options, name) != _ASKS_NOTHING[name]:
-            raise _refusal(engine, name, refused[name], model)
+    by_thinking = family.refuses_thinking if thinking else _NOBODY
+    for name, why in _refused(family.refuses, by_thinking, unknown, engine.quirks.refuses):
+        value = getattr(options, name, None)
+        if value is None or value == () or (family.cites and name == "citations"):
+            continue
+        if name not in _ASKS_NOTHING or value != _ASKS_NOTHING[name]:
+            raise _refusal(engine, name, why, model)
         changes[name] = None
     _count(engine, "stop", len(options.stop), engine.quirks.most_stops)
     _count(engine, "top_logprobs", options.top_logprobs or 0, engine.quirks.most_logprobs)
     return replace(options, **changes) if changes else options
 
 
+@lru_cache(maxsize=256)
+def _refused(
+    by_model: frozenset[str], by_thinking: frozenset[str], by_wire: tuple[str, ...], by_engine: frozenset[str]
+) -> Sequence[tuple[str, str]]:
+    """Names of options, in the order in which it is told that they are refused, each with why."""
+    why = dict.fromkeys(by_model, "it has no such option")
+    why |= dict.fromkeys(by_thinking, "it is thinking")
+    why |= dict.fromkeys(by_wire, "this API has no such option")
+    why |= dict.fromkeys(by_engine, "")
+    return sorted(why.items())
+
+
+_NOBODY: Final[frozenset[str]] = frozenset()
+
+
 def ignored(options: Options, family: Family, thinking: bool) -> tuple[str, ...]:
     """What will have no effect."""
-    return tuple(sorted(n for n in family.ignores_thinking if thinking and getattr(options, n) is not None))
+    if not thinking or not family.ignores_thinking:
+        return ()
+    return tuple(sorted(n for n in family.ignores_thinking if getattr(options, n) is not None))
 
 
 def over(under: Any, value: Json) -> Json:
@@ -135,7 +155,7 @@ def over(under: Any, value: Json) -> Json:
 
 def aside(fields: Mapping[str, Json], own: Mapping[str, Any]) -> dict[str, Json]:
     """Fields that no option asked for: what a client says in them itself goes before."""
-    return {name: over(value, own.get(name, value)) for name, value in fields.items()}
+    return {name: over(value, own.get(name, value)) for name, value in fields.items()} if fields else {}
 
 
 def _count(engine: Engine, name: str, given: int, most: int | None) -> None:

@@ -103,7 +103,7 @@ def estimate(request: ChatRequest) -> int:
 
 def _gather(request: ChatRequest, texts: list[str]) -> int:
     """Adds the texts of the messages to ``texts``; returns the tokens of what is no text there."""
-    return sum(_OF_MESSAGE + _of_parts(message.parts, texts) for message in request.messages)
+    return sum([_OF_MESSAGE + _of_parts(message.parts, texts) for message in request.messages])
 
 
 def _of_rest(tools: Sequence[ToolSpec], wanted: JsonFormat | None) -> int:

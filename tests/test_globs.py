@@ -7,7 +7,21 @@ from fnmatch import fnmatchcase
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.globs import first, fits
+from llm.globs import first, fits, remembered
+
+
+def test_a_name_is_asked_about_once_unless_it_is_long() -> None:
+    asked = []
+
+    @remembered
+    def length(name: str, more: int) -> int:
+        asked.append(name)
+        return len(name) + more
+
+    for _ in range(2):
+        assert [length(name, more) for name in ("a", "b", "x" * 1000) for more in (0, 1)] == [1, 2, 1, 2, 1000, 1001]
+    assert sorted(asked) == ["a", "a", "b", "b", *["x" * 1000] * 4]
+
 
 PIECES = st.sampled_from(("*", "?", "a", "A", "[0-9]", "[!a]", ".", "-", "(", "1", "\n"))
 GLOBS = st.lists(st.lists(PIECES, max_size=4).map("".join), max_size=5).map(tuple)

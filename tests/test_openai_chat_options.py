@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any, Final
 
 import pytest
@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm import errors
-from llm.chat import ChatRequest, JsonFormat, Message, Options, Text
+from llm.chat import NO_OPTIONS, ChatRequest, JsonFormat, Message, Options, Text
 from llm.dialects import openai_chat
+from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines import ENGINES, Engine
 from llm.families import Family, family_of
 from llm.opaque import Opaque
@@ -460,7 +461,18 @@ def test_every_row_is_the_first_for_something(engine: str) -> None:
         examples = [e.replace("[1-4]", "2").replace("[5-9]", "7").replace("[6-9]", "8") for e in examples]
         examples = [e.replace("[67]", "7").replace("[4-9]", "9").replace("*", "") for e in examples]
         assert any(family_of(example, families) is family for example in examples), family.globs
-    assert family_of("what nobody knows", ()) == Family()
+    assert asdict(family_of("what nobody knows", ())) == asdict(Family())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_request_without_options_goes_out_as_one_whose_options_ask_for_nothing(engine: str) -> None:
+    record = ENGINES[engine]
+    globs = (glob for family in record.models.families for glob in family.globs)
+    for model in {record.example, "what nobody knows", *(glob.replace("*", "x") for glob in globs)}:
+        request = ChatRequest(model=model, messages=(Message("user", (Text("Hi"),)),))
+        write = ENGINE_DIALECTS[record.dialect].write_request
+        assert request.options is NO_OPTIONS
+        assert write(request, record) == write(replace(request, options=Options()), record)
 
 
 OPTIONS = st.fixed_dictionaries(

@@ -162,17 +162,17 @@ def lost_fields(request: ChatRequest, dialect: str) -> tuple[str, ...]:
     for tool in request.tools:
         if tool.executor == "provider" and not any(o.dialect == dialect for o in tool.keep):
             raise Unsupported(f"The tool {tool.name!r} is of a kind that this engine does not know.", param="tools")
-    lost = fields_lost(request.keep, dialect)
+    lost = [*fields_lost(request.keep, dialect)]
     for name in lost:
         if name not in request.hints:
             why = _ELSEWHERE if name in _STORED else ""
             raise Unsupported(f"{name!r} cannot be carried to this engine{why}.", param=name)
-    inner = [*lost]
     for tool in request.tools:
-        inner += fields_lost(tool.keep, dialect)
+        lost += fields_lost(tool.keep, dialect)
     for message in request.messages:
-        inner += fields_lost(message.keep, dialect)
+        if message.keep:
+            lost += fields_lost(message.keep, dialect)
         for part in message.parts:
             if part.keep and not isinstance(part, Foreign):
-                inner += fields_lost(part.keep, dialect)
-    return tuple(dict.fromkeys(inner))
+                lost += fields_lost(part.keep, dialect)
+    return tuple(dict.fromkeys(lost)) if lost else ()

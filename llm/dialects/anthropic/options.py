@@ -11,7 +11,7 @@ from llm.dialects.anthropic.parts import NAME, spelling
 from llm.dialects.anthropic.traits import BUDGETS, MIN_BUDGET, Traits, traits_of
 from llm.engines import Engine
 from llm.errors import Unsupported
-from llm.families import Family
+from llm.families import ANY
 from llm.opaque import Json
 from llm.options import taken
 from llm.toolschema import Subset, fitted, told
@@ -38,7 +38,7 @@ _CHOICES: Final = {"auto": "auto", "none": "none", "required": "any"}
 
 def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> dict[str, Json]:
     """Raises ``Unsupported`` naming the option."""
-    options, traits = taken(request.options, engine, request.model, Family(), False, _UNKNOWN), traits_of(request.model)
+    options, traits = taken(request.options, engine, request.model, ANY, False, _UNKNOWN), traits_of(request.model)
     refuse = partial(_refusal, engine, request.model)
     if options.citations and options.format is not None and _has_documents(request):
         raise refuse("citations", "an answer that is held to a schema cites nothing")
@@ -73,12 +73,11 @@ def _has_documents(request: ChatRequest) -> bool:
 
 def _off(options: Options) -> str | None:
     """The option that turns thinking off, if one does."""
-    off = {
-        "reasoning": options.reasoning is False,
-        "effort": options.effort == "none",
-        "reasoning_tokens": options.reasoning_tokens == 0,
-    }
-    return next((name for name, said in off.items() if said), None)
+    if options.reasoning is False:
+        return "reasoning"
+    if options.effort == "none":
+        return "effort"
+    return "reasoning_tokens" if options.reasoning_tokens == 0 else None
 
 
 def _on(options: Options) -> str | None:

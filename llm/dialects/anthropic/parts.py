@@ -30,6 +30,7 @@ STOP_REASONS: Final[Mapping[str, FinishReason]] = {
 _UNTOLD: Final[Mapping[str, str]] = {"image": "image/*", "document": "application/pdf"}
 
 _SPELLED: Final = ""  # no engine issues anything under this name
+_NOTHING_SPELLED: Final[Mapping[str, Json]] = {}
 
 
 class Unreadable(ValueError):
@@ -50,6 +51,8 @@ def spelled(**fields: Json) -> Keep:
 
 def spelling(keep: Keep) -> Mapping[str, Json]:
     """The fields of :func:`spelled`."""
+    if not keep:
+        return _NOTHING_SPELLED
     return {n: v for o in keep if o.dialect == NAME and o.issuer == _SPELLED for n, v in o.data.items()}
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from llm.chat import Effort
-from llm.globs import first
+from llm.globs import first, remembered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,7 @@ BUDGETS: Final[Mapping[Effort, int]] = {
 MIN_BUDGET: Final = 1024
 
 
+@remembered
 def traits_of(model: str) -> Traits:
     """
     >>> traits_of("claude-sonnet-4.5").thinking

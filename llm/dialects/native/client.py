@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final, get_args
 
 from llm.attachments import image_type
-from llm.chat import ChatRequest, Effort, JsonFormat, Media, Message, Options, Part, Role, Text
+from llm.chat import NO_OPTIONS, ChatRequest, Effort, JsonFormat, Media, Message, Options, Part, Role, Text
 from llm.dialects.native.names import NAME
 from llm.errors import InvalidRequest
 from llm.lenient import list_of, text_of
@@ -117,13 +117,10 @@ def _decoded(contents: str, place: str) -> bytes:
         raise InvalidRequest(f"{place}.contents: is not base64", param=f"{place}.contents") from None
 
 
-_NO_OPTIONS: Final = Options()
-
-
 def read_options(wire: Mapping[str, Any]) -> Options:
     """``options`` of a request, whose types the schema has checked."""
     if not wire:
-        return _NO_OPTIONS
+        return NO_OPTIONS
     budget = wire.get("reasoningBudget", wire.get("thinkingBudget"))
     think = wire.get("think")
     effort = wire.get("reasoningEffort")

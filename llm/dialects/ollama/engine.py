@@ -28,7 +28,7 @@ from llm.dialects.ollama.common import NAME
 from llm.engines import Engine
 from llm.errors import ContextTooLong, LLMError, Malformed, ProviderSaid, Truncated, Unsupported, by_status
 from llm.events import Delta, Event, Finished, FinishReason, Reply, Started, UsageReported, collect, settled
-from llm.families import Family
+from llm.families import ANY
 from llm.flow import Flow
 from llm.framing import MAX_FRAME, Frame, Framing, JsonLines
 from llm.lenient import count_of, text_of
@@ -167,7 +167,7 @@ def _arguments(text: str) -> Json:
 
 def _write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> dict[str, Json]:
     """Prompts are cached unasked: there is no field for ``caching``."""
-    options = taken(request.options, engine, request.model, Family(), False, _UNKNOWN)
+    options = taken(request.options, engine, request.model, ANY, False, _UNKNOWN)
     if options.parallel_tools is False and request.tools:
         dropped.append("parallel_tools")  # told, not refused: agents ask for it with every request
     if options.tool_choice not in (None, "auto", "none"):

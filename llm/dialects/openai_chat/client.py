@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn, get_args
 
 from llm.chat import (
+    NO_OPTIONS,
     ChatRequest,
     Effort,
     Foreign,
@@ -41,7 +42,6 @@ _OPTIONS: Final = frozenset(
 )  # fmt: skip
 _KNOWN: Final = _OPTIONS | {"model", "messages", "tools", "functions", "stream"}
 _KNOWN_WITH_USAGE: Final = _KNOWN | {"stream_options"}
-_NO_OPTIONS: Final = Options()
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 # Fields that ask for nothing with these values: some clients always send them.
 _NOTHING_ASKED: Final[Mapping[str, object]] = {"n": 1, "modalities": ["text"], "logit_bias": {}}
@@ -120,7 +120,7 @@ def _text(wire: Mapping[str, Any], name: str, place: str) -> str:
 
 def _read_options(body: Mapping[str, Any]) -> Options:
     if _OPTIONS.isdisjoint(body):
-        return _NO_OPTIONS
+        return NO_OPTIONS
     stop = body.get("stop")
     stop = [stop] if isinstance(stop, str) else stop or ()
     if not isinstance(stop, list | tuple) or not all(isinstance(one, str) for one in stop):

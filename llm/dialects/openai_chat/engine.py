@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, assert_never
 
 from llm.behind import only_text
@@ -57,11 +57,14 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
     if request.stream:
         body["stream"] = True
         body |= _asking_usage(body, engine)
-    return Outgoing(path=PATH, body={**body, **request.options.extra}, dropped=tuple(dict.fromkeys(dropped)))
+    body |= request.options.extra
+    return Outgoing(path=PATH, body=body, dropped=tuple(dict.fromkeys(dropped)) if dropped else ())
 
 
 def _kept(request: ChatRequest, engine: Engine, dropped: list[str]) -> dict[str, Json]:
     """The client's other fields, less those that would be refused."""
+    if not request.keep:
+        return {}
     kept = dict(opaque_for(request.keep, NAME, engine.issuer))
     if engine.translate:  # else these come here by the verbatim lane
         for name in ("n", "modalities"):
@@ -136,31 +139,30 @@ def _write_tool(tool: ToolSpec, engine: Engine, dropped: list[str]) -> Json:
     return {**outer, "type": "function", "function": {**inner, **function}}
 
 
-def _write_message(message: Message, engine: Engine, dropped: list[str]) -> Iterator[dict[str, Json]]:
+def _write_message(message: Message, engine: Engine, dropped: list[str]) -> list[dict[str, Json]]:
     kept = opaque_for(message.keep, NAME, engine.issuer)
     match message.role:
         case "assistant":
-            yield {**kept, **_write_assistant(message, engine, dropped)}
-            return
+            return [{**kept, **_write_assistant(message, engine, dropped)}]
         case "system":
-            yield {
-                **kept,
-                "role": kept.get("role", engine.quirks.system_role),
-                "content": _content(message.parts, engine),
-            }
-            return
-    rest: Sequence[Part] = message.parts
-    results = [part for part in rest if isinstance(part, ToolResult)]
-    if results:
-        message = only_text(message)
-        results = [part for part in message.parts if isinstance(part, ToolResult)]
-        rest = [part for part in message.parts if not isinstance(part, ToolResult)]
-    for result in results:
-        if result.is_error:
+            role = kept.get("role", engine.quirks.system_role)
+            return [{**kept, "role": role, "content": _content(message.parts, engine)}]
+    results = [part for part in message.parts if isinstance(part, ToolResult)]
+    if not results:
+        return [{**kept, "role": "user", "content": _content(message.parts, engine)}]
+    message = only_text(message)
+    written = []
+    rest: list[Part] = []
+    for part in message.parts:
+        if not isinstance(part, ToolResult):
+            rest.append(part)
+            continue
+        if part.is_error:
             dropped.append("is_error")
-        yield _write_result(result, engine)
-    if rest or not results:
-        yield {**kept, "role": "user", "content": _content(rest, engine)}
+        written.append(_write_result(part, engine))
+    if rest:
+        written.append({**kept, "role": "user", "content": _content(rest, engine)})
+    return written
 
 
 def _write_result(result: ToolResult, engine: Engine) -> dict[str, Json]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from llm.chat import Options
+from llm.chat import NO_OPTIONS, Options
 from llm.dialects.openai_chat.common import NAME
 from llm.engines import Engine
 from llm.errors import Unsupported
@@ -23,6 +23,8 @@ def write_options(
 ) -> dict[str, Json]:
     """``own`` are the fields of this wire that a client sent. Raises ``Unsupported`` naming the option."""
     quirks, family = engine.quirks, family_of(model, engine.models.families)
+    if options is NO_OPTIONS:
+        return aside(family.sends, own)
     wanted = thought(options, engine, model, family)
     thinking = thinks(wanted, family)
     options = taken(options, engine, model, family, thinking, _UNKNOWN)
