@@ -62,6 +62,8 @@ def read_message(wire: Mapping[str, Any], place: str) -> Message:
 
 
 def _read_attachments(wire: Mapping[str, Any], place: str) -> tuple[Part, ...]:
+    if "attachment" not in wire and "attachments" not in wire:
+        return ()
     given = []
     if "attachment" in wire:
         given.append((wire["attachment"], f"{place}attachment"))

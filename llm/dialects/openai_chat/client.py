@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NoReturn, get_args
 
 from llm.chat import (
@@ -42,9 +42,12 @@ _OPTIONS: Final = frozenset(
 )  # fmt: skip
 _KNOWN: Final = _OPTIONS | {"model", "messages", "tools", "functions", "stream"}
 _KNOWN_WITH_USAGE: Final = _KNOWN | {"stream_options"}
+_USAGE: Final = frozenset({"include_usage"})
+_PLAIN: Final = frozenset({"role", "content"})
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 # Fields that ask for nothing with these values: some clients always send them.
 _NOTHING_ASKED: Final[Mapping[str, object]] = {"n": 1, "modalities": ["text"], "logit_bias": {}}
+_HARMLESS: Final = frozenset(_NOTHING_ASKED)
 _OTHER_EFFORTS: Final = ("default", "ultra")  # Groq, DeepSeek
 _CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
 
@@ -53,22 +56,32 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     messages = _read_messages(_list(body, "messages"))
     stream = _typed(body, "stream", bool) or False
     told = _typed(body, "stream_options", dict) or {}
-    tools = [_read_tool(wire, f"tools[{n}]") for n, wire in enumerate(_list(body, "tools"))]
-    tools += [_read_function(wire, f"functions[{n}]", ()) for n, wire in enumerate(_list(body, "functions"))]
-    known = _KNOWN_WITH_USAGE if set(told) <= {"include_usage"} else _KNOWN
-    if some := _of_some(body):
-        known -= some
-    harmless = [name for name, value in _NOTHING_ASKED.items() if body.get(name) == value]
+    tools: list[ToolSpec] = []
+    if "tools" in body:
+        tools += [_read_tool(wire, f"tools[{n}]") for n, wire in enumerate(_list(body, "tools"))]
+    if "functions" in body:
+        tools += [_read_function(wire, f"functions[{n}]", ()) for n, wire in enumerate(_list(body, "functions"))]
+    known = _KNOWN_WITH_USAGE if told.keys() <= _USAGE else _KNOWN
+    model, options, hints = _text(body, "model", ""), NO_OPTIONS, HINTS
+    if not _OPTIONS.isdisjoint(body):
+        options = _read_options(body)
+        known -= _of_some(body)
+    if not _HARMLESS.isdisjoint(body):
+        hints = HINTS.union(name for name, value in _NOTHING_ASKED.items() if body.get(name) == value)
     return ChatRequest(
-        model=_text(body, "model", ""),
+        model=model,
         messages=tuple(messages),
         tools=tuple(tools),
-        options=_read_options(body),
+        options=options,
         stream=stream,
         show_usage=bool(told.get("include_usage")) if stream else True,
-        keep=rest_of({name: value for name, value in body.items() if value is not None}, known, NAME, None),
-        hints=HINTS.union(harmless) if harmless else HINTS,
+        keep=() if body.keys() <= known else _rest_of_body(body, known),
+        hints=hints,
     )
+
+
+def _rest_of_body(body: Mapping[str, Any], known: Collection[str]) -> Keep:
+    return rest_of({name: value for name, value in body.items() if value is not None}, known, NAME, None)
 
 
 def _of_some(body: Mapping[str, Any]) -> set[str]:
@@ -97,8 +110,9 @@ def _list(wire: Mapping[str, Any], name: str) -> Sequence[Any]:
 
 def _typed(wire: Mapping[str, Any], name: str, kind: type, place: str = "") -> Any:
     value = wire.get(name)
-    wrong = not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
-    if value is not None and wrong:
+    if value is None:
+        return None
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         words = {str: "text", bool: "a boolean", int: "a whole number", dict: "an object", list: "a list"}
         _fault(f"{place}{name}", f"has to be {words.get(kind, 'a number')}")
     return value
@@ -119,8 +133,6 @@ def _text(wire: Mapping[str, Any], name: str, place: str) -> str:
 
 
 def _read_options(body: Mapping[str, Any]) -> Options:
-    if _OPTIONS.isdisjoint(body):
-        return NO_OPTIONS
     stop = body.get("stop")
     stop = [stop] if isinstance(stop, str) else stop or ()
     if not isinstance(stop, list | tuple) or not all(isinstance(one, str) for one in stop):
@@ -240,7 +252,7 @@ def _read_messages(wires: Sequence[Any]) -> list[Message]:
             message = _read_assistant(wire, place, n, functions)
         else:
             parts = _read_content(wire.get("content"), f"{place}.content")
-            keep = rest_of(wire, ("role", "content"), NAME, None)
+            keep = () if wire.keys() <= _PLAIN else rest_of(wire, _PLAIN, NAME, None)
             if role == "developer":
                 keep = (*keep, Opaque(NAME, None, {"role": "developer"}))
             message = Message("user" if role == "user" else "system", parts, keep)

@@ -73,7 +73,7 @@ class ChunkWriter:
         self._head = b""
         self._calls: dict[int, int] = {}  # our indexes of parts to this wire's indexes of calls
         self._bare: set[int] = set()  # open calls without a piece of their arguments so far
-        self._listed = dict.fromkeys(("annotations", "images", "reasoning_details"), 0)  # entries so far
+        self._listed = {"annotations": 0, "images": 0, "reasoning_details": 0}  # entries so far
         self._thoughts: dict[int, StringIO] = {}  # the open ones
         self._said = 0  # characters of text so far
         self._bases: dict[int, int] = {}  # those before each text part: here all of them are one text
