@@ -40,7 +40,7 @@ from llm.tasks import embedding, speech, transcription
 from llm.tools.charset import decoded
 from llm.toolschema import STRICT, Subset, fitted
 from llm.transport.coding import inflater
-from llm.transport.outgoing import head_of, place_of
+from llm.transport.outgoing import head_of, way_to
 from llm.transport.parser import ResponseParser
 from llm.transport.proxy import Proxies
 
@@ -374,7 +374,7 @@ def addresses(data: bytes) -> None:
         for url in (first, "http://example.org:8080/x", "http://[::1]/"):
             with suppress(LLMError):
                 request = HttpRequest(method="GET", url=url, headers={"x": second})
-                head = head_of(request, place_of(url, proxies))
+                head = head_of(request, way_to(url, proxies))
                 assert head.count(b"\r\n\r\n") == 1 and head.endswith(b"\r\n\r\n")
 
 

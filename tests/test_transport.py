@@ -739,13 +739,13 @@ async def test_what_we_send() -> None:
         url = server.url.replace("http://", "http://user:password@") + "?a=b#c"
         await fetched(made, HttpRequest(method="POST", url=url, headers=own, body=b"body"))
         await fetched(made, HttpRequest(method="POST", url=f"{server.url}/x", headers={"User-Agent": "mine"}))
-        await fetched(made, server.get("/x", **{"ACCEPT-encoding": "gzip"}))
+        await fetched(made, server.get("/x", **{"ACCEPT-encoding": "gzip", "x%s%": "%d%"}))
     host, plain = f"host: 127.0.0.1:{server.port}", "accept-encoding: identity"
     post, empty, get = (head.decode().split("\r\n")[:-2] for head in heads)
     agent = f"user-agent: llm-server/{VERSION}"
     assert post == ["POST /?a=b HTTP/1.1", host, "content-length: 4", plain, agent, "Content-Type: text/plain"]
     assert empty == ["POST /x HTTP/1.1", host, "content-length: 0", plain, "User-Agent: mine"]
-    assert get == ["GET /x HTTP/1.1", host, agent, "ACCEPT-encoding: gzip"]
+    assert get == ["GET /x HTTP/1.1", host, agent, "ACCEPT-encoding: gzip", "x%s%: %d%"]
 
 
 def test_a_request_in_a_log_shows_neither_headers_nor_body() -> None:

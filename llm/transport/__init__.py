@@ -51,7 +51,7 @@ class HttpTransport:
 
     def send(self, request: HttpRequest) -> Coroutine[Any, Any, HttpReply]:
         """Returns when the answer's headers are in; raises as ``StreamingHTTPClient.open``."""
-        return self._made().open(request)
+        return (self._client or self._made()).open(request)
 
     async def close(self) -> None:
         """Closes every connection, for good. Whoever waits for one is told."""

@@ -23,7 +23,7 @@ from llm.errors import Draining, EngineUnreachable
 from llm.http import READ_LIMIT, HttpRequest
 from llm.transport.connecting import Allowed, Connecting
 from llm.transport.connection import Connection
-from llm.transport.outgoing import Place, head_of, place_of
+from llm.transport.outgoing import Place, head_of, way_to
 from llm.transport.pool import Pool
 from llm.transport.proxy import Proxies
 from llm.transport.reply import Reply, Stale
@@ -96,16 +96,16 @@ class StreamingHTTPClient(AsyncHTTPClient):
         if self._closed:
             raise Draining("This server is stopping and asks no engine any more.")
         patience = patience or self.patience
-        place = place_of(request.url, self._proxies)
-        head = head_of(request, place)
-        kept = self._pool.take(place)
+        way = way_to(request.url, self._proxies)
+        head = head_of(request, way)
+        kept = self._pool.take(way.place)
         if kept is not None:
             try:
                 return await self._exchanged(kept, request, head, patience)
             except Stale:
                 pass  # closed while it was idle, as we were about to use it: the provider has not seen the request
         try:
-            return await self._exchanged(await self._connected(place, patience), request, head, patience)
+            return await self._exchanged(await self._connected(way.place, patience), request, head, patience)
         except Stale as closed:
             raise EngineUnreachable(str(closed)) from None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -47,40 +46,21 @@ class Place(NamedTuple):
     proxy: Proxy | None
 
 
-class _Address(NamedTuple):
-    scheme: str
-    host: str
-    port: int
-    authority: str
-    target: str  # path and query
+class Way(NamedTuple):
+    """Where a URL leads, and how the head of a request to it begins."""
+
+    place: Place
+    target: str  # as the request line names it
+    lines: str  # of the head, that are the same for each request
 
 
-def place_of(url: str, proxies: Proxies) -> Place:
+def way_to(url: str, proxies: Proxies) -> Way:
     """Raises ``InvalidRequest``, without the URL, for one that cannot be asked."""
-    scheme, host, port, _, _ = _address(url)
-    return Place(scheme, host, port, proxies.way_to(scheme, host, port))
+    # Engines are asked at a few short addresses again and again; others are not worth the memory.
+    return _kept_way(url, proxies) if len(url) <= _SHORT else _way(url, proxies)
 
 
-def head_of(request: HttpRequest, place: Place) -> bytes:
-    """Request line and headers. Raises ``InvalidRequest`` for a header that would break out of its line."""
-    if not _TOKEN.fullmatch(request.method):
-        raise InvalidRequest("The method of a request holds a character that no method may have.")
-    _, _, _, authority, target = _address(request.url)
-    proxy = place.proxy if place.scheme == "http" else None  # for https the tunnel has done with it
-    start = f"{request.method} {f'http://{authority}' if proxy else ''}{target} HTTP/1.1\r\nhost: {authority}\r\n"
-    if proxy is not None and proxy.authorization is not None:
-        start += f"proxy-authorization: {proxy.authorization}\r\n"
-    if request.body is not None or request.method in _WITH_BODY:
-        start += f"content-length: {len(request.body or b'')}\r\n"
-    return f"{start}{_own(request.headers)}\r\n".encode("latin-1")
-
-
-def _address(url: str) -> _Address:
-    """Engines are asked at a few short addresses again and again; others are not worth the memory."""
-    return _kept_split(url) if len(url) <= _SHORT else _split(url)
-
-
-def _split(url: str) -> _Address:
+def _way(url: str, proxies: Proxies) -> Way:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
@@ -89,31 +69,44 @@ def _split(url: str) -> _Address:
     if not host or not port or parts.scheme not in _PORTS or not _URL.fullmatch(url):
         raise InvalidRequest("The address of the engine is not an http:// or https:// URL.")
     authority = parts.netloc.rpartition("@")[2]
-    return _Address(
-        parts.scheme, host, port, authority, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    )
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    lines = f"host: {authority}\r\n"
+    proxy = proxies.way_to(parts.scheme, host, port)
+    if proxy is not None and parts.scheme == "http":  # for https the tunnel has done with it
+        target = f"http://{authority}{target}"
+        if proxy.authorization is not None:
+            lines += f"proxy-authorization: {proxy.authorization}\r\n"
+    return Way(Place(parts.scheme, host, port, proxy), target, lines)
 
 
 _SHORT: Final = 256  # characters
-_kept_split: Final = lru_cache(maxsize=64)(_split)
+_kept_way: Final = lru_cache(maxsize=64)(_way)
 
 
-def _own(headers: Mapping[str, str]) -> str:
+def head_of(request: HttpRequest, way: Way) -> bytes:
+    """Request line and headers. Raises ``InvalidRequest`` for a header that would break out of its line."""
+    method, headers = request.method, request.headers
+    if method not in _WITH_BODY and not _TOKEN.fullmatch(method):
+        raise InvalidRequest("The method of a request holds a character that no method may have.")
     if not _VALUE.fullmatch("".join(headers.values())):
         raise _refusal(next(name for name, value in headers.items() if not _VALUE.fullmatch(value)))
-    defaults, sent = _named(tuple(headers))
-    return defaults + "".join([f"{name}: {headers[name]}\r\n" for name in sent])
+    length = ""
+    if request.body is not None or method in _WITH_BODY:
+        length = f"content-length: {len(request.body or b'')}\r\n"
+    own = _form(tuple(headers)) % headers
+    return f"{method} {way.target} HTTP/1.1\r\n{way.lines}{length}{own}\r\n".encode("latin-1")
 
 
 @lru_cache(maxsize=64)
-def _named(names: tuple[str, ...]) -> tuple[str, Sequence[str]]:
-    """The lines that go before headers of these names, and those of them that are not ours to write."""
+def _form(names: tuple[str, ...]) -> str:
+    """The lines of headers of these names, to be filled in by name, behind our defaults and less what is not theirs."""
     for name in names:
         if not _TOKEN.fullmatch(name):
             raise _refusal(name)
     given = {name.lower() for name in names}
-    defaults = "".join(f"{name}: {value}\r\n" for name, value in _DEFAULTS.items() if name not in given)
-    return defaults, [name for name in names if name.lower() not in _OURS]
+    defaults = [f"{name}: {value}\r\n" for name, value in _DEFAULTS.items() if name not in given]
+    sent = [f"{name.replace('%', '%%')}: %({name})s\r\n" for name in names if name.lower() not in _OURS]
+    return "".join((*defaults, *sent))
 
 
 def _refusal(name: str) -> InvalidRequest:
