@@ -17,6 +17,7 @@ from llm.events import (
     Finished,
     PartEnded,
     ReasoningDelta,
+    Started,
     TextDelta,
     ToolCallDelta,
     ToolCallStarted,
@@ -49,12 +50,15 @@ class NativeWriter:
         self._calls: dict[int, _Call] = {}
 
     def feed(self, batch: Sequence[Event]) -> list[bytes]:
+        if batch and isinstance(batch[0], Started):  # of which nothing is told here
+            batch = batch[1:]
+        if not batch:
+            return []
         if len(batch) == 1 and isinstance(delta := batch[0], TextDelta) and delta.text:
             form = _SSE_TEXT if self._framing == "sse" else _LINE_TEXT
             return [form % dump_text(delta.text)]
-        objects = [wire for event in merged(batch) for wire in self._objects(event)]
         encode = sse if self._framing == "sse" else json_line
-        pieces = [encode(wire) for wire in objects]
+        pieces = [encode(wire) for event in merged(batch) for wire in self._objects(event)]
         return pieces if self.spacing or not pieces else [b"".join(pieces)]
 
     def ping(self) -> bytes:

@@ -67,13 +67,17 @@ _KEY: Final = re.compile(r"(?<=provided: )\S+|\b(?:sk|pk|gsk|xai|hf|csk|tgp)[-_]
 
 def error_in(wire: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What tells of an error inside a 200: an error object on some level, or a flat one where choices should be."""
-    choices = wire.get("choices")
-    for level in (wire, wire.get("x_groq"), *(choices if isinstance(choices, list) else ())):
-        if isinstance(level, dict) and level.get("error"):
-            return level
-    flat = "choices" not in wire and wire.get("object") != "chat.completion.chunk"
+    if wire.get("error"):
+        return wire
+    if "x_groq" in wire and (groq := dict_of(wire["x_groq"])).get("error"):
+        return groq
+    if "choices" in wire:
+        for choice in list_of(wire["choices"]):
+            if isinstance(choice, dict) and choice.get("error"):
+                return choice
+        return None
     told = wire.get("object") == "error" or ("code" in wire and "message" in wire) or "detail" in wire
-    return wire if flat and told else None
+    return wire if told and wire.get("object") != "chat.completion.chunk" else None
 
 
 def read_error(status: int, body: bytes, engine: Engine) -> LLMError:

@@ -184,18 +184,25 @@ class ChunkReader:
             raise Truncated(f"{self._engine.label} ended its answer before it was complete.", engine=self._engine.name)
         return self._ended()
 
+    # Most chunks have few of these fields: what is not there is not asked for what it holds.
+
     def _chunk(self, wire: Mapping[str, Any], whole: bool = False) -> None:
-        choices = list_of(wire.get("choices"))
+        choices = list_of(wire["choices"]) if "choices" in wire else ()
         if not self._started and (choices or text_of(wire.get("id"))):
             self._start(wire)
-        self._account(wire.get("usage") or dict_of(wire.get("x_groq")).get("usage"))
+        if "usage" in wire or "x_groq" in wire:
+            self._account(wire.get("usage") or dict_of(wire.get("x_groq")).get("usage"))
         for choice in choices:
-            if isinstance(choice, dict) and not count_of(choice.get("index")):
+            if isinstance(choice, dict) and not ((index := choice.get("index")) and count_of(index)):
                 self._choice(choice, whole)
+        if "citations" in wire or "search_results" in wire:
+            self._source(wire)
+
+    def _source(self, wire: Mapping[str, Any]) -> None:
         for url in list_of(wire.get("citations")):
             if isinstance(url, str):
                 self._sources.setdefault(url, None)
-        for found in dicts_of(wire.get("search_results")) if self._sources else ():
+        for found in dicts_of(wire.get("search_results")):
             if (url := text_of(found.get("url"))) in self._sources:
                 self._sources[url] = text_of(found.get("title")) or None
 
@@ -210,17 +217,21 @@ class ChunkReader:
                 self._usage = told
 
     def _choice(self, choice: Mapping[str, Any], whole: bool) -> None:
-        # Perplexity sends both in either form, the other one empty or with all that was said so far.
-        delta, message = dict_of(choice.get("delta")), dict_of(choice.get("message"))
-        delta = message or delta if whole else delta or message
-        self._account(choice.get("usage"))  # Moonshot
+        delta = dict_of(choice.get("delta"))
+        if "message" in choice:
+            # Perplexity sends both in either form, the other one empty or with all that was said so far.
+            message = dict_of(choice["message"])
+            delta = message or delta if whole else delta or message
+        if "usage" in choice:  # Moonshot
+            self._account(choice["usage"])
         if delta.keys() <= _TEXT:  # as it is in most chunks
             self._say(delta.get("content"))
         else:
             self._parts(delta, whole)
-        if isinstance(choice.get("logprobs"), dict):
+        if "logprobs" in choice and isinstance(choice["logprobs"], dict):
             _extend(self._extra.setdefault("logprobs", {}), choice["logprobs"])
-        self._finish = text_of(choice.get("finish_reason")) or self._finish
+        if choice.get("finish_reason"):
+            self._finish = text_of(choice["finish_reason"]) or self._finish
 
     def _parts(self, delta: Mapping[str, Any], whole: bool) -> None:
         self._think(delta, whole)
@@ -254,8 +265,8 @@ class ChunkReader:
         """Text, or a list of parts of text and thought (Mistral)."""
         if isinstance(content, str):
             if content:
-                self._end_thought()
                 if not self._flow.speaking:
+                    self._end_thought()
                     self._base = self._said
                 self._said += len(content)
                 self._flow.text(content)

@@ -33,6 +33,7 @@ from llm.opaque import Json, Keep, Opaque, opaque_to_client, seal
 from llm.openai_shape import write_error
 
 _DONE: Final = b"data: [DONE]\n\n"
+_ROLE: Final = b'{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}'
 _FINISH: Final[Mapping[FinishReason, str]] = {
     "stop": "stop",
     "length": "length",
@@ -83,6 +84,8 @@ class ChunkWriter:
         if len(batch) == 1 and type(delta := batch[0]) is TextDelta and delta.text and delta.index in self._bases:
             self._said += len(delta.text)
             return [self._delta_text(b"content", delta.text)]
+        if not batch:
+            return []
         out = b"".join([piece for event in batch for piece in self._pieces(event)])
         return [out] if out else []
 
@@ -104,7 +107,7 @@ class ChunkWriter:
                     yield self._delta_text(REASONING_FIELD.encode(), text)
             case Started(id, model):
                 self._head = self._prefix(id, model)
-                yield self._delta({"role": "assistant", "content": ""})
+                yield b'%b"choices":[%b]}\n\n' % (self._head, _ROLE)
             case ToolCallStarted(index, id, name, "client"):
                 self._calls[index] = len(self._calls)
                 self._bare.add(index)
