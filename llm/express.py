@@ -93,6 +93,8 @@ class Alike:
         last = events[-1] if events else None
         if not isinstance(last, TextDelta | ReasoningDelta):
             return
+        if type(events[0]) is not type(last):  # as in the first read, which begins with the start
+            return
         blocks = read.split(self.BORDER)[:-1]
         if len(blocks) != len(events) or not all(type(event) is type(last) for event in events):
             return

@@ -16,6 +16,7 @@ from llm.errors import Malformed
 from llm.opaque import Json
 
 _BOM: Final = b"\xef\xbb\xbf"
+_HALVES: Final = (_BOM[:1], _BOM[:2])
 MOST_HALF: Final = 16 * 1024  # bytes of half an event that are worth a second look
 MAX_FRAME: Final = 64 * 1024 * 1024  # bytes; a generated image comes in one event
 
@@ -68,19 +69,26 @@ class Sse:
         if self._cr or b"\r" in chunk:
             chunk = self._normal(chunk)
         rest = self._rest
-        rest += chunk
-        frames: list[Frame] = []
-        start = 0
-        while (end := rest.find(b"\n\n", max(start, self._scanned))) >= 0:
-            if frame := _frame(bytes(rest[start:end])):
-                frames.append(frame)
-            start = self._scanned = end + 2
-        if start:
-            del rest[:start]
-        self._scanned = max(len(rest) - 1, 0)
+        if rest:
+            blocks = self._cut(rest, chunk)
+        else:
+            *blocks, left = chunk.split(b"\n\n")
+            rest += left
+        self._scanned = len(rest) - 1 if rest else 0
         if len(rest) > self._max:
             raise Malformed(f"The engine sent one event of more than {self._max} bytes (MAX_ANSWER_SIZE).")
-        return frames
+        return [frame for block in blocks if (frame := _frame(block))]
+
+    def _cut(self, rest: bytearray, chunk: bytes) -> list[bytes]:
+        """The whole events of both, of which the rest is searched no more."""
+        rest += chunk
+        blocks = []
+        start, at = 0, self._scanned
+        while (end := rest.find(b"\n\n", at)) >= 0:
+            blocks.append(bytes(rest[start:end]))
+            start = at = end + 2
+        del rest[:start]
+        return blocks
 
     def close(self) -> list[Frame]:
         rest, self._rest, self._scanned = bytes(self._rest), bytearray(), 0
@@ -90,10 +98,10 @@ class Sse:
     def _without_bom(self, chunk: bytes) -> bytes:
         # Held back like any other half of something: the three bytes may come one by one.
         held = bytes(self._rest) + chunk
-        if len(held) < 3 and _BOM.startswith(held):
+        if held in _HALVES:
             return chunk
         self._first = False
-        if held.startswith(_BOM):
+        if held[:3] == _BOM:
             self._rest.clear()
             self._scanned = 0
             return held[3:]
@@ -190,6 +198,10 @@ class SseBlocks:
         return whole
 
     def split(self, whole: bytes) -> list[bytes]:
+        if b"\r" not in whole:
+            *blocks, rest = whole.split(b"\n\n")
+            blocks = [block + b"\n\n" for block in blocks]
+            return [*blocks, rest] if rest else blocks
         blocks = []
         start = 0
         for border in self._BORDER.finditer(whole):
@@ -204,7 +216,9 @@ class SseBlocks:
         return rest
 
     def frame(self, block: bytes) -> Frame | None:
-        return _frame(block.removeprefix(_BOM).replace(b"\r\n", b"\n").replace(b"\r", b"\n").strip(b"\n"))
+        if b"\r" in block:
+            block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return _frame(block.removeprefix(_BOM).strip(b"\n"))
 
 
 class LineBlocks:
