@@ -74,8 +74,10 @@ class Connection:
 
     def write(self, head: bytes, body: bytes) -> None:
         """Begins to send; the rest goes out as the provider takes it."""
-        parts = (head + body,) if len(body) < _TOGETHER else (head, body)
-        self._out = [memoryview(part) for part in parts]
+        if len(body) < _TOGETHER:
+            self._out = [memoryview(head + body)]
+        else:
+            self._out = [memoryview(head), memoryview(body)]
         self.unsent = True
         self.sent_at = monotonic()
         self._write()
@@ -164,7 +166,7 @@ class Connection:
 
     def _watch(self) -> None:
         """Tells the loop what to look for, if that has changed: for most answers it never does."""
-        if self.closed:
+        if self._fd < 0:
             return
         reading, writing = not self._paused, bool(self._out)
         if (reading, writing) != (self._reading, self._writing):

@@ -37,7 +37,7 @@ class Reply:
 
     __slots__ = (
         "_connection", "_drain_left", "_draining", "_failure", "_host", "_inflater", "_loop", "_parser", "_patience",
-        "_quiet", "_since", "_spoken", "_timer", "_unread", "_unread_size", "_waiter", "tap",
+        "_quiet", "_since", "_spoken", "_timer", "_unread", "_unread_size", "_waiter", "headers", "status", "tap",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, method: str, host: str) -> None:
@@ -57,16 +57,10 @@ class Reply:
         self._timer: asyncio.TimerHandle | None = None
         self._drain_left = 0  # bytes that may run out after the reader has left
         self._draining = False
+        self.status = 0  # until the head is in, as the parser has it
+        self.headers: Headers = self._parser.headers
         self.tap: Callable[[bytes], int] | None = None
         connection.listener = self
-
-    @property
-    def status(self) -> int:
-        return self._parser.status
-
-    @property
-    def headers(self) -> Headers:
-        return self._parser.headers
 
     async def begin(self, head: bytes, body: bytes, first_byte: float, idle: float) -> None:
         """Sends the request and returns when the answer's headers are in.
@@ -77,14 +71,17 @@ class Reply:
         self._patience = first_byte
         self._connection.write(head, body)
         self._set_timer(min(first_byte, idle))  # soon enough for both
-        while not self.status:
+        parser = self._parser
+        while not parser.status:
             if self._failure is not None:
                 raise self._failure
             await self._wait()
+        self.status, self.headers = parser.status, parser.headers
         self._patience, self._quiet = idle, 0.0
-        if not self._parser.complete or self._unread:
+        packed = self.headers.get("Content-Encoding")
+        if packed is not None and (not parser.complete or self._unread):
             try:
-                self._inflater = inflater(self.headers.get("Content-Encoding", ""))
+                self._inflater = inflater(packed)
             except Malformed as error:  # for whoever reads the body: status and headers are still worth having
                 self._unread.clear()
                 self._end(error)
@@ -194,7 +191,7 @@ class Reply:
         how = f"{self._host} {'closed' if error is None else 'broke'} the connection"
         if not self._spoken:
             self._end(Stale(f"{how} without an answer."))
-        elif not self.status:
+        elif not self._parser.status:
             self._end(EngineUnreachable(f"{how} before its answer had begun."))
         elif error is None and self._parser.eof():
             self._end(None)
@@ -265,7 +262,7 @@ class Reply:
             left = self._patience - self._silence()
             if left > 0:
                 self._set_timer(left)
-            elif self.status:
+            elif self._parser.status:
                 self._end(IdleTimeout(f"The answer of {self._host} stood still for {self._patience:g} seconds."))
             else:
                 self._end(FirstByteTimeout(f"{self._host} did not begin to answer within {self._patience:g} seconds."))
@@ -274,6 +271,6 @@ class Reply:
     def _silence(self) -> float:
         now = monotonic()
         waited = self._quiet + now - self._since
-        if self.status or self._connection is None:
+        if self._parser.status or self._connection is None:
             return waited
         return min(waited, now - self._connection.sent_at)  # a large request may take its time, as long as it moves
