@@ -70,7 +70,8 @@ class Transport(Protocol):
     def send(self, request: HttpRequest) -> Coroutine[Any, Any, HttpReply]:
         """Sends, at once over a connection that is there.
 
-        To be awaited: the answer once its headers are in, whatever its status. Cancelled, that closes the socket.
+        To be awaited in the same turn: the answer once its headers are in, whatever its status. Cancelled, that closes
+        the socket.
         """
         ...
 

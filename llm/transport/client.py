@@ -11,7 +11,7 @@ import asyncio
 import io
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -86,12 +86,12 @@ class StreamingHTTPClient(AsyncHTTPClient):
         self._pool.close()
         self._resolver.close()
 
-    async def open(self, request: HttpRequest, patience: Patience | None = None) -> Reply:
-        """Returns when the answer's headers are in, whatever their status; redirects are not followed.
+    def open(self, request: HttpRequest, patience: Patience | None = None) -> Coroutine[Any, Any, Reply]:
+        """Sends, at once over a kept connection. To be awaited in the same turn: the answer once its headers are in.
 
-        Raises ``ConnectTimeout``, ``FirstByteTimeout``, ``EngineUnreachable`` and ``Malformed``, and ``InvalidRequest``
-        for a URL or a header that cannot be sent, ``Draining`` once the client is closed. Cancelled, it closes the
-        socket at once, in whatever phase it is.
+        Redirects are not followed. Raises ``InvalidRequest`` for a URL or header that cannot be sent, ``Draining`` once
+        the client is closed; awaited, ``ConnectTimeout``, ``FirstByteTimeout``, ``EngineUnreachable``, ``Malformed``.
+        Cancelled, it closes the socket at once, in whatever phase it is.
         """
         if self._closed:
             raise Draining("This server is stopping and asks no engine any more.")
@@ -99,24 +99,22 @@ class StreamingHTTPClient(AsyncHTTPClient):
         way = way_to(request.url, self._proxies)
         head = head_of(request, way)
         kept = self._pool.take(way.place)
-        if kept is not None:
-            try:
-                return await self._exchanged(kept, request, head, patience)
-            except Stale:
-                pass  # closed while it was idle, as we were about to use it: the provider has not seen the request
+        sent = None if kept is None else _sent(kept, request, head, patience)
+        return self._opened(sent, way.place, request, head, patience)
+
+    async def _opened(
+        self, sent: Reply | None, place: Place, request: HttpRequest, head: bytes, patience: Patience
+    ) -> Reply:
         try:
-            return await self._exchanged(await self._connected(way.place, patience), request, head, patience)
+            if sent is not None:
+                try:
+                    return await _begun(sent, place, patience)
+                except Stale:
+                    pass  # closed while it was idle, as it was used: the provider has not seen the request
+            sent = _sent(await self._connected(place, patience), request, head, patience)
+            return await _begun(sent, place, patience)
         except Stale as closed:
             raise EngineUnreachable(str(closed)) from None
-
-    async def _exchanged(self, connection: Connection, request: HttpRequest, head: bytes, patience: Patience) -> Reply:
-        place = connection.place
-        reply = Reply(connection, request.method, place.host)
-        await reply.begin(head, request.body or b"", patience.first_byte, patience.idle)
-        if reply.status == 407 and place.proxy is not None:
-            reply.close()
-            raise EngineUnreachable(f"The proxy {place.proxy.host} refused the way to {place.host}: 407.")
-        return reply
 
     async def _connected(self, place: Place, patience: Patience) -> Connection:
         tls = self._tls() if place.scheme == "https" else None
@@ -182,3 +180,17 @@ class StreamingHTTPClient(AsyncHTTPClient):
             request_time=time.monotonic() - by_loop,
             start_time=begun,
         )
+
+
+def _sent(connection: Connection, request: HttpRequest, head: bytes, patience: Patience) -> Reply:
+    reply = Reply(connection, request.method, connection.place.host)
+    reply.send(head, request.body or b"", patience.first_byte)
+    return reply
+
+
+async def _begun(reply: Reply, place: Place, patience: Patience) -> Reply:
+    await reply.begun(patience.idle)
+    if reply.status == 407 and place.proxy is not None:
+        reply.close()
+        raise EngineUnreachable(f"The proxy {place.proxy.host} refused the way to {place.host}: 407.")
+    return reply

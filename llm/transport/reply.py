@@ -62,15 +62,15 @@ class Reply:
         self.tap: Callable[[bytes], int] | None = None
         connection.listener = self
 
-    async def begin(self, head: bytes, body: bytes, first_byte: float, idle: float) -> None:
-        """Sends the request and returns when the answer's headers are in.
-
-        ``first_byte`` and ``idle`` are seconds. The first counts from the last byte that the provider has taken.
-        """
+    def send(self, head: bytes, body: bytes, patience: float) -> None:
+        """Begins to send. ``patience``: seconds in which the answer has to begin, from the last byte that was taken."""
         assert self._connection is not None
-        self._patience = first_byte
+        self._patience = patience
         self._connection.write(head, body)
-        self._set_timer(min(first_byte, idle))  # soon enough for both
+
+    async def begun(self, idle: float) -> None:
+        """Returns when the answer's headers are in; ``idle``: seconds of silence that it may have from then on."""
+        self._set_timer(min(self._patience, idle))  # soon enough for both
         parser = self._parser
         while not parser.status:
             if self._failure is not None:
