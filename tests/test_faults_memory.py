@@ -58,6 +58,9 @@ class Process:
 async def process(lane: Lane, script: Script, folder: Path, most: int = MOST) -> AsyncIterator[Process]:
     environ = {"AUTHORIZED_CLIENT_ID": CLIENT_ID, "DATA_DIR": str(folder), "MAX_RETRIES": "0"}
     async with wire_server(script) as provider:
+        # Of many pieces that were freed, the C library keeps up to all, as the last of them happens to lie: what can be
+        # told of a server's memory is what it holds, so that each piece goes back to the kernel by itself.
+        environ["MALLOC_MMAP_THRESHOLD_"] = "16384"
         settings = lane.wire.environ(provider, **environ, MAX_ANSWER_SIZE=f"{most}MB")
         with started("--port", "0", cwd=folder, **settings) as (running, lines):
             client = Client(int(url_of(lines).rpartition(":")[2]), cast(Any, None))
