@@ -159,12 +159,18 @@ class Scene:
 
     async def fails(self, script: Script, **more: Any) -> Outcome:
         """What comes of one request to a provider that does ``script``. Checks that nothing else comes of it."""
-        self._caplog.clear()
-        self.scripts.append(script)
-        outcome = await self.ask(**more)
-        self._logged(outcome)
-        await self.is_as_before()
+        [outcome] = await self.all_fail(script, **more)
         return outcome
+
+    async def all_fail(self, *scripts: Script, **more: Any) -> list[Outcome]:
+        """The same of several at once, in no order: what each has to be waited for is waited for once."""
+        self._caplog.clear()
+        self.scripts += scripts
+        outcomes = await asyncio.gather(*(self.ask(**more) for _ in scripts))
+        assert not self.scripts
+        self._logged(outcomes)
+        await self.is_as_before()
+        return outcomes
 
     async def is_as_before(self) -> None:
         """Nothing of the request is left, and the next one is answered."""
@@ -178,10 +184,11 @@ class Scene:
         assert (again.status, again.text, again.ended) == (200, TEXT, True), again
         await until(lambda: not self.provider.wires)
 
-    def _logged(self, outcome: Outcome) -> None:
-        """One line, which says what the client was told; nothing that only a bug leaves."""
+    def _logged(self, outcomes: list[Outcome]) -> None:
+        """One line for each, which says what the client was told; nothing that only a bug leaves."""
         lines = [getattr(r, "fields", {}) for r in self._caplog.records if r.getMessage() == "request"]
-        assert [(line["status"], line.get("code")) for line in lines] == [(outcome.status, outcome.code)]
+        told = Counter((outcome.status, outcome.code) for outcome in outcomes)
+        assert Counter((line["status"], line.get("code")) for line in lines) == told
         noise = [r for r in self._caplog.records if r.levelno >= logging.WARNING or r.exc_info]
         assert not noise, [r.getMessage() for r in noise]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from tests.faults import EVERY_LANE, EVERY_STREAM, TEXT, Lane, Scene, Script, answer_head, repeats, stays
@@ -14,10 +16,8 @@ A_WHILE = 0.05  # seconds between two signs of life
 @EVERY_LANE
 async def test_s12_a_provider_that_never_answers_is_given_up(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     async with Scene(lane, caplog).running(FIRST_BYTE_TIMEOUT=SOON) as scene:
-        outcome = await scene.fails(stays())
-        assert (outcome.status, outcome.code) == (504, "first_byte_timeout")
-        outcome = await scene.fails(drips(b"HTTP/1.1 200 OK\r\nX-Long: "))
-        assert (outcome.status, outcome.code) == (504, "first_byte_timeout")
+        for outcome in await scene.all_fail(stays(), drips(b"HTTP/1.1 200 OK\r\nX-Long: ")):
+            assert (outcome.status, outcome.code) == (504, "first_byte_timeout")
 
 
 @EVERY_LANE
@@ -44,12 +44,12 @@ async def test_s12_an_event_byte_by_byte_is_no_sign_of_life(lane: Lane, caplog: 
 @EVERY_STREAM
 async def test_s12_signs_of_life_are_no_answer(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     """Neither a few nor many of them."""
-    signs = [b"\n", b" ", lane.wire.ping]
+    signs = [b"\n", b" ", lane.wire.ping, *([] if lane.wire.engine == "ollama" else [b": still here\n\n"])]
+    few = [repeats(chunk(sign), lane.head, pause=A_WHILE) for sign in signs]
+    many = [repeats(chunk(sign * 500), lane.head, pause=A_WHILE / 5) for sign in signs]
     async with Scene(lane, caplog).running(IDLE_TIMEOUT=SOON) as scene:
-        for sign in signs if lane.wire.engine == "ollama" else [b": still here\n\n", *signs]:
-            for piece, pause in ((sign, A_WHILE), (sign * 500, A_WHILE / 5)):
-                outcome = await scene.fails(repeats(chunk(piece), lane.head, pause=pause))
-                assert (outcome.status, outcome.code, outcome.text) == (200, "idle_timeout", ""), (sign, pause)
+        for outcome in await scene.all_fail(*few, *many):
+            assert (outcome.status, outcome.code, outcome.text) == (200, "idle_timeout", ""), outcome
 
 
 # --- more than fits ---
@@ -72,12 +72,13 @@ async def test_a_failing_status_counts_whatever_becomes_of_its_body(
 ) -> None:
     monkeypatch.setattr("llm.exchange.ERROR_TIME", float(SOON))
     statuses = {"429 No": (429, "rate_limited"), "400 No": (400, "bad_request"), "503 No": (503, "provider_overloaded")}
+    scripts = []
+    for status in statuses:
+        head = answer_head("Content-Type: text/plain", "Connection: close", "Retry-After: 77", status=status)
+        scripts += [repeats(b"no " * 20_000, head), stays(head + b"no"), drips(head)]
     async with Scene(lane, caplog).running() as scene:
-        for status, told in statuses.items():
-            head = answer_head("Content-Type: text/plain", "Connection: close", "Retry-After: 77", status=status)
-            for script in (repeats(b"no " * 20_000, head), stays(head + b"no"), drips(head)):
-                outcome = await scene.fails(script)
-                assert (outcome.status, outcome.code) == told
+        outcomes = await scene.all_fail(*scripts)
+    assert Counter((outcome.status, outcome.code) for outcome in outcomes) == dict.fromkeys(statuses.values(), 3)
 
 
 @EVERY_LANE

@@ -155,7 +155,7 @@ async def test_s11_a_silent_provider_does_not_mean_a_silent_server(wire: Wire) -
             await connection.chunk(wire.head + wire.delta("At last") + wire.end)
             await connection.end()
 
-        async with between(wire, script, KEEPALIVE_INTERVAL="0.2") as (server, _):
+        async with between(wire, script, KEEPALIVE_INTERVAL="0.05") as (server, _):
             answer = await server.post(client.path, client.request(wire.engine), client.headers)
             assert answer.status == 200  # although the provider has not said a word
             pings = []
