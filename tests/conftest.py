@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from typing import Final
@@ -29,6 +30,12 @@ def pytest_configure() -> None:
 
         settings.register_profile("patient", deadline=None)  # a machine that is busy is no finding
         settings.load_profile("patient")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Of ``-n auto``: a third of what the tests do is to wait, so that two cores are busy with three workers."""
+    return max(len(os.sched_getaffinity(0)) * 3 // 2, 1)
 
 
 @pytest.hookimpl(trylast=True)
