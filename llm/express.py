@@ -11,10 +11,13 @@ import json
 import re
 from collections.abc import Callable
 from json.decoder import scanstring  # type: ignore[attr-defined]
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from llm.codec import dumps
 from llm.events import Delta, Event, ReasoningDelta, TextDelta
+
+_BACKSLASH: Final = 0x5C  # as a number, like in ``llm.framing``
+_LF: Final = 0x0A
 
 
 class Express(Protocol):
@@ -124,7 +127,7 @@ class Alike:
             start = end + len(joint)
         texts.append(read[start:end])
         said = texts[0] if len(texts) == 1 else b"".join(texts)
-        return b"" if b"\\" in said or b"\n" in said else said
+        return b"" if _BACKSLASH in said or _LF in said else said
 
     def read(self, read: bytes) -> tuple[Delta | None, int]:
         """One delta with the texts of all whole events in a read, and the bytes that they are; nothing where one of

@@ -239,7 +239,7 @@ class _Passing:
         text = self._alike.plain(whole)
         if not text and (len(whole) <= len(border) or self._notable(whole)):
             return 0
-        if not express.pass_on(whole if text and self._key not in text else _masked(whole, self._key)):
+        if not express.pass_on(whole if text and text.find(self._key) < 0 else _masked(whole, self._key)):
             return 0
         if text:
             self._trace.characters += len(text)
