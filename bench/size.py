@@ -86,8 +86,8 @@ def lay_out(folder: Path) -> Layout:
 
 
 def _environ(dockerfile: str, folder: Path) -> dict[str, str]:
-    [line] = re.findall(r"^ENV (.*)$", dockerfile, re.MULTILINE)
-    pairs = dict(pair.split("=", 1) for pair in line.split())
+    lines = re.findall(r"^ENV (.*)$", dockerfile, re.MULTILINE)
+    pairs = dict(pair.split("=", 1) for line in lines for pair in line.split())
     return {name: f"{folder}{value}" if value.startswith("/") else value for name, value in pairs.items()}
 
 
