@@ -86,8 +86,7 @@ class ChatHandler(Base):
             await self._fail(self._stopped, self._output)
         finally:
             running.remove(self.request_id)
-            self._output = None  # like the next, it knows us: what is done is gone without a garbage collector
-            del self.express
+            self._output = None  # which knows us: what is done is gone without a garbage collector
 
     def target(self, body: dict[str, Any]) -> Target:
         """Where the request goes: ``engine/model`` in the compatible APIs."""

@@ -72,11 +72,12 @@ class ClientConnection(Sender, HTTPConnection):
 
     __slots__ = (
         "_answering", "_bare", "_chunked", "_ended", "_handler", "_home", "_keep", "_left", "_modern", "_on_close",
-        "_parser", "_rest", "_started", "until",
+        "_parser", "_rest", "_started", "last", "until",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, home: Home) -> None:
         super().__init__(sock, home.loop, home.watch)
+        self.last = 0.0  # when a piece of an answer was last sent
         self.until = monotonic() + home.header_timeout  # when it is closed unless it gets on
         self._home = home
         self._parser: RequestParser | None = None  # of a request that has begun to come
@@ -135,9 +136,18 @@ class ClientConnection(Sender, HTTPConnection):
         """
         if self._ended:
             return self._failed()
+        self.last = monotonic()
         if self._chunked and chunk:  # as nearly always: one call less
             return self._push(b"%x\r\n%b\r\n" % (len(chunk), chunk))
         return self._push(self._framed(chunk))
+
+    def offer(self, chunk: bytes) -> bool:
+        """:meth:`send`, unless something waits already. Returns whether it is on its way."""
+        if self.unsent or self._ended:
+            return False
+        self.last = monotonic()
+        self._push(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else self._framed(chunk))
+        return True
 
     def finish(self) -> None:
         if self.closed or self._ended:

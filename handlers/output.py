@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
@@ -19,14 +20,14 @@ _SAID: Final = HTTPHeaders()
 class Output:
     """Writes pieces below ``RequestHandler.flush``, by which only the headers leave."""
 
-    __slots__ = ("_ended", "_handler", "connection", "last", "started")
+    __slots__ = ("_ended", "_handler", "connection", "started")
 
     def __init__(self, handler: RequestHandler) -> None:
         self._handler = handler
         self.connection: ClientConnection = handler.request.connection  # type: ignore[assignment]
         self._ended = False  # what the connection is told from now on belongs to another request
         self.started = False  # the headers are out: from now on an error is part of the stream
-        self.last = monotonic()  # when something was last written
+        self.connection.last = monotonic()
 
     def start(self) -> None:
         """Sends the status and the headers."""
@@ -34,7 +35,12 @@ class Output:
             self.started = True
             self._handler.flush()
             self._handler._headers = _SAID  # they would be kept for as long as the answer takes
-            self.last = monotonic()
+            self.connection.last = monotonic()
+
+    @property
+    def last(self) -> float:
+        """When something was last written."""
+        return self.connection.last
 
     async def write(self, piece: bytes) -> None:
         """Returns when the piece is out of our hands. Raises ``StreamClosedError`` when the client is gone."""
@@ -70,33 +76,30 @@ class Output:
 
         What is returned is to be awaited: the client is slow, or it is gone, which raises ``StreamClosedError``.
         """
-        self.last = monotonic()
         return self.connection.send(piece)
 
 
 class Direct:
     """The end of the short way (``llm.express``) at a client, once its answer has started."""
 
-    __slots__ = ("_feed", "_output")
+    __slots__ = ("_connection", "_feed", "pass_on")
 
     def __init__(self) -> None:
-        self._output: Output | None = None
+        self._connection: ClientConnection | None = None
+        self.pass_on: Callable[[bytes], bool] = _not_yet
 
     def open(self, output: Output, writer: Writer) -> None:
-        self._output, self._feed = output, writer.feed
+        self._connection, self._feed = output.connection, writer.feed
+        self.pass_on = output.connection.offer
 
     def ready(self) -> bool:
-        return self._output is not None and not self._output.connection.unsent
+        return self._connection is not None and not self._connection.unsent
 
     def send(self, delta: Delta) -> None:
-        assert self._output is not None
+        assert self._connection is not None
         for piece in self._feed((delta,)):
-            self._output.send(piece)  # which waits if one before it does
+            self._connection.send(piece)  # which waits if one before it does
 
-    def pass_on(self, piece: bytes) -> bool:
-        output = self._output
-        if output is None or output.connection.unsent:
-            return False
-        output.last = monotonic()
-        output.connection.send(piece)
-        return True
+
+def _not_yet(piece: bytes) -> bool:
+    return False

@@ -37,16 +37,19 @@ class Express(Protocol):
 class Through:
     """A stage on the short way: what ``seen`` makes of each delta goes on. All else is the end's own."""
 
-    __slots__ = ("_seen", "_send", "pass_on", "ready")
+    __slots__ = ("_beyond", "_seen", "_send", "ready")
 
     def __init__(self, beyond: Express, seen: Callable[[Delta], Delta]) -> None:
         self.ready = beyond.ready
-        self.pass_on = beyond.pass_on
+        self._beyond = beyond
         self._send = beyond.send
         self._seen = seen
 
     def send(self, delta: Delta) -> None:
         self._send(self._seen(delta))
+
+    def pass_on(self, piece: bytes) -> bool:
+        return self._beyond.pass_on(piece)
 
 
 class Told(Through):

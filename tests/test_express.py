@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handlers.client import ClientConnection
 from handlers.output import Direct
 from llm.events import Delta, Event, PartEnded, ReasoningDelta, TextDelta
 from llm.express import Alike
@@ -178,14 +179,14 @@ async def test_an_answer_is_the_same_by_the_short_way(
 
     short = 0
 
-    def counted(self: Direct, given: Delta | bytes, way: Any) -> Any:
+    def counted(self: Any, given: Delta | bytes, way: Any) -> Any:
         nonlocal short
         short += 1
         return way(self, given)
 
-    sends, passes = Direct.send, Direct.pass_on
+    sends, offers = Direct.send, ClientConnection.offer
     monkeypatch.setattr(Direct, "send", lambda self, delta: counted(self, delta, sends))
-    monkeypatch.setattr(Direct, "pass_on", lambda self, piece: counted(self, piece, passes))
+    monkeypatch.setattr(ClientConnection, "offer", lambda self, piece: counted(self, piece, offers))
     upstream = Upstream(script)
     async with upstream.running(), serving(config(**wire.environ(upstream))) as server:
         headers = {**asks.headers, "Accept": "application/x-ndjson" if client == "native" else "*/*"}
