@@ -155,7 +155,7 @@ def bench(folder: Path, *, quick: bool) -> None:
         cost, speed = middle(subjects, per_request(count // 5), rounds)
         table.row("CPU, ms per request not streamed", cost, 2)
         table.row("requests not streamed, per second", speed, 0)
-    direct = first_tokens(table, folder, rounds, count)
+    direct = first_tokens(table, folder, rounds if quick else 5, count)
     held = {subject.name: _fresh(folder, subject.name) for subject in subjects}
     table.row(f"memory, kB per idle stream ({IDLE} open)", held, 1)
     with upstream() as provider, tempfile.TemporaryDirectory() as data:
@@ -193,16 +193,16 @@ def _fresh(folder: Path, name: str) -> float:
 
 
 _NOTES = """
-Each figure is the median of three turns, in brackets its ratios to nginx as a bare reverse proxy and to a bare Tornado
-relay. Trickles: 64 streams of 50 events a second, each event alone. Pours: 64 streams of 400 a second, eight in a read.
-Both while all answers are under way: what a request costs by itself stands in its own rows, and in those of the first
-token. That is asked for by one client, from its request to the first text, less what the same client sees when it asks
-the provider without a relay. Back to back: the provider ends its answer right after that text, and the next request
-follows at once, so that the relay tidies up in the client's time. After a pause: the provider takes 2 ms to its end and
-the client 10 ms to its next request, so that the processor sleeps in between and caches are cold, as they are for most
-people. Native: to an OpenAI provider; verbatim: OpenAI client to OpenAI provider; crossing: OpenAI client to Anthropic.
-Not measured: TLS, real networks, HTTP/2, large bodies, providers whose events differ in more than their text and what
-nobody reads (those cost a JSON decode each), several processes."""
+Each figure is the median of three turns, of five for the first token, in brackets its ratios to nginx as a bare reverse
+proxy and to a bare Tornado relay. Trickles: 64 streams of 50 events a second, each event alone. Pours: 64 streams of
+400 a second, eight in a read. Both while all answers are under way: what a request costs by itself stands in its own
+rows, and in those of the first token. That is asked for by one client, from its request to the first text, less what
+the same client sees when it asks the provider without a relay. Back to back: the provider ends its answer right after
+that text, and the next request follows at once, so that the relay tidies up in the client's time. After a pause: the
+provider takes 2 ms to its end and the client 10 ms to its next request, so that the processor sleeps in between and
+caches are cold, as they are for most people. Native: to an OpenAI provider; verbatim: OpenAI client to OpenAI provider;
+crossing: OpenAI client to Anthropic. Not measured: TLS, real networks, HTTP/2, large bodies, providers whose events
+differ in more than their text and what nobody reads (those cost a JSON decode each), several processes."""
 
 
 def notes() -> str:
