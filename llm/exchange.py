@@ -32,11 +32,11 @@ from llm.errors import (
 )
 from llm.events import Event, Finished, ReasoningDelta, TextDelta, ToolCallDelta, UsageReported
 from llm.http import READ_LIMIT, HttpReply, HttpRequest, Transport
+from llm.log import is_secret, mask
 from llm.tokens import Input, estimated_usage
 
 MAX_ERROR: Final = 1024 * 1024  # bytes, of an error's body
 ERROR_TIME: Final = 10.0  # seconds that it may take
-MASK: Final = "***"  # in place of a key
 
 Batch = Sequence[Event]
 T = TypeVar("T")
@@ -300,12 +300,12 @@ def _mask(error: LLMError, key: str | None) -> None:
     """Some providers repeat the key that they were given (X4)."""
     said = error.provider
     texts = (error.message, *((said.code, said.type, said.message) if said else ()))
-    if not key or not any(text and key in text for text in texts):
+    if not is_secret(key) or not any(text and key in text for text in texts):
         return
-    error.message = error.message.replace(key, MASK)
+    error.message = mask(error.message, key)
     error.args = (error.message,)
     if said is not None:
-        code, kind, message = (text and text.replace(key, MASK) for text in (said.code, said.type, said.message))
+        code, kind, message = (text and mask(text, key) for text in (said.code, said.type, said.message))
         error.provider = ProviderSaid(said.status, code, kind, message)
 
 

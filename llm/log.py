@@ -16,9 +16,14 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 log: Final = logging.getLogger("llm")
+
+MASK: Final = "***"  # in place of a key
+# Characters of a key from which on it is masked. Every provider's own keys have 20 and more; what is shorter is a
+# placeholder for servers that check none (EMPTY, ollama, token-abc123), and occurs in texts and JSON by chance.
+MIN_SECRET: Final = 16
 
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False)
 _NUMBERS: Final = frozenset({int, float, bool, type(None)})
@@ -29,17 +34,27 @@ _KEY: Final = re.compile(
 )
 
 
+def mask(text: str, key: str | None) -> str:
+    """The text of an error without the key, which some providers repeat (X4)."""
+    return text.replace(key, MASK) if is_secret(key) else text
+
+
+def is_secret(key: str | None) -> TypeGuard[str]:
+    """Whether a key is long enough to be one."""
+    return key is not None and len(key) >= MIN_SECRET
+
+
 class Redactor:
     """Masks known secrets and whatever looks like a key."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = sorted((re.escape(s) for s in secrets if len(s) >= 4), key=len, reverse=True)
+        known = sorted((re.escape(s) for s in secrets if is_secret(s)), key=len, reverse=True)
         self._known = re.compile("|".join(known)) if known else None
 
     def __call__(self, text: str) -> str:
         if self._known is not None:
-            text = self._known.sub("***", text)
-        return _KEY.sub("***", text)
+            text = self._known.sub(MASK, text)
+        return _KEY.sub(MASK, text)
 
     def finds(self, text: str) -> bool:
         """Whether there is something to mask."""

@@ -18,9 +18,10 @@ from llm.dialects.registry import VERBATIM_DIALECTS
 from llm.engines import Target
 from llm.errors import LLMError, Malformed
 from llm.events import Event, Finished, replay
-from llm.exchange import MASK, Exchange, Services, Silence, Trace
+from llm.exchange import Exchange, Services, Silence, Trace
 from llm.express import Alike, Express
 from llm.framing import Blocks, Frame, LineBlocks, SseBlocks
+from llm.log import MASK, is_secret
 from llm.opaque import Json
 from llm.routing import RESPONSES, over_responses, routed
 from llm.tokens import Input, estimated_usage
@@ -95,7 +96,7 @@ async def _answer(
                 if kind is None:
                     whole = await reply.read(most)
                     _read_whole(whole, target, trace)
-                    yield _masked(whole, _key_of(target))
+                    yield whole
                     return
                 passing.blocks = kind(most)
                 yield b""
@@ -112,7 +113,7 @@ async def _answer(
                             if not exchange.begun:
                                 exchange.begun = True
                                 del outgoing, request  # it is not asked again, so nobody needs what was asked (T18)
-                            yield passing.masked(piece)
+                            yield piece if plain else passing.masked(piece)
                     finally:  # what has left is in the books, even if its client leaves with it (C3)
                         heard = passing.counted(whole) if plain else passing.read(whole)
                     del piece, whole
@@ -139,15 +140,6 @@ def _read_whole(whole: bytes, target: Target, trace: Trace) -> None:
     _observe(events, trace)
 
 
-def _key_of(target: Target) -> bytes:
-    return (target.key or "").encode()
-
-
-def _masked(piece: bytes, key: bytes) -> bytes:
-    """What came as it came, but for a key that a provider repeats in its errors (X4)."""
-    return piece.replace(key, MASK.encode()) if key and key in piece else piece
-
-
 def _observe(events: list[Event], trace: Trace) -> None:
     trace.observe(events)
     if trace.usage is None and trace.input is not None and any(isinstance(event, Finished) for event in events):
@@ -161,7 +153,7 @@ class _Passing:
     """
 
     __slots__ = (
-        "_alike", "_around", "_key", "_notable", "_only_usage", "_reader", "_relayed", "_trace", "blocks",
+        "_alike", "_around", "_key", "_notable", "_only_usage", "_reader", "_relayed", "_target", "_trace", "blocks",
     )  # fmt: skip
 
     blocks: Blocks  # how they are cut, once that is known
@@ -171,10 +163,11 @@ class _Passing:
         self._reader = dialect.reader(target.engine)
         self._alike = Alike(self._reader.noise)
         self._around = 0  # bytes of an event that are not the model's
-        self._key = _key_of(target)
+        self._key = target.key.encode() if is_secret(target.key) else b""
         self._notable = dialect.notable
         self._only_usage = dialect.only_usage if unasked else None
         self._relayed = relayed
+        self._target = target
         self._trace = trace
 
     @property
@@ -202,7 +195,27 @@ class _Passing:
         return b"".join(kept)
 
     def masked(self, piece: bytes) -> bytes:
-        return _masked(piece, self._key)
+        """As it came, but for a key that the provider repeats in an error (X4)."""
+        if not self._key or self._key not in piece:
+            return piece
+        events = self.blocks.split(piece)
+        return b"".join(e.replace(self._key, MASK.encode()) if self._is_error(e) else e for e in events)
+
+    def _is_error(self, event: bytes) -> bool:
+        """Whether it is no part of an answer: an error, or no JSON."""
+        frame = self.blocks.frame(event)
+        if frame is None:
+            return True
+        target = self._target
+        try:
+            loads(frame.data)
+            # Not by the reader of the answer, which gets each event once, when it has left.
+            VERBATIM_DIALECTS[target.engine.dialect].reader(target.engine).feed(frame)
+        except Malformed:
+            return False
+        except (ValueError, LLMError):
+            return True
+        return False
 
     def read(self, whole: bytes) -> bool:
         """Keeps the books of events, each of which may tell anything. Returns whether they told something."""
@@ -216,8 +229,7 @@ class _Passing:
             _observe(events, trace)
             if said := trace.characters - before:
                 self._around = max(len(block) - said, 0)
-            if self._key not in block or not self._key:
-                self._alike.learn(block, events)
+            self._alike.learn(block, events)
         return heard
 
     def counted(self, whole: bytes) -> bool:
@@ -239,7 +251,7 @@ class _Passing:
         text = self._alike.plain(whole)
         if not text and (len(whole) <= len(border) or self._notable(whole)):
             return 0
-        if not express.pass_on(whole if text and text.find(self._key) < 0 else _masked(whole, self._key)):
+        if not express.pass_on(whole):
             return 0
         if text:
             self._trace.characters += len(text)

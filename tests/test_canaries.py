@@ -43,7 +43,11 @@ async def test_sound():
 
 
 async def test_leak_answer():
-    await run(CLIENT["X-ClientId"])  # the key itself would be masked
+    await run(CLIENT["X-ClientId"])
+
+
+async def test_leak_answer_of_the_key():
+    await run(KEY)
 
 
 async def test_leak_answer_of_an_own_key():

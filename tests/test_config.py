@@ -75,11 +75,11 @@ def test_records_are_not_changed_by_a_configuration() -> None:
 
 
 def test_a_log_line_is_json_without_secrets(capsys: pytest.CaptureFixture[str]) -> None:
-    log.setup(["my-client-id", "sk-of-the-server"])
+    log.setup(["my-own-client-id", "sk-of-the-server"])
     try:
         log.write(
             "request",
-            path="/x?key=my-client-id",
+            path="/x?key=my-own-client-id",
             key="sk-of-the-server",
             other="AIzaSyA1234567890abcdefghij",
             none=None,
@@ -94,19 +94,19 @@ def test_a_log_line_is_json_without_secrets(capsys: pytest.CaptureFixture[str]) 
     first, second = map(json.loads, lines)
     assert first["event"] == "request" and "none" not in first
     assert "ValueError" in second["trace"]
-    for secret in ("my-client-id", "sk-of-the-server", "AIzaSyA1234567890", "some-token"):
+    for secret in ("my-own-client-id", "sk-of-the-server", "AIzaSyA1234567890", "some-token"):
         assert secret not in "".join(lines)
 
 
 PIECES: Final = st.sampled_from(
-    ("sk-", "my-client-id", "a8Z_-", "Bearer ", "bearer", " ", "\n", '"', "AIza", "x" * 20, "é")
+    ("sk-", "the-client-id-of-mine", "a8Z_-", "Bearer ", "bearer", " ", "\n", '"', "AIza", "x" * 20, "é")
 )
 TEXTS: Final = st.lists(PIECES, max_size=5).map("".join)
 
 
 @given(st.dictionaries(st.sampled_from(("a", "b", "c", "d")), TEXTS | st.lists(TEXTS) | st.integers() | st.booleans()))
 def test_each_value_of_a_log_line_is_as_clean_as_if_it_stood_alone(fields: dict[str, Any]) -> None:
-    redact = log.Redactor(["my-client-id", "a8Z_- é"])
+    redact = log.Redactor(["the-client-id-of-mine", "a8Z_- éthe-client-id-of-mine"])
     record = logging.LogRecord("llm", logging.INFO, "", 0, "request", None, None)
     record.fields = fields
     line = json.loads(log.JsonLines(redact).format(record))

@@ -14,6 +14,7 @@ from llm.chat import ToolSpec
 from llm.codec import dump_bytes, loads
 from llm.errors import LLMError
 from llm.http import HttpRequest, Transport
+from llm.log import mask
 from llm.opaque import Json
 from llm.tools import ToolFailed, ToolState
 
@@ -21,7 +22,6 @@ _MOST_TIME: Final = 60.0  # seconds
 _MOST_BYTES: Final = 4 * 1024 * 1024  # of an answer
 _RESULTS: Final = 5
 _SAID: Final = 300  # characters of the service's own words that are passed on
-_MASK: Final = "***"
 
 
 class SearchTavily:
@@ -86,7 +86,7 @@ class SearchTavily:
                 return "The web search is asked too often; wait a little."
             case 432 | 433:  # of the plan, and of pay as you go
                 return "The web search has reached the limit of this server's plan."
-        said = str(_words(answer)).replace(self._key, _MASK)[:_SAID]
+        said = mask(str(_words(answer)), self._key)[:_SAID]
         return f"The web search failed with status {status}{f': {said}' if said else ''}."
 
 

@@ -92,7 +92,7 @@ def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
 
 
 def notable(read: bytes) -> bool:
-    return read.count(b'"done":false') != read.count(b"\n")
+    return read.count(b'"done":false') != read.count(b"\n") or b'"error"' in read
 
 
 def only_usage(frame: Frame) -> bool:
