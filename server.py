@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import errno
 import gc
+import logging
 import os
 import resource
 import signal
@@ -45,6 +46,7 @@ from llm.transport.event_loop import new_loop
 
 _BACKLOG: Final = 1024
 _NEXT_PORTS: Final = 50  # how far to look for a free port when nobody chose one
+_MANY_FILES: Final = 10240  # OPEN_MAX of macOS, which may take no larger number, nor RLIM_INFINITY
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 T = TypeVar("T")
@@ -237,6 +239,27 @@ def _say(lines: Sequence[str]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _raise_file_limit() -> None:
+    """Lets this process open as many files as it may: a stream takes two. Warns where that is refused."""
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return
+    wanted = _MANY_FILES if most == resource.RLIM_INFINITY else most
+    problem = ""
+    for number in dict.fromkeys((wanted, min(wanted, _MANY_FILES))):
+        if number <= files:
+            break
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (number, most))
+        except (ValueError, OSError) as error:
+            problem = str(error)
+        else:
+            files = number
+            break
+    if problem:
+        log.write("open_files", logging.WARNING, limit=files, wanted=wanted, problem=problem)
+
+
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="server.py", description="One small server in front of every LLM provider.")
     parser.add_argument("--host", help="address to listen on (HOST)")
@@ -273,8 +296,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"cannot listen on {config.host} port {config.port}: {error.strerror}", file=sys.stderr)
         return 1
     log.setup(config.secrets)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a stream takes two
+    _raise_file_limit()
     port = sockets[0].getsockname()[1]
     lines = banner(config, port)
     processes = config.processes or os.cpu_count() or 1

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import resource
 import socket
+import sys
 from collections.abc import Sequence
 from time import monotonic
 from typing import Final
@@ -130,6 +131,8 @@ class Listener:
 
 def most_connections(asked: int, files: int) -> int:
     """As many as were asked for (0: any number), but no more than there can be: a stream takes two files."""
+    if files == resource.RLIM_INFINITY:
+        return asked or sys.maxsize
     most = max((files - _FILES_KEPT) // 2, 1)
     return min(asked, most) if asked else most
 

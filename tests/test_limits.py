@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -258,6 +259,8 @@ def test_there_are_no_more_connections_than_files() -> None:
     assert most_connections(10_000, 1024) == 480
     assert most_connections(0, 1024) == 480
     assert most_connections(5, 10) == 1
+    assert most_connections(10_000, resource.RLIM_INFINITY) == 10_000
+    assert most_connections(0, resource.RLIM_INFINITY) > 1 << 30
 
 
 @pytest.mark.parametrize(

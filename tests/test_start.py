@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shlex
 import signal
 import socket
@@ -19,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+import server
+from llm import log
 from tests.harness import CLIENT_ID
 
 ROOT = Path(__file__).parent.parent
@@ -133,6 +136,88 @@ def test_a_chosen_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
         )
     assert told.returncode == 1
     assert "in use" in told.stderr
+
+
+REFUSING = """
+import resource
+
+def refuse(*_):
+    raise {error}
+
+resource.getrlimit = lambda _: {limits}
+resource.setrlimit = refuse
+"""
+REFUSED = {
+    "a container that may not": ("PermissionError(1, 'Operation not permitted')", "(256, 4096)", 4096),
+    "macOS with a number": ("ValueError('current limit exceeds maximum limit')", "(256, 24576)", 24576),
+    "macOS without an end": ("OSError(22, 'Invalid argument')", "(256, resource.RLIM_INFINITY)", 10240),
+}
+
+
+def started_after(code: str, folder: Path) -> tuple[int, list[dict[str, object]], str]:
+    """The exit code, the log and the limits of a server in whose process this ran before; it has answered a request."""
+    before = folder / "before"
+    before.mkdir()
+    (before / "sitecustomize.py").write_text(code)
+    with started("--port", "0", "--processes", "1", cwd=folder, PYTHONPATH=str(before)) as (process, lines):
+        with urllib.request.urlopen(url_of(lines) + "/health", timeout=20) as answer:
+            assert answer.status == 200
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        told = [json.loads(line) for line in process.stderr]
+        return process.wait(20), told, limits
+
+
+@pytest.mark.parametrize("place", REFUSED)
+def test_a_limit_on_files_that_cannot_be_raised_is_a_warning(tmp_path: Path, place: str) -> None:
+    error, limits, wanted = REFUSED[place]
+    code, told, _ = started_after(REFUSING.format(error=error, limits=limits), tmp_path)
+    assert code == 0
+    [warning] = [line for line in told if line["event"] == "open_files"]
+    assert (warning["level"], warning["limit"], warning["wanted"]) == ("warning", 256, wanted)
+    assert str(warning["problem"]) in error or "Errno" in str(warning["problem"])
+
+
+@pytest.mark.parametrize("limits", [(200, 300), (300, 300)])
+def test_under_a_low_limit_on_files_all_of_them_are_taken(tmp_path: Path, limits: tuple[int, int]) -> None:
+    code, told, after = started_after(
+        f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, {limits})", tmp_path
+    )
+    assert code == 0
+    assert not [line for line in told if line["event"] == "open_files"]
+    assert re.search(r"Max open files +300 +300 ", after)
+
+
+@pytest.mark.parametrize(
+    ("limits", "asked", "told"),
+    [
+        ((256, resource.RLIM_INFINITY), [10240], None),
+        ((256, 4096), [4096], None),
+        ((256, 24576), [24576, 10240], 10240),
+        ((20_000, 24576), [24576], 20_000),
+        ((20_000, resource.RLIM_INFINITY), [], None),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), [], None),
+        ((4096, 4096), [], None),
+    ],
+)
+def test_no_limit_on_files_is_left_low_that_macos_would_raise(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], asked: list[int], told: int | None
+) -> None:
+    calls: list[int] = []
+    warnings: list[object] = []
+
+    def set_limit(_: int, wanted: tuple[int, int]) -> None:
+        calls.append(wanted[0])
+        assert wanted[1] == limits[1]
+        if not 0 <= wanted[0] <= 10240:
+            raise ValueError("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", set_limit)
+    monkeypatch.setattr(log, "write", lambda *_, limit, **__: warnings.append(limit))
+    server._raise_file_limit()
+    assert (calls, warnings) == (asked, [] if told is None else [told])
 
 
 def test_version_is_told() -> None:
