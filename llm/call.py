@@ -13,7 +13,17 @@ from llm.dialects import Outgoing, Reader
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines import Target
 from llm.errors import LLMError, Malformed, Truncated
-from llm.events import Delta, Event, Finished, Started, ToolCallDelta, UsageReported, replay
+from llm.events import (
+    Delta,
+    Event,
+    Finished,
+    ReasoningDelta,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    UsageReported,
+    replay,
+)
 from llm.exchange import Batch, Exchange, Services, Silence, Trace, count_characters
 from llm.express import Alike, Express
 from llm.filters import Filter, ThinkTags
@@ -110,7 +120,7 @@ class Decoder:
     def __init__(self, framing: Framing, reader: Reader) -> None:
         self._framing = framing
         self._reader = reader
-        self._alike = Alike(reader.noise)
+        self._alike = Alike(reader.noise, reader.unlike)
 
     def short(self, express: Express, passed: Callable[[Delta], None]) -> Callable[[bytes], int]:
         """The short way for what is like what was read before; ``passed`` is told of it."""
@@ -122,7 +132,7 @@ class Decoder:
         if half is None or not express.ready():
             return 0
         delta, taken = self._alike.read(half + read if half else read)
-        if delta is None:
+        if not isinstance(delta, TextDelta | ReasoningDelta):
             return 0
         self._reader.skipped(delta)
         self._passed(delta)
@@ -137,7 +147,10 @@ class Decoder:
 
     def feed(self, chunk: bytes) -> Iterator[list[Event]]:
         half = self._framing.half()
-        for events in self._read(self._framing.feed(chunk), last=False):
+        frames = self._framing.feed(chunk)
+        if frames:
+            self._alike.forget()
+        for events in self._read(frames, last=False):
             yield events
             self._alike.learn(b"" if half is None else half + chunk, events)
 

@@ -62,6 +62,13 @@ class ToolCallDelta:
     arguments: str  # a fragment of JSON text
 
 
+Piece: TypeAlias = Delta | ToolCallDelta
+
+
+def text_of_piece(piece: Piece) -> str:
+    return piece.arguments if isinstance(piece, ToolCallDelta) else piece.text
+
+
 @dataclass(frozen=True, slots=True)
 class ToolProgress:
     """Only from our own loop: a tool this server runs."""

@@ -14,7 +14,7 @@ from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, Final, Protocol
 
 from llm.codec import dumps
-from llm.events import Delta, Event, ReasoningDelta, TextDelta
+from llm.events import Delta, Event, Piece, ReasoningDelta, TextDelta, ToolCallDelta, text_of_piece
 
 _BACKSLASH: Final = 0x5C  # as a number, like in ``llm.framing``
 _LF: Final = 0x0A
@@ -76,40 +76,56 @@ class Alike:
     The bytes before and behind that text are learnt from an event which the dialect's reader has read. Where another
     event has the same bytes around one JSON text, its JSON differs in that value alone, and the reader would have said
     the same of it with another text. ``noise`` are values that it never looks at, though they differ in each event
-    (``Reader.noise``): they are taken out before events are compared.
+    (``Reader.noise``): they are taken out before events are compared. Nothing is learnt from an event with an
+    ``unlike`` member (``Reader.unlike``), and from a piece of a call only if ``calls``. ``border`` ends an event.
     """
 
-    __slots__ = ("_before", "_behind", "_joint", "_like", "_noise", "_noisy")
+    __slots__ = ("_before", "_behind", "_border", "_calls", "_joint", "_like", "_noise", "_noisy", "_unlike")
 
-    BORDER = b"\n\n"
-
-    def __init__(self, noise: re.Pattern[bytes] | None = None) -> None:
+    def __init__(
+        self,
+        noise: re.Pattern[bytes] | None = None,
+        unlike: re.Pattern[bytes] | None = None,
+        border: bytes = b"\n\n",
+        *,
+        calls: bool = False,
+    ) -> None:
         self._noise = noise
+        self._unlike = unlike
+        self._border = border
+        self._calls = calls
         self._noisy: re.Pattern[bytes] | None = None  # the same, where the last event had some
         self._before = b""  # with the quotes around the text
         self._behind = b""  # with the border
         self._joint = b""  # of two events: all that is between their texts
-        self._like: Delta | None = None
+        self._like: Piece | None = None
+
+    def forget(self) -> None:
+        """The reader was given an event that is like none: what it makes of the next one may depend on it."""
+        self._like = None
 
     def learn(self, read: bytes, events: list[Event]) -> None:
-        """From bytes that begin with an event, and all that was read of them: the last whole event, if each was a delta
-        and the text is found.
+        """From bytes that begin with an event, and all that was read of them: the last whole event, if each was a piece
+        of one kind and the text is found.
         """
         self._like = None
         last = events[-1] if events else None
-        if not isinstance(last, TextDelta | ReasoningDelta):
+        if not isinstance(last, TextDelta | ReasoningDelta) and not (self._calls and isinstance(last, ToolCallDelta)):
             return
         if type(events[0]) is not type(last):  # as in the first read, which begins with the start
             return
-        blocks = read.split(self.BORDER)[:-1]
+        blocks = read.split(self._border)[:-1]
         if len(blocks) != len(events) or not all(type(event) is type(last) for event in events):
             return
         block, noises = (blocks[-1], 0) if self._noise is None else self._noise.subn(b"", blocks[-1])
-        spelled = {dumps(last.text).encode(), json.dumps(last.text).encode()}  # as they are, or escaped
+        if self._unlike is not None and self._unlike.search(block):
+            return
+        text = text_of_piece(last)
+        spelled = {dumps(text).encode(), json.dumps(text).encode()}  # as they are, or escaped
         found = [literal for literal in spelled if literal in block]
         if len(found) == 1 and block.count(found[0]) == 1:
             before, _, behind = block.partition(found[0])
-            self._before, self._behind = before + b'"', b'"' + behind + self.BORDER
+            self._before, self._behind = before + b'"', b'"' + behind + self._border
             self._joint = self._behind + self._before
             self._noisy = self._noise if noises else None
             self._like = last
@@ -132,15 +148,16 @@ class Alike:
         said = texts[0] if len(texts) == 1 else b"".join(texts)
         return b"" if _BACKSLASH in said or _LF in said else said
 
-    def read(self, read: bytes) -> tuple[Delta | None, int]:
-        """One delta with the texts of all whole events in a read, and the bytes that they are; nothing where one of
+    def read(self, read: bytes) -> tuple[Piece | None, int]:
+        """One piece with the texts of all whole events in a read, and the bytes that they are; nothing where one of
         them is of another kind.
         """
         like = self._like
         if like is None:
             return None, 0
-        if not read.endswith(self.BORDER):
-            read = read[: read.rfind(self.BORDER) + 2]
+        border = self._border
+        if not read.endswith(border):
+            read = read[: read.rfind(border) + len(border)]
         text = _printable(self.plain(read)) or self._decoded(read)
         return (type(like)(like.index, text), len(read)) if text else (None, 0)
 
@@ -148,11 +165,11 @@ class Alike:
         """The texts of such events, with their escapes; nothing where one is of another kind."""
         if self._noisy is not None:
             read = self._noisy.sub(b"", read)
-        before, behind = self._before, self._behind
-        start, end = len(before) - 1, 3 - len(behind)
+        before, behind = self._before, self._behind.removesuffix(self._border)
+        start, end = len(before) - 1, 1 - len(behind)
         texts = []
-        for block in read.split(self.BORDER)[:-1]:
-            if not (block.startswith(before) and block.endswith(behind[:-2])):
+        for block in read.split(self._border)[:-1]:
+            if not (block.startswith(before) and block.endswith(behind)):
                 return ""
             try:
                 spelled = block[start : end or None].decode()

@@ -17,7 +17,7 @@ from llm.dialects import Outgoing
 from llm.dialects.registry import VERBATIM_DIALECTS
 from llm.engines import Target
 from llm.errors import LLMError, Malformed
-from llm.events import Event, Finished, replay
+from llm.events import Event, Finished, Piece, replay, text_of_piece
 from llm.exchange import Exchange, Services, Silence, Trace
 from llm.express import Alike, Express
 from llm.framing import Blocks, Frame, LineBlocks, SseBlocks
@@ -98,7 +98,7 @@ async def _answer(
                     _read_whole(whole, target, trace)
                     yield whole
                     return
-                passing.blocks = kind(most)
+                passing.begin(kind(most))
                 yield b""
                 async for chunk in reply:
                     silence.heard(chunk)
@@ -106,21 +106,21 @@ async def _answer(
                     del chunk  # like what was made of it, while the next one is waited for
                     if not whole:
                         continue
-                    plain = passing.plain(whole)
-                    piece = whole if plain else passing.wanted(whole)
+                    like = passing.like(whole)
+                    piece = whole if like is not None else passing.wanted(whole)
                     try:
                         if piece:
                             if not exchange.begun:
                                 exchange.begun = True
                                 del outgoing, request  # it is not asked again, so nobody needs what was asked (T18)
-                            yield piece if plain else passing.masked(piece)
+                            yield piece if like is not None else passing.masked(piece)
                     finally:  # what has left is in the books, even if its client leaves with it (C3)
-                        heard = passing.counted(whole) if plain else passing.read(whole)
-                    del piece, whole
+                        heard = passing.read(whole) if like is None else passing.skipped(like)
+                    del piece, whole, like
                     if heard:
                         reply.alive()
                         silence.size = 0
-                        if relayed.express is not None and passing.begun:
+                        if relayed.express is not None:
                             reply.tap = passing.tap
                     if passing.done:
                         reply.drain()
@@ -149,38 +149,35 @@ def _observe(events: list[Event], trace: Trace) -> None:
 class _Passing:
     """The events of one answer, passing by: which of them leave, and what our own books say of them.
 
-    They leave before they are looked into; once the answer has begun, only those are that may tell more than a piece.
+    They leave before they are looked into. The dialect's reader is given all of them but those that are like the one
+    before (``llm.express``), of which it is told: so it knows each part and call, however the events came.
     """
 
-    __slots__ = (
-        "_alike", "_around", "_key", "_notable", "_only_usage", "_reader", "_relayed", "_target", "_trace", "blocks",
-    )  # fmt: skip
+    __slots__ = ("_alike", "_key", "_only_usage", "_reader", "_relayed", "_target", "_trace", "blocks")
 
     blocks: Blocks  # how they are cut, once that is known
 
     def __init__(self, target: Target, trace: Trace, relayed: Relayed, unasked: bool) -> None:
         dialect = VERBATIM_DIALECTS[target.engine.dialect]
         self._reader = dialect.reader(target.engine)
-        self._alike = Alike(self._reader.noise)
-        self._around = 0  # bytes of an event that are not the model's
         self._key = target.key.encode() if is_secret(target.key) else b""
-        self._notable = dialect.notable
         self._only_usage = dialect.only_usage if unasked else None
         self._relayed = relayed
         self._target = target
         self._trace = trace
 
-    @property
-    def begun(self) -> bool:
-        return self._trace.first_token is not None
+    def begin(self, blocks: Blocks) -> None:
+        self.blocks = blocks
+        self._alike = Alike(self._reader.noise, self._reader.unlike, blocks.border, calls=True)
 
     @property
     def done(self) -> bool:
         return self._reader.done
 
-    def plain(self, whole: bytes) -> bool:
-        """Whether these events are nothing but pieces of an answer that has begun."""
-        return self.begun and not self._notable(whole)
+    def like(self, whole: bytes) -> Piece | None:
+        """What these events say, if each of them is like the last one that was read."""
+        piece, taken = self._alike.read(whole)
+        return piece if taken == len(whole) else None
 
     def wanted(self, whole: bytes) -> bytes:
         """Those that do not only tell usage which nobody asked for."""
@@ -219,47 +216,39 @@ class _Passing:
 
     def read(self, whole: bytes) -> bool:
         """Keeps the books of events, each of which may tell anything. Returns whether they told something."""
-        blocks, trace, heard = self.blocks, self._trace, False
+        blocks, heard = self.blocks, False
+        events: list[Event] = []
+        last = b""
         for block in blocks.split(whole):
-            events = self._events_in(blocks.frame(block))
-            if not events:
-                continue
-            heard = True
-            before = trace.characters
-            _observe(events, trace)
-            if said := trace.characters - before:
-                self._around = max(len(block) - said, 0)
-            self._alike.learn(block, events)
+            if (frame := blocks.frame(block)) is not None:
+                last, events = block, self._events_in(frame)
+                if events:
+                    heard = True
+                    _observe(events, self._trace)
+        if last:
+            self._alike.learn(last, events)
         return heard
 
-    def counted(self, whole: bytes) -> bool:
-        """The same of plain ones: what they said is about what their like did not need for themselves."""
-        count = whole.count(self.blocks.border)
-        said = len(whole) - count * self._around
-        self._trace.characters += said if said > count else count
+    def skipped(self, piece: Piece) -> bool:
+        """The same of what :meth:`like` knows."""
+        self._reader.skipped(piece)
+        self._trace.characters += len(text_of_piece(piece))
         return True
 
     def tap(self, read: bytes) -> int:
-        """The short way for plain events: bytes of the read that are on their way to the client (``HttpReply.tap``)."""
-        blocks, border, express = self.blocks, self.blocks.border, self._relayed.express
+        """The short way for such events: bytes of the read that are on their way to the client (``HttpReply.tap``)."""
+        blocks, express = self.blocks, self._relayed.express
         half = blocks.half()
         if half is None or express is None:
             return 0
         whole = half + read if half else read
-        if not whole.endswith(border):
-            whole = whole[: whole.rfind(border) + len(border)]
-        text = self._alike.plain(whole)
-        if not text and (len(whole) <= len(border) or self._notable(whole)):
+        piece, taken = self._alike.read(whole)
+        if piece is None or not express.pass_on(whole[:taken]):
             return 0
-        if not express.pass_on(whole):
-            return 0
-        if text:
-            self._trace.characters += len(text)
-        else:
-            self.counted(whole)
+        self.skipped(piece)
         if half:
             blocks.forget()
-        return len(whole) - len(half)
+        return taken - len(half)
 
     def closed(self) -> bytes:
         """What is left at the end. Raises ``Truncated`` where the dialect's own end is missing."""

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, Protocol
 from llm.chat import ChatRequest, Foreign, ModelInfo
 from llm.engines import Engine
 from llm.errors import LLMError, Unsupported
-from llm.events import Delta, Event, Reply
+from llm.events import Event, Piece, Reply
 from llm.framing import MAX_FRAME, Frame, Framing
 from llm.opaque import Json, fields_lost
 
@@ -58,9 +58,14 @@ class Reader(Protocol):
         """Members of an event that it never looks at, as they are spelled, and that are others in each."""
         ...
 
+    @property
+    def unlike(self) -> re.Pattern[bytes] | None:
+        """Members of an event that make it keep more than one text: the like of such an event has to be read too."""
+        ...
+
     def feed(self, frame: Frame) -> list[Event]: ...
-    def skipped(self, delta: Delta) -> None:
-        """A delta that was read without it: its event was like the last one but for the text (``llm.express``)."""
+    def skipped(self, piece: Piece) -> None:
+        """A piece that was read without it: its event was like the last one but for the text (``llm.express``)."""
         ...
 
     def close(self) -> list[Event]: ...
@@ -127,13 +132,6 @@ class VerbatimDialect(EngineDialect, Protocol):
 
     def verbatim(self, body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
         """A client's own body, with the engine's name for the model, and asking for usage."""
-        ...
-
-    def notable(self, read: bytes) -> bool:
-        """Whether whole events may tell more than pieces of an answer: an end, usage, an error, or nothing at all.
-
-        Without decoding them, so it is on the safe side. JSON escapes quotes: no text of a model looks like a field.
-        """
         ...
 
     def only_usage(self, frame: Frame) -> bool:

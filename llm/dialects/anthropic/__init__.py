@@ -17,7 +17,7 @@ What surprises:
 """
 
 from llm.dialects.anthropic.client import read_request
-from llm.dialects.anthropic.engine import notable, only_usage, verbatim, write_request
+from llm.dialects.anthropic.engine import only_usage, verbatim, write_request
 from llm.dialects.anthropic.failures import read_error
 from llm.dialects.anthropic.listing import list_models
 from llm.dialects.anthropic.parts import NAME
@@ -29,7 +29,6 @@ __all__ = [
     "REQUEST_ID",
     "framing",
     "list_models",
-    "notable",
     "only_usage",
     "read_error",
     "read_reply",

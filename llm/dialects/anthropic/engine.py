@@ -60,11 +60,6 @@ def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
     return Outgoing(path=PATH, body={**body, "model": model})
 
 
-def notable(read: bytes) -> bool:
-    deltas = read.count(b'"type":"content_block_delta"') + read.count(b'"type": "content_block_delta"')
-    return deltas != read.count(b"\n\n")
-
-
 def only_usage(frame: Frame) -> bool:
     return False
 

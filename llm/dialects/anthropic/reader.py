@@ -27,10 +27,10 @@ from llm.engines import Engine
 from llm.errors import Malformed, Truncated
 from llm.events import (
     Cited,
-    Delta,
     Event,
     Finished,
     PartEnded,
+    Piece,
     ReasoningDelta,
     Reply,
     Started,
@@ -78,6 +78,7 @@ class MessageReader:
     """The events of one stream, which ends with ``message_stop``."""
 
     noise = None
+    unlike = None
 
     __slots__ = ("_blocks", "_called", "_engine", "_next", "_rest", "_started", "_stop", "_usage", "done")
 
@@ -107,8 +108,12 @@ class MessageReader:
                 raise _malformed(odd, self._engine) from None
         return out
 
-    def skipped(self, delta: Delta) -> None:
-        """Nothing here counts what was said."""
+    def skipped(self, piece: Piece) -> None:
+        """Nothing here counts what was said, but for what a call was given."""
+        if isinstance(piece, ToolCallDelta):
+            for block in self._blocks.values():
+                if block.part == piece.index:
+                    block.json.append(piece.arguments)
 
     def close(self) -> list[Event]:
         if self.done:

@@ -25,10 +25,10 @@ from llm.errors import (
     Truncated,
 )
 from llm.events import (
-    Delta,
     Event,
     Finished,
     FinishReason,
+    Piece,
     Reply,
     Started,
     TextDelta,
@@ -74,6 +74,7 @@ class ContentReader:
     """The chunks of one answer."""
 
     noise = None
+    unlike = None
 
     def __init__(self, engine: Engine) -> None:
         self.done = False
@@ -100,9 +101,9 @@ class ContentReader:
             self._chunk(wire)
         return self._flow.take()
 
-    def skipped(self, delta: Delta) -> None:
-        if isinstance(delta, TextDelta):
-            self._text.write(delta.text)
+    def skipped(self, piece: Piece) -> None:
+        if isinstance(piece, TextDelta):
+            self._text.write(piece.text)
 
     def close(self) -> list[Event]:
         if self._finish is None:

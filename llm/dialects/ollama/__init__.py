@@ -19,7 +19,6 @@ from llm.dialects.ollama.common import NAME
 from llm.dialects.ollama.engine import (
     framing,
     list_models,
-    notable,
     only_usage,
     read_error,
     read_reply,
@@ -35,7 +34,6 @@ __all__ = [
     "framing",
     "generate",
     "list_models",
-    "notable",
     "only_usage",
     "read_error",
     "read_reply",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from secrets import token_hex
@@ -27,7 +28,7 @@ from llm.dialects import ModelLister, Outgoing, lost_fields, unknown_block
 from llm.dialects.ollama.common import NAME
 from llm.engines import Engine
 from llm.errors import ContextTooLong, LLMError, Malformed, ProviderSaid, Truncated, Unsupported, by_status
-from llm.events import Delta, Event, Finished, FinishReason, Reply, Started, UsageReported, collect, settled
+from llm.events import Event, Finished, FinishReason, Piece, Reply, Started, UsageReported, collect, settled
 from llm.families import ANY
 from llm.flow import Flow
 from llm.framing import MAX_FRAME, Frame, Framing, JsonLines
@@ -51,6 +52,7 @@ _BESIDE: Final = ("keep_alive", "truncate", "shift")  # of ``extra``: they have 
 _TOO_LONG: Final = ("context length", "exceeds the available context", "context window")  # it has no codes
 _NO_PARAMETERS: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
 _MESSAGE: Final = ("role", "content", "thinking", "tool_calls", "images")
+_TIME: Final = re.compile(rb'"created_at": ?"[^"\\\n]*"')  # of each line, which nothing here reads
 
 
 def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
@@ -89,10 +91,6 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
 def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
     """A client's own body; usage is always told here."""
     return Outgoing(path=PATH if "messages" in body else _GENERATE, body={**body, "model": model})
-
-
-def notable(read: bytes) -> bool:
-    return read.count(b'"done":false') != read.count(b"\n") or b'"error"' in read
 
 
 def only_usage(frame: Frame) -> bool:
@@ -247,7 +245,8 @@ def reader(engine: Engine) -> LineReader:
 class LineReader:
     """The lines of one answer, which ends with ``done: true``."""
 
-    noise = None
+    noise = _TIME
+    unlike = None
 
     def __init__(self, engine: Engine) -> None:
         self.done = False
@@ -266,7 +265,7 @@ class LineReader:
             self._line(wire)
         return self._flow.take()
 
-    def skipped(self, delta: Delta) -> None:
+    def skipped(self, piece: Piece) -> None:
         """Nothing here counts what was said."""
 
     def close(self) -> list[Event]:

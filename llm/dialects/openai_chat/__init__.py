@@ -20,7 +20,7 @@ What surprises, and who does it:
 from llm.dialects import REQUEST_ID, status_of
 from llm.dialects.openai_chat.client import read_request
 from llm.dialects.openai_chat.common import NAME, REASONING_FIELD
-from llm.dialects.openai_chat.engine import notable, only_usage, verbatim, write_request
+from llm.dialects.openai_chat.engine import only_usage, verbatim, write_request
 from llm.dialects.openai_chat.failures import read_error
 from llm.dialects.openai_chat.listing import list_models
 from llm.dialects.openai_chat.reader import framing, read_reply, reader
@@ -33,7 +33,6 @@ __all__ = [
     "REQUEST_ID",
     "framing",
     "list_models",
-    "notable",
     "only_usage",
     "read_error",
     "read_reply",

@@ -90,22 +90,6 @@ def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
     return Outgoing(path=PATH, body=sent)
 
 
-def notable(read: bytes) -> bool:
-    events = read.count(b"\n\n")
-    return (
-        events != read.count(b"data:")  # comments
-        or events != _nulls(read, b"finish_reason")
-        or read.count(b'"usage"') != _nulls(read, b"usage")
-        or b'"error"' in read
-        or b"event:" in read
-        or b'"x_groq"' in read
-    )
-
-
-def _nulls(read: bytes, name: bytes) -> int:
-    return read.count(b'"%b":null' % name) + read.count(b'"%b": null' % name)
-
-
 def only_usage(frame: Frame) -> bool:
     """The chunk behind the last one, which is there because usage was asked for."""
     if '"usage"' not in frame.data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from secrets import token_hex
 from typing import Any, Final
@@ -12,7 +13,7 @@ from llm.dialects.openai_chat.common import FINISH, NAME, READ_REASONING, read_u
 from llm.dialects.openai_chat.failures import error_in, error_of
 from llm.engines import Engine
 from llm.errors import Malformed, Truncated
-from llm.events import Delta, Event, Finished, Reply, Started, TextDelta, UsageReported, collect, settled
+from llm.events import Event, Finished, Piece, Reply, Started, TextDelta, ToolCallDelta, UsageReported, collect, settled
 from llm.flow import Flow
 from llm.framing import MAX_FRAME, Frame, Framing, Sse
 from llm.lenient import count_of, dict_of, dicts_of, list_of, text_of
@@ -20,6 +21,8 @@ from llm.opaque import Json, Keep, Opaque, rest_of
 from llm.openai_shape import NOISE
 
 _TEXT: Final = frozenset({"role", "content"})  # fields of a piece of the answer that is nothing but text
+# A name may begin another call, and all of the details of a thought is kept.
+_UNLIKE: Final = re.compile(rb'"(?:name|reasoning_details)"')
 _CALL: Final = ("index", "id", "type", "function", "custom")
 # Where the details of a thought that come piece by piece have their text.
 _DETAIL_TEXTS: Final[Mapping[str, str]] = {"reasoning.text": "text", "reasoning.summary": "summary"}
@@ -120,6 +123,7 @@ class ChunkReader:
     """The chunks of one stream, which ends with ``[DONE]``, or on some hosts after a finish reason by closing."""
 
     noise = NOISE
+    unlike = _UNLIKE
 
     __slots__ = (
         "_base",
@@ -175,9 +179,14 @@ class ChunkReader:
             self._chunk(wire)
         return self._flow.take()
 
-    def skipped(self, delta: Delta) -> None:
-        if isinstance(delta, TextDelta):
-            self._said += len(delta.text)
+    def skipped(self, piece: Piece) -> None:
+        if isinstance(piece, TextDelta):
+            self._said += len(piece.text)
+        elif isinstance(piece, ToolCallDelta):
+            for call in self._calls.values():
+                if call.index == piece.index:
+                    call.pieces.append(piece.arguments)
+                    call.told = len(call.pieces)
 
     def close(self) -> list[Event]:
         if self._finish is None:

@@ -25,7 +25,7 @@ A call's ``id`` is the wire's ``call_id``; the id of its item is kept. What is k
 
 from llm.dialects import REQUEST_ID, status_of
 from llm.dialects.openai_responses.client import read_request
-from llm.dialects.openai_responses.engine import notable, only_usage, verbatim, write_request
+from llm.dialects.openai_responses.engine import only_usage, verbatim, write_request
 from llm.dialects.openai_responses.failures import read_error
 from llm.dialects.openai_responses.items import NAME
 from llm.dialects.openai_responses.listing import list_models
@@ -38,7 +38,6 @@ __all__ = [
     "REQUEST_ID",
     "framing",
     "list_models",
-    "notable",
     "only_usage",
     "read_error",
     "read_reply",

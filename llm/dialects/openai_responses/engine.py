@@ -57,10 +57,6 @@ def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
     return Outgoing(path=PATH, body={**body, "model": model})
 
 
-def notable(read: bytes) -> bool:
-    return read.count(b'.delta"') != read.count(b"\n\n")
-
-
 def only_usage(frame: Frame) -> bool:
     return False
 

@@ -26,11 +26,11 @@ from llm.engines import Engine
 from llm.errors import EngineFailed, Malformed, Truncated
 from llm.events import (
     Cited,
-    Delta,
     Event,
     Finished,
     FinishReason,
     PartEnded,
+    Piece,
     ReasoningDelta,
     Reply,
     Started,
@@ -41,6 +41,7 @@ from llm.events import (
     WholePart,
     collect,
     settled,
+    text_of_piece,
 )
 from llm.framing import MAX_FRAME, Frame, Framing, Sse
 from llm.lenient import count_of, dict_of, dicts_of, list_of, text_of
@@ -118,6 +119,7 @@ class ResponseReader:
     """The events of one stream, which ends with ``response.completed`` or one of its kind."""
 
     noise = NOISE
+    unlike = None
 
     def __init__(self, engine: Engine) -> None:
         self.done = False
@@ -144,9 +146,10 @@ class ResponseReader:
             self._event(text_of(wire.get("type")) or frame.event, wire)
         return self._take()
 
-    def skipped(self, delta: Delta) -> None:
-        self._last.told.write(delta.text)
-        self._last.length += len(delta.text)
+    def skipped(self, piece: Piece) -> None:
+        text = text_of_piece(piece)
+        self._last.told.write(text)
+        self._last.length += len(text)
 
     def close(self) -> list[Event]:
         if not self.done:
