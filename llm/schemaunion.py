@@ -44,7 +44,7 @@ def united(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[str, 
 
 
 def _common(one: Any, other: Any) -> list[str]:
-    some, more = ([t] if isinstance(t, str) else t if isinstance(t, list) else [] for t in (one, other))
+    some, more = ([t for t in (ts if isinstance(ts, list) else [ts]) if isinstance(t, str)] for ts in (one, other))
     whole = [t for t in some if t in more]
     numbers = {"integer", "number"}
     if numbers <= {*some, *more} and not numbers & {*whole}:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -442,6 +442,7 @@ WILD: st.SearchStrategy[Any] = st.recursive(
 
 @settings(max_examples=500)
 @given(st.dictionaries(WORDS, WILD, max_size=6))
+@example({"type": [[]], "allOf": [{"type": "object"}]})  # names of types that are no text
 def test_t6_whatever_a_caller_sends_is_answered(schema: dict[str, Any]) -> None:
     before = json.dumps(schema)
     for make in (inlined, strict, lambda s: fitted(s, CLOSED), lambda s: fitted(s, OPEN)):
