@@ -121,9 +121,13 @@ class Sse:
 
 
 def _frame(block: bytes) -> Frame | None:
-    """One event without its blank line; None if it carries no data (comments, a lone ``event:``)."""
+    """One event without its blank line; None if it carries no data (comments, a lone ``event:``, an empty ``data:``).
+
+    An error is one even without data.
+    """
     if block.startswith(b"data: ") and _LF not in block:  # what nearly every provider sends
-        return Frame(block[6:].decode("utf-8", "replace"))
+        text = block[6:].decode("utf-8", "replace")
+        return Frame(text) if text and not text.isspace() else None
     data: list[str] = []
     event = ""
     for line in block.decode("utf-8", "replace").split("\n"):
@@ -132,7 +136,8 @@ def _frame(block: bytes) -> Frame | None:
             data.append(value.removeprefix(" "))
         elif name == "event":
             event = value.removeprefix(" ")
-    return Frame("\n".join(data), event) if data else None
+    text = "\n".join(data)
+    return Frame(text, event) if data and (event == "error" or (text and not text.isspace())) else None
 
 
 class Blocks(Protocol):
@@ -310,5 +315,18 @@ def sse(value: Json | bytes, event: str = "") -> bytes:
     return b"%bdata: %b\n\n" % (name, data)
 
 
+# JSON may have these as they are, and many a client takes them for line ends (Python's ``str.splitlines``). The other
+# characters that do so JSON escapes anyway.
+_SEPARATORS: Final = tuple((one.encode(), b"\\u%04x" % ord(one)) for one in "\u0085\u2028\u2029")
+
+
+def one_line(raw: bytes) -> bytes:
+    """JSON without a character that anyone takes for a line end, but for the LF that may be behind it."""
+    if not raw.isascii():
+        for separator, escaped in _SEPARATORS:
+            raw = raw.replace(separator, escaped)
+    return raw
+
+
 def json_line(value: Json) -> bytes:
-    return dump_bytes(value) + b"\n"
+    return one_line(dump_bytes(value)) + b"\n"

@@ -1,13 +1,15 @@
 """The verbatim lane: client and engine speak the same dialect, so their bytes are handed on as they are.
 
 In the request only ``model`` changes, and usage is asked for. In the answer nothing changes, but for a usage event that
-the client did not ask for, which is withheld, and an error behind a stream that ended without its terminal event. The
-dialect's own reader looks on for usage, finish and the log.
+the client did not ask for and events with empty data, which are withheld, the blank line that the last event lacks, an
+error behind a stream that ended without its terminal event, and what clients take for the end of a JSON line inside
+one, which is escaped. The dialect's own reader looks on for usage, finish and the log.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,16 +22,17 @@ from llm.errors import LLMError, Malformed
 from llm.events import Event, Finished, Piece, replay, text_of_piece
 from llm.exchange import Exchange, Services, Silence, Trace
 from llm.express import Alike, Express
-from llm.framing import Blocks, Frame, LineBlocks, SseBlocks
+from llm.framing import Blocks, Frame, LineBlocks, Sse, SseBlocks, one_line
+from llm.http import HttpReply
 from llm.log import MASK, is_secret
 from llm.opaque import Json
 from llm.routing import RESPONSES, over_responses, routed
 from llm.tokens import Input, estimated_usage
 
-_BLOCKS: Final[Mapping[str, Callable[[int], Blocks]]] = {
-    "text/event-stream": SseBlocks,
-    "application/x-ndjson": LineBlocks,
-}
+_EVENTS: Final = "text/event-stream"
+_LINES: Final = "application/x-ndjson"
+_BLOCKS: Final[Mapping[str, Callable[[int], Blocks]]] = {_EVENTS: SseBlocks, _LINES: LineBlocks}
+_NO_DATA: Final = re.compile(rb"(?:\A|[\r\n])data:?[ \t]*[\r\n]")  # a line of an event that may have no more
 
 
 def relay_to(client_dialect: str, request: ChatRequest, target: Target) -> Target | None:
@@ -81,7 +84,7 @@ async def _answer(
     unasked: bool,
     most: int,
 ) -> AsyncGenerator[bytes, None]:
-    target = exchange.target
+    target, streamed = exchange.target, request.stream
     while True:
         try:
             answer = exchange.ask(outgoing)
@@ -92,15 +95,23 @@ async def _answer(
             async with await answer as reply:
                 del answer
                 relayed.content_type = reply.headers.get("content-type", "application/json")
-                kind = _BLOCKS.get(relayed.content_type.partition(";")[0].strip().lower())
+                chunks: AsyncIterator[bytes] = aiter(reply)
+                begin = b""
+                type_ = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+                if type_ not in _BLOCKS and streamed:
+                    begin = await _begin(reply, silence)
+                    if found := _type_of(begin, type_, target):
+                        type_ = relayed.content_type = found
+                        chunks = _Begun(begin, chunks)
+                kind = _BLOCKS.get(type_)
                 if kind is None:
-                    whole = await reply.read(most)
+                    whole = begin + await reply.read(most)
                     _read_whole(whole, target, trace)
                     yield whole
                     return
                 passing.begin(kind(most))
                 yield b""
-                async for chunk in reply:
+                async for chunk in chunks:
                     silence.heard(chunk)
                     whole = passing.blocks.cut(chunk)
                     del chunk  # like what was made of it, while the next one is waited for
@@ -113,7 +124,7 @@ async def _answer(
                             if not exchange.begun:
                                 exchange.begun = True
                                 del outgoing, request  # it is not asked again, so nobody needs what was asked (T18)
-                            yield piece if like is not None else passing.masked(piece)
+                            yield passing.sendable(piece) if like is not None else passing.masked(piece)
                     finally:  # what has left is in the books, even if its client leaves with it (C3)
                         heard = passing.read(whole) if like is None else passing.skipped(like)
                     del piece, whole, like
@@ -125,11 +136,49 @@ async def _answer(
                     if passing.done:
                         reply.drain()
                         return
-                if rest := passing.closed():
+                if rest := passing.rest():
                     yield rest
+                passing.close()
             return
         except LLMError as error:
             await exchange.failed(error)
+
+
+async def _begin(reply: HttpReply, silence: Silence) -> bytes:
+    """What comes up to the first byte that is not blank."""
+    begin = b""
+    async for chunk in reply:
+        silence.heard(chunk)
+        begin += chunk
+        if not chunk.isspace():
+            break
+    return begin
+
+
+def _type_of(begin: bytes, told: str, target: Target) -> str | None:
+    """What a stream is that began so, where its content type does not say; None for one document, under any type."""
+    said = begin.lstrip()
+    if isinstance(VERBATIM_DIALECTS[target.engine.dialect].framing(), Sse):
+        return None if said.startswith((b"{", b"[", b"<")) else _EVENTS  # no event begins so
+    return _LINES if said.startswith(b"{") and told != "application/json" else None
+
+
+class _Begun:
+    """An answer of which somebody has read the beginning."""
+
+    __slots__ = ("_begin", "_rest")
+
+    def __init__(self, begin: bytes, rest: AsyncIterator[bytes]) -> None:
+        self._begin, self._rest = begin, rest
+
+    def __aiter__(self) -> _Begun:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if begin := self._begin:
+            self._begin = b""
+            return begin
+        return await anext(self._rest)
 
 
 def _read_whole(whole: bytes, target: Target, trace: Trace) -> None:
@@ -153,7 +202,7 @@ class _Passing:
     before (``llm.express``), of which it is told: so it knows each part and call, however the events came.
     """
 
-    __slots__ = ("_alike", "_key", "_only_usage", "_reader", "_relayed", "_target", "_trace", "blocks")
+    __slots__ = ("_alike", "_key", "_lines", "_only_usage", "_reader", "_relayed", "_target", "_trace", "blocks")
 
     blocks: Blocks  # how they are cut, once that is known
 
@@ -168,6 +217,7 @@ class _Passing:
 
     def begin(self, blocks: Blocks) -> None:
         self.blocks = blocks
+        self._lines = isinstance(blocks, LineBlocks)
         self._alike = Alike(self._reader.noise, self._reader.unlike, blocks.border, calls=True)
 
     @property
@@ -180,23 +230,27 @@ class _Passing:
         return piece if taken == len(whole) else None
 
     def wanted(self, whole: bytes) -> bytes:
-        """Those that do not only tell usage which nobody asked for."""
-        if self._only_usage is None:
+        """Those that have data, and more than usage which nobody asked for."""
+        if self._only_usage is None and _NO_DATA.search(whole) is None:
             return whole
-        blocks = self.blocks
-        kept = [
-            event
-            for event in blocks.split(whole)
-            if (frame := blocks.frame(event)) is None or not self._only_usage(frame)
-        ]
-        return b"".join(kept)
+        return b"".join([event for event in self.blocks.split(whole) if self._leaves(event)])
+
+    def _leaves(self, event: bytes) -> bool:
+        frame = self.blocks.frame(event)
+        if frame is None:  # a comment does, and no data does not: clients would look for JSON in it
+            return _NO_DATA.search(event) is None
+        return self._only_usage is None or not self._only_usage(frame)
 
     def masked(self, piece: bytes) -> bytes:
         """As it came, but for a key that the provider repeats in an error (X4)."""
-        if not self._key or self._key not in piece:
-            return piece
-        events = self.blocks.split(piece)
-        return b"".join(e.replace(self._key, MASK.encode()) if self._is_error(e) else e for e in events)
+        if self._key and self._key in piece:
+            events = self.blocks.split(piece)
+            piece = b"".join(e.replace(self._key, MASK.encode()) if self._is_error(e) else e for e in events)
+        return self.sendable(piece)
+
+    def sendable(self, piece: bytes) -> bytes:
+        """As it came, but for what clients take for the end of a JSON line inside one."""
+        return one_line(piece) if self._lines else piece
 
     def _is_error(self, event: bytes) -> bool:
         """Whether it is no part of an answer: an error, or no JSON."""
@@ -243,31 +297,47 @@ class _Passing:
             return 0
         whole = half + read if half else read
         piece, taken = self._alike.read(whole)
-        if piece is None or not express.pass_on(whole[:taken]):
+        if piece is None or not express.pass_on(self.sendable(whole[:taken])):
             return 0
         self.skipped(piece)
         if half:
             blocks.forget()
         return taken - len(half)
 
-    def closed(self) -> bytes:
-        """What is left at the end. Raises ``Truncated`` where the dialect's own end is missing."""
+    def rest(self) -> bytes:
+        """The last event, where nothing ended it, with what ends one; nothing if it is half an event."""
         blocks = self.blocks
         rest = blocks.close()
-        _observe(self._events_in(blocks.frame(rest)), self._trace)
-        if self._reader.done or self._relayed.failure is not None:  # the end came without its border
-            return self.masked(rest + blocks.border) if rest else b""
-        _observe(self._reader.close(), self._trace)
-        return b""
+        frame = blocks.frame(rest)
+        if frame is None:
+            return b""
+        try:
+            events = self._read(frame)
+        except Malformed:
+            return b""
+        _observe(events, self._trace)
+        return self.masked(rest + blocks.border) if self._leaves(rest) else b""
 
-    def _events_in(self, frame: Frame | None) -> list[Event]:
+    def close(self) -> None:
+        """Raises ``Truncated`` where the dialect's own end is missing."""
+        if not self._reader.done and self._relayed.failure is None:
+            _observe(self._reader.close(), self._trace)
+
+    def _events_in(self, frame: Frame) -> list[Event]:
         """What an event says, for our own books only; an error in it goes to the client as it is."""
-        if frame is None or self._relayed.failure is not None:
+        try:
+            return self._read(frame)
+        except Malformed:
+            return []  # not ours to judge: the client gets it as it is
+
+    def _read(self, frame: Frame) -> list[Event]:
+        """Raises ``Malformed``; any other error is the engine's own."""
+        if self._relayed.failure is not None:
             return []
         try:
             return self._reader.feed(frame)
         except Malformed:
-            return []  # not ours to judge: the client gets it as it is
+            raise
         except LLMError as error:
             self._relayed.failure = error
             return []

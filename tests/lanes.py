@@ -391,7 +391,7 @@ class Grouped(ScriptedReply):
     """An answer that comes in these reads. Each is offered to the short way first, as a transport does."""
 
     def __init__(self, content_type: str, reads: Iterable[bytes], *, tapped: bool) -> None:
-        super().__init__(200, {"Content-Type": content_type}, reads)
+        super().__init__(200, {"Content-Type": content_type} if content_type else {}, reads)
         self._tapped = tapped
 
     async def _each(self, pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
@@ -434,6 +434,7 @@ class Outcome:
     begun: bool = False
     failure: str | None = None
     short: int = 0
+    content_type: str = ""  # of what is told, by the verbatim lane
 
     def compared(self) -> tuple[Any, ...]:
         told: Any = self.told
@@ -446,16 +447,27 @@ class Outcome:
 BODY: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
 
 
-async def outcome(case: Case, reads: Sequence[bytes], *, verbatim: bool, tapped: bool) -> Outcome:
+async def outcome(
+    case: Case,
+    reads: Sequence[bytes],
+    *,
+    verbatim: bool,
+    tapped: bool = True,
+    content_type: str | None = None,
+    usage_asked: bool = True,
+) -> Outcome:
+    """``content_type`` is the engine's, where it is not the right one; "" is none."""
+    sent_as = case.content_type if content_type is None else content_type
     engine = Engine(name="e", label="E", dialect=case.dialect, base_url="http://engine.test")
     request = ChatRequest(model="m", messages=(Message("user", (Text("Hello"),)),), stream=True)
-    transport = ScriptedTransport(lambda _: Grouped(case.content_type, reads, tapped=tapped))
+    transport = ScriptedTransport(lambda _: Grouped(sent_as, reads, tapped=tapped))
     services = Services({"http": transport}, RetryPolicy(retries=0))
     target, trace, short, seen = Target(engine=engine, model="m"), Trace(), Short(), Outcome()
     relayed = Relayed(express=short)
     try:
         if verbatim:
-            asked = {**BODY, "stream_options": {"include_usage": True}} if case.dialect == "openai-chat" else BODY
+            asking = case.dialect == "openai-chat" and usage_asked
+            asked = {**BODY, "stream_options": {"include_usage": True}} if asking else BODY
             async for piece in relay(asked, request, target, services, trace, relayed):
                 short.bytes += piece
         else:
@@ -466,5 +478,6 @@ async def outcome(case: Case, reads: Sequence[bytes], *, verbatim: bool, tapped:
     seen.told = short.bytes if verbatim else collect(short.events) if seen.error is None else None
     seen.usage, seen.finish, seen.characters = trace.usage, trace.finish, trace.characters
     seen.begun, seen.short = trace.first_token is not None, short.pieces
+    seen.content_type = relayed.content_type
     seen.failure = repr(relayed.failure) if relayed.failure else None
     return seen

@@ -25,7 +25,7 @@ from llm.events import (
     UsageReported,
     WholePart,
 )
-from llm.framing import json_line, sse
+from llm.framing import json_line, one_line, sse
 from llm.opaque import Json, opaque_to_client
 
 NativeFraming: TypeAlias = Literal["chunks", "ndjson", "sse"]
@@ -55,8 +55,8 @@ class NativeWriter:
         if not batch:
             return []
         if len(batch) == 1 and isinstance(delta := batch[0], TextDelta) and delta.text:
-            form = _SSE_TEXT if self._framing == "sse" else _LINE_TEXT
-            return [form % dump_text(delta.text)]
+            text = dump_text(delta.text)
+            return [_SSE_TEXT % text if self._framing == "sse" else _LINE_TEXT % one_line(text)]
         encode = sse if self._framing == "sse" else json_line
         pieces = [encode(wire) for event in merged(batch) for wire in self._objects(event)]
         return pieces if self.spacing or not pieces else [b"".join(pieces)]
