@@ -105,18 +105,48 @@ function following(change) {
 
 // --- an answer: the objects of the stream, each shown where it belongs ---
 
+const HIDDEN_WAIT = 1000; // milliseconds between two changes where no frame is drawn, as in a hidden tab
+
 class Answer {
   constructor(article) {
     this.article = article;
     this.text = "";
     this.done = false;
     this.error = null;
-    this.open = null; // the text that deltas are appended to, until something else comes
+    this.open = null; // the text node that deltas are appended to, until something else comes
     this.openType = "";
     this.tools = new Map();
+    this.waiting = []; // what has come since the last change of what is shown, neighbouring deltas as one
+    this.frame = 0; // that the next change is due in; 0: none is
+    this.timer = 0;
+    this.update = () => this.show();
   }
 
+  // Shows an object with the next frame: a change and a layout for each delta would stop the page on long answers.
   take(object) {
+    const last = this.waiting.at(-1);
+    if (last && last.type === object.type && (object.type === "content" || object.type === "reasoning")) {
+      last.text += object.text;
+      last.done ||= object.done;
+    } else {
+      this.waiting.push(object);
+    }
+    if (this.frame) return;
+    this.frame = requestAnimationFrame(this.update);
+    this.timer = setTimeout(this.update, HIDDEN_WAIT);
+  }
+
+  // One change of the page for all that waits.
+  show() {
+    cancelAnimationFrame(this.frame);
+    clearTimeout(this.timer);
+    this.frame = 0;
+    const objects = this.waiting;
+    this.waiting = [];
+    if (objects.length) following(() => objects.forEach((object) => this.apply(object)));
+  }
+
+  apply(object) {
     switch (object.type) {
       case "content":
         this.text += object.text;
@@ -144,15 +174,16 @@ class Answer {
   append(type, text) {
     if (this.openType !== type) {
       this.openType = type;
+      this.open = document.createTextNode("");
       if (type === "content") {
-        this.open = add(this.article, "div", "text");
+        add(this.article, "div", "text").append(this.open);
       } else {
         const details = add(this.article, "details");
         add(details, "summary", "", "Reasoning");
-        this.open = add(details, "pre");
+        add(details, "pre").append(this.open);
       }
     }
-    this.open.append(text);
+    this.open.appendData(text);
   }
 
   tool({ id, name, state, status, call }) {
@@ -176,7 +207,14 @@ class Answer {
     this.openType = "";
   }
 
-  end() {
+  // With all that waits; `error` is why no more comes, where the stream does not say so itself.
+  end(error) {
+    this.show();
+    this.error ||= error;
+    following(() => this.close());
+  }
+
+  close() {
     for (const source of new Set(this.text.match(MADE_IMAGE) || [])) showImage(this.article, source, "Made image");
     if (!this.error && !this.done) this.error = { error: "The answer broke off.", code: "truncated" };
     if (this.error) add(this.article, "p", "error", this.error.error).setAttribute("role", "alert");
@@ -210,6 +248,7 @@ async function send() {
     add(mine, "div", "text", prompt);
     for (const one of sent) showImage(mine, `data:${one.mimeType};base64,${one.contents}`, one.title);
   });
+  let problem = null;
   const answer = new Answer(showMessage("assistant", $("model").selectedOptions[0].text));
   running = { id: newRequestId(), controller: new AbortController() };
   $("prompt").value = "";
@@ -223,11 +262,11 @@ async function send() {
       signal: running.controller.signal,
     });
     if (!reply.ok) throw await problemOf(reply);
-    for await (const object of objectsOf(reply.body)) following(() => answer.take(object));
+    for await (const object of objectsOf(reply.body)) answer.take(object);
   } catch (error) {
-    answer.error = { error: error.name === "AbortError" ? "Stopped." : error.message, code: error.name };
+    problem = { error: error.name === "AbortError" ? "Stopped." : error.message, code: error.name };
   }
-  following(() => answer.end());
+  answer.end(problem);
   const stopped = answer.error && ["cancelled", "AbortError"].includes(answer.error.code);
   if (answer.text && (!answer.error || stopped)) {
     chat.push({ role: "user", content: prompt, attachments: sent }, { role: "assistant", content: answer.text });
