@@ -46,6 +46,17 @@ class Reasoning:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """A tool that the provider ran, as clients are shown it; what goes back to it is in the part's ``keep``."""
+
+    id: str  # of the call
+    name: str = ""  # "": of a call that is a part of its own
+    arguments: str = ""  # JSON text
+    state: Literal["running", "completed", "error"]  # "running": what became of it comes later
+    result: Json = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
     """Image, document, audio or video; exactly one of base64, url, file_id is set."""
 
@@ -55,6 +66,7 @@ class Media:
     file_id: str | None = None  # means something only to the issuer in ``keep``
     name: str | None = None
     keep: Keep = ()
+    ran: Ran | None = field(default=None, compare=False)  # where a tool of the provider made it
 
     @property
     def kind(self) -> Literal["image", "document", "audio", "video"]:
@@ -75,6 +87,7 @@ class ToolCall:
     arguments: str = "{}"  # JSON text as it came: may be broken, and caches depend on its bytes
     executor: Executor = "client"
     keep: Keep = ()
+    ran: Ran | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +95,7 @@ class Foreign:
     """A block this model has no word for. Written only to its own dialect, refused by name elsewhere."""
 
     keep: Keep
+    ran: Ran | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ The grammar every stream keeps (``tests/grammars.py`` checks it):
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from typing import Literal, TypeAlias
 
-from llm.chat import Citation, Executor, Message, Part, Reasoning, Text, ToolCall, Usage
+from llm.chat import Citation, Executor, Message, Part, Ran, Reasoning, Text, ToolCall, Usage
 from llm.errors import EngineFailed, LLMError, Malformed, Truncated
 from llm.opaque import Keep
 
@@ -90,6 +90,7 @@ class Cited:
 class PartEnded:
     index: int
     keep: Keep = ()  # signatures arrive last on every wire that has them
+    ran: Ran | None = field(default=None, compare=False)  # of a call that the provider has run by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ class Reply:
 class _Growing:
     """One part being told, in the memory that its text needs and not that of a thousand pieces."""
 
-    __slots__ = ("citations", "keep", "kind", "start", "told")
+    __slots__ = ("citations", "keep", "kind", "ran", "start", "told")
 
     def __init__(
         self, kind: type[Text] | type[Reasoning] | type[ToolCall], start: ToolCallStarted | None = None
@@ -189,11 +190,12 @@ class _Growing:
         self.told = StringIO()
         self.citations: list[Citation] = []
         self.keep: Keep = ()
+        self.ran: Ran | None = None
 
     def part(self) -> Part:
         text = self.told.getvalue()
         if self.start is not None:
-            return ToolCall(self.start.id, self.start.name, text or "{}", self.start.executor, self.keep)
+            return ToolCall(self.start.id, self.start.name, text or "{}", self.start.executor, self.keep, self.ran)
         if self.kind is Reasoning:
             return Reasoning(text, self.keep)
         return Text(text, tuple(self.citations), self.keep)
@@ -220,10 +222,10 @@ class Collector:
                 self._growing(index, ToolCall).told.write(arguments)
             case Cited(index, citation):
                 self._growing(index, Text).citations.append(citation)
-            case PartEnded(index, keep):
+            case PartEnded(index, keep, ran):
                 part = self._parts.get(index)
                 if isinstance(part, _Growing):
-                    part.keep = keep
+                    part.keep, part.ran = keep, ran
             case WholePart(index, part):
                 self._parts[index] = part
             case UsageReported(usage):
@@ -281,10 +283,10 @@ def replay(reply: Reply) -> Iterator[Event]:
             case Reasoning(text, keep):
                 yield ReasoningDelta(index, text)
                 yield PartEnded(index, keep)
-            case ToolCall(id, name, arguments, executor, keep):
+            case ToolCall(id, name, arguments, executor, keep, ran):
                 yield ToolCallStarted(index, id, name, executor)
                 yield ToolCallDelta(index, arguments)
-                yield PartEnded(index, keep)
+                yield PartEnded(index, keep, ran)
             case _:
                 yield WholePart(index, part)
     if reply.usage != Usage():

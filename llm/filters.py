@@ -126,8 +126,8 @@ class ThinkTags:
                 return ToolCallDelta(self._index(index), arguments)
             case ToolProgress(index, state, status):
                 return ToolProgress(self._index(index), state, status)
-            case PartEnded(index, keep):
-                return PartEnded(self._index(index), keep)
+            case PartEnded(index, keep, ran):
+                return PartEnded(self._index(index), keep, ran)
             case WholePart(index, part):
                 return WholePart(self._index(index), part)
         return event

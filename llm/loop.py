@@ -173,8 +173,8 @@ class _Answer:
                 return ReasoningDelta(self._seen(index), text)
             case ToolCallDelta(index, arguments):
                 return ToolCallDelta(self._seen(index), arguments)
-            case PartEnded(index, keep):
-                return PartEnded(self._seen(index), keep)
+            case PartEnded(index, keep, ran):
+                return PartEnded(self._seen(index), keep, ran)
             case WholePart(index, part):
                 return WholePart(self._seen(index), part)
             case Cited(index, citation):

@@ -376,9 +376,9 @@ CASES = {
     ),
     "ollama, parallel calls": Case(
         "ollama",
-        ollama({"content": "A"}, ollama_call("f", a=1), ollama_call("f", a=2), {"content": "B"}, {"content": "C"}),
+        ollama({"content": "A"}, ollama_call("f", a=1), ollama_call("g", a=2), {"content": "B"}, {"content": "C"}),
         text="ABC",
-        calls=(("f", '{"a":1}'), ("f", '{"a":2}')),
+        calls=(("f", '{"a":1}'), ("g", '{"a":2}')),
     ),
 }
 

@@ -25,6 +25,7 @@ class Call:
     arguments: Json  # parsed; the text itself where a model wrote broken JSON
     id: str | None  # None where the provider gives none
     hosted: bool = False  # run by the provider
+    shown: bool = False  # to native clients; for everyone else it is a block without a word for it, or a picture
     text: str | None = field(default=None, compare=False)  # of the arguments, where the wire has them as text
 
 
@@ -100,7 +101,11 @@ class _Heard:
 
     def call(self, name: str, arguments: str, id: str | None, hosted: bool = False, *, exact: bool = False) -> None:
         """``exact``: the arguments are in the provider's own bytes."""
-        self.calls.append(Call(name, arguments_of(arguments), id or None, hosted, arguments if exact else None))
+        text = arguments if exact else None
+        self.calls.append(Call(name, arguments_of(arguments), id or None, hosted, text=text))
+
+    def show(self, name: str, arguments: str, id: str | None) -> None:
+        self.calls.append(Call(name, arguments_of(arguments), id or None, hosted=True, shown=True))
 
     def cite(self, url: str | None) -> None:
         if url:
@@ -377,6 +382,9 @@ def _gemini(body: str) -> Answer | Failure:
                     heard.call(call["name"], json.dumps(call.get("args") or {}), call.get("id"))
                 else:
                     heard.say("other", "+")
+                    if code := part.get("executableCode"):
+                        given = {name: value for name, value in code.items() if name != "id"}
+                        heard.show("code_execution", json.dumps(given), code.get("id"))
             grounding = candidate.get("groundingMetadata") or {}
             for support in grounding.get("groundingSupports") or ():
                 for number in support.get("groundingChunkIndices") or ():

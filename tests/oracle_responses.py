@@ -76,8 +76,11 @@ def _whole(response: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> A
             case kind if kind in _HOSTED:
                 heard.call(item.get("name") or _HOSTED[kind], _given(item), item["id"], hosted=True)
                 heard.said.append(("call", ""))
-            case _:
+            case kind:
                 heard.said.append(("other", ""))
+                if kind.endswith("_call"):
+                    given = item.get("action") or item.get("operation") or {}
+                    heard.show(item.get("name") or kind.removesuffix("_call"), json.dumps(given), item["id"])
     why = (response.get("incomplete_details") or {}).get("reason")
     finish = _INCOMPLETE.get(why or "", "other") if response.get("status") == "incomplete" else "stop"
     return heard.answer(finish, _tokens(response.get("usage") or {}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
-from llm.chat import Citation, Executor, Foreign, Media, Part, Reasoning, Text, ToolCall, ToolResult, Usage
+from llm.chat import Citation, Executor, Foreign, Media, Part, Ran, Reasoning, Text, ToolCall, ToolResult, Usage
 from llm.codec import dumps, loads
 from llm.events import FinishReason
 from llm.lenient import count_of, text_of
@@ -84,7 +84,27 @@ def read_block(wire: object, issuer: str | None, place: str) -> Part:
     if is_call(kind):
         id, name = _string(wire, "id", place), _string(wire, "name", place)
         return ToolCall(id, name, _read_input(wire, place), executor_of(kind), call_keep(wire, issuer))
-    return Foreign((Opaque(NAME, issuer, dict(wire)),))
+    return foreign(wire, issuer)
+
+
+def foreign(wire: Mapping[str, Any], issuer: str | None) -> Foreign:
+    """A block that only this wire has; the result of a tool that the provider ran says so."""
+    id, content = text_of(wire.get("tool_use_id")), wire.get("content")
+    ran = None
+    if id and text_of(wire.get("type")).endswith("_tool_result"):
+        failed = wire.get("is_error") or (isinstance(content, dict) and text_of(content.get("type")).endswith("_error"))
+        ran = Ran(id=id, state="error" if failed else "completed", result=_shown(content))
+    return Foreign((Opaque(NAME, issuer, dict(wire)),), ran)
+
+
+def _shown(content: Any) -> Json:
+    """Without what is for the model alone, and long."""
+    if isinstance(content, list):
+        return [_shown(one) for one in content]
+    if isinstance(content, dict):
+        return {name: _shown(value) for name, value in content.items() if not name.startswith("encrypted_")}
+    shown: Json = content
+    return shown
 
 
 def _read_text(wire: Mapping[str, Any], issuer: str | None, place: str) -> Text:

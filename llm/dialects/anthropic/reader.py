@@ -15,6 +15,7 @@ from llm.dialects.anthropic.parts import (
     Unreadable,
     call_keep,
     executor_of,
+    foreign,
     is_call,
     json_text,
     read_block,
@@ -301,7 +302,7 @@ def _foreign(block: _Block, issuer: str) -> Foreign:
             wire = {**wire, "input": loads("".join(block.json))}
         except ValueError:
             wire = {**wire, "input": "".join(block.json)}
-    return Foreign((Opaque(NAME, issuer, wire),))
+    return foreign(wire, issuer)
 
 
 def _finished(

@@ -11,6 +11,7 @@ from llm.chat import (
     Citation,
     Foreign,
     Media,
+    Ran,
     Text,
     Usage,
 )
@@ -87,6 +88,7 @@ class ContentReader:
         self._before = 0  # characters of it before the open part
         self._signature: Keep = ()  # of the open part, which grounding may still cite for
         self._cited: set[tuple[object, ...]] = set()
+        self._code = ""  # id of the code that the provider ran last
 
     def feed(self, frame: Frame) -> list[Event]:
         if self.done or frame.data.strip() == "[DONE]":
@@ -174,7 +176,19 @@ class ContentReader:
             keep = rest_of(wire, ("inlineData",), NAME, issuer)
             self._flow.whole(Media(mime=text_of(data.get("mimeType")), base64=data["data"], keep=keep))
         elif wire:
-            self._flow.whole(Foreign((Opaque(NAME, issuer, dict(wire)),)))
+            self._flow.whole(Foreign((Opaque(NAME, issuer, dict(wire)),), self._ran(wire)))
+
+    def _ran(self, wire: Mapping[str, Any]) -> Ran | None:
+        """Code that the provider ran, or what became of it: the next part, or the one with its id."""
+        if code := dict_of(wire.get("executableCode")):
+            self._code = text_of(code.get("id")) or f"call_{token_hex(12)}"
+            given = dumps({name: value for name, value in code.items() if name != "id"})
+            return Ran(id=self._code, name="code_execution", arguments=given, state="running")
+        if done := dict_of(wire.get("codeExecutionResult")):
+            failed = done.get("outcome") not in (None, "OUTCOME_OK", "OUTCOME_UNSPECIFIED")
+            id = text_of(done.get("id")) or self._code
+            return Ran(id=id, state="error" if failed else "completed", result=done.get("output"))
+        return None
 
     def _call(self, wire: Mapping[str, Any], call: Mapping[str, Any]) -> None:
         index = self._flow.call(text_of(call.get("id")) or f"call_{token_hex(12)}", text_of(call.get("name")))

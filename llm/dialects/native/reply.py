@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from llm.chat import ChatRequest, Media, Message, Text, ToolCall, ToolResult, Usage
+from llm.chat import ChatRequest, Foreign, Media, Message, Part, Ran, Text, ToolCall, ToolResult, Usage
 from llm.codec import loads
 from llm.dialects.native.names import NAME
 from llm.events import FinishReason, Reply
@@ -36,6 +36,21 @@ def call_json(call: ToolCall, result: Json) -> Json:
     return {"id": call.id, "name": call.name, "params": read_arguments(call.arguments), "result": result}
 
 
+def ran_in(part: Part) -> Ran | None:
+    """A tool that the provider ran, where a part tells of one or of its result."""
+    return part.ran if isinstance(part, ToolCall | Foreign | Media) else None
+
+
+def _calls_json(parts: Sequence[Part]) -> Iterator[Json]:
+    results = {part.call_id: result_json(part) for part in parts if isinstance(part, ToolResult)}
+    results |= {ran.id: ran.result for part in parts if (ran := ran_in(part)) is not None and ran.result is not None}
+    for part in parts:
+        if isinstance(part, ToolCall):
+            yield call_json(part, results.get(part.id))
+        elif (ran := ran_in(part)) is not None and ran.name:
+            yield call_json(ToolCall(ran.id, ran.name, ran.arguments), results.get(ran.id))
+
+
 def citations_json(message: Message) -> list[Json]:
     cited = (citation for part in message.parts if isinstance(part, Text) for citation in part.citations)
     return [{"url": one.url, "title": one.title, "text": one.quote} for one in cited]
@@ -43,7 +58,6 @@ def citations_json(message: Message) -> list[Json]:
 
 def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]:
     parts = reply.message.parts
-    results = {part.call_id: result_json(part) for part in parts if isinstance(part, ToolResult)}
     wire: dict[str, Json] = {"type": "text", "content": reply.text}
     if reply.reasoning:
         wire["reasoning"] = reply.reasoning
@@ -51,7 +65,7 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
         wire["attachments"] = [{"mimeType": image.mime, "contents": image.base64} for image in images]
     if citations := citations_json(reply.message):
         wire["citations"] = citations
-    wire["toolCalls"] = [call_json(part, results.get(part.id)) for part in parts if isinstance(part, ToolCall)]
+    wire["toolCalls"] = [*_calls_json(parts)]
     wire["usage"] = write_usage(reply.usage)
     wire["finishReason"] = FINISH.get(reply.finish.reason, reply.finish.reason)
     return {**wire, **opaque_to_client(reply.finish.keep, NAME)}

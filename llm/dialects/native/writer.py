@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal, TypeAlias
 
-from llm.chat import ChatRequest, Media, ToolResult, Usage
+from llm.chat import ChatRequest, Executor, Foreign, Media, Ran, ToolResult, Usage
 from llm.codec import dump_text
 from llm.dialects.native.failures import write_error
 from llm.dialects.native.names import NAME
@@ -15,6 +15,7 @@ from llm.events import (
     Event,
     Failed,
     Finished,
+    FinishReason,
     PartEnded,
     ReasoningDelta,
     Started,
@@ -31,6 +32,7 @@ from llm.opaque import Json, opaque_to_client
 NativeFraming: TypeAlias = Literal["chunks", "ndjson", "sse"]
 
 
+_NOT_RUN: Final = "Not run here."
 _LINE_TEXT: Final = b'{"type":"content","text":%b,"done":false}\n'
 _SSE_TEXT: Final = b"data: " + _LINE_TEXT + b"\n"
 
@@ -70,22 +72,32 @@ class NativeWriter:
                 yield {"type": "content", "text": text, "done": False}
             case ReasoningDelta(_, text) if text:
                 yield {"type": "reasoning", "text": text, "done": False}
-            case ToolCallStarted(index, id, name):
-                call = self._calls[index] = _Call(id, name)
+            case ToolCallStarted(index, id, name, executor):
+                call = self._calls[index] = _Call(id, name, executor)
                 yield call.chunk("preparing")
             case ToolCallDelta(index, arguments):
                 self._calls[index].arguments.append(arguments)
                 yield {**self._calls[index].chunk("preparing"), "arguments": arguments}
-            case PartEnded(index) if index in self._calls:
-                yield self._calls[index].chunk("preparing", whole=True)
+            case PartEnded(index, ran=ran) if index in self._calls:
+                call = self._calls[index]
+                yield call.chunk("preparing", whole=True)
+                if call.executor == "provider":
+                    yield call.chunk("running", whole=True)
+                if ran is not None:
+                    call.result = ran.result
+                    yield call.chunk(ran.state, whole=True)
             case ToolProgress(index, state, status):
                 yield self._calls[index].chunk(state, status, whole=True)
             case WholePart(_, ToolResult() as result):
                 for call in self._calls.values():
                     if call.id == result.call_id:
                         call.result = result_json(result)
-            case WholePart(_, Media(mime=mime, base64=str(contents))):
-                yield {"type": "attachment", "attachment": {"mimeType": mime, "contents": contents}, "done": False}
+            case WholePart(index, Media() | Foreign() as part):
+                if part.ran is not None:
+                    yield from self._ran(index, part.ran)
+                if isinstance(part, Media) and part.base64 is not None:
+                    made: dict[str, Json] = {"mimeType": part.mime, "contents": part.base64}
+                    yield {"type": "attachment", "attachment": made, "done": False}
             case Cited(_, citation):
                 wire: dict[str, Json] = {"type": "citation", "url": citation.url, "title": citation.title}
                 wire |= {"text": citation.quote, "start": citation.start, "end": citation.end, "done": False}
@@ -93,27 +105,55 @@ class NativeWriter:
             case UsageReported(usage):
                 self._usage = usage
             case Finished(reason, keep=keep):
+                yield from self._settle(reason)
                 end: dict[str, Json] = {"type": "content", "text": "", "done": True}
                 yield {**end, "finishReason": FINISH.get(reason, reason), **opaque_to_client(keep, NAME)}
                 yield {"type": "usage", "usage": write_usage(self._usage), "done": True}
             case Failed(error):
                 for call in self._calls.values():  # what was stopped with the answer
-                    if call.state in ("preparing", "running"):
+                    if not call.settled:
                         yield call.chunk("canceled", whole=True)
                 yield {"type": "error", **write_error(error), "status": error.status, "done": True}
+
+    def _ran(self, index: int, ran: Ran) -> Iterable[dict[str, Json]]:
+        """A tool that the provider ran: the call, what became of it, or both."""
+        if ran.name:
+            call = self._calls[index] = _Call(ran.id, ran.name, "provider")
+            call.arguments.append(ran.arguments)
+            yield call.chunk("preparing", whole=True)
+            yield call.chunk("running", whole=True)
+        for call in self._calls.values():
+            if call.id == ran.id and not call.settled and ran.state != "running":
+                call.result = ran.result
+                yield call.chunk(ran.state, whole=True)
+
+    def _settle(self, reason: FinishReason) -> Iterable[dict[str, Json]]:
+        """No call is left without a final state: a provider's own has run, unless the answer was cut off; another that
+        nobody has run by now is not run here.
+        """
+        whole = reason not in ("length", "filtered", "error")
+        for call in self._calls.values():
+            if not call.settled:
+                ran = call.executor == "provider" and whole
+                yield call.chunk("completed" if ran else "canceled", "" if ran else _NOT_RUN, whole=True)
 
 
 class _Call:
     """A tool call as it grows."""
 
-    __slots__ = ("arguments", "id", "name", "result", "state")
+    __slots__ = ("arguments", "executor", "id", "name", "result", "state")
 
-    def __init__(self, id: str, name: str) -> None:
+    def __init__(self, id: str, name: str, executor: Executor) -> None:
+        self.executor = executor
         self.id = id
         self.name = name
         self.arguments: list[str] = []
         self.result: Json = None
         self.state = "preparing"
+
+    @property
+    def settled(self) -> bool:
+        return self.state not in ("preparing", "running")
 
     def chunk(self, state: str, status: str = "", whole: bool = False) -> dict[str, Json]:
         self.state = state

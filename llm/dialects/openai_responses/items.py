@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from secrets import token_hex
 from typing import Any, Final
 
-from llm.chat import Citation, ToolSpec, Usage
+from llm.chat import Citation, Ran, ToolSpec, Usage
 from llm.codec import dumps
 from llm.lenient import count_of, dict_of, text_of
 from llm.opaque import Json, Keep, Opaque
@@ -65,6 +66,24 @@ def hosted_arguments(item: Mapping[str, Any]) -> str:
         case _:
             return json_of(item.get("arguments"))
     return dumps(given) if given else ""
+
+
+def ran_of(item: Mapping[str, Any]) -> Ran | None:
+    """What to show of a call that the provider ran, once it is over; None for any other item."""
+    kind = text_of(item.get("type"))
+    if not kind.endswith("_call") or kind in CALLS:
+        return None
+    failed = item.get("status") in ("failed", "incomplete") or item.get("error")
+    given = hosted_arguments(item)
+    if not given:
+        given = next((json_of(item[name]) for name in ("action", "operation", "input") if item.get(name)), "")
+    return Ran(
+        id=text_of(item.get("id")) or text_of(item.get("call_id")) or f"call_{token_hex(12)}",
+        name=text_of(item.get("name")) or HOSTED.get(kind) or kind.removesuffix("_call"),
+        arguments=given,
+        state="error" if failed else "completed",
+        result=next((item[name] for name in ("error", "output", "outputs", "results") if item.get(name)), None),
+    )
 
 
 def json_of(value: object) -> str:

@@ -7,7 +7,7 @@ from io import StringIO
 from secrets import token_hex
 from typing import Any, Final
 
-from llm.chat import Foreign, Media
+from llm.chat import Foreign, Media, Ran
 from llm.codec import loads
 from llm.dialects.openai_responses.failures import error_of
 from llm.dialects.openai_responses.items import (
@@ -17,6 +17,7 @@ from llm.dialects.openai_responses.items import (
     TEXTS,
     hosted_arguments,
     json_of,
+    ran_of,
     read_citation,
     read_usage,
     usage_rest,
@@ -310,7 +311,7 @@ class ResponseReader:
         elif kind in HOSTED:
             self._tell_hosted(item)
             self._say_rest(item, 0, hosted_arguments(wire))
-            self._end_part(item.part, whole(wire, self._issuer))
+            self._end_part(item.part, whole(wire, self._issuer), ran_of(wire))
         elif kind:
             self._out.append(WholePart(self._new_part(), _made(wire, self._issuer)))
         item.ended = True
@@ -349,9 +350,9 @@ class ResponseReader:
         known = {"call_id", "name", field} | ({"type"} if item.type == "function_call" else set())
         self._end_part(item.part, rest_of(item.wire, known, NAME, self._issuer))
 
-    def _end_part(self, part: int | None, keep: Keep) -> None:
+    def _end_part(self, part: int | None, keep: Keep, ran: Ran | None = None) -> None:
         if part is not None:
-            self._out.append(PartEnded(part, keep))
+            self._out.append(PartEnded(part, keep, ran))
 
     def _end(self, kind: str, response: Mapping[str, Any]) -> None:
         status = text_of(response.get("status"))
@@ -414,10 +415,10 @@ def _made(wire: Mapping[str, Any], issuer: str) -> Media | Foreign:
     """An image that was made; anything else is kept as it came."""
     result = text_of(wire.get("result"))
     if wire.get("type") != "image_generation_call" or not result:
-        return Foreign(whole(wire, issuer))
+        return Foreign(whole(wire, issuer), ran_of(wire))
     form = text_of(wire.get("output_format"))
     mime = f"image/{form}" if form else next((mime for start, mime in _IMAGES if result.startswith(start)), "image/png")
-    return Media(mime=mime, base64=result, keep=rest_of(wire, ("result",), NAME, issuer))
+    return Media(mime=mime, base64=result, keep=rest_of(wire, ("result",), NAME, issuer), ran=ran_of(wire))
 
 
 def read_reply(body: Any, engine: Engine) -> Reply:
