@@ -6,7 +6,7 @@ For every dialect that asks ``llm.families``; the words of its wire are its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -104,31 +104,43 @@ def thinks(wanted: Thought, family: Family) -> bool:
 
 
 def taken(
-    options: Options, engine: Engine, model: str, family: Family, thinking: bool, unknown: tuple[str, ...]
+    options: Options, engine: Engine, model: str, family: Family, thinking: bool, known: frozenset[str]
 ) -> Options:
-    """The options less those that ask nothing of a model that refuses them; ``unknown`` are those the wire has not.
+    """The options less those that ask nothing of a model that refuses them.
 
-    Raises ``Unsupported`` naming the option.
+    ``known`` are those that the dialect writes: any other that is set is refused, so that a new field of ``Options`` is
+    lost nowhere. Raises ``Unsupported`` naming the option.
     """
     if options is NO_OPTIONS:
         return options
     changes: dict[str, Any] = {}
     by_thinking = family.refuses_thinking if thinking else _NOBODY
-    for name, why in _refused(family.refuses, by_thinking, unknown, engine.quirks.refuses):
-        value = getattr(options, name, None)
-        if value is None or value == () or (family.cites and name == "citations"):
+    unset = _unset(options)
+    by_wire = frozenset(unset) - known - _ROUTED
+    for name, why in _refused(family.refuses, by_thinking, by_wire, engine.quirks.refuses):
+        value = getattr(options, name)
+        if value == unset[name] or (family.cites and name == "citations"):
             continue
         if name not in _ASKS_NOTHING or value != _ASKS_NOTHING[name]:
             raise _refusal(engine, name, why, model)
-        changes[name] = None
+        changes[name] = unset[name]
     _count(engine, "stop", len(options.stop), engine.quirks.most_stops)
     _count(engine, "top_logprobs", options.top_logprobs or 0, engine.quirks.most_logprobs)
     return replace(options, **changes) if changes else options
 
 
+def _unset(options: Options) -> Mapping[str, object]:
+    """The value of each option that nobody asked for."""
+    kind = type(options)
+    if kind not in _UNSET:
+        nothing = kind()
+        _UNSET[kind] = {field.name: getattr(nothing, field.name) for field in fields(kind)}
+    return _UNSET[kind]
+
+
 @lru_cache(maxsize=256)
 def _refused(
-    by_model: frozenset[str], by_thinking: frozenset[str], by_wire: tuple[str, ...], by_engine: frozenset[str]
+    by_model: frozenset[str], by_thinking: frozenset[str], by_wire: frozenset[str], by_engine: frozenset[str]
 ) -> Sequence[tuple[str, str]]:
     """Names of options, in the order in which it is told that they are refused, each with why."""
     why = dict.fromkeys(by_model, "it has no such option")
@@ -138,7 +150,16 @@ def _refused(
     return sorted(why.items())
 
 
+_UNSET: Final[dict[type, Mapping[str, object]]] = {}
 _NOBODY: Final[frozenset[str]] = frozenset()
+_ROUTED: Final = frozenset({"responses_api"})  # kept to, or refused, before a dialect is asked (``llm.routing``)
+
+
+def unmet_caching(options: Options, engine: Engine, marked: bool) -> tuple[str, ...]:
+    """``caching``, where it was asked for otherwise than it is. ``marked``: prompts are cached if they are marked."""
+    if options.caching is None or marked or (options.caching and engine.caching == "automatic"):
+        return ()
+    return ("caching",)
 
 
 def ignored(options: Options, family: Family, thinking: bool) -> tuple[str, ...]:

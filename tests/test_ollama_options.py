@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -117,27 +117,3 @@ def test_an_engine_s_record_refuses_too() -> None:
         with pytest.raises(errors.Unsupported) as told:
             ollama.write_request(ChatRequest(model="m", messages=(), options=options), engine)
         assert told.value.param == named
-
-
-SAMPLES: Final[dict[str, Any]] = {
-    "max_tokens": 5, "temperature": 0, "top_p": 0, "top_k": 0, "stop": ("x",), "seed": 0, "presence_penalty": 0,
-    "frequency_penalty": 0, "reasoning": False, "effort": "low", "reasoning_tokens": 0, "verbosity": "low",
-    "format": JsonFormat(SCHEMA), "tool_choice": "none", "parallel_tools": False, "logprobs": False,
-    "top_logprobs": 0, "service_tier": "flex", "caching": True, "citations": True, "context_tokens": 4096,
-    "responses_api": False, "extra": {"x": 1},
-}  # fmt: skip
-REFUSED: Final = {"verbosity", "citations", "service_tier"}
-TOLD: Final = {"parallel_tools"}
-SILENT: Final = {"caching", "responses_api"}  # prompts are cached unasked; there is one API only
-
-
-def test_t8_no_option_is_lost_in_silence() -> None:
-    assert set(SAMPLES) == {field.name for field in fields(Options)}
-    plain = sent("qwen3:8b", (TOOL,))
-    for name, value in SAMPLES.items():
-        if name in TOLD:
-            assert written("qwen3:8b", (TOOL,), **{name: value}) == (plain, (name,))
-        elif name in REFUSED:
-            assert refused("qwen3:8b", (TOOL,), **{name: value}) == name
-        else:
-            assert (sent("qwen3:8b", (TOOL,), **{name: value}) == plain) == (name in SILENT), name

@@ -40,6 +40,8 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
     conversation = _Conversation(engine, kept, citations=request.options.citations is True)
     for message in request.messages:
         conversation.add(message)
+    if request.options.citations and not conversation.citable:
+        dropped.append("citations")
     body: dict[str, Json] = {**own, "model": request.model}
     body |= write_options(request, engine, dropped)
     if system := conversation.system:
@@ -99,6 +101,7 @@ class _Conversation:
     def __init__(self, engine: Engine, kept: Kept, *, citations: bool) -> None:
         self.system: list[dict[str, Json]] = []
         self.dropped: list[str] = []
+        self.citable = False  # there is a document
         self._engine = engine
         self._kept = kept
         self._citations = citations
@@ -211,6 +214,7 @@ class _Conversation:
 
     def _cited(self, document: dict[str, Json]) -> dict[str, Json]:
         """The wire wants citations for all documents of a request or for none."""
+        self.citable = True
         if self._citations and "citations" not in document:
             document["citations"] = {"enabled": True}
         return document

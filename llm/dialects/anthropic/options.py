@@ -26,10 +26,11 @@ SCHEMAS: Final = Subset(
     type_lists=False,
     recursion="no",
 )
-# No field of this wire says them.
-_UNKNOWN: Final = (
-    "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "seed", "verbosity", "context_tokens",
-)  # fmt: skip
+# The options that this wire has fields for.
+_KNOWN: Final = frozenset({
+    "max_tokens", "temperature", "top_p", "top_k", "stop", "reasoning", "effort", "reasoning_tokens", "format",
+    "tool_choice", "parallel_tools", "service_tier", "caching", "citations", "extra",
+})  # fmt: skip
 _TIERS: Final = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
 # Without "summarized" the newer models show nothing of what they thought.
 _SHOWN: Final[Mapping[str, Json]] = {"type": "adaptive", "display": "summarized"}
@@ -38,7 +39,7 @@ _CHOICES: Final = {"auto": "auto", "none": "none", "required": "any"}
 
 def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> dict[str, Json]:
     """Raises ``Unsupported`` naming the option."""
-    options, traits = taken(request.options, engine, request.model, ANY, False, _UNKNOWN), traits_of(request.model)
+    options, traits = taken(request.options, engine, request.model, ANY, False, _KNOWN), traits_of(request.model)
     refuse = partial(_refusal, engine, request.model)
     if options.citations and options.format is not None and _has_documents(request):
         raise refuse("citations", "an answer that is held to a schema cites nothing")

@@ -10,10 +10,15 @@ from llm.dialects.gemini.traits import BUDGETS, Traits, traits_of
 from llm.engines import Engine
 from llm.families import Family
 from llm.opaque import Json
-from llm.options import asked, ignored, taken
+from llm.options import asked, ignored, taken, unmet_caching
 from llm.toolschema import Subset, fitted, told
 
-_UNKNOWN: Final = ("verbosity", "context_tokens", "citations")  # no field of this wire says them
+# The options that this wire has fields for.
+_KNOWN: Final = frozenset({
+    "max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "presence_penalty", "frequency_penalty",
+    "reasoning", "effort", "reasoning_tokens", "format", "tool_choice", "parallel_tools", "logprobs", "top_logprobs",
+    "service_tier", "caching", "extra",
+})  # fmt: skip
 # https://ai.google.dev/api/generate-content#generationconfig, at ``_responseJsonSchema``: no other keywords hold.
 SCHEMAS: Final = Subset(
     keywords=frozenset({"minItems", "maxItems", "minimum", "maximum", "prefixItems", "propertyOrdering"}),
@@ -25,11 +30,11 @@ _TIERS: Final = {"default": "standard", "standard": "standard", "flex": "flex", 
 
 
 def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> dict[str, Json]:
-    """Prompts are cached unasked: there is no field for ``caching``. Raises ``Unsupported`` naming the option."""
+    """Raises ``Unsupported`` naming the option."""
     traits = traits_of(request.model)
     family = Family(refuses=traits.refuses, ignores_thinking=traits.ignores)
-    options = taken(request.options, engine, request.model, family, False, _UNKNOWN)
-    dropped += ignored(options, family, True)
+    options = taken(request.options, engine, request.model, family, False, _KNOWN)
+    dropped += (*ignored(options, family, True), *unmet_caching(options, engine, False))
     if options.parallel_tools is False and request.tools:
         dropped.append("parallel_tools")  # told, not refused: agents ask for it with every request
     config: dict[str, Json] = {

@@ -35,7 +35,7 @@ from llm.framing import MAX_FRAME, Frame, Framing, JsonLines
 from llm.lenient import count_of, text_of
 from llm.models import guessed_abilities
 from llm.opaque import Json, opaque_for, rest_of
-from llm.options import asked, over, taken
+from llm.options import asked, over, taken, unmet_caching
 from llm.schemarefs import step
 from llm.toolschema import inlined, told
 
@@ -47,7 +47,12 @@ _FINISH: Final[Mapping[str, FinishReason]] = {"stop": "stop", "length": "length"
 # thinks whatever it is told, and takes no "max".
 _LEVELS: Final[Mapping[str, str]] = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "max": "max"}
 _ALWAYS_THINKS: Final = "*gpt-oss*"
-_UNKNOWN: Final = ("verbosity", "service_tier", "citations")  # no field of this wire says them
+# The options that this wire has fields for.
+_KNOWN: Final = frozenset({
+    "max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "presence_penalty", "frequency_penalty",
+    "reasoning", "effort", "reasoning_tokens", "format", "tool_choice", "parallel_tools", "logprobs", "top_logprobs",
+    "caching", "context_tokens", "extra",
+})  # fmt: skip
 _BESIDE: Final = ("keep_alive", "truncate", "shift")  # of ``extra``: they have no place among the wire's own options
 _TOO_LONG: Final = ("context length", "exceeds the available context", "context window")  # it has no codes
 _NO_PARAMETERS: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
@@ -164,8 +169,8 @@ def _arguments(text: str) -> Json:
 
 
 def _write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> dict[str, Json]:
-    """Prompts are cached unasked: there is no field for ``caching``."""
-    options = taken(request.options, engine, request.model, ANY, False, _UNKNOWN)
+    options = taken(request.options, engine, request.model, ANY, False, _KNOWN)
+    dropped += unmet_caching(options, engine, False)
     if options.parallel_tools is False and request.tools:
         dropped.append("parallel_tools")  # told, not refused: agents ask for it with every request
     if options.tool_choice not in (None, "auto", "none"):

@@ -12,10 +12,15 @@ from llm.errors import Unsupported
 from llm.families import Family, Thinking, family_of
 from llm.lenient import dict_of
 from llm.opaque import Json, opaque_for
-from llm.options import Thought, aside, ignored, over, taken, thinks, thought
+from llm.options import Thought, aside, ignored, over, taken, thinks, thought, unmet_caching
 from llm.toolschema import enforced
 
-_UNKNOWN: Final = ("context_tokens", "citations")  # no field of this wire says them
+# The options that this wire has fields for.
+_KNOWN: Final = frozenset({
+    "max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "presence_penalty", "frequency_penalty",
+    "reasoning", "effort", "reasoning_tokens", "verbosity", "format", "tool_choice", "parallel_tools", "logprobs",
+    "top_logprobs", "service_tier", "caching", "extra",
+})  # fmt: skip
 
 
 def write_options(
@@ -27,8 +32,9 @@ def write_options(
         return aside(family.sends, own)
     wanted = thought(options, engine, model, family)
     thinking = thinks(wanted, family)
-    options = taken(options, engine, model, family, thinking, _UNKNOWN)
+    options = taken(options, engine, model, family, thinking, _KNOWN)
     dropped += (*wanted.unsaid, *ignored(options, family, thinking))
+    dropped += unmet_caching(options, engine, bool(family.caching))
     wire: dict[str, Json] = {
         quirks.max_tokens_field: options.max_tokens,
         "temperature": options.temperature,

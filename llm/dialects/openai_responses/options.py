@@ -13,11 +13,14 @@ from llm.families import family_of
 from llm.lenient import dict_of, list_of
 from llm.models import guessed_abilities
 from llm.opaque import Json, opaque_for
-from llm.options import Thought, aside, ignored, taken, thinks, thought
+from llm.options import Thought, aside, ignored, taken, thinks, thought, unmet_caching
 from llm.toolschema import enforced
 
-# No field of this wire says them.
-_UNKNOWN: Final = ("top_k", "stop", "seed", "context_tokens", "citations", "presence_penalty", "frequency_penalty")
+# The options that this wire has fields for.
+_KNOWN: Final = frozenset({
+    "max_tokens", "temperature", "top_p", "reasoning", "effort", "reasoning_tokens", "verbosity", "format",
+    "tool_choice", "parallel_tools", "logprobs", "top_logprobs", "service_tier", "caching", "extra",
+})  # fmt: skip
 ENCRYPTED: Final = "reasoning.encrypted_content"
 _LOGPROBS: Final = "message.output_text.logprobs"
 
@@ -29,9 +32,10 @@ def write_options(
     family = family_of(request.model, engine.models.families)
     wanted = thought(request.options, engine, request.model, family)
     thinking = thinks(wanted, family)
-    options = taken(request.options, engine, request.model, family, thinking, _UNKNOWN)
+    options = taken(request.options, engine, request.model, family, thinking, _KNOWN)
     # To think, without saying how much, is said by asking for a summary of it.
     dropped += (*(name for name in wanted.unsaid if name != "reasoning"), *ignored(options, family, thinking))
+    dropped += unmet_caching(options, engine, False)
     wire: dict[str, Json] = {
         "max_output_tokens": options.max_tokens,
         "temperature": options.temperature,
