@@ -21,34 +21,38 @@ from tornado.netutil import bind_sockets
 
 from handlers import make_app
 from handlers.context import Context
-from handlers.limits import Answers, KeptBodies
-from handlers.listening import Listener
-from handlers.peers import Peers
-from handlers.running import Running
-from handlers.validation import Schemas
-from handlers.workers import Worker, Workers
-from llm import VERSION, fast, log
-from llm.catalog import Caller, Catalog
-from llm.config import Config, ConfigError, variable
-from llm.demo import DemoTransport
+from handlers.request.active import Running
+from handlers.request.active_peers import Peers
+from handlers.request.limits import Answers, KeptBodies
+from handlers.request.schema import Schemas
+from handlers.server.listener import Listener
+from handlers.server.workers import Worker, Workers
+from llm import VERSION, log
+from llm.config.settings import Config, ConfigError, variable
 from llm.errors import LLMError
-from llm.exchange import RetryPolicy, Services
-from llm.http import Transport
-from llm.images import ImageStore
+from llm.gateway.callers import Caller
+from llm.gateway.catalog import Catalog
+from llm.gateway.signature_cache import MAX_AGE, MAX_SIZE, Memo
+from llm.http1.event_loop import new_loop, uvloop
+from llm.integrity import hashes
 from llm.log import Redactor
-from llm.memo import MAX_AGE, MAX_SIZE, Memo
-from llm.shelf import Shelf
-from llm.shipped import hashes
-from llm.threads import Threads
-from llm.tools.build import make_fetcher, make_tools
-from llm.transport import HttpTransport
-from llm.transport.event_loop import new_loop
+from llm.storage.images import ImageStore
+from llm.storage.sqlite.signatures import Shelf
+from llm.storage.sqlite.threads import Threads
+from llm.tools.registry import make_fetcher, make_tools
+from llm.transport.demo import DemoTransport
+from llm.transport.http_client import HttpTransport
+from llm.transport.interface import Transport
+from llm.upstream.engine_client import Services
+from llm.upstream.retry import RetryPolicy
+from llm.wire.json_codec import orjson
 
 _BACKLOG: Final = 1024
 _NEXT_PORTS: Final = 50  # how far to look for a free port when nobody chose one
 _MANY_FILES: Final = 10240  # OPEN_MAX of macOS, which may take no larger number, nor RLIM_INFINITY
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
+ACCELERATORS: Final = tuple(f"{module.__name__} {module.__version__}" for module in (uvloop, orjson) if module)
 T = TypeVar("T")
 
 
@@ -141,8 +145,8 @@ def banner(config: Config, port: int) -> list[str]:
     engines = catalog.engines(Caller(trusted=True))
     example = next((engine for engine in reversed(engines) if engine.example), None)
     lines = [f"llm-server {VERSION} at {url}", f"engines: {', '.join(engine.label for engine in engines) or 'none'}"]
-    if fast.USED:
-        lines.append(f"faster with {' and '.join(fast.USED)}")
+    if ACCELERATORS:
+        lines.append(f"faster with {' and '.join(ACCELERATORS)}")
     lines += [f"warning: {warning}" for warning in config.warnings]
     if not config.port_chosen and port != config.port:
         lines.append(f"port {config.port} is taken, so {port} is used")
@@ -281,7 +285,7 @@ def _config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Config
 def main(argv: Sequence[str]) -> int:
     arguments = _arguments(argv)
     if arguments.version or arguments.verify:
-        _say([", ".join((f"llm-server {VERSION}", *fast.USED)), *(hashes() if arguments.verify else ())])
+        _say([", ".join((f"llm-server {VERSION}", *ACCELERATORS)), *(hashes() if arguments.verify else ())])
         return 0
     try:
         config = _config(arguments, os.environ)

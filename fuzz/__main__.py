@@ -27,7 +27,7 @@ _STATUS: Final = re.compile(r"#(\d+)\s+\w+\s+cov: (\d+) ft: (\d+) corp: (\d+)")
 def fuzz(name: str, seconds: int) -> None:
     """In this process, which ends here."""
     atheris: Any = importlib.import_module("atheris")
-    with atheris.instrument_imports(include=["llm", "handlers.forms", "handlers.limits"]):
+    with atheris.instrument_imports(include=["llm", "handlers.request.multipart", "handlers.request.limits"]):
         harnesses = importlib.import_module("fuzz.harnesses")
     seeds = importlib.import_module("fuzz.seeds")
     corpus = KEPT / name

@@ -13,36 +13,42 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from handlers.forms import read_form
-from handlers.limits import check_values
-from handlers.requests import RequestParser
-from handlers.validation import Schemas
-from llm.attachments import image_type
-from llm.catalog import keys_from_body, keys_from_headers
-from llm.chat import ChatRequest, Message, ModelInfo, Text
-from llm.codec import dump_bytes, loads
-from llm.config import SETTINGS, Config, ConfigError
-from llm.dialects import ClientDialect, EngineDialect, native, ollama, openai_chat
+from handlers.request.limits import check_values
+from handlers.request.multipart import read_form
+from handlers.request.schema import Schemas
+from llm.chat.events import Event, Failed
+from llm.chat.grammar import Grammar
+from llm.chat.messages import Message, Text
+from llm.chat.provider_metadata import unseal
+from llm.chat.request import ChatRequest
+from llm.config.settings import SETTINGS, Config, ConfigError
+from llm.dialects import native, ollama, openai_chat
+from llm.dialects.base import ClientDialect, EngineDialect
 from llm.dialects.registry import CLIENT_DIALECTS, ENGINE_DIALECTS
-from llm.egress import Egress, Refused
-from llm.engines import ENGINES, Engine
+from llm.engines.capabilities import ModelInfo
+from llm.engines.engine import Engine
+from llm.engines.media_limits import image_type
+from llm.engines.records import ENGINES
 from llm.errors import LLMError, Malformed
-from llm.events import Event, Failed
-from llm.exchange import retry_after
-from llm.framing import Blocks, Frame, Framing, JsonLines, LineBlocks, Sse, SseBlocks
-from llm.grammar import Grammar
-from llm.http import HttpRequest
-from llm.older import read_older
-from llm.opaque import unseal
-from llm.schemarefs import inlined
-from llm.stored import read_message
-from llm.tasks import embedding, speech, transcription
+from llm.gateway.callers import keys_from_body, keys_from_headers
+from llm.http1.compression import inflater
+from llm.http1.request_parser import RequestParser
+from llm.http1.response_parser import ResponseParser
+from llm.storage.legacy_threads import read_older
+from llm.storage.message_json import read_message
+from llm.tasks import embeddings, speech, transcription
 from llm.tools.charset import decoded
-from llm.toolschema import STRICT, Subset, fitted
-from llm.transport.coding import inflater
-from llm.transport.outgoing import head_of, way_to
-from llm.transport.parser import ResponseParser
+from llm.transport.egress import Egress, Refused
+from llm.transport.interface import HttpRequest
 from llm.transport.proxy import Proxies
+from llm.transport.request_head import head_of, way_to
+from llm.upstream.failures import retry_after
+from llm.wire.frames import Blocks, Frame, Framing
+from llm.wire.json_codec import dump_bytes, loads
+from llm.wire.ndjson import JsonLines, LineBlocks
+from llm.wire.schema_refs import inlined
+from llm.wire.schema_subset import STRICT, Subset, fitted
+from llm.wire.sse import Sse, SseBlocks
 
 Harness = Callable[[bytes], None]
 
@@ -246,13 +252,13 @@ def tasks(data: bytes) -> None:
     value = value_of(data)
     for engine in (ENGINES["openai"], ENGINES["google"], ENGINES["ollama"], ENGINES["mistralai"]):
         with suppress(LLMError):
-            embedding.read_reply(value, engine, 1)
+            embeddings.read_reply(value, engine, 1)
         with suppress(LLMError):
             transcription.write_native(transcription.read_reply(value, engine))
     if not isinstance(value, dict):
         return
     for schema, read in (
-        ("openai.embeddings", embedding.read_request),
+        ("openai.embeddings", embeddings.read_request),
         ("openai.speech", speech.read_openai),
         ("voice.tts", speech.read_native),
         ("voice.stt", lambda body: transcription.read_native(body, None)),
@@ -413,7 +419,7 @@ HARNESSES: Final[Mapping[str, Harness]] = {
     "request-openai-responses": client_request(CLIENT_DIALECTS["openai-responses"], "openai.responses"),
     "request-anthropic": client_request(CLIENT_DIALECTS["anthropic"], "anthropic.messages"),
     "request-ollama": client_request(ollama, "ollama.chat"),
-    "request-ollama-generate": client_request(ollama.generate, "ollama.chat"),
+    "request-ollama-generate": client_request(ollama.client_generate, "ollama.chat"),
     "form": form,
     "attachments": attachments,
     "schemas": schemas,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from fuzz.harnesses import HARNESSES
-from llm.config import SETTINGS
+from llm.config.settings import SETTINGS
 from tests.bodies import BODIES, SAMPLES
 
 _SCHEMAS: Final[list[dict[str, Any]]] = [

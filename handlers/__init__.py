@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from handlers.anthropic import CountHandler
 from handlers.base import Nothing
 from handlers.chat import CancelHandler, ChatHandler
 from handlers.context import Context
-from handlers.counting import CountHandler
-from handlers.embeddings import EmbeddingsHandler
-from handlers.images import ImageHandler
-from handlers.lists import CompatibleModelHandler, CompatibleModelsHandler
-from handlers.media import ImagesHandler, OpenAISpeechHandler, OpenAITranscriptionHandler
-from handlers.native import EnginesHandler, ModelsHandler, NativeChatHandler, TitleHandler, VerifyHandler
+from handlers.native.chat import NativeChatHandler
+from handlers.native.engines import EnginesHandler, ModelsHandler, VerifyHandler
+from handlers.native.images import ImageHandler
+from handlers.native.threads import ThreadHandler, ThreadsHandler
+from handlers.native.title import TitleHandler
+from handlers.native.voice import SpeechHandler, TranscriptionHandler
 from handlers.ollama import (
     EmbedHandler,
     OlderEmbedHandler,
@@ -20,11 +21,12 @@ from handlers.ollama import (
     TagsHandler,
     VersionHandler,
 )
-from handlers.ops import HealthHandler
-from handlers.page import PageHandler
-from handlers.routing import Route, Routes
-from handlers.threads import ThreadHandler, ThreadsHandler
-from handlers.voice import SpeechHandler, TranscriptionHandler
+from handlers.openai.embeddings import EmbeddingsHandler
+from handlers.openai.media import ImagesHandler, OpenAISpeechHandler, OpenAITranscriptionHandler
+from handlers.openai.models import CompatibleModelHandler, CompatibleModelsHandler
+from handlers.ops.health import HealthHandler
+from handlers.ops.page import PageHandler
+from handlers.router import Route, Routes
 from llm.dialects import anthropic, native, ollama, openai_chat, openai_responses
 
 ROUTES: tuple[Route, ...] = (
@@ -33,7 +35,7 @@ ROUTES: tuple[Route, ...] = (
     ("/v1/responses", ChatHandler, {"dialect": openai_responses, "schema": "openai.responses"}),
     ("/v1/messages", ChatHandler, {"dialect": anthropic, "schema": "anthropic.messages"}),
     ("/api/chat", OllamaChatHandler, {"dialect": ollama, "schema": "ollama.chat"}),
-    ("/api/generate", OllamaChatHandler, {"dialect": ollama.generate, "schema": "ollama.chat"}),
+    ("/api/generate", OllamaChatHandler, {"dialect": ollama.client_generate, "schema": "ollama.chat"}),
     ("/", PageHandler, {"file": "index.html"}),
     ("/chat.css", PageHandler, {"file": "chat.css"}),
     ("/chat.js", PageHandler, {"file": "chat.js"}),

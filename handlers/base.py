@@ -15,13 +15,13 @@ from tornado.httputil import HTTPServerRequest, format_timestamp
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from handlers.context import Context
-from handlers.limits import MAX_OPEN_BODY, check_values, too_many
+from handlers.request.limits import MAX_OPEN_BODY, check_values, too_many
 from llm import log
-from llm.catalog import Caller, keys_from_body, keys_from_headers
-from llm.codec import dump_bytes, loads
-from llm.dialects import ClientDialect, native
+from llm.dialects import native
+from llm.dialects.base import ClientDialect
 from llm.errors import Cancelled, Draining, Internal, InvalidRequest, LLMError, NotAuthenticated, NotFound, TooLarge
-from llm.opaque import Json
+from llm.gateway.callers import Caller, keys_from_body, keys_from_headers
+from llm.wire.json_codec import Json, dump_bytes, loads
 
 Access: TypeAlias = Literal["open", "caller", "client"]
 """``open``: anyone. ``caller``: a valid client id or a provider key of one's own. ``client``: a valid client id."""

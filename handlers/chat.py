@@ -12,20 +12,23 @@ from tornado.iostream import StreamClosedError
 
 from handlers.base import Base
 from handlers.context import Context
-from handlers.output import Direct, Output
+from handlers.request.output import Direct, Output
 from llm import log
-from llm.call import stream
-from llm.chat import ChatRequest, Usage
-from llm.dialects import ClientDialect, Writer, native
-from llm.engines import Target
+from llm.chat.events import Batch, Failed
+from llm.chat.grammar import Grammar, GrammarBroken
+from llm.chat.messages import Usage
+from llm.chat.reply import Collector, Reply
+from llm.chat.request import ChatRequest
+from llm.dialects import native
+from llm.dialects.base import ClientDialect, Writer
+from llm.engines.engine import Target
 from llm.errors import LLMError, NotFound
-from llm.events import Collector, Failed, Reply
-from llm.exchange import Batch, Trace
-from llm.express import told
-from llm.grammar import Grammar, GrammarBroken
-from llm.memo import Remembering
-from llm.opaque import Json
-from llm.relay import Relayed, relay, relay_to
+from llm.gateway.signature_cache import Remembering
+from llm.upstream.call_record import Trace
+from llm.upstream.fast_path import told
+from llm.upstream.passthrough import Relayed, relay, relay_to
+from llm.upstream.translate import stream
+from llm.wire.json_codec import Json
 
 # Headers of a client that go along to an engine of the same dialect, byte for byte.
 _FORWARDED: Final = ("anthropic-beta", "anthropic-version")

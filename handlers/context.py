@@ -8,18 +8,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from handlers.limits import Answers, KeptBodies
-from handlers.peers import Peers
-from handlers.running import Running
-from handlers.validation import Schemas
-from llm.catalog import Caller, Catalog
-from llm.config import Config
-from llm.exchange import Services
-from llm.images import ImageStore
-from llm.memo import Memo
-from llm.threads import Threads
-from llm.tools import Tools
-from llm.tools.fetching import Fetcher
+from handlers.request.active import Running
+from handlers.request.active_peers import Peers
+from handlers.request.limits import Answers, KeptBodies
+from handlers.request.schema import Schemas
+from llm.config.settings import Config
+from llm.gateway.callers import Caller
+from llm.gateway.catalog import Catalog
+from llm.gateway.signature_cache import Memo
+from llm.storage.images import ImageStore
+from llm.storage.sqlite.threads import Threads
+from llm.tools.base import Tools
+from llm.tools.fetcher import Fetcher
+from llm.upstream.engine_client import Services
 
 
 @dataclass(frozen=True, slots=True)

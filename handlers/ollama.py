@@ -6,13 +6,14 @@ from typing import Any, Final
 
 from handlers.base import Base
 from handlers.chat import ChatHandler
-from llm.dialects import ClientDialect, ollama
-from llm.embed import embed
+from llm.dialects import ollama
+from llm.dialects.base import ClientDialect
 from llm.errors import InvalidRequest
-from llm.exchange import Trace
-from llm.fields import Fields
-from llm.opaque import Json
-from llm.tasks import embedding
+from llm.tasks import embeddings
+from llm.upstream.call_record import Trace
+from llm.upstream.tasks import embed
+from llm.wire.json_codec import Json
+from llm.wire.json_strict import Fields
 
 # Of Ollama's API as it is spoken here: clients ask it before they use what is newer.
 VERSION: Final = "0.12.0"
@@ -75,11 +76,11 @@ class EmbedHandler(Base):
         vectors: list[Json] = [[*vector] for vector in made.vectors]
         self.write_json({"model": body["model"], "embeddings": vectors, "prompt_eval_count": made.tokens or 0})
 
-    async def made(self, body: dict[str, Any]) -> embedding.Embeddings:
+    async def made(self, body: dict[str, Any]) -> embeddings.Embeddings:
         name = Fields(body).required_text("model")
         target = self.context.catalog.target_of(name, self.caller)
         self.told |= {"engine": target.engine.name, "model": target.model}
-        request = embedding.read_request(self._known(body, own=target.engine.dialect == self.dialect.NAME))
+        request = embeddings.read_request(self._known(body, own=target.engine.dialect == self.dialect.NAME))
         trace = Trace(started=self.began)
         made = await embed(request, target, self.context.services, trace)
         for header, value in trace.headers.items():

@@ -102,7 +102,7 @@ class Unsupported(RequestError):
 
 
 class OtherApi(RequestError):
-    """The engine wants this over its other API (``llm.routing``)."""
+    """The engine wants this over its other API (``llm.engines.api_choice``)."""
 
     code = "unsupported"
 

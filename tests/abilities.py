@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from llm import attachments
-from llm.chat import ChatRequest, JsonFormat, Media, Message, Options, Text, ToolSpec
+from llm.chat.messages import Media, Message, Text
+from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
 from llm.dialects.registry import ENGINE_DIALECTS
-from llm.engines import Engine
+from llm.engines import media_limits
+from llm.engines.engine import Engine
 from llm.errors import Unsupported
 
 COLUMNS = (
@@ -52,7 +53,7 @@ def _request(engine: Engine, *parts: Text | Media, **more: object) -> ChatReques
 def _takes(engine: Engine, mime: str) -> bool:
     request = _request(engine, Media(mime=mime, base64="AAAA", name="a"))
     try:
-        attachments.check(request, engine)
+        media_limits.check(request, engine.takes, engine.label, engine.name)
         ENGINE_DIALECTS[engine.dialect].write_request(request, engine)
     except Unsupported:
         return False

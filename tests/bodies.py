@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from llm.dialects import ClientDialect, native, ollama, openai_chat
+from llm.dialects import native, ollama, openai_chat
+from llm.dialects.base import ClientDialect
 from llm.dialects.registry import CLIENT_DIALECTS
 
 SAMPLES: Final = Path(__file__).parent / "samples"
@@ -125,7 +126,7 @@ BODIES: Final[dict[str, tuple[ClientDialect, str, dict[str, Any]]]] = {
         },
     ),
     "ollama-generate": (
-        ollama.generate,
+        ollama.client_generate,
         "ollama.chat",
         {
             "model": "ollama/m",

@@ -15,8 +15,7 @@ from typing import Final
 
 import pytest
 
-from llm.fast import uvloop
-from llm.transport.event_loop import Loop
+from llm.http1.event_loop import Loop, uvloop
 from tests.canaries import WATCH, watch_logs
 
 BOTH: Final = ("test_cancel", "test_client_connection", "test_streams", "test_transport", "test_transport_cancel")

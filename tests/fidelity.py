@@ -7,11 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llm.chat import ChatRequest, Citation, Media, Usage
-from llm.dialects import ClientDialect
-from llm.engines import ENGINES, Engine, Target
-from llm.errors import LLMError, Overloaded, ProviderSaid
-from llm.events import (
+from llm.chat.events import (
     Cited,
     Event,
     Failed,
@@ -25,10 +21,16 @@ from llm.events import (
     UsageReported,
     WholePart,
 )
-from llm.opaque import Opaque
-from llm.relay import relay_to
-from llm.routing import routed
-from llm.wishes import written
+from llm.chat.messages import Citation, Media, Usage
+from llm.chat.provider_metadata import Opaque
+from llm.chat.request import ChatRequest
+from llm.dialects.base import ClientDialect
+from llm.engines.api_choice import routed
+from llm.engines.engine import Engine, Target
+from llm.engines.records import ENGINES
+from llm.errors import LLMError, Overloaded, ProviderSaid
+from llm.upstream.passthrough import relay_to
+from llm.upstream.translate import written
 from tests.fidelity_clients import CLIENTS
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

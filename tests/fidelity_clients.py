@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from llm.dialects import ClientDialect, anthropic, native, ollama, openai_chat, openai_responses
+from llm.dialects import anthropic, native, ollama, openai_chat, openai_responses
+from llm.dialects.base import ClientDialect
 
 Bodies = dict[str, dict[str, Any]]
 

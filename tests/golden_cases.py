@@ -10,21 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from llm.chat import (
-    ChatRequest,
-    JsonFormat,
-    Media,
-    Message,
-    Options,
-    Part,
-    Reasoning,
-    Text,
-    ToolCall,
-    ToolResult,
-    ToolSpec,
-)
-from llm.engines import ENGINES, Engine
-from llm.opaque import Opaque
+from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
+from llm.chat.provider_metadata import Opaque
+from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
+from llm.engines.engine import Engine
+from llm.engines.records import ENGINES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.grammars import (
-    _FINISH_REASONS,
-    _OPENAI_REASONS,
-    _STOP_REASONS,
-    _count,
-    _native_usage,
-    _openai_usage,
-    _Place,
-)
+from tests.grammars import _FINISH_REASONS, _OPENAI_REASONS, _STOP_REASONS, _count, _native_usage, _openai_usage, _Place
 
 
 def _place(wire: Any) -> _Place:

@@ -1,7 +1,7 @@
 """What every stream has to keep to (S7): our own events, and each client wire as raw bytes.
 
 Each checker reads a stream the way a strict client would and raises ``AssertionError`` with the place. They know
-nothing of the code that wrote it. ``llm.grammar`` checks events too, as the server runs; this is a second opinion.
+nothing of the code that wrote it. ``llm.chat.grammar`` checks events too, as the server runs; this is a second opinion.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from llm.events import (
+from llm.chat.events import (
     Cited,
     Event,
     Failed,

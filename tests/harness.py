@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 from tornado.httputil import HTTPHeaders
 from tornado.netutil import bind_sockets
 
-from llm.config import Config
-from llm.http import HttpReply, HttpRequest, Transport
-from llm.tools import Tool
+from llm.config.settings import Config
+from llm.tools.base import Tool
+from llm.transport.interface import HttpReply, HttpRequest, Transport
 from server import Server, make_context
 from tests.canaries import WATCH, json_of, tap
 

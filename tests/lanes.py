@@ -7,14 +7,18 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llm.call import stream
-from llm.chat import ChatRequest, Message, Text, ToolCall, Usage
+from llm.chat.events import Delta, Event
+from llm.chat.messages import Message, Text, ToolCall, Usage
+from llm.chat.reply import Reply, collect
+from llm.chat.request import ChatRequest
 from llm.dialects.registry import VERBATIM_DIALECTS
-from llm.engines import Engine, Target
+from llm.engines.engine import Engine, Target
 from llm.errors import LLMError
-from llm.events import Delta, Event, Reply, collect
-from llm.exchange import RetryPolicy, Services, Trace
-from llm.relay import Relayed, relay
+from llm.upstream.call_record import Trace
+from llm.upstream.engine_client import Services
+from llm.upstream.passthrough import Relayed, relay
+from llm.upstream.retry import RetryPolicy
+from llm.upstream.translate import stream
 from tests.harness import ScriptedReply, ScriptedTransport
 
 SSE = "text/event-stream"

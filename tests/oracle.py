@@ -3,7 +3,7 @@
 It is plain on purpose: the whole body at once, no state machines. Where it and a dialect disagree, the recording is
 looked at and one of them is wrong. It imports nothing from ``llm``.
 
-The words for the end are those of ``llm.events``; the arithmetic of tokens is that of spec.md §2: input is all input,
+The words for the end are those of ``llm.chat.events``; the arithmetic of tokens is that of spec.md §2: input is all input,
 cached or not; output is all output, reasoning included; cached and reasoning are parts of them.
 """
 

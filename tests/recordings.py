@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from llm.engines import ENGINES, Engine
+from llm.engines.engine import Engine
+from llm.engines.records import ENGINES
 from tests import oracle, oracle_responses
 
 ROOT = Path(__file__).resolve().parent.parent

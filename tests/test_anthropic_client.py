@@ -14,25 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm import errors
-from llm.chat import (
-    ChatRequest,
-    Citation,
-    Foreign,
-    JsonFormat,
-    Media,
-    Message,
-    ModelInfo,
-    Reasoning,
-    Text,
-    ToolCall,
-    ToolResult,
-    ToolSpec,
-    Usage,
-)
-from llm.dialects import ClientDialect, EngineDialect, anthropic, lost_fields
-from llm.engines import ENGINES
-from llm.errors import EngineFailed, InvalidRequest, LLMError, Overloaded, ProviderSaid, Unsupported
-from llm.events import (
+from llm.chat.events import (
     Cited,
     Event,
     Failed,
@@ -40,7 +22,6 @@ from llm.events import (
     FinishReason,
     PartEnded,
     ReasoningDelta,
-    Reply,
     Started,
     TextDelta,
     ToolCallDelta,
@@ -48,10 +29,17 @@ from llm.events import (
     ToolProgress,
     UsageReported,
     WholePart,
-    collect,
-    replay,
 )
-from llm.opaque import Keep, Opaque
+from llm.chat.messages import Citation, Foreign, Media, Message, Reasoning, Text, ToolCall, ToolResult, Usage
+from llm.chat.provider_metadata import Keep, Opaque
+from llm.chat.reply import Reply, collect, replay
+from llm.chat.request import ChatRequest, JsonFormat, ToolSpec
+from llm.dialects import anthropic
+from llm.dialects.base import ClientDialect, EngineDialect
+from llm.dialects.losses import lost_fields
+from llm.engines.capabilities import ModelInfo
+from llm.engines.records import ENGINES
+from llm.errors import EngineFailed, InvalidRequest, LLMError, Overloaded, ProviderSaid, Unsupported
 
 SAMPLES = Path(__file__).parent / "samples" / "anthropic"
 STREAMS = sorted(SAMPLES.glob("*.sse"))

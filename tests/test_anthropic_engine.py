@@ -13,25 +13,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.chat import (
-    ChatRequest,
-    Citation,
-    Foreign,
-    JsonFormat,
-    Media,
-    Message,
-    Options,
-    Part,
-    Reasoning,
-    Text,
-    ToolCall,
-    ToolResult,
-    ToolSpec,
-    Usage,
+from llm.chat.events import (
+    Event,
+    Finished,
+    PartEnded,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
 )
-from llm.codec import dump_bytes
-from llm.dialects import VerbatimDialect, anthropic
-from llm.engines import ENGINES, Engine, ModelRules, Quirks
+from llm.chat.grammar import Grammar
+from llm.chat.messages import Citation, Foreign, Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, Usage
+from llm.chat.provider_metadata import Keep, Opaque
+from llm.chat.reply import collect, replay
+from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
+from llm.dialects import anthropic
+from llm.dialects.base import VerbatimDialect
+from llm.engines.capabilities import ModelRules
+from llm.engines.engine import Engine, Quirks
+from llm.engines.records import ENGINES
 from llm.errors import (
     ContentBlocked,
     ContextTooLong,
@@ -47,21 +48,9 @@ from llm.errors import (
     Truncated,
     Unsupported,
 )
-from llm.events import (
-    Event,
-    Finished,
-    PartEnded,
-    ReasoningDelta,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallStarted,
-    UsageReported,
-    collect,
-    replay,
-)
-from llm.framing import Frame, sse
-from llm.grammar import Grammar
-from llm.opaque import Json, Keep, Opaque
+from llm.wire.frames import Frame
+from llm.wire.json_codec import Json, dump_bytes
+from llm.wire.sse import sse
 
 SAMPLES = Path(__file__).parent / "samples" / "anthropic"
 STREAMS = sorted(SAMPLES.glob("*.sse"))

@@ -12,10 +12,11 @@ from typing import Any, Final
 import pytest
 
 from llm import errors
-from llm.chat import ChatRequest, JsonFormat, Media, Message, Options, Part, Reasoning, Text, ToolResult, ToolSpec
+from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolResult
+from llm.chat.provider_metadata import Opaque
+from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
 from llm.dialects import anthropic
-from llm.engines import ENGINES
-from llm.opaque import Opaque
+from llm.engines.records import ENGINES
 from tests.harness import ScriptedReply, ScriptedTransport, config, serving
 from tests.wires import WIRES
 

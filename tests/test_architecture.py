@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from llm.engines import ENGINES
+from llm.engines.records import ENGINES
 
 ROOT = Path(__file__).parent.parent
 PURE = {

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from llm.attachments import image_type
-from llm.engines import ENGINES
+from llm.engines.media_limits import image_type
+from llm.engines.records import ENGINES
 from tests.harness import CLIENT, Upstream, config, serving
 from tests.scripted import answering
 from tests.wires import WIRES

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from llm.behind import only_text
-from llm.chat import ChatRequest, Media, Message, Text, ToolCall, ToolResult
+from llm.chat.history import only_text
+from llm.chat.messages import Media, Message, Text, ToolCall, ToolResult
+from llm.chat.request import ChatRequest
 from llm.dialects.registry import CLIENT_DIALECTS, ENGINE_DIALECTS
-from llm.engines import ENGINES
+from llm.engines.records import ENGINES
 from llm.errors import Unsupported
 
 PNG, PDF = Media(mime="image/png", base64="AAAA"), Media(mime="application/pdf", base64="JVBE", name="a.pdf")

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from llm.catalog import FAILURE_AGE, LIST_AGE, Caller, Catalog
 from llm.errors import EngineNotConfigured, LLMError, UnknownModel
+from llm.gateway.callers import Caller
+from llm.gateway.catalog import FAILURE_AGE, LIST_AGE, Catalog
 from tests.harness import CLIENT, Connection, Request, Upstream, config, serving
 from tests.wires import WIRES
 

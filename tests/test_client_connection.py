@@ -190,7 +190,7 @@ async def test_who_sends_on_after_a_refusal_can_read_it(sent: int) -> None:
 
 
 async def test_who_stays_after_its_last_answer_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handlers.client._LINGER", 0.1)
+    monkeypatch.setattr("handlers.server.connection._LINGER", 0.1)
     async with serving(config(HEADER_TIMEOUT="0.8")) as server:
         async with spoken(server, GET + b"Connection: close\r\n\r\n") as (answer, _):
             assert (await status_and_body(answer))[0] == 200
@@ -336,7 +336,7 @@ async def test_a_server_without_files_accepts_again_when_there_are_some(monkeypa
                 raise OSError(errno.EMFILE, "Too many open files")
             return self._sock.accept()
 
-    monkeypatch.setattr("handlers.listening._RECOVERY", 0.05)
+    monkeypatch.setattr("handlers.server.listener._RECOVERY", 0.05)
     async with serving(config()) as server:
         listener = server.server.listener
         [sock] = listener._sockets

@@ -10,8 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm.codec import _decode_fast, _decode_std, _finite, _refuse, dump_bytes, dumps, in_address, loads
-from llm.fast import orjson
+from llm.wire.json_codec import (
+    _decode_fast,
+    _decode_std,
+    _finite,
+    _refuse,
+    dump_bytes,
+    dumps,
+    in_address,
+    loads,
+    orjson,
+)
 
 # With lone surrogates, which ``st.text()`` leaves out.
 texts = st.text(st.characters(exclude_categories=[]), max_size=8)
@@ -164,6 +173,6 @@ def test_orjson_keeps_to_the_same_depth(depth: int, monkeypatch: pytest.MonkeyPa
     text = "[" * depth + "]" * depth
     told = set()
     for decode in (_decode_std, _decode_fast):
-        monkeypatch.setattr("llm.codec._decode", decode)
+        monkeypatch.setattr("llm.wire.json_codec._decode", decode)
         told |= {outcome(loads, text)[:30], outcome(loads, text.encode())[:30]}
     assert len(told) == 1 and (depth > 256) == told.pop().startswith("ValueError")

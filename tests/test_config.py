@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm import log
-from llm.config import Config, ConfigError
-from llm.engines import ENGINES
+from llm.config.settings import Config, ConfigError
+from llm.engines.records import ENGINES
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bench.size import ROOT, Layout, lay_out, megabytes
-from llm.database import FILE
+from llm.storage.sqlite.database import FILE
 from tests.harness import CLIENT_ID
 
 

@@ -9,10 +9,11 @@ import anthropic
 import pytest
 from anthropic import AsyncAnthropic
 
-from llm.chat import ChatRequest, Foreign, Media
+from llm.chat.messages import Foreign, Media
+from llm.chat.request import ChatRequest
+from llm.chat.token_estimate import ERROR_SHARE, ERROR_TOKENS, Input, count_text, estimate
 from llm.dialects.registry import CLIENT_DIALECTS
 from llm.errors import LLMError
-from llm.tokens import ERROR_SHARE, ERROR_TOKENS, Input, count_text, estimate
 from tests.harness import CLIENT, CLIENT_ID, Connection, Request, Upstream, config, serving
 from tests.oracle import Answer
 from tests.recordings import Case, cases, expected

@@ -11,11 +11,12 @@ from dataclasses import replace
 
 import pytest
 
-from llm.chat import ChatRequest
+from llm.chat.events import Event, Finished, PartEnded, Started, TextDelta
+from llm.chat.reply import collect
+from llm.chat.request import ChatRequest
 from llm.dialects import ollama
 from llm.dialects.registry import CLIENT_DIALECTS
 from llm.errors import EngineFailed
-from llm.events import Event, Finished, PartEnded, Started, TextDelta, collect
 from tests.crossing_clients import CLIENTS, CrossingClient
 from tests.harness import Client, config, serving
 from tests.oracle import Answer, Call, Failure
@@ -127,7 +128,7 @@ ENDED_BADLY: list[Event] = [
 def test_s1_an_answer_that_ended_with_an_error_is_no_success(name: str) -> None:
     """The native API has a word for it, the others have none."""
     client = CLIENTS[name]
-    dialect = ollama.generate if name == "ollama generate" else CLIENT_DIALECTS[DIALECTS[client.path]]
+    dialect = ollama.client_generate if name == "ollama generate" else CLIENT_DIALECTS[DIALECTS[client.path]]
     request = ChatRequest(model="m", messages=())
     raw = b"".join(dialect.writer(request, 7).feed(ENDED_BADLY))
     client.check(raw)

@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from llm.chat import ChatRequest, Foreign, Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, ToolSpec
+from llm.chat.messages import Foreign, Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
+from llm.chat.reply import Reply, collect
+from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.registry import ENGINE_DIALECTS
-from llm.events import Reply, collect
-from llm.http import HttpRequest
+from llm.transport.interface import HttpRequest
 from tests.crossing_clients import CLIENTS, Wire
 from tests.harness import Client, ScriptedReply, ScriptedTransport, config, serving
 from tests.oracle import Answer, _values, arguments_of

@@ -15,12 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm import errors
-from llm.chat import Citation, Media, ModelInfo, Reasoning, Text, ToolCall, Usage
-from llm.dialects import EngineDialect, gemini, ollama, openai_chat
-from llm.dialects.registry import ENGINE_DIALECTS
-from llm.engines import ENGINES, Engine
-from llm.errors import LLMError, ProviderSaid
-from llm.events import (
+from llm.chat.events import (
     Cited,
     Event,
     Finished,
@@ -32,12 +27,19 @@ from llm.events import (
     ToolCallStarted,
     UsageReported,
     WholePart,
-    collect,
-    replay,
 )
-from llm.framing import Frame
-from llm.grammar import Grammar
-from llm.opaque import Opaque
+from llm.chat.grammar import Grammar
+from llm.chat.messages import Citation, Media, Reasoning, Text, ToolCall, Usage
+from llm.chat.provider_metadata import Opaque
+from llm.chat.reply import collect, replay
+from llm.dialects import gemini, ollama, openai_chat
+from llm.dialects.base import EngineDialect
+from llm.dialects.registry import ENGINE_DIALECTS
+from llm.engines.capabilities import ModelInfo
+from llm.engines.engine import Engine
+from llm.engines.records import ENGINES
+from llm.errors import LLMError, ProviderSaid
+from llm.wire.frames import Frame
 
 SAMPLES = Path(__file__).parent / "samples"
 OPENAI, GOOGLE, OLLAMA, XAI = (ENGINES[name] for name in ("openai", "google", "ollama", "xai"))

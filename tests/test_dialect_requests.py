@@ -12,23 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm import errors
-from llm.chat import (
-    ChatRequest,
-    Foreign,
-    JsonFormat,
-    Media,
-    Message,
-    Options,
-    Reasoning,
-    Text,
-    ToolCall,
-    ToolResult,
-    ToolSpec,
-)
+from llm.chat.messages import Foreign, Media, Message, Reasoning, Text, ToolCall, ToolResult
+from llm.chat.provider_metadata import Opaque
+from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
 from llm.dialects import anthropic, gemini, ollama, openai_chat
 from llm.dialects.registry import ENGINE_DIALECTS
-from llm.engines import ENGINES, Quirks
-from llm.opaque import Opaque
+from llm.engines.engine import Quirks
+from llm.engines.records import ENGINES
 
 OPENAI, GOOGLE, OLLAMA = ENGINES["openai"], ENGINES["google"], ENGINES["ollama"]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.config import Config, ConfigError
-from llm.egress import Egress, Refused, is_public, read_allowed
+from llm.config.settings import Config, ConfigError
+from llm.transport.egress import Egress, Refused, is_public, read_allowed
 
 PUBLIC = ["93.184.216.34", "1.1.1.1", "172.15.255.255", "172.32.0.1", "100.63.255.255", "100.128.0.1", "198.20.0.1",
           "223.255.255.255", "2606:4700::1111", "2a00:1450:4001::8a", "64:ff9b::1.1.1.1", "::ffff:1.1.1.1"]  # fmt: skip

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.engines import ENGINES
+from llm.engines.records import ENGINES
 from llm.errors import LLMError, Malformed
-from llm.tasks import embedding
+from llm.tasks import embeddings
 from tests.harness import CLIENT_ID, Connection, Request, Upstream, config, serving
 from tests.recordings import recordings
 
@@ -177,7 +177,7 @@ def test_every_recorded_answer_is_as_many_vectors_as_were_asked_for() -> None:
             inputs = asked.get("requests", asked.get("input"))
             count = len(inputs) if isinstance(inputs, list) and not isinstance(inputs[0], int) else 1
             try:
-                made = embedding.read_reply(json.loads(response.body), engine, count)
+                made = embeddings.read_reply(json.loads(response.body), engine, count)
             except LLMError as error:
                 faults[f"{recording.name}#{number}"] = str(error)
                 continue
@@ -202,7 +202,7 @@ _JSON = st.recursive(
 @given(_JSON, st.sampled_from(["openai", "google", "ollama"]), st.integers(1, 2))
 def test_s8_odd_answers_are_malformed(body: Any, engine: str, count: int) -> None:
     try:
-        made = embedding.read_reply(body, ENGINES[engine], count)
+        made = embeddings.read_reply(body, ENGINES[engine], count)
     except Malformed:
         return
     assert len(made.vectors) == count

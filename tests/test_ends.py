@@ -8,22 +8,23 @@ from typing import Any
 import ollama
 import pytest
 
-from llm.chat import ChatRequest, Message, Text, Usage
-from llm.dialects import native
-from llm.dialects import ollama as ollama_dialect
-from llm.dialects.registry import ENGINE_DIALECTS, VERBATIM_DIALECTS
-from llm.events import (
+from llm.chat.events import (
     Event,
     Finished,
     PartEnded,
     ReasoningDelta,
-    Reply,
     Started,
     TextDelta,
     ToolCallDelta,
     ToolCallStarted,
 )
-from llm.framing import json_line
+from llm.chat.messages import Message, Text, Usage
+from llm.chat.reply import Reply
+from llm.chat.request import ChatRequest
+from llm.dialects import native
+from llm.dialects import ollama as ollama_dialect
+from llm.dialects.registry import ENGINE_DIALECTS, VERBATIM_DIALECTS
+from llm.wire.ndjson import json_line
 from tests.harness import CLIENT_ID, Connection, Request, Upstream, config, serving
 from tests.lanes import CASES, NDJSON, SSE, Case, lanes, outcome
 from tests.wires import CLIENTS, WIRES

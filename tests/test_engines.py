@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from llm.config import SETTINGS, Config, known_names, variable
-from llm.demo import MODELS
+from llm.config.settings import SETTINGS, Config, known_names, variable
 from llm.dialects.registry import ENGINE_DIALECTS
-from llm.engines import ENGINES, Engine
+from llm.engines.engine import Engine
+from llm.engines.records import ENGINES
+from llm.transport.demo import MODELS
 from tests import abilities
 from tests.harness import CLIENT, Upstream, config, serving
 from tests.test_streams import script_of

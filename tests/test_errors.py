@@ -8,7 +8,8 @@ import pytest
 
 from llm import errors
 from llm.errors import LLMError, by_status
-from llm.exchange import RetryPolicy, retry_after
+from llm.upstream.failures import retry_after
+from llm.upstream.retry import RetryPolicy
 from tests.harness import CLIENT, Connection, Request, Upstream, config, serving
 from tests.wires import CLIENTS, WIRES, Wire
 

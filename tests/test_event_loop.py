@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from llm.transport.event_loop import Loop, watch_of
+from llm.http1.event_loop import Loop, watch_of
 
 
 @contextmanager

@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.chat import Citation, Foreign, Media, Part, Reasoning, Text, ToolCall, ToolResult, Usage
-from llm.errors import Malformed, RateLimited, Truncated
-from llm.events import (
+from llm.chat.events import (
     Cited,
     Event,
     Failed,
@@ -26,13 +24,14 @@ from llm.events import (
     ToolProgress,
     UsageReported,
     WholePart,
-    collect,
-    replay,
     settled,
 )
-from llm.flow import Flow
-from llm.grammar import Grammar
-from llm.opaque import Keep, Opaque
+from llm.chat.grammar import Grammar
+from llm.chat.messages import Citation, Foreign, Media, Part, Reasoning, Text, ToolCall, ToolResult, Usage
+from llm.chat.parts_manager import Flow
+from llm.chat.provider_metadata import Keep, Opaque
+from llm.chat.reply import collect, replay
+from llm.errors import Malformed, RateLimited, Truncated
 from tests.grammars import check_stream
 
 REASONS: tuple[FinishReason, ...] = get_args(FinishReason)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.client import ClientConnection
-from handlers.output import Direct
-from llm.events import Delta, Event, PartEnded, ReasoningDelta, TextDelta
-from llm.express import Alike
-from llm.openai_shape import NOISE
+from handlers.request.output import Direct
+from handlers.server.connection import ClientConnection
+from llm.chat.events import Delta, Event, PartEnded, ReasoningDelta, TextDelta
+from llm.dialects.openai_common import NOISE
+from llm.upstream.fast_path import Alike
 from tests.harness import Connection, Request, Upstream, config, serving
 from tests.wires import CLIENTS, WIRES
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import pytest
 
 from handlers.base import Base
-from handlers.output import Output
-from llm.chat import ChatRequest
-from llm.exchange import Exchange, Trace
+from handlers.request.output import Output
+from llm.chat.request import ChatRequest
+from llm.upstream.attempts import Exchange
+from llm.upstream.call_record import Trace
 from tests.faults import EVERY_LANE, EVERY_STREAM, SOME_LANES, TEXT, Lane, Scene, answer_head, sends
 from tests.wire_server import LAST_CHUNK, Wire, chunk
 

@@ -70,7 +70,7 @@ async def test_heads_without_end_are_malformed(lane: Lane, caplog: pytest.LogCap
 async def test_a_failing_status_counts_whatever_becomes_of_its_body(
     lane: Lane, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm.exchange.ERROR_TIME", float(SOON))
+    monkeypatch.setattr("llm.upstream.failures.ERROR_TIME", float(SOON))
     statuses = {"429 No": (429, "rate_limited"), "400 No": (400, "bad_request"), "503 No": (503, "provider_overloaded")}
     scripts = []
     for status in statuses:

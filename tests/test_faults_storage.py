@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import pytest
 
-from llm.database import FILE
+from llm.storage.sqlite.database import FILE
 from tests.harness import CLIENT_ID, Client
 from tests.test_start import ROOT
 from tests.test_threads import NDJSON, kept

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llm.http import HttpRequest
+from llm.transport.interface import HttpRequest
 from tests.harness import CLIENT, Connection, Request, ScriptedReply, ScriptedTransport, Upstream, config, serving
 from tests.test_streams import between, script_of
 from tests.wires import CLIENTS, WIRES, Wire, _chunk, _sse

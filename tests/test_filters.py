@@ -10,14 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llm.chat import Citation, Foreign, Reasoning, Text, ToolCall, Usage
-from llm.events import (
+from llm.chat.events import (
     Cited,
     Event,
     Finished,
     PartEnded,
     ReasoningDelta,
-    Reply,
     Started,
     TextDelta,
     ToolCallDelta,
@@ -25,10 +23,11 @@ from llm.events import (
     ToolProgress,
     UsageReported,
     WholePart,
-    collect,
 )
-from llm.filters import Filter, InOrder, ThinkTags
-from llm.opaque import Opaque
+from llm.chat.filters import Filter, InOrder, ThinkTags
+from llm.chat.messages import Citation, Foreign, Reasoning, Text, ToolCall, Usage
+from llm.chat.provider_metadata import Opaque
+from llm.chat.reply import Reply, collect
 from tests.grammars import check_stream
 from tests.test_events import streams
 

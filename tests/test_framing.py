@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.codec import dumps
 from llm.errors import Malformed
-from llm.framing import Blocks, Frame, Framing, JsonLines, LineBlocks, Sse, SseBlocks, json_line, sse
+from llm.wire.frames import Blocks, Frame, Framing
+from llm.wire.json_codec import dumps
+from llm.wire.ndjson import JsonLines, LineBlocks, json_line
+from llm.wire.sse import Sse, SseBlocks, sse
 
 BOM = b"\xef\xbb\xbf"
 

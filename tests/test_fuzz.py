@@ -13,15 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handlers.validation import Schemas
-from llm.chat import ChatRequest, Message, Text
-from llm.codec import dump_bytes
+from handlers.request.schema import Schemas
+from llm.chat.events import Event, Failed
+from llm.chat.grammar import Grammar
+from llm.chat.messages import Message, Text
+from llm.chat.request import ChatRequest
 from llm.dialects.registry import CLIENT_DIALECTS, ENGINE_DIALECTS
-from llm.engines import ENGINES, Engine
+from llm.engines.engine import Engine
+from llm.engines.records import ENGINES
 from llm.errors import LLMError
-from llm.events import Event, Failed
-from llm.framing import Frame
-from llm.grammar import Grammar
+from llm.wire.frames import Frame
+from llm.wire.json_codec import dump_bytes
 from tests.bodies import BODIES, SAMPLES
 
 SCHEMAS: Final = Schemas()

@@ -9,10 +9,12 @@ from typing import Any, Final
 import pytest
 
 from llm import errors
-from llm.chat import ChatRequest, JsonFormat, Message, Options, Text, ToolSpec
+from llm.chat.messages import Message, Text
+from llm.chat.provider_metadata import Opaque
+from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
 from llm.dialects import gemini
-from llm.engines import ENGINES, Quirks
-from llm.opaque import Opaque
+from llm.engines.engine import Quirks
+from llm.engines.records import ENGINES
 
 GOOGLE: Final = ENGINES["google"]
 SCHEMA: Final[dict[str, Any]] = {"type": "object", "properties": {"x": {"type": "integer"}}}

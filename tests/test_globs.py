@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.globs import first, fits, remembered
+from llm.engines.globs import first, fits, remembered
 
 
 def test_a_name_is_asked_about_once_unless_it_is_long() -> None:

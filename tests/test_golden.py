@@ -20,13 +20,13 @@ from typing import Any, Final
 
 import pytest
 
-from llm.call import stream
-from llm.catalog import Caller
-from llm.config import Config, variable
-from llm.engines import ENGINES
+from llm.config.settings import Config, variable
+from llm.engines.records import ENGINES
 from llm.errors import LLMError
-from llm.exchange import Trace
-from llm.http import HttpRequest
+from llm.gateway.callers import Caller
+from llm.transport.interface import HttpRequest
+from llm.upstream.call_record import Trace
+from llm.upstream.translate import stream
 from tests.golden_cases import SUBJECTS, Case, Subject, cases
 from tests.harness import CLIENT, Client, ScriptedReply, ScriptedTransport, config, serving
 from tests.wires import WIRES

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm.chat import Citation, Foreign, Usage
-from llm.errors import Truncated
-from llm.events import (
+from llm.chat.events import (
     Cited,
     Event,
     Failed,
@@ -24,7 +22,9 @@ from llm.events import (
     UsageReported,
     WholePart,
 )
-from llm.grammar import Grammar, GrammarBroken
+from llm.chat.grammar import Grammar, GrammarBroken
+from llm.chat.messages import Citation, Foreign, Usage
+from llm.errors import Truncated
 from tests.grammars import check_anthropic, check_native, check_openai_chat, check_stream
 
 START = Started("id", "model")

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm.chat import ChatRequest, Citation, Usage
-from llm.dialects import anthropic, native, ollama, openai_chat, openai_responses
-from llm.events import (
+from llm.chat.events import (
     Cited,
     Event,
     Finished,
@@ -21,9 +19,12 @@ from llm.events import (
     ToolCallDelta,
     ToolCallStarted,
     UsageReported,
-    collect,
 )
-from llm.opaque import Opaque
+from llm.chat.messages import Citation, Usage
+from llm.chat.provider_metadata import Opaque
+from llm.chat.reply import collect
+from llm.chat.request import ChatRequest
+from llm.dialects import anthropic, native, ollama, openai_chat, openai_responses
 from tests.grammar_ollama import check_ollama, check_ollama_reply
 from tests.grammar_responses import check_responses
 from tests.grammar_whole import check_chat_reply, check_message, check_native_reply, check_response

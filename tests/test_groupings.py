@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm.chat import Usage
+from llm.chat.messages import Usage
+from llm.chat.reply import Reply
 from llm.dialects.registry import ENGINE_DIALECTS
-from llm.events import Reply
 from tests.harness import Connection, Request, Upstream, config, serving
 from tests.lanes import CASES, NDJSON, Outcome, lanes, outcome
 from tests.wires import CLIENTS, WIRES

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from llm.chat import ChatRequest
+from llm.chat.events import Event, Finished, PartEnded, Started, ToolCallDelta, ToolCallStarted
+from llm.chat.reply import collect, replay
+from llm.chat.request import ChatRequest
 from llm.dialects import native
 from llm.dialects.registry import ENGINE_DIALECTS
-from llm.engines import Engine
-from llm.events import Event, Finished, PartEnded, Started, ToolCallDelta, ToolCallStarted, collect, replay
-from llm.framing import Frame
+from llm.engines.engine import Engine
+from llm.wire.frames import Frame
 from tests import lanes
 from tests.grammars import check_native
 from tests.harness import Connection, Request, Upstream, config, serving

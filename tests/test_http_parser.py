@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders, HTTPInputError
 
-from handlers.requests import RequestParser
 from llm.errors import InvalidRequest, Malformed
-from llm.transport.coding import STEP, Inflater, inflater
-from llm.transport.message import Headers
-from llm.transport.parser import MAX_HEAD, ResponseParser
+from llm.http1.compression import STEP, Inflater, inflater
+from llm.http1.message import Headers
+from llm.http1.request_parser import RequestParser
+from llm.http1.response_parser import MAX_HEAD, ResponseParser
 from tests.wire_server import CHUNKED, LAST_CHUNK, OK, chunk
 
 PIECES = [b"one ", "zwölf 🎈".encode(), b"\r\n\r\n", b"0\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 300]

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.config import Config
+from llm.config.settings import Config
 from llm.errors import Malformed
-from llm.images import ImageStore
+from llm.storage.images import ImageStore
 from tests.harness import Client, config, serving
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 100

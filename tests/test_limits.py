@@ -15,10 +15,10 @@ import pytest
 
 from handlers import ROUTES
 from handlers.base import Base
-from handlers.limits import MAX_OPEN_BODY, MAX_VALUES, Answers, check_values
-from handlers.listening import most_connections
-from llm.codec import MAX_DEPTH
+from handlers.request.limits import MAX_OPEN_BODY, MAX_VALUES, Answers, check_values
+from handlers.server.listener import most_connections
 from llm.errors import InvalidRequest, RateLimited
+from llm.wire.json_codec import MAX_DEPTH
 from tests.harness import CLIENT, CLIENT_ID, Answer, Client, Connection, Request, Upstream, config, serving
 from tests.wires import WIRES
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from llm.chat import ChatRequest, Message, Part, Reasoning, Text, ToolCall
-from llm.events import Event, Finished, PartEnded, ReasoningDelta, ToolCallDelta, ToolCallStarted
-from llm.memo import Memo, Remembered, Remembering
-from llm.opaque import Opaque
+from llm.chat.events import Event, Finished, PartEnded, ReasoningDelta, ToolCallDelta, ToolCallStarted
+from llm.chat.messages import Message, Part, Reasoning, Text, ToolCall
+from llm.chat.provider_metadata import Opaque
+from llm.chat.request import ChatRequest
+from llm.gateway.signature_cache import Memo, Remembered, Remembering
 
 END = Finished("tool_calls")
 KEEP = (Opaque("gemini", "google", {"thoughtSignature": "x" * 100}),)

@@ -10,11 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.validation import Schemas
+from handlers.request.schema import Schemas
 from llm import errors
-from llm.chat import Media, Message, Options, Text, ToolResult, Usage
-from llm.dialects import native
-from llm.events import (
+from llm.chat.events import (
     Event,
     Failed,
     Finished,
@@ -28,8 +26,11 @@ from llm.events import (
     UsageReported,
     WholePart,
 )
-from llm.older import read_older
-from llm.opaque import Opaque
+from llm.chat.messages import Media, Message, Text, ToolResult, Usage
+from llm.chat.provider_metadata import Opaque
+from llm.chat.request import Options
+from llm.dialects import native
+from llm.storage.legacy_threads import read_older
 from tests.grammars import check_native
 
 BODY: dict[str, Any] = {"engine": "e", "model": "m", "prompt": "Hi"}

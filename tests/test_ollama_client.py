@@ -14,13 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.chat import ChatRequest, Media, Reasoning, Text, ToolCall, ToolResult, Usage
-from llm.dialects import ClientDialect
-from llm.dialects import ollama as ollama_dialect
-from llm.dialects.registry import ENGINE_DIALECTS
-from llm.engines import ENGINES
-from llm.errors import InvalidRequest, LLMError
-from llm.events import (
+from llm.chat.events import (
     Event,
     Finished,
     PartEnded,
@@ -30,8 +24,15 @@ from llm.events import (
     ToolCallDelta,
     ToolCallStarted,
     UsageReported,
-    collect,
 )
+from llm.chat.messages import Media, Reasoning, Text, ToolCall, ToolResult, Usage
+from llm.chat.reply import collect
+from llm.chat.request import ChatRequest
+from llm.dialects import ollama as ollama_dialect
+from llm.dialects.base import ClientDialect
+from llm.dialects.registry import ENGINE_DIALECTS
+from llm.engines.records import ENGINES
+from llm.errors import InvalidRequest, LLMError
 from tests.harness import CLIENT, CLIENT_ID, Client, Connection, Request, Script, Upstream, config, serving, soon
 from tests.recordings import recordings
 from tests.scripted import PNG, SAID, answering, calling, error_of
@@ -195,7 +196,7 @@ def test_a_whole_answer_says_the_same() -> None:
     whole: Any = DIALECT.write_reply(collect(LOOP), REQUEST, NOW)
     assert (whole["message"]["content"], whole["message"]["thinking"], whole["done"]) == ("Grüße 🦊", "Hm.", True)
     assert [call["id"] for call in whole["message"]["tool_calls"]] == ["c1", "c2"]
-    generated: Any = ollama_dialect.generate.write_reply(collect(LOOP), REQUEST, NOW)
+    generated: Any = ollama_dialect.client_generate.write_reply(collect(LOOP), REQUEST, NOW)
     assert (generated["response"], generated["thinking"], "message" in generated) == ("Grüße 🦊", "Hm.", False)
 
 

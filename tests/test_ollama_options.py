@@ -9,9 +9,11 @@ from typing import Any, Final
 import pytest
 
 from llm import errors
-from llm.chat import ChatRequest, JsonFormat, Message, Options, Text, ToolSpec
+from llm.chat.messages import Message, Text
+from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
 from llm.dialects import ollama
-from llm.engines import ENGINES, Quirks
+from llm.engines.engine import Quirks
+from llm.engines.records import ENGINES
 
 OLLAMA: Final = ENGINES["ollama"]
 SCHEMA: Final[dict[str, Any]] = {"type": "object", "properties": {"x": {"type": "integer"}}}

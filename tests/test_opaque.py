@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.opaque import Keep, Opaque, fields_lost, opaque_for, opaque_to_client, rest_of, seal, unseal
+from llm.chat.provider_metadata import Keep, Opaque, fields_lost, opaque_for, opaque_to_client, rest_of, seal, unseal
 
 OWN = Opaque("anthropic", "anthropic", {"signature": "own"})
 OTHER = Opaque("anthropic", "bedrock", {"signature": "other", "more": 1})

@@ -13,26 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm import errors
-from llm.chat import (
-    ChatRequest,
-    Citation,
-    Foreign,
-    JsonFormat,
-    Media,
-    Message,
-    ModelInfo,
-    Options,
-    Reasoning,
-    Text,
-    ToolCall,
-    ToolResult,
-    ToolSpec,
-    Usage,
-)
-from llm.dialects import openai_chat
-from llm.engines import Engine, Quirks
-from llm.errors import LLMError, ProviderSaid
-from llm.events import (
+from llm.chat.events import (
     Cited,
     Event,
     Failed,
@@ -40,7 +21,6 @@ from llm.events import (
     FinishReason,
     PartEnded,
     ReasoningDelta,
-    Reply,
     Started,
     TextDelta,
     ToolCallDelta,
@@ -48,10 +28,16 @@ from llm.events import (
     ToolProgress,
     UsageReported,
     WholePart,
-    collect,
-    replay,
 )
-from llm.opaque import Json, Opaque
+from llm.chat.messages import Citation, Foreign, Media, Message, Reasoning, Text, ToolCall, ToolResult, Usage
+from llm.chat.provider_metadata import Opaque
+from llm.chat.reply import Reply, collect, replay
+from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
+from llm.dialects import openai_chat
+from llm.engines.capabilities import ModelInfo
+from llm.engines.engine import Engine, Quirks
+from llm.errors import LLMError, ProviderSaid
+from llm.wire.json_codec import Json
 from tests.grammars import check_openai_chat
 
 HOST = Engine(

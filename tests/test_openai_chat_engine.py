@@ -14,38 +14,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm import errors
-from llm.chat import (
-    ChatRequest,
-    Citation,
-    Media,
-    Message,
-    ModelInfo,
-    Options,
-    Reasoning,
-    Text,
-    ToolCall,
-    ToolResult,
-    ToolSpec,
-    Usage,
-)
-from llm.dialects import openai_chat
-from llm.engines import ENGINES, Engine, ModelRules, Quirks
-from llm.errors import LLMError
-from llm.events import (
+from llm.chat.events import (
     Cited,
     Event,
     Finished,
     PartEnded,
     ReasoningDelta,
-    Reply,
     TextDelta,
     ToolCallDelta,
     ToolCallStarted,
     WholePart,
-    collect,
 )
-from llm.grammar import Grammar
-from llm.opaque import Json, Opaque
+from llm.chat.grammar import Grammar
+from llm.chat.messages import Citation, Media, Message, Reasoning, Text, ToolCall, ToolResult, Usage
+from llm.chat.provider_metadata import Opaque
+from llm.chat.reply import Reply, collect
+from llm.chat.request import ChatRequest, Options, ToolSpec
+from llm.dialects import openai_chat
+from llm.engines.capabilities import ModelInfo, ModelRules
+from llm.engines.engine import Engine, Quirks
+from llm.engines.records import ENGINES
+from llm.errors import LLMError
+from llm.wire.json_codec import Json
 
 HOST = Engine(name="host", label="Host", dialect="openai-chat", base_url="https://host.example/v1")
 DONE = b"data: [DONE]\n\n"

@@ -15,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm import errors
-from llm.chat import NO_OPTIONS, ChatRequest, JsonFormat, Message, Options, Text
+from llm.chat.messages import Message, Text
+from llm.chat.provider_metadata import Opaque
+from llm.chat.request import NO_OPTIONS, ChatRequest, JsonFormat, Options
 from llm.dialects import openai_chat
 from llm.dialects.registry import ENGINE_DIALECTS
-from llm.engines import ENGINES, Engine
-from llm.families import Family, family_of
-from llm.opaque import Opaque
+from llm.engines.engine import Engine
+from llm.engines.profiles import Family, family_of
+from llm.engines.records import ENGINES
 from tests.harness import CLIENT, Connection, Request, Upstream, config, serving
 from tests.recordings import recordings
 from tests.wires import CLIENTS

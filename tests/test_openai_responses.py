@@ -12,28 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm import errors
-from llm.chat import (
-    ChatRequest,
-    Citation,
-    Foreign,
-    JsonFormat,
-    Media,
-    Message,
-    Options,
-    Part,
-    Reasoning,
-    Text,
-    ToolCall,
-    ToolResult,
-    ToolSpec,
-    Usage,
-)
+from llm.chat.events import Cited, Event, Finished, TextDelta, ToolCallDelta, ToolCallStarted
+from llm.chat.grammar import Grammar
+from llm.chat.messages import Citation, Foreign, Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, Usage
+from llm.chat.provider_metadata import Keep, Opaque
+from llm.chat.reply import Reply, collect, replay
+from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
 from llm.dialects import openai_responses as wire
-from llm.engines import Engine, ModelRules, Quirks
-from llm.events import Cited, Event, Finished, Reply, TextDelta, ToolCallDelta, ToolCallStarted, collect, replay
-from llm.framing import Frame
-from llm.grammar import Grammar
-from llm.opaque import Keep, Opaque
+from llm.engines.capabilities import ModelRules
+from llm.engines.engine import Engine, Quirks
+from llm.wire.frames import Frame
 
 SAMPLES = Path(__file__).parent / "samples" / "openai-responses"
 ENGINE = Engine(name="maker", label="Maker", dialect="openai-responses", base_url="https://maker.example/v1")

@@ -11,12 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm import errors
-from llm.chat import ChatRequest, Citation, Foreign, Media, Reasoning, Text, ToolCall, ToolResult, Usage
-from llm.dialects import ClientDialect, openai_responses
-from llm.dialects.registry import ENGINE_DIALECTS
-from llm.engines import ENGINES
-from llm.errors import InvalidRequest, LLMError
-from llm.events import (
+from llm.chat.events import (
     Cited,
     Event,
     Failed,
@@ -30,9 +25,16 @@ from llm.events import (
     ToolProgress,
     UsageReported,
     WholePart,
-    collect,
 )
-from llm.opaque import Opaque, seal
+from llm.chat.messages import Citation, Foreign, Media, Reasoning, Text, ToolCall, ToolResult, Usage
+from llm.chat.provider_metadata import Opaque, seal
+from llm.chat.reply import collect
+from llm.chat.request import ChatRequest
+from llm.dialects import openai_responses
+from llm.dialects.base import ClientDialect
+from llm.dialects.registry import ENGINE_DIALECTS
+from llm.engines.records import ENGINES
+from llm.errors import InvalidRequest, LLMError
 from tests.grammar_responses import check_responses
 from tests.harness import CLIENT_ID, Connection, Request, Upstream, config, serving
 from tests.recordings import recordings

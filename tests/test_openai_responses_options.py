@@ -9,10 +9,12 @@ from typing import Any, Final
 import pytest
 
 from llm import errors
-from llm.chat import ChatRequest, JsonFormat, Message, Options, Text
-from llm.dialects import Outgoing, openai_responses
-from llm.engines import ENGINES
-from llm.opaque import Opaque
+from llm.chat.messages import Message, Text
+from llm.chat.provider_metadata import Opaque
+from llm.chat.request import ChatRequest, JsonFormat, Options
+from llm.dialects import openai_responses
+from llm.dialects.base import Outgoing
+from llm.engines.records import ENGINES
 
 SCHEMA: Final[dict[str, Any]] = {"type": "object"}
 FORMAT: Final[dict[str, Any]] = {"format": {"type": "json_schema", "name": "r", "schema": SCHEMA, "strict": True}}

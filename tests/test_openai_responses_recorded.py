@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
-from llm.chat import ChatRequest, Foreign, Media, Message, Part, Reasoning, Text, ToolCall
+from llm.chat.events import Event
+from llm.chat.grammar import Grammar
+from llm.chat.messages import Foreign, Media, Message, Part, Reasoning, Text, ToolCall
+from llm.chat.reply import Reply, collect, replay
+from llm.chat.request import ChatRequest
 from llm.dialects import openai_responses as wire
-from llm.engines import ENGINES, Engine
+from llm.engines.engine import Engine
+from llm.engines.records import ENGINES
 from llm.errors import LLMError
-from llm.events import Event, Reply, collect, replay
-from llm.grammar import Grammar
 from tests.recordings import Response, recordings
 
 # The last event of the ChatGPT backend has no output: what was in the answer is told by the items alone.

@@ -8,13 +8,15 @@ from typing import Any, Final
 
 import pytest
 
-from llm.chat import ChatRequest, JsonFormat, Message, Options, Text, ToolSpec
-from llm.dialects import Outgoing
+from llm.chat.messages import Message, Text
+from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
+from llm.dialects.base import Outgoing
 from llm.dialects.registry import ENGINE_DIALECTS
-from llm.engines import ENGINES, Engine, Target
+from llm.engines.api_choice import RESPONSES, over_responses, routed
+from llm.engines.engine import Engine, Target
+from llm.engines.records import ENGINES
 from llm.errors import Unsupported
-from llm.routing import RESPONSES, over_responses, routed
-from llm.wishes import written
+from llm.upstream.translate import written
 from tests.golden_cases import SUBJECTS
 
 SCHEMA: Final[dict[str, Any]] = {

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import pytest
 
-from llm.config import Config
+from llm.config.settings import Config
 from server import banner
 from tests.harness import CLIENT_ID, config, serving
 
-STATIC = Path(__file__).parent.parent / "handlers" / "static"
+STATIC = Path(__file__).parent.parent / "handlers" / "ops" / "static"
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/chat.css": ("chat.css", "text/css; charset=utf-8"),

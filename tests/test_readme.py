@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from llm.demo import DemoTransport
+from llm.transport.demo import DemoTransport
 from tests.harness import CLIENT_ID, config, serving
 
 README = (Path(__file__).parent.parent / "README.md").read_text()

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from llm.chat import ToolSpec
-from llm.http import HttpRequest
-from llm.opaque import Json
-from llm.tools import ToolFailed, ToolState
+from llm.chat.request import ToolSpec
+from llm.tools.base import ToolFailed, ToolState
+from llm.transport.interface import HttpRequest
+from llm.wire.json_codec import Json
 from tests.harness import CLIENT, ScriptedReply, ScriptedTransport, config, serving
 from tests.recordings import Case, cases
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llm.http import HttpRequest
+from llm.transport.interface import HttpRequest
 from tests.harness import CLIENT, ScriptedReply, ScriptedTransport, config, serving
 from tests.recordings import Recording, Response, recordings
 

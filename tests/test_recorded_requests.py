@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from llm.dialects.registry import CLIENT_DIALECTS, ENGINE_DIALECTS
-from llm.engines import Engine, Quirks
+from llm.engines.engine import Engine, Quirks
 from llm.errors import LLMError
 from tests.recordings import Case, cases
 

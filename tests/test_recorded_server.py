@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from llm.http import HttpRequest
+from llm.transport.interface import HttpRequest
 from tests.grammars import check_native
 from tests.harness import CLIENT, Client, ScriptedReply, ScriptedTransport, config, serving
 from tests.oracle import Answer, Call, Failure, Tokens

@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from llm.chat import Citation, Part, Reasoning, Text, ToolCall, Usage
-from llm.codec import loads
+from llm.chat.events import Event, ReasoningDelta, TextDelta
+from llm.chat.filters import ThinkTags
+from llm.chat.grammar import Grammar
+from llm.chat.messages import Citation, Part, Reasoning, Text, ToolCall, Usage
+from llm.chat.reply import Reply, collect, replay
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.errors import LLMError, Malformed, Truncated
-from llm.events import Event, ReasoningDelta, Reply, TextDelta, collect, replay
-from llm.filters import ThinkTags
-from llm.framing import Frame, Framing, JsonLines
-from llm.grammar import Grammar
+from llm.wire.frames import Frame, Framing
+from llm.wire.json_codec import loads
+from llm.wire.ndjson import JsonLines
 from tests import recordings
 from tests.grammars import check_stream
 from tests.oracle import Answer, Call, Failure, Tokens, arguments_of

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.requests import RequestParser
 from llm.errors import InvalidRequest, TooLarge
+from llm.http1.request_parser import RequestParser
 from tests.test_hostile import SMUGGLING
 from tests.wire_server import LAST_CHUNK, chunk
 

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from llm import errors
-from llm.chat import ChatRequest, Message, Options, Text, ToolSpec
-from llm.engines import ENGINES, Target
-from llm.routing import routed
+from llm.chat.messages import Message, Text
+from llm.chat.request import ChatRequest, Options, ToolSpec
+from llm.engines.api_choice import routed
+from llm.engines.engine import Target
+from llm.engines.records import ENGINES
 from tests.harness import CLIENT, Connection, Request, Upstream, config, serving
 from tests.wires import CLIENTS, WIRES
 

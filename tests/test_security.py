@@ -6,7 +6,7 @@ import importlib
 import re
 from pathlib import Path
 
-from llm.config import SETTINGS
+from llm.config.settings import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "SECURITY.md").read_text()
@@ -32,7 +32,7 @@ def test_the_settings_are_told_with_their_defaults() -> None:
 
 
 def test_the_constants_are_told_with_their_values() -> None:
-    told = re.findall(r"^\| `([a-z_.]+)\.([A-Z_]+)` \| ([0-9]+) ?([KM]B)? \|", LIMITS, re.MULTILINE)
+    told = re.findall(r"^\| `([a-z0-9_.]+)\.([A-Z_]+)` \| ([0-9]+) ?([KM]B)? \|", LIMITS, re.MULTILINE)
     assert len(told) == LIMITS.count("| `llm.") + LIMITS.count("| `handlers.")
     for module, name, number, unit in told:
         assert getattr(importlib.import_module(module), name) == int(number) * UNITS.get(unit, 1), name

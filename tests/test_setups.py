@@ -16,7 +16,7 @@ from anthropic import Anthropic
 from ollama import Client as Ollama
 from openai import OpenAI
 
-from llm.engines import ENGINES
+from llm.engines.records import ENGINES
 from tests.harness import CLIENT_ID, Client, config, serving
 from tests.setups import HERE, SETUPS, code_of, environ_of, parsed_codex
 from tests.test_clients import CLAUDE_CODE, CODEX, OPEN_WEBUI

@@ -8,9 +8,9 @@ from typing import Any, Final
 import pytest
 from jsonschema import Draft202012Validator
 
-from handlers.shapes import Shape
-from handlers.validation import SCHEMAS
-from llm.codec import loads
+from handlers.request.schema import SCHEMAS
+from handlers.request.schema_fast import Shape
+from llm.wire.json_codec import loads
 from tests.bodies import BODIES
 
 ALL: Final[dict[str, dict[str, Any]]] = {path.stem: loads(path.read_bytes()) for path in SCHEMAS.glob("*.json")}

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from llm.chat import ChatRequest, Message, Part, Reasoning, Text, ToolCall
-from llm.database import FILE
-from llm.events import Event, PartEnded, ReasoningDelta, ToolCallStarted
-from llm.memo import Memo, Remembered, Remembering
-from llm.opaque import Opaque
-from llm.shelf import Shelf
+from llm.chat.events import Event, PartEnded, ReasoningDelta, ToolCallStarted
+from llm.chat.messages import Message, Part, Reasoning, Text, ToolCall
+from llm.chat.provider_metadata import Opaque
+from llm.chat.request import ChatRequest
+from llm.gateway.signature_cache import Memo, Remembered, Remembering
+from llm.storage.sqlite.database import FILE
+from llm.storage.sqlite.signatures import Shelf
 from tests.harness import Connection, Request, Upstream, config, serving
 from tests.test_workers import running
 from tests.wires import CLIENTS, WIRES, _sse
@@ -102,8 +103,8 @@ async def test_the_oldest_are_forgotten_when_there_is_too_much(tmp_path: Path) -
 async def test_o2_a_locked_database_costs_a_moment_once_and_then_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm.shelf.LIMIT", 0.2)
-    monkeypatch.setattr("llm.shelf.REST", 0.5)
+    monkeypatch.setattr("llm.storage.sqlite.signatures.LIMIT", 0.2)
+    monkeypatch.setattr("llm.storage.sqlite.signatures.REST", 0.5)
     with shelves(tmp_path) as [one, other]:
         await one.put("me", {"c1": "first"})
         lock = sqlite3.connect(tmp_path / FILE, isolation_level=None)

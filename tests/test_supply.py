@@ -14,11 +14,11 @@ import pytest
 from packaging.requirements import Requirement
 
 from llm import VERSION
-from llm.fast import USED
-from llm.shipped import SHIPPED, files, hashes
+from llm.integrity import SHIPPED, files, hashes
+from server import ACCELERATORS
 
 ROOT = Path(__file__).parent.parent
-TOLD = ", ".join((f"llm-server {VERSION}", *USED))
+TOLD = ", ".join((f"llm-server {VERSION}", *ACCELERATORS))
 LOCK = (ROOT / "requirements.lock").read_text()
 
 
@@ -86,7 +86,7 @@ def test_x6_verify_lists_the_hash_of_every_file() -> None:
     assert version == TOLD
     told = {path: digest for digest, path in (line.split("  ", 1) for line in lines)}
     names = {str(path.relative_to(ROOT)) for path in [ROOT / "server.py", *(ROOT / "llm").rglob("*.py")]}
-    names |= {f"schemas/{path.name}" for path in (ROOT / "schemas").iterdir()} | {"handlers/static/chat.js"}
+    names |= {f"schemas/{path.name}" for path in (ROOT / "schemas").iterdir()} | {"handlers/ops/static/chat.js"}
     assert names <= told.keys() and not any(path.endswith(".pyc") for path in told)
     for path, digest in told.items():
         assert hashlib.sha256((ROOT / path).read_bytes()).hexdigest() == digest

@@ -14,12 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.chat import Citation, Foreign, Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
-from llm.codec import dumps, loads
-from llm.database import FILE, MIGRATIONS, connect
-from llm.opaque import Opaque
-from llm.stored import answered, read_message, turns, write_message
-from llm.threads import UNUSED_AGE, Owner, Threads
+from llm.chat.history import answered, turns
+from llm.chat.messages import Citation, Foreign, Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
+from llm.chat.provider_metadata import Opaque
+from llm.storage.message_json import read_message, write_message
+from llm.storage.sqlite.database import FILE, MIGRATIONS, connect
+from llm.storage.sqlite.threads import UNUSED_AGE, Threads
+from llm.storage.threads import Owner
+from llm.wire.json_codec import dumps, loads
 from tests.harness import CLIENT, CLIENT_ID, Client, Connection, Request, Upstream, config, serving
 from tests.test_tool_loop import SIGNED, TOOLS, round_of, upstream_of
 from tests.wires import WIRES, _chunk, _sse
@@ -351,17 +353,17 @@ def test_a_file_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_migration_happens_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm.database.MIGRATIONS", ("CREATE TABLE a (x)",))
+    monkeypatch.setattr("llm.storage.sqlite.database.MIGRATIONS", ("CREATE TABLE a (x)",))
     connect(tmp_path).close()
     two = ("CREATE TABLE a (x)", "CREATE TABLE b (x); CREATE TABLE a (x)")
-    monkeypatch.setattr("llm.database.MIGRATIONS", two)
+    monkeypatch.setattr("llm.storage.sqlite.database.MIGRATIONS", two)
     with pytest.raises(sqlite3.OperationalError, match="already exists"):
         connect(tmp_path)
     raw = sqlite3.connect(tmp_path / FILE)
     assert raw.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall() == [("a",)]
     assert raw.execute("PRAGMA user_version").fetchone() == (1,)
     raw.close()
-    monkeypatch.setattr("llm.database.MIGRATIONS", (two[0], "CREATE TABLE b (x)"))
+    monkeypatch.setattr("llm.storage.sqlite.database.MIGRATIONS", (two[0], "CREATE TABLE b (x)"))
     connect(tmp_path).close()
 
 

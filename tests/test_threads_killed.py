@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from llm.database import FILE
+from llm.storage.sqlite.database import FILE
 from tests.harness import CLIENT, CLIENT_ID, Client, Connection, Request, Upstream
 from tests.test_start import started, url_of
 from tests.test_threads import NDJSON, kept, read

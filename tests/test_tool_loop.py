@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from llm.chat import ToolSpec
-from llm.opaque import Json
-from llm.tools import ToolFailed, ToolState
+from llm.chat.request import ToolSpec
+from llm.tools.base import ToolFailed, ToolState
+from llm.wire.json_codec import Json
 from tests.harness import CLIENT, Connection, Request, Upstream, config, serving, soon
 from tests.wires import WIRES, _chunk, _line, _named, _response, _sse
 

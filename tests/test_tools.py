@@ -16,18 +16,20 @@ from typing import Any
 
 import pytest
 
-from llm.config import Config
-from llm.egress import Egress
+from llm.config.settings import Config
 from llm.errors import InvalidRequest
-from llm.exchange import RetryPolicy, Services
-from llm.http import HttpRequest
-from llm.images import ImageStore
-from llm.tools import Tool, ToolFailed, fetching, page, pick, transcript
-from llm.tools.build import make_tools
+from llm.storage.images import ImageStore
+from llm.tools import fetcher, web_page, youtube_transcript
+from llm.tools.base import Tool, ToolFailed, pick
 from llm.tools.charset import decoded
-from llm.tools.fetching import Fetcher
-from llm.tools.transcript import GetYoutubeTranscript
-from llm.transport import HttpTransport
+from llm.tools.fetcher import Fetcher
+from llm.tools.registry import make_tools
+from llm.tools.youtube_transcript import GetYoutubeTranscript
+from llm.transport.egress import Egress
+from llm.transport.http_client import HttpTransport
+from llm.transport.interface import HttpRequest
+from llm.upstream.engine_client import Services
+from llm.upstream.retry import RetryPolicy
 from tests.harness import Connection, Request, ScriptedReply, ScriptedTransport, Upstream, config, soon
 from tests.wire_server import CHUNKED, Wire, answers, chunk, until, wire_server
 
@@ -188,9 +190,9 @@ async def test_what_cannot_be_read_is_told_in_a_sentence(pieces: list[bytes], re
 @pytest.mark.parametrize("packed", [False, True])
 async def test_a_page_has_a_largest_size_also_when_it_is_compressed(packed: bool) -> None:
     """A tenth of a megabyte that stands for a hundred."""
-    body = gzip.compress(b"x" * 100_000_000) if packed else b"x" * (fetching.MOST_BYTES + 1)
+    body = gzip.compress(b"x" * 100_000_000) if packed else b"x" * (fetcher.MOST_BYTES + 1)
     more = {"Content_Encoding": "gzip"} if packed else {}
-    with pytest.raises(ToolFailed, match=f"larger than {fetching.MOST_BYTES} bytes"):
+    with pytest.raises(ToolFailed, match=f"larger than {fetcher.MOST_BYTES} bytes"):
         await read(answer(body, "text/plain", **more))
 
 
@@ -200,7 +202,7 @@ async def test_a_long_text_is_cut_and_says_so() -> None:
 
 
 async def test_a_page_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "MOST_TIME", 0.2)
+    monkeypatch.setattr(fetcher, "MOST_TIME", 0.2)
 
     async def script(wire: Wire) -> None:
         await wire.request()
@@ -242,7 +244,7 @@ async def test_c5_a_tool_that_is_cancelled_hangs_up_at_once(name: str) -> None:
 
 async def test_a_page_made_to_keep_the_parser_busy_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """The parser looks at each attribute of a tag for each other one, without a pause; here it would take a minute."""
-    monkeypatch.setattr(page, "_EXTRACT_TIME", 1.0)
+    monkeypatch.setattr(web_page, "_EXTRACT_TIME", 1.0)
     evil = b"<p " + b" ".join(b"a%d=1" % n for n in range(120_000)) + b">x</p>"
     pauses = []
 
@@ -273,7 +275,7 @@ async def test_the_parser_s_process_ends_with_whoever_waits_for_it(
     worker.write_text(
         f"import os, time; open({str(pid)!r}, 'w').write(f'{{os.getpid()}} {{sorted(os.environ)}}\\n'); time.sleep(60)"
     )
-    monkeypatch.setattr(page, "_WORKER", worker)
+    monkeypatch.setattr(web_page, "_WORKER", worker)
     reading = asyncio.ensure_future(read(answer(HTML)))
     await until(lambda: pid.exists() and pid.read_text().endswith("\n"))
     number, _, environ = pid.read_text().partition(" ")
@@ -448,7 +450,7 @@ async def test_a_transcript_that_cannot_be_had_is_told_why(playing: Any, watch: 
 
 
 async def test_transcripts_have_a_time_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transcript, "MOST_TIME", 0.2)
+    monkeypatch.setattr(youtube_transcript, "MOST_TIME", 0.2)
 
     async def script(wire: Wire) -> None:
         await wire.request()
@@ -588,9 +590,9 @@ def test_a_tool_is_offered_where_it_is_configured() -> None:
 
 def test_a_tool_whose_package_is_missing_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a server without requirements-tools.txt."""
-    monkeypatch.setattr(page, "find_spec", lambda name: None)
+    monkeypatch.setattr(web_page, "find_spec", lambda name: None)
     assert set(offered()) == {"get_youtube_transcript"}
-    monkeypatch.setattr(transcript, "find_spec", lambda name: None)
+    monkeypatch.setattr(youtube_transcript, "find_spec", lambda name: None)
     assert set(offered()) == set()
 
 

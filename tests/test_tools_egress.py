@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from llm.egress import Egress, read_allowed
-from llm.tools import ToolFailed
-from llm.tools.fetching import Fetcher
-from llm.tools.page import GetHtmlAsText
-from llm.transport.client import StreamingHTTPClient
+from llm.tools.base import ToolFailed
+from llm.tools.fetcher import Fetcher
+from llm.tools.web_page import GetHtmlAsText
+from llm.transport.egress import Egress, read_allowed
+from llm.transport.http_client import StreamingHTTPClient
 from llm.transport.proxy import Proxies
 from tests.names import Names, names, watched
 from tests.wire_server import Wire, answers, wire_server

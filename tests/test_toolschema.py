@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from llm.errors import InvalidRequest
-from llm.schemarefs import DEFINITIONS, MAX_DEPTH, MAX_NODES, inner
-from llm.toolschema import Fitted, Subset, fitted, inlined, strict, told
+from llm.wire.schema_refs import DEFINITIONS, MAX_DEPTH, MAX_NODES, inner
+from llm.wire.schema_subset import Fitted, Subset, fitted, inlined, strict, told
 
 CLOSED = Subset(formats=frozenset({"date"}), min_items=frozenset({0, 1}), closed=True, type_lists=False, recursion="no")
 OPEN = Subset(

@@ -14,8 +14,8 @@ import pytest
 
 from llm import VERSION
 from llm.errors import EngineUnreachable, FirstByteTimeout, IdleTimeout, InvalidRequest, LLMError, Malformed, Truncated
-from llm.http import HttpReply, HttpRequest
-from llm.transport.reply import READ_AHEAD
+from llm.transport.interface import HttpReply, HttpRequest
+from llm.transport.response import READ_AHEAD
 from tests.wire_server import (
     CHUNKED,
     LAST_CHUNK,

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import pytest
 
 from llm.errors import ConnectTimeout, Draining, EngineUnreachable, LLMError, Truncated
-from llm.http import HttpRequest
-from llm.transport.reply import DRAIN_BYTES
+from llm.transport.interface import HttpRequest
+from llm.transport.response import DRAIN_BYTES
 from tests.wire_server import (
     CHUNKED,
     LAST_CHUNK,

@@ -10,7 +10,7 @@ import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 
 from llm.errors import EngineUnreachable, InvalidRequest, Truncated
-from llm.transport.client import Patience, StreamingHTTPClient
+from llm.transport.http_client import Patience, StreamingHTTPClient
 from tests.wire_server import CHUNKED, OK, Wire, answers, chunk, until, wire_server
 
 

@@ -12,8 +12,8 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 import pytest
 
 from llm.errors import ConnectTimeout, EngineUnreachable, Malformed
-from llm.http import HttpRequest
-from llm.transport import HttpTransport
+from llm.transport.http_client import HttpTransport
+from llm.transport.interface import HttpRequest
 from llm.transport.proxy import Proxies
 from tests.wire_server import (
     CHUNKED,

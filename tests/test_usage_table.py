@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.chat import Usage
-from llm.dialects import EngineDialect, anthropic, gemini, native, ollama, openai_chat, openai_responses
-from llm.dialects.anthropic.parts import write_usage as anthropic_usage
-from llm.dialects.openai_chat.common import write_usage as openai_usage
-from llm.engines import ENGINES, Engine
+from llm.chat.messages import Usage
+from llm.dialects import anthropic, gemini, native, ollama, openai_chat, openai_responses
+from llm.dialects.anthropic.shared import write_usage as anthropic_usage
+from llm.dialects.base import EngineDialect
+from llm.dialects.openai_chat.shared import write_usage as openai_usage
+from llm.engines.engine import Engine
+from llm.engines.records import ENGINES
 from llm.errors import LLMError
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tornado.httputil import HTTPFile, parse_multipart_form_data
 
 from llm import log
-from llm.engines import ENGINES
+from llm.engines.records import ENGINES
 from llm.errors import InvalidRequest, LLMError, Malformed
 from llm.tasks import speech, transcription
 from llm.tasks.speech import FORMATS, SpeechRequest

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from llm.dialects.registry import CLIENT_DIALECTS
-from llm.engines import ENGINES, Target
+from llm.engines.engine import Target
+from llm.engines.records import ENGINES
 from llm.errors import Unsupported
-from llm.wishes import written
+from llm.upstream.translate import written
 
 BUDGET: Any = {"thinking": {"type": "enabled", "budget_tokens": 31999}}
 ADAPTIVE: Any = {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}

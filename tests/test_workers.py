@@ -407,7 +407,7 @@ def workers(work: str) -> Iterator[subprocess.Popen[str]]:
     """Two workers that do this."""
     code = f"""
         import os, sys
-        from handlers.workers import Workers
+        from handlers.server.workers import Workers
         from llm import log
         log.setup()
         def work(worker):

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from tornado.httputil import HTTPHeaders
 
-from llm.http import HttpRequest
-from llm.transport import HttpTransport
+from llm.transport.http_client import HttpTransport
+from llm.transport.interface import HttpRequest
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from llm.dialects import (
-    ClientDialect,
-    EngineDialect,
-    VerbatimDialect,
-    anthropic,
-    gemini,
-    native,
-    ollama,
-    openai_chat,
-    openai_responses,
-)
+from llm.dialects import anthropic, gemini, native, ollama, openai_chat, openai_responses
+from llm.dialects.base import ClientDialect, EngineDialect, VerbatimDialect
 
 ENGINE_DIALECTS: Final[Mapping[str, EngineDialect]] = {
     d.NAME: d for d in (openai_chat, openai_responses, anthropic, gemini, ollama)

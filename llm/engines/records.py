@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from llm import families
-from llm.engines.types import Engine, ModelRules, Quirks, Responses, Takes
-from llm.tasks import records
+from llm.engines import profiles, task_support
+from llm.engines.capabilities import ModelRules
+from llm.engines.engine import Engine, Quirks, Responses
+from llm.engines.media_limits import Takes
 
 _PDF: Final = ("application/pdf",)
 _SOUND: Final = ("audio/wav", "audio/x-wav", "audio/mpeg", "audio/mp3")
@@ -54,9 +56,9 @@ RECORDS: Final = (
         takes=Takes(documents=_PDF, audio=_SOUND, video=()),
         responses=_OPENAI_RESPONSES,
         counts=True,
-        images=records.OPENAI_IMAGES,
-        speech=records.OPENAI_SPEECH,
-        transcription=records.OPENAI_TRANSCRIPTION,
+        images=task_support.OPENAI_IMAGES,
+        speech=task_support.OPENAI_SPEECH,
+        transcription=task_support.OPENAI_TRANSCRIPTION,
         quirks=Quirks(
             max_tokens_field="max_completion_tokens",
             refuses=frozenset({"top_k"}),
@@ -64,7 +66,7 @@ RECORDS: Final = (
             most_logprobs=20,
         ),
         models=ModelRules(
-            families=families.OPENAI,
+            families=profiles.OPENAI,
             kinds=(
                 ("*-deep-research*", "chat"),  # before "search"
                 ("*davinci*", "hidden"),
@@ -178,8 +180,8 @@ RECORDS: Final = (
         caching="automatic",
         takes=Takes(documents=(), audio=(), video=(), image_bytes=3 * _MB, most_images=5),  # 4 MB as base64
         responses=Responses(),
-        speech=records.GROQ_SPEECH,
-        transcription=records.GROQ_TRANSCRIPTION,
+        speech=task_support.GROQ_SPEECH,
+        transcription=task_support.GROQ_TRANSCRIPTION,
         quirks=Quirks(
             named_results=False,
             max_tokens_field="max_completion_tokens",
@@ -189,7 +191,7 @@ RECORDS: Final = (
         ),
         models=ModelRules(
             listed=frozenset({"tools", "images", "reasoning", "json_schema"}),
-            families=families.GROQ,
+            families=profiles.GROQ,
             kinds=(
                 ("*whisper*", "stt"),
                 ("*tts*", "tts"),
@@ -207,7 +209,7 @@ RECORDS: Final = (
         dialect="openai-chat",
         base_url="https://api.x.ai/v1",
         example="grok-4.5",
-        images=records.OPENAI_IMAGES,
+        images=task_support.OPENAI_IMAGES,
         docs="https://docs.x.ai/docs/api-reference",
         caching="automatic",
         takes=Takes(images=("image/png", "image/jpeg"), documents=(), audio=(), video=(), image_bytes=20 * _MB),
@@ -219,7 +221,7 @@ RECORDS: Final = (
             most_logprobs=8,
         ),
         models=ModelRules(
-            families=families.XAI,
+            families=profiles.XAI,
             kinds=(("*image*", "image"), ("*video*", "video")),
             images=("*vision*", "grok-[4-9]*"),
             reasoning=("grok-3-mini*", "grok-[4-9]*"),
@@ -241,7 +243,7 @@ RECORDS: Final = (
             think_tags=True,
             refuses=frozenset({"top_k", "verbosity"}),
         ),
-        models=ModelRules(families=families.CEREBRAS, reasoning=("gpt-oss*", "qwen-3*", "zai-glm*")),
+        models=ModelRules(families=profiles.CEREBRAS, reasoning=("gpt-oss*", "qwen-3*", "zai-glm*")),
     ),
     Engine(
         name="deepseek",
@@ -258,7 +260,7 @@ RECORDS: Final = (
             json_schema=False,
             refuses=frozenset({"top_k", "verbosity", "service_tier"}),
         ),
-        models=ModelRules(families=families.DEEPSEEK, reasoning=("*reason*", "deepseek-v[4-9]*", "deepseek-flash")),
+        models=ModelRules(families=profiles.DEEPSEEK, reasoning=("*reason*", "deepseek-v[4-9]*", "deepseek-flash")),
     ),
     Engine(
         name="openrouter",
@@ -270,12 +272,12 @@ RECORDS: Final = (
         caching="automatic",
         takes=Takes(documents=_PDF),
         responses=Responses(),
-        speech=records.OPENROUTER_SPEECH,
-        transcription=records.OPENROUTER_TRANSCRIPTION,
+        speech=task_support.OPENROUTER_SPEECH,
+        transcription=task_support.OPENROUTER_TRANSCRIPTION,
         # Parameters that a host does not know are ignored there, but where this is asked for (T7).
         quirks=Quirks(reasoning_field="reasoning", schema_fields={"provider": {"require_parameters": True}}),
         models=ModelRules(
-            listed=frozenset({"tools", "images", "documents", "reasoning", "json_schema"}), families=families.OPENROUTER
+            listed=frozenset({"tools", "images", "documents", "reasoning", "json_schema"}), families=profiles.OPENROUTER
         ),
     ),
     Engine(
@@ -286,14 +288,14 @@ RECORDS: Final = (
         example="openai/gpt-oss-20b",
         docs="https://docs.together.ai/reference/chat-completions-1",
         takes=_NO_FILES,
-        images=records.OPENAI_IMAGES,
-        speech=records.TOGETHER_SPEECH,
-        transcription=records.TOGETHER_TRANSCRIPTION,
+        images=task_support.OPENAI_IMAGES,
+        speech=task_support.TOGETHER_SPEECH,
+        transcription=task_support.TOGETHER_TRANSCRIPTION,
         quirks=Quirks(
             reasoning_field="reasoning", think_tags=True, logprobs_count=True, refuses=frozenset({"verbosity"})
         ),
         models=ModelRules(
-            families=families.TOGETHER,
+            families=profiles.TOGETHER,
             images=("*vision*", "*-VL*", "*llama-4*", "*Llama-4*", "*gemma-3*", "*Kimi-K2.5*", "*Qwen3.5*"),
             reasoning=("*DeepSeek-R1*", "*gpt-oss*", "*Thinking*", "*Qwen3*", "*GLM*", "*Kimi*"),
         ),
@@ -340,7 +342,7 @@ RECORDS: Final = (
         docs="https://ai.meta.com/docs/model-api",
         takes=_NO_FILES,
         quirks=Quirks(max_tokens_field="max_completion_tokens", forced_tools=False, barred_tools=False),
-        models=ModelRules(families=families.META, images=("muse*", "*Llama-4-*"), reasoning=("muse*",)),
+        models=ModelRules(families=profiles.META, images=("muse*", "*Llama-4-*"), reasoning=("muse*",)),
     ),
     Engine(
         name="mistralai",
@@ -351,8 +353,8 @@ RECORDS: Final = (
         example="mistral-small-latest",
         docs="https://docs.mistral.ai/api",
         takes=Takes(audio=_SOUND, video=()),  # documents of many kinds: it reads them by itself
-        speech=records.MISTRAL_SPEECH,
-        transcription=records.MISTRAL_TRANSCRIPTION,
+        speech=task_support.MISTRAL_SPEECH,
+        transcription=task_support.MISTRAL_TRANSCRIPTION,
         quirks=Quirks(
             seed_field="random_seed",
             documents="document_url",
@@ -361,7 +363,7 @@ RECORDS: Final = (
         ),
         models=ModelRules(
             listed=frozenset({"tools", "images"}),
-            families=families.MISTRAL,
+            families=profiles.MISTRAL,
             kinds=(
                 ("*embed*", "embedding"),
                 ("*moderation*", "hidden"),
@@ -381,9 +383,9 @@ RECORDS: Final = (
         caching="automatic",
         takes=Takes(documents=_PDF, audio=_SOUND, video=()),
         responses=_OPENAI_RESPONSES,
-        images=records.OPENAI_IMAGES,
-        speech=records.NAMED_SPEECH,
-        transcription=records.NAMED_TRANSCRIPTION,
+        images=task_support.OPENAI_IMAGES,
+        speech=task_support.NAMED_SPEECH,
+        transcription=task_support.NAMED_TRANSCRIPTION,
         auth="api-key: {key}",
         quirks=Quirks(
             max_tokens_field="max_completion_tokens",
@@ -392,7 +394,7 @@ RECORDS: Final = (
             most_logprobs=20,
         ),
         models=ModelRules(
-            families=families.AZURE,
+            families=profiles.AZURE,
             images=("*gpt-4o*", "*gpt-4.1*", "*gpt-[5-9]*", "o1*", "o3*", "o4*"),
             reasoning=("o1*", "o3*", "o4*", "*gpt-[5-9]*"),
             # What the service lists is its catalogue, not what is deployed: AZURE_MODELS names that.
@@ -405,8 +407,10 @@ RECORDS: Final = (
         dialect="openai-chat",
         base_url="demo:",
         example="demo-chat",
-        docs="llm/demo.py",
+        docs="llm/transport/demo.py",
         needs_key=False,
         models=ModelRules(reasoning=("demo-reasoning",)),
     ),
 )
+
+ENGINES: Final[Mapping[str, Engine]] = {engine.name: engine for engine in RECORDS}

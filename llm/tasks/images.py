@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from llm.dialects import Outgoing
-from llm.opaque import Json
+from llm.dialects.base import Outgoing
+from llm.wire.json_codec import Json
 
 PATH: Final = "/images/generations"
 

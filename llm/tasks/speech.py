@@ -13,12 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
-from llm.codec import loads
-from llm.dialects import Outgoing
-from llm.engines import Engine
+from llm.dialects.base import Outgoing
+from llm.engines.engine import Engine
 from llm.errors import InvalidRequest, Malformed, Unsupported
-from llm.lenient import dict_of, text_of
-from llm.opaque import Json
+from llm.wire.json_codec import Json, loads
+from llm.wire.json_lenient import dict_of, text_of
 
 MAX_TEXT: Final = 100_000  # characters, whatever the engine says
 MAX_WHOLE: Final = 64 * 1024 * 1024  # bytes, of an answer that has to be read whole

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from llm.chat import Usage
-from llm.dialects import Outgoing
+from llm.chat.messages import Usage
+from llm.dialects.base import Outgoing
 from llm.dialects.native import write_usage
-from llm.engines import Engine
+from llm.engines.engine import Engine
 from llm.errors import InvalidRequest, Malformed, Unsupported
-from llm.lenient import count_of, dict_of, dicts_of, list_of, text_of
-from llm.opaque import Json
+from llm.wire.json_codec import Json
+from llm.wire.json_lenient import count_of, dict_of, dicts_of, list_of, text_of
 
 # File name endings that the engines know, and what they are.
 _TYPES: Final[Mapping[str, str]] = {

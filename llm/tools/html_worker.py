@@ -1,4 +1,4 @@
-"""HTML on standard input, its text on standard output: a program of its own, which ``llm.tools.page`` runs and ends.
+"""HTML on standard input, its text on standard output: a process that ``llm.tools.web_page`` runs.
 
 Not a thread: the parser keeps the interpreter's lock, and a page made for it (one tag with 150,000 attributes, 1.4 MB)
 takes it 90 seconds, in which a server with it in a thread would stand still. Nothing else of ours is imported here, and

@@ -8,8 +8,8 @@ import ssl
 from time import monotonic
 from typing import Final, Protocol
 
-from llm.transport.event_loop import watch_of
-from llm.transport.outgoing import Place
+from llm.http1.event_loop import watch_of
+from llm.transport.request_head import Place
 
 _RECORD: Final = 2 * 1024  # bytes: behind a smaller read of TLS there is hardly more (a record is up to 16 KB)
 _READ: Final = 64 * 1024  # bytes for one call
@@ -40,7 +40,7 @@ class Connection:
     """Takes over a connected socket, plain or TLS: from now on it is read and written here only.
 
     A stream of Tornado's own keeps buffers for each connection and tells the poller about every read; this one keeps
-    nothing and leaves the poller alone (``llm.transport.event_loop``). Without a listener a connection is idle: then
+    nothing and leaves the poller alone (``llm.http1.event_loop``). Without a listener a connection is idle: then
     any byte, or the end, closes it.
     """
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from llm.transport.connection import Connection
-from llm.transport.outgoing import Place
+from llm.transport.request_head import Place
 
 _SWEEPS: Final = 2  # in one lifetime
 

@@ -16,13 +16,13 @@ What surprises:
   runs is written when it is complete, and the ``caller`` of any other is lost to a client that streams.
 """
 
-from llm.dialects.anthropic.client import read_request
-from llm.dialects.anthropic.engine import only_usage, verbatim, write_request
-from llm.dialects.anthropic.failures import read_error
-from llm.dialects.anthropic.listing import list_models
-from llm.dialects.anthropic.parts import NAME
-from llm.dialects.anthropic.reader import framing, read_reply, reader
-from llm.dialects.anthropic.writer import REQUEST_ID, status_of, write_error, write_models, write_reply, writer
+from llm.dialects.anthropic.client_request import read_request
+from llm.dialects.anthropic.client_response import REQUEST_ID, status_of, write_error, write_models, write_reply, writer
+from llm.dialects.anthropic.engine_errors import read_error
+from llm.dialects.anthropic.engine_models import list_models
+from llm.dialects.anthropic.engine_request import only_usage, verbatim, write_request
+from llm.dialects.anthropic.engine_response import framing, read_reply, reader
+from llm.dialects.anthropic.shared import NAME
 
 __all__ = [
     "NAME",

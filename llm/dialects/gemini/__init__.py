@@ -8,11 +8,11 @@ may carry a ``thoughtSignature``, which has to come back on that very part: such
 are not counted in ``candidatesTokenCount``. A bad key is a 400. Offsets of grounding count UTF-8 bytes.
 """
 
-from llm.dialects.gemini.failures import read_error
-from llm.dialects.gemini.listing import list_models
-from llm.dialects.gemini.names import NAME
-from llm.dialects.gemini.reader import framing, read_reply, reader
-from llm.dialects.gemini.request import NO_SIGNATURE, write_request
+from llm.dialects.gemini.engine_errors import read_error
+from llm.dialects.gemini.engine_models import list_models
+from llm.dialects.gemini.engine_request import NO_SIGNATURE, write_request
+from llm.dialects.gemini.engine_response import framing, read_reply, reader
+from llm.dialects.gemini.shared import NAME
 
 __all__ = [
     "NAME",

@@ -3,14 +3,21 @@
 Wire: README.md, "Native API". One object a chunk, every one with ``type`` and ``done``; three framings.
 """
 
-from llm.dialects import REQUEST_ID, status_of
-from llm.dialects.native.client import read_message, read_options, read_request
-from llm.dialects.native.failures import write_error
-from llm.dialects.native.listing import write_models
-from llm.dialects.native.names import NAME
-from llm.dialects.native.reply import read_arguments, write_reply, write_usage
-from llm.dialects.native.thread import write_thread
-from llm.dialects.native.writer import NativeFraming, NativeWriter, framing_for, writer
+from llm.dialects.base import REQUEST_ID, status_of
+from llm.dialects.native.client_request import read_message, read_options, read_request
+from llm.dialects.native.client_response import (
+    NativeFraming,
+    NativeWriter,
+    framing_for,
+    read_arguments,
+    write_error,
+    write_models,
+    write_reply,
+    write_usage,
+    writer,
+)
+from llm.dialects.native.client_threads import write_thread
+from llm.dialects.native.shared import NAME
 
 __all__ = [
     "NAME",

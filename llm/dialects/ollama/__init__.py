@@ -12,27 +12,21 @@ What surprises:
 - There is no choice among tools: to use none, none are told.
 """
 
-from llm.dialects import REQUEST_ID, status_of
-from llm.dialects.ollama import generate
-from llm.dialects.ollama.client import read_request
-from llm.dialects.ollama.common import NAME
-from llm.dialects.ollama.engine import (
-    framing,
-    list_models,
-    only_usage,
-    read_error,
-    read_reply,
-    reader,
-    verbatim,
-    write_request,
-)
-from llm.dialects.ollama.writer import write_error, write_models, write_reply, write_show, writer
+from llm.dialects.base import REQUEST_ID, status_of
+from llm.dialects.ollama import client_generate
+from llm.dialects.ollama.client_request import read_request
+from llm.dialects.ollama.client_response import write_error, write_models, write_reply, write_show, writer
+from llm.dialects.ollama.engine_errors import read_error
+from llm.dialects.ollama.engine_models import list_models
+from llm.dialects.ollama.engine_request import only_usage, verbatim, write_request
+from llm.dialects.ollama.engine_response import framing, read_reply, reader
+from llm.dialects.ollama.shared import NAME
 
 __all__ = [
     "NAME",
     "REQUEST_ID",
+    "client_generate",
     "framing",
-    "generate",
     "list_models",
     "only_usage",
     "read_error",

@@ -17,15 +17,15 @@ What surprises, and who does it:
 - ``completion_tokens`` holds reasoning, but not at xAI, whose total says so.
 """
 
-from llm.dialects import REQUEST_ID, status_of
-from llm.dialects.openai_chat.client import read_request
-from llm.dialects.openai_chat.common import NAME, REASONING_FIELD
-from llm.dialects.openai_chat.engine import only_usage, verbatim, write_request
-from llm.dialects.openai_chat.failures import read_error
-from llm.dialects.openai_chat.listing import list_models
-from llm.dialects.openai_chat.reader import framing, read_reply, reader
-from llm.dialects.openai_chat.writer import write_reply, writer
-from llm.openai_shape import write_error, write_models
+from llm.dialects.base import REQUEST_ID, status_of
+from llm.dialects.openai_chat.client_request import read_request
+from llm.dialects.openai_chat.client_response import write_reply, writer
+from llm.dialects.openai_chat.engine_errors import read_error
+from llm.dialects.openai_chat.engine_models import list_models
+from llm.dialects.openai_chat.engine_request import only_usage, verbatim, write_request
+from llm.dialects.openai_chat.engine_response import framing, read_reply, reader
+from llm.dialects.openai_chat.shared import NAME, REASONING_FIELD
+from llm.dialects.openai_common import write_error, write_models
 
 __all__ = [
     "NAME",

@@ -23,15 +23,15 @@ A call's ``id`` is the wire's ``call_id``; the id of its item is kept. What is k
 (``type`` for a refusal), with the fields of its item under ``item``; of everything else it is the item as it came.
 """
 
-from llm.dialects import REQUEST_ID, status_of
-from llm.dialects.openai_responses.client import read_request
-from llm.dialects.openai_responses.engine import only_usage, verbatim, write_request
-from llm.dialects.openai_responses.failures import read_error
-from llm.dialects.openai_responses.items import NAME
-from llm.dialects.openai_responses.listing import list_models
-from llm.dialects.openai_responses.reader import framing, read_reply, reader
-from llm.dialects.openai_responses.writer import write_reply, writer
-from llm.openai_shape import write_error, write_models
+from llm.dialects.base import REQUEST_ID, status_of
+from llm.dialects.openai_common import write_error, write_models
+from llm.dialects.openai_responses.client_request import read_request
+from llm.dialects.openai_responses.client_response import write_reply, writer
+from llm.dialects.openai_responses.engine_errors import read_error
+from llm.dialects.openai_responses.engine_models import list_models
+from llm.dialects.openai_responses.engine_request import only_usage, verbatim, write_request
+from llm.dialects.openai_responses.engine_response import framing, read_reply, reader
+from llm.dialects.openai_responses.shared import NAME
 
 __all__ = [
     "NAME",

@@ -1,0 +1,28 @@
+"""``/v1/messages/count_tokens``: how many tokens a request would have, for clients that pack their context by it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from handlers.chat import ChatHandler
+from llm.chat.token_estimate import ERROR_SHARE, ERROR_TOKENS
+from llm.upstream.call_record import Trace
+from llm.upstream.tasks import count
+
+
+class CountHandler(ChatHandler):
+    """``{"input_tokens": n}``; an estimate says so, with its error, in headers."""
+
+    async def handle(self, body: dict[str, Any]) -> None:
+        self.context.schemas.check(self.schema, body)
+        target = self.target(body)
+        request = await self.read(body)
+        self.told |= {"engine": target.engine.name, "model": target.model}
+        same = body if target.engine.dialect == self.dialect.NAME else None
+        trace = Trace(started=self.began)
+        counted = await count(request, target, self.context.services, trace, same, self.forwarded(target))
+        self.headers_of(trace)
+        if counted.estimated:
+            self.set_header("X-Tokens-Estimated", "true")
+            self.set_header("X-Tokens-Error", f"{ERROR_SHARE:.0%} and {ERROR_TOKENS}")
+        self.write_json({"input_tokens": counted.tokens})

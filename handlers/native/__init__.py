@@ -1,0 +1,1 @@
+"""The native API: ``/llm/*``, ``/thread``, ``/voice/*``, ``/images``."""

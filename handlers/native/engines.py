@@ -1,0 +1,42 @@
+"""``/llm/engines``, ``/llm/models`` and ``/auth/verify``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from handlers.base import Base
+from llm.dialects import native
+
+
+class EnginesHandler(Base):
+    """``/llm/engines``: what this caller can use."""
+
+    methods = ("GET", "POST")
+
+    async def handle(self, body: dict[str, Any]) -> None:
+        engines = self.context.catalog.engines(self.caller)
+        self.write_json({"engines": [{"id": engine.name, "name": engine.label} for engine in engines]})
+
+
+class ModelsHandler(Base):
+    """``/llm/models/<engine>``."""
+
+    methods = ("GET", "POST")
+
+    async def handle(self, body: dict[str, Any]) -> None:
+        self.write_json(native.write_models(await self.context.catalog.models(self.path_args[0], self.caller)))
+
+
+class VerifyHandler(Base):
+    """``POST /auth/verify``: whether a client id is a valid one."""
+
+    methods = ("POST",)
+    access = "open"
+
+    async def handle(self, body: dict[str, Any]) -> None:
+        client_id = body.get("clientId")
+        if isinstance(client_id, str) and client_id and self.context.knows(client_id):
+            self.set_header("Content-Type", "text/plain")
+            self.write("OK")
+        else:
+            self.write_json({"error": "Invalid client Id", "code": "unauthorized"}, 401)

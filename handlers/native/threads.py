@@ -1,0 +1,77 @@
+"""``/thread``: the conversations that this server keeps for their owners."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from handlers.base import Base
+from llm.dialects import native
+from llm.errors import InvalidRequest
+from llm.storage.threads import Owner, ThreadInfo
+from llm.wire.json_codec import Json
+
+PAGE: Final = 100  # threads in an answer, unless ``limit`` says otherwise
+MAX_PAGE: Final = 1000
+MAX_TITLE: Final = 500  # characters
+
+
+class ThreadsHandler(Base):
+    """``GET /thread`` lists, ``PUT /thread`` makes one."""
+
+    methods = ("GET", "PUT")
+
+    async def handle(self, body: dict[str, Any]) -> None:
+        owner = owner_of(self)
+        if self.request.method == "PUT":
+            info = await self.context.threads.create(owner, _title(body, needed=False))
+            self.write_json({"id": info.id})
+            return
+        limit = self.get_query_argument("limit", str(PAGE))
+        if not limit.isascii() or not limit.isdecimal() or not 0 < int(limit[:9]) <= MAX_PAGE:
+            raise InvalidRequest(f"limit: has to be a number from 1 to {MAX_PAGE}", param="limit")
+        after = self.get_query_argument("after", None)
+        listed = await self.context.threads.page(owner, int(limit), after)
+        self.write_json({"threads": [_write(info) for info in listed]})
+
+
+class ThreadHandler(Base):
+    """``GET /thread/<id>`` is its messages; ``PATCH`` gives it another title, ``DELETE`` ends it."""
+
+    methods = ("GET", "PATCH", "DELETE")
+
+    async def handle(self, body: dict[str, Any]) -> None:
+        id, owner, threads = self.path_args[0], owner_of(self), self.context.threads
+        if self.request.method == "GET":
+            self.write_json(native.write_thread(await threads.messages(id, owner)))
+        elif self.request.method == "PATCH":
+            self.write_json(_write(await threads.rename(id, owner, _title(body, needed=True))))
+        else:
+            await threads.delete(id, owner)
+            self.set_status(204)
+
+
+def owner_of(handler: Base) -> Owner:
+    return Owner(handler.caller.names, handler.caller.trusted)
+
+
+def _title(body: dict[str, Any], *, needed: bool) -> str:
+    title = body.get("title")
+    if title is None and not needed:
+        return ""
+    if not isinstance(title, str) or len(title) > MAX_TITLE:
+        raise InvalidRequest(f"title: has to be text of at most {MAX_TITLE} characters", param="title")
+    try:
+        title.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest("title: holds half of a character", param="title") from None
+    return title
+
+
+def _write(info: ThreadInfo) -> Json:
+    return {
+        "id": info.id,
+        "title": info.title,
+        "created": round(info.created, 3),
+        "updated": round(info.updated, 3),
+        "messages": info.messages,
+    }

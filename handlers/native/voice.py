@@ -1,0 +1,39 @@
+"""``POST /voice/tts`` and ``POST /voice/stt``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from handlers.media import FormHandler, VoiceHandler
+from llm.tasks import speech, transcription
+from llm.upstream.tasks import Heard, speak, transcribe
+
+
+class SpeechHandler(VoiceHandler):
+    """``POST /voice/tts``: the engine's audio as it comes."""
+
+    task = "speech"
+
+    async def answer(self, body: dict[str, Any]) -> None:
+        self.context.schemas.check("voice.tts", body)
+        target = self.target(body, self.context.config.tts_engine)
+        request, dropped = speech.read_native(body)
+        self.told["characters"] = len(request.text)
+        heard = Heard()
+        await self.hand_on(speak(request, target, self.context.services, self._trace, heard), heard, dropped)
+
+
+class TranscriptionHandler(FormHandler):
+    """``POST /voice/stt``: audio in a form's file, or as base64 in JSON."""
+
+    task = "transcription"
+
+    async def answer(self, body: dict[str, Any]) -> None:
+        self.context.schemas.check("voice.stt", body)
+        target = self.target(body, self.context.config.stt_engine)
+        request, dropped = transcription.read_native(body, self._upload)
+        self._upload = None
+        self.told["bytes"] = len(request.audio)
+        transcript = await transcribe(request, target, self.context.services, self._trace)
+        self.set_headers(dropped)
+        self.write_json(transcription.write_native(transcript))

@@ -1,0 +1,31 @@
+"""``/v1/embeddings``: texts to vectors, over any engine that has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from handlers.base import Base
+from llm.dialects import openai_chat
+from llm.dialects.base import ClientDialect
+from llm.tasks import embeddings
+from llm.upstream.call_record import Trace
+from llm.upstream.tasks import embed
+
+
+class EmbeddingsHandler(Base):
+    methods = ("POST",)
+    costly = True
+    dialect: ClientDialect = openai_chat
+
+    async def handle(self, body: dict[str, Any]) -> None:
+        self.context.schemas.check("openai.embeddings", body)
+        request = embeddings.read_request(body)
+        target = self.context.catalog.target_of(body["model"], self.caller)
+        self.told |= {"engine": target.engine.name, "model": target.model, "inputs": len(request.inputs)}
+        trace = Trace(started=self.began)
+        made = await embed(request, target, self.context.services, trace)
+        for name, value in trace.headers.items():
+            self.set_header(name, value)
+        if trace.dropped:
+            self.set_header("X-Dropped-Fields", ", ".join(trace.dropped))
+        self.write_json(embeddings.write_reply(made, request, body["model"]))

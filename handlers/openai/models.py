@@ -1,0 +1,44 @@
+"""``/v1/models``: every model of every engine, or one of them, in the shape that the client speaks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from handlers.base import Base
+from llm.dialects import anthropic, openai_chat
+from llm.dialects.base import ClientDialect
+from llm.errors import UnknownModel
+
+
+class Compatible(Base):
+    """Anthropic's shape when ``anthropic-version`` is sent, else OpenAI's."""
+
+    dialect: ClientDialect = openai_chat
+
+    def prepare(self) -> None:
+        if "anthropic-version" in self.request.headers:
+            self.dialect = anthropic
+        super().prepare()
+
+
+class CompatibleModelsHandler(Compatible):
+    """``GET /v1/models``."""
+
+    async def handle(self, body: dict[str, Any]) -> None:
+        models, failures = await self.context.catalog.all_models(self.caller)
+        if failures:
+            self.set_header("X-Unlisted-Engines", ", ".join(failures))
+            self.told["unlisted"] = {name: error.code for name, error in failures.items()}
+        self.write_json(self.dialect.write_models(models))
+
+
+class CompatibleModelHandler(Compatible):
+    """``GET /v1/models/<engine/model>``."""
+
+    async def handle(self, body: dict[str, Any]) -> None:
+        name = self.path_args[0]
+        match self.dialect.write_models([await self.context.catalog.model(name, self.caller)]):
+            case {"data": [dict(model)]}:
+                self.write_json(model)
+            case _:  # a wire may list less than there is: Anthropic's has chat models only
+                raise UnknownModel(f"model {name[:100]!r} not found", param="model")

@@ -1,0 +1,1 @@
+"""A request on its way through a handler: validation, limits, active answers, output."""

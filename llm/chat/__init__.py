@@ -1,0 +1,1 @@
+"""The neutral model: messages, requests, events and replies. Pure."""

@@ -1,0 +1,71 @@
+"""From an engine: what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from llm.engines.engine import Engine
+from llm.errors import ContentBlocked, ContextTooLong, LLMError, ProviderSaid, QuotaExceeded, by_status
+from llm.wire.json_codec import loads
+from llm.wire.json_lenient import text_of
+
+# Only English tells these from any other invalid_request_error (platform.claude.com/docs/en/api/errors names no code;
+# texts as reported in anthropics/claude-code issues 228, 12186 and as recorded).
+_WORDS: Final[tuple[tuple[str, type[LLMError]], ...]] = (
+    ("prompt is too long", ContextTooLong),
+    ("exceed context limit", ContextTooLong),
+    ("credit balance is too low", QuotaExceeded),
+    ("blocked by content filtering policy", ContentBlocked),
+)
+
+_STATUS: Final[Mapping[str, int]] = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+
+def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
+    try:
+        wire = loads(body)
+    except ValueError:
+        return _plain_error(status, body.decode("utf-8", "replace").strip(), engine)
+    return error_of(status, wire, engine)
+
+
+def error_of(status: int, wire: object, engine: Engine) -> LLMError:
+    """An error object, with or without ``{"type": "error"}`` around it; status 0 for one inside a stream."""
+    error = wire.get("error") if isinstance(wire, dict) else wire
+    if isinstance(error, str):
+        return _plain_error(status, error, engine)
+    if not isinstance(error, dict):
+        error = wire if isinstance(wire, dict) else {}
+    kind, message = text_of(error.get("type")), text_of(error.get("message")).strip()
+    details = error.get("details")
+    code = (text_of(details.get("error_code")) or None) if isinstance(details, dict) else None
+    cls = by_status(status or _STATUS.get(kind, 500), code, kind)
+    if code is not None and code.endswith("_spend_limit_reached"):
+        cls = QuotaExceeded
+    elif kind in ("invalid_request_error", ""):
+        cls = next((c for words, c in _WORDS if words in message.lower()), cls)
+    said = ProviderSaid(status, code, kind or None, message or None)
+    return cls(message or _no_words(status, engine), engine=engine.name, provider=said)
+
+
+def _plain_error(status: int, text: str, engine: Engine) -> LLMError:
+    """Text of a proxy on the way. A page of HTML says nothing to anybody."""
+    text = "" if text.startswith("<") else text[:500]
+    said = ProviderSaid(status, message=text or None)
+    return by_status(status or 500)(text or _no_words(status, engine), engine=engine.name, provider=said)
+
+
+def _no_words(status: int, engine: Engine) -> str:
+    return f"{engine.label} answered with status {status}." if status else f"{engine.label} broke off with an error."

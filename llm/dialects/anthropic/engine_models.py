@@ -1,0 +1,75 @@
+"""From an engine: its models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from llm.dialects.base import ModelLister, Outgoing
+from llm.engines.capabilities import ModelInfo, guessed_abilities, kind_of
+from llm.engines.engine import Engine
+from llm.errors import Malformed
+from llm.wire.json_codec import in_address
+from llm.wire.json_lenient import count_of, text_of
+
+_CAPABILITIES: Final[Mapping[str, str]] = {
+    "image_input": "images",
+    "pdf_input": "documents",
+    "thinking": "reasoning",
+    "structured_outputs": "json_schema",
+    "citations": "citations",
+}
+_MAX_PAGES: Final = 20
+
+
+def list_models(engine: Engine) -> ModelLister:
+    if engine.models.fixed:
+        return [model for id in engine.models.fixed if (model := _read_model({"id": id}, engine))]
+    models: list[ModelInfo] = []
+    path = "/v1/models?limit=1000"
+    for _ in range(_MAX_PAGES):
+        (page,) = yield (Outgoing(path=path, method="GET"),)
+        data = page.get("data") if isinstance(page, dict) else None
+        if not isinstance(data, list):
+            raise Malformed(f"{engine.label} listed its models in an unknown form.", engine=engine.name)
+        models += [model for wire in data if (model := _read_model(wire, engine))]
+        if page.get("has_more") is not True or not text_of(page.get("last_id")):
+            break
+        path = f"/v1/models?limit=1000&after_id={in_address(page['last_id'])}"
+    return models
+
+
+def _read_model(wire: object, engine: Engine) -> ModelInfo | None:
+    if not isinstance(wire, dict) or not text_of(wire.get("id")) or wire.get("lifecycle") == "retired":
+        return None
+    id = wire["id"]
+    kind = kind_of(id, engine.models)
+    if kind is None:
+        return None
+    capabilities = wire.get("capabilities")
+    capabilities = capabilities if isinstance(capabilities, dict) else {}
+    told = {
+        name: c.get("supported") for wn, name in _CAPABILITIES.items() if isinstance(c := capabilities.get(wn), dict)
+    }
+    guessed = guessed_abilities(id, engine.models, told) | {"caching"}  # every current model can, but no record says so
+    return ModelInfo(
+        id=id,
+        engine=engine.name,
+        name=text_of(wire.get("display_name")) or id,
+        kind=kind,
+        created=_seconds(wire.get("created_at")),
+        context_tokens=count_of(wire.get("max_input_tokens")) or None,
+        max_output_tokens=count_of(wire.get("max_tokens")) or None,
+        can=frozenset(name for name, supported in told.items() if supported) | guessed,
+        guessed=guessed,
+        meta=wire,
+    )
+
+
+def _seconds(value: object) -> int | None:
+    try:
+        told = datetime.fromisoformat(text_of(value))
+        return int((told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,46 @@
+"""What the engine says when it fails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from llm.engines.engine import Engine
+from llm.errors import ContextTooLong, EngineRefusedKey, LLMError, ProviderSaid, by_status
+from llm.wire.json_codec import loads
+from llm.wire.json_lenient import dict_of, dicts_of, text_of
+
+
+def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
+    """Also as the only event of a stream, and as a list of one."""
+    text = body.removeprefix(b"data:").strip()
+    try:
+        wire = loads(text)
+    except ValueError:
+        wire = None
+    if isinstance(wire, list):
+        wire = wire[0] if wire else None
+    return error_of(status, wire if isinstance(wire, dict) else {}, engine)
+
+
+def error_of(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMError:
+    error = wire.get("error")
+    inner = dict_of(error)
+    message = error if isinstance(error, str) else text_of(inner.get("message"))
+    told = inner.get("code")
+    inside = status or (told if isinstance(told, int) and 400 <= told < 600 else 500)
+    details = dicts_of(inner.get("details"))
+    reasons = {text_of(detail.get("reason")) for detail in details}
+    kind = by_status(inside)
+    if "API_KEY_INVALID" in reasons or "API key not valid" in message:
+        kind = EngineRefusedKey
+    elif inside == 400 and "exceeds the maximum number of tokens" in message:  # the wire has no word for it
+        kind = ContextTooLong
+    delays = [re.fullmatch(r"([0-9.]+)s", text_of(detail.get("retryDelay"))) for detail in details]
+    return kind(
+        message or f"{engine.label} answered with status {inside}.",
+        engine=engine.name,
+        provider=ProviderSaid(status, text_of(inner.get("status")) or None, None, message or None),
+        retry_after=next((float(delay[1]) for delay in delays if delay), None),
+    )

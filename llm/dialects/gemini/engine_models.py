@@ -1,0 +1,64 @@
+"""The engine's model list, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llm.dialects.base import ModelLister, Outgoing
+from llm.engines.capabilities import ModelInfo, guessed_abilities, kind_of
+from llm.engines.engine import Engine
+from llm.errors import Malformed
+from llm.wire.json_codec import in_address
+from llm.wire.json_lenient import count_of, text_of
+
+
+def list_models(engine: Engine) -> ModelLister:
+    entries: list[Any] = []
+    path = "/v1beta/models?pageSize=1000"
+    while True:
+        [body] = yield [Outgoing(path=path, method="GET")]
+        if not isinstance(body, dict) or not isinstance(body.get("models"), list):
+            raise Malformed(f"{engine.label} answered with something other than a list of models.", engine=engine.name)
+        entries += body["models"]
+        token = text_of(body.get("nextPageToken"))
+        if not token:
+            break
+        path = f"/v1beta/models?pageSize=1000&pageToken={in_address(token)}"
+    models = [model for entry in entries if isinstance(entry, dict) and (model := _read_model(entry, engine))]
+    return sorted(sorted(models, key=lambda m: m.name, reverse=True), key=lambda m: "gemini" not in m.id)
+
+
+def _read_model(wire: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
+    id = text_of(wire.get("name")).removeprefix("models/")
+    methods = wire.get("supportedGenerationMethods")
+    can_do = set(methods) if isinstance(methods, list) and all(isinstance(m, str) for m in methods) else set[str]()
+    description = text_of(wire.get("description")).lower()
+    kind = kind_of(id, engine.models)
+    if not id or kind is None or "deprecated" in description or "discontinued" in description:
+        return None
+    if kind == "chat":
+        if "embedContent" in can_do:
+            kind = "embedding"
+        elif "predictLongRunning" in can_do:
+            kind = "video"
+        elif "predict" in can_do:
+            kind = "image"
+        elif "bidiGenerateContent" in can_do and "generateContent" not in can_do:
+            kind = "realtime"
+        elif can_do and "generateContent" not in can_do:
+            kind = "other"
+    told = {"reasoning"} if isinstance(wire.get("thinking"), bool) else set[str]()
+    can = frozenset({"reasoning"}) if wire.get("thinking") is True else frozenset[str]()
+    guessed = guessed_abilities(id, engine.models, told) if kind == "chat" else frozenset[str]()
+    return ModelInfo(
+        id=id,
+        engine=engine.name,
+        name=text_of(wire.get("displayName")) or id,
+        kind=kind,
+        context_tokens=count_of(wire.get("inputTokenLimit")),
+        max_output_tokens=count_of(wire.get("outputTokenLimit")),
+        can=can | guessed,
+        guessed=guessed,
+        meta=dict(wire),
+    )

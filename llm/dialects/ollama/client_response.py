@@ -1,0 +1,217 @@
+"""Towards a client: events as JSON lines, whole answers, errors, lists of models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Final
+
+from llm.chat.events import (
+    Event,
+    Failed,
+    Finished,
+    PartEnded,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
+    WholePart,
+    ended_badly,
+)
+from llm.chat.filters import InOrder
+from llm.chat.messages import Media, Reasoning, Text, ToolCall, Usage
+from llm.chat.provider_metadata import opaque_to_client
+from llm.chat.reply import Reply
+from llm.chat.request import ChatRequest
+from llm.dialects.ollama.shared import NAME
+from llm.engines.capabilities import ModelInfo
+from llm.errors import LLMError
+from llm.wire.json_codec import Json, loads
+from llm.wire.ndjson import json_line
+
+_LENGTH: Final = "length"
+
+
+def writer(request: ChatRequest, now: int) -> LineWriter:
+    return LineWriter(request, now)
+
+
+class LineWriter:
+    """The lines of one answer to ``/api/chat``; calls are told whole, as this wire wants them."""
+
+    content_type = "application/x-ndjson"
+    spacing = 0.0
+
+    def __init__(self, request: ChatRequest, now: int, *, generate: bool = False) -> None:
+        # The name that the client asked for: it matches answers by it.
+        self.head: dict[str, Json] = {"model": request.model, "created_at": _time(now)}
+        self._generate = generate
+        self._in_order = InOrder()
+        self._usage = Usage()
+        self._calls: dict[int, tuple[str, str, list[str]]] = {}
+        self._told = 0  # calls so far
+
+    def feed(self, batch: Sequence[Event]) -> list[bytes]:
+        out = b"".join([line for event in self._in_order.feed(batch) for line in self._lines(event)])
+        return [out] if out else []
+
+    def ping(self) -> bytes:
+        return b"\n"
+
+    def _lines(self, event: Event) -> Iterator[bytes]:
+        match event:
+            case TextDelta(_, text) if text:
+                yield self._line(text=text)
+            case ReasoningDelta(_, text) if text:
+                yield self._line(thinking=text)
+            case ToolCallStarted(index, id, name, "client"):
+                self._calls[index] = (id, name, [])
+            case ToolCallDelta(index, arguments) if index in self._calls:
+                self._calls[index][2].append(arguments)
+            case PartEnded(index) if index in self._calls:
+                id, name, pieces = self._calls.pop(index)
+                yield self._line(calls=[_call(id, name, "".join(pieces), self._told)])
+                self._told += 1
+            case WholePart(_, Media() as media) if media.kind == "image" and media.base64:
+                yield self._line(images=[media.base64])
+            case UsageReported(usage):
+                self._usage = usage
+            case Finished("error"):
+                yield json_line(write_error(ended_badly(event)))
+            case Finished(reason):
+                yield json_line({**self.head, **self.said(""), **_end(reason, self._usage)})
+            case Failed(error):
+                yield json_line(write_error(error))
+
+    def _line(
+        self, text: str = "", thinking: str = "", calls: list[Json] | None = None, images: list[Json] | None = None
+    ) -> bytes:
+        return json_line({**self.head, **self.said(text, thinking, calls, images), "done": False})
+
+    def said(
+        self, text: str, thinking: str = "", calls: list[Json] | None = None, images: list[Json] | None = None
+    ) -> dict[str, Json]:
+        more: dict[str, Json] = {"thinking": thinking, "tool_calls": calls, "images": images}
+        more = {name: value for name, value in more.items() if value}
+        if self._generate:
+            return {"response": text, **more}
+        message: dict[str, Json] = {"role": "assistant", "content": text, **more}
+        return {"message": message}
+
+
+def write_reply(reply: Reply, request: ChatRequest, now: int, *, generate: bool = False) -> dict[str, Json]:
+    """Raises ``EngineFailed`` for an answer that ended with an error, for which the wire has no word."""
+    if reply.finish.reason == "error":
+        raise ended_badly(reply.finish)
+    calls: list[Json] = []
+    images: list[Json] = []
+    text = thinking = ""
+    for part in reply.message.parts:
+        match part:
+            case Text(more):
+                text += more
+            case Reasoning(more):
+                thinking += more
+            case ToolCall(id, name, arguments, "client"):
+                calls.append(_call(id, name, arguments, len(calls)))
+            case Media() if part.kind == "image" and part.base64:
+                images.append(part.base64)
+    said = LineWriter(request, now, generate=generate)
+    logprobs = opaque_to_client(reply.finish.keep, NAME).get("logprobs")
+    return {
+        **said.head,
+        **said.said(text, thinking, calls, images),
+        **({"logprobs": logprobs} if logprobs else {}),
+        **_end(reply.finish.reason, reply.usage),
+    }
+
+
+def _call(id: str, name: str, arguments: str, index: int) -> Json:
+    """Arguments are an object on this wire, whatever the model wrote."""
+    try:
+        value: Json = loads(arguments or "{}")
+    except ValueError:
+        value = arguments
+    given: Json = value if isinstance(value, dict) else {"value": value}
+    return {"id": id, "function": {"index": index, "name": name, "arguments": given}}
+
+
+def _end(reason: str, usage: Usage) -> dict[str, Json]:
+    """The counts are there where they are known; no clock is read here, so no durations are told."""
+    wire: dict[str, Json] = {"done": True, "done_reason": _LENGTH if reason == "length" else "stop"}
+    wire["prompt_eval_count"] = usage.input or 0
+    wire["eval_count"] = usage.output or 0
+    return wire
+
+
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+
+
+def write_error(error: LLMError) -> dict[str, Json]:
+    """The wire has no codes; what more is known stands beside the sentence."""
+    wire: dict[str, Json] = {"error": error.message, "code": error.code}
+    if error.param:
+        wire["param"] = error.param
+    if error.provider:
+        wire["provider"] = dict(error.provider.as_json())
+    if error.retry_after is not None:
+        wire["retry_after"] = error.retry_after
+    return wire
+
+
+def write_models(models: Iterable[ModelInfo]) -> dict[str, Json]:
+    """``/api/tags``: what can chat or embed, named as a client has to name it here."""
+    return {"models": [_tag(model) for model in models if model.kind in ("chat", "embedding")]}
+
+
+def _tag(model: ModelInfo) -> Json:
+    name = f"{model.engine}/{model.id}"
+    return {
+        "name": name,
+        "model": name,
+        "modified_at": _time(model.created or 0),
+        "size": 0,
+        "digest": sha256(name.encode()).hexdigest(),  # clients take models of one digest for one model
+        "details": _details(model),
+        "capabilities": [*_capabilities(model)],
+    }
+
+
+def write_show(model: ModelInfo) -> dict[str, Json]:
+    """``/api/show``: what a model is and can do."""
+    info: dict[str, Json] = {"general.architecture": model.engine}
+    if model.context_tokens is not None:
+        info[f"{model.engine}.context_length"] = model.context_tokens
+    return {
+        "license": "",
+        "modelfile": "",
+        "parameters": "",
+        "template": "",
+        "details": _details(model),
+        "model_info": info,
+        "capabilities": [*_capabilities(model)],
+        "modified_at": _time(model.created or 0),
+    }
+
+
+def _details(model: ModelInfo) -> dict[str, Json]:
+    return {
+        "parent_model": "",
+        "format": "",
+        "family": model.engine,
+        "families": [model.engine],
+        "parameter_size": "",
+        "quantization_level": "",
+    }
+
+
+def _capabilities(model: ModelInfo) -> Iterator[str]:
+    if model.kind == "embedding":
+        yield "embedding"
+        return
+    yield "completion"
+    words = {"tools": "tools", "images": "vision", "reasoning": "thinking", "audio": "audio"}
+    yield from (word for ability, word in words.items() if ability in model.can)

@@ -1,0 +1,113 @@
+"""Ollama's answers, streamed and whole, to neutral events."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from secrets import token_hex
+from typing import Any, Final
+
+from llm.chat.events import Event, Finished, FinishReason, Piece, Started, UsageReported, settled
+from llm.chat.messages import Usage
+from llm.chat.parts_manager import Flow
+from llm.chat.provider_metadata import rest_of
+from llm.chat.reply import Reply, collect
+from llm.dialects.ollama.engine_errors import error_of
+from llm.dialects.ollama.shared import NAME
+from llm.engines.engine import Engine
+from llm.errors import Malformed, Truncated
+from llm.wire.frames import MAX_FRAME, Frame, Framing
+from llm.wire.json_codec import dumps, loads
+from llm.wire.json_lenient import count_of, text_of
+from llm.wire.ndjson import JsonLines
+
+_FINISH: Final[Mapping[str, FinishReason]] = {"stop": "stop", "length": "length"}
+_TIME: Final = re.compile(rb'"created_at": ?"[^"\\\n]*"')  # of each line, which nothing here reads
+
+
+def framing(most: int = MAX_FRAME) -> Framing:
+    return JsonLines(most)
+
+
+def reader(engine: Engine) -> LineReader:
+    return LineReader(engine)
+
+
+class LineReader:
+    """The lines of one answer, which ends with ``done: true``."""
+
+    noise = _TIME
+    unlike = None
+
+    def __init__(self, engine: Engine) -> None:
+        self.done = False
+        self._engine = engine
+        self._flow = Flow()
+        self._started = False
+
+    def feed(self, frame: Frame) -> list[Event]:
+        if self.done:
+            return []
+        try:
+            wire = loads(frame.data)
+        except ValueError:
+            raise Malformed("The engine sent a line that is not JSON.", engine=self._engine.name) from None
+        if isinstance(wire, dict):
+            self._line(wire)
+        return self._flow.take()
+
+    def skipped(self, piece: Piece) -> None:
+        """Nothing here counts what was said."""
+
+    def close(self) -> list[Event]:
+        raise Truncated(f"{self._engine.label} ended its answer before it was complete.", engine=self._engine.name)
+
+    def _line(self, wire: Mapping[str, Any]) -> None:
+        if wire.get("error"):
+            raise error_of(0, wire, self._engine)
+        if not self._started:
+            self._started = True
+            self._flow.out.append(Started("", text_of(wire.get("model"))))
+        message = wire.get("message", wire)  # else an answer to a prompt alone
+        if isinstance(message, dict):
+            self._flow.reasoning(text_of(message.get("thinking")))
+            self._flow.text(text_of(message.get("content", message.get("response"))))
+            calls = message.get("tool_calls")
+            for call in calls if isinstance(calls, list) else ():
+                if isinstance(call, dict):
+                    self._call(call)
+        if wire.get("done") is True:
+            self._finish(wire)
+
+    def _call(self, wire: Mapping[str, Any]) -> None:
+        function = wire.get("function")
+        function = function if isinstance(function, dict) else {}
+        index = self._flow.call(text_of(wire.get("id")) or f"call_{token_hex(12)}", text_of(function.get("name")))
+        arguments = function.get("arguments")
+        if arguments:
+            self._flow.arguments(index, arguments if isinstance(arguments, str) else dumps(arguments))
+        self._flow.end_call(index, rest_of(wire, ("id", "function", "type"), NAME, self._engine.issuer))
+
+    def _finish(self, wire: Mapping[str, Any]) -> None:
+        self._flow.end_all()
+        prompt, output = count_of(wire.get("prompt_eval_count")), count_of(wire.get("eval_count"))
+        if prompt is not None or output is not None:
+            self._flow.out.append(UsageReported(Usage(fresh=prompt or 0, text=output)))
+        raw = text_of(wire.get("done_reason"))
+        reason = _FINISH.get(raw, "stop" if not raw else "other")  # servers before 0.3 gave no reason
+        self._flow.out.append(Finished(settled(reason, self._flow.called), raw or None))
+        self.done = True
+
+
+def read_reply(body: Any, engine: Engine) -> Reply:
+    """One object, or the lines of a stream as a list."""
+    reading = LineReader(engine)
+    events: list[Event] = []
+    for wire in body if isinstance(body, list) else [body]:
+        if not isinstance(wire, dict):
+            raise Malformed(f"{engine.label} answered with something other than a message.", engine=engine.name)
+        reading._line(wire)
+        events += reading._flow.take()
+    if not reading.done:
+        raise Malformed(f"{engine.label} answered with something other than a message.", engine=engine.name)
+    return collect(events)

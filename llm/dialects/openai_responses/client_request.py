@@ -1,0 +1,319 @@
+"""From a client: the body of ``POST /v1/responses`` as a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, cast, get_args
+
+from llm.chat.messages import Foreign, Media, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
+from llm.chat.provider_metadata import Keep, Opaque, rest_of, unseal
+from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec
+from llm.dialects.openai_responses.shared import CALLS, NAME, TEXTS, grouped, grouped_name, read_citation
+from llm.wire.json_codec import Json
+from llm.wire.json_lenient import dicts_of, text_of
+from llm.wire.json_strict import Fields, invalid
+
+_KNOWN: Final = (
+    "model", "input", "instructions", "stream", "max_output_tokens", "temperature", "top_p", "top_k", "tools",
+    "tool_choice", "parallel_tool_calls", "reasoning", "text", "service_tier", "top_logprobs", "include",
+)  # fmt: skip
+# Fields that do not change what is answered, or that ask for what happens anyway: nothing is stored here.
+_HINTS: Final = frozenset(
+    {
+        "client_metadata", "include", "max_tool_calls", "metadata", "moderation", "prompt_cache_key",
+        "prompt_cache_options", "prompt_cache_retention", "reasoning", "safety_identifier", "store", "stream_options",
+        "text", "user",
+    }
+)  # fmt: skip
+# What asks for nothing with these values: some clients always send them.
+_NOTHING_ASKED: Final[Mapping[str, object]] = {"truncation": "disabled", "background": False}
+_CHOICES: Final = ("auto", "none", "required")
+_LOGPROBS: Final = "message.output_text.logprobs"
+_ROLES: Final[Mapping[object, Role]] = {
+    "user": "user",
+    "system": "system",
+    "developer": "system",
+    "assistant": "assistant",
+}
+
+
+def read_request(body: Mapping[str, Any]) -> ChatRequest:
+    fields = Fields(body)
+    given = body.get("input")
+    if isinstance(given, str):
+        given = [{"role": "user", "content": given}]
+    if given is not None and not isinstance(given, list):
+        raise invalid("input", "is not text or a list of items")
+    messages = [*_read_items(given or ())]
+    if instructions := fields.text("instructions"):
+        messages.insert(0, Message("system", (Text(instructions),)))
+    harmless = [name for name, value in _NOTHING_ASKED.items() if body.get(name) == value]
+    told = {name: value for name, value in body.items() if value is not None}
+    return ChatRequest(
+        model=fields.text("model") or "",
+        messages=tuple(messages),
+        tools=tuple(t for n, w in enumerate(fields.items("tools") or ()) for t in _read_tools(w, f"tools[{n}]")),
+        options=_read_options(fields),
+        stream=fields.flag("stream") or False,
+        keep=(*rest_of(told, _KNOWN, NAME, None), *_spelling(fields)),
+        hints=_HINTS.union(harmless),
+    )
+
+
+def _spelling(fields: Fields) -> Keep:
+    """How the client put what is known: for this wire alone."""
+    kept: dict[str, Json] = {}
+    for name, known in (("reasoning", ("effort",)), ("text", ("format", "verbosity"))):
+        inner = fields.inner(name)
+        if inner and (rest := {n: v for n, v in inner.wire.items() if n not in known and v is not None}):
+            kept[name] = rest
+    if include := [name for name in fields.items("include") or () if name != _LOGPROBS]:
+        kept["include"] = include
+    return (Opaque(NAME, None, kept),) if kept else ()
+
+
+def _read_options(fields: Fields) -> Options:
+    reasoning, text = fields.inner("reasoning"), fields.inner("text")
+    effort = reasoning.text("effort") if reasoning else None
+    if reasoning and effort is not None and effort not in get_args(Effort):
+        raise reasoning.invalid("effort", f"{effort[:40]!r} is not one of {', '.join(get_args(Effort))}")
+    return Options(
+        max_tokens=fields.integer("max_output_tokens"),
+        temperature=fields.number("temperature"),
+        top_p=fields.number("top_p"),
+        top_k=fields.integer("top_k"),
+        effort=cast("Effort | None", effort),
+        verbosity=text.text("verbosity") if text else None,
+        format=_read_format(text.inner("format")) if text else None,
+        tool_choice=_read_choice(fields),
+        parallel_tools=fields.flag("parallel_tool_calls"),
+        logprobs=True if _LOGPROBS in (fields.items("include") or ()) else None,
+        top_logprobs=fields.integer("top_logprobs") or None,
+        service_tier=fields.text("service_tier"),
+    )
+
+
+def _read_format(wire: Fields | None) -> JsonFormat | None:
+    if wire is None or (kind := wire.text("type")) in (None, "text"):
+        return None
+    if kind == "json_object":
+        return JsonFormat()
+    if kind != "json_schema":
+        raise wire.invalid("type", "is not one of text, json_object, json_schema")
+    schema = wire.inner("schema")
+    return JsonFormat(
+        schema=dict(schema.wire) if schema else {},
+        name=wire.required_text("name"),
+        strict=wire.flag("strict"),
+        keep=rest_of(wire.wire, ("type", "schema", "name", "strict"), NAME, None),
+        wire=NAME,
+    )
+
+
+def _read_choice(fields: Fields) -> str | None:
+    wire = fields.wire.get("tool_choice")
+    if wire is None or (isinstance(wire, str) and wire in _CHOICES):
+        return wire
+    if isinstance(wire, dict):
+        if wire.get("type") in ("function", "custom") and isinstance(wire.get("name"), str):
+            return f"tool:{wire['name']}"
+        if isinstance(wire.get("type"), str) and wire["type"] not in ("function", "allowed_tools"):
+            return f"tool:{wire['type']}"  # a hosted one
+    raise invalid("tool_choice", "is not one of auto, none, required, or a tool in its object")
+
+
+def _read_tools(wire: object, place: str) -> Iterator[ToolSpec]:
+    """One tool, or those of a namespace; what is said of all of them stands before what is said of the first."""
+    if not isinstance(wire, dict) or wire.get("type") != "namespace":
+        yield _read_tool(wire, place)
+        return
+    fields = Fields(wire, place)
+    namespace, about = fields.required_text("name"), fields.text("description")
+    for n, inner in enumerate(fields.items("tools") or ()):
+        tool = _read_tool(inner, f"{place}.tools[{n}]")
+        if tool.executor == "provider":
+            yield tool
+            continue
+        told = f"{namespace}: {about}\n\n{tool.description}" if about and n == 0 else tool.description
+        keep = (*tool.keep, *grouped(namespace, tool.name))
+        yield replace(tool, name=grouped_name(namespace, tool.name), description=told, keep=keep)
+
+
+def _read_tool(wire: object, place: str) -> ToolSpec:
+    if not isinstance(wire, dict):
+        raise invalid(place, "is not an object")
+    fields = Fields(wire, place)
+    kind = fields.required_text("type")
+    if kind != "function":
+        name = fields.text("name") if kind == "custom" else None
+        return ToolSpec(name or kind, executor="provider", keep=(Opaque(NAME, None, wire),))
+    parameters = fields.inner("parameters")
+    told = {name: value for name, value in wire.items() if value is not None}
+    return ToolSpec(
+        name=fields.required_text("name"),
+        description=fields.text("description") or "",
+        parameters=dict(parameters.wire) if parameters else {},
+        strict=fields.flag("strict"),
+        keep=rest_of(told, ("type", "name", "description", "parameters", "strict"), NAME, None),
+        wire=NAME,
+    )
+
+
+def _read_items(items: Sequence[object]) -> Iterator[Message]:
+    """Items as messages: what the model said in a row is one message, and so are the results of its calls."""
+    role: Role | None = None
+    parts: list[Part] = []
+    for n, item in enumerate(items):
+        place = f"input[{n}]"
+        if not isinstance(item, dict):
+            raise invalid(place, "is not an object")
+        read = _read_item(item, place)
+        if isinstance(read, Message):
+            if parts and role:
+                yield Message(role, tuple(parts))
+            role, parts = None, []
+            yield read
+            continue
+        of, more = read
+        if of != role and parts and role:
+            yield Message(role, tuple(parts))
+            parts = []
+        role = of
+        parts += more
+    if parts and role:
+        yield Message(role, tuple(parts))
+
+
+def _read_item(wire: Mapping[str, Any], place: str) -> Message | tuple[Role, Sequence[Part]]:
+    """A message of user or system by itself; parts of what the model said, or the result of a call."""
+    kind = wire.get("type") or ("message" if "role" in wire else None)
+    match kind:
+        case "message":
+            return _read_message(wire, place)
+        case "reasoning":
+            return "assistant", (_read_thought(wire),)
+        case "function_call" | "custom_tool_call":
+            return "assistant", (_read_call(wire, kind, place),)
+        case "function_call_output" | "custom_tool_call_output":
+            return "user", (_read_result(wire, place),)
+        case "item_reference" | "compaction" | "compaction_summary":
+            # Without it the conversation is another one: who cannot carry it has to refuse.
+            return "user", (Foreign((Opaque(NAME, None, wire),)),)
+        case str():
+            return "assistant", (Foreign((Opaque(NAME, None, wire),)),)
+    raise invalid(f"{place}.type", "is required")
+
+
+def _read_message(wire: Mapping[str, Any], place: str) -> Message | tuple[Role, Sequence[Part]]:
+    role = _ROLES.get(wire.get("role")) if isinstance(wire.get("role"), str) else None
+    if role is None:
+        raise invalid(f"{place}.role", f"{str(wire.get('role'))[:40]!r} is not one of {', '.join(map(str, _ROLES))}")
+    parts = _read_content(wire.get("content"), f"{place}.content")
+    rest = {name: value for name, value in wire.items() if name not in ("type", "role", "content")}
+    if role == "assistant":
+        return role, [_of_item(part, rest) for part in parts]
+    if role == "system":
+        rest["role"] = wire["role"]  # among the items it stays there, in its own word
+    return Message(role, tuple(parts), (Opaque(NAME, None, rest),) if rest else ())
+
+
+def _of_item(part: Part, item: Mapping[str, Json]) -> Part:
+    """A text keeps the fields of its item."""
+    if not isinstance(part, Text) or not item:
+        return part
+    own = next((opaque.data for opaque in part.keep), {})
+    return Text(part.text, part.citations, (Opaque(NAME, None, {**own, "item": dict(item)}),))
+
+
+def _read_content(content: object, place: str) -> list[Part]:
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [Text(content)] if content else []
+    if not isinstance(content, list):
+        raise invalid(place, "is not text or a list of parts")
+    return [_read_part(part, f"{place}[{n}]") for n, part in enumerate(content)]
+
+
+def _read_part(wire: object, place: str) -> Text | Media | Foreign:
+    if not isinstance(wire, dict):
+        raise invalid(place, "is not an object")
+    fields = Fields(wire, place)
+    match wire.get("type"):
+        case "input_text":
+            return Text(fields.text("text") or "", keep=rest_of(wire, ("type", "text"), NAME, None))
+        case "output_text" | "refusal" | "summary_text" as kind:
+            field = TEXTS.get(kind, "text")
+            known = ("text", field, "annotations", *(("type",) if kind == "output_text" else ()))
+            rest = {name: value for name, value in wire.items() if name not in known and value}
+            text = fields.text(field) or ""
+            cited = [read_citation(one, len(text), None) for one in dicts_of(wire.get("annotations"))]
+            return Text(text, tuple(cited), (Opaque(NAME, None, rest),) if rest else ())
+        case "input_image":
+            return _read_image(fields)
+        case "input_file":
+            return _read_file(fields)
+    return Foreign((Opaque(NAME, None, wire),))
+
+
+def _read_image(fields: Fields) -> Media:
+    known = ("type", "image_url", "file_id")
+    keep: Keep = (Opaque(NAME, None, {n: v for n, v in fields.wire.items() if n not in known and v is not None}),)
+    if file_id := fields.text("file_id"):
+        return Media(mime="image/png", file_id=file_id, keep=keep)
+    url = fields.required_text("image_url")
+    mime, data = _data_url(url)
+    return Media(mime=mime or "image/png", base64=data, url=None if data is not None else url, keep=keep)
+
+
+def _read_file(fields: Fields) -> Media:
+    known = ("type", "file_id", "file_url", "file_data", "filename")
+    # The mark of whose file it is has to be there even where nothing else is kept.
+    keep: Keep = (Opaque(NAME, None, {n: v for n, v in fields.wire.items() if n not in known and v is not None}),)
+    name = fields.text("filename")
+    if file_id := fields.text("file_id"):
+        return Media(mime="application/octet-stream", file_id=file_id, name=name, keep=keep)
+    if url := fields.text("file_url"):
+        return Media(mime="application/pdf", url=url, name=name, keep=keep)
+    given = fields.required_text("file_data")
+    mime, data = _data_url(given)
+    return Media(mime=mime or "application/pdf", base64=given if data is None else data, name=name, keep=keep)
+
+
+def _data_url(url: str) -> tuple[str, str | None]:
+    head, comma, data = url.partition(";base64,")
+    return (head[5:].partition(";")[0], data) if comma and head.startswith("data:") else ("", None)
+
+
+def _read_thought(wire: Mapping[str, Any]) -> Reasoning:
+    """What we sealed is opened again; anything else is the client's own and goes to this wire alone."""
+    text = "".join(text_of(part.get("text")) for name in ("summary", "content") for part in dicts_of(wire.get(name)))
+    sealed = unseal(text_of(wire.get("encrypted_content")))
+    return Reasoning(text, (Opaque(NAME, None, wire),) if sealed is None else sealed)
+
+
+def _read_call(wire: Mapping[str, Any], kind: str, place: str) -> ToolCall:
+    fields = Fields(wire, place)
+    said = CALLS[kind]
+    sealed = unseal(text_of(wire.get("encrypted_content")))
+    known = ["call_id", "name", "namespace", said, *(("type",) if kind == "function_call" else ())]
+    keep = rest_of(wire, known, NAME, None) if sealed is None else sealed
+    name, namespace = fields.required_text("name"), fields.text("namespace")
+    return ToolCall(
+        id=fields.required_text("call_id"),
+        name=grouped_name(namespace, name) if namespace else name,
+        arguments=fields.text(said) or ("{}" if kind == "function_call" else ""),
+        keep=keep,
+    )
+
+
+def _read_result(wire: Mapping[str, Any], place: str) -> ToolResult:
+    fields = Fields(wire, place)
+    output = wire.get("output")
+    if not isinstance(output, str | list):
+        raise invalid(f"{place}.output", "is not text or a list of parts")
+    parts = _read_content(output, f"{place}.output")
+    content = tuple(part for part in parts if isinstance(part, Text | Media | Foreign))
+    keep = rest_of(wire, ("type", "call_id", "output"), NAME, None)
+    return ToolResult(fields.required_text("call_id"), content, keep=keep)

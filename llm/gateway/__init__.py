@@ -1,0 +1,1 @@
+"""Who calls, where a request goes, and the chat service."""

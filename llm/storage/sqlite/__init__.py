@@ -1,0 +1,1 @@
+"""Threads and signatures in SQLite."""

@@ -1,0 +1,37 @@
+"""The tools of this server: those that are installed and configured."""
+
+from __future__ import annotations
+
+from llm.config.settings import Config
+from llm.engines.engine import Target
+from llm.storage.images import ImageStore
+from llm.tools.base import Tool
+from llm.tools.fetcher import Fetcher
+from llm.tools.image_generation import ImageGeneration
+from llm.tools.web_page import GetHtmlAsText
+from llm.tools.web_search import SearchTavily
+from llm.tools.youtube_transcript import GetYoutubeTranscript
+from llm.transport.egress import Egress
+from llm.upstream.engine_client import Services
+
+
+def make_fetcher(config: Config) -> Fetcher:
+    """What fetches for the tools; whoever makes it closes it."""
+    return Fetcher(Egress(frozenset(config.fetch_allow)))
+
+
+def make_tools(config: Config, services: Services, fetcher: Fetcher, images: ImageStore) -> dict[str, Tool]:
+    """By name. None of them is imported from its package, or asks anything of the network, before it is called."""
+    tools: list[Tool] = []
+    if GetHtmlAsText.available():
+        tools.append(GetHtmlAsText(fetcher))
+    if GetYoutubeTranscript.available():
+        tools.append(GetYoutubeTranscript(fetcher))
+    if config.tavily_key:
+        transport = services.transports[config.tavily_url.partition(":")[0]]
+        tools.append(SearchTavily(transport, config.tavily_url, config.tavily_key))
+    key = config.keys.get(config.image_engine)
+    if key and config.image_model:
+        target = Target(engine=config.engines[config.image_engine], model=config.image_model, key=key)
+        tools.append(ImageGeneration(target, services, fetcher, images, config.public_url))
+    return {tool.spec.name: tool for tool in tools}

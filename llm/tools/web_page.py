@@ -1,0 +1,102 @@
+"""``get_html_as_text``: a page of the web as text."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from llm.chat.request import ToolSpec
+from llm.tools.base import ToolFailed, ToolState
+from llm.tools.charset import decoded
+from llm.tools.fetcher import Fetched, Fetcher
+from llm.wire.json_codec import Json
+
+MOST_CHARACTERS: Final = 100_000  # of text for the model, about 25,000 tokens
+
+_EXTRACT_TIME: Final = 10.0  # seconds to turn a page into text
+_EXTRACT_AT_ONCE: Final = 2  # pages
+_WORKER: Final = Path(__file__).with_name("html_worker.py")
+_LIBRARY: Final = "resiliparse"
+
+_HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
+_TEXT: Final = re.compile(r"text/.+|application/(.+\+)?(json|xml)|application/(x-)?(javascript|ndjson|yaml)")
+
+
+class GetHtmlAsText:
+    """Reads HTML and other text. ``available`` says whether what it needs is installed."""
+
+    spec = ToolSpec(
+        "get_html_as_text",
+        "Downloads a web page and returns its text. Works for HTML, plain text, JSON and XML.",
+        {
+            "type": "object",
+            "properties": {"url": {"type": "string", "description": "The http:// or https:// URL of the page"}},
+            "required": ["url"],
+            "additionalProperties": False,
+        },
+        executor="server",
+    )
+    paid = False
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+        self._turns = asyncio.Semaphore(_EXTRACT_AT_ONCE)
+
+    @staticmethod
+    def available() -> bool:
+        return find_spec(_LIBRARY) is not None
+
+    def describe(self, state: ToolState, arguments: Mapping[str, Json]) -> str:
+        return "Downloading content…" if state == "running" else ""
+
+    async def __call__(self, arguments: Mapping[str, Json]) -> Json:
+        fetched = await self._fetcher.fetch(str(arguments["url"]), _readable)
+        text = decoded(fetched.body, fetched.charset)
+        if _is_html(fetched, text):
+            async with self._turns:
+                text = await _extracted(text)
+        return {"content": shortened(text)}
+
+
+def shortened(text: str) -> str:
+    """As much as a model should have to read, and a word about the rest."""
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    return f"{text[:MOST_CHARACTERS]}\n\n[The first {MOST_CHARACTERS} of {len(text)} characters.]"
+
+
+def _readable(content_type: str) -> bool:
+    return not content_type or content_type in _HTML or _TEXT.fullmatch(content_type) is not None
+
+
+def _is_html(fetched: Fetched, text: str) -> bool:
+    if fetched.content_type:
+        return fetched.content_type in _HTML
+    if "\0" in text:
+        raise ToolFailed(f"{fetched.host} sent something that is no text.")
+    return text.lstrip().startswith("<")
+
+
+async def _extracted(html: str) -> str:
+    """Raises ``ToolFailed`` for a page that is too much for the parser. Cancelled, it ends the parser at once."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", str(_WORKER), env={}, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(_EXTRACT_TIME):
+            text, _ = await process.communicate(html.encode("utf-8", "replace"))
+    except TimeoutError:
+        raise ToolFailed("The page is too intricate to be turned into text.") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        raise ToolFailed("The page could not be turned into text.")
+    return text.decode()

@@ -1,0 +1,1 @@
+"""One request to one engine: sent, retried, translated or passed through."""

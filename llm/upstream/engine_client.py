@@ -1,0 +1,36 @@
+"""Sends one HTTP request to an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llm.dialects.base import Outgoing
+from llm.engines.engine import Target
+from llm.transport.interface import READ_LIMIT, HttpReply, HttpRequest, Transport
+from llm.upstream.retry import RetryPolicy
+from llm.wire.json_codec import dump_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a call needs from outside: a transport by URL scheme, and the patience to retry."""
+
+    transports: Mapping[str, Transport]
+    retry: RetryPolicy = RetryPolicy()
+    max_answer: int = READ_LIMIT  # bytes of an answer that may be held at a time
+
+    def send(
+        self, target: Target, outgoing: Outgoing, headers: Mapping[str, str] | None = None
+    ) -> Coroutine[Any, Any, HttpReply]:
+        """Returns when the engine's headers are in, whatever their status (``llm.transport.interface.Transport``)."""
+        engine = target.engine
+        own = {"accept": "application/json", **engine.auth_headers(target.key), **outgoing.headers, **(headers or {})}
+        body = outgoing.raw
+        if outgoing.body is not None:
+            own["content-type"] = "application/json"
+            body = dump_bytes(outgoing.body)
+        url = engine.url(outgoing.path, target.model)
+        transport = self.transports[url.partition(":")[0]]
+        return transport.send(HttpRequest(method=outgoing.method, url=url, headers=own, body=body))
