@@ -95,8 +95,15 @@ class Server:
     """The listening server of one process."""
 
     def __init__(self, context: Context) -> None:
-        self.context = context
-        self.listener = Listener(make_app(context), context.config)
+        self.context, config = context, context.config
+        self.listener = Listener(
+            make_app(context),
+            header_timeout=config.header_timeout,
+            body_timeout=config.body_timeout,
+            client_timeout=config.client_timeout,
+            max_header_size=config.max_header_size,
+            max_connections=config.max_connections,
+        )
 
     def start(self, sockets: Sequence[socket.socket]) -> None:
         try:

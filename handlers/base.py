@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import lru_cache
+from http.client import responses
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from tornado.httputil import HTTPServerRequest, format_timestamp
@@ -53,8 +54,8 @@ class Base(RequestHandler):
 
     # An open stream keeps its handler: what is named here takes a fifth of what it would in a dictionary.
     __slots__ = (
-        "_client_id", "_early", "_gone", "_pieces", "_received", "_refusal", "_running", "_strange", "_task", "began",
-        "caller", "context", "failure", "request_id", "told",
+        "_client_id", "_early", "_received", "_refusal", "_running", "_strange", "answer_task", "began", "caller",
+        "context", "failure", "gone", "pieces", "request_id", "told",
     )  # fmt: skip
 
     context: Context
@@ -67,13 +68,13 @@ class Base(RequestHandler):
         self.failure: LLMError | None = None  # for the log line
         self.told: dict[str, Any] = {}  # more for the log line
         self.began = time.monotonic()
-        self._pieces: list[bytes] = []
+        self.pieces: list[bytes] = []
         self._received = 0
         self._strange: int | None = None  # bytes kept of a stranger's body; None: of a known client's
         self._refusal: LLMError | None = None  # of a body that is read to its end and thrown away
         self._early: LLMError | None = None  # a refusal that waits for no body
-        self._task: asyncio.Task[None] | None = None  # of an answer that can be cancelled
-        self._gone = False
+        self.answer_task: asyncio.Task[None] | None = None  # of an answer that can be cancelled
+        self.gone = False  # the client has left, or takes no more
         super().__init__(application, request, **kwargs)
         self.ui = None  # type: ignore[assignment]  # what renders templates: there are none, and it refers back to this
 
@@ -105,6 +106,19 @@ class Base(RequestHandler):
 
     async def handle(self, body: dict[str, Any]) -> None:
         raise NotImplementedError
+
+    # Until handlers/chat.py uses the public names.
+    @property
+    def _gone(self) -> bool:
+        return self.gone
+
+    @_gone.setter
+    def _gone(self, gone: bool) -> None:
+        self.gone = gone
+
+    @property
+    def _task(self) -> asyncio.Task[None] | None:
+        return self.answer_task
 
     def clear(self) -> None:
         """A new answer, in a few calls of Tornado's fifty; all that it asks of ``_headers``, a dictionary has too."""
@@ -144,14 +158,14 @@ class Base(RequestHandler):
                 self._refusal = too_many()
             else:
                 self._strange = None if self._strange is None else self._strange + len(chunk)
-                self._pieces.append(chunk)
+                self.pieces.append(chunk)
                 return
             self._forget_body()  # it is answered at its end, unless it has none
         if self._received > _PATIENCE * self.context.config.max_body_size:
             self.request.connection.close()  # type: ignore[union-attr]
 
     def _forget_body(self) -> None:
-        self._pieces.clear()
+        self.pieces.clear()
         if self._strange:
             self.context.kept_bodies.remove(self._strange)
             self._strange = 0
@@ -161,16 +175,16 @@ class Base(RequestHandler):
             raise HTTPError(405)
         if self._refusal is not None:  # before it is asked who calls: that may have been in the body
             raise self._refusal
-        body, fault = self._body()
+        body, fault = self.parse_body()
         self._authorize(body)
         if fault is not None:
             raise fault
-        self._task = self._running
+        self.answer_task = self._running
         try:
             with self.context.answers.one(self.caller.names) if self.costly else nullcontext():
                 await self.handle(body)
         except asyncio.CancelledError:
-            if not self._gone:
+            if not self.gone:
                 raise
             self.failure = Cancelled("The client is gone.")
 
@@ -182,17 +196,17 @@ class Base(RequestHandler):
 
     def on_connection_close(self) -> None:
         """Nobody reads any more, so nothing may go on: the task's end closes the provider's socket (C1)."""
-        self._gone = True
+        self.gone = True
         super().on_connection_close()  # ends the wait for the rest of a body
         self._forget_body()
-        if self._task is not None:
-            self._task.cancel()
+        if self.answer_task is not None:
+            self.answer_task.cancel()
         else:  # it has not begun, and need not
             self._early = self._refusal = Cancelled("The client is gone.")
 
-    def _body(self) -> tuple[dict[str, Any], LLMError | None]:
+    def parse_body(self) -> tuple[dict[str, Any], LLMError | None]:
         """The JSON object that was sent, or why there is none; who calls is asked before that is told."""
-        raw, self._pieces = b"".join(self._pieces), []
+        raw, self.pieces = b"".join(self.pieces), []
         if not raw or raw.isspace():
             return {}, None
         try:
@@ -251,7 +265,8 @@ class Base(RequestHandler):
         if status_code == 404:
             return NotFound(f"There is nothing at {self.request.path[:200]}.")
         if status_code < 500:
-            reason = error.log_message if isinstance(error, HTTPError) and error.log_message else self._reason
+            reason = (error.log_message or error.reason) if isinstance(error, HTTPError) else None
+            reason = reason or responses.get(status_code, "Unknown")
             return InvalidRequest(f"{self.request.method} {self.request.path[:200]}: {reason}")
         return Internal(f"Something went wrong here; the request was {self.request_id}.")
 
@@ -268,8 +283,8 @@ class Base(RequestHandler):
             id=self.request_id,
             method=self.request.method,
             path=self.request.path,
-            status=499 if self._gone else self.get_status(),
-            code="cancelled" if self._gone else failure.code if failure else None,
+            status=499 if self.gone else self.get_status(),
+            code="cancelled" if self.gone else failure.code if failure else None,
             seconds=round(time.monotonic() - self.began, 3),
             **self.told,
             **self.outcome(),

@@ -37,7 +37,7 @@ class VoiceHandler(Base):
 
     def initialize(self, context: Context) -> None:
         super().initialize(context)
-        self._trace = Trace()
+        self.trace = Trace()
         self._stopped: LLMError | None = None  # why the answer was stopped, if not by its client leaving
 
     @property
@@ -45,7 +45,7 @@ class VoiceHandler(Base):
         return self.caller.names
 
     async def handle(self, body: dict[str, Any]) -> None:
-        self._trace = Trace(started=self.began)
+        self.trace = Trace(started=self.began)
         running = self.context.running
         running.add(self.request_id, self)
         try:
@@ -64,8 +64,8 @@ class VoiceHandler(Base):
     def stop(self, reason: LLMError) -> None:
         """Ends the answer with this error (``running.Answer``)."""
         self._stopped = reason
-        if self._task is not None:
-            self._task.cancel()
+        if self.answer_task is not None:
+            self.answer_task.cancel()
 
     def nudge(self, now: float, silence: float) -> None:
         """Neither audio nor a JSON answer has room for a sign of life (``running.Answer``)."""
@@ -89,23 +89,23 @@ class VoiceHandler(Base):
                     await output.write(piece)
             await output.end()
         except StreamClosedError:
-            self._gone = True
+            self.gone = True
         except (LLMError, asyncio.CancelledError) as error:
             failure = self._stopped if isinstance(error, asyncio.CancelledError) else error
             if failure is None or not output.started:
                 raise
             self.failure = failure
-            self._task = None  # the hang-up is ours, so nothing is left to cancel
+            self.answer_task = None  # the hang-up is ours, so nothing is left to cancel
             output.abort()
 
     def set_headers(self, dropped: tuple[str, ...]) -> None:
-        for name, value in self._trace.headers.items():
+        for name, value in self.trace.headers.items():
             self.set_header(name, value)
         if dropped:
             self.set_header("X-Dropped-Fields", ", ".join(_UNFIT.sub("?", name[:60]) for name in dropped))
 
     def outcome(self) -> dict[str, Any]:
-        trace = self._trace
+        trace = self.trace
         return {
             "attempts": trace.attempts,
             "first_audio": round(trace.first_token, 3) if trace.first_token is not None else None,
@@ -119,14 +119,14 @@ class FormHandler(VoiceHandler):
 
     def initialize(self, context: Context) -> None:
         super().initialize(context)
-        self._upload: Upload | None = None
+        self.upload: Upload | None = None
 
-    def _body(self) -> tuple[dict[str, Any], LLMError | None]:
+    def parse_body(self) -> tuple[dict[str, Any], LLMError | None]:
         """A form's fields take the place of the JSON body, so that own keys are taken out of them all the same (X9)."""
         content_type = self.request.headers.get("Content-Type", "")
         if not is_form(content_type):
-            return super()._body()
-        raw, self._pieces = b"".join(self._pieces), []
+            return super().parse_body()
+        raw, self.pieces = b"".join(self.pieces), []
         try:
             texts, files = read_form(content_type, raw)
         except InvalidRequest as error:
@@ -146,5 +146,5 @@ class FormHandler(VoiceHandler):
         if len(given) > 1:
             return InvalidRequest("file: one is taken at a time", param="file")
         if given:
-            self._upload = Upload(data=given[0].body, filename=given[0].filename, mime=given[0].content_type)
+            self.upload = Upload(data=given[0].body, filename=given[0].filename, mime=given[0].content_type)
         return None

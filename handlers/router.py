@@ -11,8 +11,10 @@ from tornado.httputil import HTTPConnection, HTTPServerRequest, RequestStartLine
 from tornado.web import Application, RequestHandler
 
 from handlers.base import Base
-from llm.errors import InvalidRequest
+from llm.dialects import native
+from llm.errors import InvalidRequest, LLMError, RateLimited
 from llm.http1.message import Headers
+from llm.wire.json_codec import dump_bytes
 
 Route: TypeAlias = tuple[str, type[Base], dict[str, Any]]
 """A path, or a pattern with groups; a handler, and what it is made with."""
@@ -67,6 +69,12 @@ class Routes(Application):
             if match := pattern.fullmatch(path):
                 return handler, more, tuple(url_unescape(arg, encoding=None, plus=False) for arg in match.groups())
         return *self._otherwise, ()
+
+    def error_body(self, error: LLMError) -> bytes:
+        return dump_bytes(native.write_error(error))
+
+    def overload_body(self) -> bytes:
+        return self.error_body(RateLimited("Too many clients are connected (MAX_CONNECTIONS).", retry_after=1.0))
 
     def log_request(self, handler: RequestHandler) -> None:
         """Handlers write their own line."""

@@ -31,4 +31,4 @@ class ImageHandler(Base):
                     self.write(piece)
                     await self.flush()
             except StreamClosedError:
-                self._gone = True
+                self.gone = True

@@ -20,7 +20,7 @@ class SpeechHandler(VoiceHandler):
         request, dropped = speech.read_native(body)
         self.told["characters"] = len(request.text)
         heard = Heard()
-        await self.hand_on(speak(request, target, self.context.services, self._trace, heard), heard, dropped)
+        await self.hand_on(speak(request, target, self.context.services, self.trace, heard), heard, dropped)
 
 
 class TranscriptionHandler(FormHandler):
@@ -31,9 +31,9 @@ class TranscriptionHandler(FormHandler):
     async def answer(self, body: dict[str, Any]) -> None:
         self.context.schemas.check("voice.stt", body)
         target = self.target(body, self.context.config.stt_engine)
-        request, dropped = transcription.read_native(body, self._upload)
-        self._upload = None
+        request, dropped = transcription.read_native(body, self.upload)
+        self.upload = None
         self.told["bytes"] = len(request.audio)
-        transcript = await transcribe(request, target, self.context.services, self._trace)
+        transcript = await transcribe(request, target, self.context.services, self.trace)
         self.set_headers(dropped)
         self.write_json(transcription.write_native(transcript))

@@ -31,7 +31,7 @@ class ImagesHandler(_OpenAI):
         self.context.schemas.check("openai.images", body)
         target, heard = self.named(body, "images"), Heard()
         outgoing = images.verbatim(body, target.model)
-        await self.hand_on(hand_on(outgoing, target, self.context.services, self._trace, heard), heard)
+        await self.hand_on(hand_on(outgoing, target, self.context.services, self.trace, heard), heard)
 
 
 class OpenAISpeechHandler(_OpenAI):
@@ -42,7 +42,7 @@ class OpenAISpeechHandler(_OpenAI):
         target, heard = self.named(body, "speech"), Heard()
         request = speech.read_openai(body)
         self.told["characters"] = len(request.text)
-        await self.hand_on(speak(request, target, self.context.services, self._trace, heard), heard)
+        await self.hand_on(speak(request, target, self.context.services, self.trace, heard), heard)
 
 
 class OpenAITranscriptionHandler(_OpenAI, FormHandler):
@@ -51,11 +51,11 @@ class OpenAITranscriptionHandler(_OpenAI, FormHandler):
     async def answer(self, body: dict[str, Any]) -> None:
         self.context.schemas.check("openai.transcription", body)
         target, heard = self.named(body, "transcription"), Heard()
-        request = transcription.read_openai(body, self._upload)
-        self._upload = None
+        request = transcription.read_openai(body, self.upload)
+        self.upload = None
         self.told["bytes"] = len(request.audio)
         outgoing = transcription.write_request(request, target.engine, target.model)
-        await self.hand_on(hand_on(outgoing, target, self.context.services, self._trace, heard), heard)
+        await self.hand_on(hand_on(outgoing, target, self.context.services, self.trace, heard), heard)
 
     def field(self, values: list[str]) -> Any:
         return values if len(values) > 1 else values[0]

@@ -15,12 +15,10 @@ from tornado.httputil import HTTPConnection, HTTPOutputError, RequestStartLine, 
 
 from handlers.server.socket_writer import Sender
 from llm import log
-from llm.dialects import native
 from llm.errors import LLMError, TooLarge
 from llm.http1.event_loop import Watch
 from llm.http1.message import Headers
 from llm.http1.request_parser import RequestParser
-from llm.wire.json_codec import dump_bytes
 
 _READ: Final = 64 * 1024  # bytes of one read
 _READ_TURN: Final = 256 * 1024  # bytes read before other connections have their turn
@@ -41,10 +39,18 @@ class Handler(Protocol):
 
 
 class App(Protocol):
-    """Knows a handler for every request."""
+    """Has a handler for every request, and the bodies of the answers that no handler gives."""
 
     def begin(self, connection: ClientConnection, line: RequestStartLine, headers: Headers) -> Handler:
         """Called with the head of a request. Raises ``LLMError``."""
+        ...
+
+    def error_body(self, error: LLMError) -> bytes:
+        """JSON, for a request that cannot be read."""
+        ...
+
+    def overload_body(self) -> bytes:
+        """JSON, for a client that is one too many."""
         ...
 
 
@@ -122,7 +128,7 @@ class ClientConnection(Sender, HTTPConnection):
         self._started = True
         data = head.encode("latin-1") + b"\r\n\r\n"
         if self._chunked and not chunk and not self.closed:
-            self._hold(data)  # the first piece of a stream is likely to follow at once
+            self.hold(data)  # the first piece of a stream is likely to follow at once
             return self._home.done
         return self._send(data, self._framed(chunk or b""))
 
@@ -135,18 +141,18 @@ class ClientConnection(Sender, HTTPConnection):
         That fails with ``StreamClosedError`` when the client is gone.
         """
         if self._ended:
-            return self._failed()
+            return self.closed_future()
         self.last = monotonic()
         if self._chunked and chunk:  # as nearly always: one call less
-            return self._push(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-        return self._push(self._framed(chunk))
+            return self.push(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        return self.push(self._framed(chunk))
 
     def offer(self, chunk: bytes) -> bool:
         """:meth:`send`, unless something waits already. Returns whether it is on its way."""
         if self.unsent or self._ended:
             return False
         self.last = monotonic()
-        self._push(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else self._framed(chunk))
+        self.push(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else self._framed(chunk))
         return True
 
     def finish(self) -> None:
@@ -156,13 +162,13 @@ class ClientConnection(Sender, HTTPConnection):
             self.close()
             raise HTTPOutputError(f"an answer is {self._left} bytes shorter than was told")
         if self._chunked:
-            self._push(b"0\r\n\r\n")
+            self.push(b"0\r\n\r\n")
         self._end()
 
     def abort(self) -> None:
         """Breaks the answer off, so that nobody takes it for whole: without chunks, a reset says so."""
         if not self._chunked and not self.closed:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
     def close(self) -> None:
@@ -173,7 +179,7 @@ class ClientConnection(Sender, HTTPConnection):
         self._home.connections.discard(self)
         self._parser = self._handler = None
         if self._on_close is not None:
-            self._loop.call_soon(self._tell)
+            self.loop.call_soon(self._tell)
 
     def _tell(self) -> None:
         on_close, self._on_close = self._on_close, None
@@ -182,11 +188,11 @@ class ClientConnection(Sender, HTTPConnection):
 
     # --- requests ---
 
-    def _read(self) -> None:
+    def on_readable(self) -> None:
         home, turn = self._home, 0
-        while self._reading and not self.closed:
+        while self.reading and not self.closed:
             try:
-                data = self._socket.recv(_READ)
+                data = self.sock.recv(_READ)
             except BlockingIOError:
                 return
             except OSError:
@@ -197,7 +203,7 @@ class ClientConnection(Sender, HTTPConnection):
             self._received(data)
             turn += len(data)
             if turn >= _READ_TURN and not home.tells_again:
-                self._loop.call_soon(self._read)
+                self.loop.call_soon(self.on_readable)
             if turn >= _READ_TURN or (len(data) < _READ and home.tells_again):
                 return
 
@@ -249,12 +255,12 @@ class ClientConnection(Sender, HTTPConnection):
         self._modern, self._bare, self._keep = line.version == "HTTP/1.1", line.method == "HEAD", parser.keep
         handler = home.app.begin(self, line, parser.headers)
         if not parser.complete and self._modern and parser.headers.get("Expect", "").lower() == "100-continue":
-            self._loop.call_soon(self._go_ahead)  # behind the handler's first step, which may refuse it
+            self.loop.call_soon(self._go_ahead)  # behind the handler's first step, which may refuse it
         return handler
 
     def _go_ahead(self) -> None:
         if self._handler is not None and not self._started:
-            self._push(_CONTINUE)
+            self.push(_CONTINUE)
 
     def _refuse(self, error: LLMError) -> None:
         """A request that cannot be read; no handler has it, or none that could answer."""
@@ -264,7 +270,8 @@ class ClientConnection(Sender, HTTPConnection):
             self.close()
             return
         self._answering, self._keep, self._chunked = True, False, False
-        self._push(refusal(error, 431 if isinstance(error, TooLarge) else error.status))
+        body = self._home.app.error_body(error)
+        self.push(refusal(body, 431 if isinstance(error, TooLarge) else error.status))
         self._end()
 
     # --- answers ---
@@ -281,9 +288,9 @@ class ClientConnection(Sender, HTTPConnection):
 
     def _send(self, head: bytes, body: bytes) -> asyncio.Future[None]:
         if len(body) < _TOGETHER:
-            return self._push(head + body) or self._home.done
-        self._push(head)
-        return self._push(body) or self._home.done
+            return self.push(head + body) or self._home.done
+        self.push(head)
+        return self.push(body) or self._home.done
 
     def _end(self) -> None:
         """Nothing more will be said to this request."""
@@ -295,7 +302,7 @@ class ClientConnection(Sender, HTTPConnection):
         if not self.unsent and not self.closed:
             self._next()
 
-    def _all_taken(self) -> None:
+    def on_all_sent(self) -> None:
         if self._ended:
             self._next()
 
@@ -307,7 +314,7 @@ class ClientConnection(Sender, HTTPConnection):
             self._left = None
             self.until = monotonic() + home.header_timeout
             if self._rest:
-                self._loop.call_soon(self._go_on)
+                self.loop.call_soon(self._go_on)
             else:
                 self._resume()
             return
@@ -315,7 +322,7 @@ class ClientConnection(Sender, HTTPConnection):
         self.until = monotonic() + _LINGER
         self._resume()
         try:
-            self._socket.shutdown(socket.SHUT_WR)
+            self.sock.shutdown(socket.SHUT_WR)
         except OSError:
             self.close()
 
@@ -327,18 +334,17 @@ class ClientConnection(Sender, HTTPConnection):
 
     def _pause(self) -> None:
         """Reads no more, so that it learns only by writing that the client is gone."""
-        if self._reading:
-            self._reading = False
-            self._watch()
+        if self.reading:
+            self.reading = False
+            self.update_watch()
 
     def _resume(self) -> None:
-        if not self._reading:
-            self._reading = True
-            self._watch()
+        if not self.reading:
+            self.reading = True
+            self.update_watch()
 
 
-def refusal(error: LLMError, status: int, *headers: str) -> bytes:
-    """An answer to whom no handler answers."""
-    body = dump_bytes(native.write_error(error))
+def refusal(body: bytes, status: int, *headers: str) -> bytes:
+    """Returns a whole JSON answer that ends the connection."""
     head = f"HTTP/1.1 {status} {responses[status]}", "Content-Type: application/json", f"Content-Length: {len(body)}"
     return "\r\n".join((*head, *headers, "Connection: close", "", "")).encode() + body

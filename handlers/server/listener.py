@@ -13,8 +13,6 @@ from typing import Final
 
 from handlers.server.connection import App, ClientConnection, refusal
 from llm import log
-from llm.config.settings import Config
-from llm.errors import RateLimited
 from llm.http1.event_loop import watch_of
 
 _FILES_KEPT: Final = 64  # files that are no connection: logs, the database, the loop's own
@@ -33,7 +31,17 @@ class Listener:
     memory, and its answer under way, for ever. One timer looks at all of them.
     """
 
-    def __init__(self, app: App, config: Config) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        header_timeout: float,
+        body_timeout: float,
+        client_timeout: float,
+        max_header_size: int,
+        max_connections: int,
+    ) -> None:
+        """Times in seconds, ``max_header_size`` in bytes; ``max_connections`` 0: any number."""
         self.app: App = app
         self.loop = asyncio.get_running_loop()
         self.watch = watch_of(self.loop)
@@ -41,13 +49,14 @@ class Listener:
         self.done: asyncio.Future[None] = self.loop.create_future()
         self.done.set_result(None)
         self.tells_again = isinstance(self.loop, asyncio.SelectorEventLoop)
-        self.header_timeout = config.header_timeout
-        self.body_timeout = config.body_timeout
-        self.max_header_size = config.max_header_size
+        self.header_timeout = header_timeout
+        self.body_timeout = body_timeout
+        self.max_header_size = max_header_size
         self.refused = 0  # connections that were one too many
-        self._patience = config.client_timeout
-        self._most = most_connections(config.max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._patience = client_timeout
+        self._most = most_connections(max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._period = min(*(t / _LOOKS for t in (self.header_timeout, self.body_timeout, self._patience)), _LONGEST)
+        self._too_many = refusal(app.overload_body(), 429, "Retry-After: 1")
         self._sockets: list[socket.socket] = []
         self._stuck: dict[ClientConnection, tuple[int, float]] = {}  # how far it was when it last moved, and when
         self._looking: asyncio.TimerHandle | None = None
@@ -103,7 +112,7 @@ class Listener:
             self.refused += 1
             if self.refused == 1:
                 log.write("connections", 30, problem=f"there are {self._most}, more are refused (MAX_CONNECTIONS)")
-            client.send(_TOO_MANY)
+            client.send(self._too_many)
             client.recv(_READ)  # what is left unread would turn the end into a reset
         except OSError:  # it has left already, or has not sent anything
             pass
@@ -135,8 +144,3 @@ def most_connections(asked: int, files: int) -> int:
         return asked or sys.maxsize
     most = max((files - _FILES_KEPT) // 2, 1)
     return min(asked, most) if asked else most
-
-
-_TOO_MANY: Final = refusal(
-    RateLimited("Too many clients are connected (MAX_CONNECTIONS).", retry_after=1.0), 429, "Retry-After: 1"
-)

@@ -20,14 +20,14 @@ _WRITE: Final = 256 * 1024  # bytes for one call
 class Sender:
     """A socket that is written to. Only for a client that is slow, something is made that can be waited for."""
 
-    __slots__ = ("_fd", "_held", "_loop", "_reading", "_sent", "_socket", "_taken", "_watch_fd", "closed", "unsent")
+    __slots__ = ("_fd", "_held", "_sent", "_taken", "_watch_fd", "closed", "loop", "reading", "sock", "unsent")
 
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop, watch: Watch) -> None:
-        self._socket = sock
+        self.sock = sock
         self._fd: int = sock.fileno()
-        self._loop = loop
+        self.loop = loop
         self._watch_fd = watch
-        self._reading = self.closed = False
+        self.reading = self.closed = False
         self.unsent: list[memoryview] = []  # what waits for the client
         self._held = b""  # leaves with what follows, or in the next turn of the loop
         self._sent = 0  # bytes of what waited
@@ -48,47 +48,47 @@ class Sender:
             return
         self._watch_fd(self._fd, None, None)
         self._fd, self.closed = -1, True
-        self._socket.close()
+        self.sock.close()
         self._held = b""
         self.unsent.clear()
         if self._taken is not None and not self._taken.done():
             self._taken.set_exception(StreamClosedError())
             self._taken.exception()  # nobody has to wait for it
 
-    def _push(self, data: bytes) -> asyncio.Future[None] | None:
+    def push(self, data: bytes) -> asyncio.Future[None] | None:
         """Nothing if all has left, else done when the client has taken what waits; it fails if the client is gone."""
         if self._held:
             data, self._held = self._held + data, b""
         if self.unsent or not data:
-            return self._wait(memoryview(data)) if data else self._failed() if self.closed else self._taken
+            return self._wait(memoryview(data)) if data else self.closed_future() if self.closed else self._taken
         try:
-            sent = self._socket.send(data)
+            sent = self.sock.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:  # it is gone, or was closed before
             self.close()
-            return self._failed()
+            return self.closed_future()
         return None if sent == len(data) else self._wait(memoryview(data)[sent:])
 
-    def _hold(self, data: bytes) -> None:
+    def hold(self, data: bytes) -> None:
         """Sends it with what follows in this turn of the loop, or alone."""
         self._held = data
-        self._loop.call_soon(self._let_go)
+        self.loop.call_soon(self._let_go)
 
     def _let_go(self) -> None:
         if self._held:
-            self._push(b"")
+            self.push(b"")
 
     def _wait(self, data: memoryview) -> asyncio.Future[None]:
         self.unsent.append(data)
         if len(self.unsent) == 1:
-            self._watch()
+            self.update_watch()
         if self._taken is None or self._taken.done():  # cancelled, perhaps, by whom it was for
-            self._taken = self._loop.create_future()
+            self._taken = self.loop.create_future()
         return self._taken
 
-    def _failed(self) -> asyncio.Future[None]:
-        future = self._loop.create_future()
+    def closed_future(self) -> asyncio.Future[None]:
+        future = self.loop.create_future()
         future.set_exception(StreamClosedError())
         future.exception()  # nobody has to wait for it
         return future
@@ -97,7 +97,7 @@ class Sender:
         turn = 0
         while self.unsent and turn < _TURN:
             try:
-                sent = self._socket.send(self.unsent[0][:_WRITE])
+                sent = self.sock.send(self.unsent[0][:_WRITE])
             except BlockingIOError:
                 return
             except OSError:
@@ -110,20 +110,20 @@ class Sender:
                 del self.unsent[0]
         if self.unsent:
             return
-        self._watch()
+        self.update_watch()
         taken, self._taken = self._taken, None
         if taken is not None and not taken.done():
             taken.set_result(None)
-        self._all_taken()
+        self.on_all_sent()
 
-    def _watch(self) -> None:
+    def update_watch(self) -> None:
         if not self.closed:
-            self._watch_fd(self._fd, self._read if self._reading else None, self._write if self.unsent else None)
+            self._watch_fd(self._fd, self.on_readable if self.reading else None, self._write if self.unsent else None)
 
-    def _all_taken(self) -> None:
+    def on_all_sent(self) -> None:
         """Nothing waits any more."""
         raise NotImplementedError
 
-    def _read(self) -> None:
+    def on_readable(self) -> None:
         """Something came, or the other side has closed."""
         raise NotImplementedError

@@ -69,34 +69,34 @@ class Message:
     SIZE: ClassVar[re.Pattern[bytes]]  # of a chunk, in its first group
     MAX_TRAILERS: ClassVar[int]  # bytes
 
-    __slots__ = ("_left", "_rest", "_step", "complete", "headers", "keep")
+    __slots__ = ("complete", "headers", "keep", "left", "rest", "step")
 
     headers: Headers
 
     def __init__(self, step: Step) -> None:
         self.complete = False  # it ended where its framing says
         self.keep = False  # its sender did not ask to close the connection
-        self._rest = b""  # of a line that is not whole yet; of a complete message, what followed it
-        self._left = 0  # bytes to come of the body or chunk; of trailers, those that came
-        self._step = step
+        self.rest = b""  # of a line that is not whole yet; of a complete message, what followed it
+        self.left = 0  # bytes to come of the body or chunk; of trailers, those that came
+        self.step = step
 
     def feed(self, data: bytes, payload: list[bytes]) -> None:
         """Appends to ``payload`` what ``data`` brings of the body. Raises ``FAULT``, after what was sound."""
-        if self._rest:
-            data, self._rest = self._rest + data, b""
+        if self.rest:
+            data, self.rest = self.rest + data, b""
         at, end = 0, len(data)
         while at < end and not self.complete:
-            after = self._step(self, data, at, payload)
+            after = self.step(self, data, at, payload)
             if after < 0:
                 break
             at = after
         if at < end:
-            self._rest = data[at:]
+            self.rest = data[at:]
 
     def fault(self, what: str) -> LLMError:
         return self.FAULT(f"{self.SENDER} {what}.")
 
-    def _framing(self, headers: Headers, modern: bool) -> tuple[bool, int | None]:
+    def read_framing(self, headers: Headers, modern: bool) -> tuple[bool, int | None]:
         """Whether the body comes in chunks, and its length if that was told (RFC 9112, section 6.3)."""
         self.keep = modern
         if (connection := headers.get("Connection")) is not None:
@@ -112,12 +112,12 @@ class Message:
             raise self.fault("gave a body a length that cannot be")
         return False, int(lengths.pop())
 
-    def _length(self, data: bytes, at: int, payload: list[bytes]) -> int:
+    def read_length(self, data: bytes, at: int, payload: list[bytes]) -> int:
         after = self._take(data, at, payload)
-        self.complete = self._left == 0
+        self.complete = self.left == 0
         return after
 
-    def _chunk_size(self, data: bytes, at: int, payload: list[bytes]) -> int:
+    def read_chunk_size(self, data: bytes, at: int, payload: list[bytes]) -> int:
         end = self._line_end(data, at, "chunk")
         if end < 0:
             return -1
@@ -126,19 +126,19 @@ class Message:
             raise self.fault("sent a chunk without its size")
         size, start = int(match[1], 16), end + 2
         if not size:
-            self._step = Message._trailers
+            self.step = Message._trailers
         elif data[start + size : start + size + 2] == b"\r\n":  # all of it is here, as it nearly always is
             payload.append(data[start : start + size])
             return start + size + 2
         else:
-            self._step = Message._chunk
-        self._left = size
+            self.step = Message._chunk
+        self.left = size
         return start
 
     def _chunk(self, data: bytes, at: int, payload: list[bytes]) -> int:
         after = self._take(data, at, payload)
-        if not self._left:
-            self._step = Message._chunk_end
+        if not self.left:
+            self.step = Message._chunk_end
         return after
 
     def _chunk_end(self, data: bytes, at: int, payload: list[bytes]) -> int:
@@ -146,23 +146,23 @@ class Message:
             raise self.fault("sent a chunk of another size than it said")
         if len(data) < at + 2:
             return -1
-        self._step = Message._chunk_size
+        self.step = Message.read_chunk_size
         return at + 2
 
     def _trailers(self, data: bytes, at: int, payload: list[bytes]) -> int:
         end = self._line_end(data, at, "trailer")
         if end < 0:
             return -1
-        self._left += end - at
-        if self._left > self.MAX_TRAILERS:
+        self.left += end - at
+        if self.left > self.MAX_TRAILERS:
             raise self.fault("sent trailers that are too large")
         self.complete = end == at
         return end + 2
 
     def _take(self, data: bytes, at: int, payload: list[bytes]) -> int:
-        after = min(at + self._left, len(data))
+        after = min(at + self.left, len(data))
         payload.append(data[at:after])
-        self._left -= after - at
+        self.left -= after - at
         return after
 
     def _line_end(self, data: bytes, at: int, what: str) -> int:

@@ -37,18 +37,13 @@ class RequestParser(Message):
         self.line: RequestStartLine | None = None  # None until the head is in
         self._most = max_head  # bytes
 
-    @property
-    def rest(self) -> bytes:
-        """What followed a request that is complete."""
-        return self._rest
-
     def _head(self, data: bytes, at: int, payload: list[bytes]) -> int:
         if not _BEGINNING.match(data, at):
             raise self.fault("do not speak HTTP/1.1")
         if data[at : at + 2] == b"\r\n":
-            self._left = 0
+            self.left = 0
             return at + 2
-        end = data.find(b"\r\n\r\n", max(at + self._left - 3, at))
+        end = data.find(b"\r\n\r\n", max(at + self.left - 3, at))
         if not at <= end <= at + self._most:
             return self._endless(data, at, end if end >= 0 else len(data))
         first, _, lines = data[at:end].decode("latin-1").partition("\r\n")
@@ -66,11 +61,11 @@ class RequestParser(Message):
 
     def _endless(self, data: bytes, at: int, stop: int) -> int:
         """A head that has no end yet, or is too large. What was looked at before is not looked at again."""
-        if LONE_LF.search(data, max(at + self._left - 1, at), min(stop, at + self._most)):
+        if LONE_LF.search(data, max(at + self.left - 1, at), min(stop, at + self._most)):
             raise self.fault("sent a line that ends without CR")
         if stop - at > self._most:
             raise TooLarge(f"The headers are larger than {self._most} bytes (MAX_HEADER_SIZE).")
-        self._left = len(data) - at
+        self.left = len(data) - at
         return -1
 
     def _frame(self, line: RequestStartLine) -> None:
@@ -79,11 +74,11 @@ class RequestParser(Message):
         host = self.headers.get("Host", None if modern else "")
         if host is None or not _HOST.fullmatch(host):
             raise self.fault("named no Host, or one that cannot be")
-        chunked, length = self._framing(self.headers, modern)
-        self._left = length or 0
+        chunked, length = self.read_framing(self.headers, modern)
+        self.left = length or 0
         if chunked:
-            self._step = Message._chunk_size
-        elif self._left:
-            self._step = Message._length
+            self.step = Message.read_chunk_size
+        elif self.left:
+            self.step = Message.read_length
         else:
             self.complete = True

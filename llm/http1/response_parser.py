@@ -43,13 +43,13 @@ class ResponseParser(Message):
     @property
     def excess(self) -> bool:
         """Something followed the answer: whatever it was, the connection is out of step."""
-        return self.complete and bool(self._rest)
+        return self.complete and bool(self.rest)
 
     def alone(self, data: bytes) -> bytes:
         """What one chunk carries, where ``data`` is that and nothing else, as most of what streams is; else nothing,
         and ``data`` is for :meth:`feed`.
         """
-        if self._step is not ResponseParser._chunk_size or self._rest:
+        if self.step is not ResponseParser.read_chunk_size or self.rest:
             return b""
         end = data.find(b"\r\n", 0, 16)
         if data[:end] != b"%x" % max(len(data) - end - 4, 0) or not data.endswith(b"\r\n"):
@@ -58,7 +58,7 @@ class ResponseParser(Message):
 
     def eof(self) -> bool:
         """The other side has closed. Returns whether the answer is whole."""
-        if self._step is ResponseParser._until_close:
+        if self.step is ResponseParser._until_close:
             self.complete = True
         return self.complete
 
@@ -91,18 +91,18 @@ class ResponseParser(Message):
 
     def _frame(self, status: int, headers: Headers, modern: bool) -> None:
         """How the body ends."""
-        chunked, length = self._framing(headers, modern)
+        chunked, length = self.read_framing(headers, modern)
         if self._method == "HEAD" or status in (204, 304):
             self.complete = True
         elif chunked:
-            self._step = ResponseParser._chunk_size
+            self.step = ResponseParser.read_chunk_size
         elif length is not None:
-            self._left = length
+            self.left = length
             self.complete = length == 0
-            self._step = ResponseParser._length
+            self.step = ResponseParser.read_length
         else:
             self.keep = False
-            self._step = ResponseParser._until_close
+            self.step = ResponseParser._until_close
 
     def _until_close(self, data: bytes, at: int, payload: list[bytes]) -> int:
         payload.append(data[at:])

@@ -65,6 +65,7 @@ class StreamingHTTPClient(AsyncHTTPClient):
             raise ValueError("behind a proxy nobody can say which address is connected to")
         super().initialize(defaults)
         self.patience = patience
+        self.closed = False
         self._allowed = allowed
         self._proxies = proxies or Proxies({})
         self._pool = Pool(max_idle, keep_alive)
@@ -76,6 +77,7 @@ class StreamingHTTPClient(AsyncHTTPClient):
     def close(self) -> None:
         """Closes every connection. Whoever waits for one gets ``Truncated`` or ``EngineUnreachable``."""
         super().close()
+        self.closed = True
         self._pool.close()
         self._resolver.close()
 
@@ -86,7 +88,7 @@ class StreamingHTTPClient(AsyncHTTPClient):
         the client is closed; awaited, ``ConnectTimeout``, ``FirstByteTimeout``, ``EngineUnreachable``, ``Malformed``.
         Cancelled, it closes the socket at once, in whatever phase it is.
         """
-        if self._closed:
+        if self.closed:
             raise Draining("This server is stopping and asks no engine any more.")
         patience = patience or self.patience
         way = way_to(request.url, self._proxies)
@@ -112,7 +114,7 @@ class StreamingHTTPClient(AsyncHTTPClient):
     async def _connected(self, place: Place, patience: Patience) -> Connection:
         tls = self._tls() if place.scheme == "https" else None
         stream = await Connecting(place, self._resolver, tls, self._allowed).stream(patience.connect)
-        if stream.closed() or self._closed:  # either can have happened before this task had its turn
+        if stream.closed() or self.closed:  # either can have happened before this task had its turn
             stream.close()
             raise EngineUnreachable(f"The connection to {place.host} was closed before it was used.")
         stream.io_loop.remove_handler(stream.socket)  # it has done its part: its socket lives on without it
