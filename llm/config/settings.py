@@ -24,7 +24,7 @@ class ConfigError(Exception):
         self.name = name
 
 
-IMAGE_ENGINES: Final = ("openai", "huggingface")  # those whose wire the image tool speaks
+IMAGE_ENGINES: Final = tuple(name for name, engine in ENGINES.items() if engine.image_tool)
 
 
 def _text(value: str) -> str:

@@ -73,6 +73,7 @@ class Engine:
     speech: Speech | None = None
     transcription: Transcription | None = None
     images: Images | None = None
+    image_tool: Literal["generations", "text-to-image"] | None = None  # the API that the image tool calls there
     counts: bool = False  # it tells how many tokens a request has (``tasks.counting``)
     issuer: str = ""  # whose opaque data it accepts; default its own name
     example: str = ""  # a model for the first curl, where one may be assumed

@@ -155,7 +155,7 @@ async def _whole(reply: HttpReply) -> AsyncGenerator[bytes, None]:
 
 
 def _wire_of(target: Target) -> Wire:
-    if target.engine.name == "huggingface":
+    if target.engine.image_tool == "text-to-image":
         return _HUGGINGFACE
     return next(wire for pattern, wire in _OPENAI if fnmatchcase(target.model, pattern))
 
