@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 from llm.wire.json_codec import Json
 from llm.wire.schema_merge import accepts_null, or_null, united
 from llm.wire.schema_refs import DEFINITIONS, NOTES, Count, Cycles, Fitted, cut, found, inlined, joined, step
+from llm.wire.schema_types import are_disjoint, split_types, types_of
 
 __all__ = ["STRICT", "Fitted", "Subset", "enforced", "fitted", "inlined", "strict", "told"]
 
@@ -62,13 +63,6 @@ _HANDLED: Final = frozenset(
 _STRICT_WIRES: Final = ("openai-chat", "openai-responses")
 _MOST_TOLD: Final = 20  # places, in a header
 _SCALARS: Final = ["string", "number", "boolean", "null"]
-_KINDS: Final = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
-_TYPE_OF: Final = (  # a keyword that says which type is meant where none is
-    ("object", ("properties", "additionalProperties", "required")),
-    ("array", ("items", "prefixItems", "minItems", "maxItems")),
-    ("string", ("pattern", "minLength", "maxLength", "format")),
-    ("number", ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")),
-)
 
 
 class _Unfit(Exception):
@@ -132,7 +126,7 @@ class _Fitting:
     def whole(self) -> dict[str, Json]:
         root = self._plain(dict(self._root), "#", ())
         union = "anyOf" in root or "oneOf" in root
-        if self._subset.object_root and (union or _types(root) != ("object",)):
+        if self._subset.object_root and (union or types_of(root) != ("object",)):
             raise _Unfit("#/type")
         whole = self._node(root, "#", 0, False)
         definitions: dict[str, Any] = {}
@@ -152,7 +146,7 @@ class _Fitting:
         if "$ref" in node:
             return self._reference(node, at, optional)
         fit: dict[str, Any] = {name: node[name] for name in NOTES if isinstance(node.get(name), str)}
-        types = _types(node)
+        types = types_of(node)
         self._type(fit, node, types, at)
         self._values(fit, node, at)
         self._union(fit, node, at, depth, optional)
@@ -163,7 +157,7 @@ class _Fitting:
         self._bounds(fit, node, types, at)
         if self._subset.closed and not {"type", "anyOf", "enum", "const"} & fit.keys():
             raise _Unfit(f"{at}/type")
-        return fit if self._subset.type_lists else _unlisted(fit)
+        return fit if self._subset.type_lists else split_types(fit)
 
     def _plain(self, node: dict[str, Any], at: str, seen: tuple[str, ...]) -> dict[str, Any]:
         """A node without ``allOf``, and with a reference only where that stands alone."""
@@ -275,7 +269,7 @@ class _Fitting:
         kind = kinds[0]
         self.lost += [step(at, other) for other in kinds[1:]]
         members = node[kind]
-        if kind == "oneOf" and not _apart(members):
+        if kind == "oneOf" and not are_disjoint(members):
             self.lost.append(step(at, kind))
         fit["anyOf"] = [self._node(member, step(at, kind, n), depth + 1, optional) for n, member in enumerate(members)]
         if node.get("nullable") is True and not accepts_null(fit["anyOf"]):
@@ -334,7 +328,7 @@ class _Fitting:
             fit["items"] = more[0] if len(more) == 1 else {"anyOf": more}
         elif self._subset.closed:  # some are wanted: any value that is no object and no array
             self.lost.append(step(at, "items"))
-            fit["items"] = {"type": [*_SCALARS]} if self._subset.type_lists else _unlisted({"type": [*_SCALARS]})
+            fit["items"] = {"type": [*_SCALARS]} if self._subset.type_lists else split_types({"type": [*_SCALARS]})
 
     def _bounds(self, fit: dict[str, Any], node: Mapping[str, Any], types: tuple[str, ...], at: str) -> None:
         subset = self._subset
@@ -351,55 +345,3 @@ class _Fitting:
                 fit[name] = value
             elif not name.startswith("x-"):
                 self.lost.append(step(at, name))
-
-
-def _types(node: Mapping[str, Any]) -> tuple[str, ...]:
-    told = node.get("type")
-    if isinstance(told, str):
-        return (told,)
-    if isinstance(told, list):
-        return tuple(dict.fromkeys(one for one in told if isinstance(one, str)))
-    if "enum" in node or "const" in node:
-        values = node["enum"] if isinstance(node.get("enum"), list) else [node.get("const")]
-        kinds = [_KINDS.get(type(value)) for value in values]
-        return tuple(dict.fromkeys(kind for kind in kinds if kind)) if all(kinds) else ()
-    if "anyOf" in node or "oneOf" in node:
-        return ()
-    return next(((kind,) for kind, names in _TYPE_OF if any(name in node for name in names)), ())
-
-
-def _apart(members: list[Any]) -> bool:
-    """No value fits two of them, as far as their types say."""
-    seen: set[str] = set()
-    for member in members:
-        types = {"number" if t == "integer" else t for t in _types(member)} if isinstance(member, dict) else set()
-        if not types or seen & types:
-            return False
-        seen |= types
-    return True
-
-
-_OF_TYPE: Final[Mapping[str, tuple[str, ...]]] = {
-    "object": ("properties", "required", "additionalProperties"),
-    "array": ("items", "prefixItems", "minItems", "maxItems"),
-    "string": ("format", "pattern", "minLength", "maxLength"),
-}
-
-
-def _unlisted(fit: dict[str, Any]) -> dict[str, Any]:
-    """Several types as a union of one each, which take along what is said of them."""
-    types = fit.get("type")
-    if not isinstance(types, list):
-        return fit
-    if "enum" in fit or "const" in fit:
-        return {name: value for name, value in fit.items() if name != "type"}
-    if "anyOf" in fit:
-        return {name: value for name, value in fit.items() if name in (*NOTES, "anyOf")}
-    of_some = {name for names in _OF_TYPE.values() for name in names}
-    shared = {name: value for name, value in fit.items() if name not in (*NOTES, "type", *of_some)}
-    members = []
-    for kind in types:
-        own = {name: fit[name] for name in _OF_TYPE.get(kind, ()) if name in fit}
-        numbers = shared if kind in ("number", "integer") else {}
-        members.append({"type": kind, **own, **numbers})
-    return {**{name: fit[name] for name in NOTES if name in fit}, "anyOf": members}

@@ -13,7 +13,7 @@ from llm.chat.parts_manager import Flow
 from llm.chat.provider_metadata import Keep, Opaque, rest_of
 from llm.chat.reply import Reply, collect
 from llm.dialects.openai_chat.engine_errors import error_in, error_of
-from llm.dialects.openai_chat.shared import FINISH, NAME, READ_REASONING, read_usage
+from llm.dialects.openai_chat.shared import FINISH, NAME, READ_REASONING, ReasoningDetails, read_usage
 from llm.dialects.openai_common import NOISE
 from llm.engines.engine import Engine
 from llm.errors import Malformed, Truncated
@@ -26,8 +26,6 @@ _TEXT: Final = frozenset({"role", "content"})  # fields of a piece of the answer
 # A name may begin another call, and all of the details of a thought is kept.
 _UNLIKE: Final = re.compile(rb'"(?:name|reasoning_details)"')
 _CALL: Final = ("index", "id", "type", "function", "custom")
-# Where the details of a thought that come piece by piece have their text.
-_DETAIL_TEXTS: Final[Mapping[str, str]] = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 
 def framing(most: int = MAX_FRAME) -> Framing:
@@ -78,49 +76,6 @@ class _Call:
         return not name or (not id and name == self.name and bool(self.pieces) and not self.complete())
 
 
-class _Details:
-    """Reasoning details on their way. They go back as one list, in which the pieces of one text are one (OpenRouter).
-
-    What is encrypted comes whole: two of them are never one, even under one index.
-    """
-
-    __slots__ = ("_details", "_pieces")
-
-    def __init__(self) -> None:
-        self._details: list[dict[str, Json]] = []
-        self._pieces: list[str] = []  # of the text of the last one
-
-    def __bool__(self) -> bool:
-        return bool(self._details)
-
-    def add(self, detail: Mapping[str, Any], whole: bool) -> None:
-        name = _DETAIL_TEXTS.get(text_of(detail.get("type")))
-        last = self._details[-1] if self._details else None
-        if whole or name is None or last is None or not self._one(last, detail):
-            self._join()
-            self._details.append(dict(detail))
-        else:
-            last |= {field: value for field, value in detail.items() if value is not None and field != name}
-        if name is not None:
-            self._pieces.append(text_of(detail.get(name)))
-
-    def take(self) -> list[Json]:
-        self._join()
-        details, self._details = self._details, []
-        return [*details]
-
-    @staticmethod
-    def _one(last: Mapping[str, Any], detail: Mapping[str, Any]) -> bool:
-        alike = all(last.get(name) == detail.get(name) for name in ("type", "index"))
-        return alike and (last.get("id") is None or detail.get("id") in (None, last["id"]))
-
-    def _join(self) -> None:
-        if len(self._pieces) > 1:
-            last = self._details[-1]
-            last[_DETAIL_TEXTS[str(last["type"])]] = "".join(self._pieces)
-        self._pieces = []
-
-
 class ChunkReader:
     """The chunks of one stream, which ends with ``[DONE]``, or on some hosts after a finish reason by closing."""
 
@@ -151,7 +106,7 @@ class ChunkReader:
         self._started = False
         self._finish: str | None = None
         self._usage: Usage | None = None
-        self._details = _Details()
+        self._details = ReasoningDetails()
         self._said = 0  # characters of text so far
         self._base = 0  # those before the text part that is open
         self._calls: dict[object, _Call] = {}

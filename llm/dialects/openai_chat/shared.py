@@ -1,4 +1,4 @@
-"""What both sides share: names, words for the end, usage."""
+"""What both sides share: names, words for the end, reasoning details, usage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 from llm.chat.events import FinishReason
 from llm.chat.messages import Usage
 from llm.wire.json_codec import Json
-from llm.wire.json_lenient import count_of, dict_of
+from llm.wire.json_lenient import count_of, dict_of, text_of
 
 NAME: Final = "openai-chat"
 REASONING_FIELD: Final = "reasoning_content"  # where our own clients find what was thought (T3)
@@ -41,6 +41,52 @@ FINISH: Final[Mapping[str, FinishReason]] = {
     "error": "error",  # OpenRouter, Mistral
     "insufficient_system_resource": "error",  # DeepSeek
 }
+
+# Where the details of a thought that come piece by piece have their text.
+_DETAIL_TEXTS: Final[Mapping[str, str]] = {"reasoning.text": "text", "reasoning.summary": "summary"}
+
+
+class ReasoningDetails:
+    """Reasoning details on their way. They go back as one list, in which the pieces of one text are one (OpenRouter).
+
+    What is encrypted comes whole: two of them are never one, even under one index.
+    """
+
+    __slots__ = ("_details", "_pieces")
+
+    def __init__(self) -> None:
+        self._details: list[dict[str, Json]] = []
+        self._pieces: list[str] = []  # of the text of the last one
+
+    def __bool__(self) -> bool:
+        return bool(self._details)
+
+    def add(self, detail: Mapping[str, Any], whole: bool) -> None:
+        name = _DETAIL_TEXTS.get(text_of(detail.get("type")))
+        last = self._details[-1] if self._details else None
+        if whole or name is None or last is None or not self._one(last, detail):
+            self._join()
+            self._details.append(dict(detail))
+        else:
+            last |= {field: value for field, value in detail.items() if value is not None and field != name}
+        if name is not None:
+            self._pieces.append(text_of(detail.get(name)))
+
+    def take(self) -> list[Json]:
+        self._join()
+        details, self._details = self._details, []
+        return [*details]
+
+    @staticmethod
+    def _one(last: Mapping[str, Any], detail: Mapping[str, Any]) -> bool:
+        alike = all(last.get(name) == detail.get(name) for name in ("type", "index"))
+        return alike and (last.get("id") is None or detail.get("id") in (None, last["id"]))
+
+    def _join(self) -> None:
+        if len(self._pieces) > 1:
+            last = self._details[-1]
+            last[_DETAIL_TEXTS[str(last["type"])]] = "".join(self._pieces)
+        self._pieces = []
 
 
 def read_usage(wire: Mapping[str, Any], *, reasoning_inside: bool = True) -> Usage:

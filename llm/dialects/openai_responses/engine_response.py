@@ -24,8 +24,8 @@ from llm.chat.events import (
     settled,
     text_of_piece,
 )
-from llm.chat.messages import Foreign, Media, Ran
-from llm.chat.provider_metadata import Keep, Opaque, rest_of
+from llm.chat.messages import Foreign, Ran
+from llm.chat.provider_metadata import Keep, rest_of
 from llm.chat.reply import Reply, collect
 from llm.dialects.openai_common import NOISE
 from llm.dialects.openai_responses.engine_errors import error_of
@@ -38,14 +38,16 @@ from llm.dialects.openai_responses.shared import (
     json_of,
     ran_of,
     read_citation,
+    read_made,
+    read_response_metadata,
+    read_text_metadata,
     read_usage,
-    usage_rest,
     whole,
 )
 from llm.engines.engine import Engine
 from llm.errors import EngineFailed, Malformed, Truncated
 from llm.wire.frames import MAX_FRAME, Frame, Framing
-from llm.wire.json_codec import Json, loads
+from llm.wire.json_codec import loads
 from llm.wire.json_lenient import count_of, dict_of, dicts_of, list_of, text_of
 from llm.wire.sse import Sse
 
@@ -66,15 +68,6 @@ _INCOMPLETE: Final[Mapping[str, FinishReason]] = {
     "max_tokens": "length",
     "content_filter": "filtered",
 }
-# Known, or an echo of the request. The rest of an answer says something about it.
-_RESPONSE: Final = {
-    "id", "object", "created_at", "completed_at", "status", "error", "incomplete_details", "model", "output",
-    "output_text", "usage", "background", "conversation", "frequency_penalty", "include", "instructions",
-    "max_output_tokens", "max_tool_calls", "parallel_tool_calls", "presence_penalty", "previous_response_id",
-    "prompt", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning", "safety_identifier",
-    "store", "stream", "temperature", "text", "tool_choice", "tools", "top_logprobs", "top_p", "truncation", "user",
-}  # fmt: skip
-_IMAGES: Final = (("/9j/", "image/jpeg"), ("UklGR", "image/webp"), ("R0lGOD", "image/gif"))  # how their base64 begins
 
 
 def framing(most: int = MAX_FRAME) -> Framing:
@@ -313,7 +306,7 @@ class ResponseReader:
             self._say_rest(item, 0, hosted_arguments(wire))
             self._end_part(item.part, whole(wire, self._issuer), ran_of(wire))
         elif kind:
-            self._out.append(WholePart(self._new_part(), _made(wire, self._issuer)))
+            self._out.append(WholePart(self._new_part(), read_made(wire, self._issuer)))
         item.ended = True
 
     def _end_message(self, item: _Item) -> None:
@@ -330,7 +323,7 @@ class ResponseReader:
                 self._out.append(WholePart(self._new_part(), Foreign(whole(part, self._issuer))))
         for at, section in item.sections.items():
             part = dict_of(content[at]) if isinstance(at, int) and at < len(content) else {}
-            self._end_part(section.part, _text_keep(part, more, self._issuer))
+            self._end_part(section.part, read_text_metadata(part, more, self._issuer))
 
     def _end_thought(self, item: _Item) -> None:
         for field, name in (("summary_index", "summary"), ("content_index", "content")):
@@ -378,12 +371,7 @@ class ResponseReader:
         self.done = True
 
     def _finished(self, status: str, response: Mapping[str, Any], usage: Mapping[str, Any]) -> Finished:
-        rest: dict[str, Json] = {
-            name: value for name, value in response.items() if name not in _RESPONSE and value not in (None, {})
-        }
-        if more := usage_rest(usage):
-            rest["usage"] = more
-        keep: Keep = (Opaque(NAME, self._issuer, rest),) if rest else ()
+        keep = read_response_metadata(response, usage, self._issuer)
         if status == "completed":
             return Finished(settled("stop", self._called), status, keep)
         why = text_of(dict_of(response.get("incomplete_details")).get("reason"))
@@ -397,28 +385,6 @@ class ResponseReader:
     def _new_part(self) -> int:
         index, self._next = self._next, self._next + 1
         return index
-
-
-def _text_keep(part: Mapping[str, Any], more: Mapping[str, Any], issuer: str) -> Keep:
-    """Of a text: what its part has more, and the fields of its item."""
-    rest: dict[str, Json] = {
-        name: value
-        for name, value in part.items()
-        if name not in ("text", "refusal", "annotations") and (name, value) != ("type", "output_text") and value
-    }
-    if more:
-        rest["item"] = dict(more)
-    return (Opaque(NAME, issuer, rest),) if rest else ()
-
-
-def _made(wire: Mapping[str, Any], issuer: str) -> Media | Foreign:
-    """An image that was made; anything else is kept as it came."""
-    result = text_of(wire.get("result"))
-    if wire.get("type") != "image_generation_call" or not result:
-        return Foreign(whole(wire, issuer), ran_of(wire))
-    form = text_of(wire.get("output_format"))
-    mime = f"image/{form}" if form else next((mime for start, mime in _IMAGES if result.startswith(start)), "image/png")
-    return Media(mime=mime, base64=result, keep=rest_of(wire, ("result",), NAME, issuer), ran=ran_of(wire))
 
 
 def read_reply(body: Any, engine: Engine) -> Reply:

@@ -1,4 +1,4 @@
-"""What reading and writing share: the kinds of items, citations, usage."""
+"""What reading and writing share: the kinds of items, citations, usage, and what is kept of items and answers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from secrets import token_hex
 from typing import Any, Final
 
-from llm.chat.messages import Citation, Ran, Usage
-from llm.chat.provider_metadata import Keep, Opaque
+from llm.chat.messages import Citation, Foreign, Media, Ran, Usage
+from llm.chat.provider_metadata import Keep, Opaque, rest_of
 from llm.chat.request import ToolSpec
 from llm.wire.json_codec import Json, dumps
 from llm.wire.json_lenient import count_of, dict_of, text_of
@@ -27,6 +27,15 @@ HOSTED: Final[Mapping[str, str]] = {
     "code_interpreter_call": "code_interpreter",
     "mcp_call": "mcp",
 }
+# Known, or an echo of the request. The rest of an answer says something about it.
+_RESPONSE: Final = {
+    "id", "object", "created_at", "completed_at", "status", "error", "incomplete_details", "model", "output",
+    "output_text", "usage", "background", "conversation", "frequency_penalty", "include", "instructions",
+    "max_output_tokens", "max_tool_calls", "parallel_tool_calls", "presence_penalty", "previous_response_id",
+    "prompt", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning", "safety_identifier",
+    "store", "stream", "temperature", "text", "tool_choice", "tools", "top_logprobs", "top_p", "truncation", "user",
+}  # fmt: skip
+_IMAGES: Final = (("/9j/", "image/jpeg"), ("UklGR", "image/webp"), ("R0lGOD", "image/gif"))  # how their base64 begins
 # Functions may come in groups, a namespace each, and a call of one names both. Other wires have the function alone: it
 # bears both names there, and is told apart again by what is kept of it, which no engine may see.
 _SPELLED: Final = ""  # no engine issues anything under this name
@@ -139,3 +148,35 @@ def read_usage(wire: Mapping[str, Any]) -> Usage:
 def usage_rest(wire: Mapping[str, Any]) -> dict[str, Json]:
     """What else was counted: cost, sources, calls of hosted tools."""
     return {name: value for name, value in wire.items() if name not in _USAGE and value is not None}
+
+
+def read_response_metadata(response: Mapping[str, Any], usage: Mapping[str, Any], issuer: str) -> Keep:
+    """The fields of an answer and of its usage that are unknown here."""
+    rest: dict[str, Json] = {
+        name: value for name, value in response.items() if name not in _RESPONSE and value not in (None, {})
+    }
+    if more := usage_rest(usage):
+        rest["usage"] = more
+    return (Opaque(NAME, issuer, rest),) if rest else ()
+
+
+def read_text_metadata(part: Mapping[str, Any], more: Mapping[str, Any], issuer: str) -> Keep:
+    """Of a text: what its part has more, and the fields of its item."""
+    rest: dict[str, Json] = {
+        name: value
+        for name, value in part.items()
+        if name not in ("text", "refusal", "annotations") and (name, value) != ("type", "output_text") and value
+    }
+    if more:
+        rest["item"] = dict(more)
+    return (Opaque(NAME, issuer, rest),) if rest else ()
+
+
+def read_made(wire: Mapping[str, Any], issuer: str) -> Media | Foreign:
+    """An image that was made; anything else is kept as it came."""
+    result = text_of(wire.get("result"))
+    if wire.get("type") != "image_generation_call" or not result:
+        return Foreign(whole(wire, issuer), ran_of(wire))
+    form = text_of(wire.get("output_format"))
+    mime = f"image/{form}" if form else next((mime for start, mime in _IMAGES if result.startswith(start)), "image/png")
+    return Media(mime=mime, base64=result, keep=rest_of(wire, ("result",), NAME, issuer), ran=ran_of(wire))
