@@ -28,7 +28,9 @@ from handlers.request.schema import Schemas
 from handlers.server.listener import Listener
 from handlers.server.workers import Worker, Workers
 from llm import VERSION, log
-from llm.config.settings import Config, ConfigError, variable
+from llm.config.engines import variable
+from llm.config.parsers import ConfigError
+from llm.config.settings import Config
 from llm.errors import LLMError
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog

@@ -21,7 +21,8 @@ from llm.chat.grammar import Grammar
 from llm.chat.messages import Message, Text
 from llm.chat.provider_metadata import unseal
 from llm.chat.request import ChatRequest
-from llm.config.settings import SETTINGS, Config, ConfigError
+from llm.config.parsers import ConfigError
+from llm.config.settings import SETTINGS, Config
 from llm.dialects import native, ollama, openai_chat
 from llm.dialects.base import ClientDialect, EngineDialect
 from llm.dialects.registry import CLIENT_DIALECTS, ENGINE_DIALECTS

@@ -154,7 +154,7 @@ def test_the_catch_all_route_does_nothing() -> None:
 
 
 def test_x3_an_empty_key_is_a_configuration_error_and_the_default_is_loopback() -> None:
-    from llm.config.settings import ConfigError
+    from llm.config.parsers import ConfigError
 
     assert Config.from_env({}).host == "127.0.0.1"
     for name in ("AUTHORIZED_CLIENT_ID", "OPENAI_API_KEY"):

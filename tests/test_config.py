@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm import log
-from llm.config.settings import Config, ConfigError
+from llm.config.parsers import ConfigError
+from llm.config.settings import Config
 from llm.engines.records import ENGINES
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.config.settings import Config, ConfigError
+from llm.config.parsers import ConfigError
+from llm.config.settings import Config
 from llm.transport.egress import Egress, Refused, is_public, read_allowed
 
 PUBLIC = ["93.184.216.34", "1.1.1.1", "172.15.255.255", "172.32.0.1", "100.63.255.255", "100.128.0.1", "198.20.0.1",

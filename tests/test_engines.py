@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llm.config.settings import SETTINGS, Config, known_names, variable
+from llm.config.engines import variable
+from llm.config.settings import SETTINGS, Config, known_names
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines.engine import Engine
 from llm.engines.records import ENGINES

@@ -20,7 +20,8 @@ from typing import Any, Final
 
 import pytest
 
-from llm.config.settings import Config, variable
+from llm.config.engines import variable
+from llm.config.settings import Config
 from llm.engines.records import ENGINES
 from llm.errors import LLMError
 from llm.gateway.callers import Caller
