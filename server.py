@@ -39,8 +39,8 @@ from llm.http1.event_loop import new_loop, uvloop
 from llm.integrity import hashes
 from llm.log import Redactor
 from llm.storage.images import ImageStore
-from llm.storage.sqlite.signatures import Shelf
-from llm.storage.sqlite.threads import Threads
+from llm.storage.sqlite.signatures import SqliteSignatures
+from llm.storage.sqlite.threads import SqliteThreads
 from llm.tools.registry import make_fetcher, make_tools
 from llm.transport.demo import DemoTransport
 from llm.transport.http_client import HttpTransport
@@ -85,11 +85,11 @@ def make_context(config: Config, worker: Worker | None = None, **transports: Tra
         images=images,
         fetcher=fetcher,
         tools=make_tools(config, services, fetcher, images),
-        threads=Threads(Path(config.data_dir), config.thread_max_size),
+        threads=SqliteThreads(Path(config.data_dir), config.thread_max_size),
         peers=Peers(running, worker),
         answers=Answers(config.max_answers),
         kept_bodies=KeptBodies(config.max_kept_bodies),
-        memo=Memo() if worker is None else Memo(Shelf(Path(config.data_dir), MAX_AGE, MAX_SIZE)),
+        memo=Memo() if worker is None else Memo(SqliteSignatures(Path(config.data_dir), MAX_AGE, MAX_SIZE)),
     )
 
 

@@ -19,7 +19,7 @@ from llm.chat.provider_metadata import Opaque
 from llm.chat.request import ChatRequest
 from llm.gateway.signature_cache import Memo, Remembered, Remembering
 from llm.storage.sqlite.database import FILE
-from llm.storage.sqlite.signatures import Shelf
+from llm.storage.sqlite.signatures import SqliteSignatures
 from tests.harness import Connection, Request, Upstream, config, serving
 from tests.test_workers import running
 from tests.wires import CLIENTS, WIRES, _sse
@@ -31,8 +31,8 @@ SIGNED = (Opaque("anthropic", "anthropic", {"signature": "s"}),)
 @contextmanager
 def shelves(
     folder: Path, count: int = 2, size: int = 10**6, clock: Callable[[], float] = time.time
-) -> Iterator[list[Shelf]]:
-    made = [Shelf(folder, 60, size, clock) for _ in range(count)]
+) -> Iterator[list[SqliteSignatures]]:
+    made = [SqliteSignatures(folder, 60, size, clock) for _ in range(count)]
     try:
         yield made
     finally:

@@ -19,7 +19,7 @@ from llm.chat.messages import Citation, Foreign, Media, Message, Part, Reasoning
 from llm.chat.provider_metadata import Opaque
 from llm.storage.message_json import read_message, write_message
 from llm.storage.sqlite.database import FILE, MIGRATIONS, connect
-from llm.storage.sqlite.threads import UNUSED_AGE, Threads
+from llm.storage.sqlite.threads import UNUSED_AGE, SqliteThreads
 from llm.storage.threads import Owner
 from llm.wire.json_codec import dumps, loads
 from tests.harness import CLIENT, CLIENT_ID, Client, Connection, Request, Upstream, config, serving
@@ -297,7 +297,7 @@ async def test_a_thread_that_is_deleted_or_full_meanwhile_costs_no_answer(tmp_pa
 
 async def test_threads_that_nobody_wrote_to_are_forgotten(tmp_path: Path) -> None:
     now = 1e9
-    threads, owner = Threads(tmp_path, 1 << 20, clock=lambda: now), Owner(frozenset({"me"}), trusted=True)
+    threads, owner = SqliteThreads(tmp_path, 1 << 20, clock=lambda: now), Owner(frozenset({"me"}), trusted=True)
     used, unused = await threads.create(owner), await threads.create(owner)
     await threads.append(used.id, owner, [Message("user", (Text("x"),))])
     now += UNUSED_AGE + 1

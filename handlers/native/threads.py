@@ -7,7 +7,7 @@ from typing import Any, Final
 from handlers.base import Base
 from llm.dialects import native
 from llm.errors import InvalidRequest
-from llm.storage.threads import Owner, ThreadInfo
+from llm.storage.threads import Owner, ThreadInfo, ThreadStore
 from llm.wire.json_codec import Json
 
 PAGE: Final = 100  # threads in an answer, unless ``limit`` says otherwise
@@ -22,15 +22,16 @@ class ThreadsHandler(Base):
 
     async def handle(self, body: dict[str, Any]) -> None:
         owner = owner_of(self)
+        threads: ThreadStore = self.context.threads
         if self.request.method == "PUT":
-            info = await self.context.threads.create(owner, _title(body, needed=False))
+            info = await threads.create(owner, _title(body, needed=False))
             self.write_json({"id": info.id})
             return
         limit = self.get_query_argument("limit", str(PAGE))
         if not limit.isascii() or not limit.isdecimal() or not 0 < int(limit[:9]) <= MAX_PAGE:
             raise InvalidRequest(f"limit: has to be a number from 1 to {MAX_PAGE}", param="limit")
         after = self.get_query_argument("after", None)
-        listed = await self.context.threads.page(owner, int(limit), after)
+        listed = await threads.page(owner, int(limit), after)
         self.write_json({"threads": [_write(info) for info in listed]})
 
 
@@ -40,7 +41,8 @@ class ThreadHandler(Base):
     methods = ("GET", "PATCH", "DELETE")
 
     async def handle(self, body: dict[str, Any]) -> None:
-        id, owner, threads = self.path_args[0], owner_of(self), self.context.threads
+        id, owner = self.path_args[0], owner_of(self)
+        threads: ThreadStore = self.context.threads
         if self.request.method == "GET":
             self.write_json(native.write_thread(await threads.messages(id, owner)))
         elif self.request.method == "PATCH":

@@ -23,7 +23,7 @@ from llm.chat.messages import Message, Part, Reasoning, ToolCall
 from llm.chat.provider_metadata import Keep, seal
 from llm.chat.request import ChatRequest
 from llm.storage.message_json import read_message, write_message
-from llm.storage.sqlite.signatures import Shelf
+from llm.storage.signatures import SignatureStore
 from llm.wire.json_codec import Json, dump_bytes, dumps, loads
 
 MAX_AGE: Final = 24 * 3600.0  # seconds
@@ -44,11 +44,11 @@ _NOTHING: Final = Remembered()
 class Memo:
     """Bounded in time and size; what is forgotten costs the client a refused turn, nothing else.
 
-    The next turn may reach another worker, which finds on the ``shelf`` what this one has put there. A server of one
+    The next turn may reach another worker, which finds in the ``store`` what this one has put there. A server of one
     process has none: then nothing that was said gets to the disk unless a client asked for that.
     """
 
-    shelf: Shelf | None = None
+    store: SignatureStore | None = None
     max_age: float = MAX_AGE
     max_size: int = MAX_SIZE
     now: Callable[[], float] = time.monotonic
@@ -69,16 +69,16 @@ class Memo:
 
     async def share(self, owner: str, fresh: Mapping[str, Remembered]) -> None:
         """When it returns, other workers can :meth:`fetch` these."""
-        if self.shelf is not None:
-            await self.shelf.put(owner, {id: _write(what) for id, what in fresh.items()})
+        if self.store is not None:
+            await self.store.put(owner, {id: _write(what) for id, what in fresh.items()})
 
     async def fetch(self, owner: str, request: ChatRequest) -> None:
         """Remembers what another worker has shared of the calls in ``request``."""
-        if self.shelf is None:
+        if self.store is None:
             return
         keys = {key for m in request.messages for _, keys in _calls_of(m) for key in keys}
         if missing := [key for key in keys if (owner, key) not in self._kept]:
-            for id, text in (await self.shelf.get(owner, missing)).items():
+            for id, text in (await self.store.get(owner, missing)).items():
                 self.remember(owner, id, _read(text))
 
     def recall(self, owner: str, id: str) -> Remembered:
@@ -93,8 +93,8 @@ class Memo:
         return replace(request, messages=tuple(self._completed(owner, message) for message in request.messages))
 
     def close(self) -> None:
-        if self.shelf is not None:
-            self.shelf.close()
+        if self.store is not None:
+            self.store.close()
 
     def _completed(self, owner: str, message: Message) -> Message:
         calls = [*_calls_of(message)]

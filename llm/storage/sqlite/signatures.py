@@ -1,7 +1,7 @@
-"""What the memo of one worker keeps where the others find it: a table of the SQLite file, bounded like the memo.
+"""Signatures in SQLite (``llm.storage.signatures``): one table of the server's file.
 
-Nothing here may fail a chat or hold it up for long: a database that is locked, full or not there is left alone for a
-while, and what it would have told is forgotten.
+Nothing here may fail a chat or delay it for long: a database that is locked, full or missing is not used for a while,
+and values put or asked for meanwhile are lost.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ _PRUNE: Final = 100  # writes between two looks at age and size
 T = TypeVar("T")
 
 
-class Shelf:
-    """Has a connection and a thread of its own. Keys are hashes: who reads the file learns no owner and no id of it."""
+class SqliteSignatures:
+    """A ``SignatureStore`` with its own connection and thread. Keys are hashes: the file shows no owner and no id.
+
+    ``max_age`` in seconds; ``max_size`` in characters of all values, the oldest go first.
+    """
 
     def __init__(self, folder: Path, max_age: float, max_size: int, clock: Callable[[], float] = time.time) -> None:
         self._folder = folder

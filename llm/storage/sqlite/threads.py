@@ -1,4 +1,4 @@
-"""Threads: conversations that this server keeps, in SQLite, one row for each message.
+"""Threads in SQLite (``llm.storage.threads``), one row for each message.
 
 Reading and writing have a connection and a thread of the system each, so that neither waits for the other (WAL). What
 is to be written at one moment is committed together: a hundred answers that end at once cost one wait for the disk, and
@@ -33,12 +33,8 @@ T = TypeVar("T")
 Work: TypeAlias = Callable[[sqlite3.Connection], Any]
 
 
-class Threads:
-    """The threads in ``folder``, which is made when the first one is.
-
-    A thread of another owner is as one that is not there: ``NotFound``. When the disk or the database cannot, methods
-    raise ``StorageFailed``.
-    """
+class SqliteThreads:
+    """A ``ThreadStore`` in a file of ``folder``, which is made with the first thread."""
 
     def __init__(self, folder: Path, max_size: int, clock: Callable[[], float] = time.time) -> None:
         self._folder = folder
@@ -293,3 +289,6 @@ def _forget_unused(connection: sqlite3.Connection, now: float) -> None:
 def _has_older(connection: sqlite3.Connection) -> bool:
     query = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'threads'"
     return connection.execute(query).fetchone() is not None
+
+
+Threads = SqliteThreads  # until handlers/context.py is typed by ThreadStore

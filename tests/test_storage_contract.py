@@ -1,0 +1,215 @@
+"""What every ``ThreadStore`` and every ``SignatureStore`` does. Another implementation is one more entry of a table."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from llm.chat.messages import Message, Text, ToolCall
+from llm.errors import NotFound, ThreadFull
+from llm.storage.signatures import SignatureStore
+from llm.storage.sqlite.signatures import SqliteSignatures
+from llm.storage.sqlite.threads import SqliteThreads
+from llm.storage.threads import Owner, ThreadStore
+
+MAX_SIZE: Final = 10_000  # characters
+MAX_AGE: Final = 60.0  # seconds
+ME: Final = Owner(frozenset({"me"}), trusted=True)
+ANOTHER: Final = Owner(frozenset({"another"}), trusted=True)
+
+
+class Clock:
+    """Seconds that pass only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+# By name: how to open a store over a folder. Two opened over the same folder are two processes of one server.
+THREAD_STORES: Final[dict[str, Callable[[Path, Clock], ThreadStore]]] = {
+    "sqlite": lambda folder, clock: SqliteThreads(folder, MAX_SIZE, clock),
+}
+SIGNATURE_STORES: Final[dict[str, Callable[[Path, Clock], SignatureStore]]] = {
+    "sqlite": lambda folder, clock: SqliteSignatures(folder, MAX_AGE, MAX_SIZE, clock),
+}
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+OpenThreads = Callable[[], ThreadStore]
+OpenSignatures = Callable[[], SignatureStore]
+
+
+@pytest.fixture(params=[*THREAD_STORES])
+async def open_threads(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[OpenThreads]:
+    async with AsyncExitStack() as stack:
+
+        def open_one() -> ThreadStore:
+            store = THREAD_STORES[request.param](tmp_path, clock)
+            stack.push_async_callback(store.close)
+            return store
+
+        yield open_one
+
+
+@pytest.fixture(params=[*SIGNATURE_STORES])
+def open_signatures(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[OpenSignatures]:
+    with ExitStack() as stack:
+
+        def open_one() -> SignatureStore:
+            store = SIGNATURE_STORES[request.param](tmp_path, clock)
+            stack.callback(store.close)
+            return store
+
+        yield open_one
+
+
+def text(role: str, words: str) -> Message:
+    return Message("user" if role == "user" else "assistant", (Text(words),))
+
+
+async def test_a_new_thread_is_empty_and_has_its_title(open_threads: OpenThreads, clock: Clock) -> None:
+    store = open_threads()
+    info = await store.create(ME, "Title ‹›")
+    assert (info.title, info.created, info.updated, info.messages) == ("Title ‹›", clock.now, clock.now, 0)
+    assert await store.messages(info.id, ME) == ()
+    assert await store.page(ME, 10) == [info]
+
+
+async def test_appended_messages_come_back_as_they_were_in_another_process_too(open_threads: OpenThreads) -> None:
+    store, other = open_threads(), open_threads()
+    id = (await store.create(ME)).id
+    first = [text("user", "Hello"), text("assistant", "Ünïcode \u2028 \U0001f600")]
+    await store.append(id, ME, first)
+    second = [Message("assistant", (ToolCall("call_1", "add", '{"a":1}'),))]
+    await other.append(id, ME, second)
+    assert await store.messages(id, ME) == (*first, *second) == await other.messages(id, ME)
+
+
+async def test_appends_at_one_time_are_each_whole_and_all_kept(open_threads: OpenThreads) -> None:
+    store = open_threads()
+    id = (await store.create(ME)).id
+    pairs = [[text("user", f"question {n}"), text("assistant", f"answer {n}")] for n in range(20)]
+    await asyncio.gather(*(store.append(id, ME, pair) for pair in pairs))
+    kept = await store.messages(id, ME)
+    got = [[*kept[n : n + 2]] for n in range(0, len(kept), 2)]
+    assert sorted(got, key=str) == sorted(pairs, key=str)
+
+
+async def test_a_thread_that_would_be_too_large_stays_as_it_was(open_threads: OpenThreads) -> None:
+    store = open_threads()
+    id = (await store.create(ME)).id
+    await store.append(id, ME, [text("user", "small")])
+    with pytest.raises(ThreadFull):
+        await store.append(id, ME, [text("user", "also small"), text("assistant", "x" * MAX_SIZE)])
+    assert await store.messages(id, ME) == (text("user", "small"),)
+    assert store.lost == 1
+
+
+@pytest.mark.parametrize("missing", [True, False], ids=["missing", "another owner's"])
+async def test_a_thread_of_another_owner_is_as_a_missing_one(open_threads: OpenThreads, missing: bool) -> None:
+    store = open_threads()
+    info = await store.create(ANOTHER, "theirs")
+    await store.append(info.id, ANOTHER, [text("user", "private")])
+    id = "00000000-0000-0000-0000-000000000000" if missing else info.id
+    for work in (
+        lambda: store.messages(id, ME),
+        lambda: store.append(id, ME, [text("user", "mine")]),
+        lambda: store.rename(id, ME, "mine"),
+        lambda: store.delete(id, ME),
+        lambda: store.page(ME, 10, after=id),
+    ):
+        with pytest.raises(NotFound):
+            await work()
+    assert await store.page(ME, 10) == []
+    [kept] = await store.page(ANOTHER, 10)
+    assert (kept.title, kept.messages) == ("theirs", 1)
+
+
+async def test_any_name_of_an_owner_will_do(open_threads: OpenThreads) -> None:
+    store = open_threads()
+    both = Owner(frozenset({"key one", "key two"}), trusted=False)
+    info = await store.create(both)
+    for name in both.names:
+        assert await store.page(Owner(frozenset({name, "a third"}), trusted=False), 10) == [info]
+
+
+async def test_pages_begin_with_the_thread_last_written_to(open_threads: OpenThreads, clock: Clock) -> None:
+    store = open_threads()
+    ids = []
+    for n in range(5):
+        clock.now += 1
+        ids.append((await store.create(ME, str(n))).id)
+    clock.now += 1
+    await store.append(ids[1], ME, [text("user", "again")])
+    wanted = [ids[1], ids[4], ids[3], ids[2], ids[0]]
+    assert [info.id for info in await store.page(ME, 10)] == wanted
+    found: list[str] = []
+    while page := await store.page(ME, 2, found[-1] if found else None):
+        found += [info.id for info in page]
+    assert found == wanted
+
+
+async def test_a_thread_can_be_renamed_and_deleted(open_threads: OpenThreads) -> None:
+    store = open_threads()
+    info = await store.create(ME, "old")
+    assert (await store.rename(info.id, ME, "new")).title == "new"
+    assert [one.title for one in await store.page(ME, 10)] == ["new"]
+    await store.delete(info.id, ME)
+    assert await store.page(ME, 10) == []
+    with pytest.raises(NotFound):
+        await store.delete(info.id, ME)
+
+
+async def test_another_process_gets_what_one_has_put(open_signatures: OpenSignatures) -> None:
+    one, other = open_signatures(), open_signatures()
+    await one.put("me", {"call_1": "signed ‹1›", "call_2": "signed 2"})
+    assert await other.get("me", ["call_1", "call_3"]) == {"call_1": "signed ‹1›"}
+    await other.put("me", {"call_1": "signed anew"})
+    assert await one.get("me", ["call_1", "call_2"]) == {"call_1": "signed anew", "call_2": "signed 2"}
+    assert await one.get("me", []) == {}
+
+
+async def test_a_value_is_its_owner_s_only(open_signatures: OpenSignatures) -> None:
+    store = open_signatures()
+    await store.put("me", {"call_1": "mine"})
+    await store.put("another", {"call_1": "theirs", "call_2": "theirs too"})
+    assert await store.get("me", ["call_1", "call_2"]) == {"call_1": "mine"}
+    assert await store.get("nobody", ["call_1"]) == {}
+
+
+async def test_ids_may_be_any_text(open_signatures: OpenSignatures) -> None:
+    store = open_signatures()
+    ids = ["", "\0", "half \ud800", "long" * 1000, "a\0b"]
+    await store.put("me", {id: str(number) for number, id in enumerate(ids)})
+    assert await store.get("me", ids) == {id: str(number) for number, id in enumerate(ids)}
+
+
+async def test_old_values_are_not_found(open_signatures: OpenSignatures, clock: Clock) -> None:
+    store = open_signatures()
+    await store.put("me", {"call_1": "old"})
+    clock.now += MAX_AGE - 1
+    await store.put("me", {"call_2": "new"})
+    clock.now += 2
+    assert await store.get("me", ["call_1", "call_2"]) == {"call_2": "new"}
+
+
+async def test_the_oldest_values_go_when_all_are_too_large_together(open_signatures: OpenSignatures) -> None:
+    store = open_signatures()
+    ids = [f"call_{number}" for number in range(300)]
+    for id in ids:
+        await store.put("me", {id: "x" * 100})
+    kept = await store.get("me", ids)
+    assert len(kept) < 250  # they are looked at from time to time
+    assert [*kept] and set(kept) == set(ids[-len(kept) :])
