@@ -10,9 +10,11 @@ import pytest
 from llm.config.engines import variable
 from llm.config.settings import SETTINGS, Config, known_names
 from llm.dialects.registry import ENGINE_DIALECTS
-from llm.engines.engine import Engine
+from llm.engines.engine import Engine, Target
 from llm.engines.records import ENGINES
 from llm.transport.demo import MODELS
+from llm.transport.interface import HttpRequest
+from llm.upstream.credentials import CREDENTIALS, ApiKey
 from tests import abilities
 from tests.harness import CLIENT, Upstream, config, serving
 from tests.test_streams import script_of
@@ -90,11 +92,14 @@ def test_a_record_is_complete(engine: Engine) -> None:
     assert engine.label and engine.docs
     assert engine.needs_key or engine.local or engine.name == "demo"
     assert re.fullmatch(r"[a-z]+", engine.name)
-    assert engine.auth_headers("K") == {
+    assert engine.credentials in CREDENTIALS
+    name, template = engine.auth.split(": ")
+    request = HttpRequest(method="POST", url="http://127.0.0.1/", headers=engine.headers)
+    assert ApiKey().sign(request, Target(engine=engine, model="m", key="K")) == {
         **engine.headers,
-        engine.auth.split(": ")[0]: engine.auth.split(": ")[1].format(key="K"),
+        name: template.format(key="K"),
     }
-    assert "{key}" not in str(engine.auth_headers("K"))
+    assert ApiKey().sign(request, Target(engine=engine, model="m")) == engine.headers
 
 
 async def test_an_engine_comes_by_configuration_alone() -> None:

@@ -57,7 +57,8 @@ class Engine:
     dialect: str
     base_url: str = ""  # "" : must be configured
     docs: str = ""  # where the wire is described
-    auth: str = "Authorization: Bearer {key}"
+    credentials: str = "api-key"  # how its requests are authenticated (``upstream.credentials``)
+    auth: str = "Authorization: Bearer {key}"  # of the kind ``api-key``: the header
     headers: Mapping[str, str] = field(default_factory=dict)
     needs_key: bool = True
     path: str = ""  # between the base URL and the dialect's own paths
@@ -91,12 +92,6 @@ class Engine:
             return f"{self.base_url}/openai{path}?{version}"
         deployment = in_address(self.deployment or model)
         return f"{self.base_url}/openai/deployments/{deployment}{path}?{version}"
-
-    def auth_headers(self, key: str | None) -> dict[str, str]:
-        if not key:
-            return dict(self.headers)
-        name, _, template = self.auth.partition(": ")
-        return {**self.headers, name: template.replace("{key}", key)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
