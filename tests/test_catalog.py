@@ -14,7 +14,8 @@ import pytest
 
 from llm.errors import EngineNotConfigured, LLMError, UnknownModel
 from llm.gateway.callers import Caller
-from llm.gateway.catalog import FAILURE_AGE, LIST_AGE, Catalog
+from llm.gateway.catalog import Catalog
+from llm.gateway.model_lists import FAILURE_AGE, LIST_AGE
 from tests.harness import CLIENT, Connection, Request, Upstream, config, serving
 from tests.wires import WIRES
 
