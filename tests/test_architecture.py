@@ -278,6 +278,7 @@ def private_names(node: ast.AST) -> set[str]:
     return {name for name in found if is_private(name)}
 
 
+@cache
 def classes() -> dict[str, tuple[Path, ast.ClassDef]]:
     return {
         f"{module}.{node.name}": (path, node)
