@@ -23,7 +23,7 @@ from pathlib import Path
 import tornado
 
 from bench.load import Job, Result, memory_of
-from bench.subjects import Subject, everyone, llm_server, until_open, upstream
+from bench.subjects import OLD, Subject, everyone, llm_server, until_open, upstream
 
 TRICKLE = ("e200-r50", 64, 200)  # model of the upstream, connections, deltas of each answer
 POUR = ("e1600-r400-b8", 64, 1600)
@@ -135,13 +135,15 @@ class Table:
             yards = YARDSTICKS if ratios and name not in YARDSTICKS else ()
             measured = [found[yard] for yard in yards if yard in found]
             compared = ", ".join(f"{found[name] / yard:.2f}×" for yard in measured)
+            if found.get(name + OLD):
+                compared += f"{', ' if compared else ''}{found[name] / found[name + OLD]:.2f}× old"
             cells.append(f"{found[name]:.{digits}f}{f' ({compared})' if compared else ''}")
         print(f"| {title} | " + " | ".join(cells) + " |", flush=True)
 
 
-def bench(folder: Path, *, quick: bool) -> None:
+def bench(folder: Path, *, quick: bool, against: Path | None = None) -> None:
     rounds, count = (1, 100) if quick else (3, 500)
-    with everyone(folder) as all_:
+    with everyone(folder, against=against) as all_:
         subjects = [subject for subject in all_ if subject.name != "direct"]
         for subject in subjects:
             run(subject, "e100", 16, 100)  # nobody is measured cold
@@ -155,8 +157,8 @@ def bench(folder: Path, *, quick: bool) -> None:
         cost, speed = middle(subjects, per_request(count // 5), rounds)
         table.row("CPU, ms per request not streamed", cost, 2)
         table.row("requests not streamed, per second", speed, 0)
-    direct = first_tokens(table, folder, rounds if quick else 5, count)
-    held = {subject.name: _fresh(folder, subject.name) for subject in subjects}
+    direct = first_tokens(table, folder, rounds if quick else 5, count, against)
+    held = {subject.name: _fresh(folder, subject.name, against) for subject in subjects}
     table.row(f"memory, kB per idle stream ({IDLE} open)", held, 1)
     with upstream() as provider, tempfile.TemporaryDirectory() as data:
         began = time.perf_counter()
@@ -170,10 +172,10 @@ def bench(folder: Path, *, quick: bool) -> None:
     print(notes())
 
 
-def first_tokens(table: Table, folder: Path, rounds: int, count: int) -> list[str]:
+def first_tokens(table: Table, folder: Path, rounds: int, count: int, against: Path | None) -> list[str]:
     """With a provider of their own. Tells what it takes to ask that directly, which is no relay's."""
     direct = []
-    with everyone(folder, provider="bench.light_upstream") as all_:
+    with everyone(folder, provider="bench.light_upstream", against=against) as all_:
         back_to_back, paused = first_token(count, "now"), first_token(max(count // 2, 100), "pause", PAUSE)
         for subject in all_:
             back_to_back(subject)  # nobody is measured cold
@@ -185,9 +187,9 @@ def first_tokens(table: Table, folder: Path, rounds: int, count: int) -> list[st
     return direct
 
 
-def _fresh(folder: Path, name: str) -> float:
+def _fresh(folder: Path, name: str, against: Path | None) -> float:
     """From a new start, since memory that was given back is used again."""
-    with everyone(folder, name.__eq__) as [subject]:
+    with everyone(folder, name.__eq__, against=against) as [subject]:
         run(subject, "e100", 16, 100)
         return idle_memory(subject)
 
@@ -217,9 +219,11 @@ def notes() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one turn instead of three")
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="another checkout, measured in the same run")
     arguments = parser.parse_args()
+    against = arguments.against and arguments.against.resolve()
     with tempfile.TemporaryDirectory() as folder:
-        bench(Path(folder), quick=arguments.quick)
+        bench(Path(folder), quick=arguments.quick, against=against)
 
 
 if __name__ == "__main__":

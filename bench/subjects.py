@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).parent.parent
 CLIENT_ID: Final = "bench-client-id-0123456789"
+OLD: Final = ", old"  # behind the name of a lane of another checkout
 _NGINX: Final = """
 worker_processes 1;
 daemon off;
@@ -73,12 +75,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(arguments: Sequence[str], **environ: str) -> Iterator[subprocess.Popen[str]]:
+def process(arguments: Sequence[str], cwd: Path = ROOT, **environ: str) -> Iterator[subprocess.Popen[str]]:
     """Runs until the end of the block. A closed stdin, or SIGTERM, tells it to stop."""
     base = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
     started = subprocess.Popen(
         arguments,
-        cwd=ROOT,
+        cwd=cwd,
         env={**base, **environ},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -123,8 +125,8 @@ def bare_tornado(provider: int) -> Iterator[Subject]:
         yield Subject(name="bare Tornado", port=port, pids=[started.pid])
 
 
-def server_command(port: int) -> list[str]:
-    return [str(ROOT / "server.py"), "--port", str(port), "--env-file", os.devnull]
+def server_command(port: int, root: Path = ROOT) -> list[str]:
+    return [str(root / "server.py"), "--port", str(port), "--env-file", os.devnull]
 
 
 def server_environ(provider: int, folder: Path) -> dict[str, str]:
@@ -141,18 +143,20 @@ def server_environ(provider: int, folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def llm_server(provider: int, folder: Path, wrap: Sequence[str] = ()) -> Iterator[list[Subject]]:
-    """Its lanes; ``wrap`` goes in front of ``server.py`` (a profiler)."""
+def llm_server(
+    provider: int, folder: Path, wrap: Sequence[str] = (), root: Path = ROOT, suffix: str = ""
+) -> Iterator[list[Subject]]:
+    """Its lanes; ``wrap`` goes in front of ``server.py`` (a profiler). ``root``: of which checkout it is the server."""
     port = free_port()
-    command = [sys.executable, *wrap, *server_command(port)]
-    with process(command, **server_environ(provider, folder)) as started:
+    command = [sys.executable, *wrap, *server_command(port, root)]
+    with process(command, root, **server_environ(provider, folder)) as started:
         until_open(port)
         pids = [started.pid]
         key = {"Authorization": f"Bearer {CLIENT_ID}"}
         native = {"X-ClientId": CLIENT_ID, "Accept": "text/event-stream"}
         yield [
             Subject(
-                name="native",
+                name=f"native{suffix}",
                 port=port,
                 pids=pids,
                 path="/llm/chat",
@@ -161,16 +165,22 @@ def llm_server(provider: int, folder: Path, wrap: Sequence[str] = ()) -> Iterato
                 last='"type":"usage"',
                 native=True,
             ),
-            Subject(name="verbatim", port=port, pids=pids, headers=key, model="openai/{}"),
-            Subject(name="crossing", port=port, pids=pids, headers=key, model="anthropic/{}"),
+            Subject(name=f"verbatim{suffix}", port=port, pids=pids, headers=key, model="openai/{}"),
+            Subject(name=f"crossing{suffix}", port=port, pids=pids, headers=key, model="anthropic/{}"),
         ]
 
 
 @contextmanager
 def everyone(
-    folder: Path, wanted: Callable[[str], bool] = lambda name: True, provider: str = "bench.upstream"
+    folder: Path,
+    wanted: Callable[[str], bool] = lambda name: True,
+    provider: str = "bench.upstream",
+    against: Path | None = None,
 ) -> Iterator[list[Subject]]:
-    """All that are there, nginx first. Each has the same provider behind it; the last is the provider itself."""
+    """All that are there, nginx first. Each has the same provider behind it; the last is the provider itself.
+
+    ``against``: another checkout, whose lanes are measured too, each behind its own of this one.
+    """
     with ExitStack() as stack:
         upstream_port = stack.enter_context(upstream(provider))
         found: list[Subject] = []
@@ -178,7 +188,11 @@ def everyone(
         if (proxy := stack.enter_context(nginx(upstream_port, folder / "nginx"))) is not None:
             found.append(proxy)
         found.append(stack.enter_context(bare_tornado(upstream_port)))
-        found += stack.enter_context(llm_server(upstream_port, folder / "data"))
+        lanes = stack.enter_context(llm_server(upstream_port, folder / "data"))
+        old: list[Subject] = []
+        if against is not None:
+            old = stack.enter_context(llm_server(upstream_port, folder / "old", root=against, suffix=OLD))
+        found += [lane for pair in zip_longest(lanes, old) for lane in pair if lane is not None]
         found.append(Subject(name="direct", port=upstream_port, pids=[]))
         yield [subject for subject in found if wanted(subject.name)]
 
