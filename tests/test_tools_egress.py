@@ -12,8 +12,7 @@ from llm.tools.base import ToolFailed
 from llm.tools.fetcher import Fetcher
 from llm.tools.web_page import GetHtmlAsText
 from llm.transport.egress import Egress, read_allowed
-from llm.transport.http_client import StreamingHTTPClient
-from llm.transport.proxy import Proxies
+from llm.transport.http_client import HttpTransport
 from tests.names import Names, names, watched
 from tests.wire_server import Wire, answers, wire_server
 
@@ -220,6 +219,10 @@ async def test_what_the_owner_permits_is_read_and_nothing_beside_it(monkeypatch:
 
 async def test_a_fetch_goes_through_no_proxy() -> None:
     with pytest.raises(ValueError, match="proxy"):
-        StreamingHTTPClient(
-            force_instance=True, allowed=Egress().allows, proxies=Proxies({"HTTPS_PROXY": "http://p:1"})
+        HttpTransport(
+            connect_timeout=1,
+            first_byte_timeout=1,
+            idle_timeout=1,
+            allowed=Egress().allows,
+            proxies={"HTTPS_PROXY": "http://p:1"},
         )
