@@ -34,13 +34,16 @@ from llm.config.settings import Config
 from llm.errors import LLMError
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
+from llm.gateway.chat import ChatService
 from llm.gateway.signature_cache import MAX_AGE, MAX_SIZE, Memo
+from llm.gateway.tool_loop import ToolLimits
 from llm.http1.event_loop import new_loop, uvloop
 from llm.integrity import hashes
 from llm.log import Redactor
 from llm.storage.images import ImageStore
 from llm.storage.sqlite.signatures import SqliteSignatures
 from llm.storage.sqlite.threads import SqliteThreads
+from llm.tools.base import Tools
 from llm.tools.registry import make_fetcher, make_tools
 from llm.transport.demo import DemoTransport
 from llm.transport.http_client import HttpTransport
@@ -58,8 +61,10 @@ ACCELERATORS: Final = tuple(f"{module.__name__} {module.__version__}" for module
 T = TypeVar("T")
 
 
-def make_context(config: Config, worker: Worker | None = None, **transports: Transport) -> Context:
-    """Everything the handlers need; ``transports`` by URL scheme take the place of the real ones (tests)."""
+def make_context(
+    config: Config, worker: Worker | None = None, tools: Tools | None = None, **transports: Transport
+) -> Context:
+    """Everything the handlers need; ``tools``, and ``transports`` by URL scheme, take the place of the real ones."""
     http = HttpTransport(
         connect_timeout=config.connect_timeout,
         first_byte_timeout=config.first_byte_timeout,
@@ -76,20 +81,26 @@ def make_context(config: Config, worker: Worker | None = None, **transports: Tra
     running = Running(config.keepalive_interval)
     images = ImageStore(Path(config.data_dir) / "images", config.image_max_age, config.image_max_size)
     fetcher = make_fetcher(config)
+    catalog = Catalog(config, services)
+    tools = make_tools(config, services, fetcher, images) if tools is None else tools
+    threads = SqliteThreads(Path(config.data_dir), config.thread_max_size)
+    memo = Memo() if worker is None else Memo(SqliteSignatures(Path(config.data_dir), MAX_AGE, MAX_SIZE))
+    limits = ToolLimits(config.max_tool_rounds, config.tool_timeout, config.max_tool_tokens, config.max_tool_time)
     return Context(
         config=config,
         services=services,
-        catalog=Catalog(config, services),
+        catalog=catalog,
+        chat=ChatService(catalog, services, memo, threads, tools, limits, check_grammar=config.check_grammar),
         running=running,
         schemas=Schemas(),
         images=images,
         fetcher=fetcher,
-        tools=make_tools(config, services, fetcher, images),
-        threads=SqliteThreads(Path(config.data_dir), config.thread_max_size),
+        tools=tools,
+        threads=threads,
         peers=Peers(running, worker),
         answers=Answers(config.max_answers),
         kept_bodies=KeptBodies(config.max_kept_bodies),
-        memo=Memo() if worker is None else Memo(SqliteSignatures(Path(config.data_dir), MAX_AGE, MAX_SIZE)),
+        memo=memo,
     )
 
 

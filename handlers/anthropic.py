@@ -6,7 +6,7 @@ from typing import Any
 
 from handlers.chat import ChatHandler
 from llm.chat.token_estimate import ERROR_SHARE, ERROR_TOKENS
-from llm.upstream.call_record import Trace
+from llm.gateway.chat import ChatCall
 from llm.upstream.tasks import count
 
 
@@ -15,13 +15,13 @@ class CountHandler(ChatHandler):
 
     async def handle(self, body: dict[str, Any]) -> None:
         self.context.schemas.check(self.schema, body)
-        target = self.target(body)
-        request = await self.read(body)
-        self.told |= {"engine": target.engine.name, "model": target.model}
+        target = self.context.catalog.target_of(body["model"], self.caller)
+        request = self.dialect.read_request(body)
+        self.record.target = target
+        call = ChatCall(self.request_id, body, self.dialect, self.record, self.forwarded_headers())
         same = body if target.engine.dialect == self.dialect.NAME else None
-        trace = Trace(started=self.began)
-        counted = await count(request, target, self.context.services, trace, same, self.forwarded(target))
-        self.headers_of(trace)
+        counted = await count(request, target, self.context.services, self.record, same, call.headers_for(target))
+        self.set_record_headers(self.record)
         if counted.estimated:
             self.set_header("X-Tokens-Estimated", "true")
             self.set_header("X-Tokens-Error", f"{ERROR_SHARE:.0%} and {ERROR_TOKENS}")

@@ -22,6 +22,7 @@ from llm.dialects import native
 from llm.dialects.base import ClientDialect
 from llm.errors import Cancelled, Draining, Internal, InvalidRequest, LLMError, NotAuthenticated, NotFound, TooLarge
 from llm.gateway.callers import Caller, keys_from_body, keys_from_headers
+from llm.upstream.call_record import Trace
 from llm.wire.json_codec import Json, dump_bytes, loads
 
 Access: TypeAlias = Literal["open", "caller", "client"]
@@ -37,6 +38,13 @@ _HEADERS: Final = {
 }
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # of a header, which has no line end to hide another one behind
 _PATIENCE: Final = 4  # times MAX_BODY_SIZE that is read and thrown away to be able to answer 413
+
+
+class ResponseHeaders(dict[str, str]):
+    """The headers of an answer: what Tornado asks of ``HTTPHeaders``, in a plain dictionary."""
+
+    __slots__ = ()
+    get_all = dict.items
 
 
 @stream_request_body
@@ -107,22 +115,9 @@ class Base(RequestHandler):
     async def handle(self, body: dict[str, Any]) -> None:
         raise NotImplementedError
 
-    # Until handlers/chat.py uses the public names.
-    @property
-    def _gone(self) -> bool:
-        return self.gone
-
-    @_gone.setter
-    def _gone(self, gone: bool) -> None:
-        self.gone = gone
-
-    @property
-    def _task(self) -> asyncio.Task[None] | None:
-        return self.answer_task
-
     def clear(self) -> None:
         """A new answer, in a few calls of Tornado's fifty; all that it asks of ``_headers``, a dictionary has too."""
-        self._headers = {**_HEADERS, "Date": _date(int(time.time()))}  # type: ignore[assignment]
+        self._headers = ResponseHeaders(_HEADERS, Date=_date(int(time.time())))  # type: ignore[assignment]
         if self.request_id:
             self._tell_id()
         self._write_buffer = []
@@ -242,6 +237,13 @@ class Base(RequestHandler):
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
         self.write(dump_bytes(value))
+
+    def set_record_headers(self, record: Trace) -> None:
+        """What the engine's answer said that is worth passing on, and the names of dropped fields."""
+        for name, value in record.headers.items():
+            self.set_header(name, value)
+        if record.dropped:
+            self.set_header("X-Dropped-Fields", ", ".join(record.dropped))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = self._error_of(status_code, (kwargs.get("exc_info") or (None, None))[1])

@@ -15,9 +15,10 @@ from handlers.request.schema import Schemas
 from llm.config.settings import Config
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
+from llm.gateway.chat import ChatService
 from llm.gateway.signature_cache import Memo
 from llm.storage.images import ImageStore
-from llm.storage.sqlite.threads import Threads
+from llm.storage.threads import ThreadStore
 from llm.tools.base import Tools
 from llm.tools.fetcher import Fetcher
 from llm.upstream.engine_client import Services
@@ -33,11 +34,12 @@ class Context:
     images: ImageStore
     fetcher: Fetcher
     tools: Tools
-    threads: Threads
+    threads: ThreadStore
     peers: Peers
     answers: Answers
     kept_bodies: KeptBodies
     memo: Memo
+    chat: ChatService
 
     def knows(self, client_id: str) -> bool:
         """Whether this is one of the authorized ids; takes the same time for every wrong one."""

@@ -86,7 +86,9 @@ class VoiceHandler(Base):
                     if not output.started:
                         self.set_headers(dropped)
                         self.set_header("Content-Type", heard.content_type)
-                    await output.write(piece)
+                    output.start()
+                    if not output.send(piece):
+                        await output.drain()
             await output.end()
         except StreamClosedError:
             self.gone = True

@@ -27,7 +27,7 @@ class OllamaChatHandler(ChatHandler):
     async def handle(self, body: dict[str, Any]) -> None:
         self.context.schemas.check(self.schema, body)
         if not body.get("messages") and not body.get("prompt") and not body.get("images"):
-            self.target(body)
+            self.context.catalog.target_of(body["model"], self.caller)
             # Nothing to answer: a client wants the model loaded, or let go.
             empty: dict[str, Json] = {"message": {"role": "assistant", "content": ""}}
             said: dict[str, Json] = empty if "messages" in body else {"response": ""}

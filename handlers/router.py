@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 from tornado.escape import parse_qs_bytes, url_unescape
-from tornado.httputil import HTTPConnection, HTTPServerRequest, RequestStartLine
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerRequest,
+    RequestStartLine,
+    ResponseStartLine,
+)
 from tornado.web import Application, RequestHandler
 
 from handlers.base import Base
@@ -48,7 +55,10 @@ def _arguments(query: str) -> dict[str, list[bytes]]:
 
 
 class Routes(Application):
-    """Tornado's application, for its handlers. A path is looked up, and what is no path is tried in turn."""
+    """Tornado's application, for its handlers. A path is looked up, and what is no path is tried in turn.
+
+    ``handlers.server`` calls :meth:`begin`; Tornado's own ``HTTPServer`` calls :meth:`start_request`.
+    """
 
     def __init__(self, routes: Sequence[Route], otherwise: tuple[type[Base], dict[str, Any]]) -> None:
         super().__init__()
@@ -64,6 +74,10 @@ class Routes(Application):
         handler.begin(args)
         return handler
 
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> StockRequest:
+        """The same handlers behind Tornado's ``HTTPServer``: the way back, should its connection interface change."""
+        return StockRequest(self, request_conn)
+
     def _matching(self, path: str) -> tuple[type[Base], dict[str, Any], tuple[bytes, ...]]:
         for pattern, handler, more in self._patterns:
             if match := pattern.fullmatch(path):
@@ -78,3 +92,29 @@ class Routes(Application):
 
     def log_request(self, handler: RequestHandler) -> None:
         """Handlers write their own line."""
+
+
+class StockRequest(HTTPMessageDelegate):
+    """One request read by Tornado's ``HTTP1Connection``."""
+
+    def __init__(self, routes: Routes, connection: HTTPConnection) -> None:
+        self._connection = connection
+        self._handler: Base | None = None
+        self._routes = routes
+
+    def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
+        assert isinstance(start_line, RequestStartLine)
+        self._handler = self._routes.begin(self._connection, start_line, headers)  # type: ignore[arg-type]
+        self._connection.set_close_callback(self._handler.on_connection_close)  # type: ignore[attr-defined]
+
+    def data_received(self, chunk: bytes) -> None:
+        assert self._handler is not None
+        self._handler.data_received(chunk)
+
+    def finish(self) -> None:
+        assert self._handler is not None
+        self._handler.body_ended()
+
+    def on_connection_close(self) -> None:
+        if self._handler is not None:
+            self._handler.on_connection_close()

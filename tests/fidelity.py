@@ -29,8 +29,8 @@ from llm.engines.api_choice import routed
 from llm.engines.engine import Engine, Target
 from llm.engines.records import ENGINES
 from llm.errors import LLMError, Overloaded, ProviderSaid
-from llm.upstream.passthrough import relay_to
-from llm.upstream.translate import written
+from llm.upstream.passthrough import passthrough_target
+from llm.upstream.translate import write_engine_request
 from tests.fidelity_clients import CLIENTS
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -128,10 +128,10 @@ def outcome(feature: Feature, client: str, towards: Towards) -> Outcome:
         return Outcome("–")
     target = Target(engine=towards.engine, model=towards.model, key="k")
     request = replace(spoken.dialect.read_request({**body}), model=towards.model)
-    if relay_to(spoken.dialect.NAME, request, target) is not None:
+    if passthrough_target(spoken.dialect.NAME, request, target) is not None:
         return Outcome("exact")
     try:
-        out = written(request, routed(request, target))
+        out = write_engine_request(request, routed(request, target))
     except LLMError as error:
         return Outcome("no", error)
     sent = json.dumps(out.body)

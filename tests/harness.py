@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -160,7 +160,7 @@ class ScriptedReply:
 
     def __init__(self, status: int, headers: Mapping[str, str], pieces: Iterable[bytes]) -> None:
         self.status = status
-        self.tap: Callable[[bytes], int] | None = None
+        self.on_data: Callable[[bytes], bool | None] | None = None
         self.headers: Mapping[str, str] = HTTPHeaders(headers)
         self._pieces = self._each(pieces)
 
@@ -213,7 +213,7 @@ async def serving(
 ) -> AsyncIterator[Client]:
     """The real server on a port of its own, and a client for it. It has the ``tools`` that a test gives it."""
     WATCH.guard(configured.secrets)
-    server = Server(replace(make_context(configured, None, **transports), tools=tools or {}))
+    server = Server(make_context(configured, None, tools or {}, **transports))
     tap(server.listener)
     sockets = bind_sockets(0, "127.0.0.1")
     server.start(sockets)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest.mock import patch
 
-from llm.chat.events import Delta, Event
+from llm.chat.events import Event, Piece
 from llm.chat.messages import Message, Text, ToolCall, Usage
 from llm.chat.reply import Reply, collect
 from llm.chat.request import ChatRequest
@@ -16,9 +18,10 @@ from llm.engines.engine import Engine, Target
 from llm.errors import LLMError
 from llm.upstream.call_record import Trace
 from llm.upstream.engine_client import Services
-from llm.upstream.passthrough import Relayed, relay
+from llm.upstream.fast_path import DeltaTemplate
+from llm.upstream.passthrough import PassthroughRound
 from llm.upstream.retry import RetryPolicy
-from llm.upstream.translate import stream
+from llm.upstream.translate import EngineRound
 from tests.harness import ScriptedReply, ScriptedTransport
 
 SSE = "text/event-stream"
@@ -400,30 +403,48 @@ class Grouped(ScriptedReply):
 
     async def _each(self, pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
         for piece in pieces:
-            taken = self.tap(piece) if self._tapped and self.tap is not None else 0
-            if taken < len(piece):
-                yield piece[taken:]
+            if not self._tapped or self.on_data is None:
+                yield piece
+            elif self.on_data(piece) is False:
+                yield b""
 
 
-class Short:
-    """The end of the short way: everything in the order in which it came."""
+class RecordingSink:
+    """A client that is never slow: everything in the order in which it came."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.bytes = b""
-        self.pieces = 0  # that went the short way
+        self.content_type: str | None = None
 
-    def ready(self) -> bool:
+    def accept(self, content_type: str | None = None) -> None:
+        self.content_type = content_type
+
+    def feed(self, events: Sequence[Event]) -> bool:
+        self.events += events
         return True
 
-    def send(self, delta: Delta) -> None:
-        self.pieces += 1
-        self.events.append(delta)
-
-    def pass_on(self, piece: bytes) -> bool:
-        self.pieces += 1
+    def send(self, piece: bytes) -> bool:
         self.bytes += piece
         return True
+
+    async def drain(self) -> None:
+        """Nothing waits here."""
+
+
+@contextmanager
+def compared_events() -> Iterator[list[Piece]]:
+    """The deltas that were compared with a template and not decoded."""
+    found: list[Piece] = []
+    read = DeltaTemplate.read
+
+    def counting(self: DeltaTemplate, data: bytes) -> tuple[Piece | None, int]:
+        piece, size = read(self, data)
+        found.extend([piece] if piece is not None else [])
+        return piece, size
+
+    with patch.object(DeltaTemplate, "read", counting):
+        yield found
 
 
 @dataclass
@@ -466,22 +487,20 @@ async def outcome(
     request = ChatRequest(model="m", messages=(Message("user", (Text("Hello"),)),), stream=True)
     transport = ScriptedTransport(lambda _: Grouped(sent_as, reads, tapped=tapped))
     services = Services({"http": transport}, RetryPolicy(retries=0))
-    target, trace, short, seen = Target(engine=engine, model="m"), Trace(), Short(), Outcome()
-    relayed = Relayed(express=short)
-    try:
-        if verbatim:
-            asking = case.dialect == "openai-chat" and usage_asked
-            asked = {**BODY, "stream_options": {"include_usage": True}} if asking else BODY
-            async for piece in relay(asked, request, target, services, trace, relayed):
-                short.bytes += piece
-        else:
-            async for batch in stream(request, target, services, trace, None, short):
-                short.events += batch
-    except LLMError as error:
-        seen.error = repr(error)
-    seen.told = short.bytes if verbatim else collect(short.events) if seen.error is None else None
+    target, trace, sink, seen = Target(engine=engine, model="m"), Trace(), RecordingSink(), Outcome()
+    with compared_events() as compared:
+        try:
+            if verbatim:
+                asking = case.dialect == "openai-chat" and usage_asked
+                asked = {**BODY, "stream_options": {"include_usage": True}} if asking else BODY
+                failure = await PassthroughRound(asked, request, target, services, trace, sink).run()
+                seen.failure = repr(failure) if failure else None
+            else:
+                sink.events.append(await EngineRound(request, target, services, trace, sink).run())
+        except LLMError as error:
+            seen.error = repr(error)
+    seen.told = sink.bytes if verbatim else collect(sink.events) if seen.error is None else None
     seen.usage, seen.finish, seen.characters = trace.usage, trace.finish, trace.characters
-    seen.begun, seen.short = trace.first_token is not None, short.pieces
-    seen.content_type = relayed.content_type
-    seen.failure = repr(relayed.failure) if relayed.failure else None
+    seen.begun, seen.short = trace.first_token is not None, len(compared)
+    seen.content_type = sink.content_type or ""
     return seen

@@ -14,12 +14,12 @@ import difflib
 import json
 import os
 from collections.abc import Mapping
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from llm.chat.pipeline import CollectingSink
 from llm.config.engines import variable
 from llm.config.settings import Config
 from llm.engines.records import ENGINES
@@ -27,7 +27,7 @@ from llm.errors import LLMError
 from llm.gateway.callers import Caller
 from llm.transport.interface import HttpRequest
 from llm.upstream.call_record import Trace
-from llm.upstream.translate import stream
+from llm.upstream.translate import EngineRound
 from tests.golden_cases import SUBJECTS, Case, Subject, cases
 from tests.harness import CLIENT, Client, ScriptedReply, ScriptedTransport, config, serving
 from tests.wires import WIRES
@@ -87,9 +87,7 @@ async def _neutrally(case: Case, engine: str, client: Client) -> dict[str, Any]:
     context, trace = client.server.context, Trace()
     try:
         target = context.catalog.target(engine, case.model, Caller(trusted=True))
-        async with aclosing(stream(case.request, target, context.services, trace)) as batches:
-            async for _ in batches:
-                pass
+        await EngineRound(case.request, target, context.services, trace, CollectingSink()).run()
     except LLMError as error:
         assert error.status == 400, error
         return {"refused": error.code, "param": error.param}

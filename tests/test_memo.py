@@ -21,8 +21,8 @@ def asked(*calls: Part) -> ChatRequest:
 def test_x7_a_bare_call_is_completed_and_only_its_owner_s() -> None:
     memo = Memo()
     remembering = Remembering(memo, "me")
-    remembering.observe([ToolCallStarted(0, "c1", "f"), ToolCallDelta(0, "{}")])
-    remembering.observe([PartEnded(0, KEEP), ToolCallStarted(1, "c2", "f", "server"), PartEnded(1, KEEP)])
+    remembering.feed([ToolCallStarted(0, "c1", "f"), ToolCallDelta(0, "{}")])
+    remembering.feed([PartEnded(0, KEEP), ToolCallStarted(1, "c2", "f", "server"), PartEnded(1, KEEP)])
     bare = asked(ToolCall("c1", "f"), ToolCall("c2", "f"))
     assert memo.completed("me", bare).messages[1].parts == (ToolCall("c1", "f", keep=KEEP), ToolCall("c2", "f"))
     assert memo.completed("you", bare) == bare
@@ -59,9 +59,9 @@ def test_what_is_old_is_forgotten() -> None:
 def test_t1_signed_thoughts_come_back_before_the_call_that_came_of_them() -> None:
     memo, signed = Memo(), (Opaque("anthropic", "anthropic", {"signature": "s"}),)
     remembering = Remembering(memo, "me")
-    remembering.observe([ReasoningDelta(0, "I "), ReasoningDelta(0, "see."), PartEnded(0, signed)])
-    remembering.observe([ReasoningDelta(1, "Unsigned."), PartEnded(1), ToolCallStarted(2, "c1", "f"), PartEnded(2)])
-    remembering.observe([ToolCallStarted(3, "c2", "f"), PartEnded(3)])
+    remembering.feed([ReasoningDelta(0, "I "), ReasoningDelta(0, "see."), PartEnded(0, signed)])
+    remembering.feed([ReasoningDelta(1, "Unsigned."), PartEnded(1), ToolCallStarted(2, "c1", "f"), PartEnded(2)])
+    remembering.feed([ToolCallStarted(3, "c2", "f"), PartEnded(3)])
     calls = (ToolCall("c1", "f"), ToolCall("c2", "f"))
     thought = Reasoning("I see.", signed)
     for echoed in ((), (Reasoning("I see. Unsigned."),), (thought,)):
@@ -75,7 +75,7 @@ def signed(mark: str) -> Any:
 
 
 def told(memo: Memo, *events: Event) -> None:
-    Remembering(memo, "me").observe([*events, END])
+    Remembering(memo, "me").feed([*events, END])
 
 
 def called(index: int, id: str, arguments: str, keep: Any = ()) -> list[Event]:

@@ -1,4 +1,4 @@
-"""Every option on every engine: written into the request, refused by its name, or told as dropped; none is lost (T8)."""
+"""Every option on every engine: write_engine_request into the request, refused by its name, or told as dropped; none is lost (T8)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llm.engines.api_choice import RESPONSES, over_responses, routed
 from llm.engines.engine import Engine, Target
 from llm.engines.records import ENGINES
 from llm.errors import Unsupported
-from llm.upstream.translate import written
+from llm.upstream.translate import write_engine_request
 from tests.golden_cases import SUBJECTS
 
 SCHEMA: Final[dict[str, Any]] = {
@@ -65,7 +65,7 @@ def write(target: Target, options: Options) -> Outgoing:
         target = routed(request, target)
     elif options.responses_api is not None:
         routed(request, target)
-    return written(request, target)
+    return write_engine_request(request, target)
 
 
 def is_lost(target: Target, name: str, value: Any) -> bool:

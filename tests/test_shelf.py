@@ -53,7 +53,7 @@ async def test_t2_another_worker_completes_a_bare_call_and_only_its_owner_s(tmp_
             [ToolCallStarted(2, "\ud83d", "f"), PartEnded(2, KEEP), ToolCallStarted(3, "c3", "f"), PartEnded(3)],
         ]
         for batch in batches:
-            remembering.observe(batch)
+            remembering.feed(batch)
             await remembering.share()
         bare = asked(ToolCall("c1", "f"), ToolCall("\ud83d", "f"), ToolCall("c3", "f"))
         for memo in (here, there):

@@ -262,7 +262,9 @@ async def test_o2_a_full_disk_stops_no_chat_and_says_so(tmp_path: Path) -> None:
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
             connection.execute(f"PRAGMA max_page_count = {pages:d}")
 
-        await s.server.context.threads._writing.run(full)
+        threads = s.server.context.threads
+        assert isinstance(threads, SqliteThreads)
+        await threads._writing.run(full)
         told = kept(await demo(s, id, "x" * 15_000))
         assert (told["saved"], told["code"]) == (False, "storage_failed") and "full" in told["error"]
         assert await read(s, id) == []

@@ -10,7 +10,7 @@ from llm.dialects.registry import CLIENT_DIALECTS
 from llm.engines.engine import Target
 from llm.engines.records import ENGINES
 from llm.errors import Unsupported
-from llm.upstream.translate import written
+from llm.upstream.translate import write_engine_request
 
 BUDGET: Any = {"thinking": {"type": "enabled", "budget_tokens": 31999}}
 ADAPTIVE: Any = {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}
@@ -39,7 +39,7 @@ def test_t8_an_agent_s_wish_for_thinking_is_given_up_and_told_where_the_model_ha
     engine: str, model: str, wish: Any, told: set[str]
 ) -> None:
     request = CLIENT_DIALECTS["anthropic"].read_request({"model": model, **ASKED, **wish})
-    outgoing = written(request, target(engine, model))
+    outgoing = write_engine_request(request, target(engine, model))
     assert set(outgoing.dropped) == told
     assert outgoing.body is not None and not any(name in outgoing.body for name in SAID)
 
@@ -47,7 +47,7 @@ def test_t8_an_agent_s_wish_for_thinking_is_given_up_and_told_where_the_model_ha
 @pytest.mark.parametrize(("engine", "model"), [("openai", "gpt-5.4-mini"), ("ollama", "qwen3:8b")])
 def test_where_the_model_thinks_the_wish_is_granted(engine: str, model: str) -> None:
     request = CLIENT_DIALECTS["anthropic"].read_request({"model": model, **ASKED, **ADAPTIVE})
-    outgoing = written(request, target(engine, model))
+    outgoing = write_engine_request(request, target(engine, model))
     assert not outgoing.dropped
     assert outgoing.body is not None and any(outgoing.body.get(name) == "high" for name in SAID)
 
@@ -56,13 +56,13 @@ def test_t8_what_a_caller_asks_for_itself_is_refused_still() -> None:
     chat: Any = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "Hi"}], "top_k": 5}
     for client, body in (("openai-chat", chat), ("anthropic", {"model": "gpt-4.1", **ASKED, **ADAPTIVE, "top_k": 5})):
         with pytest.raises(Unsupported) as refused:
-            written(CLIENT_DIALECTS[client].read_request(body), target("openai", "gpt-4.1"))
+            write_engine_request(CLIENT_DIALECTS[client].read_request(body), target("openai", "gpt-4.1"))
         assert refused.value.param == "top_k"
     thinks = CLIENT_DIALECTS["native"].read_request(
         {"engine": "groq", "model": "m", "prompt": "Hi", "options": {"reasoning": True}}
     )
     with pytest.raises(Unsupported):
-        written(thinks, target("groq", "llama-3.3-70b-versatile"))
+        write_engine_request(thinks, target("groq", "llama-3.3-70b-versatile"))
 
 
 def test_the_tier_of_anthropic_s_clients_is_told_in_the_engine_s_word() -> None:
@@ -72,7 +72,7 @@ def test_the_tier_of_anthropic_s_clients_is_told_in_the_engine_s_word() -> None:
         ("google", "serviceTier", "standard"),
         ("anthropic", "service_tier", "standard_only"),
     ):
-        body = written(request, target(engine, "m")).body
+        body = write_engine_request(request, target(engine, "m")).body
         assert body is not None and body[field] == word
 
 
@@ -81,4 +81,4 @@ def test_t10_a_file_that_was_uploaded_elsewhere_is_refused_by_every_engine() -> 
     body = {"model": "m", "messages": [{"role": "user", "content": [part]}]}
     for engine in ("anthropic", "google", "ollama"):
         with pytest.raises(Unsupported):
-            written(CLIENT_DIALECTS["openai-chat"].read_request(body), target(engine, "m"))
+            write_engine_request(CLIENT_DIALECTS["openai-chat"].read_request(body), target(engine, "m"))

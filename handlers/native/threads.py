@@ -7,7 +7,7 @@ from typing import Any, Final
 from handlers.base import Base
 from llm.dialects import native
 from llm.errors import InvalidRequest
-from llm.storage.threads import Owner, ThreadInfo, ThreadStore
+from llm.storage.threads import ThreadInfo
 from llm.wire.json_codec import Json
 
 PAGE: Final = 100  # threads in an answer, unless ``limit`` says otherwise
@@ -21,8 +21,7 @@ class ThreadsHandler(Base):
     methods = ("GET", "PUT")
 
     async def handle(self, body: dict[str, Any]) -> None:
-        owner = owner_of(self)
-        threads: ThreadStore = self.context.threads
+        owner, threads = self.caller.thread_owner(), self.context.threads
         if self.request.method == "PUT":
             info = await threads.create(owner, _title(body, needed=False))
             self.write_json({"id": info.id})
@@ -41,8 +40,7 @@ class ThreadHandler(Base):
     methods = ("GET", "PATCH", "DELETE")
 
     async def handle(self, body: dict[str, Any]) -> None:
-        id, owner = self.path_args[0], owner_of(self)
-        threads: ThreadStore = self.context.threads
+        id, owner, threads = self.path_args[0], self.caller.thread_owner(), self.context.threads
         if self.request.method == "GET":
             self.write_json(native.write_thread(await threads.messages(id, owner)))
         elif self.request.method == "PATCH":
@@ -50,10 +48,6 @@ class ThreadHandler(Base):
         else:
             await threads.delete(id, owner)
             self.set_status(204)
-
-
-def owner_of(handler: Base) -> Owner:
-    return Owner(handler.caller.names, handler.caller.trusted)
 
 
 def _title(body: dict[str, Any], *, needed: bool) -> str:

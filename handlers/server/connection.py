@@ -78,12 +78,11 @@ class ClientConnection(Sender, HTTPConnection):
 
     __slots__ = (
         "_answering", "_bare", "_chunked", "_ended", "_handler", "_home", "_keep", "_left", "_modern", "_on_close",
-        "_parser", "_rest", "_started", "last", "until",
+        "_parser", "_rest", "_started", "until",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, home: Home) -> None:
         super().__init__(sock, home.loop, home.watch)
-        self.last = 0.0  # when a piece of an answer was last sent
         self.until = monotonic() + home.header_timeout  # when it is closed unless it gets on
         self._home = home
         self._parser: RequestParser | None = None  # of a request that has begun to come
@@ -133,27 +132,15 @@ class ClientConnection(Sender, HTTPConnection):
         return self._send(data, self._framed(chunk or b""))
 
     def write(self, chunk: bytes) -> asyncio.Future[None]:
-        return self.send(chunk) or self._home.done
+        """Returns a future that is done when the client has taken what waits; at once if all has left.
 
-    def send(self, chunk: bytes) -> asyncio.Future[None] | None:
-        """:meth:`write`, which returns nothing if all has left: else done when the client has taken what waits.
-
-        That fails with ``StreamClosedError`` when the client is gone.
+        It fails with ``StreamClosedError`` when the client is gone.
         """
         if self._ended:
             return self.closed_future()
-        self.last = monotonic()
         if self._chunked and chunk:  # as nearly always: one call less
-            return self.push(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-        return self.push(self._framed(chunk))
-
-    def offer(self, chunk: bytes) -> bool:
-        """:meth:`send`, unless something waits already. Returns whether it is on its way."""
-        if self.unsent or self._ended:
-            return False
-        self.last = monotonic()
-        self.push(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else self._framed(chunk))
-        return True
+            return self.push(b"%x\r\n%b\r\n" % (len(chunk), chunk)) or self._home.done
+        return self.push(self._framed(chunk)) or self._home.done
 
     def finish(self) -> None:
         if self.closed or self._ended:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
 
@@ -76,7 +76,7 @@ class _Growing:
 
 
 class Collector:
-    """Folds events into a :class:`Reply`."""
+    """The stage that folds events into a :class:`Reply`."""
 
     def __init__(self) -> None:
         self._started: Started | None = None
@@ -84,7 +84,13 @@ class Collector:
         self._usage = Usage()
         self._parts: dict[int, _Growing | Part] = {}
 
-    def feed(self, event: Event) -> None:
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Returns ``events``. Raises ``Malformed`` for a part that changes its kind, and the error of ``Failed``."""
+        for event in events:
+            self._add(event)
+        return events
+
+    def _add(self, event: Event) -> None:
         match event:
             case TextDelta(index, text):
                 self._growing(index, Text).told.write(text)
@@ -138,9 +144,9 @@ class Collector:
 
 
 def collect(events: Iterable[Event]) -> Reply:
+    """Raises ``Truncated`` if nothing finished."""
     collector = Collector()
-    for event in events:
-        collector.feed(event)
+    collector.feed([*events])
     return collector.reply()
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from llm.engines.engine import Engine
 from llm.errors import InvalidRequest
+from llm.storage.threads import Owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,9 @@ class Caller:
     trusted: bool
     names: frozenset[str] = frozenset()  # stand for the caller in bookkeeping; hashes, never a key or an id
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # the caller's own, by engine
+
+    def thread_owner(self) -> Owner:
+        return Owner(self.names, self.trusted)
 
 
 def keys_from_headers(headers: Mapping[str, str], engines: Mapping[str, Engine]) -> dict[str, str]:

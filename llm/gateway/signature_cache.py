@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from io import StringIO
@@ -192,7 +192,7 @@ def _issued(keep: Keep) -> bool:
 
 
 class Remembering:
-    """Looks at the events of one answer on their way to a client."""
+    """The stage that caches what the calls of one answer came with."""
 
     def __init__(self, memo: Memo, owner: str) -> None:
         self._memo = memo
@@ -204,8 +204,9 @@ class Remembering:
         self._calls: list[tuple[ToolCall, Remembered]] = []
         self._fresh: dict[str, Remembered] = {}
 
-    def observe(self, batch: Iterable[Event]) -> None:
-        for event in batch:
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Returns ``events``."""
+        for event in events:
             match event:
                 case ReasoningDelta(index, text) | ToolCallDelta(index, text):
                     if index not in self._telling:
@@ -222,6 +223,7 @@ class Remembering:
                     self._thoughts += (thought,) if keep else ()
                 case Finished() if self._calls:
                     self._ended()
+        return events
 
     def _told(self, index: int) -> str:
         return self._telling.pop(index).getvalue() if index in self._telling else ""

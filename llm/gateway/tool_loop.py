@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Any, Final, Protocol
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from llm import log
 from llm.chat.events import (
-    Batch,
     Cited,
-    Delta,
     Event,
     Finished,
     PartEnded,
@@ -34,64 +31,71 @@ from llm.chat.events import (
     WholePart,
 )
 from llm.chat.messages import Media, Message, Text, ToolCall, ToolResult, Usage
+from llm.chat.pipeline import EventSink, Stage
 from llm.chat.reply import Collector, Reply
 from llm.chat.request import ChatRequest
 from llm.errors import ToolLimit
 from llm.tools.base import Tool, ToolFailed, ToolState
-from llm.upstream.fast_path import Express, through
+from llm.upstream.call_record import Trace
 from llm.wire.json_codec import Json, dumps, loads
 
 MAX_RESULT: Final = 200_000  # characters of one result; what is beyond is cut, and the model is told
 
-Ask: TypeAlias = Callable[[ChatRequest, Express | None], AsyncGenerator[Batch, None]]
+
+class AskEngine(Protocol):
+    def __call__(self, request: ChatRequest, rounds: Sequence[Stage], /) -> Coroutine[Any, Any, Finished]:
+        """Sends one request and feeds its events through ``rounds`` to the client. Returns the end of that answer."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ToolLimits:
+    """Of one answer, from the settings MAX_TOOL_ROUNDS, TOOL_TIMEOUT, MAX_TOOL_TOKENS and MAX_TOOL_TIME."""
+
     rounds: int = 10
     tool_timeout: float = 300  # seconds, each call
     tokens: int = 1_000_000  # input and output, all rounds
     seconds: float = 900  # all rounds and tools
 
 
-async def run(
-    request: ChatRequest, ask: Ask, tools: Mapping[str, Tool], limits: Limits, express: Express | None = None
-) -> AsyncGenerator[Batch, None]:
-    """The events of one answer. Raises ``LLMError``, ``ToolLimit`` among them; leaving it cancels running tools."""
+async def run_rounds(
+    request: ChatRequest,
+    ask: AskEngine,
+    tools: Mapping[str, Tool],
+    limits: ToolLimits,
+    record: Trace,
+    sink: EventSink,
+) -> Finished:
+    """Asks the engine, runs the tools that it calls, and asks again until it calls none of ``tools``.
+
+    Returns the end of the answer, which is not fed to ``sink``. The usage of all rounds is written to ``record``.
+    Raises ``LLMError``, ``ToolLimit`` among them. When it is cancelled, running tools are.
+    """
     until = time.monotonic() + limits.seconds
-    answer = _Answer()
-    short = through(express, answer.told_shortly)
+    rounds = Rounds(tools, record)
     for number in range(limits.rounds):
-        async with aclosing(ask(request, short)) as batches:
-            async for batch in batches:
-                yield answer.told(batch, tools)
-        reply, finish = answer.ended()
+        finish = await ask(request, (rounds,))
+        reply = rounds.end_round(finish)
         calls = [part for part in reply.message.parts if isinstance(part, ToolCall) and part.executor == "client"]
         paused = finish.reason == "paused" and not calls
         ours = finish.reason in ("tool_calls", "stop", "other") and any(call.name in tools for call in calls)
         if not paused and not ours:
-            yield [finish]
-            return
-        _check(answer.usage, limits, until)
-        results: list[ToolResult] = []
-        if calls:
-            async with aclosing(_called(calls, tools, limits, answer, until)) as told:
-                async for batch in told:
-                    results += [e.part for e in batch if isinstance(e, WholePart) and isinstance(e.part, ToolResult)]
-                    yield batch
+            return finish
+        _check(rounds.usage, limits, until)
+        results = await _run_calls(calls, tools, limits, rounds, until, sink) if calls else []
         request = _next(request, reply, calls, results, first=number == 0)
-        _check(answer.usage, limits, until)
+        _check(rounds.usage, limits, until)
     raise ToolLimit(f"The model still wanted tools after {limits.rounds} rounds (MAX_TOOL_ROUNDS).")
 
 
-def _check(usage: Usage, limits: Limits, until: float) -> None:
+def _check(usage: Usage, limits: ToolLimits, until: float) -> None:
     if (usage.input or 0) + (usage.output or 0) > limits.tokens:
         raise ToolLimit(f"The rounds with tools used more than {limits.tokens} tokens (MAX_TOOL_TOKENS).")
     if time.monotonic() >= until:
         raise _too_late(limits)
 
 
-def _too_late(limits: Limits) -> ToolLimit:
+def _too_late(limits: ToolLimits) -> ToolLimit:
     return ToolLimit(f"The rounds with tools took longer than {limits.seconds:g} seconds (MAX_TOOL_TIME).")
 
 
@@ -110,10 +114,10 @@ def _next(
     return replace(request, messages=messages, options=options)
 
 
-class _Answer:
-    """What a client is told of all rounds."""
+class Rounds:
+    """The stage that makes one answer of all rounds: one start, parts numbered on, usage summed."""
 
-    def __init__(self) -> None:
+    def __init__(self, tools: Mapping[str, Tool], record: Trace) -> None:
         self.usage = Usage()  # of all rounds so far
         self._before = Usage()  # of the rounds before this one
         self._started = False
@@ -121,77 +125,82 @@ class _Answer:
         self._next = 0
         self._indexes: dict[str, int] = {}  # of calls by id
         self._round = Collector()
-        self._finish: Finished | None = None
+        self._record = record
+        self._tools = tools
 
-    def told(self, batch: Batch, tools: Mapping[str, Tool]) -> list[Event]:
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        self._round.feed(events)
         out: list[Event] = []
-        for event in batch:
-            self._round.feed(event)
+        for event in events:
             match event:
+                case TextDelta(index, text):
+                    out.append(TextDelta(self._renumber(index), text))
+                case ReasoningDelta(index, text):
+                    out.append(ReasoningDelta(self._renumber(index), text))
                 case Started():
                     if not self._started:
                         out.append(event)
                     self._started = True
                 case UsageReported(usage):
-                    self.usage = self._before + usage
+                    self.usage = self._record.usage = self._before + usage
                     out.append(UsageReported(self.usage))
-                case Finished():
-                    self._finish = event
                 case _:
-                    out.append(self._renumbered(event, tools))
+                    out.append(self._renumber_part(event))
         return out
 
-    def told_shortly(self, delta: Delta) -> Delta:
-        self._round.feed(delta)
-        return type(delta)(self._seen(delta.index), delta.text)
-
-    def ended(self) -> tuple[Reply, Finished]:
-        """This round as a whole; the next one begins. Raises ``Truncated`` if nothing finished."""
+    def end_round(self, finish: Finished) -> Reply:
+        """Returns this round as a whole; the next one begins."""
+        self._round.feed((finish,))
         reply = self._round.reply()
         self._round, self._base, self._before = Collector(), self._next, self.usage
-        finish, self._finish = self._finish or reply.finish, None
-        return reply, finish
+        return reply
 
     def index_of(self, call: ToolCall) -> int:
         return self._indexes[call.id]
 
-    def new_part(self) -> int:
+    def add_part(self) -> int:
+        """Returns the index of a part that this server adds between two rounds."""
         index = self._next
         self._next = self._base = index + 1
         return index
 
-    def _renumbered(self, event: Event, tools: Mapping[str, Tool]) -> Event:
+    def _renumber_part(self, event: Event) -> Event:
         match event:
             case ToolCallStarted(index, id, name, executor):
-                self._indexes[id] = self._seen(index)
-                own = executor == "client" and name in tools
-                return ToolCallStarted(self._seen(index), id, name, "server" if own else executor)
-            case TextDelta(index, text):
-                return TextDelta(self._seen(index), text)
-            case ReasoningDelta(index, text):
-                return ReasoningDelta(self._seen(index), text)
+                self._indexes[id] = self._renumber(index)
+                own = executor == "client" and name in self._tools
+                return ToolCallStarted(self._renumber(index), id, name, "server" if own else executor)
             case ToolCallDelta(index, arguments):
-                return ToolCallDelta(self._seen(index), arguments)
+                return ToolCallDelta(self._renumber(index), arguments)
             case PartEnded(index, keep, ran):
-                return PartEnded(self._seen(index), keep, ran)
+                return PartEnded(self._renumber(index), keep, ran)
             case WholePart(index, part):
-                return WholePart(self._seen(index), part)
+                return WholePart(self._renumber(index), part)
             case Cited(index, citation):
-                return Cited(self._seen(index), citation)
+                return Cited(self._renumber(index), citation)
         return event
 
-    def _seen(self, index: int) -> int:
+    def _renumber(self, index: int) -> int:
         self._next = max(self._next, self._base + index + 1)
         return self._base + index
 
 
-async def _called(
-    calls: Sequence[ToolCall], tools: Mapping[str, Tool], limits: Limits, answer: _Answer, until: float
-) -> AsyncGenerator[list[Event], None]:
-    """All calls of a round at once; what each came to, as soon as it has. What still runs at ``until`` is stopped."""
+async def _run_calls(
+    calls: Sequence[ToolCall],
+    tools: Mapping[str, Tool],
+    limits: ToolLimits,
+    rounds: Rounds,
+    until: float,
+    sink: EventSink,
+) -> list[ToolResult]:
+    """Runs all calls of a round at once and feeds each result to ``sink`` as soon as it is there.
+
+    What still runs at ``until`` is stopped, and the answer with it: ``ToolLimit``.
+    """
     running = {asyncio.create_task(_result(call, tools, limits.tool_timeout)): call for call in calls}
+    results: list[ToolResult] = []
     try:
-        yield [_progress(call, "running", tools, answer) for call in calls]
+        await _feed(sink, [_progress(call, "running", tools, rounds) for call in calls])
         waiting = set(running)
         while waiting:
             left = max(until - time.monotonic(), 0)
@@ -201,20 +210,27 @@ async def _called(
             events: list[Event] = []
             for task in done:
                 result = task.result()
+                results.append(result)
                 state: ToolState = "error" if result.is_error else "completed"
-                events.append(WholePart(answer.new_part(), result))
-                events.append(_progress(running[task], state, tools, answer))
-            yield events
+                events.append(WholePart(rounds.add_part(), result))
+                events.append(_progress(running[task], state, tools, rounds))
+            await _feed(sink, events)
+        return results
     finally:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def _progress(call: ToolCall, state: ToolState, tools: Mapping[str, Tool], answer: _Answer) -> ToolProgress:
+async def _feed(sink: EventSink, events: Sequence[Event]) -> None:
+    if not sink.feed(events):
+        await sink.drain()
+
+
+def _progress(call: ToolCall, state: ToolState, tools: Mapping[str, Tool], rounds: Rounds) -> ToolProgress:
     tool, arguments = tools.get(call.name), _arguments(call)
     status = tool.describe(state, arguments) if tool and isinstance(arguments, dict) else ""
-    return ToolProgress(answer.index_of(call), state, status)
+    return ToolProgress(rounds.index_of(call), state, status)
 
 
 def _arguments(call: ToolCall) -> Json:

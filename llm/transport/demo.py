@@ -232,7 +232,7 @@ class DemoReply:
     def __init__(self, status: int, body: AsyncIterator[bytes], content_type: str = "application/json") -> None:
         self.status = status
         self.headers: Mapping[str, str] = {"content-type": content_type}
-        self.tap: Callable[[bytes], int] | None = None  # never asked
+        self.on_data: Callable[[bytes], bool | None] | None = None  # never called
         self._body = body
 
     def __aiter__(self) -> AsyncIterator[bytes]:

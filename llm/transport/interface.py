@@ -27,10 +27,11 @@ class HttpReply(Protocol):
     cancelling whoever waits for a piece.
     """
 
-    # Offered what has come, in the turn in which it came, while the reader waits. It says how many bytes it took, which
-    # nobody else sees then; of a piece of which it takes none the reader is told. An ``LLMError`` that it raises ends
-    # the answer. A transport need not ask it.
-    tap: Callable[[bytes], int] | None
+    # Called with each piece in the turn of the loop in which it arrived, while the reader waits for one; the reader
+    # does not see that piece. It returns True if there was content, which restarts the idle clock; None if there was
+    # none; False to wake the reader, which then gets an empty piece. What it raises is raised in the reader and ends
+    # the answer. A transport may leave it uncalled and give every piece to the reader.
+    on_data: Callable[[bytes], bool | None] | None
 
     @property
     def status(self) -> int: ...
@@ -41,7 +42,7 @@ class HttpReply(Protocol):
         ...
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """The payload as it comes, in pieces that mean nothing.
+        """The payload as it comes, in pieces of any size; an empty piece where ``on_data`` returned False.
 
         Raises ``Truncated``, ``Malformed`` or ``IdleTimeout``, after everything that was received.
         """

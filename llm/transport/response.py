@@ -8,7 +8,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
-from llm.errors import EngineUnreachable, FirstByteTimeout, IdleTimeout, LLMError, Malformed, Truncated
+from llm.errors import EngineUnreachable, FirstByteTimeout, IdleTimeout, Malformed, Truncated
 from llm.http1.compression import Inflater, inflater
 from llm.http1.message import Headers
 from llm.http1.response_parser import ResponseParser
@@ -37,7 +37,8 @@ class Reply:
 
     __slots__ = (
         "_connection", "_drain_left", "_draining", "_failure", "_host", "_inflater", "_loop", "_parser", "_patience",
-        "_quiet", "_since", "_spoken", "_timer", "_unread", "_unread_size", "_waiter", "headers", "status", "tap",
+        "_quiet", "_since", "_spoken", "_timer", "_unread", "_unread_size", "_waiter", "_woken", "headers", "on_data",
+        "status",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, method: str, host: str) -> None:
@@ -49,7 +50,7 @@ class Reply:
         self._spoken = False  # a byte has come
         self._unread: list[bytes] = []
         self._unread_size = 0  # bytes, as they came
-        self._failure: LLMError | Stale | None = None  # raised when all that came before it has been read
+        self._failure: Exception | None = None  # raised when all that came before it has been read
         self._waiter = Waiter(self._loop)
         self._patience = 0.0  # seconds of silence
         self._quiet = 0.0  # seconds waited since the last sign of life, but for a wait that goes on
@@ -59,7 +60,8 @@ class Reply:
         self._draining = False
         self.status = 0  # until the head is in, as the parser has it
         self.headers: Headers = self._parser.headers
-        self.tap: Callable[[bytes], int] | None = None
+        self.on_data: Callable[[bytes], bool | None] | None = None
+        self._woken = False  # ``on_data`` asked for the reader
         connection.listener = self
 
     def send(self, head: bytes, body: bytes, patience: float) -> None:
@@ -100,6 +102,9 @@ class Reply:
                 raise self._failure
             if self._parser.complete:
                 break
+            if self._woken:
+                self._woken = False
+                return b""
             await self._wait()
         if self._inflater is not None:
             self._inflater.close()
@@ -129,6 +134,7 @@ class Reply:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.on_data = None  # it may refer to this answer
         if self._connection is None or not self._drain_left:
             self.close()
             return
@@ -156,23 +162,21 @@ class Reply:
                 self._end(error)
                 self._waiter.wake()
                 return
-        # While the reader waits nothing is unread but what has just come, and what the tap has left.
-        if self.tap is not None and unread and self._waiter.waiting and self._inflater is None:
+        # While the reader waits, nothing is unread but what has just come.
+        if self.on_data is not None and unread and self._waiter.waiting and self._inflater is None:
             piece = unread[0] if len(unread) == 1 else b"".join(unread)
+            unread.clear()
             try:
-                taken = self.tap(piece)
-            except LLMError as error:
-                unread.clear()
+                found = self.on_data(piece)
+                if found is not None:
+                    self._quiet, self._since = 0.0, monotonic()
+                if found is not False and not parser.complete:
+                    return
+            except Exception as error:  # raised where the reader waits
                 self._end(error)
                 self._waiter.wake()
                 return
-            if taken:
-                self._quiet, self._since = 0.0, monotonic()
-                unread.clear()
-                if taken < len(piece):
-                    unread.append(piece[taken:])
-                if not parser.complete:
-                    return
+            self._woken = True
         if parser.complete:
             self._end(None)
         elif self._draining:
@@ -236,7 +240,7 @@ class Reply:
         finally:
             self._quiet += monotonic() - self._since
 
-    def _end(self, failure: LLMError | Stale | None) -> None:
+    def _end(self, failure: Exception | None) -> None:
         """The connection has done its part, for better or worse. What has come is still there to be read."""
         self._set_timer(None)
         self._failure = self._failure or failure

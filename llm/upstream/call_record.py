@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from llm.chat.events import Batch, Finished, ReasoningDelta, TextDelta, ToolCallDelta, UsageReported
 from llm.chat.messages import Usage
 from llm.chat.token_estimate import Input, estimated_usage
-from llm.errors import Malformed
+from llm.engines.engine import Target
+from llm.errors import LLMError
 
 
 @dataclass(slots=True)
@@ -24,6 +25,9 @@ class Trace:
     finish: str | None = None
     characters: int = 0  # of output so far
     input: Input | None = None  # of the request, once it was made
+    target: Target | None = None  # engine and model that were chosen
+    failure: LLMError | None = None  # an error that the engine sent in a passed-through stream
+    unsaved: str | None = None  # error code, where the answer could not be stored in its thread
     weight: int = 0  # bytes that pieces of calls take beside them, on their way to be whole
 
     def used(self) -> Usage | None:
@@ -57,18 +61,3 @@ def count_characters(batch: Batch) -> int:
             case TextDelta(text=text) | ReasoningDelta(text=text) | ToolCallDelta(arguments=text):
                 total += len(text)
     return total
-
-
-class Silence:
-    """What came since the last content. The idle clock bounds how long that goes on, this how much it may be."""
-
-    __slots__ = ("_most", "size")
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.size = 0
-
-    def heard(self, chunk: bytes) -> None:
-        self.size += len(chunk)
-        if self.size > 2 * self._most:  # half an event is none of it yet, and has its own bound
-            raise Malformed("The engine sends signs of life without end and nothing else.")

@@ -20,7 +20,7 @@ from llm.transport.interface import HttpReply
 from llm.upstream.attempts import ask, asked
 from llm.upstream.call_record import Trace
 from llm.upstream.engine_client import Services
-from llm.upstream.translate import written
+from llm.upstream.translate import write_engine_request
 
 
 async def embed(
@@ -58,7 +58,7 @@ async def count(
     if verbatim is not None:
         outgoing = token_count.verbatim(verbatim, target.model)
     else:
-        chat = written(request, target)
+        chat = write_engine_request(request, target)
         outgoing = token_count.write_request(chat, engine.dialect)
         trace.dropped = chat.dropped
     return Count(await ask(outgoing, token_count.read_reply, target, services, trace, headers))

@@ -1,254 +1,232 @@
-"""One round of a chat with an engine of another dialect: a request out, its events back as they come."""
+"""One round of a chat with an engine of any dialect: a neutral request out, its events back as they come."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
-from llm.chat.events import (
-    Batch,
-    Delta,
-    Event,
-    Finished,
-    ReasoningDelta,
-    Started,
-    TextDelta,
-    ToolCallDelta,
-    UsageReported,
-)
-from llm.chat.filters import Filter, ThinkTags
-from llm.chat.reply import replay
+from llm.chat.events import Event, Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, UsageReported
+from llm.chat.filters import ThinkTags
+from llm.chat.pipeline import EventSink, Stage
 from llm.chat.request import ChatRequest
 from llm.chat.token_estimate import Input, estimated_usage
-from llm.dialects.base import Outgoing, Reader
+from llm.dialects.base import Outgoing
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines import media_limits
 from llm.engines.api_choice import over_responses, routed
 from llm.engines.engine import Target
 from llm.errors import LLMError, Malformed, Truncated, Unsupported
+from llm.transport.interface import HttpReply
 from llm.upstream.attempts import Exchange
-from llm.upstream.call_record import Silence, Trace, count_characters
+from llm.upstream.call_record import Trace, count_characters
+from llm.upstream.decoder import Decoder
 from llm.upstream.engine_client import Services
-from llm.upstream.fast_path import Alike, Express
-from llm.wire.frames import Frame, Framing
-from llm.wire.json_codec import loads
-from llm.wire.sse import Sse
 
-_CALL_WEIGHT: Final = 64  # bytes that a piece of a call's arguments takes beside its characters
+_CALL_WEIGHT: Final = 64  # bytes that a piece of a call's arguments takes in memory beside its characters
 
 
-async def stream(
-    request: ChatRequest,
-    target: Target,
-    services: Services,
-    trace: Trace,
-    headers: Mapping[str, str] | None = None,
-    express: Express | None = None,
-) -> AsyncGenerator[Batch, None]:
-    """The events of one answer, as many at a time as came in one read, but for those that ``express`` has sent.
+class EngineRound:
+    """Sends one request to an engine and feeds its events to a sink, all but the last one.
 
-    The first batch may be empty: the engine has accepted the request (its headers are in ``trace``). ``headers`` are
-    a client's that go along. Raises ``LLMError``; before the first event a failure that may pass is tried again.
+    ``Finished`` is returned by :meth:`run`, so that whoever asked can run tools or store a thread before the client
+    learns of the end. Before the first event, a failure that may pass is tried again. The request is let go once the
+    answer has begun, since it may be large and is not sent again (T18).
     """
-    target = routed(request, target)
-    free = target.engine.responses is not None and request.options.responses_api is None
-    exchange = Exchange(target, services, trace, headers, over_responses if free else None)
-    most, streamed = services.max_answer, request.stream
-    while True:
-        try:
-            target = exchange.target
-            answer = exchange.ask(_written(request, target, trace))
-            # It is on its way: what only its answer needs is made while the engine works.
-            asking = Input(request)
-            trace.input = trace.input or asking
-            polish = _Polish(asking, target, trace, most)
-            dialect = ENGINE_DIALECTS[target.engine.dialect]
-            framing = dialect.framing(most)
-            decoder = Decoder(framing, dialect.reader(target.engine))
-            silence = Silence(most)
-            async with await answer as reply:
-                del answer
-                if not streamed:
-                    yield polish(_whole(await reply.read(most), target))
-                    return
-                doubtful = isinstance(framing, Sse)  # whether events are what comes
-                if not doubtful or reply.headers.get("content-type", "").startswith("text/event-stream"):
-                    yield ()
-                async for chunk in reply:
-                    silence.heard(chunk)
-                    if doubtful and (said := chunk.lstrip()):
-                        doubtful = False
-                        # Some hosts answer a stream with one JSON document, under any content type. No event begins so.
-                        if said.startswith((b"{", b"[", b"<")):
-                            yield polish(_whole(said + await reply.read(most), target))
-                            return
-                        del said
-                        if express is not None and not target.engine.quirks.think_tags:
-                            reply.tap = decoder.short(express, polish.passed)
-                    for batch in decoder.feed(chunk):
-                        reply.alive()
-                        silence.size = 0
-                        if not exchange.begun:
-                            exchange.begun = True
-                            del request  # it will not be asked again, so nobody needs any more what was asked (T18)
-                        yield polish(batch)
-                        del batch  # like the bytes, while the next one is waited for
-                    del chunk
-                    if decoder.done:
-                        reply.drain()
-                        return
-                for batch in decoder.close():
-                    yield polish(batch)
-            return
-        except LLMError as error:
-            await exchange.failed(error)
+
+    __slots__ = ("_attempts", "_client", "_decoder", "_feeds", "_record", "_reply", "_request", "_sink", "_stages")
+
+    _decoder: Decoder  # these of one attempt
+    _feeds: tuple[Callable[[Sequence[Event]], Sequence[Event]], ...]
+    _reply: HttpReply
+
+    def __init__(
+        self,
+        request: ChatRequest,
+        target: Target,
+        client: Services,
+        record: Trace,
+        sink: EventSink,
+        stages: Sequence[Stage] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """``headers`` are a client's that go along. Raises ``Unsupported`` for an API that the engine does not have."""
+        target = routed(request, target)
+        free = target.engine.responses is not None and request.options.responses_api is None
+        self._attempts = Exchange(target, client, record, headers, over_responses if free else None)
+        self._client = client
+        self._record = record
+        self._request: ChatRequest | None = request
+        self._sink = sink
+        self._stages = stages
+
+    async def run(self) -> Finished:
+        """Returns the end of the answer. Raises ``LLMError``."""
+        while True:
+            try:
+                return await self._attempt()
+            except LLMError as error:
+                await self._attempts.failed(error)
+
+    async def _attempt(self) -> Finished:
+        target, record, limit = self._attempts.target, self._record, self._client.max_answer
+        assert self._request is not None
+        request = self._request
+        answer = self._attempts.ask(_write(request, target, record))
+        # The request is on its way: what only the answer needs is made while the engine works.
+        size = Input(request)
+        record.input = record.input or size
+        checks = AnswerChecks(size, record, limit, self._begin)
+        tags = (ThinkTags(),) if target.engine.quirks.think_tags else ()
+        self._feeds = tuple(stage.feed for stage in (*tags, checks, *self._stages))
+        dialect = ENGINE_DIALECTS[target.engine.dialect]
+        read_reply = partial(dialect.read_reply, engine=target.engine)
+        self._decoder = Decoder(dialect.framing(limit), dialect.reader(target.engine), read_reply, limit)
+        streamed = request.stream
+        del request
+        async with await answer as reply:
+            del answer
+            self._reply = reply
+            try:
+                if streamed:
+                    await self._stream(reply)
+                else:
+                    self._deliver(self._decoder.read_document(await reply.read(limit)))
+            finally:
+                del self._reply
+        return checks.finished()
+
+    async def _stream(self, reply: HttpReply) -> None:
+        decoder, sink = self._decoder, self._sink
+        if decoder.expects_events or reply.headers.get("content-type", "").startswith("text/event-stream"):
+            sink.accept()
+        reply.on_data = self._receive
+        async for chunk in reply:
+            if chunk and self._receive(chunk) is not None:
+                reply.alive()
+            if decoder.done:
+                reply.drain()
+                return
+            await sink.drain()
+        if events := decoder.close():
+            self._deliver(events)
+        if decoder.failure is not None:
+            raise decoder.failure
+
+    def _receive(self, chunk: bytes) -> bool | None:
+        """Called with every piece of the answer (``HttpReply.on_data``)."""
+        decoder = self._decoder
+        events = decoder.feed(chunk)
+        ready = True if events else None
+        for feed in self._feeds:
+            if not events:
+                break
+            events = feed(events)
+        if events:
+            ready = self._sink.feed(events)
+        if decoder.failure is not None:
+            raise decoder.failure
+        return False if decoder.done else ready
+
+    def _deliver(self, events: Sequence[Event]) -> None:
+        for feed in self._feeds:
+            events = feed(events)
+        if events:
+            self._sink.feed(events)
+
+    def _begin(self) -> None:
+        """The first events have come: the request is not sent again."""
+        self._attempts.begun, self._request = True, None
 
 
-def _written(request: ChatRequest, target: Target, trace: Trace) -> Outgoing:
+class AnswerChecks:
+    """The stage that every engine's answer passes.
+
+    It writes the call record, adds the names of dropped fields to ``Started``, and an estimate where no usage was
+    reported (E7). It ends an answer above the size limit: tools, threads and some wires hold all of it, so an answer
+    without end has to have one. It holds ``Finished`` back.
+    """
+
+    __slots__ = ("_begin", "_begun", "_characters", "_finished", "_input", "_limit", "_record", "_reported")
+
+    def __init__(self, size: Input, record: Trace, limit: int, begin: Callable[[], None]) -> None:
+        """``begin`` is called before the first events go on; ``limit``: characters and bytes of all rounds."""
+        self._begin = begin
+        self._begun = False
+        self._characters = 0  # of this answer; the record counts those of all rounds
+        self._finished: Finished | None = None
+        self._input = size
+        self._limit = limit
+        self._record = record
+        self._reported = False  # usage
+
+    def finished(self) -> Finished:
+        """The end of the answer. Raises ``Truncated`` if there was none."""
+        if self._finished is None:
+            raise Truncated("The engine's answer ended before it was complete.")
+        return self._finished
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        record = self._record
+        if not events:
+            return events
+        event = events[0]
+        if len(events) == 1 and (type(event) is TextDelta or type(event) is ReasoningDelta) and record.first_token:
+            count = len(event.text)
+            record.characters += count
+        else:
+            before = record.characters
+            record.observe(events)
+            count = record.characters - before
+            events = self._complete(events)
+        self._characters += count
+        if not self._begun:
+            self._begun = True
+            self._begin()
+        if record.characters + record.weight > self._limit:
+            raise Malformed(f"The engine's answer is longer than {self._limit} bytes (MAX_ANSWER_SIZE).")
+        return events
+
+    def _complete(self, events: Sequence[Event]) -> Sequence[Event]:
+        out: list[Event] = []
+        for event in events:
+            match event:
+                case Started() if self._record.dropped:
+                    out.append(replace(event, dropped=self._record.dropped))
+                case Finished():
+                    self._finished = event
+                    if not self._reported:
+                        self._record.usage = estimated_usage(self._input, self._characters + count_characters(events))
+                        out.append(UsageReported(self._record.usage))
+                case _:
+                    if isinstance(event, ToolCallDelta):
+                        self._record.weight += _CALL_WEIGHT
+                    elif isinstance(event, UsageReported):
+                        self._reported = True
+                    out.append(event)
+        return out
+
+
+def _write(request: ChatRequest, target: Target, record: Trace) -> Outgoing:
     engine = target.engine
     media_limits.check(request, engine.takes, engine.label, engine.name)
-    outgoing = written(request, target)
-    trace.dropped = outgoing.dropped
+    outgoing = write_engine_request(request, target)
+    record.dropped = outgoing.dropped
     return outgoing
 
 
-class Decoder:
-    """The bytes of one streamed answer to batches of events.
+def write_engine_request(request: ChatRequest, target: Target) -> Outgoing:
+    """Writes the request in the engine's dialect, without the soft options that the model refuses.
 
-    An error inside the stream is raised after the events before it were handed on, since they may share a read.
+    A coding agent asks for thinking with every request, whatever the model. Where the model does not think, or always
+    does, that is no reason to refuse the request: the option is left out and named in ``dropped``. Every other refusal
+    stays one (T8). Raises ``Unsupported``.
     """
-
-    __slots__ = ("_alike", "_express", "_framing", "_passed", "_reader")
-
-    def __init__(self, framing: Framing, reader: Reader) -> None:
-        self._framing = framing
-        self._reader = reader
-        self._alike = Alike(reader.noise, reader.unlike)
-
-    def short(self, express: Express, passed: Callable[[Delta], None]) -> Callable[[bytes], int]:
-        """The short way for what is like what was read before; ``passed`` is told of it."""
-        self._express, self._passed = express, passed
-        return self._tap
-
-    def _tap(self, read: bytes) -> int:
-        half, express = self._framing.half(), self._express
-        if half is None or not express.ready():
-            return 0
-        delta, taken = self._alike.read(half + read if half else read)
-        if not isinstance(delta, TextDelta | ReasoningDelta):
-            return 0
-        self._reader.skipped(delta)
-        self._passed(delta)
-        if half:
-            self._framing.forget()
-        express.send(delta)
-        return taken - len(half)
-
-    @property
-    def done(self) -> bool:
-        return self._reader.done
-
-    def feed(self, chunk: bytes) -> Iterator[list[Event]]:
-        half = self._framing.half()
-        frames = self._framing.feed(chunk)
-        if frames:
-            self._alike.forget()
-        for events in self._read(frames, last=False):
-            yield events
-            self._alike.learn(b"" if half is None else half + chunk, events)
-
-    def close(self) -> Iterator[list[Event]]:
-        return self._read(self._framing.close(), last=True)
-
-    def _read(self, frames: Iterable[Frame], *, last: bool) -> Iterator[list[Event]]:
-        events: list[Event] = []
-        failure = None
-        try:
-            for frame in frames:
-                events += self._fed(frame, last)
-                if self._reader.done:
-                    break
-            if last and not self._reader.done:
-                events += self._reader.close()
-        except LLMError as error:
-            failure = error
-        if events:
-            yield events
-        if failure is not None:
-            raise failure
-
-    def _fed(self, frame: Frame, last: bool) -> list[Event]:
-        try:
-            return self._reader.feed(frame)
-        except Malformed as error:
-            if last:  # what was left without its border is half an event, not a wrong one (S1)
-                raise Truncated("The engine's answer ended in the middle of an event.", engine=error.engine) from None
-            raise
-
-
-class _Polish:
-    """The last touch on an engine's events: think tags, what was dropped, usage where none was told (E7)."""
-
-    __slots__ = ("_asking", "_filters", "_most", "_trace")
-
-    def __init__(self, asking: Input, target: Target, trace: Trace, most: int) -> None:
-        self._filters: list[Filter] = [ThinkTags()] if target.engine.quirks.think_tags else []
-        self._asking = asking
-        self._trace = trace
-        self._most = most
-
-    def __call__(self, batch: Batch) -> Batch:
-        for filter_ in self._filters:
-            batch = filter_.feed(batch)
-        if batch and ((self._trace.dropped and isinstance(batch[0], Started)) or isinstance(batch[-1], Finished)):
-            batch = [*self._touched(batch)]
-        self._trace.observe(batch)
-        if batch and isinstance(batch[-1], ToolCallDelta):
-            self._trace.weight += _CALL_WEIGHT * len(batch)
-        self._bound()
-        return batch
-
-    def passed(self, delta: Delta) -> None:
-        """Output that went the short way, behind a first that did not."""
-        trace = self._trace
-        trace.characters += len(delta.text)
-        if trace.characters + trace.weight > self._most:
-            self._bound()
-
-    def _bound(self) -> None:
-        """No answer is that long. Tools, threads and some wires hold all of it, so one without end has to have one."""
-        if self._trace.characters + self._trace.weight > self._most:
-            raise Malformed(f"The engine's answer is longer than {self._most} bytes (MAX_ANSWER_SIZE).")
-
-    def _touched(self, batch: Batch) -> Iterator[Event]:
-        for event in batch:
-            if isinstance(event, Started):
-                yield replace(event, dropped=self._trace.dropped)
-                continue
-            if isinstance(event, Finished) and not self._usage_told(batch):
-                characters = self._trace.characters + count_characters(batch)
-                yield UsageReported(estimated_usage(self._asking, characters))
-            yield event
-
-    def _usage_told(self, batch: Batch) -> bool:
-        return self._trace.usage is not None or any(isinstance(event, UsageReported) for event in batch)
-
-
-def _whole(body: bytes, target: Target) -> list[Event]:
-    try:
-        value = loads(body)
-    except ValueError:
-        raise Malformed("The engine's answer is not JSON.", engine=target.engine.name) from None
-    return [*replay(ENGINE_DIALECTS[target.engine.dialect].read_reply(value, target.engine))]
-
-
-def written(request: ChatRequest, target: Target) -> Outgoing:
-    """Raises ``Unsupported``."""
     dialect = ENGINE_DIALECTS[target.engine.dialect]
     if request.model != target.model:
         request = replace(request, model=target.model)
-    given_up: list[str] = []
+    left_out: list[str] = []
     while True:
         try:
             outgoing = dialect.write_request(request, target.engine)
@@ -256,8 +234,8 @@ def written(request: ChatRequest, target: Target) -> Outgoing:
             name = refusal.param or ""
             if name not in request.wishes or getattr(request.options, name) is None:
                 raise
-            given_up.append(name)
+            left_out.append(name)
             nothing: dict[str, Any] = {name: None}
             request = replace(request, options=replace(request.options, **nothing))
             continue
-        return replace(outgoing, dropped=(*outgoing.dropped, *given_up)) if given_up else outgoing
+        return replace(outgoing, dropped=(*outgoing.dropped, *left_out)) if left_out else outgoing

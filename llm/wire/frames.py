@@ -14,6 +14,8 @@ class Frame(NamedTuple):
 
 
 class Framing(Protocol):
+    border: bytes  # what ends a frame
+
     def half(self) -> bytes | None:
         """What has come of a frame that is not whole yet; None if that is too much to be looked at once more, or not
         as it came.

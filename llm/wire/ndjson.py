@@ -54,6 +54,8 @@ class JsonLines:
 
     __slots__ = ("_max", "_rest", "_scanned")
 
+    border: bytes = b"\n"
+
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self._max = max_frame
         self._rest = bytearray()

@@ -24,6 +24,8 @@ class Sse:
 
     __slots__ = ("_cr", "_first", "_max", "_rest", "_scanned")
 
+    border: bytes = b"\n\n"
+
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self._max = max_frame
         self._rest = bytearray()

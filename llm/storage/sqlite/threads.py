@@ -289,6 +289,3 @@ def _forget_unused(connection: sqlite3.Connection, now: float) -> None:
 def _has_older(connection: sqlite3.Connection) -> bool:
     query = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'threads'"
     return connection.execute(query).fetchone() is not None
-
-
-Threads = SqliteThreads  # until handlers/context.py is typed by ThreadStore

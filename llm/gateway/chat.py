@@ -1,0 +1,273 @@
+"""The chat service: one answer to one client, in whatever dialect either side speaks.
+
+A handler calls it with a chat, a caller and a sink. Here are the decisions: which engine and model, whether the bytes
+pass through or are translated, which tools, which history, how many rounds, what is stored at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol
+
+from llm import log
+from llm.chat.events import Event, Finished
+from llm.chat.grammar import Grammar, GrammarBroken
+from llm.chat.history import answered, turns
+from llm.chat.messages import Message
+from llm.chat.pipeline import CollectingSink, EventSink, Pipeline, Stage
+from llm.chat.provider_metadata import Opaque
+from llm.chat.reply import Collector, Reply
+from llm.chat.request import ChatRequest
+from llm.dialects import native
+from llm.dialects.base import ClientDialect
+from llm.engines.capabilities import guessed_abilities
+from llm.engines.engine import Target
+from llm.errors import EngineFailed, LLMError
+from llm.gateway.callers import Caller
+from llm.gateway.catalog import Catalog
+from llm.gateway.prompts import default_system_message, read_title_request
+from llm.gateway.signature_cache import Memo, Remembering
+from llm.gateway.tool_loop import ToolLimits, run_rounds
+from llm.storage.threads import Owner, ThreadStore
+from llm.tools.base import Tool, Tools, pick
+from llm.upstream.call_record import Trace
+from llm.upstream.engine_client import Services
+from llm.upstream.passthrough import PassthroughRound, passthrough_target
+from llm.upstream.translate import EngineRound
+from llm.wire.json_codec import Json
+
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+
+
+class Sink(EventSink, Protocol):
+    """Where an answer goes: the connection of one client."""
+
+    def begin(self, request: ChatRequest) -> None:
+        """The request was read; its answer follows, streamed or whole, as it asks."""
+        ...
+
+    def send(self, piece: bytes) -> bool:
+        """Bytes of a passed-through answer: a piece of a stream, or the whole body. Returns as :meth:`feed`."""
+        ...
+
+    def write_reply(self, reply: Reply, request: ChatRequest) -> None:
+        """A translated answer as a whole."""
+        ...
+
+
+@dataclass(slots=True)
+class ChatCall:
+    """One chat as its client sent it."""
+
+    id: str  # of the request, for the log
+    body: dict[str, Any]  # the JSON without the caller's keys; emptied when it is no longer needed
+    dialect: ClientDialect
+    record: Trace
+    headers: Mapping[str, str] = field(default_factory=dict)  # they go along to an engine of the client's dialect
+
+    def headers_for(self, target: Target) -> Mapping[str, str]:
+        return self.headers if target.engine.dialect == self.dialect.NAME else _NO_HEADERS
+
+
+@dataclass(slots=True)
+class ThreadTurn:
+    """A question that belongs to a thread, with the stage that collects its answer."""
+
+    id: str
+    owner: Owner
+    prompt: Message
+    answer: Collector = field(default_factory=Collector)
+
+
+class ChatService:
+    """Answers chats. It holds what all of them share and no state of any."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        client: Services,
+        signatures: Memo,
+        threads: ThreadStore,
+        tools: Tools,
+        limits: ToolLimits,
+        *,
+        check_grammar: bool = False,
+    ) -> None:
+        self._catalog = catalog
+        self._client = client
+        self._signatures = signatures
+        self._threads = threads
+        self._tools = tools
+        self._limits = limits
+        self._check_grammar = check_grammar
+
+    async def answer(self, call: ChatCall, caller: Caller, sink: Sink) -> None:
+        """A chat of a compatible API, whose model is named ``engine/model``.
+
+        Raises ``LLMError``, and ``StreamClosedError`` when the client is gone. It is cancelled by cancelling its task.
+        """
+        target = call.record.target = self._catalog.target_of(call.body["model"], caller)
+        request = call.dialect.read_request(call.body)
+        sink.begin(request)
+        route = passthrough_target(call.dialect.NAME, request, target)
+        # The request may be large, and nobody needs it while its answer comes (T18): no variable here keeps it.
+        if route is None:
+            call.body.clear()
+            answer = self._translate(request, target, call, caller, sink)
+            del request
+            await answer
+            return
+        headers = call.headers_for(route)
+        passing = PassthroughRound(call.body, request, route, self._client, call.record, sink, headers)
+        call.body.clear()
+        del request
+        call.record.failure = await passing.run()
+
+    async def answer_native(self, call: ChatCall, caller: Caller, sink: Sink) -> None:
+        """A native chat, with this server's tools and threads. Raises as :meth:`answer`."""
+        body = call.body
+        target = call.record.target = self._catalog.target(body["engine"], body["model"], caller)
+        tools = self._pick_tools(body, target, caller)
+        request, turn = await self._read_native(body, caller)
+        if tools:
+            request = replace(request, tools=tuple(tool.spec for tool in tools.values()))
+        sink.begin(request)
+        body.clear()
+        answer = self._answer_in_rounds(request, target, tools, turn, call, sink)
+        del request
+        await answer
+
+    async def title(self, call: ChatCall, caller: Caller, sink: Sink) -> None:
+        """The question for a title of a conversation. Raises as :meth:`answer`."""
+        target = call.record.target = self._catalog.target(call.body["engine"], call.body["model"], caller)
+        request = read_title_request(call.body)
+        sink.begin(request)
+        call.body.clear()
+        await self._translate(request, target, call, caller, sink)
+
+    async def _translate(
+        self, request: ChatRequest, target: Target, call: ChatCall, caller: Caller, sink: Sink
+    ) -> None:
+        # What one engine signed means nothing to another, whose calls may have the same ids.
+        owner = " ".join((target.engine.name, *sorted(caller.names)))
+        await self._signatures.fetch(owner, request)
+        request = self._signatures.completed(owner, request)
+        recorder = Remembering(self._signatures, owner) if request.tools else None
+        stages = self._with_checks(call, [recorder] if recorder else [])
+        output = _Output(sink, request)
+        headers = call.headers_for(target)
+        answer = EngineRound(request, target, self._client, call.record, output.sink, stages, headers).run()
+        del request
+        events = _pass_through(stages, [await answer])
+        if recorder is not None:  # before the client can bring back a call, another worker has to know of it
+            await recorder.share()
+        await output.end(events)
+
+    async def _answer_in_rounds(
+        self,
+        request: ChatRequest,
+        target: Target,
+        tools: Mapping[str, Tool],
+        turn: ThreadTurn | None,
+        call: ChatCall,
+        sink: Sink,
+    ) -> None:
+        client, record = self._client, call.record
+        stages = self._with_checks(call, [turn.answer] if turn else [])
+        output = _Output(sink, request)
+        if tools:
+            rounds_sink = Pipeline(stages, output.sink)
+
+            async def ask(round_: ChatRequest, rounds: Sequence[Stage]) -> Finished:
+                return await EngineRound(round_, target, client, record, rounds_sink, rounds).run()
+
+            answer = run_rounds(request, ask, tools, self._limits, record, rounds_sink)
+        else:
+            answer = EngineRound(request, target, client, record, output.sink, stages).run()
+        del request
+        finish = await answer
+        events = _pass_through(stages, [finish])
+        if turn is not None:
+            events = [await self._store(turn, finish, record)]
+        await output.end(events)
+
+    def _with_checks(self, call: ChatCall, stages: list[Stage]) -> list[Stage]:
+        return [*stages, GrammarCheck(call.id)] if self._check_grammar else stages
+
+    def _pick_tools(self, body: Mapping[str, Any], target: Target, caller: Caller) -> Mapping[str, Tool]:
+        """All tools, none or the named ones; all means none for a model that is not known to call tools."""
+        tools = pick(body.get("tools"), self._tools, trusted=caller.trusted)
+        if body.get("tools") not in (None, True):
+            return tools
+        known = self._catalog.fact(target)
+        abilities = known.can if known else guessed_abilities(target.model, target.engine.models, ())
+        return tools if "tools" in abilities else {}
+
+    async def _read_native(self, body: dict[str, Any], caller: Caller) -> tuple[ChatRequest, ThreadTurn | None]:
+        """The request; in a thread, its stored messages take the place of ``messages``."""
+        default = default_system_message(body)
+        thread = body.get("thread")
+        if thread is None:
+            return native.read_request(body, default), None
+        request = native.read_request({**body, "messages": None})
+        *system, prompt = request.messages
+        owner = caller.thread_owner()
+        history = answered(await self._threads.messages(thread, owner))
+        if not system and not any(message.role == "system" for message in history):
+            system = [default]
+        return replace(request, messages=(*system, *history, prompt)), ThreadTurn(thread, owner, prompt)
+
+    async def _store(self, turn: ThreadTurn, finish: Finished, record: Trace) -> Finished:
+        """Appends the exchange to the thread; returns ``finish`` with ``{"thread": {"id", "saved", "error"?}}`` in its
+        metadata. A failure of the store does not fail the answer (O2).
+        """
+        stored: dict[str, Json] = {"id": turn.id, "saved": True}
+        try:
+            if finish.reason == "error":
+                raise EngineFailed("The answer failed.")
+            messages = (turn.prompt, *turns(turn.answer.reply().message))
+            await self._threads.append(turn.id, turn.owner, messages)
+        except LLMError as error:
+            stored |= {"saved": False, "error": error.message, "code": error.code}
+            record.unsaved = error.code
+        return replace(finish, keep=(*finish.keep, Opaque(native.NAME, native.NAME, {"thread": stored})))
+
+
+def _pass_through(stages: Sequence[Stage], events: Sequence[Event]) -> Sequence[Event]:
+    for stage in stages:
+        events = stage.feed(events)
+    return events
+
+
+class _Output:
+    """The client of an answer, or the collector of one that it wants as a whole."""
+
+    __slots__ = ("_client", "_request", "sink")
+
+    def __init__(self, client: Sink, request: ChatRequest) -> None:
+        self._client = client
+        self._request = None if request.stream else request  # which the whole answer refers to
+        self.sink: EventSink = client if request.stream else CollectingSink()
+
+    async def end(self, events: Sequence[Event]) -> None:
+        """Sends the last events, which have passed the stages, or the whole answer."""
+        if not self.sink.feed(events):
+            await self.sink.drain()
+        if isinstance(self.sink, CollectingSink) and self._request is not None:
+            self._client.write_reply(self.sink.reply(), self._request)
+
+
+class GrammarCheck:
+    """The stage of ``CHECK_GRAMMAR``: logs events that break the grammar of a stream (S7)."""
+
+    def __init__(self, id: str) -> None:
+        self._grammar = Grammar()
+        self._id = id
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        try:
+            self._grammar.feed(events)
+        except GrammarBroken as broken:
+            log.write("grammar", 40, id=self._id, what=str(broken)[:500])
+        return events

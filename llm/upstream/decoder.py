@@ -1,0 +1,127 @@
+"""The bytes of one streamed answer to neutral events.
+
+The one place that knows that nearly every event is like the one before it but for its text: such events are compared
+(:class:`llm.upstream.fast_path.DeltaTemplate`) and not decoded. Whatever stands behind the decoder sees events only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from llm.chat.events import Event
+from llm.chat.reply import Reply, replay
+from llm.dialects.base import Reader
+from llm.errors import LLMError, Malformed, Truncated
+from llm.upstream.fast_path import DeltaTemplate
+from llm.wire.frames import Frame, Framing
+from llm.wire.json_codec import loads
+from llm.wire.sse import Sse
+
+_DOCUMENT = (b"{", b"[", b"<")  # how a JSON or HTML document begins; no server-sent event begins so
+
+
+class Decoder:
+    """Returns the events of each piece of bytes, in order.
+
+    An error inside the stream is left in :attr:`failure`, to be raised after the events before it went on, since they
+    may share a read. ``limit``: bytes of one event, and of an answer that is one document.
+    """
+
+    __slots__ = (
+        "_document", "_framing", "_idle", "_limit", "_read_reply", "_reader", "_template", "_undecided", "done",
+        "failure",
+    )  # fmt: skip
+
+    def __init__(self, framing: Framing, reader: Reader, read_reply: Callable[[Any], Reply], limit: int) -> None:
+        self._document: list[bytes] | None = None  # what has come of an answer that is one document
+        self._framing = framing
+        self._idle = 0  # bytes since the last event
+        self._limit = limit
+        self._read_reply = read_reply
+        self._reader = reader
+        self._template = DeltaTemplate(reader.noise, reader.unlike, framing.border)
+        self._undecided = isinstance(framing, Sse)  # some hosts answer a stream with one JSON document
+        self.done = False  # the answer has ended: what the engine still sends is of no interest
+        self.failure: LLMError | None = None
+
+    @property
+    def expects_events(self) -> bool:
+        """False for a wire on which a whole document may come instead of events."""
+        return not self._undecided
+
+    def feed(self, chunk: bytes) -> Sequence[Event]:
+        """Returns no events for keep-alive signs and for half an event."""
+        if self._undecided or self._document is not None:
+            if (start := chunk.lstrip()) and self._undecided:
+                self._undecided = False
+                if start.startswith(_DOCUMENT):
+                    self._document = []
+            if self._document is not None:
+                return self._feed_document(chunk)
+        framing = self._framing
+        pending = framing.half()
+        read = chunk if not pending else pending + chunk
+        if pending is not None:
+            delta, size = self._template.read(read)
+            if delta is not None:
+                if pending:
+                    framing.forget()
+                if size < len(read):
+                    framing.feed(read[size:])
+                self._reader.skipped(delta)
+                self._idle = 0
+                return (delta,)
+        frames = framing.feed(chunk)
+        events = self._decode(frames, last=False) if frames else []
+        if frames:
+            self._template.learn(b"" if pending is None else read, events)
+        self._idle = 0 if events else self._idle + len(chunk)
+        if self._idle > 2 * self._limit:  # half an event is part of it, and has its own limit
+            self.failure = self.failure or Malformed("The engine sends signs of life without end and nothing else.")
+        return events
+
+    def close(self) -> Sequence[Event]:
+        """The bytes have ended. :attr:`failure` is ``Truncated`` if the answer had not."""
+        if self._document is not None:
+            return self.read_document(b"".join(self._document))
+        return self._decode(self._framing.close(), last=True)
+
+    def read_document(self, body: bytes) -> Sequence[Event]:
+        """A whole answer as one JSON document. Raises ``LLMError``."""
+        try:
+            value = loads(body)
+        except ValueError:
+            raise Malformed("The engine's answer is not JSON.") from None
+        return [*replay(self._read_reply(value))]
+
+    def _decode(self, frames: Iterable[Frame], *, last: bool) -> list[Event]:
+        events: list[Event] = []
+        reader = self._reader
+        try:
+            for frame in frames:
+                events += self._read_frame(frame, last)
+                if reader.done:
+                    break
+            if last and not reader.done:
+                events += reader.close()
+        except LLMError as error:
+            self.failure = error
+        self.done = reader.done
+        return events
+
+    def _read_frame(self, frame: Frame, last: bool) -> list[Event]:
+        try:
+            return self._reader.feed(frame)
+        except Malformed as error:
+            if last:  # what was left without its border is half an event, not a wrong one (S1)
+                raise Truncated("The engine's answer ended in the middle of an event.", engine=error.engine) from None
+            raise
+
+    def _feed_document(self, chunk: bytes) -> Sequence[Event]:
+        assert self._document is not None
+        self._document.append(chunk)
+        self._idle += len(chunk)
+        if self._idle > self._limit:
+            self.failure = Malformed(f"The engine's answer is larger than {self._limit} bytes (MAX_ANSWER_SIZE).")
+        return ()
