@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from fuzz.harnesses import HARNESSES
 from llm.config.settings import SETTINGS
-from tests.bodies import BODIES, SAMPLES
+from tests.support.bodies import BODIES
+from tests.support.paths import SAMPLES
 
 _SCHEMAS: Final[list[dict[str, Any]]] = [
     {"type": "object", "properties": {"x": {"type": "integer", "minimum": 1}}, "required": ["x"]},

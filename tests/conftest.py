@@ -1,4 +1,4 @@
-"""For every test: it watches over the keys that it gives to servers (``tests/canaries.py``), and is patient.
+"""For every test: it watches over the keys that it gives to servers (``tests/support/canaries.py``), and is patient.
 
 What is about sockets and time runs on both loops: our own, and uvloop, which the server prefers.
 ``--uvloop`` runs everything on that.
@@ -16,10 +16,30 @@ from typing import Final
 import pytest
 
 from llm.http1.event_loop import Loop, uvloop
-from tests.canaries import WATCH, watch_logs
+from tests.support.canaries import WATCH, watch_logs
+from tests.support.paths import TESTS
 
-BOTH: Final = ("test_cancel", "test_client_connection", "test_streams", "test_transport", "test_transport_cancel")
-LONG: Final = ("test_crossings", "test_crossings_back", "test_recorded_server", "test_recordings", "test_workers")
+BOTH: Final = (
+    "handlers/test_cancel",
+    "handlers/test_connection",
+    "dialects/test_streams",
+    "transport/test_http_client",
+    "transport/test_pool",
+    "transport/test_response",
+    "transport/test_cancel",
+)
+LONG: Final = (
+    "dialects/test_crossings",
+    "dialects/test_crossings_back",
+    "dialects/test_recorded_server",
+    "dialects/test_recordings",
+    "system/test_workers",
+)
+
+
+def module_of(item: pytest.Item) -> str:
+    """The test's module as a path below ``tests``: ``wire/test_sse``."""
+    return item.path.with_suffix("").as_posix().removeprefix(f"{TESTS}/")
 
 
 def pytest_configure() -> None:
@@ -40,7 +60,7 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long ones first, or one worker is left alone with one of them at the end; in no order otherwise."""
-    items.sort(key=lambda item: item.path.stem not in LONG)
+    items.sort(key=lambda item: module_of(item) not in LONG)
 
 
 def pytest_collection_finish() -> None:
@@ -80,4 +100,4 @@ def pytest_asyncio_loop_factories(
     other = {"uvloop": uvloop.new_event_loop} if uvloop is not None else {}
     if config.getoption("--uvloop"):
         return other
-    return standard | other if item.path.stem in BOTH else standard
+    return standard | other if module_of(item) in BOTH else standard

@@ -15,6 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from llm.engines.records import ENGINES
+from tests.support.paths import ROOT
 
 # A package of ``llm`` imports only packages of the lines above its own.
 LLM_ORDER: Final = (
@@ -78,8 +79,6 @@ OF_OTHERS: Final = {"_Decompress", "_execute"}  # zlib's only name for a type; t
 
 # Files that are being rewritten, by the test that they do not pass yet. To be emptied.
 NOT_YET: Final[dict[str, set[str]]] = {}
-
-ROOT: Final = Path(__file__).parent.parent
 
 
 @cache

@@ -7,15 +7,15 @@ import json
 import os
 import re
 import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llm.transport.demo import DemoTransport
-from tests.harness import CLIENT_ID, config, serving
+from tests.support.harness import CLIENT_ID, config, serving
+from tests.support.paths import ROOT
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
 EXAMPLES = re.findall(r"```sh\n(.*?)```\n(?:```json\n(.*?)```)?", README, re.DOTALL)
 
 

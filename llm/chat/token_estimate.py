@@ -1,8 +1,8 @@
 """How many tokens a request has, by rule of thumb: for engines that do not count, and answers that nobody finished.
 
 A tokenizer for every model would be larger than this server, and most are secret. This one cuts a text as they do where
-they agree: words of a few letters, groups of digits, marks, line ends. ``tests/test_counting.py`` holds its error
-against what providers told of recorded requests.
+they agree: words of a few letters, groups of digits, marks, line ends. ``tests/chat/test_token_estimate.py`` holds its
+error against what providers told of recorded requests.
 """
 
 from __future__ import annotations

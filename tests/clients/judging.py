@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from tests.harness import CLIENT_ID, Connection, Request, Script, Upstream, config, serving
-from tests.scripted import error_of
-from tests.wires import Wire
+from tests.support.harness import CLIENT_ID, Connection, Request, Script, Upstream, config, serving
+from tests.support.scripted import error_of
+from tests.support.wires import Wire
 
 PATIENCE = 120  # seconds that a client may take as a whole: some need long to start
 STRUCTURED = '{"city": "Paris", "degrees": 21}'

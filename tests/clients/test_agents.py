@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from tests.clients.judging import STRUCTURED, Left, behind, ran, refusing, running
-from tests.harness import soon
-from tests.scripted import CHAT, SAID, answering, calling
-from tests.setups import codex_of, environ_of
-from tests.wires import WIRES, Wire
+from tests.support.harness import soon
+from tests.support.scripted import CHAT, SAID, answering, calling
+from tests.support.setups import codex_of, environ_of
+from tests.support.wires import WIRES, Wire
 
 BIN = Path(__file__).parent / "node" / "node_modules" / ".bin"
 CLAUDE, CODEX = BIN / "claude", BIN / "codex"

@@ -20,10 +20,10 @@ from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
 from tests.clients.judging import STRUCTURED, Left, behind, refusing
-from tests.harness import CLIENT_ID, soon
-from tests.scripted import CHAT, PNG, SAID, answering, call_of, calling, whole_call_of
-from tests.setups import code_of
-from tests.wires import WIRES, Wire
+from tests.support.harness import CLIENT_ID, soon
+from tests.support.scripted import CHAT, PNG, SAID, answering, call_of, calling, whole_call_of
+from tests.support.setups import code_of
+from tests.support.wires import WIRES, Wire
 
 Make = Callable[[str, str], Any]
 ALL_WIRES = {**WIRES, "openai": CHAT}  # OpenAI itself would be asked over Responses where a client speaks that

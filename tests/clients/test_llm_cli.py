@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from tests.clients.judging import STRUCTURED, Left, behind, ran, refusing, running
-from tests.harness import CLIENT_ID, Connection, Request, soon
-from tests.scripted import CHAT, SAID, answering, calling
-from tests.wires import WIRES, Wire
+from tests.support.harness import CLIENT_ID, Connection, Request, soon
+from tests.support.scripted import CHAT, SAID, answering, calling
+from tests.support.wires import WIRES, Wire
 
 LLM = str(Path(sys.executable).with_name("llm"))
 ALL_WIRES = {**WIRES, "openai": CHAT}

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.clients.judging import STRUCTURED, Left, behind, ran, refusing, running
-from tests.harness import CLIENT_ID, config, serving, soon
-from tests.scripted import CHAT, SAID, answering, calling
-from tests.wires import WIRES, Wire
+from tests.support.harness import CLIENT_ID, config, serving, soon
+from tests.support.scripted import CHAT, SAID, answering, calling
+from tests.support.wires import WIRES, Wire
 
 NODE = Path(__file__).parent / "node"
 pytestmark = pytest.mark.skipif(

@@ -17,9 +17,9 @@ from pydantic_ai.providers.anthropic import AnthropicProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 
 from tests.clients.judging import STRUCTURED, Left, behind, refusing
-from tests.harness import CLIENT_ID, soon
-from tests.scripted import CHAT, PNG, SAID, answering, calling
-from tests.wires import WIRES, Wire
+from tests.support.harness import CLIENT_ID, soon
+from tests.support.scripted import CHAT, PNG, SAID, answering, calling
+from tests.support.wires import WIRES, Wire
 
 Make = Callable[[str, str], Any]
 ALL_WIRES = {**WIRES, "openai": CHAT}  # OpenAI itself would be asked over Responses where a client speaks that

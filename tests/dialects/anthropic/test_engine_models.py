@@ -1,0 +1,89 @@
+"""Model lists of an engine of the Anthropic dialect."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from llm.engines.capabilities import ModelRules
+from llm.engines.engine import Engine
+from llm.errors import Malformed
+from tests.support.anthropic_engine import DIALECT, ENGINE, anything, spoiled
+
+# --- the list of models ---
+
+
+def listed(*pages: Any, engine: Engine = ENGINE) -> tuple[list[Any], list[str]]:
+    lister = DIALECT.list_models(engine)
+    asked = [next(lister)]
+    for page in pages:
+        try:
+            asked.append(lister.send([page]))
+        except StopIteration as stop:
+            return stop.value, [outgoing.path for (outgoing,) in asked]
+    raise AssertionError("more was asked for")
+
+
+def test_the_list_of_models_is_asked_for_page_by_page() -> None:
+    first = {"data": [{"type": "model", "id": "claude-a"}], "has_more": True, "last_id": "claude-a/b"}
+    models, paths = listed(first, {"data": [{"type": "model", "id": "claude-c"}], "has_more": False})
+    assert [model.id for model in models] == ["claude-a", "claude-c"]
+    assert paths == ["/v1/models?limit=1000", "/v1/models?limit=1000&after_id=claude-a%2Fb"]
+
+
+def test_o10_a_model_s_own_record_comes_before_any_guess() -> None:
+    wire = {
+        "type": "model",
+        "id": "claude-opus-4-6",
+        "display_name": "Claude Opus 4.6",
+        "created_at": "2026-02-01T00:00:00Z",
+        "max_input_tokens": 1000000,
+        "max_tokens": 128000,
+        "capabilities": {
+            "image_input": {"supported": False},
+            "pdf_input": {"supported": True},
+            "thinking": {"supported": True, "types": {}},
+            "structured_outputs": {"supported": True},
+            "citations": None,
+        },
+    }
+    [[model], _] = listed({"data": [wire, {"id": "claude-1", "lifecycle": "retired"}, {"id": ""}, None]})
+    assert (model.id, model.name, model.kind, model.engine) == (
+        "claude-opus-4-6",
+        "Claude Opus 4.6",
+        "chat",
+        "anthropic",
+    )
+    assert (model.created, model.context_tokens, model.max_output_tokens) == (1769904000, 1000000, 128000)
+    assert {"documents", "reasoning", "json_schema"} <= model.can and "images" not in model.can
+    assert not {"documents", "reasoning", "json_schema", "images"} & model.guessed
+    assert model.meta == wire
+    [[bare], _] = listed({"data": [{"id": "claude-sonnet-4-5", "created_at": "soon"}]})
+    assert (bare.name, bare.created, bare.context_tokens) == ("claude-sonnet-4-5", None, None)
+    assert {"tools", "images", "reasoning", "caching"} == bare.can == bare.guessed
+
+
+def test_an_engine_with_a_list_of_its_own_is_not_asked() -> None:
+    lister = DIALECT.list_models(replace(ENGINE, models=ModelRules(fixed=("a", "b"))))
+    with pytest.raises(StopIteration) as stopped:
+        next(lister)
+    assert [model.id for model in stopped.value.value] == ["a", "b"]
+
+
+@pytest.mark.parametrize("page", [None, [], {}, {"data": None}, {"data": "x"}])
+def test_a_list_in_an_unknown_form_is_malformed(page: Any) -> None:
+    with pytest.raises(Malformed):
+        listed(page)
+
+
+@given(anything | spoiled({"data": [{"id": "m", "created_at": "2026-01-01", "capabilities": {"thinking": {}}}]}))
+def test_s8_any_list_is_read_or_malformed(page: Any) -> None:
+    try:
+        lister = DIALECT.list_models(replace(ENGINE, models=ModelRules()))
+        next(lister)
+        lister.send([page])
+    except (StopIteration, Malformed):
+        pass

@@ -1,0 +1,289 @@
+"""Chat Completions requests of clients, read."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm import errors
+from llm.chat.messages import Foreign, Media, Message, Reasoning, Text, ToolCall, ToolResult
+from llm.chat.provider_metadata import Opaque
+from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
+from llm.dialects import openai_chat
+from llm.engines.engine import Engine, Quirks
+from llm.errors import LLMError
+from tests.support.chat_client import read
+
+HOST = Engine(
+    name="host",
+    label="Host",
+    dialect="openai-chat",
+    base_url="https://host.example/v1",
+    quirks=Quirks(echo_reasoning="always"),
+)
+
+
+def sent(request: ChatRequest, engine: Engine = HOST) -> Any:
+    return json.loads(json.dumps(openai_chat.write_request(request, engine).body))
+
+
+def kept(**data: Any) -> tuple[Opaque, ...]:
+    return (Opaque("openai-chat", None, data),)
+
+
+def test_results_in_a_row_are_one_message_of_the_user() -> None:
+    request = read(
+        {"role": "tool", "tool_call_id": "a", "content": "1"},
+        {"role": "tool", "tool_call_id": "b", "name": "f", "content": [{"type": "text", "text": "2"}]},
+        {"role": "user", "content": "And?"},
+        {"role": "tool", "tool_call_id": "c", "content": None},
+    )
+    assert request.messages == (
+        Message("user", (ToolResult("a", (Text("1"),)), ToolResult("b", (Text("2"),), name="f"))),
+        Message("user", (Text("And?"),)),
+        Message("user", (ToolResult("c"),)),
+    )
+
+
+def test_both_words_for_the_system_are_the_system_and_keep_their_spelling() -> None:
+    request = read({"role": "system", "content": "A"}, {"role": "developer", "content": "B"})
+    assert [message.role for message in request.messages] == ["system", "system"]
+    assert [message["role"] for message in sent(request)["messages"]] == ["system", "developer"]
+
+
+def test_functions_of_old_find_their_results() -> None:
+    made = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
+    told = {"role": "function", "name": "f", "content": "1"}
+    request = read(made, told, made, told, functions=[{"name": "f"}], function_call={"name": "f"})
+    calls = [part.id for message in request.messages for part in message.parts if isinstance(part, ToolCall)]
+    results = [part.call_id for message in request.messages for part in message.parts if isinstance(part, ToolResult)]
+    assert calls == results and len({*calls}) == 2
+    assert request.tools == (ToolSpec("f"),)
+    assert request.options.tool_choice == "tool:f"
+    assert [message["role"] for message in sent(request)["messages"]] == ["assistant", "tool"] * 2
+    assert read(made, told, made, told) == read(made, told, made, told)  # caches depend on the same bytes
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_t3_a_thought_is_read_under_both_names(field: str) -> None:
+    request = read({"role": "assistant", "content": "A", field: "Hm."})
+    assert request.messages[0].parts == (Reasoning("Hm."), Text("A"))
+    assert sent(request)["messages"][0] == {"role": "assistant", "content": "A", "reasoning_content": "Hm."}
+
+
+def test_t1_reasoning_details_come_back_as_they_came() -> None:
+    details = [{"type": "reasoning.encrypted", "data": "QQ==", "x": [None]}, {"type": "new"}]
+    message = {"role": "assistant", "content": "A", "reasoning_details": details}
+    assert sent(read(message))["messages"] == [message]
+    odd = {"role": "assistant", "content": "A", "reasoning_details": {"no": "list"}}
+    assert sent(read(odd))["messages"] == [odd]
+
+
+def test_a_refusal_is_what_was_said() -> None:
+    request = read({"role": "assistant", "content": None, "refusal": "No."})
+    assert request.messages[0].parts == (Text("No."),)
+
+
+CONTENT: list[tuple[Any, Any]] = [
+    ({"type": "text", "text": "A"}, Text("A")),
+    ({"type": "text", "text": "A", "x": 1}, Text("A", keep=kept(x=1))),
+    ({"type": "refusal", "refusal": "No."}, Text("No.")),
+    (
+        {"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "low"}},
+        Media(mime="image/png", url="https://x/y.png", keep=kept(image_url={"detail": "low"})),
+    ),
+    (
+        {"type": "image_url", "image_url": {"url": "data:image/webp;base64,AA=="}},
+        Media(mime="image/webp", base64="AA=="),
+    ),
+    ({"type": "image_url", "image_url": "https://x/y.png"}, Media(mime="image/png", url="https://x/y.png")),
+    (
+        {"type": "input_audio", "input_audio": {"data": "AA==", "format": "mp3"}},
+        Media(mime="audio/mpeg", base64="AA=="),
+    ),
+    (
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA==", "x": 1}},
+        Media(mime="application/pdf", base64="AA==", name="a.pdf", keep=kept(file={"x": 1})),
+    ),
+    ({"type": "file", "file": {"file_id": "f1"}}, Media(mime="application/octet-stream", file_id="f1", keep=kept())),
+    ({"type": "video_url", "video_url": {"url": "u"}}, Foreign(kept(type="video_url", video_url={"url": "u"}))),
+]
+# Forms that only some hosts have are theirs to judge.
+HOSTS_OWN: list[Any] = [
+    {"type": "input_audio", "input_audio": "https://x/y.mp3"},
+    {"type": "input_audio", "input_audio": {"data": "AA==", "format": "pcm24"}},
+    {"type": "file", "file": {"filename": "a.pdf", "file_data": "https://x/a.pdf"}},
+    {"no": "type"},
+]
+
+
+@pytest.mark.parametrize(("wire", "part"), [*CONTENT, *((wire, Foreign(kept(**wire))) for wire in HOSTS_OWN)])
+def test_t12_parts_are_read_and_written_again(wire: Any, part: Any) -> None:
+    request = read({"role": "user", "content": [{"type": "text", "text": "Look"}, wire]})
+    assert request.messages[0].parts == (Text("Look"), part)
+    [_, again] = sent(request)["messages"][0]["content"]
+    if isinstance(wire.get("image_url"), str):
+        wire = {**wire, "image_url": {"url": wire["image_url"]}}
+    if wire.get("type") == "refusal":
+        wire = {"type": "text", "text": "No."}
+    assert again == wire
+
+
+def test_t12_a_custom_tool_keeps_its_form() -> None:
+    tool = {"type": "custom", "custom": {"name": "shell", "format": {"type": "text"}}}
+    call = {"id": "c1", "type": "custom", "custom": {"name": "shell", "input": "ls -l"}}
+    request = read(
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "a.txt"},
+        tools=[tool],
+        tool_choice={"type": "custom", "custom": {"name": "shell"}},
+    )
+    body = sent(request)
+    assert body["tools"] == [tool]
+    assert body["messages"][0]["tool_calls"] == [call]
+    assert body["tool_choice"] == {"type": "custom", "custom": {"name": "shell"}}
+
+
+@pytest.mark.parametrize(
+    ("wire", "choice"),
+    [
+        ("auto", "auto"),
+        ("none", "none"),
+        ("required", "required"),
+        ("any", "required"),  # Mistral's word
+        ({"type": "auto"}, "auto"),
+        ({"type": "function", "function": {"name": "f"}}, "tool:f"),
+        ({"function": {"name": "f"}}, "tool:f"),
+        (None, None),
+        ({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}, None),
+    ],
+)
+def test_a_choice_of_tools_is_read(wire: Any, choice: str | None) -> None:
+    request = read(tool_choice=wire)
+    assert request.options.tool_choice == choice
+    if isinstance(wire, dict) and choice is None:
+        assert sent(request)["tool_choice"] == wire
+
+
+@pytest.mark.parametrize(
+    ("wire", "read_as"),
+    [
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, JsonFormat()),
+        ({"type": "json_object", "schema": {"type": "object"}}, JsonFormat({"type": "object"})),
+        (
+            {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "strict": True, "description": "d"}},
+            JsonFormat({}, "n", True, kept(description="d")),
+        ),
+    ],
+)
+def test_t7_a_format_is_read(wire: Any, read_as: JsonFormat | None) -> None:
+    assert read(response_format=wire).options.format == read_as
+
+
+def test_options_are_read_with_their_zeros() -> None:
+    options = read(
+        max_tokens=1, max_completion_tokens=0, temperature=0, top_p=0.0, top_k=0, stop="x", seed=0, presence_penalty=0,
+        frequency_penalty=0, reasoning_effort="none", verbosity="low", logprobs=False, top_logprobs=0,
+        parallel_tool_calls=False, service_tier="flex",
+    ).options  # fmt: skip
+    assert options == Options(
+        max_tokens=0, temperature=0, top_p=0, top_k=0, stop=("x",), seed=0, presence_penalty=0, frequency_penalty=0,
+        effort="none", verbosity="low", logprobs=False, top_logprobs=0, parallel_tools=False, service_tier="flex",
+    )  # fmt: skip
+    assert read(stop=["a", "b"], max_tokens=3).options == Options(stop=("a", "b"), max_tokens=3)
+
+
+def test_t8_what_changes_the_answer_is_no_hint_unless_it_asks_for_nothing() -> None:
+    telling = {"n": 2, "modalities": ["audio"], "audio": {"voice": "x"}, "logit_bias": {"1": 2}, "min_p": 0.1}
+    asking_nothing: dict[str, Any] = {"n": 1, "modalities": ["text"], "logit_bias": {}}
+    hints = {"user": "u", "metadata": {}, "store": False, "prompt_cache_key": "k", "safety_identifier": "s"}
+    assert not read(**telling).hints & telling.keys()
+    assert asking_nothing.keys() | hints.keys() <= read(**asking_nothing, **hints).hints
+    for fields in (telling, {**asking_nothing, **hints}):
+        body = sent(read(**fields))
+        assert {name: body[name] for name in fields} == fields
+    assert not read(audio=None).keep
+
+
+@pytest.mark.parametrize("effort", ["default", "ultra"])
+def test_an_effort_that_only_some_hosts_have_is_kept_for_them(effort: str) -> None:
+    request = read(reasoning_effort=effort)
+    assert request.options.effort is None and "reasoning_effort" not in request.hints
+    assert sent(request)["reasoning_effort"] == effort
+
+
+def test_usage_is_shown_to_a_stream_that_asked_and_to_every_whole_answer() -> None:
+    assert not read(stream=True).show_usage
+    assert not read(stream=True, stream_options={"include_usage": False}).show_usage
+    assert read(stream=True, stream_options={"include_usage": True}).show_usage
+    assert read().show_usage
+
+
+PLACES: list[tuple[dict[str, Any], str]] = [
+    ({"tool_calls": [{"id": "a", "type": "custom"}]}, "messages[0].tool_calls[0].custom"),
+    ({"tool_calls": [{"type": "function", "function": {"name": "f"}}]}, "messages[0].tool_calls[0].id"),
+    ({"tool_calls": [{"id": "a", "function": {"name": 3}}]}, "messages[0].tool_calls[0].function.name"),
+    (
+        {"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": {}}}]},
+        "messages[0].tool_calls[0].function.arguments",
+    ),
+    ({"tool_calls": "x"}, "messages[0].tool_calls"),
+    ({"function_call": {"arguments": "{}"}}, "messages[0].function_call.name"),
+    ({"refusal": 3}, "messages[0].refusal"),
+    ({"content": [3]}, "messages[0].content[0]"),
+    ({"content": [{"type": "image_url", "image_url": {}}]}, "messages[0].content[0].image_url.url"),
+    ({"content": [{"type": "input_audio", "input_audio": {}}]}, "messages[0].content[0].input_audio.data"),
+    ({"content": [{"type": "file", "file": {}}]}, "messages[0].content[0].file.file_data"),
+]
+
+
+@pytest.mark.parametrize(("fields", "place"), PLACES)
+def test_what_is_wrong_is_told_with_its_place(fields: dict[str, Any], place: str) -> None:
+    with pytest.raises(errors.InvalidRequest) as told:
+        read({"role": "assistant", **fields})
+    assert told.value.param == place and str(told.value).startswith(f"{place}: ")
+
+
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=3) | st.sampled_from(["user", "tool", "text"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            [
+                "role", "content", "type", "text", "image_url", "url", "input_audio", "data", "format", "file",
+                "file_id", "file_data", "filename", "tool_calls", "function_call", "tool_call_id", "function", "custom",
+                "name", "arguments", "input", "id", "refusal", "reasoning", "reasoning_details", "schema",
+                "json_schema", "strict", "parameters", "include_usage", "x",
+            ]
+        ),
+        inner,
+        max_size=5,
+    ),
+    max_leaves=15,
+)  # fmt: skip
+ROLES = st.sampled_from(["system", "developer", "user", "assistant", "tool", "function"])
+
+
+@given(
+    messages=st.lists(st.tuples(ROLES, st.dictionaries(st.sampled_from(
+        ["content", "refusal", "name", "tool_calls", "function_call", "tool_call_id", "reasoning", "reasoning_details"]
+    ), JSON, max_size=4)), max_size=3),
+    fields=st.dictionaries(st.sampled_from([
+        "tools", "functions", "tool_choice", "function_call", "stream", "stream_options", "response_format", "stop", "n",
+        "reasoning_effort", "temperature", "max_tokens", "logprobs", "metadata", "modalities", "logit_bias", "seed",
+    ]), JSON, max_size=4),
+)  # fmt: skip
+def test_s8_any_json_object_is_a_request_or_a_fault_that_is_told(messages: list[Any], fields: dict[str, Any]) -> None:
+    with suppress(LLMError):
+        request = read(*({**more, "role": role} for role, more in messages), **fields)
+        with suppress(errors.Unsupported):
+            sent(request)
+        with suppress(errors.Unsupported):
+            sent(request, replace(HOST, translate=True, quirks=Quirks(flat_content=True, unknown_fields=False)))

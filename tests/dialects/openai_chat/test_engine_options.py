@@ -1,0 +1,599 @@
+"""Each option in each engine's and each family's own form on the Chat Completions wire, or refused by its name.
+
+From providers.md, sections 0.4, 1.2, 4, 6 to 15; the body that goes out is compared whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm import errors
+from llm.chat.messages import Message, Text
+from llm.chat.provider_metadata import Opaque
+from llm.chat.request import NO_OPTIONS, ChatRequest, JsonFormat, Options
+from llm.dialects import openai_chat
+from llm.dialects.registry import ENGINE_DIALECTS
+from llm.engines.engine import Engine
+from llm.engines.profiles import Family, family_of
+from llm.engines.records import ENGINES
+from tests.support.harness import CLIENT, Connection, Request, Upstream, config, serving
+from tests.support.recordings import recordings
+from tests.support.wires import CLIENTS
+
+SCHEMA: Final[dict[str, Any]] = {"type": "object", "properties": {"x": {"type": "integer"}}}
+FORMAT = JsonFormat(SCHEMA, "answer", True)
+FORMATTED: Final[dict[str, Any]] = {
+    "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}}
+}
+SAMPLERS: Final[dict[str, Any]] = {
+    "temperature": 0, "top_p": 0, "presence_penalty": 0.5, "frequency_penalty": 0.5, "logprobs": True,
+    "top_logprobs": 0, "stop": ("x",),
+}  # fmt: skip
+NAMES = [engine.name for engine in ENGINES.values() if engine.dialect == "openai-chat"]
+OTHER = Engine(name="box", label="Box", dialect="openai-chat", base_url="http://box/v1")  # by configuration alone
+
+
+def outgoing(engine: str, model: str, options: Mapping[str, Any], kept: Mapping[str, Any] | None = None) -> Any:
+    request = ChatRequest(
+        model=model,
+        messages=(Message("user", (Text("Hi"),)),),
+        options=Options(**options),
+        keep=(Opaque("openai-chat", None, kept),) if kept else (),
+    )
+    return openai_chat.write_request(request, ENGINES.get(engine, OTHER))
+
+
+def sent(engine: str, model: str, kept: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+    """The body, less what is in every one."""
+    body = dict(json.loads(json.dumps(outgoing(engine, model, options, kept).body)))
+    assert body.pop("messages") == [{"role": "user", "content": "Hi"}]
+    assert body.pop("model") == model
+    return body
+
+
+def refused(engine: str, model: str, **options: Any) -> str | None:
+    """The option that an error names."""
+    with pytest.raises(errors.Unsupported) as told:
+        outgoing(engine, model, options)
+    assert told.value.engine == engine
+    assert (told.value.param or "") in str(told.value) or told.value.param in ("tool_choice", "format")
+    return told.value.param
+
+
+# --- how much to think: off, on, an effort, a budget ---
+
+OFF: Final = ("reasoning", False)
+ON: Final = ("reasoning", True)
+REFUSED: Final = "refused"
+
+
+def effort(word: str) -> tuple[str, str]:
+    return ("effort", word)
+
+
+def tokens(number: int) -> tuple[str, int]:
+    return ("reasoning_tokens", number)
+
+
+THOUGHTS: Final[list[tuple[str, str, tuple[str, Any], dict[str, Any] | str]]] = [
+    # Models that do not think: to be told not to is nothing, to be told to is an error.
+    ("openai", "gpt-4o", OFF, {}),
+    ("openai", "gpt-4o", effort("none"), {}),
+    ("openai", "gpt-4.1-mini", tokens(0), {}),
+    ("openai", "gpt-4o", ON, REFUSED),
+    ("openai", "gpt-4o-2024-08-06", effort("low"), REFUSED),
+    ("openai", "ft:gpt-4o-mini:org::id", tokens(2000), REFUSED),
+    ("openai", "gpt-3.5-turbo", ON, REFUSED),
+    # Models that always think.
+    ("openai", "o3", ON, {}),
+    ("openai", "o3", OFF, REFUSED),
+    ("openai", "o4-mini-2025-04-16", effort("none"), REFUSED),
+    ("openai", "o1", effort("high"), {"reasoning_effort": "high"}),
+    ("openai", "o3-mini", tokens(2000), {"reasoning_effort": "low"}),
+    ("openai", "o3-mini", tokens(0), REFUSED),
+    ("openai", "gpt-5", OFF, REFUSED),
+    ("openai", "gpt-5-mini-2025-08-07", ON, {}),
+    ("openai", "gpt-5-nano", effort("minimal"), {"reasoning_effort": "minimal"}),
+    ("openai", "gpt-6-astra", effort("none"), REFUSED),
+    ("openai", "gpt-6.1-sol", effort("max"), {"reasoning_effort": "max"}),
+    # Models that think when they are told to, and models that do until they are told not to.
+    ("openai", "gpt-5.1", OFF, {"reasoning_effort": "none"}),
+    ("openai", "gpt-5.4-mini", ON, {"reasoning_effort": "medium"}),
+    ("openai", "gpt-5.2", tokens(-1), {"reasoning_effort": "medium"}),
+    ("openai", "gpt-5.2", effort("xhigh"), {"reasoning_effort": "xhigh"}),
+    ("openai", "gpt-5.6-sol", OFF, {"reasoning_effort": "none"}),
+    ("openai", "gpt-5.6-sol", ON, {}),
+    ("openai", "gpt-6-sol", tokens(30000), {"reasoning_effort": "high"}),
+    ("openai", "gpt-5.3-codex", ON, {}),
+    # What no row knows is told what it was asked.
+    ("openai", "gpt-5.2-chat-latest", effort("medium"), {"reasoning_effort": "medium"}),
+    ("openai", "gpt-oss-120b", OFF, {"reasoning_effort": "none"}),
+    ("azure", "default", effort("low"), {"reasoning_effort": "low"}),
+    ("azure", "my-gpt-4o", ON, REFUSED),
+    ("azure", "gpt-35-turbo", OFF, {}),
+    ("azure", "team-gpt-5.4-mini", ON, {"reasoning_effort": "medium"}),
+    ("azure", "prod-gpt-5", OFF, REFUSED),
+    ("azure", "demo1", OFF, {"reasoning_effort": "none"}),
+    ("xai", "grok-4.7", effort("xhigh"), {"reasoning_effort": "xhigh"}),
+    ("xai", "grok-4.6", OFF, {"reasoning_effort": "none"}),
+    ("xai", "grok-4.6", effort("max"), REFUSED),
+    ("xai", "grok-4.5", effort("medium"), {"reasoning_effort": "medium"}),
+    ("xai", "grok-4.5", OFF, REFUSED),
+    ("xai", "grok-4.5", ON, {}),
+    ("xai", "grok-4.5", effort("xhigh"), REFUSED),
+    ("xai", "grok-4.3", effort("none"), {"reasoning_effort": "none"}),
+    ("xai", "grok-4.3", effort("xhigh"), REFUSED),
+    ("xai", "grok-3-mini", effort("high"), {"reasoning_effort": "high"}),
+    ("xai", "grok-3-mini-fast", effort("medium"), REFUSED),
+    ("xai", "grok-3-mini", tokens(8192), REFUSED),
+    ("xai", "grok-3-mini", tokens(2000), {"reasoning_effort": "low"}),
+    ("xai", "grok-3", effort("low"), REFUSED),
+    ("xai", "grok-4-0709", effort("high"), REFUSED),
+    ("xai", "grok-4-0709", ON, {}),
+    ("xai", "grok-4.20-reasoning", effort("low"), REFUSED),
+    ("xai", "grok-4.20-0309-reasoning", effort("high"), REFUSED),
+    ("xai", "grok-4.20-0309-non-reasoning", effort("high"), REFUSED),
+    ("xai", "grok-4-fast-non-reasoning", OFF, {}),
+    ("xai", "grok-code-fast-1", effort("high"), {"reasoning_effort": "high"}),
+    ("groq", "openai/gpt-oss-20b", effort("high"), {"reasoning_effort": "high"}),
+    ("groq", "openai/gpt-oss-20b", effort("minimal"), REFUSED),
+    ("groq", "openai/gpt-oss-120b", OFF, REFUSED),
+    ("groq", "openai/gpt-oss-120b", ON, {}),
+    ("groq", "qwen/qwen3-32b", ON, {"reasoning_effort": "default", "reasoning_format": "parsed"}),
+    ("groq", "qwen/qwen3-32b", OFF, {"reasoning_effort": "none", "reasoning_format": "parsed"}),
+    ("groq", "qwen/qwen3.6-27b", effort("high"), REFUSED),
+    ("groq", "qwen/qwen3-32b", tokens(2000), REFUSED),
+    ("groq", "llama-3.3-70b-versatile", ON, REFUSED),
+    ("groq", "meta-llama/llama-4-scout-17b-16e-instruct", OFF, {}),
+    ("groq", "moonshotai/kimi-k2-instruct-0905", effort("low"), REFUSED),
+    ("groq", "new/model", effort("low"), {"reasoning_effort": "low"}),
+    ("cerebras", "gpt-oss-120b", effort("low"), {"reasoning_effort": "low"}),
+    ("cerebras", "gpt-oss-120b", effort("none"), REFUSED),
+    ("cerebras", "zai-glm-4.7", OFF, {"reasoning_effort": "none"}),
+    ("cerebras", "zai-glm-4.7", ON, {}),
+    ("cerebras", "qwen-3.8-27b", effort("none"), {"reasoning_effort": "none"}),
+    ("cerebras", "qwen-3-235b-a22b-instruct-2507", ON, REFUSED),
+    ("deepseek", "deepseek-v4-pro", ON, {"thinking": {"type": "enabled"}}),
+    ("deepseek", "deepseek-v4-pro", OFF, {"thinking": {"type": "disabled"}}),
+    ("deepseek", "deepseek-flash", effort("none"), {"thinking": {"type": "disabled"}}),
+    ("deepseek", "deepseek-flash", effort("max"), {"thinking": {"type": "enabled"}, "reasoning_effort": "max"}),
+    ("deepseek", "deepseek-v4-flash", tokens(2000), {"thinking": {"type": "enabled"}, "reasoning_effort": "low"}),
+    ("openrouter", "anthropic/claude-sonnet-4.5", tokens(2000), {"reasoning": {"max_tokens": 2000}}),
+    ("openrouter", "openai/o4-mini", effort("low"), {"reasoning": {"effort": "low"}}),
+    ("openrouter", "z-ai/glm-4.6", ON, {"reasoning": {"enabled": True}}),
+    ("openrouter", "z-ai/glm-4.6", OFF, {"reasoning": {"enabled": False}}),
+    ("openrouter", "z-ai/glm-4.6", tokens(0), {"reasoning": {"enabled": False}}),
+    ("openrouter", "z-ai/glm-4.6", tokens(-1), {"reasoning": {"enabled": True}}),
+    ("together", "Qwen/Qwen3.5-397B-A17B", ON, {"reasoning": {"enabled": True}}),
+    ("together", "zai-org/GLM-5.1", OFF, {"reasoning": {"enabled": False}}),
+    ("together", "deepseek-ai/DeepSeek-V4-Pro", effort("high"), {"reasoning_effort": "high"}),
+    ("together", "openai/gpt-oss-120b", effort("medium"), {"reasoning_effort": "medium"}),
+    ("together", "openai/gpt-oss-120b", OFF, REFUSED),
+    ("together", "deepseek-ai/DeepSeek-R1", OFF, REFUSED),
+    ("together", "meta-llama/Llama-3.3-70B-Instruct-Turbo", ON, REFUSED),
+    ("meta", "muse-spark-1.3", effort("xhigh"), {"reasoning_effort": "xhigh"}),
+    ("meta", "muse-spark-1.3", effort("max"), REFUSED),
+    ("meta", "muse-spark-1.3", OFF, REFUSED),
+    ("mistralai", "magistral-medium-latest", ON, {"prompt_mode": "reasoning"}),
+    ("mistralai", "magistral-small-latest", effort("high"), REFUSED),
+    ("mistralai", "magistral-small-latest", OFF, REFUSED),
+    ("mistralai", "mistral-small-latest", ON, {"reasoning_effort": "high"}),
+    ("mistralai", "mistral-small-2603", OFF, {"reasoning_effort": "none"}),
+    ("mistralai", "mistral-medium-3-5", effort("high"), {"reasoning_effort": "high"}),
+    ("mistralai", "mistral-small-latest", effort("low"), REFUSED),
+    ("mistralai", "mistral-large-4-0", effort("low"), {"reasoning_effort": "low"}),
+    ("lmstudio", "openai/gpt-oss-20b", effort("low"), {"reasoning_effort": "low"}),
+    ("huggingface", "openai/gpt-oss-20b:groq", tokens(16384), {"reasoning_effort": "medium"}),
+    ("demo", "demo-reasoning", effort("low"), {"reasoning_effort": "low"}),
+    ("box", "some/model", OFF, {"reasoning_effort": "none"}),
+]
+
+
+@pytest.mark.parametrize(("engine", "model", "asked", "wire"), THOUGHTS)
+def test_t8_how_much_to_think_is_said_in_the_family_s_words(
+    engine: str, model: str, asked: tuple[str, Any], wire: dict[str, Any] | str
+) -> None:
+    if wire == REFUSED:
+        assert refused(engine, model, **dict([asked])) == asked[0]
+    else:
+        assert sent(engine, model, **dict([asked])) == wire
+
+
+@pytest.mark.parametrize("engine", [name for name in NAMES if name not in ("openai", "azure")])
+def test_nothing_is_said_of_thinking_where_nothing_was_asked(engine: str) -> None:
+    assert sent(engine, "some/model") == {}
+
+
+def test_t8_of_an_effort_and_a_budget_the_effort_is_said_and_the_budget_is_told() -> None:
+    for engine in ("openrouter", "box"):
+        assert outgoing(engine, "m", {"effort": "low", "reasoning_tokens": 9000}).dropped == ("reasoning_tokens",)
+    assert sent("openrouter", "m", effort="low", reasoning_tokens=9000) == {"reasoning": {"effort": "low"}}
+
+
+def test_what_else_a_client_said_of_thinking_stays() -> None:
+    kept = {"reasoning": {"exclude": True, "effort": "high"}, "reasoning_format": "hidden"}
+    assert sent("openrouter", "m", kept, effort="low") == {**kept, "reasoning": {"exclude": True, "effort": "low"}}
+    assert sent("groq", "qwen/qwen3-32b", {"reasoning_format": "hidden"}) == {"reasoning_format": "hidden"}
+
+
+# --- samplers, and what comes with them ---
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize(
+    ("engine", "model", "more"),
+    [
+        ("openai", "o3", {}),
+        ("openai", "gpt-5-mini", {}),
+        ("openai", "gpt-5-mini", {"effort": "minimal"}),
+        ("openai", "gpt-5.4", {"effort": "low"}),
+        ("openai", "gpt-5.1", {"reasoning": True}),
+        ("openai", "gpt-5.6-terra", {}),
+        ("openai", "gpt-6-sol", {}),
+        ("openai", "gpt-6.1-sol", {}),
+        ("azure", "team-o3-is-unknown-but-gpt-5", {}),
+        ("azure", "o4-mini", {}),
+    ],
+)
+def test_t8_a_model_that_thinks_is_asked_for_no_sampler_that_it_refuses(
+    engine: str, model: str, more: dict[str, Any], name: str
+) -> None:
+    assert refused(engine, model, **{name: SAMPLERS[name]}, **more) == name
+
+
+@pytest.mark.parametrize(
+    ("engine", "model", "more", "wire"),
+    [
+        ("openai", "gpt-4o", {}, {}),
+        ("openai", "gpt-5.4", {}, {}),  # recorded: it does not think unasked
+        ("openai", "gpt-5.6-sol", {"reasoning": False}, {"reasoning_effort": "none"}),
+        ("openai", "gpt-6-luna", {"effort": "none"}, {"reasoning_effort": "none"}),
+        ("openai", "gpt-5-chat-latest", {}, {}),
+        ("azure", "default", {}, {}),
+        ("azure", "gpt-4o", {}, {}),
+        ("xai", "grok-3", {}, {}),
+        ("cerebras", "gpt-oss-120b", {}, {}),
+        ("deepseek", "deepseek-chat", {}, {}),
+        ("deepseek", "deepseek-v4-flash", {"reasoning": False}, {"thinking": {"type": "disabled"}}),
+        ("openrouter", "openai/o4-mini", {}, {}),
+        ("meta", "muse-spark-1.3", {}, {}),
+        ("lmstudio", "m", {}, {}),
+        ("huggingface", "m", {}, {}),
+        ("mistralai", "mistral-large-latest", {}, {}),
+        ("demo", "demo-chat", {}, {}),
+        ("box", "m", {}, {}),
+    ],
+)
+def test_t8_zeros_and_all_samplers_go_out_where_they_are_taken(
+    engine: str, model: str, more: dict[str, Any], wire: dict[str, Any]
+) -> None:
+    asked = {**SAMPLERS, "presence_penalty": 0, "frequency_penalty": 0, "seed": 0}
+    seed = "random_seed" if engine == "mistralai" else "seed"
+    body = {name: value for name, value in asked.items() if name != "seed"} | {"stop": ["x"], seed: 0}
+    assert sent(engine, model, **asked, **more) == {**body, **wire}
+
+
+def test_what_asks_for_nothing_is_no_question_to_a_model_that_refuses_it() -> None:
+    nothing: dict[str, Any] = {
+        "temperature": 1,
+        "presence_penalty": 0,
+        "frequency_penalty": 0,
+        "logprobs": False,
+        "stop": (),
+    }
+    assert sent("openai", "o3", **nothing, verbosity="medium", citations=False, context_tokens=0) == {}
+    assert sent("deepseek", "deepseek-chat", service_tier="auto", verbosity="medium") == {}
+    assert sent("openai", "gpt-4o", **nothing) == {
+        "temperature": 1, "presence_penalty": 0, "frequency_penalty": 0, "logprobs": False,
+    }  # fmt: skip
+    assert refused("openai", "o3", top_p=1) == "top_p"  # not what such a model does by itself
+
+
+@pytest.mark.parametrize(
+    "model", ["grok-4.5", "grok-3-mini", "grok-4-0709", "grok-code-fast-1", "grok-4-fast-reasoning"]
+)
+def test_t8_xai_s_reasoning_models_take_samplers_but_no_stop_and_no_penalty(model: str) -> None:
+    assert sent("xai", model, temperature=0, top_p=0, seed=0, logprobs=True, top_logprobs=8) == {
+        "temperature": 0, "top_p": 0, "seed": 0, "logprobs": True, "top_logprobs": 8,
+    }  # fmt: skip
+    for name in ("stop", "presence_penalty", "frequency_penalty"):
+        assert refused("xai", model, **{name: SAMPLERS[name]}) == name
+    assert sent("xai", "grok-4.6", reasoning=False, stop=("x",)) == {"reasoning_effort": "none", "stop": ["x"]}
+
+
+def test_t8_what_deepseek_ignores_while_it_thinks_is_sent_and_told() -> None:
+    asked: dict[str, Any] = {"temperature": 0, "top_p": 0.5, "presence_penalty": 1, "frequency_penalty": 1}
+    assert sent("deepseek", "deepseek-v4-flash", **asked) == asked
+    assert outgoing("deepseek", "deepseek-v4-flash", asked).dropped == tuple(sorted(asked))
+    for told in (outgoing("deepseek", "deepseek-chat", asked),
+                 outgoing("deepseek", "deepseek-v4-flash", {**asked, "reasoning": False})):  # fmt: skip
+        assert told.dropped == ()
+    assert outgoing("deepseek", "deepseek-chat", {**asked, "effort": "low"}).dropped == tuple(sorted(asked))
+    # Recorded: log probabilities come with the thoughts.
+    assert sent("deepseek", "deepseek-v4-flash", top_logprobs=2) == {"logprobs": True, "top_logprobs": 2}
+
+
+def test_top_k_is_top_k_where_there_is_one() -> None:
+    for engine in ("openrouter", "together", "lmstudio", "huggingface", "meta", "demo", "box"):
+        assert sent(engine, "m", top_k=0) == {"top_k": 0}
+    for engine in ("openai", "azure", "xai", "groq", "cerebras", "deepseek", "mistralai"):
+        assert refused(engine, "m", top_k=0) == "top_k"
+
+
+def test_log_probabilities_in_each_engine_s_form() -> None:
+    for engine in ("openai", "azure", "xai", "cerebras", "openrouter", "mistralai", "huggingface", "box"):
+        assert sent(engine, "m", logprobs=True) == {"logprobs": True}
+        assert sent(engine, "m", top_logprobs=0) == {"logprobs": True, "top_logprobs": 0}
+        assert sent(engine, "m", logprobs=False) == {"logprobs": False}
+    for options, wire in (
+        ({"logprobs": True}, {"logprobs": 1}),
+        ({"top_logprobs": 0}, {"logprobs": 1}),
+        ({"logprobs": True, "top_logprobs": 5}, {"logprobs": 5}),
+        ({"logprobs": False}, {}),
+    ):
+        assert sent("together", "m", **options) == wire
+    for name in ("logprobs", "top_logprobs"):
+        assert refused("groq", "m", **{name: True}) == name
+    assert sent("groq", "m", logprobs=False) == {}
+    assert sent("openai", "gpt-4o", top_logprobs=20) == {"logprobs": True, "top_logprobs": 20}
+    for engine, model, most in (("openai", "gpt-4o", 20), ("azure", "gpt-4o", 20), ("xai", "grok-3", 8)):
+        assert refused(engine, model, top_logprobs=most + 1) == "top_logprobs"
+
+
+def test_as_many_texts_to_stop_at_as_are_taken() -> None:
+    four, five = tuple("abcd"), tuple("abcde")
+    for engine in ("openai", "azure", "groq"):
+        assert sent(engine, "m", stop=four) == {"stop": [*four]}
+        assert refused(engine, "m", stop=five) == "stop"
+    for engine in ("mistralai", "deepseek", "openrouter", "together", "box"):
+        assert sent(engine, "m", stop=five) == {"stop": [*five]}
+
+
+# --- the other options ---
+
+
+@pytest.mark.parametrize("engine", [*NAMES, "box"])
+def test_the_limit_has_the_engine_s_name_for_it(engine: str) -> None:
+    newer = ("openai", "azure", "xai", "groq", "cerebras", "meta")
+    assert sent(engine, "m", max_tokens=0) == {"max_completion_tokens" if engine in newer else "max_tokens": 0}
+
+
+def test_verbosity_goes_to_the_models_that_have_it() -> None:
+    for engine, model in (
+        ("openai", "gpt-5"), ("openai", "gpt-5.4-mini"), ("openai", "gpt-6-sol"), ("azure", "gpt-5-x"),
+        ("openrouter", "openai/gpt-5"), ("openai", "new"), ("lmstudio", "m"), ("huggingface", "m"), ("box", "m"),
+    ):  # fmt: skip
+        assert sent(engine, model, verbosity="low") == {"verbosity": "low"}
+    for engine, model in (
+        ("openai", "gpt-4o"), ("openai", "o3"), ("azure", "gpt-4.1"), ("xai", "m"), ("groq", "m"), ("cerebras", "m"),
+        ("deepseek", "m"), ("together", "m"), ("mistralai", "m"),
+    ):  # fmt: skip
+        assert refused(engine, model, verbosity="low") == "verbosity"
+
+
+def test_a_service_tier_goes_to_the_engines_that_have_them() -> None:
+    for engine in ("openai", "groq", "cerebras", "openrouter", "xai", "together", "huggingface", "box"):
+        assert sent(engine, "m", service_tier="flex") == {"service_tier": "flex"}
+    for engine in ("azure", "deepseek", "mistralai"):
+        assert refused(engine, "m", service_tier="flex") == "service_tier"
+
+
+def test_t4_caching_is_asked_for_where_it_is_not_automatic() -> None:
+    marked = {"cache_control": {"type": "ephemeral"}}
+    assert sent("openrouter", "anthropic/claude-sonnet-4.5", caching=True) == marked
+    assert sent("openrouter", "anthropic/claude-sonnet-4.5:online", caching=True, citations=True) == marked
+    assert sent("openrouter", "anthropic/claude-sonnet-4.5", caching=False) == {}
+    longer = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    assert sent("openrouter", "anthropic/claude-sonnet-4.5", longer, caching=True) == longer
+    for engine in [*NAMES, "box"]:
+        assert sent(engine, "m", caching=True) == sent(engine, "m", caching=False) == {}
+
+
+def test_citations_come_from_models_that_search() -> None:
+    for engine, model in (
+        ("openai", "gpt-4o-search-preview"), ("openai", "gpt-5-search-api"), ("openrouter", "x/y:online"),
+        ("openrouter", "perplexity/sonar"), ("openrouter", "openai/gpt-4o-search-preview"),
+    ):  # fmt: skip
+        assert sent(engine, model, citations=True) == {}
+    for engine in [*NAMES, "box"]:
+        assert refused(engine, "m", citations=True) == "citations"
+        assert refused(engine, "m", context_tokens=4096) == "context_tokens"
+
+
+@pytest.mark.parametrize("engine", [*NAMES, "box"])
+def test_t7_a_schema_is_kept_to_or_refused(engine: str) -> None:
+    if engine == "deepseek":
+        assert refused(engine, "m", format=FORMAT) == "format"
+    elif engine == "openrouter":
+        assert sent(engine, "m", format=FORMAT) == {**FORMATTED, "provider": {"require_parameters": True}}
+        routed = {"provider": {"order": ["x"], "require_parameters": False}}
+        assert sent(engine, "m", routed, format=FORMAT) == {**FORMATTED, **routed}
+        assert sent(engine, "m", {"provider": {"order": ["x"]}}, format=FORMAT) == {
+            **FORMATTED,
+            "provider": {"require_parameters": True, "order": ["x"]},
+        }
+    else:
+        assert sent(engine, "m", format=FORMAT) == FORMATTED
+    assert sent(engine, "m", format=JsonFormat()) == {"response_format": {"type": "json_object"}}
+
+
+@pytest.mark.parametrize("engine", [*NAMES, "box"])
+def test_a_tool_is_chosen_as_far_as_the_engine_lets_one_choose(engine: str) -> None:
+    named = {"type": "function", "function": {"name": "f"}}
+    assert sent(engine, "m", tool_choice="auto") == {"tool_choice": "auto"}
+    for choice, wire in (("none", "none"), ("required", "required"), ("tool:f", named)):
+        if engine == "meta":
+            assert refused(engine, "m", tool_choice=choice) == "tool_choice"
+        else:
+            assert sent(engine, "m", tool_choice=choice) == {"tool_choice": wire}
+    assert sent(engine, "m", parallel_tools=False) == {"parallel_tool_calls": False}
+
+
+def test_usage_is_not_asked_of_an_engine_that_always_tells_it() -> None:
+    request = ChatRequest(model="m", messages=(Message("user", (Text("Hi"),)),), stream=True)
+    body = openai_chat.write_request(request, ENGINES["mistralai"]).body or {}
+    assert body["stream"] is True and "stream_options" not in body
+
+
+# --- the records ---
+
+
+@pytest.mark.parametrize("engine", NAMES)
+def test_the_rows_name_options_that_there_are(engine: str) -> None:
+    known = {field.name for field in fields(Options)}
+    families = ENGINES[engine].models.families
+    for family in families:
+        assert family.refuses | family.refuses_thinking | family.ignores_thinking <= known
+    assert ENGINES[engine].quirks.refuses <= known
+    assert all("*" not in family.globs for family in families[:-1])  # no row hides all behind it
+
+
+@pytest.mark.parametrize("engine", NAMES)
+def test_every_row_is_the_first_for_something(engine: str) -> None:
+    families = ENGINES[engine].models.families
+    for family in families:
+        examples = [glob.replace("[134]", "3").replace("[34]", "4") for glob in family.globs]
+        examples = [e.replace("[1-4]", "2").replace("[5-9]", "7").replace("[6-9]", "8") for e in examples]
+        examples = [e.replace("[67]", "7").replace("[4-9]", "9").replace("*", "") for e in examples]
+        assert any(family_of(example, families) is family for example in examples), family.globs
+    assert asdict(family_of("what nobody knows", ())) == asdict(Family())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_request_without_options_goes_out_as_one_whose_options_ask_for_nothing(engine: str) -> None:
+    record = ENGINES[engine]
+    globs = (glob for family in record.models.families for glob in family.globs)
+    for model in {record.example, "what nobody knows", *(glob.replace("*", "x") for glob in globs)}:
+        request = ChatRequest(model=model, messages=(Message("user", (Text("Hi"),)),))
+        write = ENGINE_DIALECTS[record.dialect].write_request
+        assert request.options is NO_OPTIONS
+        assert write(request, record) == write(replace(request, options=Options()), record)
+
+
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "temperature": st.sampled_from([0, 0.7, 1]),
+        "top_p": st.sampled_from([0, 1]),
+        "top_k": st.integers(0, 3),
+        "stop": st.lists(st.text(max_size=2), max_size=6).map(tuple),
+        "seed": st.integers(0, 2),
+        "effort": st.sampled_from(["none", "minimal", "low", "medium", "high", "xhigh", "max"]),
+        "reasoning": st.booleans(),
+        "reasoning_tokens": st.sampled_from([-1, 0, 1024, 99999]),
+        "verbosity": st.sampled_from(["low", "medium"]),
+        "logprobs": st.booleans(),
+        "top_logprobs": st.integers(0, 30),
+        "service_tier": st.sampled_from(["auto", "flex"]),
+        "caching": st.booleans(),
+        "citations": st.booleans(),
+        "presence_penalty": st.sampled_from([0, 1]),
+    },
+)
+MODELS = sorted({(engine, model) for engine, model, *_ in THOUGHTS})
+
+
+@given(which=st.sampled_from(MODELS), options=OPTIONS)
+def test_t8_any_options_make_a_body_or_an_error_that_names_one_of_them(
+    which: tuple[str, str], options: dict[str, Any]
+) -> None:
+    try:
+        body = sent(*which, **options)
+    except errors.Unsupported as error:
+        assert error.param in options
+        return
+    assert None not in body.values()
+    for name in ("temperature", "top_k", "seed"):
+        if options.get(name) not in (None, 1):  # 1 may be what is left out
+            assert body[{"seed": "random_seed"}.get(name, name) if which[0] == "mistralai" else name] == options[name]
+
+
+def test_t8_no_option_that_a_provider_was_recorded_to_take_is_refused() -> None:
+    """Of its record, by the model that took it."""
+    seen, faults = 0, []
+    for recording in recordings():
+        engine = ENGINES.get({"mistral": "mistralai"}.get(recording.provider, recording.provider))
+        if (
+            engine is None
+            or engine.dialect != "openai-chat"
+            or recording.api not in ("chat-completions", "mistral-chat")
+        ):
+            continue
+        for request, response in recording.exchanges:
+            if not isinstance(request.body, dict) or response.status >= 300:
+                continue
+            body = {"model": recording.model, **request.body}
+            body |= {"seed": body.pop("random_seed")} if "random_seed" in body else {}
+            seen += 1
+            try:
+                openai_chat.write_request(openai_chat.read_request(body), engine)
+            except errors.LLMError as error:
+                faults.append(f"{recording.name}: {error}")
+    assert not faults
+    assert seen >= 307
+
+
+def test_t8_what_openai_was_recorded_to_refuse_is_refused_before_it_is_asked() -> None:
+    """``stop`` of gpt-5-mini: 400 ``unsupported_parameter``."""
+    seen = False
+    for recording in recordings():
+        for request, response in recording.exchanges:
+            if recording.api == "chat-completions" and b"'stop' is not supported with this model" in response.body:
+                seen = True
+                with pytest.raises(errors.Unsupported) as told:
+                    openai_chat.write_request(openai_chat.read_request(request.body), ENGINES["openai"])
+                assert told.value.param == json.loads(response.body)["error"]["param"] == "stop"
+    assert seen
+
+
+# --- through the server ---
+
+
+async def _answer(request: Request, connection: Connection) -> None:
+    await connection.whole(
+        {"id": "c", "model": "m", "choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
+    )
+
+
+async def test_t8_a_refusal_names_the_option_as_its_client_does_and_asks_nobody() -> None:
+    async with Upstream(_answer).running() as upstream:
+        environ = {"OPENAI_API_KEY": "sk-canary-1", "OPENAI_BASE_URL": upstream.url, "DEEPSEEK_API_KEY": "sk-canary-2"}
+        async with serving(config(**environ, DEEPSEEK_BASE_URL=upstream.url)) as server:
+            body = {"engine": "openai", "model": "gpt-5-mini", "prompt": "Hi", "stream": False}
+            for options, name in (
+                ({"temperature": 0}, "temperature"),
+                ({"reasoningEffort": "none"}, "reasoningEffort"),
+                ({"reasoningBudget": 0}, "reasoningBudget"),
+                ({"contextWindowSize": 9}, "contextWindowSize"),
+            ):
+                answer = await server.post("/llm/chat", {**body, "options": options}, CLIENT)
+                told = await answer.json()
+                assert (answer.status, told["code"], told["param"]) == (400, "unsupported", name)
+            wire = CLIENTS["anthropic"]
+            asked = {**wire.request("openai", "gpt-5-mini"), "temperature": 0.5}
+            assert (await server.post(wire.path, asked, wire.headers)).status == 400
+            assert not upstream.requests
+            # A client of the same wire says what it wants, and is told by the provider what it thinks of it.
+            wire = CLIENTS["openai"]
+            asked = {**wire.request("openai", "gpt-5-mini"), "temperature": 0.5, "stream": False}
+            assert (await server.post(wire.path, asked, wire.headers)).status == 200
+            assert upstream.requests[-1].json["temperature"] == 0.5
+            # What has no effect is told.
+            body |= {"engine": "deepseek", "model": "deepseek-flash", "options": {"temperature": 0}}
+            answer = await server.post("/llm/chat", body, CLIENT)
+            assert (answer.status, answer.headers["X-Dropped-Fields"]) == (200, "temperature")
+            assert upstream.requests[-1].json["temperature"] == 0
+
+
+def test_a_record_s_families_go_with_it_to_another_address() -> None:
+    engine = replace(ENGINES["openai"], base_url="https://proxy.example/v1")
+    request = ChatRequest(model="o3", messages=(), options=Options(temperature=0))
+    with pytest.raises(errors.Unsupported):
+        openai_chat.write_request(request, engine)

@@ -1,0 +1,248 @@
+"""Chat Completions requests written for an engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from llm import errors
+from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolResult
+from llm.chat.provider_metadata import Opaque
+from llm.chat.request import ChatRequest, Options, ToolSpec
+from llm.dialects import openai_chat
+from llm.engines.engine import Engine, Quirks
+from llm.engines.records import ENGINES
+from tests.support.chat_engine import HOST, sent
+
+PLAIN = ChatRequest(model="m", messages=(Message("user", (Text("Hi"),)),))
+
+
+def dropped(request: ChatRequest, engine: Engine = HOST) -> tuple[str, ...]:
+    return openai_chat.write_request(request, engine).dropped
+
+
+def with_options(**options: Any) -> ChatRequest:
+    return replace(PLAIN, options=Options(**options))
+
+
+@pytest.mark.parametrize(
+    ("options", "effort"),
+    [
+        ({"effort": "xhigh"}, "xhigh"),
+        ({"effort": "low", "reasoning": False}, "low"),
+        ({"reasoning": False}, "none"),
+        ({"reasoning_tokens": 0}, "none"),
+        ({"reasoning_tokens": 1024}, "low"),
+        ({"reasoning_tokens": 8192}, "medium"),
+        ({"reasoning_tokens": 30000}, "high"),
+        ({"reasoning_tokens": -1}, None),  # "as much as it likes", in Gemini's words
+        ({"reasoning": True}, None),
+        ({}, None),
+    ],
+)
+def test_how_much_to_think_is_said_as_an_effort(options: dict[str, Any], effort: str | None) -> None:
+    assert sent(with_options(**options)).get("reasoning_effort") == effort
+
+
+def test_t8_a_wish_to_think_without_a_word_on_this_wire_is_told() -> None:
+    assert dropped(with_options(reasoning=True)) == ("reasoning",)
+    assert dropped(with_options(reasoning=True, effort="low")) == ()
+
+
+@pytest.mark.parametrize("name", ["effort", "reasoning", "reasoning_tokens"])
+def test_t8_an_effort_that_is_refused_is_refused_however_it_was_asked_for(name: str) -> None:
+    engine = replace(HOST, quirks=Quirks(refuses=frozenset({"effort"})))
+    with pytest.raises(errors.Unsupported) as told:
+        sent(with_options(**{name: {"effort": "low", "reasoning": False, "reasoning_tokens": 2000}[name]}), engine)
+    assert (told.value.param, told.value.engine) == (name, "host")
+
+
+@pytest.mark.parametrize(
+    ("field", "engine"),
+    [("max_completion_tokens", "openai"), ("max_tokens", "deepseek"), ("max_completion_tokens", "groq")],
+)
+def test_the_limit_goes_out_under_the_engine_s_name_for_it(field: str, engine: str) -> None:
+    body = sent(with_options(max_tokens=7), ENGINES[engine])
+    assert {name: value for name, value in body.items() if "max" in name} == {field: 7}
+
+
+def test_e7_usage_is_asked_for_in_every_stream_that_can_tell_it() -> None:
+    streamed = replace(PLAIN, stream=True)
+    assert sent(streamed)["stream_options"] == {"include_usage": True}
+    assert "stream_options" not in sent(PLAIN)
+    silent = replace(HOST, quirks=Quirks(usage_in_stream=False))
+    assert "stream_options" not in sent(streamed, silent)
+    more = openai_chat.read_request(
+        {
+            "model": "m",
+            "messages": [],
+            "stream": True,
+            "stream_options": {"include_usage": False, "include_obfuscation": False},
+        }
+    )
+    assert sent(more)["stream_options"] == {"include_usage": True, "include_obfuscation": False}
+    assert "stream_options" not in sent(more, silent)
+    assert dropped(more, silent) == ("stream_options",)
+
+
+def test_an_engine_that_knows_no_other_fields_gets_none() -> None:
+    engine = replace(HOST, quirks=Quirks(unknown_fields=False))
+    request = openai_chat.read_request({"model": "m", "messages": [], "user": "u", "store": False})
+    assert "user" in sent(request)
+    assert not {"user", "store"} & sent(request, engine).keys()
+    assert set(dropped(request, engine)) == {"user", "store"}
+
+
+@pytest.mark.parametrize(("name", "value"), [("n", 2), ("modalities", ["text", "audio"])])
+def test_t8_what_only_the_verbatim_lane_can_carry_is_refused_where_it_is_not_taken(name: str, value: Any) -> None:
+    request = openai_chat.read_request({"model": "m", "messages": [], name: value})
+    assert sent(request)[name] == value
+    with pytest.raises(errors.Unsupported) as told:
+        sent(request, replace(HOST, translate=True))
+    assert told.value.param == name
+
+
+def test_results_come_first_and_right_behind_their_calls() -> None:
+    request = ChatRequest(
+        model="m",
+        messages=(
+            Message("user", (Text("Go"),)),
+            Message("assistant", (Text("A"), ToolCall("a", "f", "{}"), ToolCall("b", "f", "{}"), Text("B"))),
+            Message("user", (Text("And?"), ToolResult("b", (Text("2"),)), ToolResult("a", ()))),
+        ),
+    )
+    assert [(m["role"], m["content"], m.get("tool_call_id")) for m in sent(request)["messages"]] == [
+        ("user", "Go", None),
+        ("assistant", [{"type": "text", "text": "A"}, {"type": "text", "text": "B"}], None),
+        ("tool", "2", "b"),
+        ("tool", "", "a"),
+        ("user", "And?", None),
+    ]
+
+
+def test_flat_content_keeps_what_was_apart_apart() -> None:
+    engine = replace(HOST, quirks=Quirks(flat_content=True))
+    request = ChatRequest(
+        model="m",
+        messages=(
+            Message("system", (Text("One."), Text("Two."))),
+            Message("user", (Text("Look"), Text("here"))),
+            Message("assistant", (Text("Wo"), Text("rd."))),  # as it came
+            Message("user", (Text("And"), Media(mime="image/png", base64="AA=="))),
+        ),
+    )
+    assert [m["content"] for m in sent(request, engine)["messages"]] == [
+        "One.\n\nTwo.",
+        "Look\n\nhere",
+        "Word.",
+        [{"type": "text", "text": "And"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}],
+    ]
+
+
+def test_a_call_that_another_provider_ran_itself_is_not_sent_as_one_to_answer() -> None:
+    hosted = ToolCall("s1", "web_search", "{}", executor="provider")
+    request = replace(PLAIN, messages=(*PLAIN.messages, Message("assistant", (hosted, Text("Found.")))))
+    assert sent(request)["messages"][1] == {"role": "assistant", "content": "Found."}
+    assert dropped(request) == ("foreign block",)
+
+
+def test_t8_that_a_tool_failed_is_told_as_lost() -> None:
+    failed = ToolResult("a", (Text("no such file"),), is_error=True)
+    request = replace(PLAIN, messages=(Message("assistant", (ToolCall("a", "f"),)), Message("user", (failed,))))
+    assert sent(request)["messages"][1] == {"role": "tool", "tool_call_id": "a", "content": "no such file"}
+    assert dropped(request) == ("is_error",)
+
+
+def test_t9_a_picture_as_the_result_of_a_tool_stands_in_the_message_behind() -> None:
+    result = ToolResult("a", (Text("See"), Media(mime="image/png", base64="AA==")))
+    assert sent(replace(PLAIN, messages=(Message("user", (result,)),)))["messages"] == [
+        {"role": "tool", "tool_call_id": "a", "content": "See"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Attachments from tool call a:"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
+            ],
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("media", "wire"),
+    [
+        (
+            Media(mime="image/png", url="https://x/y.png"),
+            {"type": "image_url", "image_url": {"url": "https://x/y.png"}},
+        ),
+        (
+            Media(mime="audio/wav", base64="AA=="),
+            {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}},
+        ),
+        (
+            Media(mime="audio/flac", base64="AA=="),
+            {"type": "input_audio", "input_audio": {"data": "AA==", "format": "flac"}},
+        ),
+        (
+            Media(mime="application/pdf", base64="AA==", name="a.pdf"),
+            {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="}},
+        ),
+        (
+            Media(mime="application/pdf", file_id="file-1", keep=(Opaque("openai-chat", None, {}),)),
+            {"type": "file", "file": {"file_id": "file-1"}},
+        ),
+    ],
+)
+def test_media_have_their_parts(media: Media, wire: dict[str, Any]) -> None:
+    assert sent(replace(PLAIN, messages=(Message("user", (media,)),)))["messages"][0]["content"] == [wire]
+
+
+@pytest.mark.parametrize(
+    "media",
+    [
+        Media(mime="video/mp4", base64="AA=="),
+        Media(mime="audio/x-nobody", base64="AA=="),
+        Media(mime="application/pdf", url="https://x/y.pdf"),
+        Media(mime="image/png", file_id="file-1"),
+        Media(mime="application/pdf", file_id="file-1"),
+        Media(mime="application/pdf", file_id="file-1", keep=(Opaque("anthropic", None, {}),)),
+    ],
+)
+def test_t8_media_without_a_part_are_refused(media: Media) -> None:
+    with pytest.raises(errors.Unsupported):
+        sent(replace(PLAIN, messages=(Message("user", (media,)),)))
+
+
+def test_a_tool_without_parameters_has_an_empty_list_of_them() -> None:
+    """Some hosts answer a function without ``parameters`` with 422 (Mistral's schema requires it)."""
+    [tool] = sent(replace(PLAIN, tools=(ToolSpec("f"),)))["tools"]
+    assert tool == {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+
+
+@pytest.mark.parametrize(
+    ("quirks", "told"),
+    [
+        (Quirks(), [None, None]),
+        (Quirks(echo_reasoning="with_tools", reasoning_field="r"), ["Hm.", None]),
+        (Quirks(echo_reasoning="always", reasoning_field="r"), ["Hm.", "Hm."]),
+    ],
+)
+def test_t3_a_thought_goes_back_by_the_record_alone(quirks: Quirks, told: list[str | None]) -> None:
+    thought = Reasoning("Hm.")
+    turns = (Message("assistant", (thought, ToolCall("a", "f"))), Message("assistant", (thought, Text("A"))))
+    body = sent(replace(PLAIN, messages=turns), replace(HOST, quirks=quirks))
+    assert [message.get("r") for message in body["messages"]] == told
+
+
+def test_a_caller_s_own_fields_are_the_last_word() -> None:
+    body = sent(with_options(temperature=1, extra={"temperature": 0.5, "min_p": 0.1}))
+    assert (body["temperature"], body["min_p"]) == (0.5, 0.1)
+
+
+@pytest.mark.parametrize(("engine", "named"), [("mistralai", True), ("groq", False)])
+def test_a_tool_s_name_stands_beside_its_result_where_it_may(engine: str, named: bool) -> None:
+    results = Message("user", (ToolResult("c1", (Text("42"),), name="f"),))
+    body: Any = openai_chat.write_request(ChatRequest(model="m", messages=(results,)), ENGINES[engine]).body
+    wanted = {"role": "tool", "tool_call_id": "c1", "content": "42", **({"name": "f"} if named else {})}
+    assert body["messages"] == [wanted]

@@ -1,0 +1,1 @@
+"""Tests of ``llm.dialects.openai_responses``."""

@@ -1,0 +1,278 @@
+"""``/v1/responses`` as clients get it: written bytes, and through the server."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from llm import errors
+from llm.chat.events import (
+    Cited,
+    Event,
+    Failed,
+    Finished,
+    PartEnded,
+    ReasoningDelta,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    ToolProgress,
+    UsageReported,
+    WholePart,
+)
+from llm.chat.messages import Citation, Foreign, Media, Reasoning, Text, ToolCall, ToolResult, Usage
+from llm.chat.provider_metadata import Opaque, seal
+from llm.chat.reply import collect
+from llm.chat.request import ChatRequest
+from tests.support.grammar_responses import check_responses
+from tests.support.harness import CLIENT_ID, Connection, Request, Upstream, config, serving
+from tests.support.responses_client import CLIENT, read
+from tests.support.wires import WIRES
+
+REQUEST = ChatRequest(model="m", messages=())
+BEARER = {"Authorization": f"Bearer {CLIENT_ID}"}
+NOW = 1764000000
+
+
+def written(events: list[Event], size: int = 1) -> bytes:
+    writer = CLIENT.writer(REQUEST, NOW)
+    return b"".join(p for n in range(0, len(events), size) for p in writer.feed(events[n : n + size]))
+
+
+def wires(raw: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line[6:]) for line in raw.decode().splitlines() if line.startswith("data: ")]
+
+
+# --- what a client gets ---
+
+LOOP: list[Event] = [
+    Started("x", "model-1"),
+    ReasoningDelta(0, "Hm"),
+    ReasoningDelta(0, "."),
+    PartEnded(0, (Opaque("anthropic", "anthropic", {"signature": "EqQ+/x="}),)),
+    TextDelta(1, "Grüße "),
+    TextDelta(1, "🦊"),
+    Cited(1, Citation("https://example.org", "Example", start=0, end=5)),
+    PartEnded(1),
+    ToolCallStarted(2, "c1", "f"),
+    ToolCallStarted(3, "c2", "g"),
+    ToolCallDelta(2, '{"a"'),
+    ToolCallDelta(3, '{"b":'),
+    ToolCallDelta(2, ": 1}"),
+    ToolCallDelta(3, "2}"),
+    PartEnded(3),
+    PartEnded(2, (Opaque("gemini", "google", {"thoughtSignature": "s"}),)),
+    ToolCallStarted(4, "c3", "h"),
+    PartEnded(4),
+    WholePart(5, Media(mime="image/png", base64="iVBO")),
+    UsageReported(Usage(fresh=5, cache_read=3, text=2, reasoning=4)),
+    Finished("tool_calls"),
+]
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_s3_a_stream_is_its_items_one_after_the_other(size: int) -> None:
+    raw = written(LOOP, size)
+    check_responses(raw)
+    response = wires(raw)[-1]["response"]
+    assert [item["type"] for item in response["output"]] == [
+        "reasoning",
+        "message",
+        "function_call",
+        "function_call",
+        "function_call",
+        "image_generation_call",
+    ]
+    thought, message, first, second, third, image = response["output"]
+    assert thought["summary"] == [{"type": "summary_text", "text": "Hm."}]
+    assert message["content"][0]["text"] == "Grüße 🦊"
+    assert message["content"][0]["annotations"] == [
+        {"type": "url_citation", "url": "https://example.org", "title": "Example", "start_index": 0, "end_index": 5}
+    ]
+    assert [(c["call_id"], c["name"], c["arguments"]) for c in (first, second, third)] == [
+        ("c1", "f", '{"a": 1}'),
+        ("c2", "g", '{"b":2}'),
+        ("c3", "h", "{}"),
+    ]
+    assert image["result"] == "iVBO"
+    assert response["usage"] == {
+        "input_tokens": 8,
+        "input_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 0},
+        "output_tokens": 6,
+        "output_tokens_details": {"reasoning_tokens": 4},
+        "total_tokens": 14,
+    }
+
+
+def test_a_whole_answer_is_the_last_event_of_its_stream() -> None:
+    streamed = wires(written(LOOP))[-1]["response"]
+    whole: Any = CLIENT.write_reply(collect(LOOP), REQUEST, NOW)
+
+    def nameless(response: dict[str, Any]) -> dict[str, Any]:
+        items = [{name: value for name, value in item.items() if name != "id"} for item in response["output"]]
+        return {**response, "id": "", "output": items}
+
+    assert nameless(whole) == nameless(streamed)
+    assert whole["status"] == "completed"
+
+
+def test_t1_what_another_engine_signed_comes_back_byte_exact() -> None:
+    output = wires(written(LOOP))[-1]["response"]["output"]
+    messages = read(input=[{"role": "user", "content": "x"}, *output]).messages
+    thought, text, first, second, *_ = messages[1].parts
+    assert thought == Reasoning("Hm.", (Opaque("anthropic", "anthropic", {"signature": "EqQ+/x="}),))
+    assert isinstance(text, Text) and text.text == "Grüße 🦊"
+    assert isinstance(first, ToolCall) and first.keep == (Opaque("gemini", "google", {"thoughtSignature": "s"}),)
+    assert isinstance(second, ToolCall) and second.id == "c2"
+
+
+def test_a_withheld_thought_is_an_item_without_text() -> None:
+    keep = (Opaque("openai-responses", "openai", {"type": "reasoning", "encrypted_content": "gAAA", "id": "rs_9"}),)
+    raw = written(
+        [
+            Started("x", "m"),
+            ReasoningDelta(0, ""),
+            PartEnded(0, keep),
+            TextDelta(1, "a"),
+            PartEnded(1),
+            Finished("stop"),
+        ]
+    )
+    check_responses(raw)
+    thought = wires(raw)[-1]["response"]["output"][0]
+    assert thought["summary"] == [] and thought["encrypted_content"] == seal(keep)
+
+
+@pytest.mark.parametrize(
+    ("reason", "event", "why"),
+    [
+        ("stop", "response.completed", None),
+        ("other", "response.completed", None),
+        ("paused", "response.completed", None),
+        ("length", "response.incomplete", {"reason": "max_output_tokens"}),
+        ("filtered", "response.incomplete", {"reason": "content_filter"}),
+    ],
+)
+def test_s6_the_end_says_how_it_ended(reason: Any, event: str, why: Any) -> None:
+    raw = written([Started("x", "m"), TextDelta(0, "a"), PartEnded(0), Finished(reason)])
+    check_responses(raw)
+    last = wires(raw)[-1]
+    assert (last["type"], last["response"]["incomplete_details"]) == (event, why)
+
+
+@pytest.mark.parametrize("before", [[], LOOP[:5], LOOP[:12]])
+def test_s2_an_error_in_the_stream_is_told_and_fails_the_response(before: list[Event]) -> None:
+    said = errors.ProviderSaid(529, "overloaded", "overloaded_error", "Too much.")
+    raw = written([*before, Failed(errors.Overloaded("Too much.", provider=said))])
+    check_responses(raw)
+    *_, error, failed = wires(raw)
+    assert (error["type"], error["code"], error["message"]) == ("error", "overloaded", "Too much.")
+    assert error["provider"]["status"] == 529
+    assert failed["response"]["status"] == "failed"
+    assert failed["response"]["error"] == {"code": "overloaded", "message": "Too much."}
+
+
+def test_what_is_not_for_this_client_is_skipped() -> None:
+    other = (Opaque("anthropic", "anthropic", {"type": "server_tool_use"}),)
+    raw = written(
+        [
+            Started("x", "m"),
+            ToolCallStarted(0, "a", "search", "server"),
+            ToolCallDelta(0, "{}"),
+            PartEnded(0),
+            ToolProgress(0, "running"),
+            WholePart(1, ToolResult("a", (Text("found"),))),
+            ToolCallStarted(2, "b", "web_search", "provider"),
+            ToolCallDelta(2, "{}"),
+            PartEnded(2, other),
+            WholePart(3, Foreign(other)),
+            TextDelta(4, "Found."),
+            PartEnded(4),
+            Finished("stop"),
+        ]
+    )
+    check_responses(raw)
+    assert [item["type"] for item in wires(raw)[-1]["response"]["output"]] == ["message"]
+
+
+# --- through the server ---
+
+
+def upstream_of(engine: str, *pieces: bytes) -> Upstream:
+    wire = WIRES[engine]
+
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.stream(wire.content_type)
+        for piece in pieces or (wire.head, wire.delta("Grüße"), wire.end):
+            if piece:
+                await connection.chunk(piece)
+        await connection.end()
+
+    return Upstream(script)
+
+
+@pytest.mark.parametrize("engine", [name for name in WIRES if name != "openai"])  # which has the API itself
+async def test_it_works_over_every_engine(engine: str) -> None:
+    wire = WIRES[engine]
+    async with upstream_of(engine).running() as upstream, serving(config(**wire.environ(upstream))) as server:
+        body = {"model": f"{engine}/m", "input": "Hello", "stream": True}
+        answer = await server.post("/v1/responses", body, BEARER)
+        raw = await answer.body()
+    assert answer.headers["Content-Type"] == "text/event-stream"
+    assert wires(raw)[-1]["type"] == "response.completed"
+    if engine != "responses":  # there it is verbatim
+        check_responses(raw)
+        assert wires(raw)[-1]["response"]["output"][0]["content"][0]["text"] == "Grüße"
+
+
+@pytest.mark.parametrize("engine", ["openai", "responses"])
+async def test_t12_where_the_engine_has_the_api_the_exchange_is_verbatim(engine: str) -> None:
+    wire = WIRES["responses"]
+    environ = WIRES[engine].environ
+    sent = {
+        "model": f"{engine}/gpt-5.4-mini",
+        "input": [{"type": "new_item", "x": 1}],
+        "previous_response_id": "resp_0",
+        "unknown": {"a": [1]},
+        "stream": True,
+    }
+    answers = (wire.head, wire.delta("Hi"), b'event: new\ndata: {"type":"response.new","a":1}\n\n', wire.end)
+    async with upstream_of("responses", *answers).running() as upstream:
+        async with serving(config(**environ(upstream))) as server:
+            raw = await (await server.post("/v1/responses", sent, BEARER)).body()
+    [request] = upstream.requests
+    assert request.path == "/v1/responses"
+    assert request.json == {**sent, "model": "gpt-5.4-mini"}
+    assert raw == b"".join(answers)
+
+
+async def test_t10_what_is_stored_elsewhere_is_refused_by_name() -> None:
+    async with serving(config(ANTHROPIC_API_KEY="sk-12345678")) as server:
+        for name, value in (("previous_response_id", "resp_1"), ("conversation", "conv_1"), ("background", True)):
+            body = {"model": "anthropic/m", "input": "Hello", name: value}
+            answer = await server.post("/v1/responses", body, BEARER)
+            error = (await answer.json())["error"]
+            assert (answer.status, error["param"], error["code"]) == (400, name, "unsupported")
+            assert name == "background" or "send the whole conversation" in error["message"]
+        items: list[Any] = [{"type": "item_reference", "id": "rs_1"}, {"type": "compaction", "encrypted_content": "gA"}]
+        for item in items:
+            sent: Any = {"model": "anthropic/m", "input": [{"role": "user", "content": "Hi"}, item]}
+            assert (await server.post("/v1/responses", sent, BEARER)).status == 400
+
+
+async def test_a_whole_answer_and_an_error_have_the_wire_s_own_form() -> None:
+    async with serving(config(MAX_RETRIES="0")) as server:
+        body = {"model": "demo/demo-chat", "input": "Hello"}
+        whole = await (await server.post("/v1/responses", body, BEARER)).json()
+        limited = await server.post("/v1/responses", {"model": "demo/demo-limit", "input": "Hello"}, BEARER)
+        error = (await limited.json())["error"]
+        bare = await server.post("/v1/responses", {"input": "Hello"}, BEARER)
+        missing = (await bare.json())["error"]
+    assert whole["object"] == "response" and whole["status"] == "completed"
+    assert whole["output"][0]["content"][0]["text"].endswith("Hello")
+    assert (limited.status, limited.headers["Retry-After"]) == (429, "7")
+    assert error["code"] and error["type"]
+    assert (bare.status, missing["message"], missing["param"]) == (400, "model: is required", "model")

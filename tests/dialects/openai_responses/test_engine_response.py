@@ -1,0 +1,533 @@
+"""OpenAI Responses answers: cases that no recording has."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm import errors
+from llm.chat.events import Cited, Event, Finished, TextDelta, ToolCallDelta, ToolCallStarted
+from llm.chat.grammar import Grammar
+from llm.chat.messages import Citation, Foreign, Media, Message, Reasoning, Text, ToolCall, ToolResult, Usage
+from llm.chat.reply import Reply, collect, replay
+from llm.chat.request import ChatRequest
+from llm.dialects import openai_responses as wire
+from llm.wire.frames import Frame
+from tests.support import paths
+from tests.support.responses_engine import ENGINE, items_of, own
+
+SAMPLES = paths.SAMPLES / "openai-responses"
+
+
+def read(body: bytes, size: int = 10**9) -> list[Event]:
+    framing, reader = wire.framing(), wire.reader(ENGINE)
+    found: list[Event] = []
+    for start in range(0, len(body), size):
+        for frame in framing.feed(body[start : start + size]):
+            found += reader.feed(frame)
+    for frame in framing.close():
+        found += reader.feed(frame)
+    found += reader.close()
+    assert reader.done
+    return found
+
+
+def events(*payloads: dict[str, Any]) -> list[Event]:
+    """What a stream of these tells; its grammar is checked."""
+    reader = wire.reader(ENGINE)
+    found = [event for payload in payloads for event in reader.feed(Frame(json.dumps(payload)))] + reader.close()
+    grammar = Grammar()
+    grammar.feed(found)
+    grammar.close()
+    return found
+
+
+def event(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"type": f"response.{kind}", **fields}
+
+
+CREATED = event("created", response={"id": "r", "model": "m", "status": "in_progress", "output": []})
+
+
+def added(place: int, **item: Any) -> dict[str, Any]:
+    return event("output_item.added", output_index=place, item=item)
+
+
+def done(place: int, **item: Any) -> dict[str, Any]:
+    return event("output_item.done", output_index=place, item=item)
+
+
+def completed(*output: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return event("completed", response={"id": "r", "model": "m", "status": "completed", "output": [*output], **more})
+
+
+def answered(*output: dict[str, Any], **more: Any) -> Reply:
+    return wire.read_reply({"id": "r", "model": "m", "status": "completed", "output": [*output], **more}, ENGINE)
+
+
+# Answers
+
+
+def test_s3_the_sample_of_a_thought_and_two_interleaved_calls() -> None:
+    told = read((SAMPLES / "thinking-and-calls.sse").read_bytes())
+    reply = collect(told)
+    thought, text, *calls = reply.message.parts
+    assert thought == Reasoning(
+        "**Looking at cities**\n\nTwo of them.\n\n**Calling**\n\nOne call each.",
+        own(
+            id="rs_1",
+            type="reasoning",
+            summary=[
+                {"type": "summary_text", "text": "**Looking at cities**\n\nTwo of them."},
+                {"type": "summary_text", "text": "**Calling**\n\nOne call each."},
+            ],
+            encrypted_content="gAAAAAB+/==",
+        ),
+    )
+    kept = own(item={"id": "msg_1", "status": "completed", "phase": "commentary"})
+    assert text == Text("I ask for Zürich and 東京 🗼.", keep=kept)
+    assert calls == [
+        ToolCall("call_1", "weather", '{"city":"Zürich"}', keep=own(id="fc_1", status="completed")),
+        ToolCall("call_2", "weather", '{"city":"東京"}', keep=own(id="fc_2", status="completed")),
+    ]
+    assert reply.finish == Finished("tool_calls", "completed", own(service_tier="default"))
+    assert reply.usage == Usage(fresh=40, cache_read=64, cache_write=16, text=50, reasoning=40)
+    assert (reply.id, reply.model) == ("resp_1", "gpt-5.4-mini-2026-03-05")
+    pieces = [event.arguments for event in told if isinstance(event, ToolCallDelta) and event.index == 3]
+    assert pieces == ['{"city":"東', '京"}']
+
+
+def test_s4_s8_the_sample_of_what_several_hosts_do() -> None:
+    told = read((SAMPLES / "imitations.sse").read_bytes())
+    reply = collect(told)
+    assert [type(part) for part in reply.message.parts] == [Reasoning, Text, ToolCall, Text]
+    assert (reply.reasoning, reply.text) == ("Easy.", "Four.Never streamed.")
+    assert reply.calls[0].arguments == '{"n":4}'
+    assert [event.text for event in told if isinstance(event, TextDelta)] == ["Four", ".", "Never streamed."]
+    assert reply.finish == Finished("tool_calls", "completed", own(usage={"cost": 0.0001}))
+
+
+@pytest.mark.parametrize("name", ["thinking-and-calls", "imitations"])
+def test_s9_the_samples_are_the_same_cut_anywhere(name: str) -> None:
+    body = (SAMPLES / f"{name}.sse").read_bytes()
+    told = read(body)
+    grammar = Grammar()
+    grammar.feed(told)
+    grammar.close()
+    for size in (1, 2, 3, 7, 50):
+        assert read(body, size) == told
+        assert read(body.replace(b"\n", b"\r\n"), size) == told
+    reply = collect(told)
+    assert collect(replay(reply)) == reply
+
+
+CALL = {"type": "function_call", "id": "fc", "call_id": "c", "name": "f"}
+_PIECE = event("function_call_arguments.delta", output_index=0, item_id="fc", delta='{"a":')
+_REST = event("function_call_arguments.delta", output_index=0, item_id="fc", delta="1}")
+_ALL = event("function_call_arguments.done", output_index=0, item_id="fc", arguments='{"a":1}')
+_ENDED = done(0, **CALL, arguments='{"a":1}')
+_LAST = completed({**CALL, "arguments": '{"a":1}'})
+BEGUN = added(0, **CALL, arguments="")
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        [BEGUN, _PIECE, _REST, _ALL, _ENDED, _LAST],
+        [BEGUN, _PIECE, _REST, completed()],
+        [BEGUN, _PIECE, _ALL, _LAST],
+        [BEGUN, _PIECE, _ENDED, completed()],
+        [BEGUN, _ALL, _ENDED, _LAST],
+        [BEGUN, _ENDED, _ALL, _LAST],
+        [BEGUN, _LAST],
+        [_PIECE, _ENDED, _LAST],
+        [_ENDED, _LAST],
+        [_LAST],
+        [added(0, **CALL, arguments='{"a":1}'), completed()],
+        [BEGUN, _PIECE, _REST, done(0, **CALL, arguments={"a": 1}), completed()],
+        [done(0, **CALL, arguments={"a": 1}), completed()],
+    ],
+)
+def test_s4_arguments_come_once_wherever_they_are_told(stream: list[dict[str, Any]]) -> None:
+    (call,) = collect(events(CREATED, *stream)).calls
+    assert (call.id, call.name, json.loads(call.arguments)) == ("c", "f", {"a": 1})
+
+
+SAID = {"type": "message", "id": "m1", "role": "assistant"}
+TEXT = {**SAID, "content": [{"type": "output_text", "text": "Hi!", "annotations": []}]}
+_DELTA = event("output_text.delta", output_index=0, item_id="m1", content_index=0, delta="Hi")
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        [added(0, **SAID, content=[]), _DELTA, done(0, **TEXT), completed(TEXT)],
+        [_DELTA, event("output_text.done", output_index=0, content_index=0, text="Hi!"), completed()],
+        [_DELTA, completed(TEXT)],
+        [done(0, **TEXT), completed()],
+        [completed(TEXT)],
+        [completed({**SAID, "content": [{"type": "refusal", "refusal": "Hi!"}]})],
+        [event("refusal.delta", output_index=0, content_index=0, delta="Hi!"), completed()],
+        [event("output_text.delta", delta="H"), event("output_text.delta", delta="i!"), completed()],
+    ],
+)
+def test_s4_a_text_comes_once_wherever_it_is_told(stream: list[dict[str, Any]]) -> None:
+    reply = collect(events(CREATED, *stream))
+    assert reply.text == "Hi!" and len(reply.message.parts) == 1
+    assert reply.finish.reason == "stop"
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        [],
+        [CREATED],
+        [CREATED, BEGUN, _PIECE],
+        [CREATED, _DELTA, done(0, **TEXT)],
+    ],
+)
+def test_s1_a_stream_without_its_last_event_is_truncated(stream: list[dict[str, Any]]) -> None:
+    reader = wire.reader(ENGINE)
+    for payload in stream:
+        reader.feed(Frame(json.dumps(payload)))
+    reader.feed(Frame("[DONE]"))
+    assert not reader.done
+    with pytest.raises(errors.Truncated):
+        reader.close()
+
+
+BROKEN: list[tuple[dict[str, Any], type[errors.LLMError], str | None]] = [
+    (
+        {"type": "error", "code": "server_error", "message": "Broke.", "param": None},
+        errors.EngineFailed,
+        "server_error",
+    ),
+    (
+        {"type": "error", "error": {"type": "too_many_requests", "code": "rate_limit_exceeded", "message": "Broke."}},
+        errors.RateLimited,
+        "rate_limit_exceeded",
+    ),
+    ({"error": {"message": "Broke.", "code": 503}}, errors.Overloaded, "503"),
+    (
+        event("failed", response={"status": "failed", "error": {"code": "rate_limit_exceeded", "message": "Broke."}}),
+        errors.RateLimited,
+        "rate_limit_exceeded",
+    ),
+    (
+        event("failed", response={"error": {"code": "image_too_large", "message": "Broke."}}),
+        errors.InvalidRequest,
+        "image_too_large",
+    ),
+    (
+        event("failed", response={"error": {"code": "context_length_exceeded", "message": "Broke."}}),
+        errors.ContextTooLong,
+        "context_length_exceeded",
+    ),
+    (
+        event("failed", response={"error": {"code": "bio_policy", "message": "Broke."}}),
+        errors.ContentBlocked,
+        "bio_policy",
+    ),
+    (
+        event("failed", response={"error": {"code": "insufficient_quota", "message": "Broke."}}),
+        errors.QuotaExceeded,
+        "insufficient_quota",
+    ),
+    (event("failed", response={"error": {"code": "brand_new", "message": "Broke."}}), errors.EngineFailed, "brand_new"),
+]
+
+
+@pytest.mark.parametrize(("payload", "kind", "code"), BROKEN)
+def test_s2_an_error_in_the_stream_is_that_error(
+    payload: dict[str, Any], kind: type[errors.LLMError], code: str | None
+) -> None:
+    reader = wire.reader(ENGINE)
+    reader.feed(Frame(json.dumps(CREATED)))
+    with pytest.raises(errors.LLMError) as told:
+        reader.feed(Frame(json.dumps(payload)))
+    error = told.value
+    assert type(error) is kind and error.message == "Broke." and error.engine == "maker"
+    assert error.provider is not None
+    assert (error.provider.status, error.provider.code, error.provider.message) == (0, code, "Broke.")
+
+
+def test_s2_a_whole_answer_that_failed_is_that_error() -> None:
+    with pytest.raises(errors.EngineFailed, match="Broke"):
+        answered(status="failed", error={"code": "server_error", "message": "Broke."})
+    with pytest.raises(errors.EngineFailed):
+        answered(status="failed")
+    with pytest.raises(errors.EngineFailed):
+        answered(status="cancelled")
+    with pytest.raises(errors.InvalidRequest, match="Broke"):
+        wire.read_reply(
+            {"error": {"type": "invalid_request_error", "code": "unsupported_value", "message": "Broke."}}, ENGINE
+        )
+
+
+@pytest.mark.parametrize("status", ["queued", "in_progress"])
+def test_s1_a_whole_answer_that_is_still_made_is_truncated(status: str) -> None:
+    with pytest.raises(errors.Truncated):
+        answered(status=status)
+
+
+@pytest.mark.parametrize(
+    ("response", "alone", "beside_a_call", "raw"),
+    [
+        ({"status": "completed"}, "stop", "tool_calls", "completed"),
+        ({"status": None}, "stop", "tool_calls", "completed"),
+        ({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}, "length", "length", "max_output_tokens"),
+        ({"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}, "filtered", "filtered", "content_filter"),
+        ({"status": "incomplete", "incomplete_details": {"reason": "steered"}}, "other", "tool_calls", "steered"),
+        ({"status": "incomplete", "incomplete_details": None}, "other", "tool_calls", "incomplete"),
+    ],
+)  # fmt: skip
+def test_s6_the_reason_says_calls_exactly_when_there_are_some(
+    response: dict[str, Any], alone: str, beside_a_call: str, raw: str
+) -> None:
+    call = {**CALL, "arguments": "{}"}
+    hosted = {"type": "web_search_call", "id": "ws", "status": "completed", "action": {"type": "search", "query": "q"}}
+    for output, reason in (((TEXT,), alone), ((call,), beside_a_call), ((hosted,), alone), ((), alone)):
+        finish = answered(*output, **response).finish
+        assert (finish.reason, finish.raw) == (reason, raw)
+        kind = "incomplete" if response["status"] == "incomplete" else "completed"
+        last = event(kind, response={"id": "r", "model": "m", "output": [*output], **response})
+        assert collect(events(CREATED, last)).finish == finish
+
+
+def test_s8_odd_events_say_nothing() -> None:
+    odd: list[Any] = [
+        [],
+        7,
+        None,
+        {},
+        {"type": None},
+        {"type": "response.output_text.delta", "output_index": 0, "delta": None},
+        {"type": "response.output_item.added", "output_index": 5, "item": None},
+        {"type": "response.output_text.annotation.added", "output_index": 0, "annotation": None},
+        {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": "x"},
+        {"type": "keepalive"},
+    ]
+    reader = wire.reader(ENGINE)
+    reader.feed(Frame(json.dumps(CREATED)))
+    assert [event for payload in odd for event in reader.feed(Frame(json.dumps(payload)))] == []
+    assert reader.feed(Frame(json.dumps(_DELTA)))
+
+
+def test_s8_what_is_not_json_is_malformed() -> None:
+    with pytest.raises(errors.Malformed):
+        wire.reader(ENGINE).feed(Frame("{"))
+    odd: list[Any] = [[], "x", {}, {"output": None}]
+    for body in odd:
+        with pytest.raises(errors.Malformed):
+            wire.read_reply(body, ENGINE)
+
+
+def test_s8_a_call_without_a_name_is_no_answer() -> None:
+    with pytest.raises(errors.Malformed, match="name"):
+        answered({"type": "function_call", "call_id": "c", "arguments": "{}"})
+
+
+def test_s5_ids_that_are_missing_or_given_twice_are_minted() -> None:
+    reply = answered({**CALL, "arguments": "{}"}, {**CALL, "arguments": "{}"}, {**CALL, "call_id": None})
+    first, second, third = (call.id for call in reply.calls)
+    assert first == "c" and len({first, second, third}) == 3
+    assert second.startswith("call_") and third.startswith("call_")
+
+
+def test_the_event_s_name_serves_where_the_type_is_missing() -> None:
+    reader = wire.reader(ENGINE)
+    (_, delta) = reader.feed(Frame('{"output_index":0,"delta":"Hi"}', "response.output_text.delta"))
+    assert delta == TextDelta(0, "Hi")
+
+
+def test_items_that_all_have_the_same_place_are_told_apart() -> None:
+    other = {**CALL, "id": "fc2", "call_id": "c2"}
+    stream = [
+        BEGUN,
+        _PIECE,
+        _REST,
+        added(0, **other, arguments=""),
+        _PIECE,
+        _ALL,
+        done(0, **other, arguments='{"a":1}'),
+    ]
+    calls = collect(events(CREATED, *stream, completed())).calls
+    assert [(call.id, call.arguments) for call in calls] == [("c", '{"a":1}'), ("c2", '{"a":1}')]
+
+
+def test_t5_citations_come_once_with_offsets_into_their_own_text() -> None:
+    url = {"type": "url_citation", "url": "https://a", "title": "A", "start_index": 0, "end_index": 2}
+    late = {"type": "file_citation", "file_id": "f", "filename": "b.pdf", "index": 2}
+    beyond = {**url, "url": "https://c", "end_index": 99}
+    cited = event("output_text.annotation.added", output_index=0, content_index=0, annotation=url)
+    item = {**SAID, "content": [{"type": "output_text", "text": "Hi!", "annotations": [url, late, beyond]}]}
+    told = events(CREATED, _DELTA, cited, done(0, **item), completed(item))
+    assert [type(event) for event in told[1:4]] == [TextDelta, Cited, TextDelta]
+    (text,) = collect(told).message.parts
+    assert isinstance(text, Text)
+    assert text.citations == (
+        Citation("https://a", "A", start=0, end=2, keep=own(**url)),
+        Citation(title="b.pdf", keep=own(**late)),
+        Citation("https://c", "A", keep=own(**beyond)),
+    )
+    assert answered(item).message.parts == (text,)
+
+
+HOSTED = [
+    ({"type": "web_search_call", "id": "x", "action": {"type": "search", "query": "q"}}, "web_search", '{"type":"search","query":"q"}'),
+    ({"type": "file_search_call", "id": "x", "queries": ["q"], "results": None}, "file_search", '{"queries":["q"]}'),
+    ({"type": "code_interpreter_call", "id": "x", "code": "1+1", "outputs": []}, "code_interpreter", '{"code":"1+1"}'),
+    ({"type": "mcp_call", "id": "x", "name": "ask", "arguments": '{"a": 1}', "output": "No."}, "ask", '{"a": 1}'),
+    ({"type": "mcp_call", "id": "x", "arguments": None}, "mcp", "{}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("item", "name", "arguments"), HOSTED)
+def test_what_the_provider_runs_is_a_call_of_its_own_and_goes_back_as_it_came(
+    item: dict[str, Any], name: str, arguments: str
+) -> None:
+    begun = {key: item[key] for key in ("type", "id", "name") if key in item}
+    told = events(
+        CREATED, added(0, **begun), event(f"{item['type']}.searching", output_index=0), done(0, **item), completed()
+    )
+    assert told[1] == ToolCallStarted(0, "x", name, "provider")
+    (call,) = collect(told).message.parts
+    assert call == ToolCall("x", name, arguments, "provider", own(**item))
+    assert items_of(Message("assistant", (call,))) == [item]
+
+
+def test_an_image_that_was_made_is_media_and_what_is_unknown_is_foreign() -> None:
+    image = {"type": "image_generation_call", "id": "ig", "status": "completed", "result": "iVBORw0KGgo="}
+    webp = {**image, "output_format": "webp"}
+    jpeg = {**image, "result": "/9j/4AAQ"}
+    none = {**image, "result": None}
+    poem = {"type": "poem", "id": "p", "lines": ["a"]}
+    reply = answered(image, webp, jpeg, none, poem, {**SAID, "content": [{"type": "output_song", "notes": "do"}]})
+    rest = {name: value for name, value in image.items() if name != "result"}
+    assert reply.message.parts == (
+        Media(mime="image/png", base64="iVBORw0KGgo=", keep=own(**rest)),
+        Media(mime="image/webp", base64="iVBORw0KGgo=", keep=own(**rest, output_format="webp")),
+        Media(mime="image/jpeg", base64="/9j/4AAQ", keep=own(**rest)),
+        Foreign(own(**none)),
+        Foreign(own(**poem)),
+        Foreign(own(type="output_song", notes="do")),
+    )
+    assert items_of(reply.message) == [image, webp, jpeg, none, poem]
+
+
+def test_a_custom_tool_s_input_is_text_and_its_result_goes_back_as_such() -> None:
+    item = {"type": "custom_tool_call", "id": "ct", "call_id": "c", "name": "sh", "input": "ls -l"}
+    told = events(
+        CREATED,
+        added(0, **{**item, "input": ""}),
+        event("custom_tool_call_input.delta", output_index=0, delta="ls "),
+        event("custom_tool_call_input.done", output_index=0, input="ls -l"),
+        done(0, **item),
+        completed(),
+    )
+    reply = collect(told)
+    assert reply.message.parts == (ToolCall("c", "sh", "ls -l", keep=own(type="custom_tool_call", id="ct")),)
+    assert reply.finish.reason == "tool_calls"
+    result = Message("user", (ToolResult("c", (Text("total 0"),)),))
+    output = {"type": "custom_tool_call_output", "call_id": "c", "output": "total 0"}
+    assert items_of(reply.message, result) == [item, output]
+
+
+@pytest.mark.parametrize(
+    ("usage", "counted"),
+    [
+        ({"input_tokens": 10, "output_tokens": 3, "total_tokens": 13}, Usage(fresh=10, text=3)),
+        (
+            {
+                "input_tokens": 10,
+                "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 5},
+                "output_tokens": 8,
+                "output_tokens_details": {"reasoning_tokens": 6},
+                "total_tokens": 18,
+            },
+            Usage(fresh=1, cache_read=4, cache_write=5, text=2, reasoning=6),
+        ),
+        (
+            {
+                "input_tokens": 10,
+                "output_tokens": 2,
+                "output_tokens_details": {"reasoning_tokens": 6},
+                "total_tokens": 18,
+            },
+            Usage(fresh=10, text=2, reasoning=6),
+        ),
+        (
+            {"input_tokens": 3, "input_tokens_details": {"cached_tokens": 9}, "output_tokens": None},
+            Usage(fresh=0, cache_read=3),
+        ),
+        ({"input_tokens": 0, "output_tokens": 0}, Usage(fresh=0, text=0)),
+        (None, Usage()),
+        ({"cost": 1}, Usage()),
+    ],
+)
+def test_e8_counters_do_not_overlap(usage: dict[str, Any] | None, counted: Usage) -> None:
+    assert answered(TEXT, usage=usage).usage == counted
+
+
+def test_log_probabilities_are_kept_with_their_text() -> None:
+    logprobs = [{"token": "Hi!", "logprob": -0.5}]
+    item = {**SAID, "content": [{**TEXT["content"][0], "logprobs": logprobs}]}  # type: ignore[dict-item]
+    assert answered(item).message.parts == (Text("Hi!", keep=own(logprobs=logprobs, item={"id": "m1"})),)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+_FIELDS = (
+    "item", "response", "delta", "text", "arguments", "output_index", "content_index", "summary_index", "item_id",
+    "annotation", "error", "id", "call_id", "name", "status", "output", "usage", "content", "summary", "queries",
+    "action", "code", "result", "annotations", "incomplete_details", "message", "param", "detail",
+)  # fmt: skip
+_TYPES = (
+    "error", "message", "reasoning", "function_call", "custom_tool_call", "web_search_call", "mcp_call", "output_text",
+    "image_generation_call", "refusal", *(payload["type"] for payload in (CREATED, BEGUN, _ALL, _ENDED, _LAST, _DELTA)),
+    "response.output_text.annotation.added", "response.reasoning_text.delta", "response.failed", "response.incomplete",
+)  # fmt: skip
+ODD = st.recursive(
+    JSON,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.builds(
+            lambda type, fields: {"type": type, **fields},
+            st.sampled_from(_TYPES),
+            st.dictionaries(st.sampled_from(_FIELDS), inner, max_size=6),
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(st.lists(ODD, max_size=6))
+def test_s8_any_json_is_an_answer_or_a_told_error(payloads: list[Any]) -> None:
+    reader, grammar = wire.reader(ENGINE), Grammar()
+    try:
+        for payload in payloads:
+            grammar.feed(reader.feed(Frame(json.dumps(payload))))
+        grammar.feed(reader.close())
+        grammar.close()
+    except errors.LLMError:
+        pass
+
+
+@given(ODD, st.integers(400, 599))
+def test_s8_any_json_is_a_reply_or_a_told_error(body: Any, status: int) -> None:
+    whole = {"status": "completed", "output": body}
+    for given_ in (body, whole):
+        try:
+            reply = wire.read_reply(given_, ENGINE)
+        except errors.LLMError:
+            continue
+        assert collect(replay(reply)) == reply
+        wire.write_request(ChatRequest(model="m", messages=(reply.message,)), ENGINE)
+    assert isinstance(wire.read_error(status, json.dumps(body).encode(), ENGINE), errors.LLMError)

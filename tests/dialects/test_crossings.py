@@ -1,0 +1,138 @@
+"""Every recorded answer through the running server to every client: its wire's grammar, and all that it says (S7).
+
+An answer that was recorded as a stream is asked for as one, any other in one piece. What is in it is told by the
+oracle, which reads the provider's bytes with code of its own; here each client says what it was told.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from llm.chat.events import Event, Finished, PartEnded, Started, TextDelta
+from llm.chat.reply import collect
+from llm.chat.request import ChatRequest
+from llm.dialects import ollama
+from llm.dialects.registry import CLIENT_DIALECTS
+from llm.errors import EngineFailed
+from tests.support.crossing_clients import CLIENTS, CrossingClient
+from tests.support.harness import Client, config, serving
+from tests.support.oracle import Answer, Call, Failure
+from tests.support.recorded_server import each, name_of, transport_of
+from tests.support.recordings import Case, cases, expected
+
+DIALECTS = {
+    "/v1/chat/completions": "openai-chat",
+    "/v1/responses": "openai-responses",
+    "/v1/messages": "anthropic",
+    "/api/chat": "ollama",
+}
+
+
+async def faults_of(client: CrossingClient) -> tuple[dict[str, str], int]:
+    everything = cases()
+    # Forced through translation where client and engine speak alike: the verbatim lane hands on what it gets.
+    engines = {
+        name_of(case): replace(case.engine, base_url="https://provider.invalid", translate=True) for case in everything
+    }
+    enabled = frozenset(engine.name for engine in engines.values())
+    configured = replace(config(MAX_RETRIES="0"), engines=engines, enabled=enabled)
+    faults: dict[str, str] = {}
+
+    async def one(server: Client, number: int, case: Case) -> None:
+        try:
+            await crossed(server, client, number, case)
+        except Exception as broken:  # of a client as well: it could not read its answer
+            faults[case.name] = f"{type(broken).__name__}: {broken}"[:400]
+
+    async with serving(configured, https=transport_of(everything, "whole")) as server:
+        await each(server, everything, one)
+    return faults, len(everything)
+
+
+async def crossed(server: Client, client: CrossingClient, number: int, case: Case) -> None:
+    body = client.ask(f"{name_of(case)}/case-{number}", case.streamed, ())
+    answer = await server.post(client.path, body, client.headers)
+    raw = await answer.body()
+    wanted = expected(case)
+    if answer.status != 200:
+        assert isinstance(wanted, Failure) or wanted.finish == "error", f"{answer.status}: {raw!r}"
+        error = json.loads(raw)["error"]
+        assert error["message"] if isinstance(error, dict) else error
+        return
+    if case.streamed:
+        client.check(raw)
+        whole = client.assembled(raw)
+    else:
+        whole = json.loads(raw)
+    if isinstance(wanted, Failure) or (wanted.finish == "error" and "error" not in client.finishes):
+        assert whole.get("error"), "an error is told as a normal end"
+        return
+    assert not whole.get("error"), f"an answer is told as an error: {whole['error']}"
+    if not case.streamed:
+        client.check_whole(whole)
+    compare(client, client.said(whole), wanted)
+
+
+def compare(client: CrossingClient, told: Answer, wanted: Answer) -> None:
+    assert told.text == wanted.text, f"text: {told.text[:100]!r} is not {wanted.text[:100]!r}"
+    assert told.reasoning == wanted.reasoning, f"reasoning: {told.reasoning[:100]!r} not {wanted.reasoning[:100]!r}"
+    finish = client.finishes.get(wanted.finish, wanted.finish)
+    ours = [call for call in told.calls if not call.hosted]
+    theirs = [call for call in wanted.calls if client.shows_hosted or not call.hosted]
+    assert len(ours) == len(theirs), f"calls: {ours} are not {theirs}"
+    for mine, given in zip(ours, theirs, strict=True):
+        compare_call(client, mine, given)
+    assert len({call.id for call in ours}) == len(ours), f"ids: {ours}"
+    assert told.finish == finish, f"finish: {told.finish} is not {finish}"
+    if client.cites:
+        assert told.sources == wanted.sources, f"sources: {told.sources} are not {wanted.sources}"
+    if wanted.tokens is not None and told.tokens is not None:
+        before, after = wanted.tokens.input or 0, wanted.tokens.output or 0
+        assert (told.tokens.input, told.tokens.output) == (before, after), f"{told.tokens} is not {wanted.tokens}"
+        if client.counts_parts:
+            parts = (min(wanted.tokens.cached, before), min(wanted.tokens.reasoning, after))
+            assert (told.tokens.cached, told.tokens.reasoning) == parts, f"{told.tokens} is not {wanted.tokens}"
+
+
+def compare_call(client: CrossingClient, mine: Call, given: Call) -> None:
+    """Byte for byte where both wires have arguments as text."""
+    assert mine.name == given.name and mine.id and given.id in (None, mine.id), f"{mine} is not {given}"
+    wanted = given.arguments
+    if not isinstance(wanted, dict):  # a model wrote something that is no object
+        wanted = client.no_object(given.text or json.dumps(wanted), mine)
+    assert mine.arguments == wanted, f"{mine} is not {given}"
+    if mine.text is not None and given.text is not None:
+        assert mine.text == (given.text or client.no_arguments), f"{mine.text!r} is not {given.text!r}"
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_s7_every_recorded_answer_keeps_the_grammar_and_says_what_is_in_it(name: str) -> None:
+    faults, total = await faults_of(CLIENTS[name])
+    print(f"recorded answers to a client of {name}: {total - len(faults)} of {total}")
+    assert not faults, f"{len(faults)} of {total}: {json.dumps(faults, indent=1)[:8000]}"
+    assert total >= 866
+
+
+ENDED_BADLY: list[Event] = [
+    Started("r", "m"),
+    TextDelta(0, "Half"),
+    PartEnded(0),
+    Finished("error", "MALFORMED_FUNCTION_CALL"),
+]
+
+
+@pytest.mark.parametrize("name", [name for name in CLIENTS if not name.startswith("native")])
+def test_s1_an_answer_that_ended_with_an_error_is_no_success(name: str) -> None:
+    """The native API has a word for it, the others have none."""
+    client = CLIENTS[name]
+    dialect = ollama.client_generate if name == "ollama generate" else CLIENT_DIALECTS[DIALECTS[client.path]]
+    request = ChatRequest(model="m", messages=())
+    raw = b"".join(dialect.writer(request, 7).feed(ENDED_BADLY))
+    client.check(raw)
+    error = client.assembled(raw)["error"]
+    assert "MALFORMED_FUNCTION_CALL" in json.dumps(error)
+    with pytest.raises(EngineFailed, match="MALFORMED_FUNCTION_CALL"):
+        dialect.write_reply(collect(ENDED_BADLY), request, 7)

@@ -1,0 +1,453 @@
+"""What a client was answered comes back with its next request, and reaches the engine as it was said (T1, T2).
+
+Each recorded answer goes out to each client, which puts it into its next request the way clients of its wire do. What
+the engine is sent then has to be what it would be sent by our own loop, which never let the answer out of its hands
+(``test_recorded_loops`` holds that against what was sent when it was recorded); and every signature in the recorded
+bytes has to be in it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import pytest
+
+from llm.chat.messages import Foreign, Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
+from llm.chat.reply import Reply, collect
+from llm.chat.request import ChatRequest, ToolSpec
+from llm.dialects.registry import ENGINE_DIALECTS
+from llm.transport.interface import HttpRequest
+from tests.dialects.test_recordings import events_of
+from tests.gateway.test_recorded_loops import MESSAGES
+from tests.support.crossing_clients import CLIENTS, Wire
+from tests.support.harness import Client, ScriptedReply, ScriptedTransport, config, serving
+from tests.support.oracle import Answer, _values, arguments_of
+from tests.support.recorded_server import name_of
+from tests.support.recordings import Case, cases, expected
+
+Turn = Callable[[Wire], list[Wire]]  # of a whole answer: what goes into the next request of it
+FIELDS = {"responses": "input"}  # elsewhere: messages
+
+
+# --- what clients make of an answer ---
+
+
+def chat(whole: Wire) -> list[Wire]:
+    """All that came, as OpenAI's client sends a message that it was given."""
+    return [whole["choices"][0]["message"]]
+
+
+def chat_strict(whole: Wire) -> list[Wire]:
+    """Only what OpenAI documents."""
+    message = whole["choices"][0]["message"]
+    turn: Wire = {"role": "assistant", "content": message.get("content")}
+    if calls := message.get("tool_calls"):
+        turn["tool_calls"] = [
+            {"id": c["id"], "type": "function", "function": {n: c["function"][n] for n in ("name", "arguments")}}
+            for c in calls
+        ]
+    return [turn]
+
+
+def responses(whole: Wire) -> list[Wire]:
+    return list(whole["output"])
+
+
+_ITEMS = {
+    "message": ("type", "role", "content"),
+    "reasoning": ("type", "summary", "encrypted_content"),
+    "function_call": ("type", "call_id", "name", "arguments"),
+}
+
+
+def responses_strict(whole: Wire) -> list[Wire]:
+    """As a client does that knows no other fields, and sends no ids of what was not stored."""
+    items = [item for item in whole["output"] if item["type"] in _ITEMS]
+    return [{name: item[name] for name in _ITEMS[item["type"]] if name in item} for item in items]
+
+
+def anthropic(whole: Wire) -> list[Wire]:
+    blocks = [{name: value for name, value in block.items() if name != "_text"} for block in whole["content"]]
+    return [{"role": "assistant", "content": blocks}] if blocks else []
+
+
+def ollama(whole: Wire) -> list[Wire]:
+    return [whole["message"]]
+
+
+def ollama_strict(whole: Wire) -> list[Wire]:
+    """As Ollama's own client does, whose calls have no ids."""
+    message = dict(whole["message"])
+    if calls := message.get("tool_calls"):
+        functions = [{n: call["function"][n] for n in ("name", "arguments")} for call in calls]
+        message["tool_calls"] = [{"function": function} for function in functions]
+    return [message]
+
+
+# --- what they send with it ---
+
+
+def result_of(wire: str, id: str, name: str) -> Wire:
+    match wire:
+        case "chat completions":
+            return {"role": "tool", "tool_call_id": id, "content": f"of {name}"}
+        case "responses":
+            return {"type": "function_call_output", "call_id": id, "output": f"of {name}"}
+        case "ollama chat":
+            return {"role": "tool", "tool_name": name, "content": f"of {name}"}
+    return {"type": "tool_result", "tool_use_id": id, "content": f"of {name}"}
+
+
+def followed(wire: str, results: Sequence[Wire]) -> list[Wire]:
+    if not results:
+        return [{"role": "user", "content": "And?"}]
+    return [{"role": "user", "content": [*results]}] if wire == "anthropic" else [*results]
+
+
+@dataclass(frozen=True)
+class Back:
+    """A client that comes back: its wire, and what it makes of an answer."""
+
+    wire: str
+    turn: Turn
+    dialect: str
+    ids: bool = True  # it brings back the ids of calls
+
+
+# Of a wire's clients the one first that says least: nothing but the first answer can have told the server the rest.
+BACK: Mapping[str, Back] = {
+    "chat completions, strict": Back("chat completions", chat_strict, "openai-chat"),
+    "chat completions": Back("chat completions", chat, "openai-chat"),
+    "responses, strict": Back("responses", responses_strict, "openai-responses"),
+    "responses": Back("responses", responses, "openai-responses"),
+    "anthropic": Back("anthropic", anthropic, "anthropic"),
+    "ollama, strict": Back("ollama chat", ollama_strict, "ollama", ids=False),
+    "ollama": Back("ollama chat", ollama, "ollama"),
+}
+
+
+# --- what the engine is to be sent ---
+
+
+@cache
+def replies() -> Mapping[str, Reply]:
+    """The recorded answers that can be gone on from, by the names of their cases."""
+    wanted = ((case, expected(case)) for case in cases())
+    ended = [case for case, answer in wanted if isinstance(answer, Answer) and answer.finish != "error"]
+    return {case.name: collect(events_of(case, case.response, (case.response.body,))) for case in ended}
+
+
+def crossed(back: Back, case: Case) -> Reply | None:
+    """The same, where it crosses from one wire to another: where both speak alike nothing is translated."""
+    return None if case.engine.dialect == back.dialect else replies().get(case.name)
+
+
+def calls_of(reply: Reply) -> list[ToolCall]:
+    return [call for call in reply.calls if call.executor == "client"]
+
+
+def native(case: Case, reply: Reply, number: int, ids: Sequence[str], named_results: bool = False) -> Any:
+    """The messages that our own loop would send. Ids that no provider gave are those that the client was told."""
+    named = dict(zip([call.id for call in calls_of(reply)], ids, strict=True))
+    parts = [replace(p, id=named.get(p.id, p.id)) if isinstance(p, ToolCall) else p for p in reply.message.parts]
+    reply = replace(reply, message=replace(reply.message, parts=tuple(parts)))
+    calls = calls_of(reply)
+    names = [call.name if named_results else None for call in calls]
+    results = tuple(ToolResult(c.id, (Text(f"of {c.name}"),), name=n) for c, n in zip(calls, names, strict=True))
+    request = ChatRequest(
+        model=f"case-{number}",
+        messages=(
+            Message("user", (Text("x"),)),
+            reply.message,
+            Message("user", results or (Text("And?"),)),
+        ),
+        tools=tuple(ToolSpec(name, "", {"type": "object", "properties": {}}) for name in {call.name for call in calls}),
+    )
+    engine = replace(case.engine, base_url="https://provider.invalid")
+    return messages_of(ENGINE_DIALECTS[engine.dialect].write_request(request, engine).body, case)
+
+
+def messages_of(body: Any, case: Case) -> list[Any]:
+    messages: list[Any] = json.loads(json.dumps(body))[MESSAGES.get(case.engine.dialect, "messages")]
+    return messages
+
+
+# --- what cannot come back, and why ---
+
+
+def _hosted(case: Case, reply: Reply) -> bool:
+    return any(isinstance(p, Foreign) or (isinstance(p, ToolCall) and p.executor == "provider") for p in _parts(reply))
+
+
+def _signed_text(case: Case, reply: Reply) -> bool:
+    return case.engine.dialect == "gemini" and any(isinstance(part, Text) and part.keep for part in _parts(reply))
+
+
+def _cited(case: Case, reply: Reply) -> bool:
+    return case.engine.dialect == "anthropic" and any(isinstance(p, Text) and p.citations for p in _parts(reply))
+
+
+def _silent(case: Case, reply: Reply) -> bool:
+    said = [part for part in _parts(reply) if not isinstance(part, Text) or part.text]
+    return case.engine.dialect == "openai-chat" and not said
+
+
+def _phase(case: Case, reply: Reply) -> bool:
+    kept = [opaque.data.get("item") for part in _parts(reply) if isinstance(part, Text) for opaque in part.keep]
+    return any(isinstance(item, dict) and "phase" in item for item in kept)
+
+
+def _picture(case: Case, reply: Reply) -> bool:
+    return any(isinstance(part, Media) for part in _parts(reply))
+
+
+def _no_object(case: Case, reply: Reply) -> bool:
+    return any(not isinstance(arguments_of(call.arguments), dict) for call in calls_of(reply))
+
+
+def _thought(case: Case, reply: Reply) -> bool:
+    """The engine wants its thoughts back."""
+    kept = tuple(part for part in _parts(reply) if not isinstance(part, Reasoning))
+    ids = [call.id for call in calls_of(reply)]
+    without = replace(reply, message=replace(reply.message, parts=kept))
+    return differs(case, reply, without, ids)
+
+
+def _thought_alone(case: Case, reply: Reply) -> bool:
+    return not calls_of(reply) and _thought(case, reply)
+
+
+def _unknowable(case: Case, reply: Reply) -> bool:
+    """The engine wants a signature back, and showed nothing of what it thought."""
+    bare = tuple(
+        replace(p, keep=()) if isinstance(p, ToolCall) else p for p in _parts(reply) if not isinstance(p, Reasoning)
+    )
+    ids = [call.id for call in calls_of(reply)]
+    without = replace(reply, message=replace(reply.message, parts=bare))
+    return bool(ids) and not reply.reasoning and differs(case, reply, without, ids)
+
+
+def differs(case: Case, one: Reply, other: Reply, ids: Sequence[str]) -> bool:
+    mine, theirs = (native(case, reply, 0, ids) for reply in (one, other))
+    return [*map(spelled, mine)] != [*map(spelled, theirs)]
+
+
+def _unsigned(case: Case, reply: Reply) -> bool:
+    signed = any(isinstance(part, Reasoning) and part.keep for part in _parts(reply))
+    return bool(calls_of(reply)) and not signed and _thought(case, reply)
+
+
+def _parts(reply: Reply) -> tuple[Part, ...]:
+    return reply.message.parts
+
+
+OLLAMA, STRICT = ("ollama", "ollama, strict"), "chat completions, strict"
+# Answers that come back otherwise from these clients. Each of them has to, or it is no exception any more.
+EXCEPTIONS: Mapping[str, tuple[Sequence[str], Callable[[Case, Reply], bool]]] = {
+    "what the provider ran itself has no word on another wire": ([*BACK], _hosted),
+    "no wire has a place for a signature on text; Google wants none back but on calls": ([*BACK], _signed_text),
+    "Anthropic's citations have no words on another wire": ([*BACK], _cited),
+    "the phase of an answer has no word on another wire": ([*BACK], _phase),
+    "what a client of another wire sends back holds no picture of the model's": ([*BACK], _picture),
+    "a call without an id is known by what was thought before it, if that was shown": (["ollama, strict"], _unknowable),
+    "an answer of nothing is no item, and no block": (["responses", "responses, strict", "anthropic"], _silent),
+    "these wires have objects only, whatever the model wrote": (["anthropic", *OLLAMA], _no_object),
+    "these clients have no field for a signature, and no call to know the answer by": (
+        [*OLLAMA, STRICT],
+        _thought_alone,
+    ),
+    "nobody signed the thought that this client drops, so nobody keeps it": ([STRICT], _unsigned),
+}
+
+
+def reasons(name: str, case: Case) -> list[str]:
+    return [why for why, (clients, _) in EXCEPTIONS.items() if name in clients and _covered(why, case.name)]
+
+
+@cache
+def _covered(why: str, name: str) -> bool:
+    [case] = (case for case in cases() if case.name == name)
+    return EXCEPTIONS[why][1](case, replies()[name])
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a client asked and was answered."""
+
+    body: Wire
+    whole: Wire
+    ids: Sequence[str]  # of the calls
+
+
+async def first(wire: str, server: Client, number: int, case: Case) -> Told | str:
+    """What a client of this wire is told, or why it could not read it."""
+    client, names = CLIENTS[wire], [*dict.fromkeys(call.name for call in calls_of(replies()[case.name]))]
+    try:
+        body = client.ask(f"{name_of(case)}/case-{number}", case.streamed, names)
+        answer = await server.post(client.path, body, client.headers)
+        raw = await answer.body()
+        assert answer.status == 200, raw
+        whole = client.assembled(raw) if case.streamed else json.loads(raw)
+        return Told(body, whole, [call.id or "" for call in client.said(whole).calls if not call.hosted])
+    except Exception as broken:
+        return f"{type(broken).__name__}: {broken}"[:2000]
+
+
+async def difference(
+    back: Back, server: Client, told: Told | str | None, sent: Mapping[int, list[Any]], number: int, case: Case
+) -> str | None:
+    """The first thing that is not as our own loop would send it."""
+    if not isinstance(told, Told):
+        return told
+    client, reply, before = CLIENTS[back.wire], replies()[case.name], len(sent[number])
+    calls = calls_of(reply)
+    results = [result_of(back.wire, id, call.name) for id, call in zip(told.ids, calls, strict=True)]
+    field = FIELDS.get(back.wire, "messages")
+    again = {**told.body, "stream": False}
+    again[field] = [*told.body[field], *back.turn(told.whole), *followed(back.wire, results)]
+    again.pop("stream_options", None)
+    answer = await server.post(client.path, again, client.headers)
+    raw = await answer.body()
+    if len(sent[number]) == before:
+        return f"{answer.status}: {raw!r}"
+    went = sent[number][-1]
+    mine, theirs = messages_of(went, case), native(case, reply, number, told.ids, back.dialect == "ollama")
+    if not back.ids:
+        mine, theirs = without_ids(mine), without_ids(theirs)
+    for ours, wanted in zip(map(spelled, mine), map(spelled, theirs), strict=False):
+        if ours != wanted:
+            return f"{json.dumps(ours)[:1500]} is not {json.dumps(wanted)[:1500]}"
+    if len(mine) != len(theirs):
+        return f"{len(mine)} messages, not {len(theirs)}: {json.dumps(mine)[:1500]}"
+    lost = [one for one in signatures(case) if calls and json.dumps(one) not in json.dumps(went)]
+    return f"signatures that did not come back: {lost}" if lost else None
+
+
+_SIGNED = ("signature", "thoughtSignature", "thought_signature", "encrypted_content")
+
+
+# Signed on the message, in an early form of Google's imitation of OpenAI: it wants it back on calls only.
+_UNWANTED = frozenset({"google/chat-compatible-api-with-tool-calls-without-id-3c837a#0"})
+
+
+def signatures(case: Case) -> list[str]:
+    """What the recorded bytes are signed with, read without any of our readers."""
+    if (
+        case.engine.dialect == "ollama"
+        or case.name in _UNWANTED
+        or not any(n.encode() in case.response.body for n in _SIGNED)
+    ):
+        return []
+    values, _, _ = _values(case.response.body.decode().replace("\r\n", "\n"))
+    # An item of a response is whole in its last events; when it is announced it may bear another signature.
+    return [one for v in values if not str(v.get("type", "")).startswith("response.") for one in signed(v)] + [
+        one for v in values if v.get("type") == "response.output_item.done" for one in signed(v)
+    ]
+
+
+def signed(value: Any) -> Iterator[str]:
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        if name in _SIGNED and isinstance(inner, str) and inner:
+            yield inner
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from signed(inner)
+
+
+def spelled(message: Any) -> Any:
+    """In one form: arguments as values, since some wires have them as objects; neighbouring texts as one."""
+    message = json.loads(json.dumps(message))
+    for call in (message, *(message.get("tool_calls") or ())):
+        inner = call.get("function", call)
+        if isinstance(inner.get("arguments"), str):
+            inner["arguments"] = arguments_of(inner["arguments"])
+    if message.get("type") in ("message", "function_call"):  # an item: what is said of it is not in it
+        for name in ("id", "status"):
+            message.pop(name, None)
+    for field in ("content", "parts"):
+        if isinstance(message.get(field), list):
+            message[field] = joined(message[field])
+    return message
+
+
+def joined(parts: Sequence[Wire]) -> Any:
+    out: list[Wire] = []
+    for part in parts:
+        said = part.get("text", part.get("refusal"))
+        plain = said is not None and not part.keys() - {"type", "text", "refusal", "annotations", "logprobs"}
+        if plain and out and "said" in out[-1]:
+            out[-1]["said"] += said
+        else:
+            out.append({"said": said} if plain else part)
+    return out[0]["said"] if len(out) == 1 and "said" in out[0] else out
+
+
+def without_ids(value: Any) -> Any:
+    if isinstance(value, list):
+        return [without_ids(one) for one in value]
+    if isinstance(value, dict):
+        ids = ("id", "tool_call_id", "tool_use_id", "call_id")
+        return {name: without_ids(one) for name, one in value.items() if name not in ids}
+    return value
+
+
+REFUSED: tuple[int, Mapping[str, str], list[bytes]] = (400, {}, [b'{"error": {"message": "Enough."}}'])
+
+
+async def faults_of(wire: str) -> dict[str, dict[str, str]]:
+    """By the client's name and the case's. All clients of a wire are told the same, so it is asked for once."""
+    everything, backs = cases(), {name: back for name, back in BACK.items() if back.wire == wire}
+    engines = {
+        name_of(case): replace(case.engine, base_url="https://provider.invalid", translate=True) for case in everything
+    }
+    enabled = frozenset(engine.name for engine in engines.values())
+    configured = replace(config(MAX_RETRIES="0"), engines=engines, enabled=enabled)
+    sent: dict[int, list[Any]] = {number: [] for number in range(len(everything))}
+
+    def answer(request: HttpRequest) -> ScriptedReply:
+        found = re.search(rb"case-(\d+)", request.url.encode() + (request.body or b""))
+        assert found is not None
+        number = int(found[1])
+        sent[number].append(json.loads(request.body or b""))
+        response = everything[number].response
+        # What comes back is looked at when it is sent: an answer to it could only be kept in the place of the first.
+        return ScriptedReply(*(REFUSED if sent[number][1:] else (response.status, response.headers, [response.body])))
+
+    faults: dict[str, dict[str, str]] = {name: {} for name in backs}
+    async with serving(configured, https=ScriptedTransport(answer)) as serves:
+        with serves.kept() as server:
+            for number, case in enumerate(everything):  # one by one: some were recorded twice with the same ids
+                names = [name for name, back in backs.items() if crossed(back, case) is not None]
+                told = await first(wire, server, number, case) if names else None
+                for name in names:
+                    try:
+                        fault = await difference(backs[name], server, told, sent, number, case)
+                    except Exception as broken:
+                        fault = f"{type(broken).__name__}: {broken}"[:2000]
+                    if fault is not None:
+                        faults[name][case.name] = fault
+    return faults
+
+
+@pytest.mark.parametrize("wire", dict.fromkeys(back.wire for back in BACK.values()))
+async def test_t1_a_recorded_answer_comes_back_to_its_engine_as_it_was_said(wire: str) -> None:
+    for name, faults in (await faults_of(wire)).items():
+        crossing = [case for case in cases() if crossed(BACK[name], case) is not None]
+        why = {case.name: found for case in crossing if (found := reasons(name, case))}
+        print(f"recorded answers back from a client of {name}: {len(crossing) - len(faults)} of {len(crossing)}")
+        new = {case: fault for case, fault in faults.items() if case not in why}
+        assert not new, f"{name}: {len(new)} of {len(crossing)}: {json.dumps(new, indent=1)}"
+        still = {case: found for case, found in why.items() if case not in faults}
+        assert not still, f"{name}: no longer exceptional: {json.dumps(still, indent=1)}"
+        assert len(crossing) > 300
+
+
+def test_each_reason_is_needed() -> None:
+    covered = {
+        why for name, back in BACK.items() for case in cases() if crossed(back, case) for why in reasons(name, case)
+    }
+    assert covered == set(EXCEPTIONS)

@@ -1,0 +1,34 @@
+"""``docs/fidelity.md`` says what the code does, and nothing is lost in silence."""
+
+from __future__ import annotations
+
+import os
+
+from tests.support.fidelity import ENGINES_OF, FEATURES, outcome, page
+from tests.support.fidelity_clients import CLIENTS
+from tests.support.paths import ROOT
+
+PAGE = ROOT / "docs" / "fidelity.md"
+
+
+def test_the_page_is_what_the_code_does() -> None:
+    if os.environ.get("UPDATE_DOCS"):
+        PAGE.write_text(page())
+    assert PAGE.read_text() == page(), "UPDATE_DOCS=1 writes it anew"
+
+
+def test_t8_nothing_is_lost_in_silence() -> None:
+    lost = [
+        (feature.name, client, towards.name)
+        for feature in FEATURES
+        for client in CLIENTS
+        for towards in ENGINES_OF
+        if outcome(feature, client, towards).word == "LOST"
+    ]
+    assert not lost
+
+
+def test_every_request_of_the_page_is_one_of_its_features() -> None:
+    names = {feature.name for feature in FEATURES}
+    for spoken in CLIENTS.values():
+        assert set(spoken.bodies("", "")) <= names

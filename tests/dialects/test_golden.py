@@ -1,0 +1,184 @@
+"""Every engine's outgoing requests, whole, as they are kept in ``tests/golden`` (O11).
+
+``tests/support/golden_cases.py`` has the requests. They go through the running server to an upstream that notes what it gets;
+method, address, our headers and the body are compared with the file. A difference that is meant is accepted by
+
+    UPDATE_GOLDEN=1 pytest tests/dialects/test_golden.py
+
+which writes the files anew: read their diff, it is what providers will be sent. A refusal is golden too.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pytest
+
+from llm.chat.pipeline import CollectingSink
+from llm.config.engines import variable
+from llm.config.settings import Config
+from llm.engines.records import ENGINES
+from llm.errors import LLMError
+from llm.gateway.callers import Caller
+from llm.transport.interface import HttpRequest
+from llm.upstream.call_record import Trace
+from llm.upstream.translate import EngineRound
+from tests.support.golden_cases import SUBJECTS, Case, Subject, cases
+from tests.support.harness import CLIENT, Client, ScriptedReply, ScriptedTransport, config, serving
+from tests.support.paths import GOLDEN
+from tests.support.wires import WIRES
+
+KEY: Final = "golden-key"
+
+
+def configured() -> Config:
+    """All engines, at their own addresses."""
+    environ = {variable(name, "API_KEY"): KEY for name, engine in ENGINES.items() if engine.needs_key}
+    environ |= {variable(name, "ENABLED"): "true" for name, engine in ENGINES.items() if engine.local}
+    environ |= {variable(name, "BASE_URL"): f"https://{name}.example" for name, e in ENGINES.items() if not e.base_url}
+    return config(**environ, MAX_RETRIES="0")
+
+
+def answer(request: HttpRequest) -> ScriptedReply:
+    """A word, in the wire that was spoken."""
+    address, body = request.url.partition("?")[0], json.loads(request.body or b"{}")
+    ends = {"/responses": "responses", "/messages": "anthropic", "Content": "google", "/api/chat": "ollama"}
+    wire = WIRES[next((name for end, name in ends.items() if address.endswith(end)), "openai")]
+    if body.get("stream") or "stream" in address:
+        return ScriptedReply(200, {"Content-Type": wire.content_type}, [wire.head + wire.delta("Hi") + wire.end])
+    return ScriptedReply(200, {"Content-Type": "application/json"}, [json.dumps(wire.whole("Hi")).encode()])
+
+
+async def outcome(case: Case, subject: Subject, client: Client, upstream: ScriptedTransport) -> dict[str, Any]:
+    """What one request became: the request that left, or a refusal."""
+    upstream.requests.clear()
+    if case.native is not None:
+        told = await _natively(case.native, case.model, subject.engine, client)
+    else:
+        told = await _neutrally(case, subject.engine, client)
+    if "refused" in told:
+        assert upstream.requests == []
+        return told
+    [request] = upstream.requests
+    headers = {name.lower(): value.replace(KEY, "<key>") for name, value in sorted(request.headers.items())}
+    sent = {"method": request.method, "url": request.url, "headers": headers}
+    return {**sent, "body": json.loads(request.body or b""), **told}
+
+
+async def _natively(native: Mapping[str, Any], model: str, engine: str, client: Client) -> dict[str, Any]:
+    reply = await client.post("/llm/chat", {"engine": engine, "model": model, **native}, CLIENT)
+    if reply.status != 200:
+        said = await reply.json()
+        assert reply.status == 400, said
+        return {"refused": said["code"], "param": said.get("param")}
+    said = (await reply.body()).decode()
+    assert "Hi" in said and '"error"' not in said, said
+    dropped = reply.headers.get("X-Dropped-Fields")
+    return {"dropped": dropped.split(", ")} if dropped else {}
+
+
+async def _neutrally(case: Case, engine: str, client: Client) -> dict[str, Any]:
+    assert case.request is not None
+    context, trace = client.server.context, Trace()
+    try:
+        target = context.catalog.target(engine, case.model, Caller(trusted=True))
+        await EngineRound(case.request, target, context.services, trace, CollectingSink()).run()
+    except LLMError as error:
+        assert error.status == 400, error
+        return {"refused": error.code, "param": error.param}
+    return {"dropped": [*trace.dropped]} if trace.dropped else {}
+
+
+def rendered(case: Mapping[str, Any]) -> str:
+    """One line for each field of the request, and of its body; lists of messages and tools a line an item."""
+    return "{\n" + ",\n".join(f"    {json.dumps(n)}: {_field(n, v)}" for n, v in case.items()) + "\n  }"
+
+
+def _field(name: str, value: Any) -> str:
+    if name == "body":
+        inner = [f"      {json.dumps(n)}: {_item(v)}" for n, v in value.items()]
+        return "{\n" + ",\n".join(inner) + "\n    }"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _item(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 1 and isinstance(value[0], dict):
+        return "[\n" + ",\n".join(f"        {json.dumps(one, ensure_ascii=False)}" for one in value) + "\n      ]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def file_of(outcomes: Mapping[str, Mapping[str, Any]]) -> str:
+    """A case a key, sorted. What all requests have in common is said once, on top."""
+    first = next(case for case in outcomes.values() if "body" in case)
+    common = {name: first[name] for name in ("method", "headers")}
+    entries = [f'  "always": {rendered(common)}']
+    for name in sorted(outcomes):
+        own = {field: value for field, value in outcomes[name].items() if common.get(field) != value}
+        entries.append(f"  {json.dumps(name, ensure_ascii=False)}: {rendered(own)}")
+    return "{\n" + ",\n".join(entries) + "\n}\n"
+
+
+def differences(name: str, kept: str, now: str) -> list[str]:
+    """What to say of each case that is not as it is kept."""
+    was, is_ = json.loads(kept or "{}"), json.loads(now)
+    told = []
+    for case in sorted({*was, *is_}):
+        place = f"{name}: {case}"
+        if case not in was:
+            told.append(f"{place}: is new\n{rendered(is_[case])}")
+        elif case not in is_:
+            told.append(f"{place}: is missing\n{rendered(was[case])}")
+        elif (before := rendered(was[case])) != (after := rendered(is_[case])):
+            lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "kept", "now", lineterm="", n=1)
+            told.append("\n".join([place, *lines]))
+    return told or ([f"{name}: its cases are the same, but not its spelling"] if kept != now else [])
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+async def test_o11_an_engine_is_sent_what_it_was_sent_before(name: str) -> None:
+    subject, path = SUBJECTS[name], GOLDEN / f"{name}.json"
+    upstream = ScriptedTransport(answer)
+    outcomes: dict[str, dict[str, Any]] = {}
+    async with serving(configured(), http=upstream, https=upstream) as client:
+        for case in cases(subject):
+            assert case.name not in outcomes, f"{case.name} is there twice"
+            outcomes[case.name] = await outcome(case, subject, client, upstream)
+    now = file_of(outcomes)
+    assert KEY not in now
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(now)
+        return
+    told = differences(name, path.read_text() if path.exists() else "", now)
+    if told:
+        hint = "If this is meant: UPDATE_GOLDEN=1 pytest tests/dialects/test_golden.py"
+        pytest.fail(
+            "\n\n".join([f"{len(told)} requests to {name} are not as in {path.name}.", *told[:20], hint]), False
+        )
+
+
+def test_o11_every_engine_has_its_file_and_every_file_an_engine() -> None:
+    assert {subject.engine for subject in SUBJECTS.values()} == {*ENGINES} - {"demo"}
+    assert {path.name for path in GOLDEN.iterdir()} == {f"{name}.json" for name in SUBJECTS}
+
+
+def test_o11_a_difference_is_told_with_its_engine_and_case() -> None:
+    kept = file_of({"chat": {"method": "POST", "headers": {}, "url": "u", "body": {"model": "m", "seed": 0}}})
+    now = file_of({"chat": {"method": "POST", "headers": {}, "url": "u", "body": {"model": "m", "seed": None}}})
+    [told] = differences("box", kept, now)
+    assert told.startswith("box: chat\n") and '-      "seed": 0' in told and '+      "seed": null' in told
+    assert differences("box", kept, kept) == []
+    more = file_of({"more": {"refused": "unsupported", "param": "seed"}, **_read(kept)})
+    assert differences("box", kept, more)[0].startswith("box: more: is new")
+    assert differences("box", more, kept)[0].startswith("box: more: is missing")
+
+
+def _read(text: str) -> dict[str, Any]:
+    """The cases of a file, with what is said once on top."""
+    value = json.loads(text)
+    always = value.pop("always")
+    return {name: {**(always if "body" in case else {}), **case} for name, case in value.items()}

@@ -1,0 +1,115 @@
+"""Every option on every engine: write_engine_request into the request, refused by its name, or told as dropped; none is lost (T8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, make_dataclass
+from typing import Any, Final
+
+import pytest
+
+from llm.chat.messages import Message, Text
+from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
+from llm.dialects.base import Outgoing
+from llm.dialects.registry import ENGINE_DIALECTS
+from llm.engines.api_choice import RESPONSES, over_responses, routed
+from llm.engines.engine import Engine, Target
+from llm.engines.records import ENGINES
+from llm.errors import Unsupported
+from llm.upstream.translate import write_engine_request
+from tests.support.golden_cases import SUBJECTS
+
+SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"x": {"type": "integer"}},
+    "required": ["x"],
+    "additionalProperties": False,
+}
+TOOL: Final = ToolSpec("f", "Does it", SCHEMA)
+# Of the values that an option may have, those that no engine takes for its default. A switch has two: an engine where
+# one is so anyway has to say something of the other.
+VALUES: Final[dict[str, tuple[Any, ...]]] = {
+    "max_tokens": (5,), "temperature": (0,), "top_p": (0,), "top_k": (0,), "stop": (("x",),), "seed": (0,),
+    "presence_penalty": (0.5,), "frequency_penalty": (0.5,), "reasoning": (True, False), "effort": ("low",),
+    "reasoning_tokens": (2000,), "verbosity": ("low",), "format": (JsonFormat(SCHEMA),), "tool_choice": ("required",),
+    "parallel_tools": (False,), "logprobs": (True,), "top_logprobs": (1,), "service_tier": ("flex",),
+    "caching": (True, False), "citations": (True,), "context_tokens": (4096,), "responses_api": (True, False),
+    "extra": ({"x": 1},),
+}  # fmt: skip
+
+
+def _models(engine: Engine) -> list[str]:
+    golden = [subject for subject in SUBJECTS.values() if subject.engine == engine.name]
+    named = {model for subject in golden for model in (subject.plain, *subject.thinking)}
+    return sorted({engine.example or "m", "a-model-that-no-row-knows", *named})
+
+
+def _targets() -> Iterator[tuple[str, tuple[Target, ...]]]:
+    """Each engine over each API that it has, with models of all kinds."""
+    for name, engine in ENGINES.items():
+        targets = tuple(Target(engine=engine, model=model) for model in _models(engine))
+        yield name, targets
+        if engine.responses is not None:
+            yield f"{name} over Responses", tuple(map(over_responses, targets))
+
+
+TARGETS: Final = dict(_targets())
+everywhere = pytest.mark.parametrize("targets", TARGETS.values(), ids=TARGETS)
+
+
+def write(target: Target, options: Options) -> Outgoing:
+    request = ChatRequest(
+        model=target.model, messages=(Message("user", (Text("Hi"),)),), tools=(TOOL,), options=options
+    )
+    if target.engine.dialect != RESPONSES:  # else that is settled
+        target = routed(request, target)
+    elif options.responses_api is not None:
+        routed(request, target)
+    return write_engine_request(request, target)
+
+
+def is_lost(target: Target, name: str, value: Any) -> bool:
+    """Whether a request with this option is the same as one without, and nobody is told."""
+    plain = write(target, Options())
+    try:
+        outgoing = write(target, Options(**{name: value}))
+    except Unsupported as refusal:
+        assert refusal.param == name
+        return False
+    assert set(outgoing.dropped) <= {name}
+    return outgoing == plain
+
+
+def test_there_is_a_value_of_every_option_and_every_engine_is_asked() -> None:
+    assert set(VALUES) == {field.name for field in fields(Options)}
+    assert all(value != getattr(Options(), name) for name, values in VALUES.items() for value in values)
+    engines = [target.engine for targets in TARGETS.values() for target in targets]
+    assert {engine.name for engine in engines} == set(ENGINES)
+    assert {engine.dialect for engine in engines} == set(ENGINE_DIALECTS)
+
+
+@pytest.mark.parametrize("name", VALUES)
+@everywhere
+def test_t8_no_option_is_lost_in_silence(targets: tuple[Target, ...], name: str) -> None:
+    for target in targets:
+        assert not all(is_lost(target, name, value) for value in VALUES[name]), target.model
+
+
+# --- an option that there will be ---
+
+NEW: Final[list[tuple[Any, Any]]] = [(None, "x"), (None, 0), (None, False), (False, True), ((), ("x",)), ("", "x")]
+
+
+@pytest.mark.parametrize(("unset", "value"), NEW)
+@everywhere
+def test_t8_an_option_that_no_dialect_writes_is_refused_by_every_engine(
+    targets: tuple[Target, ...], unset: Any, value: Any
+) -> None:
+    more: Any = make_dataclass(
+        "More", [("invented", Any, unset)], bases=(Options,), frozen=True, slots=True, kw_only=True
+    )
+    for target in targets:
+        assert write(target, more(invented=unset)) == write(target, Options())
+        with pytest.raises(Unsupported) as refusal:
+            write(target, more(invented=value))
+        assert (refusal.value.param, refusal.value.engine) == ("invented", target.engine.name)

@@ -1,0 +1,151 @@
+"""Model lists: kept, renewed behind the back of whoever asks, never held up by a dead engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm.errors import EngineNotConfigured, LLMError, UnknownModel
+from llm.gateway.callers import Caller
+from llm.gateway.catalog import Catalog
+from llm.gateway.model_lists import FAILURE_AGE, LIST_AGE
+from tests.support.harness import CLIENT, Connection, Request, Upstream, config, serving
+from tests.support.paths import ROOT
+from tests.support.wires import WIRES
+
+OWNER = Caller(trusted=True)
+
+
+def models(*ids: str) -> dict[str, Any]:
+    return {"object": "list", "data": [{"id": id, "object": "model", "created": 1} for id in ids]}
+
+
+async def test_o10_an_old_list_is_handed_out_while_it_is_renewed() -> None:
+    go = asyncio.Event()
+    now = 0.0
+
+    async def script(request: Request, connection: Connection) -> None:
+        if len(upstream.requests) > 1:
+            await go.wait()
+        await connection.whole(models(f"m{len(upstream.requests)}"))
+
+    async with Upstream(script).running() as upstream:
+        async with serving(config(**WIRES["openai"].environ(upstream))) as server:
+            catalog = Catalog(server.server.context.config, server.server.context.services, clock=lambda: now)
+            assert [m.id for m in await catalog.models("openai", OWNER)] == ["m1"]
+            now = LIST_AGE - 1
+            assert [m.id for m in await catalog.models("openai", OWNER)] == ["m1"]
+            assert len(upstream.requests) == 1
+            now = LIST_AGE + 1
+            assert [m.id for m in await catalog.models("openai", OWNER)] == ["m1"]  # at once, the provider is silent
+            assert [m.id for m in await catalog.models("openai", OWNER)] == ["m1"]
+            go.set()
+            async with asyncio.timeout(5):
+                while [m.id for m in await catalog.models("openai", OWNER)] != ["m2"]:
+                    await asyncio.sleep(0.01)
+            assert len(upstream.requests) == 2
+            catalog.close()
+
+
+async def test_o10_a_dead_engine_is_marked_and_left_alone_for_a_while() -> None:
+    now = 0.0
+
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.whole({"error": {"message": "No."}}, 500)
+
+    async with Upstream(script).running() as upstream:
+        async with serving(config(**WIRES["openai"].environ(upstream), DEMO_ENABLED="true")) as server:
+            catalog = Catalog(server.server.context.config, server.server.context.services, clock=lambda: now)
+            for _ in range(3):
+                found, failures = await catalog.all_models(OWNER)
+                assert {m.engine for m in found} == {"demo"}
+                assert list(failures) == ["openai"]
+            assert len(upstream.requests) == 1
+            now = FAILURE_AGE + 1
+            await catalog.all_models(OWNER)
+            assert len(upstream.requests) == 2
+            with pytest.raises(LLMError):
+                await catalog.models("openai", OWNER)  # who asks for it alone asks it
+            assert len(upstream.requests) == 3
+            catalog.close()
+
+
+async def test_the_list_of_a_caller_s_own_key_is_the_caller_s_alone() -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.whole(models(request.headers["Authorization"].removeprefix("Bearer ")[::-1]))
+
+    async with Upstream(script).running() as upstream:
+        async with serving(config(**WIRES["openai"].environ(upstream, OPENAI_API_KEY="server-key"))) as server:
+            for key in ("own-key-1", "own-key-2"):
+                answer = await (await server.get("/llm/models/openai", {"X-OpenAI-Key": key})).json()
+                assert [m["id"] for m in answer["models"]["chat"]] == [key[::-1]]
+            answer = await (await server.get("/llm/models/openai", CLIENT)).json()
+            assert [m["id"] for m in answer["models"]["chat"]] == ["server-key"[::-1]]
+
+
+async def test_models_are_listed_in_the_shape_the_client_speaks() -> None:
+    async with serving(config()) as server:
+        openai = await (await server.get("/v1/models")).json()
+        anthropic = await (await server.get("/v1/models", {**CLIENT, "anthropic-version": "2023-06-01"})).json()
+    assert openai["object"] == "list" and openai["data"][0]["object"] == "model"
+    assert {m["id"] for m in openai["data"]} == {m["id"] for m in anthropic["data"]} >= {"demo/demo-chat"}
+    assert anthropic["has_more"] is False and anthropic["data"][0]["type"] == "model"
+
+
+async def test_one_model_is_told_as_in_the_list_and_404_where_there_is_none() -> None:
+    async with serving(config()) as server:
+        for headers in (CLIENT, {**CLIENT, "anthropic-version": "2023-06-01"}):
+            listed = await (await server.get("/v1/models", headers)).json()
+            for path in ("/v1/models/demo/demo-chat", "/v1/models/demo%2Fdemo-chat"):
+                answer = await server.get(path, headers)
+                assert answer.status == 200
+                assert await answer.json() in listed["data"]
+            for name in ("demo/nothing", "demo", "openai/gpt-5.4", "nobody/m"):
+                missing = await server.get(f"/v1/models/{name}", headers)
+                assert missing.status == 404
+                error = (await missing.json())["error"]
+                assert "model_not_found" in (error.get("code"), error.get("details", {}).get("error_code"))
+        assert (await server.get("/v1/models/demo/demo-chat", {})).status == 401
+
+
+def test_a_name_leads_to_an_engine_or_says_why_not() -> None:
+    catalog = Catalog(config(OPENAI_API_KEY="sk-12345678"), services=None)  # type: ignore[arg-type]
+    assert catalog.target_of("openai/a/b", OWNER).model == "a/b"
+    for name in ("gpt-4o", "openai/", "/x", ""):
+        with pytest.raises((UnknownModel, EngineNotConfigured)):
+            catalog.target_of(name, OWNER)
+    with pytest.raises(EngineNotConfigured, match="no engine 'aws_secret'"):
+        catalog.target("aws_secret", "m", OWNER)
+
+
+async def test_check_says_of_each_engine_whether_it_answers(tmp_path: Path) -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        if request.headers.get("Authorization") == "Bearer gsk-good-key":
+            await connection.whole(models("a", "b"))
+        else:
+            await connection.whole({"error": {"message": "Bad key sk-bad-key-1.", "code": "invalid_api_key"}}, 401)
+
+    async with Upstream(script).running() as upstream:
+        environ = {"GROQ_API_KEY": "gsk-good-key", "GROQ_BASE_URL": upstream.url, "PATH": os.environ["PATH"]}
+
+        async def check(**more: str) -> tuple[int, str]:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, str(ROOT / "server.py"), "--check",
+                cwd=tmp_path, env={**environ, **more}, stdout=subprocess.PIPE,
+            )  # fmt: skip
+            told, _ = await process.communicate()
+            return process.returncode or 0, told.decode()
+
+        assert await check() == (0, "groq: ok, 2 models\n")
+        code, told = await check(OPENAI_API_KEY="sk-bad-key-1", OPENAI_BASE_URL=upstream.url, AZURE_API_KEY="azure-key")
+    assert code == 1
+    assert "openai: provider_auth: Bad key ***." in told
+    assert "azure: has a key but cannot be used" in told
+    assert json.dumps(told).count("sk-bad-key-1") == 0

@@ -1,0 +1,197 @@
+"""The tool loop through the running server, over every wire: rounds, parallel calls, limits, cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from llm.wire.json_codec import Json
+from tests.support.harness import CLIENT, Connection, Request, Upstream, config, serving, soon
+from tests.support.tool_rounds import SIGNED, TOOLS, Calls, Scripted, doubled, round_of, upstream_of
+from tests.support.wires import WIRES
+
+WIRES_WITH_TOOLS = ("openai", "responses", "anthropic", "google", "ollama")
+THREE: list[tuple[str, Calls]] = [
+    ("One. ", [("double", '{"n": 21}'), ("shop", "{}")]),
+    ("Two. ", [("double", '{"n": 4')]),
+    ("Three.", []),
+]
+
+
+@pytest.mark.parametrize("wire", WIRES_WITH_TOOLS)
+async def test_three_rounds_with_parallel_calls_are_one_answer(wire: str) -> None:
+    upstream = upstream_of(wire, [round_of(wire, text, calls) for text, calls in THREE])
+    async with upstream.running(), serving(config(**WIRES[wire].environ(upstream)), tools=TOOLS) as server:
+        objects = await server.chat({"Accept": "application/x-ndjson"}, engine=wire, model="llama3.1:8b")
+    texts = [o["text"] for o in objects if o["type"] == "content"]
+    assert "".join(texts) == "One. Two. Three."
+    assert [o["done"] for o in objects if o["type"] == "content"].count(True) == 1
+    tools = [o for o in objects if o["type"] == "tool"]
+    assert len({o["id"] for o in tools}) == 3
+    for name, states in (
+        ("double", ["running", "completed"]),
+        ("shop", ["running", "error"]),
+        ("double", ["running", "error"]),  # its arguments are broken
+    ):
+        id = next(o["id"] for o in tools if o["name"] == name and o["call"]["params"] is not None)
+        mine = [o for o in tools if o["id"] == id]
+        tools = [o for o in tools if o["id"] != id]
+        assert [o["state"] for o in mine if o["state"] != "preparing"] == states
+        assert mine[0]["state"] == "preparing"
+        assert mine[-1]["status"] == f"{name} is {states[-1]}" or states[-1] == "error"
+    usage = objects[-1]["usage"]
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (15, 6)
+    assert objects[-1]["type"] == "usage"
+    assert len(upstream.requests) == 3
+    second, third = (json.dumps(request.json) for request in upstream.requests[1:])
+    assert '\\"double\\": 42' in second or '"double": 42' in second or '\\"double\\":42' in second
+    assert "The shop is closed." in second
+    assert second.index("42") < second.index("The shop is closed.")  # in the order of the calls
+    assert "not a JSON object" in third or "is not of type 'integer'" in third
+    if wire in ("responses", "anthropic", "google"):
+        assert second.count(SIGNED) == 1 and third.count(SIGNED) == 2
+
+
+async def test_e3_a_round_is_tried_again_however_many_came_before_it() -> None:
+    """Each of them fails twice first, which is all that a question may."""
+
+    async def script(request: Request, connection: Connection) -> None:
+        number, failing = divmod(len(upstream.requests) - 1, 3)
+        if failing < 2:
+            await connection.head(429, {"Retry-After": "0", "Content-Length": "0"})
+            return
+        await connection.stream()
+        await connection.chunk(round_of("openai", *THREE[number]))
+        await connection.end()
+
+    upstream = Upstream(script)
+    async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream)), tools=TOOLS) as server:
+        objects = await server.chat({"Accept": "application/x-ndjson"}, engine="openai", model="m")
+    assert "".join(o["text"] for o in objects if o["type"] == "content") == "One. Two. Three."
+    assert len(upstream.requests) == 9
+
+
+async def test_a_tool_that_was_forced_is_not_forced_again() -> None:
+    upstream = upstream_of("openai", [round_of("openai", "", [("double", '{"n": 1}')]), round_of("openai", "Done", [])])
+    async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream)), tools=TOOLS) as server:
+        await server.chat(engine="openai", model="m", options={"toolChoice": {"type": "required"}})
+    assert [request.json["tool_choice"] for request in upstream.requests] == ["required", "auto"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({"MAX_TOOL_ROUNDS": "3"}, "3 rounds"),
+        ({"MAX_TOOL_TOKENS": "20"}, "20 tokens"),
+        ({"MAX_TOOL_TIME": "0.05"}, "0.05 seconds"),
+    ],
+)
+async def test_a_loop_without_end_ends_with_its_limit(setting: dict[str, str], told: str) -> None:
+    async def slow(arguments: Mapping[str, Json]) -> Json:
+        if "MAX_TOOL_TIME" in setting:
+            await asyncio.Event().wait()
+        return 1
+
+    upstream = upstream_of("openai", [round_of("openai", "x", [("slow", "{}")])])
+    tools = {"slow": Scripted("slow", slow)}
+    async with upstream.running():
+        async with serving(config(**WIRES["openai"].environ(upstream, **setting)), tools=tools) as server:
+            objects = await server.chat({"Accept": "application/x-ndjson"}, engine="openai", model="m")
+    assert (objects[-1]["type"], objects[-1]["code"]) == ("error", "tool_limit")
+    assert told in objects[-1]["error"]
+    states = [o["state"] for o in objects if o["type"] == "tool"]
+    assert states[-1] == ("completed" if "MAX_TOOL_ROUNDS" in setting else "canceled")
+
+
+async def test_a_slow_tool_is_given_up_and_a_broken_one_costs_only_its_result() -> None:
+    async def never(arguments: Mapping[str, Json]) -> Json:
+        await asyncio.Event().wait()
+        return None
+
+    async def broken(arguments: Mapping[str, Json]) -> Json:
+        raise KeyError("secret detail")
+
+    tools = {"never": Scripted("never", never), "broken": Scripted("broken", broken)}
+    rounds = [round_of("openai", "", [("never", "{}"), ("broken", "{}")]), round_of("openai", "Done", [])]
+    upstream = upstream_of("openai", rounds)
+    async with (
+        upstream.running(),
+        serving(config(**WIRES["openai"].environ(upstream, TOOL_TIMEOUT="0.05")), tools=tools) as s,
+    ):
+        objects = await s.chat({"Accept": "application/x-ndjson"}, engine="openai", model="m")
+    assert objects[-2]["done"] and objects[-1]["type"] == "usage"
+    results = [message["content"] for message in upstream.requests[1].json["messages"] if message["role"] == "tool"]
+    assert "longer than 0.05 seconds" in results[0] and results[1] == '{"error":"broken failed."}'
+    assert "secret" not in json.dumps(objects)
+
+
+@pytest.mark.parametrize("how", ["leaves", "deletes"])
+async def test_c5_a_client_that_stops_stops_the_tool_and_the_provider(how: str) -> None:
+    started, stopped = asyncio.Event(), asyncio.Queue[float]()
+
+    async def waits(arguments: Mapping[str, Json]) -> Json:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.put_nowait(time.monotonic())
+        return None
+
+    upstream = upstream_of("openai", [round_of("openai", "x", [("waits", "{}")])])
+    async with upstream.running():
+        async with serving(
+            config(**WIRES["openai"].environ(upstream)), tools={"waits": Scripted("waits", waits)}
+        ) as server:
+
+            async def attempt() -> float:
+                started.clear()
+                id = f"loop-{time.monotonic_ns()}"
+                body = {"engine": "openai", "model": "m", "prompt": "Go"}
+                answer = await server.send("POST", "/llm/chat", body, {**CLIENT, "X-Request-Id": id})
+                await asyncio.wait_for(started.wait(), 5)
+                left = time.monotonic()
+                if how == "leaves":
+                    answer.close()
+                else:
+                    assert (await server.request("DELETE", f"/llm/chat/{id}")).status == 204
+                    await answer.head()
+                    *_, call, end = await answer.objects()
+                    assert (call["type"], call["state"], end["code"]) == ("tool", "canceled", "cancelled")
+                return await asyncio.wait_for(stopped.get(), 5) - left
+
+            await soon(0.25, attempt)
+            while len(server.server.context.running):
+                await asyncio.sleep(0.01)
+    assert all("tool" not in {m["role"] for m in r.json["messages"]} for r in upstream.requests)
+
+
+async def test_which_tools_a_request_gets() -> None:
+    tools = {"free": Scripted("free", doubled), "paid": Scripted("paid", doubled, paid=True)}
+    upstream = upstream_of("openai", [round_of("openai", "Hi", [])])
+    async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream)), tools=tools) as server:
+
+        async def offered(headers: dict[str, str], **body: Any) -> Any:
+            whole = {"engine": "openai", "model": "gpt-4o", "prompt": "Hi", **body}
+            answer = await server.post("/llm/chat", whole, headers)
+            if answer.status != 200:
+                return answer.status, (await answer.json())["param"]
+            await answer.body()
+            return [tool["function"]["name"] for tool in upstream.requests[-1].json.get("tools", ())]
+
+        assert await offered(CLIENT) == ["free", "paid"]
+        assert await offered(CLIENT, tools=True) == ["free", "paid"]
+        assert await offered(CLIENT, tools=False) == []
+        assert await offered(CLIENT, tools=[]) == []
+        assert await offered(CLIENT, tools=["paid"]) == ["paid"]
+        assert await offered(CLIENT, tools=["free", "nothing"]) == (400, "tools[1]")
+        assert await offered(CLIENT, tools=["run_python_code"]) == (400, "tools[0]")
+        assert await offered({"X-OpenAI-Key": "sk-own-key-1"}) == ["free"]
+        assert await offered({"X-OpenAI-Key": "sk-own-key-1"}, tools=["paid"]) == (400, "tools[0]")
+        # A model that cannot call tools is not offered any, unless somebody names them.
+        assert await offered(CLIENT, model="chatgpt-4o-latest") == []
+        assert await offered(CLIENT, model="chatgpt-4o-latest", tools=["free"]) == ["free"]

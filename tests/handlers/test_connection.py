@@ -1,0 +1,346 @@
+"""What a client's connection does with requests that come in odd ways, and with clients that do odd things; over sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.support.canaries import Tap
+from tests.support.harness import CLIENT_ID, Answer, Client, Connection, Request, Upstream, soon
+from tests.support.limits import CHAT, OPENAI, Held, in_front_of, raw, until
+from tests.support.watcher import LIMIT, Watcher
+from tests.support.wires import CLIENTS, WIRES, config, serving
+
+VALID = f"Host: x\r\nX-ClientId: {CLIENT_ID}\r\n".encode()
+GET = b"GET /llm/engines HTTP/1.1\r\n" + VALID
+HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n"
+UPLOAD = b"POST /llm/engines HTTP/1.1\r\n" + VALID
+
+
+def post(path: str, body: dict[str, Any], *headers: str) -> bytes:
+    told = json.dumps(body).encode()
+    head = "\r\n".join((f"POST {path} HTTP/1.1", *headers, f"Content-Length: {len(told)}\r\n"))
+    return head.encode() + VALID + b"\r\n" + told
+
+
+@asynccontextmanager
+async def spoken(server: Client, data: bytes) -> AsyncIterator[tuple[Answer, asyncio.StreamWriter]]:
+    """A connection over which this was sent, and the reader of its answers."""
+    reader, writer = await raw(server, data)
+    try:
+        async with asyncio.timeout(10):
+            yield Answer(reader, writer), writer
+    finally:
+        writer.close()
+
+
+async def status_and_body(answer: Answer) -> tuple[int, bytes]:
+    await answer.head()
+    return answer.status, await answer.body()
+
+
+async def at_its_end(answer: Answer) -> bool:
+    return await answer._reader.read() == b""
+
+
+# --- one request after the other ---
+
+
+async def test_a_connection_is_kept_until_somebody_says_close() -> None:
+    async with serving(config()) as server, spoken(server, b"") as (answer, writer):
+        for _ in range(3):
+            writer.write(GET + b"\r\n")
+            assert (await status_and_body(answer))[0] == 200
+            assert "Connection" not in answer.headers
+        writer.write(GET + b"Connection: close\r\n\r\n")
+        assert (await status_and_body(answer))[0] == 200
+        assert answer.headers["Connection"] == "close" and await at_its_end(answer)
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+async def test_a_client_of_http_1_0_says_if_it_wants_to_be_kept(lasting: bool) -> None:
+    said = GET.replace(b"1.1", b"1.0") + (b"Connection: keep-alive\r\n\r\n" if lasting else b"\r\n")
+    async with serving(config()) as server, spoken(server, said) as (answer, writer):
+        assert (await status_and_body(answer))[0] == 200
+        assert answer.headers["Connection"] == ("keep-alive" if lasting else "close")
+        if lasting:
+            writer.write(said)
+            assert (await status_and_body(answer))[0] == 200
+        else:
+            assert await at_its_end(answer)
+
+
+async def test_answers_without_a_body_have_none() -> None:
+    async with serving(config()) as server, spoken(server, b"") as (answer, writer):
+        for method, status in ((b"HEAD", 405), (b"OPTIONS", 204)):
+            writer.write(GET.replace(b"GET", method) + b"\r\n")
+            await answer.head()
+            assert answer.status == status and "Transfer-Encoding" not in answer.headers
+            assert ("Content-Length" in answer.headers) == (method == b"HEAD")
+            writer.write(HEALTH + b"\r\n")  # whose answer is the next thing that comes
+            assert (await status_and_body(answer))[0] == 200
+
+
+async def test_requests_in_a_row_are_answered_in_their_order_however_they_are_cut() -> None:
+    bodies = [{"engine": "demo", "model": "demo-chat", "prompt": f"Hi {n}", "stream": bool(n % 2)} for n in range(4)]
+
+    async def cut_at(server: Client, cut: int) -> None:
+        data = b"".join([post("/llm/chat", body, f"X-Request-Id: request-{cut}-{n}") for n, body in enumerate(bodies)])
+        async with spoken(server, data[:cut]) as (answer, writer):
+            await asyncio.sleep(0)
+            writer.write(data[cut:])
+            for n in range(4):
+                status, body = await status_and_body(answer)
+                assert (status, answer.headers["X-Request-Id"]) == (200, f"request-{cut}-{n}"), cut
+                assert body.count(b"\n") > 1 if n % 2 else json.loads(body)["type"] == "text", cut
+
+    async with serving(config()) as server:
+        await asyncio.gather(*(cut_at(server, cut) for cut in range(0, 400, 7)))
+
+
+async def test_a_second_request_waits_for_the_end_of_the_first_answer() -> None:
+    held = Held()
+    async with in_front_of(held) as server, spoken(server, post("/llm/chat", CHAT) * 2) as (answer, _):
+        await held.begun.acquire()
+        await answer.head()
+        assert len(server.server.context.running) == 1 and held.begun.locked()
+        held.released.set()
+        assert b'"done":true' in await answer.body()
+        await held.begun.acquire()
+        assert b'"done":true' in (await status_and_body(answer))[1]
+
+
+async def test_empty_lines_before_a_request_are_no_request() -> None:
+    async with serving(config()) as server, spoken(server, b"\r\n\r\n" + GET + b"\r\n\r\n") as (answer, writer):
+        assert (await status_and_body(answer))[0] == 200
+        writer.write(b"\r\n" + GET + b"\r\n")
+        assert (await status_and_body(answer))[0] == 200
+
+
+async def test_a_whole_answer_leaves_in_one_write() -> None:
+    sends: list[int] = []
+
+    class Counting(Tap):
+        def send(self, data: Any, *flags: int) -> int:
+            sends.append(len(data))
+            return super().send(data, *flags)
+
+    async with serving(config()) as server:
+        listener: Any = server.server.listener
+        take = listener.take
+        listener.take = lambda client: take(Counting(client))
+        assert (await server.get("/llm/engines")).status == 200
+    assert len(sends) == 1
+
+
+# --- bodies ---
+
+
+@pytest.mark.parametrize("how", [b"Content-Length: 50", b"Transfer-Encoding: chunked"])
+async def test_a_body_is_the_same_in_any_pieces(how: bytes) -> None:
+    body = b'{"engine": "demo", "prompt": "' + b"x" * 18 + b'"}'
+    told = body if b"Length" in how else b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    async with serving(config()) as server, spoken(server, UPLOAD + how + b"\r\n\r\n") as (answer, writer):
+        for at in range(0, len(told), 3):
+            writer.write(told[at : at + 3])
+            await asyncio.sleep(0)
+        assert (await status_and_body(answer))[0] == 200
+
+
+EXPECT = b"Expect: 100-continue\r\n"
+
+
+async def test_who_asks_whether_to_send_its_body_is_told_to() -> None:
+    said = UPLOAD + EXPECT + b"Content-Length: 2\r\n\r\n"
+    async with serving(config()) as server, spoken(server, said) as (answer, writer):
+        await answer.head()
+        assert answer.status == 100
+        writer.write(b"{}")
+        assert (await status_and_body(answer))[0] == 200
+        writer.write(said + b"{}")  # without waiting: then it need not be told
+        assert (await status_and_body(answer))[0] == 200
+
+
+async def test_who_asks_whether_to_send_too_much_is_told_not_to() -> None:
+    async with serving(config()) as server:
+        async with spoken(server, UPLOAD + EXPECT + b"Content-Length: 1000000000\r\n\r\n") as (answer, _):
+            assert (await status_and_body(answer))[0] == 413
+            assert answer.headers["Connection"] == "close" and await at_its_end(answer)
+
+
+@pytest.mark.parametrize("sent", [0, 10_000, 3_000_000])
+async def test_who_sends_on_after_a_refusal_can_read_it(sent: int) -> None:
+    """No reset takes it away: a client may look at it only when all has been sent."""
+    async with serving(config()) as server:
+        async with spoken(server, UPLOAD + b"Content-Length: 1000000000\r\n\r\n" + b"x" * sent) as (answer, writer):
+            status, body = await status_and_body(answer)
+            assert (status, json.loads(body)["code"]) == (413, "too_large")
+            assert await at_its_end(answer)
+            writer.write(b"x" * 1000)
+            await writer.drain()
+        await until(lambda: not server.server.listener.connections)
+
+
+async def test_who_stays_after_its_last_answer_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handlers.server.connection._LINGER", 0.1)
+    async with serving(config(HEADER_TIMEOUT="0.8")) as server:
+        async with spoken(server, GET + b"Connection: close\r\n\r\n") as (answer, _):
+            assert (await status_and_body(answer))[0] == 200
+            await until(lambda: not server.server.listener.connections)
+
+
+async def test_x2_a_request_that_cannot_be_read_is_told_so_in_json() -> None:
+    refused = {
+        b"SSH-2.0-OpenSSH_9.2\r\n": "HTTP/1.1",
+        b"GET / HTTP/1.1\r\n\r\n": "Host",
+        b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n": "Host",
+        b"GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n": "headers",
+        UPLOAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n": "framed",
+        UPLOAD + b"Transfer-Encoding: chunked\r\n\r\nx\r\n": "chunk",
+    }
+    async with serving(config()) as server:
+        for data, word in refused.items():
+            async with spoken(server, data + GET) as (answer, _):
+                status, body = await status_and_body(answer)
+                assert (status, answer.headers["Connection"]) == (400, "close"), data
+                assert json.loads(body)["code"] == "bad_request" and word in json.loads(body)["error"]
+                assert await at_its_end(answer)
+
+
+async def test_x2_a_body_that_breaks_after_its_handler_has_begun_is_told_so_too() -> None:
+    said = UPLOAD.replace(VALID, b"Host: x\r\n") + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+    async with serving(config()) as server, spoken(server, said) as (answer, writer):
+        kept = server.server.context.kept_bodies
+        before = len(asyncio.all_tasks())
+        await until(lambda: kept.size == 3)
+        writer.write(b"3\r\nabcd\r\n" + GET + b"\r\n")
+        assert (await status_and_body(answer))[0] == 400
+        assert await at_its_end(answer)
+        await until(lambda: kept.size == 0 and len(asyncio.all_tasks()) <= before)
+
+
+# --- clients that leave ---
+
+
+async def left(stray: bytes, half: bool, at_once: bool) -> float:
+    """Seconds between a client's leaving, behind or with some bytes, and its provider's seeing it."""
+    watcher = Watcher(WIRES["openai"], "waiting")
+    async with Upstream(watcher).running() as upstream, serving(config(**watcher.wire.environ(upstream))) as server:
+        async with spoken(server, post("/llm/chat", CHAT)) as (_, writer):
+            await watcher.reached.wait()
+            writer.write(stray)
+            if not at_once:
+                await asyncio.sleep(0.02)
+            began = time.monotonic()
+            if half:
+                writer.write_eof()
+            else:
+                writer.transport.abort()
+            await watcher.hung_up.wait()
+            await until(lambda: not len(server.server.context.running))
+    return watcher.at - began
+
+
+@pytest.mark.parametrize("half", [True, False], ids=["half closed", "reset"])
+@pytest.mark.parametrize(
+    "stray", [b"", b"\r\n", b"\r\n" * 500, GET], ids=["nothing", "a line", "lines", "half a request"]
+)
+async def test_transport_t8_a_client_that_leaves_is_missed_whatever_it_has_sent(stray: bytes, half: bool) -> None:
+    for at_once in (True, False):
+        await soon(LIMIT, lambda at_once=at_once: left(stray, half, at_once))  # type: ignore[misc]
+
+
+async def test_transport_t8_behind_many_bytes_it_is_missed_at_the_next_sign_of_life() -> None:
+    watcher = Watcher(WIRES["openai"], "streaming")
+    async with Upstream(watcher).running() as upstream:
+        async with serving(config(**watcher.wire.environ(upstream), KEEPALIVE_INTERVAL="0.2")) as server:
+            said = {**CHAT, "tools": False}
+            async with spoken(server, post("/llm/chat", said, "Accept: text/event-stream")) as (answer, writer):
+                await answer.head()
+                writer.write(b"\r\n" * 20_000)
+                await asyncio.sleep(0.05)
+                writer.transport.abort()
+                await watcher.hung_up.wait()
+
+
+async def test_what_a_client_sends_ahead_is_not_all_taken() -> None:
+    held = Held()
+    async with in_front_of(held) as server, spoken(server, post("/llm/chat", CHAT)) as (answer, writer):
+        await held.begun.acquire()
+        writer.transport.set_write_buffer_limits(0)
+        writer.write(HEALTH + b"X: y\r\n\r\n")
+        writer.write((HEALTH + b"\r\n") * 400_000)  # some 15 MB
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await writer.drain()
+        [connection] = server.server.listener.connections
+        assert len(connection._rest) <= 128 * 1024
+        held.released.set()
+        await answer.head()
+        assert b'"done":true' in await answer.body()
+        for _ in range(300):
+            assert (await status_and_body(answer))[0] == 200
+            assert len(connection._rest) <= 128 * 1024
+        writer.transport.abort()
+
+
+async def test_a_slow_client_gets_every_piece_in_its_order_with_signs_of_life_between() -> None:
+    words = [f"{n} " * 2000 for n in range(1600)]  # 15 MB, more than systems hold on the way
+
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.stream()
+        await connection.chunk(OPENAI.head)
+        for word in words:
+            await connection.chunk(OPENAI.delta(word))
+        await connection.chunk(OPENAI.end)
+        await connection.end()
+
+    async with in_front_of(script, KEEPALIVE_INTERVAL="0.1") as server:
+        small = socket.create_connection(("127.0.0.1", server.port))
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 10)
+        reader, writer = await asyncio.open_connection(sock=small, limit=16 << 10)
+        writer.write(post("/llm/chat", {**CHAT, "tools": False}, "Accept: application/x-ndjson"))
+        answer = Answer(reader, writer)
+        await answer.head()
+        await until(lambda: any(connection.unsent for connection in server.server.listener.connections))
+        await asyncio.sleep(0.3)
+        seen = CLIENTS["native"].read(await answer.body())
+        assert seen.text == "".join(words) and seen.ended
+        writer.close()
+
+
+# --- the listener ---
+
+
+async def test_a_server_without_files_accepts_again_when_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        """A listening socket that has no more files, once."""
+
+        def __init__(self, sock: socket.socket) -> None:
+            self._sock, self.full = sock, True
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._sock, name)
+
+        def accept(self) -> Any:
+            if self.full:
+                self.full = False
+                raise OSError(errno.EMFILE, "Too many open files")
+            return self._sock.accept()
+
+    monkeypatch.setattr("handlers.server.listener._RECOVERY", 0.05)
+    async with serving(config()) as server:
+        listener = server.server.listener
+        [sock] = listener._sockets
+        full: Any = Full(sock)
+        listener._sockets[:] = [full]
+        listener.loop.add_reader(sock.fileno(), listener._accept, full)
+        assert (await server.get("/health")).status == 200

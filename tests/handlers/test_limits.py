@@ -1,0 +1,442 @@
+"""What a caller may have at a time, and what a client that is slow, large or odd can cost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import socket
+import time
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from handlers import ROUTES
+from handlers.base import Base
+from handlers.request.limits import MAX_OPEN_BODY, MAX_VALUES, Answers, check_values
+from handlers.server.listener import most_connections
+from llm.errors import InvalidRequest, RateLimited
+from llm.wire.json_codec import MAX_DEPTH
+from tests.support.harness import CLIENT, CLIENT_ID, Answer, Client, Connection, Request, config, serving
+from tests.support.limits import CHAT, COSTLY, OPENAI, SECOND, Held, in_front_of, raw, until
+
+HEAD = b"POST /llm/chat HTTP/1.1\r\nHost: x\r\n"
+FREE = (("GET", "/llm/engines"), ("GET", "/health"), ("GET", "/api/version"))
+
+
+# --- answers at a time ---
+
+
+def test_whatever_asks_a_provider_for_an_answer_is_counted() -> None:
+    assert {path for path, handler, _ in ROUTES if handler.costly} == COSTLY.keys()
+
+
+async def test_a_caller_has_so_many_answers_at_a_time_in_every_dialect() -> None:
+    held = Held()
+    async with in_front_of(held, MAX_ANSWERS="2") as server:
+        under_way = [await server.send("POST", "/llm/chat", CHAT, CLIENT) for _ in range(2)]
+        for _ in under_way:
+            await held.begun.acquire()
+        for path, body in COSTLY.items():
+            answer = await server.post(path, body)
+            assert answer.status == 429, path
+            assert answer.headers["Retry-After"] == "1"
+            told = await answer.json()
+            inner = told["error"]
+            match path.split("/")[1:]:
+                case ["v1", "messages", *_]:
+                    assert (told["type"], inner["type"]) == ("error", "rate_limit_error"), path
+                case ["v1", *_]:
+                    assert inner["type"] == "rate_limit_error" and "MAX_ANSWERS" in inner["message"], path
+                case _:
+                    assert told["code"] == "rate_limited" and "MAX_ANSWERS" in inner, path
+        for method, path in FREE:
+            assert (await server.request(method, path)).status == 200  # what costs nothing goes on
+        others = await server.post("/llm/chat", CHAT, SECOND)
+        assert others.status == 200
+        held.released.set()
+        for answer in under_way:
+            await answer.head()
+            assert '"done":true' in (await answer.body()).decode()
+        assert (await server.post("/llm/chat", CHAT)).status == 200
+
+
+async def test_own_keys_are_counted_by_the_key_whatever_stands_beside_it() -> None:
+    held = Held()
+    async with in_front_of(held, MAX_ANSWERS="1") as server:
+        mine = {"X-OpenAI-Key": "sk-own-canary-1"}
+        first = await server.send("POST", "/llm/chat", CHAT, mine)
+        await held.begun.acquire()
+        for headers, status in (
+            (mine, 429),
+            ({**mine, "X-Groq-Key": "gsk-made-up-canary"}, 429),
+            ({"X-OpenAI-Key": "sk-another-canary"}, 200),
+            (CLIENT, 200),
+        ):
+            answer = await server.post("/llm/chat", CHAT, headers)
+            assert answer.status == status, headers
+        first.close()
+        await until(lambda: len(server.server.context.answers) == 2)
+        held.released.set()
+
+
+async def test_no_limit_is_no_limit() -> None:
+    held = Held()
+    async with in_front_of(held, MAX_ANSWERS="0") as server:
+        for _ in range(30):
+            await server.send("POST", "/llm/chat", CHAT, CLIENT)
+        async with asyncio.timeout(10):
+            for _ in range(30):
+                await held.begun.acquire()
+
+
+def test_a_name_s_answers_are_counted_for_each_of_its_names() -> None:
+    answers = Answers(2)
+    one, two = frozenset({"a", "b"}), frozenset({"b", "c"})
+    with answers.one(one):
+        with answers.one(two):
+            with pytest.raises(RateLimited), answers.one(frozenset({"b"})):
+                pass
+            with answers.one(frozenset({"c"})):
+                pass
+        with answers.one(frozenset({"b"})):
+            pass
+    assert len(answers) == 0
+
+
+async def _leave(answer: Answer, server: Client, id: str) -> None:
+    answer.close()
+
+
+async def _cancel(answer: Answer, server: Client, id: str) -> None:
+    assert (await server.request("DELETE", f"/llm/chat/{id}")).status == 204
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("stage", ["waiting", "headers", "streaming"])
+@pytest.mark.parametrize("how", [_leave, _cancel])
+async def test_an_answer_that_is_stopped_makes_room_at_once(how: Any, stage: str, stream: bool) -> None:
+    reached = asyncio.Event()
+
+    async def script(request: Request, connection: Connection) -> None:
+        if stage != "waiting":
+            await connection.stream()
+        if stage == "streaming":
+            await connection.chunk(OPENAI.head + OPENAI.delta("Hi"))
+        reached.set()
+        await connection.closed()
+
+    async with in_front_of(script, MAX_ANSWERS="1") as server:
+        id = "an-id-of-the-client"
+        answer = await server.send("POST", "/llm/chat", {**CHAT, "stream": stream}, {**CLIENT, "X-Request-Id": id})
+        await reached.wait()
+        assert len(server.server.context.answers) == 1
+        await how(answer, server, id)
+        await until(lambda: not len(server.server.context.answers))
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("ending", ["end", "cut", "error", "refused", "garbage"])
+async def test_an_answer_that_ends_makes_room_however_it_ends(ending: str, stream: bool) -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        if ending == "refused":
+            await connection.whole({"error": {"message": "No."}}, 400)
+            return
+        await connection.stream()
+        await connection.chunk(OPENAI.head + OPENAI.delta("Hi"))
+        if ending == "end":
+            await connection.chunk(OPENAI.end)
+        elif ending == "error":
+            await connection.chunk(OPENAI.error)
+        elif ending == "garbage":
+            await connection.send(b"what?\r\n")
+        if ending == "cut":
+            connection.cut()
+        else:
+            await connection.end()
+
+    async with in_front_of(script, MAX_ANSWERS="1", MAX_RETRIES="0") as server:
+        for _ in range(3):
+            answer = await server.post("/llm/chat", {**CHAT, "stream": stream})
+            assert answer.status != 429
+            await answer.body()
+            await until(lambda: not len(server.server.context.answers))
+
+
+@pytest.mark.parametrize("path", COSTLY)
+async def test_a_request_that_cannot_be_read_makes_room(path: str) -> None:
+    async with in_front_of(Held(), MAX_ANSWERS="1") as server:
+        for _ in range(2):
+            assert (await server.post(path, {"model": 7, "engine": 7})).status == 400
+        assert not len(server.server.context.answers)
+
+
+async def test_one_connection_too_many_is_told_so() -> None:
+    async with serving(config(MAX_CONNECTIONS="2")) as server:
+        one, two = [await raw(server, b"") for _ in range(2)]
+        assert (await server.get("/health", {})).status == 429
+        reader, writer = await raw(server, b"")
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 429 ") and b"\r\nRetry-After: 1\r\n" in head
+        assert json.loads(body) == {
+            "error": "Too many clients are connected (MAX_CONNECTIONS).", "code": "rate_limited", "retry_after": 1.0,
+        }  # fmt: skip
+        writer.close()
+        one[1].close()
+        listener = server.server.listener
+        await until(lambda: len(listener.connections) == 1)
+        assert (await server.get("/health", {})).status == 200
+        assert listener.refused == 2
+        two[1].close()
+
+
+def test_there_are_no_more_connections_than_files() -> None:
+    assert most_connections(10_000, 1 << 20) == 10_000
+    assert most_connections(10_000, 1024) == 480
+    assert most_connections(0, 1024) == 480
+    assert most_connections(5, 10) == 1
+    assert most_connections(10_000, resource.RLIM_INFINITY) == 10_000
+    assert most_connections(0, resource.RLIM_INFINITY) > 1 << 30
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"POST /llm", HEAD, HEAD + b"X-ClientId: " + CLIENT_ID.encode()],
+    ids=["nothing", "half a line", "half a head", "an open line"],
+)
+async def test_headers_that_do_not_come_end_the_connection(data: bytes) -> None:
+    async with serving(config(HEADER_TIMEOUT="0.1")) as server:
+        reader, writer = await raw(server, data)
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_headers_that_drip_have_the_same_time() -> None:
+    async with serving(config(HEADER_TIMEOUT="0.2")) as server:
+        _reader, writer = await raw(server, HEAD)
+        began = time.monotonic()
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(10):
+                while True:
+                    writer.write(b"X: y\r\n")
+                    await writer.drain()
+                    await asyncio.sleep(0.02)
+        assert time.monotonic() - began < 5
+        writer.close()
+
+
+async def test_a_body_that_drips_ends_with_its_time_and_leaves_nothing() -> None:
+    async with serving(config(BODY_TIMEOUT="0.2")) as server:
+        kept = server.server.context.kept_bodies
+        before = len(asyncio.all_tasks())
+        _reader, writer = await raw(server, HEAD + b"Content-Length: 1000\r\n\r\n{")
+        await until(lambda: kept.size == 1)
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(10):
+                while True:
+                    writer.write(b" ")
+                    await writer.drain()
+                    await asyncio.sleep(0.02)
+        writer.close()
+        await until(lambda: kept.size == 0 and len(asyncio.all_tasks()) == before)
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_leaves_nothing() -> None:
+    async with serving(config()) as server:
+        kept = server.server.context.kept_bodies
+        before = len(asyncio.all_tasks())
+        _, writer = await raw(server, HEAD + b"Content-Length: 100000\r\n\r\n" + b"x" * 50_000)
+        await until(lambda: kept.size == 50_000)
+        writer.transport.abort()
+        await until(lambda: kept.size == 0 and len(asyncio.all_tasks()) == before)
+
+
+async def test_headers_have_a_size() -> None:
+    async with serving(config(MAX_HEADER_SIZE="8KB")) as server:
+        for head in (b"X: " + b"y" * 10_000 + b"\r\n", b"X: y\r\n" * 2000):
+            reader, writer = await raw(server, HEAD + head + b"X-ClientId: " + CLIENT_ID.encode() + b"\r\n\r\n")
+            async with asyncio.timeout(5):
+                answered, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            assert answered.startswith(b"HTTP/1.1 431 ") and b"\r\nConnection: close" in answered
+            assert (json.loads(body)["code"], "MAX_HEADER_SIZE" in json.loads(body)["error"]) == ("too_large", True)
+            writer.close()
+        assert (await server.get("/llm/engines", {**CLIENT, "X": "y" * 7000})).status == 200
+
+
+async def test_a_client_that_takes_nothing_is_hung_up_on_and_so_is_its_provider() -> None:
+    hung_up = asyncio.Event()
+
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.stream()
+        await connection.chunk(OPENAI.head)
+        try:
+            while True:
+                await connection.chunk(OPENAI.delta("x" * 10_000))
+        finally:
+            hung_up.set()
+
+    async with in_front_of(script, CLIENT_TIMEOUT="0.4") as server:
+        answer = await server.send("POST", "/llm/chat", CHAT, {**CLIENT, "Accept": "application/x-ndjson"}, limit=1024)
+        async with asyncio.timeout(20):
+            await hung_up.wait()
+        await until(lambda: not len(server.server.context.answers) and not len(server.server.context.running))
+        answer.close()
+
+
+async def test_a_whole_answer_that_nobody_takes_is_not_kept_for_ever() -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.whole(OPENAI.whole("x" * (24 << 20)))
+
+    async with in_front_of(script, CLIENT_TIMEOUT="0.4") as server:
+        answer = await server.send("POST", "/llm/chat", {**CHAT, "stream": False}, CLIENT, limit=1024)
+        listener = server.server.listener
+        await until(lambda: any(connection.unsent for connection in listener.connections))
+        async with asyncio.timeout(20):
+            while listener.connections:
+                await asyncio.sleep(0.01)
+        answer.close()
+
+
+async def test_a_client_that_is_slow_but_takes_something_is_served() -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.whole(OPENAI.whole("x" * (8 << 20)))
+
+    async with in_front_of(script, CLIENT_TIMEOUT="0.4") as server:
+        small = socket.create_connection(("127.0.0.1", server.port))
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 10)
+        reader, writer = await asyncio.open_connection(sock=small, limit=16 << 10)
+        body = json.dumps({**CHAT, "stream": False}).encode()
+        writer.write(HEAD + b"X-ClientId: %b\r\nContent-Length: %d\r\n\r\n" % (CLIENT_ID.encode(), len(body)) + body)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        left = int(head.partition("Content-Length: ")[2].partition("\r\n")[0])
+        began = time.monotonic()
+        while left and (some := await reader.read(256 << 10)):
+            left -= len(some)
+            if time.monotonic() - began < 1.5:  # several times its patience
+                await asyncio.sleep(0.02)
+        assert left == 0
+        writer.close()
+
+
+# --- bodies ---
+
+
+async def test_strangers_together_cannot_fill_the_memory_and_clients_do_not_mind() -> None:
+    async with in_front_of(Held(), MAX_KEPT_BODIES="1MB") as server:
+        kept = server.server.context.kept_bodies
+        _, writer = await raw(server, HEAD + b"Content-Length: 2000000\r\n\r\n" + b" " * 900_000)
+        await until(lambda: kept.size == 900_000)
+        large = b'{"openaiKey": "sk-own-canary-2", "prompt": "' + b"x" * 400_000 + b'", "engine": "openai"}'
+        for path, body in (("/llm/chat", large), ("/v1/messages", large), ("/llm/engines", large)):
+            answer = await server.request("POST", path, body, {})
+            assert answer.status == 429, path
+            assert "MAX_KEPT_BODIES" in (await answer.body()).decode()
+        assert kept.size == 900_000
+        assert (await server.request("POST", "/llm/engines", large, {})).status == 429
+        assert (await server.request("POST", "/llm/engines", large, CLIENT)).status == 200
+        writer.transport.abort()
+        await until(lambda: kept.size == 0)
+        assert (await server.request("POST", "/llm/engines", large, {})).status == 200
+        await until(lambda: kept.size == 0)
+
+
+async def test_a_stranger_s_body_counts_until_its_answer_has_ended() -> None:
+    held = Held()
+    async with in_front_of(held) as server:
+        kept = server.server.context.kept_bodies
+        body = {**CHAT, "openaiKey": "sk-own-canary-3"}
+        answer = await server.post("/llm/chat", body, {})
+        assert answer.status == 200 and kept.size == len(json.dumps(body))
+        held.released.set()
+        await answer.body()
+        await until(lambda: kept.size == 0)
+
+
+async def test_where_anyone_may_call_little_may_be_sent() -> None:
+    async with serving(config()) as server:
+        for path, handler, _ in ROUTES:
+            if handler.access == "open" and "(" not in path:
+                path = path.replace("\\", "")
+                answer = await server.request("POST", path, b"{" + b" " * MAX_OPEN_BODY + b"}", {})
+                assert answer.status == 413, path
+        assert Base.access != "open"
+
+
+DEEP = b'{"a":' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}"
+TOO_DEEP = DEEP.replace(b"[]", b"[[]]")
+ODD = {
+    "too deep": TOO_DEEP,
+    "deeper than the stack": b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "objects too deep": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+    "an infinite number": b'{"a": 1e999}',
+    "a number of 10,000 digits": b'{"a": ' + b"9" * 10_000 + b"}",
+    "too many values": b'{"a": [' + b"0," * MAX_VALUES + b"0]}",
+    "too many texts": b'{"a": [' + b'"",' * MAX_VALUES + b"0]}",
+    "too many lists": b'{"a": [' + b"[]," * MAX_VALUES + b"0]}",
+}
+
+
+@pytest.mark.parametrize("body", ODD.values(), ids=ODD)
+async def test_a_body_that_could_hurt_is_refused(body: bytes) -> None:
+    async with serving(config()) as server:
+        for path in ("/llm/chat", "/v1/messages", "/auth/verify"):
+            answer = await server.post(path, body)
+            assert answer.status == (413 if path == "/auth/verify" and len(body) > MAX_OPEN_BODY else 400), path
+            assert "body" in (await answer.body()).decode()
+
+
+EDGES = {
+    "as deep as may be": DEEP,
+    "a number of 4,000 digits": b'{"a": ' + b"9" * 4000 + b"}",
+    "a name twice": b'{"model": "a", "model": "b"}',
+    "half a character": rb'{"\ud800": "\udfff", "model": "\ud800", "prompt": "\udc00", "engine": "\ud801"}',
+    "NUL": rb'{"\u0000": "\u0000", "model": "openai/\u0000", "prompt": "\u0000", "engine": "openai"}',
+    "line ends in names": rb'{"\r\nX-Evil: 1": 1, "model": "openai/m\r\nX-Evil: 1", "prompt": "x", "engine": "openai"}',
+}
+
+
+@pytest.mark.parametrize("odd", EDGES.values(), ids=EDGES)
+@pytest.mark.parametrize("path", COSTLY)
+async def test_an_odd_body_is_served_or_refused_and_never_a_fault_of_ours(path: str, odd: bytes) -> None:
+    """Alone, and each odd field in the place of one of a sound body, and beside it."""
+
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.whole({"error": {"message": "No."}}, 400)
+
+    async with in_front_of(script) as server:
+        parsed = json.loads(odd)
+        bodies = [odd, json.dumps({**COSTLY[path], **parsed}).encode(), json.dumps({**parsed, **COSTLY[path]}).encode()]
+        bodies += [
+            json.dumps({**COSTLY[path], name: value}).encode() for name in COSTLY[path] for value in parsed.values()
+        ]
+        for body in bodies:
+            answer = await server.post(path, body)
+            assert answer.status in (400, 404), (answer.status, body[:200], await answer.body())
+            assert "X-Evil" not in answer.headers
+            await answer.body()
+            answer.close()
+
+
+def test_texts_full_of_commas_are_no_values() -> None:
+    check_values(json.dumps({"a": ",[{" * MAX_VALUES, "b": '\\",' * 1000}).encode())
+    with pytest.raises(InvalidRequest, match="values"):
+        check_values(b'{"a": "' + b"," * 1000 + b'", "b": [' + b"1," * MAX_VALUES + b"1]}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * (8 << 20),
+        b'"",' * (3 << 20),
+        b"," * MAX_VALUES + b'"\\' * (4 << 20),
+        b"," * MAX_VALUES + b'\\"' * (4 << 20),
+    ],
+    ids=["lists", "texts", "a text without end", "a text without end, one on"],
+)
+def test_o3_values_are_counted_in_bounded_time(body: bytes) -> None:
+    began = time.process_time()
+    with suppress(InvalidRequest):
+        check_values(body)
+    assert time.process_time() - began < 2

@@ -1,0 +1,65 @@
+"""Which handler a path finds, and that ours begins an answer as Tornado's own handlers do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tornado.web import RequestHandler
+
+from handlers import ROUTES
+from handlers.base import Base
+from tests.support.harness import CLIENT_ID, config, serving
+
+KNOWN = {"X-ClientId": CLIENT_ID}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/health", 200),
+        ("GET", "/health?a=b", 200),
+        ("GET", "/health/", 404),
+        ("GET", "//health", 404),
+        ("GET", "/Health", 404),
+        ("GET", "/chatXcss", 404),
+        ("GET", "/llm/models/demo", 200),
+        ("GET", "/llm/models/de%6Do", 200),
+        ("GET", "/llm/models/demo/", 404),
+        ("GET", "/llm/models/", 404),
+        ("GET", "/llm/models/%ff", 400),
+        ("GET", "/v1/models/demo/demo-chat", 200),
+        ("GET", "/v1/models/demo%2Fdemo-chat", 200),
+        ("POST", "/health", 405),
+        ("HEAD", "/health", 405),
+        ("HEAD", "/nothing", 405),
+        ("TRACE", "/health", 405),
+        ("GET", "/thread?limit=%32&limit=1", 200),
+        ("GET", "/thread?limit=1&limit=x", 400),
+        ("GET", "/health?" + "a&" * 998 + "a", 200),
+        ("GET", "/health?" + "a&" * 1000 + "a", 400),
+    ],
+)
+async def test_a_path_finds_its_handler_and_nothing_else_does(method: str, path: str, status: int) -> None:
+    async with serving(config()) as server:
+        answer = await server.request(method, path, None, KNOWN)
+    assert answer.status == status
+
+
+def test_no_path_is_in_the_table_twice() -> None:
+    assert len({path for path, _, _ in ROUTES}) == len(ROUTES)
+
+
+def begun(handler_class: type[RequestHandler]) -> dict[str, Any]:
+    """What a handler of this class has when its answer begins, and nothing else of it."""
+    handler = handler_class.__new__(handler_class)
+    handler.request_id = ""  # type: ignore[attr-defined]
+    handler.clear()
+    return {name: value for name, value in vars(handler).items() if name != "request_id"}
+
+
+def test_an_answer_begins_with_all_that_tornado_s_own_begins_with() -> None:
+    """Should Tornado come to set more, ours has to set it too."""
+    ours, tornado_s = begun(Base), begun(RequestHandler)
+    assert {**ours, "_headers": None} == {**tornado_s, "_headers": None}
+    assert ours["_headers"].keys() > {*tornado_s["_headers"]} - {"Server"}

@@ -1,0 +1,119 @@
+"""Every row of README's table of set-ups, used as it stands against a running server.
+
+What needs the client itself is in ``tests/clients``; here its row leads to a request that is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+from typing import Any
+
+import pytest
+from anthropic import Anthropic
+from ollama import Client as Ollama
+from openai import OpenAI
+
+from llm.engines.records import ENGINES
+from tests.support.client_requests import CLAUDE_CODE, CODEX, OPEN_WEBUI
+from tests.support.harness import CLIENT_ID, Client, config, serving
+from tests.support.setups import HERE, SETUPS, code_of, environ_of, parsed_codex
+
+HELLO: Any = [{"role": "user", "content": "Hello"}]
+
+
+def test_every_client_that_is_promised_has_a_row() -> None:
+    packages = {f"the `{name}` package" for name in ("openai", "anthropic", "ollama")}
+    assert set(SETUPS) == {"Claude Code", "Codex", "Open WebUI", "LangChain", "`curl`", *packages}
+    named = re.findall(r"[=\" ](\w+)/[\w.-]+", " ".join(SETUPS.values()))
+    assert {name for name in named if name not in ("v1", "chat")} <= set(ENGINES)
+
+
+async def answered(server: Client, path: str, body: dict[str, Any], **headers: str) -> str:
+    answer = await server.post(path, body, headers)
+    raw = (await answer.body()).decode()
+    assert answer.status == 200, raw
+    return raw
+
+
+async def test_claude_code_s_row() -> None:
+    async with serving(config()) as server:
+        environ = environ_of("Claude Code", server.url)
+        models = [value for name, value in environ.items() if name.endswith("_MODEL")]
+        assert len(models) == 2 and environ["ANTHROPIC_BASE_URL"] == server.url
+        bearer = f"Bearer {environ['ANTHROPIC_AUTH_TOKEN']}"
+        body = {**CLAUDE_CODE, "model": "demo/demo-chat"}
+        assert "message_stop" in await answered(server, "/v1/messages?beta=true", body, Authorization=bearer)
+
+
+async def test_codex_s_row() -> None:
+    async with serving(config()) as server:
+        settings = parsed_codex(server.url, "demo/demo-chat")
+        provider = settings["model_providers"][settings["model_provider"]]
+        assert provider["wire_api"] == "responses" and provider["name"]
+        assert provider["base_url"] == f"{server.url}/v1"
+        assert settings["web_search"] == "disabled"  # a hosted tool, which no other engine has
+        bearer = f"Bearer {({'CLIENT_ID': CLIENT_ID})[provider['env_key']]}"
+        body = {**CODEX, "model": settings["model"]}
+        assert "response.completed" in await answered(server, "/v1/responses", body, Authorization=bearer)
+
+
+async def test_open_webui_s_row() -> None:
+    async with serving(config()) as server:
+        environ = environ_of("Open WebUI", server.url)
+        assert environ["OPENAI_API_BASE_URL"] == f"{server.url}/v1"
+        bearer = {"Authorization": f"Bearer {environ['OPENAI_API_KEY']}"}
+        listed = await (await server.get("/v1/models", bearer)).json()
+        body = {**OPEN_WEBUI, "model": listed["data"][0]["id"]}
+        assert "[DONE]" in await answered(server, "/v1/chat/completions", body, **bearer)
+
+
+async def test_langchain_s_row() -> None:
+    async with serving(config()) as server:
+        [code] = code_of("LangChain", server.url)
+        given: dict[str, str] = eval(code, {"ChatOpenAI": dict, "client_id": CLIENT_ID})
+        assert set(given) == {"base_url", "api_key", "model"} and given["base_url"] == f"{server.url}/v1"
+        bearer = f"Bearer {given['api_key']}"
+        body = {"model": "demo/demo-chat", "messages": HELLO}
+        assert "Hello" in await answered(server, "/v1/chat/completions", body, Authorization=bearer)
+
+
+async def test_the_rows_of_the_packages() -> None:
+    async with serving(config()) as server:
+
+        def said() -> list[Any]:
+            names = {"OpenAI": OpenAI, "Anthropic": Anthropic, "Client": Ollama, "client_id": CLIENT_ID}
+            openai, anthropic, ollama = (
+                eval(code_of(f"the `{package}` package", server.url)[0], names)
+                for package in ("openai", "anthropic", "ollama")
+            )
+            model = "demo/demo-chat"
+            with openai, anthropic, ollama._client:
+                return [
+                    openai.chat.completions.create(model=model, messages=HELLO).choices[0].message.content,
+                    anthropic.messages.create(model=model, messages=HELLO, max_tokens=100).content[0].text,
+                    ollama.chat(model=model, messages=HELLO).message.content,
+                ]
+
+        answers = await asyncio.to_thread(said)
+    assert len(answers) == 3 and all("You said: Hello" in answer for answer in answers)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_curl_s_row() -> None:
+    async with serving(config()) as server:
+        [command] = code_of("`curl`", server.url)
+        process = await asyncio.create_subprocess_exec(
+            "bash",
+            "-c",
+            command,
+            env={**os.environ, "CLIENT_ID": CLIENT_ID, "no_proxy": "*"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        async with asyncio.timeout(20):
+            told, _ = await process.communicate()
+    assert process.returncode == 0 and "You said: Hello" in told.decode()
+    assert HERE not in command

@@ -1,0 +1,73 @@
+"""Messages as JSON in the database, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm.chat.history import answered, turns
+from llm.chat.messages import Citation, Foreign, Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
+from llm.chat.provider_metadata import Opaque
+from llm.storage.message_json import read_message, write_message
+from llm.wire.json_codec import dumps, loads
+
+# --- the stored form ---
+
+KEEPS = st.lists(
+    st.builds(
+        Opaque,
+        st.text(max_size=5),
+        st.none() | st.text(max_size=5),
+        st.dictionaries(st.text(max_size=4), st.integers()),
+    ),
+    max_size=2,
+).map(tuple)
+TEXTS = st.builds(
+    Text,
+    st.text(),
+    st.lists(st.builds(Citation, url=st.none() | st.text(), start=st.none() | st.integers(), keep=KEEPS)).map(tuple),
+    KEEPS,
+)
+MEDIA = st.builds(Media, mime=st.text(), base64=st.none() | st.text(), url=st.none() | st.text(), keep=KEEPS)
+PARTS: st.SearchStrategy[Part] = st.one_of(
+    TEXTS,
+    MEDIA,
+    st.builds(Reasoning, st.text(), KEEPS),
+    st.builds(ToolCall, st.text(), st.text(), st.text(), st.sampled_from(["client", "server", "provider"]), KEEPS),
+    st.builds(
+        ToolResult,
+        st.text(),
+        st.lists(TEXTS | MEDIA, max_size=2).map(tuple),
+        st.booleans(),
+        st.none() | st.text(),
+        KEEPS,
+    ),
+    st.builds(Foreign, KEEPS),
+)
+
+
+@given(st.builds(Message, st.sampled_from(["user", "assistant"]), st.lists(PARTS, max_size=4).map(tuple), KEEPS))
+def test_a_stored_message_comes_back_as_it_was(message: Message) -> None:
+    assert read_message(loads(dumps(write_message(message)))) == message
+
+
+def test_an_answer_is_taken_apart_into_its_rounds() -> None:
+    call = [ToolCall(f"c{n}", "t", "{}", "server") for n in range(3)]
+    said = [ToolCall(f"c{n}", "t", "{}", "client") for n in range(3)]
+    result = [ToolResult(f"c{n}", (Text("r"),)) for n in range(3)]
+    answer = Message("assistant", (Text("a"), call[0], call[1], result[1], result[0], Text("b"), call[2], result[2]))
+    assert turns(answer) == (
+        Message("assistant", (Text("a"), said[0], said[1])),
+        Message("user", (result[0], result[1])),
+        Message("assistant", (Text("b"), said[2])),
+        Message("user", (result[2],)),
+    )
+    assert turns(Message("assistant", ())) == ()
+    assert answered(turns(answer)) == turns(answer)
+    half = answered((Message("assistant", (said[0], said[1])), Message("user", (result[1],))))
+    assert [[part.call_id for part in m.parts if isinstance(part, ToolResult)] for m in half] == [[], ["c0", "c1"]]
+    open_end: tuple[Any, ...] = answered((Message("assistant", (said[0],)),))
+    assert isinstance(open_end[-1].parts[0], ToolResult) and open_end[-1].parts[0].is_error
+    assert open_end[-1].parts[0].content == (Text("This tool was not run."),)

@@ -1,0 +1,320 @@
+"""Threads through the running server: saved, owned and continued, also with a disk that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm.chat.messages import Message, Text
+from llm.storage.sqlite.database import FILE
+from llm.storage.sqlite.threads import UNUSED_AGE, SqliteThreads
+from llm.storage.threads import Owner
+from tests.support.harness import CLIENT, CLIENT_ID, Client, Connection, Request, Upstream, config, serving
+from tests.support.threads import NDJSON, kept, new, read
+from tests.support.tool_rounds import SIGNED, TOOLS, round_of, upstream_of
+from tests.support.wires import WIRES, _chunk, _sse
+
+OTHER = {"X-ClientId": "another-client-id"}
+IDS = f"{CLIENT_ID},another-client-id"
+
+
+async def demo(server: Client, id: str, prompt: str = "Hello", **body: Any) -> list[Any]:
+    return await server.chat(NDJSON, engine="demo", model="demo-chat", thread=id, prompt=prompt, **body)
+
+
+async def test_a_thread_keeps_what_was_said_and_is_gone_on_with(tmp_path: Path) -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        if not request.json.get("stream"):
+            await connection.whole(WIRES["openai"].whole("Two."))
+            return
+        await connection.stream()
+        await connection.chunk(round_of("openai", "One.", []))
+        await connection.end()
+
+    upstream = Upstream(script)
+    png = {"mimeType": "image/png", "contents": "iVBORw0KGgo="}
+    notes = {"mimeType": "text/markdown", "contents": "# Notes", "title": "notes.md"}
+    async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream, DATA_DIR=str(tmp_path)))) as s:
+        id = await new(s)
+        assert await read(s, id) == []
+        body = {"engine": "openai", "model": "gpt-4o", "thread": id}
+        first = await s.chat(NDJSON, **body, prompt="A", attachments=[png, notes])
+        assert kept(first) == {"id": id, "saved": True}
+        answer = await s.post("/llm/chat", {**body, "prompt": "B", "stream": False, "messages": []})
+        whole = await answer.json()
+        assert whole["content"] == "Two." and whole["thread"] == {"id": id, "saved": True}
+        assert await read(s, id) == [
+            {"role": "user", "content": "A", "attachments": [png, notes]},
+            {"role": "assistant", "content": "One."},
+            {"role": "user", "content": "B"},
+            {"role": "assistant", "content": "Two."},
+        ]
+    system, *said = upstream.requests[1].json["messages"]
+    assert system["role"] == "system" and [m["role"] for m in said] == ["user", "assistant", "user"]
+    assert said[0] == upstream.requests[0].json["messages"][1]  # byte for byte what was asked first
+    assert said[1:] == [{"role": "assistant", "content": "One."}, {"role": "user", "content": "B"}]
+
+
+@pytest.mark.parametrize("other", ["openai", "responses", "anthropic", "google", "ollama"])
+@pytest.mark.parametrize("wire", ["anthropic", "google", "responses"])
+async def test_tool_rounds_and_signatures_go_on_with_the_same_engine_and_any_other(
+    wire: str, other: str, tmp_path: Path
+) -> None:
+    rounds = [round_of(wire, "Let me see.", [("double", '{"n": 4}'), ("shop", "{}")]), round_of(wire, "Eight.", [])]
+    first, second = upstream_of(wire, rounds), upstream_of(other, [round_of(other, "Yes.", [])])
+    mine = {"DATA_DIR": str(tmp_path)}
+    async with first.running(), second.running():
+        async with serving(config(**WIRES[wire].environ(first, **mine)), tools=TOOLS) as s:
+            id = await new(s)
+            body = {"engine": WIRES[wire].engine, "model": "m", "thread": id, "prompt": "Twice four?"}
+            assert kept(await s.chat(NDJSON, **body))["saved"]
+        async with serving(config(**WIRES[other].environ(second, **mine))) as s:  # after a restart
+            question, answer = await read(s, id)
+            body = {"engine": WIRES[other].engine, "model": "m", "thread": id, "prompt": "Sure?"}
+            assert kept(await s.chat(NDJSON, **body))["saved"]
+    assert question == {"role": "user", "content": "Twice four?"}
+    assert answer["content"] == "Let me see.Eight." and ("reasoning" in answer) == (wire == "anthropic")
+    assert [(call["name"], call["params"]) for call in answer["toolCalls"]] == [("double", {"n": 4}), ("shop", {})]
+    assert [call["result"] for call in answer["toolCalls"]] == [{"double": 8}, {"error": "The shop is closed."}]
+    sent = second.requests[0].body.decode()
+    assert "The shop is closed." in sent and "Eight." in sent
+    assert (SIGNED in sent) == (wire == other)
+    if wire == other:  # what went with the second round goes with the third, and the prompt behind it
+        told = {name: first.requests[1].json.get(name) for name in ("messages", "contents", "input")}
+        again = {name: second.requests[0].json.get(name) for name in told}
+        for name, messages in told.items():
+            start = 0 if name == "contents" or wire == "anthropic" else 1  # the system prompt has the time
+            assert messages is None or again[name][start : len(messages)] == messages[start:]
+
+
+async def test_a_call_that_nobody_ran_is_told_so_when_the_thread_goes_on(tmp_path: Path) -> None:
+    upstream = upstream_of("openai", [round_of("openai", "Hm.", [("unknown", "{}")]), round_of("openai", "Ah.", [])])
+    async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream, DATA_DIR=str(tmp_path)))) as s:
+        id = await new(s)
+        for prompt in ("A", "B"):
+            await s.chat(NDJSON, engine="openai", model="gpt-4o", thread=id, prompt=prompt)
+    roles = [message["role"] for message in upstream.requests[1].json["messages"]]
+    assert roles == ["system", "user", "assistant", "tool", "user"]
+
+
+async def test_a_failed_or_cancelled_answer_leaves_the_thread_as_it_was(tmp_path: Path) -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.stream()
+        await connection.chunk(_chunk({"role": "assistant", "content": "Half"}))
+        if request.json["messages"][-1]["content"] == "cut":
+            connection.cut()
+        elif request.json["messages"][-1]["content"] == "error":
+            await connection.chunk(_sse({"error": {"message": "broke", "type": "server_error"}}))
+            await connection.end()
+        else:
+            await connection.closed()
+
+    upstream = Upstream(script)
+    async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream, DATA_DIR=str(tmp_path)))) as s:
+        id = await new(s)
+        body = {"engine": "openai", "model": "gpt-4o", "thread": id}
+        for prompt in ("cut", "error"):
+            objects = await s.chat(NDJSON, **body, prompt=prompt)
+            assert objects[-1]["type"] == "error" and not any(o["type"] == "content" and o["done"] for o in objects)
+        leaving = await s.send("POST", "/llm/chat", {**body, "prompt": "leave"}, {**CLIENT, **NDJSON})
+        await leaving.head()
+        await anext(leaving.chunks())
+        leaving.close()
+        stopped = await s.send("POST", "/llm/chat", {**body, "prompt": "stop"}, {**CLIENT, "X-Request-Id": "stop-me-1"})
+        await stopped.head()
+        await anext(stopped.chunks())
+        assert (await s.request("DELETE", "/llm/chat/stop-me-1")).status == 204
+        await stopped.body()
+        while len(s.server.context.running):
+            await asyncio.sleep(0.01)
+        assert await read(s, id) == []
+
+
+async def test_chats_at_once_on_one_thread_lose_nothing(tmp_path: Path) -> None:
+    async with serving(config(DATA_DIR=str(tmp_path))) as s:
+        id = await new(s)
+        ends = await asyncio.gather(*(demo(s, id, f"Question {n}") for n in range(20)))
+        assert all(kept(objects)["saved"] for objects in ends)
+        messages = await read(s, id)
+    assert [message["role"] for message in messages] == ["user", "assistant"] * 20
+    assert {message["content"] for message in messages[::2]} == {f"Question {n}" for n in range(20)}
+
+
+async def test_two_servers_on_one_file_lose_nothing(tmp_path: Path) -> None:
+    async with serving(config(DATA_DIR=str(tmp_path))) as one, serving(config(DATA_DIR=str(tmp_path))) as two:
+        id = await new(one)
+        await asyncio.gather(*(demo(server, id, f"{n}") for n in range(10) for server in (one, two)))
+        assert len(await read(two, id)) == 40
+
+
+async def test_threads_are_listed_renamed_and_deleted_by_their_owner(tmp_path: Path) -> None:
+    async with serving(config(DATA_DIR=str(tmp_path), AUTHORIZED_CLIENT_ID=IDS)) as s:
+        ids = [await new(s, title=f"T{n}") for n in range(3)]
+        await demo(s, ids[0])
+        listed = (await (await s.get("/thread")).json())["threads"]
+        assert [(t["id"], t["title"], t["messages"]) for t in listed] == [
+            (ids[0], "T0", 2),
+            (ids[2], "T2", 0),
+            (ids[1], "T1", 0),
+        ]
+        page = (await (await s.get("/thread?limit=2")).json())["threads"]
+        rest = (await (await s.get(f"/thread?limit=2&after={page[-1]['id']}")).json())["threads"]
+        assert page + rest == listed
+        renamed = await s.request("PATCH", f"/thread/{ids[1]}", {"title": "Better"})
+        assert (await renamed.json())["title"] == "Better"
+        for headers, method, path, body, status in (
+            (OTHER, "GET", f"/thread/{ids[0]}", None, 404),
+            (OTHER, "PATCH", f"/thread/{ids[0]}", {"title": "x"}, 404),
+            (OTHER, "DELETE", f"/thread/{ids[0]}", None, 404),
+            (CLIENT, "DELETE", f"/thread/{ids[0]}", None, 204),
+            (CLIENT, "DELETE", f"/thread/{ids[0]}", None, 404),
+            (CLIENT, "GET", f"/thread/{ids[0]}", None, 404),
+            (CLIENT, "GET", "/thread?limit=0", None, 400),
+            (CLIENT, "GET", "/thread?limit=%C2%B2", None, 400),
+            (CLIENT, "PATCH", f"/thread/{ids[1]}", {}, 400),
+            (CLIENT, "PUT", "/thread", {"title": 5}, 400),
+        ):
+            assert (await s.request(method, path, body, headers)).status == status, (method, path)
+        assert (await (await s.get("/thread", OTHER)).json())["threads"] == []
+        other = await s.post(
+            "/llm/chat", {"engine": "demo", "model": "demo-chat", "prompt": "x", "thread": ids[1]}, OTHER
+        )
+        assert other.status == 404
+        assert await other.json() == {"error": f"Conversation {ids[1]} not found", "code": "not_found"}
+
+
+async def test_a_title_that_cannot_be_stored_is_refused_and_costs_no_other_write(tmp_path: Path) -> None:
+    async with serving(config(DATA_DIR=str(tmp_path))) as s:
+        put = [{"title": "half \ud83d"}, {"title": "whole 🦊"}]
+        refused, made = await asyncio.gather(*(s.request("PUT", "/thread", one) for one in put))
+        answer = await refused.json()
+        assert (refused.status, answer["param"], made.status) == (400, "title", 200)
+
+
+async def test_a_thread_of_a_provider_key_is_its_own(tmp_path: Path) -> None:
+    async with serving(config(DATA_DIR=str(tmp_path))) as s:
+        mine, theirs = {"X-OpenAI-Key": "sk-mine-canary"}, {"X-OpenAI-Key": "sk-theirs"}
+        id = await new(s, {**mine, "X-Anthropic-Key": "sk-ant-canary"})
+        assert await read(s, id, mine) == [] == await read(s, id, {"X-Anthropic-Key": "sk-ant-canary"})
+        assert await read(s, id, theirs) == 404 == await read(s, id, CLIENT)
+        inside = await s.request("GET", f"/thread/{id}", {"openaiKey": "sk-mine-canary"}, {})
+        assert inside.status == 200
+    raw = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"canary" not in raw and (tmp_path / FILE).stat().st_mode & 0o77 == 0
+
+
+async def test_o2_a_locked_database_stops_no_chat_and_says_so(tmp_path: Path) -> None:
+    async with serving(config(DATA_DIR=str(tmp_path))) as s:
+        id = await new(s)
+        await demo(s, id)
+        lock = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+        lock.execute("BEGIN EXCLUSIVE")
+        try:
+            ends = await asyncio.wait_for(asyncio.gather(*(demo(s, id, "More") for _ in range(10))), 15)
+            made = await s.request("PUT", "/thread")
+            assert made.status == 503 and (await made.json())["code"] == "storage_failed"
+        finally:
+            lock.execute("ROLLBACK")
+            lock.close()
+        for objects in ends:
+            told = kept(objects)
+            assert (told["saved"], told["code"]) == (False, "storage_failed") and "locked" in told["error"]
+        assert s.server.context.threads.lost == 10
+        assert len(await read(s, id)) == 2
+        assert kept(await demo(s, id))["saved"] and len(await read(s, id)) == 4
+
+
+async def test_o2_a_full_disk_stops_no_chat_and_says_so(tmp_path: Path) -> None:
+    async with serving(config(DATA_DIR=str(tmp_path))) as s:
+        id = await new(s)
+
+        def full(connection: sqlite3.Connection) -> None:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            connection.execute(f"PRAGMA max_page_count = {pages:d}")
+
+        threads = s.server.context.threads
+        assert isinstance(threads, SqliteThreads)
+        await threads._writing.run(full)
+        told = kept(await demo(s, id, "x" * 15_000))
+        assert (told["saved"], told["code"]) == (False, "storage_failed") and "full" in told["error"]
+        assert await read(s, id) == []
+
+
+async def test_o2_a_folder_that_cannot_be_stops_no_chat_without_a_thread(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    async with serving(config(DATA_DIR=str(tmp_path / "file" / "data"))) as s:
+        objects = await s.chat(NDJSON, engine="demo", model="demo-chat")
+        assert objects[-1]["type"] == "usage"
+        failed = await s.request("PUT", "/thread")
+        assert failed.status == 503 and failed.headers["Retry-After"] == "1"
+        assert str(tmp_path) not in (await failed.body()).decode()
+
+
+async def test_a_thread_that_is_deleted_or_full_meanwhile_costs_no_answer(tmp_path: Path) -> None:
+    async with serving(config(DATA_DIR=str(tmp_path), THREAD_MAX_SIZE="2KB")) as s:
+        id = await new(s)
+        told = kept(await demo(s, id, "x" * 3000))
+        assert (told["saved"], told["code"]) == (False, "thread_full") and "THREAD_MAX_SIZE" in told["error"]
+        assert await read(s, id) == []
+        threads, owner = s.server.context.threads, Owner(frozenset({"me"}), trusted=True)
+        info = await threads.create(owner)
+        await threads.delete(info.id, owner)
+        results = await asyncio.gather(
+            threads.append(info.id, owner, [Message("user", (Text("x"),))]),
+            threads.create(owner),
+            return_exceptions=True,
+        )
+        assert [getattr(result, "code", None) for result in results] == ["not_found", None]  # one transaction of both
+
+
+async def test_threads_that_nobody_wrote_to_are_forgotten(tmp_path: Path) -> None:
+    now = 1e9
+    threads, owner = SqliteThreads(tmp_path, 1 << 20, clock=lambda: now), Owner(frozenset({"me"}), trusted=True)
+    used, unused = await threads.create(owner), await threads.create(owner)
+    await threads.append(used.id, owner, [Message("user", (Text("x"),))])
+    now += UNUSED_AGE + 1
+    fresh = await threads.create(owner)
+    assert {info.id for info in await threads.page(owner, 10)} == {used.id, fresh.id} != {unused.id}
+    await threads.close()
+
+
+# --- the older server's table, and versions ---
+
+OLDER = [
+    {"role": "system", "content": "You are…"},
+    {"role": "user", "content": "Look", "attachments": [{"mimeType": "image/png", "content": "iVBORw0KGgo="}]},
+    {"role": "assistant", "content": "A cat.", "reasoning": "Whiskers.", "toolCalls": [], "attachments": []},
+    {"role": "user", "content": "And this?", "attachment": {"mimeType": "application/zip", "content": "UEs="}},
+    {"role": "assistant", "content": None},
+    "junk",
+]
+
+
+async def test_threads_of_the_older_server_go_to_the_first_client_id_that_names_them(tmp_path: Path) -> None:
+    older = sqlite3.connect(tmp_path / FILE)
+    older.execute("CREATE TABLE threads (id TEXT PRIMARY KEY, messages TEXT)")
+    rows = [("old-1", json.dumps(OLDER)), ("old-2", "[]"), ("old-3", "{broken")]
+    older.executemany("INSERT INTO threads VALUES (?, ?)", rows)
+    older.commit()
+    older.close()
+    async with serving(config(DATA_DIR=str(tmp_path), AUTHORIZED_CLIENT_ID=IDS)) as s:
+        assert await read(s, "old-1", {"X-OpenAI-Key": "sk-x"}) == 404
+        png = {"mimeType": "image/png", "contents": "iVBORw0KGgo="}
+        expected = [
+            {"role": "user", "content": "Look", "attachments": [png]},
+            {"role": "assistant", "content": "A cat.", "reasoning": "Whiskers."},
+            {"role": "user", "content": "And this?"},
+        ]
+        assert await read(s, "old-1") == expected
+        assert await read(s, "old-1", OTHER) == 404
+        assert kept(await demo(s, "old-1"))["saved"] and len(await read(s, "old-1")) == 5
+        assert await read(s, "old-3") == 503
+        assert (await s.request("DELETE", "/thread/old-2")).status == 204
+        assert await read(s, "old-2") == 404
+    left = sqlite3.connect(tmp_path / FILE).execute("SELECT id FROM threads ORDER BY id").fetchall()
+    assert left == [("old-1",), ("old-3",)]  # what was not deleted stays as it was, for a way back

@@ -1,0 +1,1 @@
+"""Fakes, checkers and samples that tests share."""

@@ -1,0 +1,65 @@
+"""The Anthropic dialect as engines speak it, for tests."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from llm.chat.messages import Message, Part, Text
+from llm.chat.provider_metadata import Keep, Opaque
+from llm.chat.request import ChatRequest, Options, ToolSpec
+from llm.dialects import anthropic
+from llm.dialects.base import VerbatimDialect
+from llm.engines.engine import Engine
+from llm.engines.records import ENGINES
+from llm.wire.json_codec import Json
+
+ENGINE = ENGINES["anthropic"]
+DIALECT: VerbatimDialect = anthropic
+MODEL = "claude-sonnet-4-5"
+
+
+def mine(**data: Json) -> Keep:
+    return (Opaque("anthropic", "anthropic", data),)
+
+
+def body_of(
+    *messages: Message, model: str = MODEL, engine: Engine = ENGINE, tools: Sequence[ToolSpec] = (), **options: Any
+) -> dict[str, Any]:
+    request = ChatRequest(model=model, messages=messages, tools=tuple(tools), options=Options(**options))
+    return dict(DIALECT.write_request(request, engine).body or {})
+
+
+def user(*parts: Part) -> Message:
+    return Message("user", parts)
+
+
+def assistant(*parts: Part) -> Message:
+    return Message("assistant", parts)
+
+
+HELLO = user(Text("Hello"))
+scalars = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)
+)
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+)
+
+
+@st.composite
+def spoiled(draw: st.DrawFn, value: Any) -> Any:
+    """``value`` with something else at one place in it."""
+    value = copy.deepcopy(value)
+    at = value
+    while isinstance(at, dict | list) and at:
+        key: Any = draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(len(at))))
+        inner = at[key]
+        if not (isinstance(inner, dict | list) and inner) or draw(st.integers(0, 3)) == 0:
+            at[key] = draw(anything)
+            break
+        at = inner
+    return value

@@ -1,0 +1,124 @@
+"""Marked keys: whatever comes out of a server under test is looked through for those that it was given (X4).
+
+``tests/support/harness.py`` tells what it gave and shows what it saw: every byte that a server sends to whatever client, the
+addresses that it asks, and the files that it leaves. ``tests/conftest.py`` adds what was logged, as it was before the
+log's own net took keys out of it, and what was printed. A test in which a key is seen fails.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from llm.log import JsonLines, Redactor
+
+SHORTEST: Final = 8  # characters: a shorter key stands in any text by chance
+# Keys that servers which check none are documented with: they may be seen.
+PLACEHOLDERS: Final = (
+    "EMPTY",
+    "ollama",
+    "none",
+    "dummy",
+    "test",
+    "token",
+    "sk-1234",
+    "lm-studio",
+    "token-abc123",
+    "x",
+    "0",
+)
+_LOGGERS: Final = ("llm", "tornado", "asyncio")
+_LARGEST: Final = 64 * 1024 * 1024  # bytes of a file that are looked at
+
+
+class Watch:
+    """What must not be seen in this test, and where it was."""
+
+    def __init__(self) -> None:
+        self.leaks: list[str] = []
+        self._secrets: set[bytes] = set()
+
+    def reset(self) -> None:
+        self.leaks.clear()
+        self._secrets.clear()
+
+    def guard(self, secrets: Iterable[str]) -> None:
+        for secret in {*secrets}.difference(PLACEHOLDERS):
+            assert len(secret) >= SHORTEST, f"the key {secret!r} is too short to be found again: mark it"
+            self._secrets.add(secret.encode())
+
+    def guard_own(self, headers: Iterable[tuple[str, str]], body: object) -> None:
+        """A caller's own provider keys, from the places where they are given."""
+        found = [value for name, value in headers if name.lower().startswith("x-") and name.lower().endswith("-key")]
+        if isinstance(body, dict):
+            found += [v for name, v in body.items() if name.endswith("Key") and isinstance(v, str)]
+        self._secrets |= {value.encode() for value in found if len(value) >= SHORTEST and value.isascii()}
+
+    def look(self, where: str, seen: bytes | str) -> None:
+        data = seen.encode("utf-8", "replace") if isinstance(seen, str) else seen
+        self.leaks += [f"{secret.decode()} in {where}" for secret in self._secrets if secret in data]
+
+    def look_at_files(self, folder: Path) -> None:
+        for path in folder.rglob("*") if folder.is_dir() else ():
+            if path.is_file() and path.stat().st_size <= _LARGEST:
+                self.look(f"the file {path.name}", path.read_bytes())
+
+
+WATCH: Final = Watch()
+
+
+class Tap:
+    """A client's socket on the server's side: what is sent over it is looked at, in whatever pieces."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self._last = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def send(self, data: Any, *flags: int) -> int:
+        sent: int = self._socket.send(data, *flags)
+        seen = self._last + bytes(data[:sent])
+        WATCH.look("what a client was sent", seen)
+        self._last = seen[-200:]
+        return sent
+
+
+def tap(listener: Any) -> None:
+    """Looks at all that this server sends."""
+    take = listener.take
+    listener.take = lambda socket: take(Tap(socket))
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        WATCH.look("the log", self.format(record))
+
+
+def watch_logs() -> None:
+    handler = _Handler()
+    handler.setFormatter(JsonLines(_Blind()))
+    for name in _LOGGERS:
+        logging.getLogger(name).addHandler(handler)
+    logging.getLogger("llm").setLevel(logging.INFO)
+
+
+class _Blind(Redactor):
+    """Takes nothing out: keys may not come as far as to the last net."""
+
+    def __call__(self, text: str) -> str:
+        return text
+
+
+def json_of(body: object) -> object:
+    """A body as its fields, however it is sent."""
+    if isinstance(body, bytes):
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            return None
+    return body

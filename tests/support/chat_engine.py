@@ -1,0 +1,16 @@
+"""Chat Completions as engines speak it, for tests."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from llm.chat.request import ChatRequest
+from llm.dialects import openai_chat
+from llm.engines.engine import Engine
+
+HOST = Engine(name="host", label="Host", dialect="openai-chat", base_url="https://host.example/v1")
+
+
+def sent(request: ChatRequest, engine: Engine = HOST) -> Any:
+    return json.loads(json.dumps(openai_chat.write_request(request, engine).body))

@@ -1,0 +1,425 @@
+"""The clients of every wire, as plain as can be: what each asks, what it makes of an answer, what it sends back of it.
+
+A stream is put together the way the SDKs of its wire do, into the object that the same answer would be in one piece;
+so what it says, and what goes into the next request, is read in one place for both.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from openai.lib.streaming._deltas import accumulate_delta
+
+from tests.support.grammar_ollama import check_ollama, check_ollama_reply
+from tests.support.grammar_responses import check_responses
+from tests.support.grammar_whole import check_chat_reply, check_message, check_native_reply, check_response
+from tests.support.grammars import check_anthropic, check_native, check_openai_chat
+from tests.support.harness import CLIENT, CLIENT_ID
+from tests.support.oracle import Answer, Call, Tokens, arguments_of
+from tests.support.wires import _events
+
+Wire = dict[str, Any]
+BEARER = {"Authorization": f"Bearer {CLIENT_ID}"}
+
+
+@dataclass(frozen=True)
+class CrossingClient:
+    """One client dialect, seen from outside."""
+
+    name: str
+    path: str
+    headers: Mapping[str, str]
+    ask: Callable[[str, bool, Sequence[str]], Wire]  # of a model, whether to stream, with tools of these names
+    check: Callable[[bytes], None]  # the grammar of its streams
+    check_whole: Callable[[Wire], None]
+    assembled: Callable[[bytes], Wire]  # a stream as the whole answer it tells; {"error": …} where it tells one
+    said: Callable[[Wire], Answer]
+    finishes: Mapping[str, str]  # what its wire has no word for, and the word that it has instead
+    no_object: Callable[[str, Call], Any] = lambda text, call: arguments_of(text)  # for arguments that are none
+    no_arguments: str = "{}"  # what stands for none in a stream
+    cites: bool = True  # its wire has a form for any engine's sources
+    counts_parts: bool = True  # tells of tokens from a cache and of thinking
+    shows_hosted: bool = False  # calls that the provider runs itself, whatever its wire
+
+
+def _tokens(prompt: int, completion: int, cached: int, reasoning: int) -> Tokens:
+    return Tokens(prompt, completion, cached, reasoning)
+
+
+# --- native ---
+
+
+def _ask_native(model: str, stream: bool, tools: Sequence[str]) -> Wire:
+    engine, _, model = model.partition("/")
+    return {"engine": engine, "model": model, "prompt": "x", "stream": stream}
+
+
+def _native_objects(raw: bytes) -> list[Wire]:
+    if raw.startswith((b"data: ", b":")):
+        return [json.loads(data) for _, data in _events(raw)]
+    return [json.loads(line) for line in raw.splitlines() if line]
+
+
+def _native_assembled(raw: bytes) -> Wire:
+    objects = _native_objects(raw)
+    texts = {kind: "".join(o["text"] for o in objects if o["type"] == kind) for kind in ("content", "reasoning")}
+    tools = {o["id"]: o for o in objects if o["type"] == "tool"}
+    whole: Wire = {
+        "type": "text",
+        "content": texts["content"],
+        "reasoning": texts["reasoning"],
+        "citations": [o for o in objects if o["type"] == "citation"],
+        "toolCalls": [{"id": id, "name": o["name"], **o["call"]} for id, o in tools.items()],
+    }
+    pieces: dict[str, str] = {}
+    for o in objects:
+        match o["type"]:
+            case "tool" if "arguments" in o:
+                pieces[o["id"]] = pieces.get(o["id"], "") + o["arguments"]
+            case "content" if o["done"]:
+                whole["finishReason"] = o["finishReason"]
+            case "usage":
+                whole["usage"] = o["usage"]
+            case "error":
+                whole["error"] = o
+    for call in whole["toolCalls"]:
+        call["arguments"] = pieces.get(call["id"], "")
+    return whole
+
+
+def _native_said(whole: Wire) -> Answer:
+    usage = whole["usage"]
+    return Answer(
+        text=whole["content"],
+        reasoning=whole.get("reasoning", ""),
+        calls=tuple(Call(c["name"], c["params"], c["id"], text=c.get("arguments")) for c in whole["toolCalls"]),
+        finish=whole["finishReason"],
+        tokens=None
+        if usage.get("estimated")
+        else _tokens(
+            usage["prompt_tokens"],
+            usage["completion_tokens"],
+            usage["prompt_tokens_details"]["cached_tokens"],
+            usage["completion_tokens_details"]["reasoning_tokens"],
+        ),
+        sources=frozenset(c["url"] for c in whole.get("citations") or () if c.get("url")),
+    )
+
+
+# --- Chat Completions ---
+
+
+def _ask_chat(model: str, stream: bool, tools: Sequence[str]) -> Wire:
+    body: Wire = {"model": model, "messages": [{"role": "user", "content": "x"}]}
+    if stream:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    if tools:
+        parameters = {"type": "object", "properties": {}}
+        body["tools"] = [{"type": "function", "function": {"name": t, "parameters": parameters}} for t in tools]
+    return body
+
+
+def _chat_assembled(raw: bytes) -> Wire:
+    """The pieces joined by OpenAI's own client."""
+    whole: Wire = {}
+    message: dict[object, object] = {}
+    finish = None
+    for _, data in _events(raw):
+        if data == "[DONE]":
+            break
+        value = json.loads(data)
+        if "error" in value:
+            return dict(value)
+        whole = {**value, "usage": value.get("usage")}
+        for choice in value["choices"]:
+            message = accumulate_delta(message, choice["delta"])
+            finish = choice["finish_reason"] or finish
+    return {**whole, "choices": [{"index": 0, "message": message, "finish_reason": finish}]}
+
+
+def _chat_said(whole: Wire) -> Answer:
+    [choice] = whole["choices"]
+    message, usage = choice["message"], whole["usage"]
+    return Answer(
+        text=message.get("content") or "",
+        reasoning=message.get("reasoning_content") or "",
+        calls=tuple(
+            Call(
+                c["function"]["name"],
+                arguments_of(c["function"]["arguments"]),
+                c["id"],
+                text=c["function"]["arguments"],
+            )
+            for c in message.get("tool_calls") or ()
+        ),
+        finish=choice["finish_reason"],
+        tokens=_tokens(
+            usage["prompt_tokens"],
+            usage["completion_tokens"],
+            usage["prompt_tokens_details"]["cached_tokens"],
+            usage["completion_tokens_details"]["reasoning_tokens"],
+        ),
+        sources=frozenset(
+            note["url_citation"]["url"] for note in message.get("annotations") or () if note["url_citation"].get("url")
+        ),
+    )
+
+
+# --- Responses ---
+
+
+def _ask_responses(model: str, stream: bool, tools: Sequence[str]) -> Wire:
+    body: Wire = {"model": model, "input": [{"role": "user", "content": "x"}], "store": False}
+    body["include"] = ["reasoning.encrypted_content"]
+    if stream:
+        body["stream"] = True
+    if tools:
+        parameters = {"type": "object", "properties": {}}
+        body["tools"] = [{"type": "function", "name": t, "parameters": parameters, "strict": False} for t in tools]
+    return body
+
+
+def _response_assembled(raw: bytes) -> Wire:
+    last = json.loads(_events(raw)[-1][1])
+    response: Wire = last["response"]
+    return response if response["status"] != "failed" else {"error": response["error"]}
+
+
+def _response_said(whole: Wire) -> Answer:
+    output, usage = whole["output"], whole["usage"]
+    texts = [part for item in output if item["type"] == "message" for part in item["content"]]
+    calls = [item for item in output if item["type"] == "function_call"]
+    why = (whole["incomplete_details"] or {}).get("reason")
+    finish = {"max_output_tokens": "length", "content_filter": "content_filter", None: "stop"}[why]
+    if finish == "stop" and calls:
+        finish = "tool_calls"  # this wire has no word for it: clients look at the items
+    return Answer(
+        text="".join(part["text"] for part in texts),
+        reasoning="".join(p["text"] for item in output if item["type"] == "reasoning" for p in item["summary"]),
+        calls=tuple(Call(c["name"], arguments_of(c["arguments"]), c["call_id"], text=c["arguments"]) for c in calls),
+        finish=finish,
+        tokens=_tokens(
+            usage["input_tokens"],
+            usage["output_tokens"],
+            usage["input_tokens_details"]["cached_tokens"],
+            usage["output_tokens_details"]["reasoning_tokens"],
+        ),
+        sources=frozenset(note["url"] for part in texts for note in part["annotations"] if note.get("url")),
+    )
+
+
+# --- Anthropic ---
+
+
+def _ask_anthropic(model: str, stream: bool, tools: Sequence[str]) -> Wire:
+    body: Wire = {"model": model, "max_tokens": 4000, "messages": [{"role": "user", "content": "x"}], "stream": stream}
+    if tools:
+        body["tools"] = [{"name": t, "input_schema": {"type": "object", "properties": {}}} for t in tools]
+    return body
+
+
+def _message_assembled(raw: bytes) -> Wire:
+    whole: Wire = {}
+    pieces: dict[int, str] = {}
+    for _, data in _events(raw):
+        value = json.loads(data)
+        match value["type"]:
+            case "message_start":
+                whole = value["message"]
+            case "content_block_start":
+                whole["content"].append(dict(value["content_block"]))
+            case "content_block_delta":
+                block, delta = whole["content"][value["index"]], value["delta"]
+                match delta["type"]:
+                    case "text_delta":
+                        block["text"] += delta["text"]
+                    case "thinking_delta":
+                        block["thinking"] += delta["thinking"]
+                    case "signature_delta":
+                        block["signature"] = delta["signature"]
+                    case "citations_delta":
+                        block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
+                    case "input_json_delta":
+                        pieces[value["index"]] = pieces.get(value["index"], "") + delta["partial_json"]
+            case "message_delta":
+                whole |= value["delta"]
+                whole["usage"] = {**whole["usage"], **value["usage"]}
+            case "error":
+                return {"error": value["error"]}
+    for index, text in pieces.items():
+        whole["content"][index] |= {"input": arguments_of(text), "_text": text}
+    return whole
+
+
+def _no_input(text: str, call: Call) -> Any:
+    """In a stream it is for the client to judge; in one piece it is put into an object."""
+    return {"INVALID_JSON": text} if call.text is None else arguments_of(text)
+
+
+def _message_said(whole: Wire) -> Answer:
+    content, usage = whole["content"], whole["usage"]
+    texts = [block for block in content if block["type"] == "text"]
+    cached = usage["cache_read_input_tokens"]
+    words = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
+    words |= {"model_context_window_exceeded": "length", "refusal": "content_filter", "pause_turn": "paused"}
+    return Answer(
+        text="".join(block["text"] for block in texts),
+        reasoning="".join(block["thinking"] for block in content if block["type"] == "thinking"),
+        calls=tuple(
+            Call(b["name"], b["input"], b["id"], hosted=b["type"] != "tool_use", text=b.get("_text"))
+            for b in content
+            if b["type"].endswith("tool_use")
+        ),
+        finish=words[whole["stop_reason"]],
+        tokens=None
+        if usage.get("estimated")
+        else _tokens(
+            usage["input_tokens"] + cached + usage["cache_creation_input_tokens"],
+            usage["output_tokens"],
+            cached,
+            usage.get("output_tokens_details", {}).get("thinking_tokens", 0),
+        ),
+        sources=frozenset(c["url"] for block in texts for c in block.get("citations") or () if c.get("url")),
+    )
+
+
+# --- Ollama ---
+
+
+def _ask_ollama(model: str, stream: bool, tools: Sequence[str]) -> Wire:
+    body: Wire = {"model": model, "messages": [{"role": "user", "content": "x"}], "stream": stream}
+    if tools:
+        parameters = {"type": "object", "properties": {}}
+        body["tools"] = [
+            {"type": "function", "function": {"name": t, "description": "", "parameters": parameters}} for t in tools
+        ]
+    return body
+
+
+def _ask_generate(model: str, stream: bool, tools: Sequence[str]) -> Wire:
+    return {"model": model, "prompt": "x", "stream": stream}
+
+
+def _lines_assembled(raw: bytes) -> Wire:
+    lines = [json.loads(line) for line in raw.splitlines() if line]
+    if "error" in lines[-1]:
+        return {"error": lines[-1]}
+    chat = "message" in lines[-1]
+    said = [line["message"] if chat else line for line in lines]
+    field = "content" if chat else "response"
+    message: Wire = {field: "".join(one[field] for one in said), "thinking": "".join(_of(said, "thinking"))}
+    message["tool_calls"] = [call for calls in _of(said, "tool_calls") for call in calls]
+    message = {name: value for name, value in message.items() if value or name == field}
+    if not chat:
+        return {**lines[-1], **message}
+    return {**lines[-1], "message": {"role": "assistant", **message}}
+
+
+def _of(said: Iterable[Wire], name: str) -> Iterable[Any]:
+    return (one[name] for one in said if name in one)
+
+
+def _lines_said(whole: Wire) -> Answer:
+    said = whole.get("message", whole)
+    calls = said.get("tool_calls") or ()
+    return Answer(
+        text=said.get("content", said.get("response")),
+        reasoning=said.get("thinking", ""),
+        calls=tuple(Call(c["function"]["name"], c["function"]["arguments"], c["id"]) for c in calls),
+        finish=whole["done_reason"] if whole["done_reason"] != "stop" or not calls else "tool_calls",
+        tokens=_tokens(whole["prompt_eval_count"], whole["eval_count"], 0, 0),
+    )
+
+
+_STOPS = {"paused": "stop", "other": "stop"}
+_WORDS = {"filtered": "content_filter"}
+_FRAMINGS = {"sse": "text/event-stream", "ndjson": "application/x-ndjson", "chunks": "*/*"}
+
+CLIENTS: Mapping[str, CrossingClient] = {
+    client.name: client
+    for client in (
+        *(
+            CrossingClient(
+                f"native, {framing}",
+                "/llm/chat",
+                {**CLIENT, "Accept": accept},
+                _ask_native,
+                lambda raw: check_native(_native_objects(raw)),
+                check_native_reply,
+                _native_assembled,
+                _native_said,
+                _WORDS | {"error": "error"},
+                no_arguments="",
+                shows_hosted=True,
+            )
+            for framing, accept in _FRAMINGS.items()
+        ),
+        CrossingClient(
+            "chat completions",
+            "/v1/chat/completions",
+            BEARER,
+            _ask_chat,
+            check_openai_chat,
+            check_chat_reply,
+            _chat_assembled,
+            _chat_said,
+            _WORDS | _STOPS,
+        ),
+        CrossingClient(
+            "responses",
+            "/v1/responses",
+            BEARER,
+            _ask_responses,
+            check_responses,
+            check_response,
+            _response_assembled,
+            _response_said,
+            _WORDS | _STOPS,
+        ),
+        CrossingClient(
+            "anthropic",
+            "/v1/messages",
+            {"x-api-key": CLIENT_ID, "anthropic-version": "2023-06-01"},
+            _ask_anthropic,
+            check_anthropic,
+            check_message,
+            _message_assembled,
+            _message_said,
+            _WORDS | {"other": "stop"},
+            no_object=_no_input,
+            no_arguments="",
+            cites=False,
+        ),
+        CrossingClient(
+            "ollama chat",
+            "/api/chat",
+            BEARER,
+            _ask_ollama,
+            lambda raw: check_ollama(raw, "message"),
+            lambda whole: check_ollama_reply(whole, "message"),
+            _lines_assembled,
+            _lines_said,
+            {"filtered": "stop"} | _STOPS,
+            no_object=lambda text, call: {"value": arguments_of(text)},
+            cites=False,
+            counts_parts=False,
+        ),
+        CrossingClient(
+            "ollama generate",
+            "/api/generate",
+            BEARER,
+            _ask_generate,
+            lambda raw: check_ollama(raw, "response"),
+            lambda whole: check_ollama_reply(whole, "response"),
+            _lines_assembled,
+            _lines_said,
+            {"filtered": "stop"} | _STOPS,
+            no_object=lambda text, call: {"value": arguments_of(text)},
+            cites=False,
+            counts_parts=False,
+        ),
+    )
+}

@@ -1,0 +1,9 @@
+"""The ways in which a connection ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.support.wire_server import Wire
+
+Ending = Callable[[Wire], None]

@@ -1,0 +1,248 @@
+"""A provider that fails in a given way, behind the running server, and what the server made of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.support.harness import Client, config, serving
+from tests.support.wire_server import LAST_CHUNK, WireServer, chunk, until, wire_server
+from tests.support.wire_server import Wire as Connection
+from tests.support.wires import CLIENTS, WIRES, ClientWire, Wire
+
+PATIENCE = 15.0  # seconds in which everything has to be over: no test waits for it
+TEXT = "Half an answer"
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A client over a provider, streamed or not."""
+
+    name: str
+    client: ClientWire
+    wire: Wire
+    stream: bool
+
+    @property
+    def verbatim(self) -> bool:
+        return self.client.name == self.wire.engine
+
+    @property
+    def body(self) -> dict[str, Any]:
+        body = self.client.request(self.wire.engine, stream=self.stream)
+        if not self.stream:
+            body.pop("stream_options", None)
+        return body
+
+    @property
+    def content_type(self) -> str:
+        return self.wire.content_type if self.stream else "application/json"
+
+    @property
+    def head(self) -> bytes:
+        return answer_head(f"Content-Type: {self.content_type}", "Transfer-Encoding: chunked")
+
+    @property
+    def begun(self) -> bytes:
+        """The payload as far as there is something to say."""
+        return self.wire.head + self.wire.delta(TEXT) if self.stream else self.document[: len(self.document) // 2]
+
+    @property
+    def document(self) -> bytes:
+        return json.dumps(self.wire.whole(TEXT)).encode()
+
+    @property
+    def payload(self) -> bytes:
+        return self.begun + self.wire.end if self.stream else self.document
+
+    @property
+    def good(self) -> bytes:
+        """A whole answer, as it goes over the wire."""
+        return self.head + chunk(self.payload) + LAST_CHUNK
+
+
+def answer_head(*headers: str, status: str = "200 OK") -> bytes:
+    return "\r\n".join([f"HTTP/1.1 {status}", *headers, "", ""]).encode()
+
+
+_PAIRS = {
+    "native": ("native", "openai"),
+    "native over lines": ("native", "ollama"),
+    "verbatim openai": ("openai", "openai"),
+    "verbatim anthropic": ("anthropic", "anthropic"),
+    "crossing": ("openai", "anthropic"),
+    "crossing back": ("anthropic", "google"),
+}
+STREAMED = [Lane(name, CLIENTS[client], WIRES[wire], True) for name, (client, wire) in _PAIRS.items()]
+WHOLE = [Lane(f"{name}, whole", CLIENTS[client], WIRES[wire], False) for name, (client, wire) in _PAIRS.items()]
+
+
+def lanes(chosen: list[Lane]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("lane", chosen, ids=[lane.name for lane in chosen])
+
+
+EVERY_LANE = lanes(STREAMED + WHOLE)
+EVERY_STREAM = lanes(STREAMED)
+EVERY_WHOLE = lanes(WHOLE)
+SOME_LANES = lanes([STREAMED[0], STREAMED[2], WHOLE[0], WHOLE[4]])
+
+Script = Callable[[Connection], Awaitable[None]]
+"""What the provider does with a request that it has read, or has not, as far as the script goes; then it hangs up."""
+
+
+@dataclass
+class Outcome:
+    """What a client was told."""
+
+    status: int
+    raw: bytes
+    code: str | None = None  # ours, in whatever dialect
+    text: str = ""
+    ended: bool = False  # as a whole answer does
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def outcome_of(lane: Lane, status: int, raw: bytes) -> Outcome:
+    outcome = Outcome(status, raw)
+    if status != 200 or not lane.stream:
+        told = json.loads(raw)
+        outcome.ended = status == 200
+        outcome.code = None if status == 200 else _code(told if lane.client.name == "native" else told["error"])
+        outcome.text = TEXT if status == 200 and TEXT in json.dumps(told) else ""
+        return outcome
+    seen = lane.client.read(raw)
+    outcome.text, outcome.ended = seen.text, seen.ended and seen.error is None
+    outcome.code = None if seen.error is None else _code(seen.error)
+    # In the verbatim lane the finish is the provider's own, and the error stands behind it.
+    assert seen.finish is None or seen.error is None or lane.verbatim, "a stream that failed and finished"
+    return outcome
+
+
+def _code(error: dict[str, Any]) -> str:
+    code = error["code"] if "code" in error else error["details"]["error_code"]
+    assert isinstance(code, str)
+    return code
+
+
+class Scene:
+    """The server under test between a client and a provider, which does as it should unless a script says otherwise."""
+
+    def __init__(self, lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+        self.lane = lane
+        self.scripts: list[Script] = []  # for the next connections
+        self.server: Client
+        self.provider: WireServer
+        self._caplog = caplog
+        self._tasks: Counter[str] = Counter()
+
+    async def serve(self, wire: Connection) -> None:
+        if self.scripts:
+            await self.scripts.pop(0)(wire)
+        else:
+            await sends(self.lane.good)(wire)
+
+    async def ask(self, **more: Any) -> Outcome:
+        lane = self.lane
+        async with asyncio.timeout(PATIENCE):
+            answer = await self.server.post(lane.client.path, {**lane.body, **more}, lane.client.headers)
+            outcome = outcome_of(lane, answer.status, await answer.body())
+            answer.close()
+            return outcome
+
+    async def fails(self, script: Script, **more: Any) -> Outcome:
+        """What comes of one request to a provider that does ``script``. Checks that nothing else comes of it."""
+        [outcome] = await self.all_fail(script, **more)
+        return outcome
+
+    async def all_fail(self, *scripts: Script, **more: Any) -> list[Outcome]:
+        """The same of several at once, in no order: what each has to be waited for is waited for once."""
+        self._caplog.clear()
+        self.scripts += scripts
+        outcomes = await asyncio.gather(*(self.ask(**more) for _ in scripts))
+        assert not self.scripts
+        self._logged(outcomes)
+        await self.is_as_before()
+        return outcomes
+
+    async def is_as_before(self) -> None:
+        """Nothing of the request is left, and the next one is answered."""
+        await until(lambda: not self.provider.wires)
+        await until(lambda: _tasks() == self._tasks)
+        assert len(self.server.server.context.running) == 0
+        await self.answers()
+
+    async def answers(self) -> None:
+        again = await self.ask()
+        assert (again.status, again.text, again.ended) == (200, TEXT, True), again
+        await until(lambda: not self.provider.wires)
+
+    def _logged(self, outcomes: list[Outcome]) -> None:
+        """One line for each, which says what the client was told; nothing that only a bug leaves."""
+        lines = [getattr(r, "fields", {}) for r in self._caplog.records if r.getMessage() == "request"]
+        told = Counter((outcome.status, outcome.code) for outcome in outcomes)
+        assert Counter((line["status"], line.get("code")) for line in lines) == told
+        noise = [r for r in self._caplog.records if r.levelno >= logging.WARNING or r.exc_info]
+        assert not noise, [r.getMessage() for r in noise]
+
+    @asynccontextmanager
+    async def running(self, **environ: str) -> AsyncIterator[Scene]:
+        self._caplog.set_level("INFO")
+        settings = {"MAX_RETRIES": "0", **environ}
+        async with wire_server(self.serve) as self.provider:
+            async with serving(config(**self.lane.wire.environ(self.provider, **settings))) as self.server:
+                self._tasks = _tasks()
+                yield self
+
+
+def _tasks() -> Counter[str]:
+    return Counter(getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks())
+
+
+def sends(*pieces: bytes, reset: bool = False) -> Script:
+    """Reads the request, sends the pieces, closes or resets."""
+
+    async def script(wire: Connection) -> None:
+        await wire.request()
+        for piece in pieces:
+            await wire.send(piece)
+            await asyncio.sleep(0)
+        if reset:
+            wire.reset()
+
+    return script
+
+
+def stays(*pieces: bytes) -> Script:
+    """The same, but waits until it is hung up on."""
+
+    async def script(wire: Connection) -> None:
+        await wire.request()
+        for piece in pieces:
+            await wire.send(piece)
+            await asyncio.sleep(0)
+        await wire.hung_up()
+
+    return script
+
+
+def repeats(piece: bytes, *before: bytes, pause: float = 0.0) -> Script:
+    """Sends what is ``before``, then the same piece until it is hung up on."""
+
+    async def script(wire: Connection) -> None:
+        await wire.request()
+        for first in before:
+            await wire.send(first)
+        gone = asyncio.ensure_future(wire.hung_up())
+        while not gone.done():
+            await wire.send(piece)
+            await asyncio.sleep(pause)
+
+    return script

@@ -1,0 +1,271 @@
+"""What becomes of each feature between every client's wire and every engine's: asked of the code, written as a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llm.chat.events import (
+    Cited,
+    Event,
+    Failed,
+    Finished,
+    PartEnded,
+    ReasoningDelta,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
+    WholePart,
+)
+from llm.chat.messages import Citation, Media, Usage
+from llm.chat.provider_metadata import Opaque
+from llm.chat.request import ChatRequest
+from llm.dialects.base import ClientDialect
+from llm.engines.api_choice import routed
+from llm.engines.engine import Engine, Target
+from llm.engines.records import ENGINES
+from llm.errors import LLMError, Overloaded, ProviderSaid
+from llm.upstream.passthrough import passthrough_target
+from llm.upstream.translate import write_engine_request
+from tests.support.fidelity_clients import CLIENTS
+
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PDF = "JVBERi0xLjQKJSVFT0YK"
+
+
+@dataclass(frozen=True)
+class Towards:
+    """One engine of each wire, with a model that can do most."""
+
+    name: str  # in the table's head
+    engine: Engine
+    model: str
+    issuer: str = ""
+
+
+_OPENAI = ENGINES["openai"]
+ENGINES_OF: tuple[Towards, ...] = (
+    Towards("Chat Completions", _OPENAI, "gpt-5.4-mini"),
+    Towards("Responses", replace(_OPENAI, dialect="openai-responses"), "gpt-5.4-mini"),
+    Towards("Anthropic", ENGINES["anthropic"], "claude-sonnet-4-5"),
+    Towards("Gemini", ENGINES["google"], "gemini-3.5-flash"),
+    Towards("Ollama", ENGINES["ollama"], "qwen3:8b"),
+)
+
+
+@dataclass(frozen=True)
+class Feature:
+    """``marks`` have to be found in what goes out; any one of a tuple will do."""
+
+    name: str
+    marks: tuple[str | tuple[str, ...], ...]
+    how: tuple[tuple[str, str], ...] = ()  # what may become of it instead, and the mark of that
+    in_result: str = ""  # what has to stand in the result of a tool; else it stands behind it
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``exact``, ``yes``, ``told``, ``no``, other words, or ``–`` for no such thing."""
+
+    word: str
+    error: LLMError | None = None
+
+    def __str__(self) -> str:
+        return self.word if self.error is None else f"no, `{self.error.param}`"
+
+
+FEATURES: tuple[Feature, ...] = (
+    Feature("text", ("Hello there",)),
+    Feature("system prompt", ("Be brief.",)),
+    Feature("picture", (PNG,)),
+    Feature("picture by address", ("https://example.org/a.png",)),
+    Feature("PDF", (PDF,)),
+    Feature("tool", ("get_weather",)),
+    Feature("call and result", ("get_weather", "Paris", "Sunny")),
+    Feature(
+        "failed result",
+        ("Sunny", ('"is_error": true', '"error"')),
+    ),
+    Feature("picture as a result", ("Sunny", PNG), in_result=PNG),
+    Feature("a tool that must be called", ("get_weather", ("tool_choice", "ANY"))),
+    Feature("no parallel calls", (("parallel",),)),
+    Feature("answer by a schema", ("degrees",)),
+    Feature(
+        "any JSON",
+        (("json_object", "application/json", '"format": "json"'),),
+    ),
+    Feature("token limit", ("1234",)),
+    Feature("temperature 0", ('"temperature": 0',)),
+    Feature("top_p", ("0.123",)),
+    Feature("top_k", (('"top_k": 7', '"topK": 7'),)),
+    Feature("stop", ("HALT",)),
+    Feature("seed", ("4321",)),
+    Feature("effort", (("high", "HIGH"),), (("as a budget", "budget_tokens"),)),
+    Feature(
+        "thinking budget",
+        ("2345",),
+        (("as an effort", '"reasoning_effort": "low"'), ("as an effort", '"effort": "low"'), ("on", '"think": true')),
+    ),
+    Feature("log probabilities", (("logprobs", "responseLogprobs"),)),
+    Feature("service tier", ("flex",)),
+    Feature(
+        "caching", ("cache_control",), (("unasked", '"messages"'), ("unasked", '"input"'), ("unasked", '"contents"'))
+    ),
+    Feature("user", ("user-1",)),
+    Feature("a field that nobody knows", ("x_unknown",)),
+)
+
+
+def outcome(feature: Feature, client: str, towards: Towards) -> Outcome:
+    """The cell of one feature."""
+    spoken = CLIENTS[client]
+    body = spoken.bodies(PNG, PDF).get(feature.name)
+    if body is None:
+        return Outcome("–")
+    target = Target(engine=towards.engine, model=towards.model, key="k")
+    request = replace(spoken.dialect.read_request({**body}), model=towards.model)
+    if passthrough_target(spoken.dialect.NAME, request, target) is not None:
+        return Outcome("exact")
+    try:
+        out = write_engine_request(request, routed(request, target))
+    except LLMError as error:
+        return Outcome("no", error)
+    sent = json.dumps(out.body)
+    if all(any(one in sent for one in ((mark,) if isinstance(mark, str) else mark)) for mark in feature.marks):
+        inside = not feature.in_result or any(feature.in_result in json.dumps(one) for one in _results(out.body))
+        return Outcome("yes" if inside else "behind it")
+    if out.dropped:
+        return Outcome("told")
+    return Outcome(next((word for word, mark in feature.how if mark in sent), "LOST"))
+
+
+def _results(wire: Any) -> Iterator[Any]:
+    """The results of tools, wherever they stand in a body."""
+    if isinstance(wire, list):
+        for one in wire:
+            yield from _results(one)
+    elif isinstance(wire, Mapping):
+        kinds = ("tool_result", "function_call_output")
+        if wire.get("type") in kinds or wire.get("role") == "tool" or "functionResponse" in wire:
+            yield wire
+        else:
+            yield from _results([*wire.values()])
+
+
+# --- answers ---
+
+_KEEP = (Opaque("gemini", "google", {"thoughtSignature": "c2ln"}),)
+_SAID = ProviderSaid(529, "too_busy", "overloaded_error", "Too busy.")
+_WHOLE: tuple[Event, ...] = (
+    Started("r", "model-1"),
+    ReasoningDelta(0, "Thinking of it"),
+    PartEnded(0, _KEEP),
+    TextDelta(1, "Answer 🦊"),
+    Cited(1, Citation("https://example.org", "Source", start=0, end=6)),
+    PartEnded(1),
+    ToolCallStarted(2, "c1", "get_weather"),
+    ToolCallStarted(3, "c2", "get_time"),
+    ToolCallDelta(2, '{"city":'),
+    ToolCallDelta(3, '{"zone":"CET"}'),
+    ToolCallDelta(2, '"Paris"}'),
+    PartEnded(3),
+    PartEnded(2, _KEEP),
+    WholePart(4, Media(mime="image/png", base64=PNG)),
+    UsageReported(Usage(fresh=50, cache_read=30, text=20, reasoning=7)),
+    Finished("tool_calls"),
+)
+ANSWERS: tuple[tuple[str, tuple[Event, ...], tuple[str, ...]], ...] = (
+    ("text", _WHOLE, ("Answer 🦊",)),
+    ("thoughts", _WHOLE, ("Thinking of it",)),
+    ("what the engine signed, on a thought", _WHOLE, ()),
+    ("parallel calls", _WHOLE, ("get_weather", "get_time", "Paris", "CET")),
+    ("source", _WHOLE, ("https://example.org", "Source")),
+    ("picture", _WHOLE, (PNG,)),
+    ("tokens from a cache", _WHOLE, ("30",)),
+    ("tokens of thinking", _WHOLE, ("7",)),
+    (
+        "cut off by the limit",
+        (_WHOLE[0], TextDelta(0, "x"), PartEnded(0), Finished("length")),
+        ("length", "max_tokens"),
+    ),
+    (
+        "an error in mid-stream",
+        (_WHOLE[0], TextDelta(0, "x"), Failed(Overloaded("Too busy.", provider=_SAID))),
+        ("Too busy.", "too_busy"),
+    ),
+)
+
+
+def answered(name: str, events: tuple[Event, ...], marks: tuple[str, ...], dialect: ClientDialect) -> str:
+    writer = dialect.writer(ChatRequest(model="m", messages=(), show_usage=True), 1)
+    raw = b"".join(writer.feed(events)).decode()
+    text = raw.replace("\\u002d", "-").replace('\\"', '"')
+    if name == "cut off by the limit":
+        return "yes" if any(mark in text for mark in (*marks, "max_output_tokens")) else "no"
+    if name.startswith("what the engine signed"):
+        return "yes" if "llm-server.1." in text else "kept here"
+    return "yes" if all(mark in text for mark in marks) else "no"
+
+
+def _refusals(feature: Feature, towards: Towards) -> list[str]:
+    """Each once, from whichever client."""
+    outcomes = (outcome(feature, client, towards) for client in CLIENTS)
+    return [*dict.fromkeys(str(one.error) for one in outcomes if one.error is not None)]
+
+
+def page() -> str:
+    lines = [
+        "# What is carried between which APIs",
+        "",
+        "Written by `UPDATE_DOCS=1 python -m pytest tests/dialects/test_fidelity_page.py`, which also checks that it is true: every",
+        "cell is asked of the code.",
+        "",
+        "| word | what becomes of it |",
+        "| --- | --- |",
+        "| exact | client and engine speak alike: the body goes through as it is, and so does the answer |",
+        "| yes | it is carried, in the engine's own words |",
+        "| as …, on, unasked | the engine gets it in those words; unasked: it caches by itself |",
+        "| told | it cannot be carried and does not change the answer: its name is in `X-Dropped-Fields` |",
+        "| behind it | it stands in the message behind the result, under the id of its call |",
+        "| no, `x` | it cannot be carried: 400 `unsupported` with `x` as its `param`, before anything is asked |",
+        "| – | the client's API has no word for it |",
+        "",
+        "## Requests",
+        "",
+    ]
+    for client, spoken in CLIENTS.items():
+        lines += [f"### From {spoken.label}", "", f"| | {' | '.join(t.name for t in ENGINES_OF)} |"]
+        lines += [f"| --- |{' --- |' * len(ENGINES_OF)}"]
+        for feature in FEATURES:
+            cells = [str(outcome(feature, client, towards)) for towards in ENGINES_OF]
+            if set(cells) != {"–"}:
+                lines.append(f"| {feature.name} | {' | '.join(cells)} |")
+        lines.append("")
+    lines += [
+        "### What a refusal says",
+        "",
+        f"| | {' | '.join(t.name for t in ENGINES_OF)} |",
+        f"| --- |{' --- |' * len(ENGINES_OF)}",
+    ]
+    for feature in FEATURES:
+        said = ["<br>".join(_refusals(feature, towards)) for towards in ENGINES_OF]
+        if any(said):
+            lines.append(f"| {feature.name} | {' | '.join(said)} |")
+    lines += [
+        "",
+        "## Answers",
+        "",
+        "From any engine. What it signed and a client's API has no field for is kept here by the id of the call that it",
+        "belongs to, for a day; the native API needs none of it back, since tools run and threads are kept here.",
+        "",
+        f"| | {' | '.join(spoken.label for spoken in CLIENTS.values())} |",
+        f"| --- |{' --- |' * len(CLIENTS)}",
+    ]
+    for name, events, marks in ANSWERS:
+        cells = [answered(name, events, marks, spoken.dialect) for spoken in CLIENTS.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

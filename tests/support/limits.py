@@ -1,0 +1,71 @@
+"""Answers that are held open, for the tests of limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from tests.support.harness import CLIENT_ID, Client, Connection, Request, Upstream, config, serving
+from tests.support.wires import WIRES
+
+OPENAI = WIRES["openai"]
+SPEECH = {"model": "openai/m", "input": "Hi", "voice": "alloy"}
+COSTLY: dict[str, dict[str, Any]] = {
+    "/llm/chat": {"engine": "openai", "model": "m", "prompt": "Hi"},
+    "/llm/title": {"engine": "openai", "model": "m", "messages": [{"role": "user", "content": "Hi"}]},
+    "/voice/tts": {"engine": "openai", "text": "Hi"},
+    "/voice/stt": {"engine": "openai", "audio": "AAAA", "mimeType": "audio/wav"},
+    "/v1/chat/completions": {"model": "openai/m", "messages": [{"role": "user", "content": "Hi"}]},
+    "/v1/responses": {"model": "openai/m", "input": "Hi"},
+    "/v1/messages": {"model": "openai/m", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]},
+    "/v1/messages/count_tokens": {"model": "openai/m", "messages": [{"role": "user", "content": "Hi"}]},
+    "/v1/embeddings": {"model": "openai/m", "input": "Hi"},
+    "/v1/images/generations": {"model": "openai/m", "prompt": "Hi"},
+    "/v1/audio/speech": SPEECH,
+    "/v1/audio/transcriptions": {"model": "openai/m", "file": "AAAA"},
+    "/api/chat": {"model": "openai/m", "messages": [{"role": "user", "content": "Hi"}]},
+    "/api/generate": {"model": "openai/m", "prompt": "Hi"},
+    "/api/embed": {"model": "openai/m", "input": "Hi"},
+    "/api/embeddings": {"model": "openai/m", "prompt": "Hi"},
+}
+CHAT = COSTLY["/llm/chat"]
+SECOND = {"X-ClientId": "second-client"}
+
+
+class Held:
+    """An upstream script whose streams go on until ``released``."""
+
+    def __init__(self) -> None:
+        self.released = asyncio.Event()
+        self.begun = asyncio.Semaphore(0)
+
+    async def __call__(self, request: Request, connection: Connection) -> None:
+        await connection.stream()
+        await connection.chunk(OPENAI.head + OPENAI.delta("Hi"))
+        self.begun.release()
+        await self.released.wait()
+        await connection.chunk(OPENAI.end)
+        await connection.end()
+
+
+@asynccontextmanager
+async def in_front_of(script: Any, **environ: str) -> AsyncIterator[Client]:
+    async with Upstream(script).running() as upstream:
+        ids = f"{CLIENT_ID},{SECOND['X-ClientId']}"
+        async with serving(config(**OPENAI.environ(upstream, AUTHORIZED_CLIENT_ID=ids, **environ))) as server:
+            yield server
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def raw(server: Client, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(data)
+    await writer.drain()
+    return reader, writer

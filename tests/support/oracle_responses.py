@@ -1,0 +1,108 @@
+"""The oracle of OpenAI's Responses: what the last event of an answer, or its only value, says is in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tests.support.oracle import Answer, Failure, Tokens, _Heard, _told, _values
+
+_HOSTED = {
+    "web_search_call": "web_search",
+    "file_search_call": "file_search",
+    "code_interpreter_call": "code_interpreter",
+    "mcp_call": "mcp",
+}
+_INCOMPLETE = {"max_output_tokens": "length", "content_filter": "filtered"}
+_DELTAS = {
+    "response.output_text.delta": "text",
+    "response.refusal.delta": "text",
+    "response.reasoning_summary_text.delta": "reasoning",
+    "response.reasoning_text.delta": "reasoning",
+}
+
+
+def read(status: int, body: bytes) -> Answer | Failure:
+    if status >= 400:
+        return _told(status, json.loads(body))
+    values, streamed, _ = _values(body.decode().replace("\r\n", "\n"))
+    if not streamed:
+        return _whole(values[0], values[0]["output"])
+    for value in values:
+        if value["type"] == "error":
+            return _said(values).failure(_told(0, value))
+        if value["type"] in ("response.completed", "response.incomplete"):
+            ended = {v["output_index"]: v["item"] for v in values if v["type"] == "response.output_item.done"}
+            response = value["response"]  # whose list of items ChatGPT leaves empty
+            return _whole(response, response["output"] or [ended[place] for place in sorted(ended)])
+    return _said(values).failure(Failure("cut"))
+
+
+def _said(values: Iterable[Mapping[str, Any]]) -> _Heard:
+    """The pieces so far; the texts of one thought have an empty line between them."""
+    heard = _Heard()
+    sections: set[tuple[object, ...]] = set()
+    thoughts: set[object] = set()
+    for value in values:
+        kind = _DELTAS.get(value["type"])
+        if kind is None or not value.get("delta"):
+            continue
+        item = value["output_index"]
+        section = (value["type"], item, value.get("summary_index", value.get("content_index")))
+        if kind == "reasoning" and item in thoughts and section not in sections:
+            heard.say(kind, "\n\n")
+        sections.add(section)
+        thoughts.add(item)
+        heard.say(kind, value["delta"])
+    return heard
+
+
+def _whole(response: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> Answer:
+    heard = _Heard()
+    for item in items:
+        match item["type"]:
+            case "message":
+                for part in item["content"]:
+                    heard.say("text", part.get("text", part.get("refusal")))
+                    for note in part.get("annotations") or ():
+                        heard.cite(note.get("url"))
+            case "reasoning":
+                texts = [part["text"] for part in (*item["summary"], *(item.get("content") or ()))]
+                heard.say("reasoning", "\n\n".join(texts))
+            case "function_call" | "custom_tool_call":
+                heard.call(item["name"], item.get("arguments", item.get("input")), item["call_id"], exact=True)
+                heard.said.append(("call", ""))
+            case kind if kind in _HOSTED:
+                heard.call(item.get("name") or _HOSTED[kind], _given(item), item["id"], hosted=True)
+                heard.said.append(("call", ""))
+            case kind:
+                heard.said.append(("other", ""))
+                if kind.endswith("_call"):
+                    given = item.get("action") or item.get("operation") or {}
+                    heard.show(item.get("name") or kind.removesuffix("_call"), json.dumps(given), item["id"])
+    why = (response.get("incomplete_details") or {}).get("reason")
+    finish = _INCOMPLETE.get(why or "", "other") if response.get("status") == "incomplete" else "stop"
+    return heard.answer(finish, _tokens(response.get("usage") or {}))
+
+
+def _given(item: Mapping[str, Any]) -> str:
+    """What a hosted tool was called with."""
+    match item["type"]:
+        case "web_search_call":
+            return json.dumps(item.get("action") or {})
+        case "file_search_call":
+            return json.dumps({"queries": item["queries"]} if item.get("queries") else {})
+        case "code_interpreter_call":
+            return json.dumps({"code": item["code"]} if item.get("code") else {})
+    return str(item.get("arguments") or "")
+
+
+def _tokens(usage: Mapping[str, Any]) -> Tokens | None:
+    if not usage:
+        return None
+    given, made = usage["input_tokens"], usage["output_tokens"]
+    cached = (usage.get("input_tokens_details") or {}).get("cached_tokens") or 0
+    reasoning = (usage.get("output_tokens_details") or {}).get("reasoning_tokens") or 0
+    outside = usage.get("total_tokens") == given + made + reasoning and reasoning
+    return Tokens(given, made + (reasoning if outside else 0), cached, reasoning)

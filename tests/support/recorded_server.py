@@ -1,0 +1,50 @@
+"""The running server in front of recorded answers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable
+
+from llm.transport.interface import HttpRequest
+from tests.support.harness import Client, ScriptedReply, ScriptedTransport
+from tests.support.recordings import Case
+
+AT_ONCE = 8  # connections
+PROVIDERS = (
+    "openai", "anthropic", "google", "mistral", "ollama", "azure", "xai", "groq", "cerebras", "deepseek", "openrouter",
+    "together", "huggingface", "lmstudio",
+)  # fmt: skip
+
+
+def transport_of(all_cases: tuple[Case, ...], way: str) -> ScriptedTransport:
+    """A provider that answers model ``case-<n>`` with the n-th recording."""
+
+    def answer(request: HttpRequest) -> ScriptedReply:
+        found = re.search(rb"case-(\d+)", request.url.encode() + (request.body or b""))
+        assert found is not None
+        response = all_cases[int(found[1])].response
+        body = (response.crlf() if way == "crlf" else response).body
+        pieces = response.torn() if way == "torn" else [body]
+        return ScriptedReply(response.status, response.headers, pieces)
+
+    return ScriptedTransport(answer)
+
+
+async def each(
+    server: Client, everything: Iterable[Case], asks: Callable[[Client, int, Case], Awaitable[None]]
+) -> None:
+    """Asks for each of them, over a few connections at once."""
+    left = iter(enumerate(everything))
+
+    async def one_by_one() -> None:
+        with server.kept() as client:
+            for number, case in left:
+                await asks(client, number, case)
+
+    await asyncio.gather(*(one_by_one() for _ in range(AT_ONCE)))
+
+
+def name_of(case: Case) -> str:
+    """Some providers speak two wires."""
+    return f"{case.engine.name}-{case.engine.dialect}"

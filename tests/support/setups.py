@@ -1,0 +1,42 @@
+"""README's table of set-ups, read as the people do who follow it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from typing import Any
+
+from tests.support.harness import CLIENT_ID
+from tests.support.paths import ROOT
+
+README = (ROOT / "README.md").read_text()
+HERE = "http://127.0.0.1:3000"
+_TABLE = README.split("| to set up | how |\n| --- | --- |\n")[1].split("\n\n")[0]
+SETUPS = dict(line.strip("| ").split(" | ", 1) for line in _TABLE.splitlines())
+
+
+def code_of(client: str, url: str) -> list[str]:
+    """The pieces of code in its row, for a server at ``url``."""
+    return [piece.replace(HERE, url) for piece in re.findall(r"`([^`]*)`", SETUPS[client])]
+
+
+def environ_of(client: str, url: str) -> dict[str, str]:
+    """The variables before its command."""
+    [command] = code_of(client, url)
+    words = [word.replace("$CLIENT_ID", CLIENT_ID).split("=", 1) for word in shlex.split(command)]
+    return {word[0]: word[1] for word in words if len(word) == 2}
+
+
+def codex_of(url: str, model: str) -> str:
+    """Codex's ``config.toml`` with all that its row says, for this model."""
+    pieces = code_of("Codex", url)
+    start = pieces.index("[model_providers.here]")
+    end = next(n for n in range(start + 1, len(pieces)) if " = " not in pieces[n])
+    top = [piece for n, piece in enumerate(pieces) if " = " in piece and not start < n < end]
+    text = "\n".join(f'model = "{model}"' if line.startswith("model = ") else line for line in top)
+    return "\n".join([text, *pieces[start:end], ""])
+
+
+def parsed_codex(url: str, model: str) -> dict[str, Any]:
+    return tomllib.loads(codex_of(url, model))

@@ -1,0 +1,35 @@
+"""A server between a client and a scripted upstream, on any pair of wires."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tests.support.harness import Client, Connection, Request, Script, Upstream
+from tests.support.wires import Wire, config, serving
+
+
+@asynccontextmanager
+async def between(wire: Wire, script: Script, **environ: str) -> AsyncIterator[tuple[Client, Upstream]]:
+    """The server in front of an upstream that speaks ``wire``."""
+    async with Upstream(script).running() as upstream:
+        async with serving(config(**wire.environ(upstream, **environ))) as server:
+            yield server, upstream
+
+
+def script_of(wire: Wire, *pieces: bytes, cut: bool = False) -> Script:
+    """Streams the pieces, then ends, or cuts the connection."""
+
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.stream(wire.content_type)
+        for piece in pieces:
+            if piece:
+                await connection.chunk(piece)
+        if cut:
+            await asyncio.sleep(0)
+            connection.writer.close()
+        else:
+            await connection.end()
+
+    return script

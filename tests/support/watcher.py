@@ -1,0 +1,32 @@
+"""An upstream that notes when the server closes its connection."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from tests.support.harness import Connection, Request
+from tests.support.wires import Wire
+
+LIMIT = 0.25  # seconds between the client's leaving and the provider's seeing it (C1)
+
+
+class Watcher:
+    """An upstream script that goes as far as ``stage`` and then watches for the hang-up."""
+
+    def __init__(self, wire: Wire, stage: str) -> None:
+        self.wire = wire
+        self.stage = stage
+        self.reached = asyncio.Event()
+        self.hung_up = asyncio.Event()
+        self.at = 0.0
+
+    async def __call__(self, request: Request, connection: Connection) -> None:
+        if self.stage != "waiting":
+            await connection.stream(self.wire.content_type)
+        if self.stage == "streaming":
+            await connection.chunk(self.wire.head + self.wire.delta("One "))
+        self.reached.set()
+        await connection.closed()
+        self.at = time.monotonic()
+        self.hung_up.set()

@@ -1,0 +1,9 @@
+"""Helpers for the tests of connections to a provider."""
+
+from __future__ import annotations
+
+from llm.transport.interface import HttpRequest
+
+
+def get(url: str, **headers: str) -> HttpRequest:
+    return HttpRequest(method="GET", url=url, headers=headers)

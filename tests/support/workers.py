@@ -1,0 +1,126 @@
+"""``python server.py --processes 2`` as processes of their own, for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from tests.support.harness import CLIENT, CLIENT_ID, Answer, Client, Over
+from tests.support.processes import started, url_of
+
+NDJSON = {**CLIENT, "Accept": "application/x-ndjson"}
+STALL = {"engine": "demo", "model": "demo-stall", "prompt": "x"}
+TOGETHER = 2
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+async def until(there: Any) -> Any:
+    """What ``there()`` is, once it is something."""
+    async with asyncio.timeout(10):
+        while not (found := there()):
+            await asyncio.sleep(0.01)
+    return found
+
+
+def holds(pid: int, inode: str) -> bool:
+    """Whether the process has this socket open."""
+    for fd in Path(f"/proc/{pid}/fd").glob("*"):
+        try:
+            if os.readlink(fd) == f"socket:[{inode}]":
+                return True
+        except FileNotFoundError:
+            continue
+    return False
+
+
+def state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+class Running(Client):
+    """The whole server, parent and workers, and a client that can say which of them it speaks to."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        super().__init__(port, cast(Any, None))
+        self.process = process
+
+    @property
+    def workers(self) -> list[int]:
+        return children(self.process.pid)
+
+    def owner(self, writer: asyncio.StreamWriter) -> int:
+        """The worker that has accepted this connection; 0 for none."""
+        near = writer.get_extra_info("sockname")[1]
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        ends = [f"0100007F:{port:04X}" for port in (self.port, near)]
+        [inode] = {row[9] for row in rows if row[1:3] == ends and row[9] != "0"} or [""]
+        return next((pid for pid in self.workers or [self.process.pid] if holds(pid, inode)), 0)
+
+    async def accepted(self, over: Over) -> int:
+        return int(await until(lambda: self.owner(over[1])))
+
+    async def connect_to(self, worker: int) -> Over:
+        """A connection of this worker's: the others are held up meanwhile."""
+        others = [pid for pid in self.workers if pid != worker]
+        try:
+            for pid in others:
+                os.kill(pid, signal.SIGSTOP)
+            await until(lambda: all(state(pid) == "T" for pid in others))
+            over = await asyncio.open_connection("127.0.0.1", self.port)
+            answer = await self.send("GET", "/health", over=over)
+            await answer.head()
+            await answer.body()
+            return over
+        finally:
+            for pid in others:
+                os.kill(pid, signal.SIGCONT)
+
+    async def at(self, worker: int, method: str, path: str, body: Any = None, headers: Any = CLIENT) -> Answer:
+        """Asks this worker."""
+        return await self.send(method, path, body, headers, over=await self.connect_to(worker))
+
+    async def asked(self, worker: int, method: str, path: str, body: Any = None, headers: Any = CLIENT) -> Answer:
+        answer = await self.at(worker, method, path, body, headers)
+        await answer.head()
+        return answer
+
+    async def streaming(self, worker: int, id: str, body: Any = STALL) -> Answer:
+        """An answer under way there, of which the client has seen the headers."""
+        answer = await self.asked(worker, "POST", "/llm/chat", body, {**NDJSON, "X-Request-Id": id})
+        assert (answer.status, answer.headers["X-Request-Id"]) == (200, id)
+        return answer
+
+    async def ended(self) -> int:
+        return await asyncio.to_thread(self.process.wait, 20)
+
+
+@asynccontextmanager
+async def running(folder: Path, processes: int = TOGETHER, /, **environ: str) -> AsyncIterator[Running]:
+    environ = {"AUTHORIZED_CLIENT_ID": CLIENT_ID, "DATA_DIR": str(folder / "data"), **environ}
+    with started("--port", "0", "--processes", str(processes), cwd=folder, **environ) as (process, lines):
+        port = re.search(r":(\d+)$", url_of(lines))
+        assert port is not None
+        server = Running(process, int(port[1]))
+        try:
+            assert (await server.get("/health")).status == 200
+            yield server
+        finally:
+            for answer in server.open:
+                answer.close()
+            await asyncio.sleep(0)  # so that the server learns of it before it is told to end

@@ -1,0 +1,1 @@
+"""Tests of processes: start, workers, drain, deployment, memory, the bench and the soak."""

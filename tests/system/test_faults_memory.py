@@ -1,0 +1,185 @@
+"""What a provider can make ``python server.py`` hold: no more than ``MAX_ANSWER_SIZE`` of each answer, whatever it sends."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import re
+import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tests.support.faults import STREAMED, WHOLE, Lane, Script, answer_head, outcome_of, repeats, sends, stays
+from tests.support.harness import CLIENT_ID, Answer, Client
+from tests.support.processes import started, url_of
+from tests.support.wire_server import chunk, until, wire_server
+from tests.support.wires import _chunk, _sse
+
+MB = 1024 * 1024
+MOST = 8  # MB, of MAX_ANSWER_SIZE
+AT_ONCE = 4
+READ = 40  # MB
+ASKED = 24  # MB, of a long question
+FLAT = 12  # MB that memory may move by where nothing is held
+LANES = {lane.name: lane for lane in STREAMED + WHOLE}
+
+
+class Process:
+    """The server as a process of its own, and its memory as the kernel counts it."""
+
+    def __init__(self, pid: int, client: Client) -> None:
+        self.client = client
+        self._pid = pid
+
+    def _megabytes(self, name: str) -> float:
+        found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{self._pid}/status").read_text())
+        assert found is not None
+        return int(found[1]) / 1024
+
+    def measure(self) -> float:
+        """The memory there is; its highest is counted anew."""
+        Path(f"/proc/{self._pid}/clear_refs").write_text("5")
+        return self._megabytes("VmRSS")
+
+    @property
+    def highest(self) -> float:
+        return self._megabytes("VmHWM")
+
+    async def ask(self, lane: Lane, **more: Any) -> Answer:
+        return await self.client.post(lane.client.path, {**lane.body, **more}, lane.client.headers)
+
+
+@asynccontextmanager
+async def process(lane: Lane, script: Script, folder: Path, most: int = MOST) -> AsyncIterator[Process]:
+    environ = {"AUTHORIZED_CLIENT_ID": CLIENT_ID, "DATA_DIR": str(folder), "MAX_RETRIES": "0"}
+    async with wire_server(script) as provider:
+        # Of many pieces that were freed, the C library keeps up to all, as the last of them happens to lie: what can be
+        # told of a server's memory is what it holds, so that each piece goes back to the kernel by itself.
+        environ["MALLOC_MMAP_THRESHOLD_"] = "16384"
+        settings = lane.wire.environ(provider, **environ, MAX_ANSWER_SIZE=f"{most}MB")
+        with started("--port", "0", cwd=folder, **settings) as (running, lines):
+            client = Client(int(url_of(lines).rpartition(":")[2]), cast(Any, None))
+            await (await client.get("/health")).body()
+            yield Process(running.pid, client)
+            for answer in client.open:
+                answer.close()
+            await until(lambda: not provider.wires)
+
+
+def _event(lane: Lane) -> Script:
+    return repeats(chunk(b"x" * 250_000), lane.head + chunk(lane.begun) + chunk(lane.wire.delta("x")[:-20]))
+
+
+def _document(lane: Lane) -> Script:
+    return repeats(chunk(b"x" * 250_000), lane.head + chunk(lane.begun))
+
+
+@functools.cache
+def _packed() -> bytes:
+    """A quarter of a gigabyte."""
+    packing = zlib.compressobj(1, wbits=31)
+    return b"".join(packing.compress(b" " * MB) for _ in range(256)) + packing.flush()
+
+
+def _bomb(lane: Lane) -> Script:
+    packed = _packed()
+    headers = (f"Content-Type: {lane.content_type}", "Content-Encoding: gzip", f"Content-Length: {len(packed)}")
+    return sends(answer_head(*headers) + packed)
+
+
+def _arguments(lane: Lane) -> Script:
+    """Of a tool call, a few characters at a time."""
+    if lane.wire.engine == "openai":
+        call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": "'}}
+        more = _chunk({"tool_calls": [{"index": 0, "function": {"arguments": "abc"}}]})
+        return repeats(chunk(more * 1000), lane.head + chunk(lane.begun) + chunk(_chunk({"tool_calls": [call]})))
+    block = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
+    start = _sse({"type": "content_block_start", "index": 1, "content_block": block}, "content_block_start")
+    delta = {"type": "input_json_delta", "partial_json": "abc"}
+    more = _sse({"type": "content_block_delta", "index": 1, "delta": delta}, "content_block_delta")
+    return repeats(chunk(more * 1000), lane.head + chunk(lane.begun) + chunk(start))
+
+
+ENDLESS: list[tuple[str, str, Callable[[Lane], Script]]] = [
+    ("an event", "native", _event),
+    ("an event", "native over lines", _event),
+    ("an event", "verbatim anthropic", _event),
+    ("an event", "crossing", _event),
+    ("a document", "native, whole", _document),
+    ("a document", "verbatim openai, whole", _document),
+    ("a compressed document", "crossing, whole", _bomb),
+    ("a compressed stream", "native", _bomb),
+    ("a compressed stream", "verbatim openai", _bomb),
+    ("arguments of a call", "native", _arguments),
+    ("arguments of a call", "crossing", _arguments),
+]
+
+
+@pytest.mark.parametrize(("what", "lane", "make"), ENDLESS, ids=[f"{what}, {lane}" for what, lane, _ in ENDLESS])
+async def test_o1_what_does_not_end_costs_no_more_than_was_allowed(
+    what: str, lane: str, make: Callable[[Lane], Script], tmp_path: Path
+) -> None:
+    """Several at once; a gigabyte each, if they were let."""
+    asked = LANES[lane]
+    most = 1 if make is _arguments else MOST  # for the sake of time
+    async with process(asked, make(asked), tmp_path, most) as server, asyncio.timeout(60):
+        before = server.measure()
+        answers = await asyncio.gather(*(server.ask(asked) for _ in range(AT_ONCE)))
+        for answer in answers:
+            outcome = outcome_of(asked, answer.status, await answer.body())
+            assert outcome.code == "upstream_malformed", outcome
+        assert server.highest - before < 1.5 * most * AT_ONCE + FLAT
+
+
+@pytest.mark.parametrize("lane", ["native", "native over lines", "verbatim openai", "crossing"])
+async def test_o1_an_endless_answer_that_is_read_costs_no_memory(lane: str, tmp_path: Path) -> None:
+    asked = LANES[lane]
+    script = repeats(chunk(asked.wire.delta("word " * 2000)), asked.head + chunk(asked.begun))
+    async with process(asked, script, tmp_path, most=2 * READ) as server, asyncio.timeout(60):
+        before = server.measure()
+        answer = await server.ask(asked, **({"tools": False} if asked.client.name == "native" else {}))
+        size = 0
+        async for sent in answer.chunks():
+            size += len(sent)
+            if size > READ * MB:
+                break
+        assert size > READ * MB
+        assert server.highest - before < FLAT
+
+
+@pytest.mark.parametrize("lane", ["native", "crossing"])
+async def test_o1_no_answer_that_has_to_be_held_is_longer_than_that(lane: str, tmp_path: Path) -> None:
+    """Tools, threads and some wires hold all of it; in the verbatim lane nobody does."""
+    asked = LANES[lane]
+    script = repeats(chunk(asked.wire.delta("word " * 2000)), asked.head + chunk(asked.begun))
+    async with process(asked, script, tmp_path) as server, asyncio.timeout(60):
+        answer = await server.ask(asked)
+        outcome = outcome_of(asked, answer.status, await answer.body())
+    assert outcome.code == "upstream_malformed"
+    assert MOST * MB * 0.9 < len(outcome.text) < MOST * MB * 1.1
+
+
+async def test_o1_an_answer_of_just_that_size_is_a_good_one(tmp_path: Path) -> None:
+    lane = LANES["native, whole"]
+    words = "word " * (MOST * MB // 5 - 1000)
+    good = lane.head + chunk(json.dumps(lane.wire.whole(words)).encode()) + b"0\r\n\r\n"
+    async with process(lane, sends(good), tmp_path) as server, asyncio.timeout(60):
+        assert (await (await server.ask(lane)).json())["content"] == words
+
+
+@pytest.mark.parametrize("lane", ["native", "verbatim openai", "verbatim anthropic", "crossing", "crossing back"])
+async def test_a_long_question_is_let_go_when_its_answer_has_begun(lane: str, tmp_path: Path) -> None:
+    asked = LANES[lane]
+    long = "word " * (ASKED * MB // 5)
+    question = {"prompt": long, "tools": False} if asked.client.name == "native" else {}
+    async with process(asked, stays(asked.head + chunk(asked.begun)), tmp_path) as server, asyncio.timeout(60):
+        before = server.measure()
+        answer = await server.ask(asked, **question or {"messages": [{"role": "user", "content": long}]})
+        assert await anext(answer.chunks())
+        assert server.highest - before > ASKED
+        assert server.measure() - before < FLAT

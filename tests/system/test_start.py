@@ -1,0 +1,318 @@
+"""The real command: it starts fast and small, speaks to nobody, drains, and says what is wrong with a setting."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import server
+from llm import log
+from tests.support.harness import CLIENT_ID
+from tests.support.paths import ROOT
+from tests.support.processes import started, url_of
+
+
+def test_the_printed_curl_works_verbatim(tmp_path: Path) -> None:
+    with started("--port", "0", cwd=tmp_path) as (_, lines):
+        [curl] = [line.removeprefix("try: ") for line in lines if line.startswith("try: ")]
+        assert shlex.split(curl)[0] == "curl"
+        told = subprocess.run(
+            ["bash", "-c", curl + " -s"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+            env={**os.environ, "no_proxy": "*"},
+        )
+    objects = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [o["type"] for o in objects[-2:]] == ["content", "usage"]
+    assert [o["done"] for o in objects if o["type"] == "content"].count(True) == 1
+    assert "demo" in "".join(o["text"] for o in objects[:-1])
+
+
+def test_a_configured_client_id_is_never_printed(tmp_path: Path) -> None:
+    with started("--port", "0", cwd=tmp_path, AUTHORIZED_CLIENT_ID=CLIENT_ID, OPENAI_API_KEY="sk-12345678") as (
+        _,
+        lines,
+    ):
+        text = "\n".join(lines)
+    assert CLIENT_ID not in text and "sk-12345678" not in text
+    assert "$AUTHORIZED_CLIENT_ID" in text
+    assert "engines: OpenAI" in text
+
+
+def test_settings_come_from_dotenv_and_a_misspelt_name_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PORT=0\nGROQ_API_KEY=gsk_12345678\nOPENAI_API_KEI=sk-12345678\n")
+    with started(cwd=tmp_path) as (_, lines):
+        assert "engines: Groq" in lines
+        assert "warning: OPENAI_API_KEI in .env means nothing here; did you mean OPENAI_API_KEY?" in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "abc"),
+        ("PORT", "70000"),
+        ("AUTHORIZED_CLIENT_ID", ""),
+        ("IDLE_TIMEOUT", "-1"),
+        ("MAX_BODY_SIZE", "much"),
+        ("OLLAMA_ENABLED", "maybe"),
+        ("OPENAI_BASE_URL", "ftp://x"),
+        ("CUSTOM_ENGINES", "openai"),
+        ("CUSTOM_ENGINES", "vllm"),
+        ("HTTPS_PROXY", "socks5://127.0.0.1:1080"),
+    ],
+)
+def test_a_value_that_cannot_be_ends_the_start_with_2_and_its_name(tmp_path: Path, name: str, value: str) -> None:
+    told = subprocess.run(
+        [sys.executable, str(ROOT / "server.py")],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], name: value},
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert told.returncode == 2
+    assert told.stderr.startswith("configuration: ")
+    assert (name if value != "vllm" else "VLLM_BASE_URL") in told.stderr
+    assert told.stderr.count("\n") == 1
+
+
+def test_a_chosen_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        told = subprocess.run(
+            [sys.executable, str(ROOT / "server.py"), "--port", str(taken.getsockname()[1])],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+    assert told.returncode == 1
+    assert "in use" in told.stderr
+
+
+REFUSING = """
+import resource
+
+def refuse(*_):
+    raise {error}
+
+resource.getrlimit = lambda _: {limits}
+resource.setrlimit = refuse
+"""
+REFUSED = {
+    "a container that may not": ("PermissionError(1, 'Operation not permitted')", "(256, 4096)", 4096),
+    "macOS with a number": ("ValueError('current limit exceeds maximum limit')", "(256, 24576)", 24576),
+    "macOS without an end": ("OSError(22, 'Invalid argument')", "(256, resource.RLIM_INFINITY)", 10240),
+}
+
+
+def started_after(code: str, folder: Path) -> tuple[int, list[dict[str, object]], str]:
+    """The exit code, the log and the limits of a server in whose process this ran before; it has answered a request."""
+    before = folder / "before"
+    before.mkdir()
+    (before / "sitecustomize.py").write_text(code)
+    with started("--port", "0", "--processes", "1", cwd=folder, PYTHONPATH=str(before)) as (process, lines):
+        with urllib.request.urlopen(url_of(lines) + "/health", timeout=20) as answer:
+            assert answer.status == 200
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        told = [json.loads(line) for line in process.stderr]
+        return process.wait(20), told, limits
+
+
+@pytest.mark.parametrize("place", REFUSED)
+def test_a_limit_on_files_that_cannot_be_raised_is_a_warning(tmp_path: Path, place: str) -> None:
+    error, limits, wanted = REFUSED[place]
+    code, told, _ = started_after(REFUSING.format(error=error, limits=limits), tmp_path)
+    assert code == 0
+    [warning] = [line for line in told if line["event"] == "open_files"]
+    assert (warning["level"], warning["limit"], warning["wanted"]) == ("warning", 256, wanted)
+    assert str(warning["problem"]) in error or "Errno" in str(warning["problem"])
+
+
+@pytest.mark.parametrize("limits", [(200, 300), (300, 300)])
+def test_under_a_low_limit_on_files_all_of_them_are_taken(tmp_path: Path, limits: tuple[int, int]) -> None:
+    code, told, after = started_after(
+        f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, {limits})", tmp_path
+    )
+    assert code == 0
+    assert not [line for line in told if line["event"] == "open_files"]
+    assert re.search(r"Max open files +300 +300 ", after)
+
+
+@pytest.mark.parametrize(
+    ("limits", "asked", "told"),
+    [
+        ((256, resource.RLIM_INFINITY), [10240], None),
+        ((256, 4096), [4096], None),
+        ((256, 24576), [24576, 10240], 10240),
+        ((20_000, 24576), [24576], 20_000),
+        ((20_000, resource.RLIM_INFINITY), [], None),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), [], None),
+        ((4096, 4096), [], None),
+    ],
+)
+def test_no_limit_on_files_is_left_low_that_macos_would_raise(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], asked: list[int], told: int | None
+) -> None:
+    calls: list[int] = []
+    warnings: list[object] = []
+
+    def set_limit(_: int, wanted: tuple[int, int]) -> None:
+        calls.append(wanted[0])
+        assert wanted[1] == limits[1]
+        if not 0 <= wanted[0] <= 10240:
+            raise ValueError("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", set_limit)
+    monkeypatch.setattr(log, "write", lambda *_, limit, **__: warnings.append(limit))
+    server._raise_file_limit()
+    assert (calls, warnings) == (asked, [] if told is None else [told])
+
+
+def test_version_is_told() -> None:
+    told = subprocess.run([sys.executable, str(ROOT / "server.py"), "--version"], capture_output=True, text=True)
+    assert re.fullmatch(r"llm-server \d+\.\d+\.\d+(, (uvloop|orjson) [\d.]+)*\n", told.stdout)
+
+
+FASTER = ("uvloop", "orjson")
+
+
+def without_extras(folder: Path) -> dict[str, str]:
+    """An environment where only what is needed can be imported."""
+    hidden = folder / "hidden"
+    hidden.mkdir()
+    for name in FASTER:
+        (hidden / f"{name}.py").write_text("raise ImportError")
+    return {"PYTHONPATH": str(hidden)}
+
+
+def test_what_makes_it_faster_is_used_and_told_but_never_needed(tmp_path: Path) -> None:
+    installed = [name for name in FASTER if find_spec(name)]
+    for environ, there in ((without_extras(tmp_path), []), (dict[str, str](), installed)):
+        with started("--port", "0", cwd=tmp_path, **environ) as (process, lines):
+            told = [line for line in lines if line.startswith("faster with ")]
+            assert [re.findall(r"[a-z]+(?= [\d.]+)", line) for line in told] == ([there] if there else [])
+            loaded = Path(f"/proc/{process.pid}/maps").read_text()
+            assert [name for name in FASTER if f"/{name}/" in loaded] == there
+            [curl] = [line.removeprefix("try: ") for line in lines if line.startswith("try: ")]
+            answer = subprocess.run(
+                ["bash", "-c", curl + " -s"], capture_output=True, text=True, timeout=20, check=True
+            )
+            assert json.loads(answer.stdout.splitlines()[-1])["type"] == "usage"
+
+
+def test_sigterm_lets_a_running_answer_finish_and_exits_0(tmp_path: Path) -> None:
+    with started("--port", "0", cwd=tmp_path, AUTHORIZED_CLIENT_ID=CLIENT_ID) as (process, lines):
+        body = json.dumps({"engine": "demo", "model": "demo-chat", "prompt": "one two three four five"}).encode()
+        request = urllib.request.Request(f"{url_of(lines)}/llm/chat", body, {"X-ClientId": CLIENT_ID})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            first = answer.readline()
+            process.send_signal(signal.SIGTERM)
+            objects = [json.loads(line) for line in (first, *answer)]
+        assert objects[-1]["type"] == "usage"
+        assert process.wait(20) == 0
+
+
+def test_sigterm_ends_what_does_not_finish_with_an_honest_error(tmp_path: Path) -> None:
+    environ = {"AUTHORIZED_CLIENT_ID": CLIENT_ID, "DRAIN_TIMEOUT": "0.3"}
+    with started("--port", "0", cwd=tmp_path, **environ) as (process, lines):
+        body = json.dumps({"engine": "demo", "model": "demo-stall", "prompt": "x"}).encode()
+        request = urllib.request.Request(f"{url_of(lines)}/llm/chat", body, {"X-ClientId": CLIENT_ID})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            first = answer.readline()
+            process.send_signal(signal.SIGTERM)
+            objects = [json.loads(line) for line in (first, *answer)]
+        assert (objects[-1]["type"], objects[-1]["code"]) == ("error", "draining")
+        assert process.wait(20) == 0
+
+
+def test_several_processes_share_the_port_and_leave_together(tmp_path: Path) -> None:
+    with started("--port", "0", "--processes", "2", cwd=tmp_path) as (process, lines):
+        with urllib.request.urlopen(f"{url_of(lines)}/health", timeout=20) as answer:
+            assert answer.status == 200
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) == 2
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+def test_o4_it_starts_light(tmp_path: Path) -> None:
+    """Idle memory as the kernel counts it, and start as a multiple of importing bare Tornado (no timed assert).
+
+    With the three packages it needs: uvloop takes 2 MB more.
+    """
+    with started("--port", "0", cwd=tmp_path, **without_extras(tmp_path)) as (process, _):
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        resident = int(re.search(r"VmRSS:\s+(\d+) kB", status)[1])  # type: ignore[index]
+    assert resident < 40 * 1024
+
+    bare = "import tornado.web, tornado.httpserver, tornado.tcpclient, asyncio"
+    whole = "import server; server.make_context(server.Config.from_env({}))"
+
+    def fastest(code: str) -> float:
+        times = []
+        for _ in range(5):
+            begun = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-c", f"async def f():\n {code}\nimport asyncio; asyncio.run(f())"],
+                cwd=ROOT,
+                check=True,
+            )
+            times.append(time.perf_counter() - begun)
+        return min(times)
+
+    assert fastest(whole) < 4 * fastest(bare)
+
+
+def test_o5_nothing_is_called_at_start(tmp_path: Path) -> None:
+    """In a network namespace there is nobody to call; strace would see a connect: the audit hook sees one too."""
+    guard = (
+        "import sys\n"
+        "def hook(event, arguments):\n"
+        "    if event in ('socket.connect', 'socket.getaddrinfo') and 'asyncio' not in str(arguments):\n"
+        "        if event == 'socket.getaddrinfo' and arguments[0] in ('127.0.0.1', None): return\n"
+        "        print('CALLED', event, arguments, flush=True)\n"
+        "sys.addaudithook(hook)\n"
+        "import server\n"
+        "sys.exit(server.main(['--port', '0']))\n"
+    )
+    environ = {"PATH": os.environ["PATH"], "OPENAI_API_KEY": "sk-12345678", "OLLAMA_ENABLED": "true"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", guard],
+        cwd=ROOT,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("Anthropic clients:"):
+            break
+    with urllib.request.urlopen(f"{url_of(lines)}/health", timeout=20) as answer:
+        assert answer.status == 200
+    process.send_signal(signal.SIGTERM)
+    rest, _ = process.communicate(timeout=20)
+    assert "CALLED" not in "".join(lines) + rest

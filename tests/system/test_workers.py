@@ -1,0 +1,370 @@
+"""``python server.py --processes 2`` is one server: a cancel finds its answer, all drain, who dies is replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from tests.support.harness import CLIENT, Answer, Connection, Over, Request, Upstream, soon
+from tests.support.paths import ROOT
+from tests.support.processes import started, url_of
+from tests.support.threads import kept
+from tests.support.wires import WIRES
+from tests.support.workers import NDJSON, STALL, TOGETHER, Running, holds, running, state, until
+
+SLOW = {"engine": "openai", "model": "gpt-4o", "prompt": "x", "tools": False}
+
+
+def listens(pid: int, port: int) -> bool:
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    [inode] = {row[9] for row in rows if row[1] == f"0100007F:{port:04X}" and row[3] == "0A"}
+    return holds(pid, inode)
+
+
+def gone(pid: int) -> bool:
+    """Ended; whoever inherits a worker of a dead parent may not have looked at it yet."""
+    return state(pid) in ("", "Z")
+
+
+class Provider:
+    """Begins to answer, and ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.wire = WIRES["openai"]
+        self.end = asyncio.Event()
+
+    async def __call__(self, request: Request, connection: Connection) -> None:
+        await connection.stream(self.wire.content_type)
+        await connection.chunk(self.wire.head + self.wire.delta("One "))
+        await self.end.wait()
+        await connection.chunk(self.wire.end)
+        await connection.end()
+
+
+async def draining(server: Running, over: Over) -> None:
+    """Until the worker at the other end of a kept connection says that it drains."""
+    async with asyncio.timeout(10):
+        while True:
+            answer = await server.send("GET", "/health", over=over)
+            await answer.head()
+            told = await answer.json()
+            if (answer.status, told["status"]) == (503, "draining"):
+                return
+            assert (answer.status, told["status"]) == (200, "ok")
+
+
+async def last(answer: Answer) -> Any:
+    async with asyncio.timeout(10):
+        return (await answer.objects())[-1]
+
+
+async def test_c2_a_cancel_finds_the_answer_in_another_worker(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        first, second = server.workers
+        for here, there in ((first, second), (second, first), (first, first)):
+            answer = await server.streaming(here, "my-request-1")
+            stranger = await server.asked(
+                there, "DELETE", "/llm/chat/my-request-1", None, {"X-OpenAI-Key": "sk-stranger"}
+            )
+            assert stranger.status == 404
+            assert (await server.asked(there, "DELETE", "/llm/chat/my-request-1")).status == 204
+            told = await last(answer)
+            assert (told["type"], told["code"]) == ("error", "cancelled")
+            assert (await server.asked(there, "DELETE", "/llm/chat/my-request-1")).status == 404
+
+
+async def test_c2_it_takes_no_longer_than_in_one_process(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        here, there = server.workers
+
+        async def unknown() -> float:
+            answer = await server.at(there, "DELETE", "/llm/chat/nobody-has-it")
+            asked = time.monotonic()
+            await answer.head()
+            return time.monotonic() - asked
+
+        await soon(0.25, unknown)
+
+        async def cancelled() -> float:
+            answer = await server.streaming(here, "my-request-1")
+            asked = time.monotonic()
+            await server.asked(there, "DELETE", "/llm/chat/my-request-1")
+            await last(answer)
+            return time.monotonic() - asked
+
+        await soon(0.25, cancelled)
+
+
+async def test_c2_one_cancel_stops_every_answer_of_that_id(tmp_path: Path) -> None:
+    """A chosen id is unique in a worker only."""
+    async with running(tmp_path) as server:
+        answers = [await server.streaming(worker, "my-request-1") for worker in server.workers]
+        assert (await server.request("DELETE", "/llm/chat/my-request-1")).status == 204
+        assert [(await last(answer))["code"] for answer in answers] == ["cancelled"] * TOGETHER
+
+
+async def test_c2_a_hundred_cancels_at_once_all_find_theirs(tmp_path: Path) -> None:
+    """Half of them in another worker, as chance has it."""
+    async with running(tmp_path) as server:
+        ids = [f"my-request-{n}" for n in range(100)]
+        answers = [await server.post("/llm/chat", STALL, {**NDJSON, "X-Request-Id": id}) for id in ids]
+        told = await asyncio.gather(*(server.request("DELETE", f"/llm/chat/{id}") for id in ids))
+        assert {answer.status for answer in told} == {204}
+        assert {(await last(answer))["code"] for answer in answers} == {"cancelled"}
+
+
+async def test_c2_a_worker_that_hangs_holds_a_cancel_up_for_no_more_than_a_moment(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        here, there = server.workers
+        over = await server.connect_to(here)
+        os.kill(there, signal.SIGSTOP)
+        try:
+            answer = await server.send("DELETE", "/llm/chat/nobody-has-it", None, CLIENT, over=over)
+            async with asyncio.timeout(5):
+                await answer.head()
+            assert answer.status == 404
+        finally:
+            os.kill(there, signal.SIGCONT)
+        mine = await server.streaming(there, "my-request-1")
+        assert (await server.asked(here, "DELETE", "/llm/chat/my-request-1")).status == 204
+        assert (await last(mine))["code"] == "cancelled"
+
+
+async def test_o7_all_workers_drain_together(tmp_path: Path) -> None:
+    """New requests are refused and /health says so in each, what runs is finished, and the exit code is 0."""
+    provider = Provider()
+    async with Upstream(provider).running() as upstream:
+        async with running(tmp_path, **provider.wire.environ(upstream)) as server:
+            workers = server.workers
+            answers = [await server.streaming(worker, "my-request-1", SLOW) for worker in workers]
+            idle = [(await server.connect_to(worker), await server.connect_to(worker)) for worker in workers]
+            server.process.send_signal(signal.SIGTERM)
+            for one, other in idle:
+                await draining(server, one)
+                refused = await server.send("POST", "/llm/chat", SLOW, CLIENT, over=other)
+                await refused.head()
+                assert (refused.status, (await refused.json())["code"]) == (503, "draining")
+            assert server.workers == workers and server.process.poll() is None
+            provider.end.set()
+            assert [(await last(answer))["type"] for answer in answers] == ["usage"] * TOGETHER
+            assert await server.ended() == 0
+            assert all(gone(worker) for worker in workers)
+
+
+async def test_o7_what_does_not_finish_in_time_ends_with_an_honest_error_in_each_worker(tmp_path: Path) -> None:
+    async with running(tmp_path, DRAIN_TIMEOUT="0.3") as server:
+        answers = [await server.streaming(worker, "my-request-1") for worker in server.workers]
+        server.process.send_signal(signal.SIGINT)
+        assert [(await last(answer))["code"] for answer in answers] == ["draining"] * TOGETHER
+        assert await server.ended() == 0
+
+
+@pytest.mark.parametrize("processes", [1, TOGETHER])
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_ends_everything_at_once(tmp_path: Path, processes: int, second: signal.Signals) -> None:
+    async with running(tmp_path, processes) as server:
+        workers = server.workers or [server.process.pid]
+        idle = [await server.connect_to(worker) for worker in workers]
+        answers = [await server.streaming(worker, "my-request-1") for worker in workers]
+        server.process.send_signal(signal.SIGTERM)
+        for over in idle:
+            await draining(server, over)
+        server.process.send_signal(second)
+        assert await server.ended() == -second
+        assert server.process.stderr is not None and "Traceback" not in server.process.stderr.read()
+        for answer in answers:
+            with pytest.raises(asyncio.IncompleteReadError):
+                await last(answer)
+        await until(lambda: all(gone(worker) for worker in workers))
+
+
+async def test_ctrl_c_which_reaches_every_process_of_the_terminal_drains(tmp_path: Path) -> None:
+    """And so does a service manager that signals all of them."""
+    provider = Provider()
+    async with Upstream(provider).running() as upstream:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            provider.end.clear()
+            async with running(tmp_path, **provider.wire.environ(upstream)) as server:
+                workers = server.workers
+                answers = [await server.streaming(worker, "my-request-1", SLOW) for worker in workers]
+                idle = [await server.connect_to(worker) for worker in workers]
+                for pid in (*workers, server.process.pid):
+                    os.kill(pid, signum)
+                for over in idle:
+                    await draining(server, over)
+                provider.end.set()
+                assert [(await last(answer))["type"] for answer in answers] == ["usage"] * TOGETHER
+                assert await server.ended() == 0
+
+
+async def test_sigterm_to_one_worker_refuses_nobody_and_another_takes_its_place(tmp_path: Path) -> None:
+    provider = Provider()
+    async with Upstream(provider).running() as upstream:
+        async with running(tmp_path, **provider.wire.environ(upstream)) as server:
+            leaving, staying = server.workers
+            answer = await server.streaming(leaving, "my-request-1", SLOW)
+            os.kill(leaving, signal.SIGTERM)
+            await until(lambda: not listens(leaving, server.port))
+            for _ in range(20):  # by whoever is left
+                assert (await server.get("/health")).status == 200
+            assert (await server.asked(staying, "DELETE", "/llm/chat/nobody-has-it")).status == 404
+            provider.end.set()
+            assert (await last(answer))["type"] == "usage"
+            await until(lambda: {*server.workers} > {staying} and leaving not in server.workers)
+            [new] = {*server.workers} - {staying}
+            assert (await server.asked(new, "GET", "/health")).status == 200
+
+
+async def test_a_worker_that_is_killed_is_replaced_and_its_clients_see_a_broken_stream(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        killed, staying = server.workers
+        broken, whole = await server.streaming(killed, "my-request-1"), await server.streaming(staying, "my-request-2")
+        os.kill(killed, signal.SIGKILL)
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
+            await last(broken)
+        await until(lambda: len({*server.workers} - {killed}) == TOGETHER)
+        [new] = {*server.workers} - {staying}
+        assert (await server.asked(new, "DELETE", "/llm/chat/my-request-1")).status == 404
+        assert (await server.asked(new, "DELETE", "/llm/chat/my-request-2")).status == 204
+        assert (await last(whole))["code"] == "cancelled"
+        mine = await server.streaming(new, "my-request-3")
+        assert (await server.asked(staying, "DELETE", "/llm/chat/my-request-3")).status == 204
+        assert (await last(mine))["code"] == "cancelled"
+        server.process.send_signal(signal.SIGTERM)
+        assert await server.ended() == 0
+        assert server.process.stderr is not None
+        told = [json.loads(line) for line in server.process.stderr.read().splitlines()]
+        [line] = [line for line in told if line["event"] == "worker"]
+        assert (line["number"], line["code"]) == (0, -signal.SIGKILL)
+
+
+async def test_workers_whose_parent_is_killed_finish_what_runs_and_end(tmp_path: Path) -> None:
+    provider = Provider()
+    async with Upstream(provider).running() as upstream:
+        async with running(tmp_path, **provider.wire.environ(upstream)) as server:
+            workers = server.workers
+            answers = [await server.streaming(worker, "my-request-1", SLOW) for worker in workers]
+            idle = [await server.connect_to(worker) for worker in workers]
+            server.process.kill()
+            for over in idle:
+                await draining(server, over)
+            provider.end.set()
+            assert [(await last(answer))["type"] for answer in answers] == ["usage"] * TOGETHER
+            await until(lambda: all(gone(worker) for worker in workers))
+
+
+async def test_connections_are_shared_out(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        for worker in server.workers:
+            await server.asked(worker, "GET", "/health")  # it has started
+
+        async def busiest() -> float:
+            overs = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(40)]
+            owners = [await server.accepted(over) for over in overs]
+            for _, writer in overs:
+                writer.transport.abort()
+            return max(owners.count(worker) for worker in server.workers)
+
+        await soon(40, busiest)
+
+
+async def test_a_random_client_id_is_every_worker_s(tmp_path: Path) -> None:
+    with started("--port", "0", "--processes", "2", cwd=tmp_path) as (process, lines):
+        [id] = [line.partition("#id=")[2] for line in lines if line.startswith("web page: ")]
+        port = re.search(r":(\d+)$", url_of(lines))
+        assert port is not None
+        server = Running(process, int(port[1]))
+        await until(lambda: len(server.workers) == TOGETHER)
+        for worker in server.workers:
+            answer = await server.asked(worker, "GET", "/llm/engines", headers={"X-ClientId": id})
+            assert answer.status == 200
+        for answer in server.open:
+            answer.close()
+
+
+@contextmanager
+def workers(work: str) -> Iterator[subprocess.Popen[str]]:
+    """Two workers that do this."""
+    code = f"""
+        import os, sys
+        from handlers.server.workers import Workers
+        from llm import log
+        log.setup()
+        def work(worker):
+            {work}
+        sys.exit(Workers(2, [], work).run())
+    """
+    process = subprocess.Popen([sys.executable, "-c", dedent(code)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def test_workers_that_cannot_start_end_the_server() -> None:
+    with workers("raise OSError('no such thing')") as process:
+        assert process.wait(20) == 1
+        assert process.stderr is not None
+        told = [json.loads(line) for line in process.stderr]
+    assert any("OSError: no such thing" in line.get("trace", "") for line in told)
+    assert sum(line.get("problem") == "a worker cannot start" for line in told) == 1
+
+
+def test_a_worker_that_ends_again_and_again_is_started_less_and_less_often() -> None:
+    with workers("os._exit(0) if worker.number else os.read(worker.parent, 1)") as process:
+        assert process.stderr is not None
+        begun = time.monotonic()
+        told = [json.loads(process.stderr.readline()) for _ in range(4)]
+        assert time.monotonic() - begun > 0.1 + 0.3 + 0.7
+    assert {line["number"] for line in told} == {1}
+    assert [line["after"] for line in told] == [0.1, 0.3, 0.7, 1.5]
+    assert process.returncode == 0
+
+
+async def test_two_workers_that_append_to_one_thread_lose_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        id = (await (await server.request("PUT", "/thread")).json())["id"]
+        prompts = [f"prompt {n}" for n in range(60)]
+
+        async def chat(over: Over, mine: list[str]) -> None:
+            for prompt in mine:
+                body = {"engine": "demo", "model": "demo-chat", "thread": id, "prompt": prompt}
+                answer = await server.send("POST", "/llm/chat", body, NDJSON, over=over)
+                await answer.head()
+                assert kept(await answer.objects())["saved"]
+
+        lanes = [(await server.connect_to(worker), prompts[n::6]) for n, worker in enumerate(server.workers * 3)]
+        await asyncio.gather(*(chat(over, mine) for over, mine in lanes))
+        messages = await (await server.request("GET", f"/thread/{id}")).json()
+        asked, told = messages[::2], messages[1::2]
+        assert sorted(m["content"] for m in asked) == sorted(prompts)
+        assert all(q["content"] in a["content"] for q, a in zip(asked, told, strict=True))
+        for _, mine in lanes:
+            assert [m["content"] for m in asked if m["content"] in mine] == mine
+
+
+async def test_workers_that_open_the_database_at_the_same_moment_agree_on_it(tmp_path: Path) -> None:
+    """It is made by whoever is first."""
+    async with running(tmp_path, 4) as server:
+        overs = [await server.connect_to(worker) for worker in server.workers * 2]
+        answers = [await server.send("PUT", "/thread", None, CLIENT, over=over) for over in overs]
+        for answer in answers:
+            await answer.head()
+        assert [answer.status for answer in answers] == [200] * 8
+        ids = {(await answer.json())["id"] for answer in answers}
+        listed = await (await server.request("GET", "/thread")).json()
+        assert {thread["id"] for thread in listed["threads"]} == ids

@@ -1,0 +1,208 @@
+"""``/v1/embeddings`` over the three wires, by hand-written answers and by every recorded one."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm.engines.records import ENGINES
+from llm.errors import LLMError, Malformed
+from llm.tasks import embeddings
+from tests.support.harness import CLIENT_ID, Connection, Request, Upstream, config, serving
+from tests.support.recordings import recordings
+
+BEARER = {"Authorization": f"Bearer {CLIENT_ID}"}
+OPENAI = {
+    "object": "list",
+    "data": [
+        {"object": "embedding", "index": 1, "embedding": [0.5, 2]},
+        {"object": "embedding", "index": 0, "embedding": [0.25, -1]},
+    ],
+    "model": "text-embedding-3-small-2",
+    "usage": {"prompt_tokens": 4, "total_tokens": 4},
+}
+GEMINI = {"embeddings": [{"values": [0.25, -1]}, {"values": [0.5, 2]}], "usageMetadata": {"promptTokenCount": 4}}
+OLLAMA = {"model": "nomic", "embeddings": [[0.25, -1], [0.5, 2]], "prompt_eval_count": 4}
+PACKED = [base64.b64encode(struct.pack("<2f", *v)).decode() for v in ((0.25, -1), (0.5, 2))]
+
+
+def answering(body: Any, status: int = 200) -> Upstream:
+    async def script(request: Request, connection: Connection) -> None:
+        answers = body(request) if callable(body) else body
+        await connection.whole(answers, status, headers={"x-request-id": "up-1"})
+
+    return Upstream(script)
+
+
+def environ(engine: str, upstream: Upstream) -> dict[str, str]:
+    path = "/v1" if engine == "openai" else ""
+    own = {"OLLAMA_ENABLED": "true"} if engine == "ollama" else {f"{engine.upper()}_API_KEY": "sk-12345678"}
+    return {f"{engine.upper()}_BASE_URL": upstream.url + path, **own}
+
+
+@pytest.mark.parametrize(
+    ("engine", "answer", "path", "sent", "model"),
+    [
+        (
+            "openai",
+            OPENAI,
+            "/v1/embeddings",
+            {"model": "m", "input": ["a", "b"], "dimensions": 2, "user": "u"},
+            "text-embedding-3-small-2",
+        ),
+        (
+            "google",
+            GEMINI,
+            "/v1beta/models/m:batchEmbedContents",
+            {
+                "requests": [
+                    {"model": "models/m", "content": {"parts": [{"text": text}]}, "outputDimensionality": 2}
+                    for text in ("a", "b")
+                ]
+            },
+            "google/m",
+        ),
+        ("ollama", OLLAMA, "/api/embed", {"model": "m", "input": ["a", "b"], "dimensions": 2}, "nomic"),
+    ],
+)
+async def test_texts_become_vectors_over_every_wire(
+    engine: str, answer: Any, path: str, sent: dict[str, Any], model: str
+) -> None:
+    asked = {"model": f"{engine}/m", "input": ["a", "b"], "dimensions": 2, "user": "u"}
+    async with answering(answer).running() as upstream, serving(config(**environ(engine, upstream))) as server:
+        floats = await server.post("/v1/embeddings", asked, BEARER)
+        got = await floats.json()
+        if engine == "openai":
+            upstream.requests.pop()
+            packed_answer = {**OPENAI, "data": [{"index": n, "embedding": PACKED[n]} for n in (0, 1)]}
+            upstream.script = answering(packed_answer).script
+        packed = await (await server.post("/v1/embeddings", {**asked, "encoding_format": "base64"}, BEARER)).json()
+    assert got == {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": 0, "embedding": [0.25, -1.0]},
+            {"object": "embedding", "index": 1, "embedding": [0.5, 2.0]},
+        ],
+        "model": model,
+        "usage": {"prompt_tokens": 4, "total_tokens": 4},
+    }
+    assert [one["embedding"] for one in packed["data"]] == PACKED
+    request = upstream.requests[0]
+    extra = {"encoding_format": "base64"} if engine == "openai" else {}
+    assert (request.path, request.json) == (path, {**sent, **extra})
+    assert floats.headers["x-request-id"]
+    assert floats.headers.get("X-Dropped-Fields") == (None if engine == "openai" else "user")
+
+
+async def test_many_texts_go_to_google_in_batches() -> None:
+    def values(request: Request) -> Any:
+        count = len(request.json["requests"])
+        return {"embeddings": [{"values": [n + 1]} for n in range(count)], "usageMetadata": {"promptTokenCount": count}}
+
+    async with answering(values).running() as upstream, serving(config(**environ("google", upstream))) as server:
+        body = {"model": "google/m", "input": [f"text {n}" for n in range(230)]}
+        got = await (await server.post("/v1/embeddings", body, BEARER)).json()
+    assert [len(request.json["requests"]) for request in upstream.requests] == [100, 100, 30]
+    assert [one["index"] for one in got["data"]] == [*range(230)]
+    assert got["usage"]["total_tokens"] == 230
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({}, "input"),
+        ({"input": ""}, "input"),
+        ({"input": []}, "input"),
+        ({"input": ["a", ""]}, "input[1]"),
+        ({"input": ["a", 5]}, "input[1]"),
+        ({"input": {"a": 1}}, "input"),
+        ({"input": [[1, 2], [1.5]]}, "input[1]"),
+        ({"input": "a", "encoding_format": "hex"}, "encoding_format"),
+        ({"input": "a", "dimensions": 0}, "dimensions"),
+        ({"input": ["a"] * 2049}, "input"),
+    ],
+)
+async def test_bad_input_is_told_with_its_place(body: dict[str, Any], place: str) -> None:
+    async with serving(config(OPENAI_API_KEY="sk-12345678")) as server:
+        answer = await server.post("/v1/embeddings", {"model": "openai/m", **body}, BEARER)
+        error = (await answer.json())["error"]
+    assert (answer.status, error["param"]) == (400, place)
+
+
+async def test_what_an_engine_cannot_do_is_refused_by_name() -> None:
+    async with serving(config(ANTHROPIC_API_KEY="sk-canary-1", GOOGLE_API_KEY="sk-canary-2")) as server:
+        for body, place in (
+            ({"model": "anthropic/m", "input": "a"}, "model"),
+            ({"model": "google/m", "input": [1, 2]}, "input"),
+            ({"model": "google/m", "input": "a", "input_type": "query"}, "input_type"),
+        ):
+            answer = await server.post("/v1/embeddings", body, BEARER)
+            error = (await answer.json())["error"]
+            assert (answer.status, error["code"], error["param"]) == (400, "unsupported", place)
+
+
+async def test_e2_a_provider_s_error_is_told() -> None:
+    said = {"error": {"message": "No such model.", "type": "invalid_request_error", "code": "model_not_found"}}
+    async with answering(said, 404).running() as upstream, serving(config(**environ("openai", upstream))) as server:
+        answer = await server.post("/v1/embeddings", {"model": "openai/m", "input": "a"}, BEARER)
+        error = (await answer.json())["error"]
+    assert (answer.status, error["code"], error["message"]) == (404, "model_not_found", "No such model.")
+
+
+_DIALECTS = {"google": "google", "ollama": "ollama"}
+
+
+def test_every_recorded_answer_is_as_many_vectors_as_were_asked_for() -> None:
+    faults: dict[str, str] = {}
+    total = 0
+    for recording in recordings():
+        if recording.api != "embeddings" or (recording.provider not in ENGINES and recording.provider != "mistral"):
+            continue
+        for number, (request, response) in enumerate(recording.exchanges):
+            asked = request.body
+            if not 200 <= response.status < 300 or not isinstance(asked, dict) or "usage/embeddings" in request.path:
+                continue
+            if request.path == "/api/embeddings":  # Ollama's older call, of one text
+                continue
+            total += 1
+            engine = ENGINES[_DIALECTS.get(recording.provider, "openai")]
+            if request.path.startswith("/v1/") and recording.provider == "ollama":
+                engine = ENGINES["openai"]
+            inputs = asked.get("requests", asked.get("input"))
+            count = len(inputs) if isinstance(inputs, list) and not isinstance(inputs[0], int) else 1
+            try:
+                made = embeddings.read_reply(json.loads(response.body), engine, count)
+            except LLMError as error:
+                faults[f"{recording.name}#{number}"] = str(error)
+                continue
+            if len({len(vector) for vector in made.vectors}) != 1:
+                faults[f"{recording.name}#{number}"] = "vectors of different sizes"
+    print(f"recorded embeddings: {total - len(faults)} of {total}")
+    assert not faults, json.dumps(faults, indent=1)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["data", "embedding", "embeddings", "values", "index", "usage"]), inner, max_size=3
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@given(_JSON, st.sampled_from(["openai", "google", "ollama"]), st.integers(1, 2))
+def test_s8_odd_answers_are_malformed(body: Any, engine: str, count: int) -> None:
+    try:
+        made = embeddings.read_reply(body, ENGINES[engine], count)
+    except Malformed:
+        return
+    assert len(made.vectors) == count

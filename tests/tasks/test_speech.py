@@ -1,0 +1,504 @@
+"""Text to speech, streamed through: over real sockets, and against recorded answers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm import log
+from llm.engines.records import ENGINES
+from llm.errors import Malformed
+from llm.tasks import speech
+from llm.tasks.speech import FORMATS, SpeechRequest
+from tests.support.harness import CLIENT, Answer, Client, Connection, Request, Script, Upstream, config, serving, soon
+from tests.support.recordings import recordings
+from tests.support.voice import LISTENERS, OWN_KEY, SERVER_KEY, environ, says, told_of
+
+SPEAKERS = [engine for engine in ENGINES.values() if engine.speech is not None]
+LIMIT = 0.25  # seconds between the client's leaving and the provider's seeing it (C1)
+
+
+def audio(*chunks: bytes, content_type: str = "audio/mpeg") -> Script:
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.stream(content_type)
+        for chunk in chunks:
+            await connection.chunk(chunk)
+        await connection.end()
+
+    return script
+
+
+# --- text to speech ---
+
+
+async def test_speech_is_streamed_through_as_it_comes() -> None:
+    heard = asyncio.Event()
+
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.stream("audio/mpeg", {"x-request-id": "req-up", "x-ratelimit-remaining-requests": "7"})
+        await connection.chunk(b"\xff\xf3one")
+        async with asyncio.timeout(5):
+            await heard.wait()  # the client has the first piece before there is a second
+        await connection.chunk(b"two")
+        await connection.end()
+
+    async with Upstream(script).running() as upstream, serving(config(**environ(upstream, "openai"))) as server:
+        answer = await server.post("/voice/tts", {"text": "Hello"})
+        assert answer.status == 200
+        assert answer.headers["Content-Type"] == "audio/mpeg"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["x-provider-request-id"] == "req-up"
+        assert answer.headers["x-ratelimit-remaining-requests"] == "7"
+        pieces = answer.chunks()
+        assert await anext(pieces) == b"\xff\xf3one"
+        heard.set()
+        assert [piece async for piece in pieces] == [b"two"]
+    [sent] = upstream.requests
+    assert (sent.method, sent.path) == ("POST", "/audio/speech")
+    assert sent.headers["Authorization"] == f"Bearer {SERVER_KEY}"
+    assert sent.json == {"model": "gpt-4o-mini-tts", "input": "Hello", "voice": "alloy", "response_format": "mp3"}
+
+
+async def test_speech_takes_what_the_request_names() -> None:
+    async with Upstream(audio(b"fLaC", content_type="application/octet-stream")).running() as upstream:
+        async with serving(config(**environ(upstream, "openai", "groq"))) as server:
+            wanted = {"engine": "openai", "model": "m", "voice": "sage", "format": "flac", "speed": 1.5}
+            answer = await server.post(
+                "/voice/tts", {"text": "Hello", "instructions": "Whisper.", "pitch": 2, "a\r\nb": 1, **wanted}
+            )
+            assert (answer.status, await answer.body()) == (200, b"fLaC")
+            assert answer.headers["Content-Type"] == "audio/flac"  # the engine told nothing better
+            assert answer.headers["X-Dropped-Fields"] == "a??b, pitch"
+    assert upstream.requests[0].json == {
+        "model": "m",
+        "input": "Hello",
+        "voice": "sage",
+        "response_format": "flac",
+        "speed": 1.5,
+        "instructions": "Whisper.",
+    }
+
+
+@pytest.mark.parametrize("engine", SPEAKERS, ids=lambda engine: engine.name)
+async def test_every_engine_that_speaks_is_asked_in_its_own_words(engine: Any) -> None:
+    async with Upstream(audio(b"\0")).running() as upstream:
+        async with serving(config(**environ(upstream, engine.name))) as server:
+            answer = await server.post("/voice/tts", {"text": "Hi", "engine": engine.name, "model": "some/model"})
+            assert (answer.status, await answer.body()) == (200, b"\0")
+    sent = upstream.requests[0]
+    assert sent.path == f"{engine.path}/audio/speech"
+    expected = {"model": "some/model", "input": "Hi", "response_format": engine.speech.formats[engine.speech.format]}
+    if engine.speech.voice:
+        expected["voice"] = engine.speech.voice
+    assert sent.json == expected
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({}, ("openai", "gpt-4o-mini-tts", "alloy")),
+        ({"TTS_ENGINE": "groq"}, ("groq", "canopylabs/orpheus-v1-english", "autumn")),
+        ({"TTS_ENGINE": "groq", "TTS_MODEL": "m", "TTS_VOICE": "troy"}, ("groq", "m", "troy")),
+        ({"TTS_ENGINE": "azure", "TTS_MODEL": "my-voice", "TTS_VOICE": "coral"}, ("azure", "my-voice", "coral")),
+        ({"TTS_ENGINE": "openai", "TTS_MODEL": "next-tts"}, ("openai", "next-tts", "alloy")),
+    ],
+    ids=["first", "engine", "all", "azure", "model"],
+)
+async def test_the_owner_chooses_who_speaks(chosen: dict[str, str], expected: tuple[str, str, str]) -> None:
+    async with Upstream(audio(b"\0")).running() as upstream:
+        own = environ(upstream, **chosen)
+        for name in ("groq", "openai", "azure"):
+            own |= {f"{name.upper()}_API_KEY": f"key-of-{name}", f"{name.upper()}_BASE_URL": f"{upstream.url}/{name}"}
+        async with serving(config(**own)) as server:
+            assert (await server.post("/voice/tts", {"text": "Hi"})).status == 200
+    [sent] = upstream.requests
+    assert (sent.path.split("/")[1], sent.json["model"], sent.json["voice"]) == expected
+
+
+async def test_a_custom_engine_speaks_when_it_is_named() -> None:
+    async with Upstream(audio(b"\0")).running() as upstream:
+        own = {"CUSTOM_ENGINES": "kokoro", "KOKORO_BASE_URL": f"{upstream.url}/v1"}
+        async with serving(config(**own)) as server:
+            answer = await server.post(
+                "/voice/tts", {"text": "Hi", "engine": "kokoro", "model": "k", "voice": "af_sky"}
+            )
+            assert answer.status == 200
+            unnamed = await server.post("/voice/tts", {"text": "Hi"})
+            assert (unnamed.status, (await unnamed.json())["code"]) == (400, "engine_not_configured")
+            assert (await server.post("/voice/tts", {"text": "Hi", "engine": "kokoro"})).status == 400
+    assert [sent.path for sent in upstream.requests] == ["/v1/audio/speech"]
+
+
+@pytest.mark.parametrize("path", ["/voice/tts", "/voice/stt"])
+@pytest.mark.parametrize("client_id", [None, "wrong"], ids=["no-id", "wrong-id"])
+async def test_a_caller_s_key_for_one_engine_never_spends_the_server_s_key_for_another(
+    path: str, client_id: str | None
+) -> None:
+    """In the older server whoever had a Groq key spoke on the server's OpenAI key."""
+    headers = {} if client_id is None else {"X-ClientId": client_id}
+    body = {"text": "Hi", "audio": base64.b64encode(b"RIFF").decode(), "mimeType": "audio/wav"}
+    async with Upstream(says({"text": "ok"})).running() as upstream:
+        async with serving(config(**environ(upstream, "openai", "groq"))) as server:
+            nothing = await server.post(path, body, headers)
+            assert (nothing.status, (await nothing.json())["code"]) == (401, "unauthorized")
+            for keys in ({"anthropicKey": OWN_KEY}, {"deepseekKey": OWN_KEY, "openaiKey": ""}):
+                answer = await server.post(path, {**body, **keys}, headers)
+                assert (answer.status, (await answer.json())["code"]) == (400, "engine_not_configured")
+            other = await server.post(path, {**body, "engine": "openai", "groqKey": OWN_KEY}, headers)
+            assert (other.status, (await other.json())["code"]) == (400, "engine_not_configured")
+            assert not upstream.requests
+            await (await server.post(path, {**body, "groqKey": OWN_KEY}, headers)).body()
+    [sent] = upstream.requests
+    assert sent.headers["Authorization"] == f"Bearer {OWN_KEY}"
+    assert OWN_KEY.encode() not in sent.body
+
+
+async def test_a_key_that_the_caller_brings_comes_first() -> None:
+    async with Upstream(audio(b"\0")).running() as upstream:
+        async with serving(config(**environ(upstream, "openai", "groq"))) as server:
+            for own in ({"openaiKey": OWN_KEY}, {"groqKey": OWN_KEY}):
+                assert (await server.post("/voice/tts", {"text": "Hi", **own})).status == 200
+    assert [sent.headers["Authorization"] for sent in upstream.requests] == [f"Bearer {OWN_KEY}"] * 2
+    assert [sent.json["voice"] for sent in upstream.requests] == ["alloy", "autumn"]
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({}, "text"),
+        ({"text": None}, "text"),
+        ({"text": ""}, "text"),
+        ({"text": " \n"}, "text"),
+        ({"text": ["x"]}, "text"),
+        ({"text": "x" * 4097}, "text"),
+        ({"text": "x" * (speech.MAX_TEXT + 1), "engine": "groq"}, "text"),
+        ({"text": "x", "format": "midi"}, "format"),
+        ({"text": "x", "speed": "fast"}, "speed"),
+        ({"text": "x", "speed": 0}, "speed"),
+        ({"text": "x", "voice": 3}, "voice"),
+    ],
+)
+async def test_bad_input_for_speech_is_told_with_its_place(body: dict[str, Any], place: str) -> None:
+    async with Upstream(audio(b"\0")).running() as upstream:
+        async with serving(config(**environ(upstream, "openai", "groq"))) as server:
+            answer = await server.post("/voice/tts", body)
+            error = await answer.json()
+            assert (answer.status, error["code"]) == (400, "bad_request")
+            assert error["error"].startswith(f"{place}: "), error
+            assert error["param"] == place
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize(
+    ("engine", "field", "value"),
+    [
+        ("groq", "instructions", "Whisper."),
+        ("groq", "format", "pcm"),
+        ("mistralai", "speed", 2),
+        ("together", "format", "flac"),
+        ("anthropic", "engine", "anthropic"),
+    ],
+)
+async def test_what_an_engine_cannot_speak_is_refused_by_name(engine: str, field: str, value: Any) -> None:
+    async with Upstream(audio(b"\0")).running() as upstream, serving(config(**environ(upstream, engine))) as server:
+        answer = await server.post("/voice/tts", {"text": "Hi", "engine": engine, field: value})
+        error = await answer.json()
+        assert (answer.status, error["code"], error["param"]) == (400, "unsupported", field)
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize(
+    ("status", "own", "expected"),
+    [
+        (400, False, (400, "bad_request")),
+        (401, False, (502, "provider_auth")),
+        (401, True, (401, "unauthorized")),
+        (403, False, (502, "provider_permission")),
+        (404, False, (404, "model_not_found")),
+        (429, False, (429, "rate_limited")),
+        (500, False, (502, "provider_error")),
+        (503, False, (503, "provider_overloaded")),
+    ],
+)
+@pytest.mark.parametrize("path", ["/voice/tts", "/voice/stt"])
+async def test_e2_a_provider_s_status_and_words_are_forwarded(
+    path: str, status: int, own: bool, expected: tuple[int, str]
+) -> None:
+    key = OWN_KEY if own else SERVER_KEY
+    failure = {"error": {"message": f"No: {key}", "type": "some_error", "param": None, "code": "some_code"}}
+    body = {"text": "Hi", "audio": "UklGRg==", "mimeType": "audio/wav"} | ({"openaiKey": OWN_KEY} if own else {})
+    async with Upstream(says(failure, status, retry_after="77", x_request_id="req-up")).running() as upstream:
+        async with serving(config(**environ(upstream, "openai", MAX_RETRIES="0"))) as server:
+            answer = await server.post(path, body)
+            error = await answer.json()
+    assert (answer.status, error["code"]) == expected
+    assert error["provider"]["status"] == status
+    assert error["provider"]["code"] == "some_code"
+    assert error["engine"] == "openai"
+    assert answer.headers["retry-after"] == "77"
+    assert answer.headers["x-provider-request-id"] == "req-up"
+    assert key not in json.dumps(error)
+
+
+@pytest.mark.parametrize("path", ["/voice/tts", "/voice/stt"])
+async def test_e3_a_failure_that_passes_is_tried_again_before_the_first_byte(path: str) -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        if len(upstream.requests) == 1:
+            await connection.whole({"error": {"message": "Busy."}}, 503, headers={"Retry-After": "0"})
+        elif path == "/voice/stt":
+            await connection.whole({"text": "ok"})
+        else:
+            await connection.whole(b"\xff\xf3", content_type="audio/mpeg")
+
+    body = {"text": "Hi", "audio": "UklGRg==", "mimeType": "audio/wav"}
+    async with Upstream(script).running() as upstream, serving(config(**environ(upstream, "openai"))) as server:
+        answer = await server.post(path, body)
+        assert (answer.status, len(upstream.requests)) == (200, 2)
+
+
+async def hung_up(connection: Connection) -> None:
+    """The provider dies without an end."""
+    await connection.stream("audio/mpeg")
+    connection.cut()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "code"),
+    [
+        ("audio/mpeg", None, "upstream_truncated"),
+        ("audio/mpeg", b"", "upstream_malformed"),
+        ("text/html", b"<p>Hello</p>", "upstream_malformed"),
+        ("text/event-stream", b"data: {}\n\n", "upstream_malformed"),
+        ("application/json", b"{}", "upstream_malformed"),
+        ("application/json", b"{", "upstream_malformed"),
+        ("application/json", b'{"audio_data": "?"}', "upstream_malformed"),
+    ],
+    ids=["cut", "empty", "page", "events", "no-audio", "no-json", "no-base64"],
+)
+async def test_an_answer_without_audio_is_an_error_with_a_status(
+    content_type: str, body: bytes | None, code: str
+) -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        if body is None:
+            await hung_up(connection)
+        else:
+            await connection.whole(body, content_type=content_type)
+
+    async with Upstream(script).running() as upstream:
+        async with serving(config(**environ(upstream, "openai", MAX_RETRIES="0"))) as server:
+            answer = await server.post("/voice/tts", {"text": "Hi"})
+            assert (answer.status, (await answer.json())["code"]) == (502, code)
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+@pytest.mark.parametrize("how", ["cut", "silence"])
+async def test_s1_speech_that_breaks_off_never_looks_whole(
+    version: str, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.stream("audio/mpeg")
+        await connection.chunk(b"\xff\xf3half")
+        async with asyncio.timeout(5):
+            await heard.wait()
+        if how == "cut":
+            connection.cut()
+        else:
+            await connection.closed()
+
+    heard = asyncio.Event()
+    log.setup()
+    async with Upstream(script).running() as upstream:
+        async with serving(config(**environ(upstream, "openai", IDLE_TIMEOUT="0.3"))) as server:
+            answer = await server.request("POST", "/voice/tts", {"text": "Hi"}, CLIENT, version)
+            assert answer.status == 200
+            heard.set()
+            async with asyncio.timeout(5):
+                with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
+                    await answer.body()
+    logging.getLogger().handlers.clear()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    [line] = [line for line in lines if line["event"] == "request"]
+    assert line["code"] == ("upstream_truncated" if how == "cut" else "idle_timeout")
+    assert not any("trace" in line for line in lines)
+
+
+class Watcher:
+    """An upstream script that goes as far as ``stage`` and then watches for the hang-up."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self.reached = asyncio.Event()
+        self.hung_up = asyncio.Event()
+        self.at = 0.0
+
+    async def __call__(self, request: Request, connection: Connection) -> None:
+        if self.stage != "waiting":
+            await connection.stream("audio/mpeg")
+        if self.stage == "streaming":
+            await connection.chunk(b"\xff\xf3one")
+        self.reached.set()
+        await connection.closed()
+        self.at = time.monotonic()
+        self.hung_up.set()
+
+
+async def ends(stage: str, path: str, end: Callable[[Client, Answer], Awaitable[None]]) -> float:
+    """Seconds between ``end`` and the provider's seeing it."""
+    watcher = Watcher(stage)
+    body = {"text": "Hi", "audio": "UklGRg==", "mimeType": "audio/wav"}
+    async with Upstream(watcher).running() as upstream, serving(config(**environ(upstream, "openai"))) as server:
+        answer = await server.send("POST", path, body, {**CLIENT, "X-Request-Id": "my-speech"})
+        async with asyncio.timeout(5):
+            await watcher.reached.wait()
+            if stage == "streaming" and path == "/voice/tts":
+                await answer.head()
+            said = time.monotonic()
+            await end(server, answer)
+            await watcher.hung_up.wait()
+            while len(server.server.context.running):
+                await asyncio.sleep(0.01)
+        return watcher.at - said
+
+
+@pytest.mark.parametrize("stage", ["waiting", "headers", "streaming"])
+@pytest.mark.parametrize("path", ["/voice/tts", "/voice/stt"])
+async def test_c1_a_client_that_leaves_ends_the_provider_s_work(path: str, stage: str) -> None:
+    async def leave(server: Client, answer: Answer) -> None:
+        answer.close()
+
+    await soon(LIMIT, lambda: ends(stage, path, leave))
+
+
+@pytest.mark.parametrize("stage", ["waiting", "streaming"])
+@pytest.mark.parametrize("path", ["/voice/tts", "/voice/stt"])
+async def test_c2_speech_is_cancelled_by_its_id(path: str, stage: str) -> None:
+    async def cancel(server: Client, answer: Answer) -> None:
+        assert (await server.request("DELETE", "/llm/chat/my-speech")).status == 204
+        if stage == "streaming" and path == "/voice/tts":
+            with pytest.raises(asyncio.IncompleteReadError):
+                await answer.body()
+        else:
+            await answer.head()
+            assert (answer.status, (await answer.json())["code"]) == (499, "cancelled")
+
+    await soon(LIMIT, lambda: ends(stage, path, cancel))
+
+
+async def test_a_slow_listener_slows_the_speaker() -> None:
+    """The client reads nothing: the upstream can send no more than the socket buffers hold."""
+    sent = 0
+    stuck = asyncio.Event()
+
+    async def script(request: Request, connection: Connection) -> None:
+        nonlocal sent
+        await connection.stream("audio/mpeg")
+        for _ in range(20_000):  # 200 MB
+            try:
+                async with asyncio.timeout(1):
+                    await connection.chunk(b"x" * 10_000)
+            except TimeoutError:
+                stuck.set()
+                break
+            sent += 10_000
+        await connection.closed()
+
+    async with Upstream(script).running() as upstream, serving(config(**environ(upstream, "openai"))) as server:
+        answer = await server.send("POST", "/voice/tts", {"text": "Hi"}, CLIENT, limit=65536)
+        await answer.head()
+        async with asyncio.timeout(30):
+            await stuck.wait()
+        assert sent < 40_000_000
+        answer.close()
+
+
+async def test_the_log_tells_sizes_and_no_words(capsys: pytest.CaptureFixture[str]) -> None:
+    log.setup()
+    async with Upstream(says({"text": "said-in-confidence"})).running() as upstream:
+        async with serving(config(**environ(upstream, "openai"))) as server:
+            await server.post("/voice/stt", {"audio": "UklGRg==", "mimeType": "audio/wav", "prompt": "confidence"})
+            await server.post("/voice/tts", {"text": "in confidence"})
+    logging.getLogger().handlers.clear()
+    err = capsys.readouterr().err
+    assert "confidence" not in err
+    first, second = map(json.loads, err.splitlines())
+    assert (first["engine"], first["model"], first["bytes"]) == ("openai", "gpt-transcribe", 4)
+    assert (second["characters"], second["code"]) == (13, "upstream_malformed")
+
+
+NAMES = {"mistral": "mistralai"}
+
+
+def test_recorded_speech_comes_out_as_audio_in_any_chunking() -> None:
+    found = told_of("speech")
+    assert len(found) >= 7
+    for recording, response in found:
+        engine = ENGINES.get(NAMES.get(recording.provider, recording.provider), ENGINES["openai"])
+        told = response.headers["content-type"]
+        wants_json = told == "application/json"
+        expected = base64.b64decode(json.loads(response.body)["audio_data"]) if wants_json else response.body
+        for size in (1000, 10**9):
+            reader = speech.reader(told, engine)
+            audio = b"".join(reader.feed(piece) for piece in response.pieces(size)) + reader.close()
+            assert audio == expected, recording.name
+        told_type = speech.content_type(SpeechRequest(text="x"), engine, told)
+        assert told_type == ("audio/mpeg" if wants_json else told), recording.name
+
+
+def test_recorded_requests_for_speech_are_what_we_would_send() -> None:
+    """Field by field, but for the format, which we always name, and a speed of 1, which we leave out."""
+    for recording in recordings():
+        if recording.api != "speech":
+            continue
+        sent = dict(recording.exchanges[0][0].body)
+        engine = ENGINES.get(NAMES.get(recording.provider, recording.provider), ENGINES["openai"])
+        request = SpeechRequest(
+            text=sent["input"],
+            voice=sent["voice"],
+            format=sent.get("response_format"),
+            speed=sent.get("speed") if sent.get("speed") != 1 else None,
+            instructions=sent.get("instructions"),
+        )
+        ours = speech.write_request(request, engine, sent["model"])
+        wanted = {name: value for name, value in sent.items() if name != "speed"} | {
+            "response_format": sent.get("response_format", "mp3")
+        }
+        assert ours.body == wanted, recording.name
+
+
+# --- the pure parts, on anything ---
+
+
+@given(st.binary(max_size=200), st.sampled_from(["audio/mpeg", "application/json", "text/html", "", "x"]))
+def test_no_answer_for_speech_raises_anything_but_an_llm_error(body: bytes, told: str) -> None:
+    try:
+        reader = speech.reader(told, ENGINES["openai"])
+        assert reader.feed(body) + reader.close()
+    except Malformed:
+        pass
+
+
+@given(st.text(max_size=80))
+def test_a_content_type_is_passed_on_only_if_it_is_one_of_audio(told: str) -> None:
+    kind = speech.content_type(SpeechRequest(text="x", format="wav"), ENGINES["openai"], told)
+    assert kind == "audio/wav" or (kind == told.strip() and kind.startswith("audio/") and kind.isascii())
+    assert "\n" not in kind and "\r" not in kind
+
+
+def test_records_name_only_formats_and_fields_that_there_are() -> None:
+    for engine in SPEAKERS:
+        assert engine.speech is not None
+        assert set(engine.speech.formats) <= set(FORMATS)
+        assert engine.speech.format in engine.speech.formats
+        assert engine.speech.refuses <= {"speed", "instructions"}
+    for engine in LISTENERS:
+        assert engine.transcription is not None
+        assert engine.transcription.refuses <= {"language", "prompt", "temperature"}

@@ -1,0 +1,116 @@
+"""Token counts before a request: by the provider where it counts, else a marked estimate (T11)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import anthropic
+import pytest
+from anthropic import AsyncAnthropic
+
+from tests.support.harness import CLIENT, CLIENT_ID, Connection, Request, Upstream, config, serving
+from tests.support.wires import WIRES
+
+ANSWERS: dict[str, dict[str, Any]] = {
+    "anthropic": {"input_tokens": 4711},
+    "google": {"totalTokens": 4711, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 4711}]},
+    "openai": {"object": "response.input_tokens", "input_tokens": 4711},
+}
+TOOL: Any = {"name": "get_weather", "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}}
+BODY: Any = {
+    "system": "Be brief.",
+    "messages": [{"role": "user", "content": "Weather?"}],
+    "tools": [TOOL],
+    "thinking": {"type": "enabled", "budget_tokens": 2048},
+}
+
+
+async def asked(engine: str, model: str, body: Any, **headers: str) -> tuple[Request, Any]:
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.whole(ANSWERS[engine])
+
+    upstream = Upstream(script)
+    async with upstream.running(), serving(config(**WIRES[engine].environ(upstream))) as server:
+        answer = await server.post(
+            "/v1/messages/count_tokens", {"model": f"{engine}/{model}", **body}, {**CLIENT, **headers}
+        )
+        assert answer.status == 200 and "X-Tokens-Estimated" not in answer.headers
+        told = await answer.json()
+    [request] = upstream.requests
+    return request, told
+
+
+async def test_t11_anthropic_counts_and_gets_the_question_as_it_came() -> None:
+    body = {**BODY, "unknown": {"later": [1]}}
+    request, told = await asked("anthropic", "claude-sonnet-4-5", body, **{"anthropic-beta": "context-1m-2025-08-07"})
+    assert told == {"input_tokens": 4711}
+    assert request.path == "/v1/messages/count_tokens"
+    assert request.json == {"model": "claude-sonnet-4-5", **body}
+    assert request.headers["anthropic-beta"] == "context-1m-2025-08-07"
+
+
+async def test_t11_google_counts_system_and_tools_too() -> None:
+    request, told = await asked("google", "gemini-2.5-flash", BODY)
+    assert told == {"input_tokens": 4711}
+    assert request.path == "/v1beta/models/gemini-2.5-flash:countTokens"
+    inner = request.json["generateContentRequest"]
+    assert inner["model"] == "models/gemini-2.5-flash"
+    assert inner["systemInstruction"] == {"parts": [{"text": "Be brief."}]}
+    assert inner["tools"][0]["functionDeclarations"][0]["name"] == "get_weather"
+
+
+async def test_t11_openai_counts_over_its_responses_api() -> None:
+    request, told = await asked("openai", "gpt-5.4", BODY)
+    assert told == {"input_tokens": 4711}
+    assert request.path == "/v1/responses/input_tokens"
+    assert {"model", "input", "tools"} <= request.json.keys()
+    assert not {"max_output_tokens", "store", "stream", "include"} & request.json.keys()
+
+
+async def test_t11_elsewhere_it_is_an_estimate_that_says_so_with_its_error() -> None:
+    async with serving(config()) as server:
+        counts = []
+        for body in (
+            {"messages": BODY["messages"]},
+            {"messages": BODY["messages"], "system": "word " * 1000},
+            {"messages": BODY["messages"], "system": "word " * 1000, "tools": [TOOL]},
+        ):
+            answer = await server.post("/v1/messages/count_tokens", {"model": "demo/demo-chat", **body})
+            assert answer.headers["X-Tokens-Estimated"] == "true"
+            assert answer.headers["X-Tokens-Error"] == "30% and 800"
+            counts.append((await answer.json())["input_tokens"])
+    assert counts[0] < 10 and 1000 < counts[1] < 1020 < counts[2] - 200
+
+
+async def test_the_sdk_counts_and_raises_the_right_errors() -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        if request.json["model"] == "missing":
+            error = {"type": "error", "error": {"type": "not_found_error", "message": "model: missing"}}
+            await connection.whole(error, 404)
+        else:
+            await connection.whole({"input_tokens": 12})
+
+    upstream = Upstream(script)
+    async with upstream.running(), serving(config(**WIRES["anthropic"].environ(upstream))) as server:
+        async with AsyncAnthropic(api_key=CLIENT_ID, base_url=server.url, max_retries=0) as client:
+            counted = await client.messages.count_tokens(model="anthropic/m", messages=BODY["messages"])
+            assert counted.input_tokens == 12
+            with pytest.raises(anthropic.NotFoundError, match="model: missing"):
+                await client.messages.count_tokens(model="anthropic/missing", messages=BODY["messages"])
+            with pytest.raises(anthropic.BadRequestError, match=r"messages"):
+                await client.messages.count_tokens(model="anthropic/m", messages=[])
+        async with AsyncAnthropic(api_key="wrong", base_url=server.url, max_retries=0) as stranger:
+            with pytest.raises(anthropic.AuthenticationError):
+                await stranger.messages.count_tokens(model="anthropic/m", messages=BODY["messages"])
+
+
+@pytest.mark.parametrize("answer", [{}, {"input_tokens": "many"}, {"input_tokens": -1}, [], {"input_tokens": True}])
+async def test_an_answer_without_a_number_is_the_provider_s_fault(answer: Any) -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.whole(json.dumps(answer))
+
+    upstream = Upstream(script)
+    async with upstream.running(), serving(config(**WIRES["anthropic"].environ(upstream))) as server:
+        told = await server.post("/v1/messages/count_tokens", {"model": "anthropic/m", "messages": BODY["messages"]})
+        assert told.status == 502

@@ -1,0 +1,244 @@
+"""Reading a web page, against a server on loopback that the owner permits."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm.tools import fetcher, web_page
+from llm.tools.base import ToolFailed
+from llm.tools.charset import decoded
+from tests.support.harness import soon
+from tests.support.tool_server import PNG, tools
+from tests.support.wire_server import CHUNKED, Wire, answers, chunk, until, wire_server
+
+HTML = b"""<!doctype html><html><head><title>T</title><style>p {}</style><script>evil()</script></head><body>
+<h1>Caf\xc3\xa9 &amp; more</h1><p>Some <b>bold</b> text.</p><img src=x alt=picture><ul><li>one<li>two</ul>
+<table><tr><td>A<td>1<tr><td>B<td>2</table><pre>a
+  b</pre><noscript>none</noscript></body></html>"""
+
+
+def answer(body: bytes, content_type: str = "text/html", **headers: str) -> bytes:
+    lines = [
+        "HTTP/1.1 200 OK",
+        f"Content-Length: {len(body)}",
+        *(f"{n.replace('_', '-')}: {v}" for n, v in headers.items()),
+    ]
+    lines += [f"Content-Type: {content_type}"] if content_type else []
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+async def read(*pieces: bytes, path: str = "/") -> Any:
+    """What the page tool makes of an answer."""
+    async with wire_server(answers(*pieces)) as server, tools(server.port) as made:
+        return await made["get_html_as_text"]({"url": server.url + path})
+
+
+# --- pages ---
+
+
+async def test_a_page_is_read_as_text() -> None:
+    told = await read(answer(HTML))
+    lines = [line for line in told["content"].splitlines() if line]
+    assert lines[:2] == ["Café & more", "Some bold text."]
+    assert "  b" in lines and [line.split() for line in lines if line.startswith(("A", "B"))] == [
+        ["A", "1"],
+        ["B", "2"],
+    ]
+    assert not {word for word in ("evil", "picture", "none", "{}") if word in told["content"]}
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/plain",
+        "application/json",
+        "text/csv; charset=utf-8",
+        "application/xml",
+        "application/ld+json",
+        "text/markdown",
+        "application/atom+xml",
+        "",
+    ],
+)
+async def test_other_text_is_read_as_it_is(content_type: str) -> None:
+    text = '{"a": "ü <b>"}'
+    assert await read(answer(text.encode(), content_type)) == {"content": text}
+
+
+@pytest.mark.parametrize("content_type", ["application/xhtml+xml", "TEXT/HTML;charset=utf-8", ""])
+async def test_html_may_come_under_other_names(content_type: str) -> None:
+    assert await read(answer(b"<p>one</p><p>two</p>", content_type)) == {"content": "one\n\ntwo"}
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/pdf", "image/png", "application/octet-stream", "video/mp4", "multipart/mixed"]
+)
+async def test_what_is_no_text_is_refused_by_its_name(content_type: str) -> None:
+    with pytest.raises(ToolFailed, match=rf"127\.0\.0\.1 sent {content_type}"):
+        await read(answer(b"x", content_type))
+
+
+async def test_what_says_nothing_and_is_no_text_is_refused() -> None:
+    with pytest.raises(ToolFailed, match="no text"):
+        await read(answer(PNG, ""))
+
+
+@pytest.mark.parametrize(
+    ("body", "told", "text"),
+    [
+        ("ü".encode(), "", "ü"),
+        ("ü".encode("latin-1"), "", "ü"),
+        ("€".encode("cp1252"), "iso-8859-1", "€"),
+        ("ü".encode(), "utf8", "ü"),
+        (b"\xef\xbb\xbf" + "ü".encode(), "iso-8859-1", "ü"),
+        ("ü".encode("utf-16"), "", "ü"),
+        ("日本".encode("shift_jis"), "Shift_JIS", "日本"),
+        (b'<meta charset="euc-jp">' + "日本".encode("euc-jp"), "", '<meta charset="euc-jp">日本'),
+        (b'<META http-equiv=x content="text/html; charset=koi8-r">' + "Я".encode("koi8-r"), "", '<META http-equiv=x content="text/html; charset=koi8-r">Я'),
+        (b'<?xml version="1.0" encoding="gb2312"?>' + "中".encode("gbk"), "", '<?xml version="1.0" encoding="gb2312"?>中'),
+        (b'<meta charset="utf-16">\xc3\xbc', "", '<meta charset="utf-16">ü'),
+        ("ü".encode(), "no-such-thing", "ü"),
+        (b"abc", "zip", "abc"),
+        (b"xn--bcher-kva", "idna", "xn--bcher-kva"),
+        (b"\\u0041", "unicode_escape", "\\u0041"),
+        (b"\xff\xfe\xfd", "utf-8", "\ufffd\ufffd\ufffd"),
+    ],
+)  # fmt: skip
+def test_bytes_are_read_as_the_web_does(body: bytes, told: str, text: str) -> None:
+    if told == "utf-8":
+        body = body[2:] + b"\xff\xfe"  # no byte order mark
+    assert decoded(body, told) == text
+
+
+async def test_a_redirect_is_followed_in_any_spelling() -> None:
+    async def script(wire: Wire) -> None:
+        while True:
+            request = await wire.request()
+            if request.target == "/k%C3%B6ln?a=b":
+                await wire.send(answer(b"there", "text/plain"))
+            else:
+                await wire.send("HTTP/1.1 308 X\r\nLocation: köln?a=b#x\r\nContent-Length: 0\r\n\r\n".encode())
+
+    async with wire_server(script) as server, tools(server.port) as made:
+        assert await made["get_html_as_text"]({"url": f"{server.url}/from"}) == {"content": "there"}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reason"),
+    [
+        ([b"HTTP/1.1 302 X\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"], "more than 5 times"),
+        ([b"HTTP/1.1 302 X\r\nContent-Length: 0\r\n\r\n"], "without saying where"),
+        ([b"HTTP/1.1 302 X\r\nLocation: http://[x\r\nContent-Length: 0\r\n\r\n"], "not a URL"),
+        ([b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n"], "status 404"),
+        ([b"HTTP/1.1 304 X\r\n\r\n"], "status 304"),
+        ([b"nonsense\r\n\r\n"], r"127\.0\.0\.1"),
+    ],
+)
+async def test_what_cannot_be_read_is_told_in_a_sentence(pieces: list[bytes], reason: str) -> None:
+    with pytest.raises(ToolFailed, match=reason) as told:
+        await read(*pieces)
+    assert str(told.value).endswith(".")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_a_page_has_a_largest_size_also_when_it_is_compressed(packed: bool) -> None:
+    """A tenth of a megabyte that stands for a hundred."""
+    body = gzip.compress(b"x" * 100_000_000) if packed else b"x" * (fetcher.MOST_BYTES + 1)
+    more = {"Content_Encoding": "gzip"} if packed else {}
+    with pytest.raises(ToolFailed, match=f"larger than {fetcher.MOST_BYTES} bytes"):
+        await read(answer(body, "text/plain", **more))
+
+
+async def test_a_long_text_is_cut_and_says_so() -> None:
+    told = await read(answer(b"x" * 1_000_000, "text/plain"))
+    assert told["content"].endswith("[The first 100000 of 1000000 characters.]") and len(told["content"]) < 100_100
+
+
+async def test_a_page_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetcher, "MOST_TIME", 0.2)
+
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED.replace(b"\r\n\r\n", b"\r\nContent-Type: text/plain\r\n\r\n"))
+        while True:
+            await wire.send(chunk(b"drip"))
+            await asyncio.sleep(0.02)
+
+    async with wire_server(script) as server, tools(server.port) as made:
+        with pytest.raises(ToolFailed, match=r"within 0\.2 seconds"):
+            await made["get_html_as_text"]({"url": server.url})
+        await until(lambda: not server.wires)
+
+
+@pytest.mark.parametrize("name", ["get_html_as_text", "get_youtube_transcript", "search_tavily", "image_generation"])
+async def test_c5_a_tool_that_is_cancelled_hangs_up_at_once(name: str) -> None:
+    async def attempt() -> float:
+        arrived = asyncio.Event()
+        gone: list[float] = []
+
+        async def script(wire: Wire) -> None:
+            await wire.request()
+            arrived.set()
+            gone.append(await wire.hung_up())
+
+        async with wire_server(script) as server, tools(server.port) as made:
+            arguments = {"url": f"{server.url}/?v=dQw4w9WgXcQ", "query": "q", "prompt": "p"}
+            running = asyncio.ensure_future(made[name](arguments))
+            await arrived.wait()
+            left = asyncio.get_running_loop().time()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await until(lambda: gone)
+        assert running.cancelled()
+        return gone[0] - left
+
+    await soon(0.1, attempt)
+
+
+async def test_a_page_made_to_keep_the_parser_busy_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parser looks at each attribute of a tag for each other one, without a pause; here it would take a minute."""
+    monkeypatch.setattr(web_page, "_EXTRACT_TIME", 1.0)
+    evil = b"<p " + b" ".join(b"a%d=1" % n for n in range(120_000)) + b">x</p>"
+    pauses = []
+
+    async def tick() -> None:
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(0.005)
+            now = time.monotonic()
+            pauses.append(now - last)
+            last = now
+
+    ticking = asyncio.ensure_future(tick())
+    with pytest.raises(ToolFailed, match="too intricate"):
+        await read(answer(evil))
+    ticking.cancel()
+    assert max(pauses) < 0.5
+
+
+async def test_a_page_nested_without_end_is_read() -> None:
+    assert await read(answer(b"<div>" * 100_000 + b"deep")) == {"content": "deep"}
+
+
+async def test_the_parser_s_process_ends_with_whoever_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        f"import os, time; open({str(pid)!r}, 'w').write(f'{{os.getpid()}} {{sorted(os.environ)}}\\n'); time.sleep(60)"
+    )
+    monkeypatch.setattr(web_page, "_WORKER", worker)
+    reading = asyncio.ensure_future(read(answer(HTML)))
+    await until(lambda: pid.exists() and pid.read_text().endswith("\n"))
+    number, _, environ = pid.read_text().partition(" ")
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    assert not Path(f"/proc/{number}").exists()
+    assert "KEY" not in environ and "PATH" not in environ

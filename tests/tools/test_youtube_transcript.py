@@ -1,0 +1,134 @@
+"""The transcript tool against a server on loopback."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from llm.tools import youtube_transcript
+from llm.tools.base import ToolFailed
+from tests.support.harness import Connection, Request, Upstream
+from tests.support.tool_server import tools
+from tests.support.wire_server import Wire, until, wire_server
+
+# --- transcripts ---
+
+WATCH = '<html><script>ytcfg.set({"INNERTUBE_API_KEY": "AIza-of-the-page"})</script></html>'
+CAPTIONS = '<?xml version="1.0" ?><transcript><text start="0" dur="1.5">It&amp;#39;s\nso</text><text start="2">and so.</text></transcript>'
+
+
+def track(url: str, **more: str) -> dict[str, Any]:
+    return {"baseUrl": url, "name": {"runs": [{"text": "English"}]}, "languageCode": "en", **more}
+
+
+def player(*tracks: Any, status: str = "OK", reason: str = "") -> dict[str, Any]:
+    told: dict[str, Any] = {"playabilityStatus": {"status": status, "reason": reason}}
+    return {**told, "captions": {"playerCaptionsTracklistRenderer": {"captionTracks": [*tracks]}}} if tracks else told
+
+
+async def transcribed(
+    playing: Any, url: str = "https://youtu.be/dQw4w9WgXcQ", watch: str = WATCH, oembed: bool = True
+) -> tuple[Any, list[Request]]:
+    async def script(request: Request, connection: Connection) -> None:
+        match request.path.partition("?")[0]:
+            case "/watch":
+                await connection.whole(watch, content_type="text/html")
+            case "/youtubei/v1/player":
+                await connection.whole(json.dumps(playing))
+            case "/api/timedtext":
+                await connection.whole(CAPTIONS, content_type="text/xml")
+            case "/oembed" if oembed:
+                await connection.whole({"title": "A song", "author_name": "A singer", "html": "…"})
+            case _:
+                await connection.whole(b"", 404)
+
+    async with Upstream(script).running() as upstream, tools(upstream.port) as made:
+        try:
+            told = await made["get_youtube_transcript"]({"url": url})
+        except ToolFailed as failed:
+            told = str(failed)
+    return told, upstream.requests
+
+
+ENGLISH = track("https://www.youtube.com/api/timedtext?v=dQw4w9WgXcQ&lang=en")
+
+
+async def test_a_transcript_has_title_channel_and_content() -> None:
+    told, requests = await transcribed(player(ENGLISH))
+    assert told == {"title": "A song", "channel": "A singer", "content": "It's so and so."}
+    assert [request.path.partition("?")[0] for request in requests] == [
+        "/watch",
+        "/youtubei/v1/player",
+        "/api/timedtext",
+        "/oembed",
+    ]
+    assert requests[1].json["videoId"] == "dQw4w9WgXcQ"
+
+
+async def test_a_transcript_needs_neither_title_nor_channel() -> None:
+    told, _ = await transcribed(player(ENGLISH), oembed=False)
+    assert told == {"content": "It's so and so."}
+
+
+async def test_captions_that_people_made_come_first() -> None:
+    automatic = track("https://www.youtube.com/api/timedtext?kind=asr", kind="asr")
+    _, requests = await transcribed(player(automatic, ENGLISH))
+    assert [r.path for r in requests if r.path.startswith("/api/")] == ["/api/timedtext?v=dQw4w9WgXcQ&lang=en"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://www.youtube.com/watch?v=dQw4w9WgXcQ", "https://www.youtube.com/watch?t=1&v=dQw4w9WgXcQ&list=x",
+        "https://youtu.be/dQw4w9WgXcQ?t=3", "youtube.com/embed/dQw4w9WgXcQ", "https://m.youtube.com/v/dQw4w9WgXcQ",
+        "https://www.youtube.com/shorts/dQw4w9WgXcQ", "https://www.youtube.com/live/dQw4w9WgXcQ",
+    ],
+)  # fmt: skip
+async def test_a_video_is_known_by_any_of_its_urls(url: str) -> None:
+    told, requests = await transcribed(player(ENGLISH), url)
+    assert told["content"] and requests[1].json["videoId"] == "dQw4w9WgXcQ"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.org/", "", "https://youtu.be/short", "https://youtu.be/dQw4w9WgXcQQ", "http://127.0.0.1/"]
+)
+async def test_what_is_no_video_is_not_asked_for(url: str) -> None:
+    assert await transcribed(player(ENGLISH), url) == ("That is not the URL of a YouTube video.", [])
+
+
+@pytest.mark.parametrize(
+    ("playing", "watch", "reason"),
+    [
+        (player(), WATCH, "no captions"),
+        (player(status="ERROR", reason="This video is unavailable"), WATCH, "no such video"),
+        (player(status="LOGIN_REQUIRED", reason="Sign in to confirm you’re not a bot"), WATCH, "refuses requests"),
+        (player(status="LOGIN_REQUIRED", reason="This video may be inappropriate for some users."), WATCH, "for adults"),
+        (player(status="OTHER"), WATCH, "does not give the captions away"),
+        (player(ENGLISH), '<form class="g-recaptcha">', "refuses requests"),
+        (player(ENGLISH), "<html>", "does not give the captions away"),
+        ([], WATCH, "not understood"),
+        (player({"baseUrl": 3}), WATCH, "not understood"),
+        (player(track("https://www.youtube.com/gone")), WATCH, "status 404"),
+        (player(track("http://169.254.169.254/api/timedtext")), WATCH, "not at YouTube"),
+        (player(track("https://youtube.com.example.org/api/timedtext")), WATCH, "not at YouTube"),
+        (player(track("file:///etc/passwd")), WATCH, "not at YouTube"),
+    ],
+)  # fmt: skip
+async def test_a_transcript_that_cannot_be_had_is_told_why(playing: Any, watch: str, reason: str) -> None:
+    told, _ = await transcribed(playing, watch=watch)
+    assert isinstance(told, str) and reason in told and told.endswith(".")
+
+
+async def test_transcripts_have_a_time_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(youtube_transcript, "MOST_TIME", 0.2)
+
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.hung_up()
+
+    async with wire_server(script) as server, tools(server.port) as made:
+        with pytest.raises(ToolFailed, match=r"within 0\.2 seconds"):
+            await made["get_youtube_transcript"]({"url": "https://youtu.be/dQw4w9WgXcQ"})
+        await until(lambda: not server.wires)

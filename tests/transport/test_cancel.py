@@ -1,0 +1,314 @@
+"""Leaving: whoever is cancelled, fails or has enough closes the provider's socket at once and leaves nothing open."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from llm.errors import ConnectTimeout, Draining, EngineUnreachable, LLMError, Truncated
+from llm.transport.interface import HttpRequest
+from llm.transport.response import DRAIN_BYTES
+from tests.support.wire_server import (
+    CHUNKED,
+    LAST_CHUNK,
+    OK,
+    Wire,
+    answers,
+    chunk,
+    fetched,
+    tls_contexts,
+    transport,
+    until,
+    wire_server,
+)
+
+AT_ONCE = 0.25  # seconds (C1)
+
+
+def open_sockets() -> set[str]:
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            link = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:  # that of the listing itself
+            continue
+        if link.startswith("socket:"):
+            found.add(link)
+    return found
+
+
+@contextmanager
+def deaf_listener() -> Iterator[int]:
+    """A port that answers no connection: its queue is full."""
+    with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for filler in (first, second):
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+async def test_c1_cancelled_while_connecting() -> None:
+    with deaf_listener() as port:
+        async with transport() as made:
+            before = open_sockets()
+            sending = asyncio.create_task(
+                made.send(HttpRequest(method="GET", url=f"http://127.0.0.1:{port}/", headers={}))
+            )
+            await until(lambda: open_sockets() - before)
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+            assert open_sockets() <= before
+
+
+async def test_reaching_a_provider_has_its_own_patience() -> None:
+    with deaf_listener() as port:
+        async with transport(connect_timeout=0.1) as made:
+            before = open_sockets()
+            with pytest.raises(
+                ConnectTimeout, match=rf"within 0\.1 seconds \(connecting to 127\.0\.0\.1 port {port}\)"
+            ):
+                await made.send(HttpRequest(method="GET", url=f"http://127.0.0.1:{port}/", headers={}))
+            assert open_sockets() <= before
+
+
+async def test_a_handshake_that_does_not_end_is_part_of_reaching_a_provider() -> None:
+    async def script(wire: Wire) -> None:
+        hung_up.append(await wire.hung_up())
+
+    hung_up: list[float] = []
+    async with wire_server(script) as server, transport(connect_timeout=0.1) as made:
+        with pytest.raises(ConnectTimeout, match=r"\(in the TLS handshake\)"):
+            await made.send(HttpRequest(method="GET", url=f"https://127.0.0.1:{server.port}/", headers={}))
+        await until(lambda: hung_up)
+
+
+@pytest.mark.parametrize("phase", ["tls handshake", "proxy", "upload", "headers", "head in part", "silence", "stream"])
+async def test_c1_transport_t7_cancelled_in_any_phase_the_provider_sees_it_at_once(phase: str) -> None:
+    async def script(wire: Wire) -> None:
+        await wire.reader.readexactly(1)
+        if phase != "upload":
+            await wire.reader.read(1 << 16)
+        match phase:
+            case "head in part":
+                await wire.send(b"HTTP/1.1 200")
+            case "silence":
+                await wire.send(CHUNKED)
+            case "stream":
+                await wire.send(CHUNKED + chunk(b"one"))
+        reached.set()
+        if phase == "upload":
+            await leaving.wait()
+        gone.append(await wire.hung_up())
+
+    async def consume() -> None:
+        async with await made.send(request) as reply:
+            async for _ in reply:
+                pass
+
+    reached, leaving = asyncio.Event(), asyncio.Event()
+    gone: list[float] = []
+    loop = asyncio.get_running_loop()
+    async with wire_server(script) as server:
+        proxies = {"HTTPS_PROXY": server.url} if phase == "proxy" else {}
+        async with transport(proxies=proxies) as made:
+            url = server.url.replace("http", "https") if phase in ("tls handshake", "proxy") else server.url
+            body = bytes(20_000_000) if phase == "upload" else b""
+            request = HttpRequest(method="POST", url=url, headers={}, body=body)
+            task = asyncio.create_task(consume())
+            await reached.wait()
+            await asyncio.sleep(0.01)
+            left = loop.time()
+            task.cancel()
+            leaving.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await until(lambda: gone)
+            assert gone[0] - left < AT_ONCE
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["anext", "read"])
+async def test_c1_cancelling_a_wait_inside_the_answer_s_block_hangs_up_too(whole: bool) -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED)
+        gone.append(await wire.hung_up())
+
+    gone: list[float] = []
+    async with wire_server(script) as server, transport() as made:
+        async with await made.send(server.get()) as reply:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await (reply.read() if whole else anext(aiter(reply)))
+            await until(lambda: gone)
+            with pytest.raises(Truncated, match="given up"):
+                await reply.read()
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_c1_cancelled_at_whatever_step_nothing_is_left_open(
+    secure: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in the moment in which a connection or a handshake is done and nobody has been told yet."""
+
+    async def getaddrinfo(host: str, port: int, **_: object) -> object:  # without a thread, so that steps are steps
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    ours, theirs = tls_contexts() if secure else (None, None)
+    async with wire_server(answers(OK), tls=ours) as server:
+        before = open_sockets()
+        for steps in itertools.count():
+            async with transport(ssl_context=theirs) as made:
+                task = asyncio.create_task(fetched(made, server.get()))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                if not task.cancel():
+                    break
+                await asyncio.wait({task})
+            await until(lambda: open_sockets() <= before)
+        assert steps >= (
+            6 if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop) else 5
+        )  # uvloop takes fewer
+
+
+async def test_transport_t24_an_exception_of_the_reader_is_that_exception_and_hangs_up() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED + chunk(b"one"))
+        gone.append(await wire.hung_up())
+
+    gone: list[float] = []
+    async with wire_server(script) as server, transport() as made:
+        with pytest.raises(ZeroDivisionError):
+            async with await made.send(server.get()) as reply:
+                async for _ in reply:
+                    raise ZeroDivisionError
+        await until(lambda: gone)
+
+
+# --- having enough
+
+
+async def test_leaving_before_the_end_hangs_up() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED + chunk(b"enough"))
+        gone.append(await wire.hung_up())
+
+    gone: list[float] = []
+    async with wire_server(script) as server, transport() as made:
+        async with await made.send(server.get()) as reply:
+            assert await anext(aiter(reply)) == b"enough"
+        await until(lambda: gone)
+        with pytest.raises(Truncated):
+            await anext(aiter(reply))
+
+
+async def test_draining_lets_the_rest_run_out_and_keeps_the_connection() -> None:
+    async def script(wire: Wire) -> None:
+        while True:
+            await wire.request()
+            await wire.send(CHUNKED + chunk(b"enough"))
+            await left.wait()
+            await wire.send(chunk(b"[DONE]"))
+            await wire.send(LAST_CHUNK)
+            ended.set()
+
+    async with wire_server(script) as server, transport() as made:
+        for _ in range(3):
+            left, ended = asyncio.Event(), asyncio.Event()
+            with pytest.raises(ZeroDivisionError):  # that the reader leaves so does not matter: it had all it wanted
+                async with await made.send(server.get()) as reply:
+                    assert await anext(aiter(reply)) == b"enough"
+                    reply.drain()
+                    raise ZeroDivisionError
+            left.set()
+            await ended.wait()
+            await until(lambda: getattr(reply, "_connection", None) is None)
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("endless", [False, True], ids=["silent", "too much"])
+async def test_draining_has_its_bounds(endless: bool) -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED + chunk(b"enough"))
+        if endless:
+            await left.wait()
+            try:
+                for _ in range(DRAIN_BYTES // 1000 * 100):
+                    await wire.send(chunk(b"x" * 1000))
+            except ConnectionError:
+                pass
+        gone.append(await wire.hung_up())
+
+    left = asyncio.Event()
+    gone: list[float] = []
+    loop = asyncio.get_running_loop()
+    async with wire_server(script) as server, transport() as made:
+        async with await made.send(server.get()) as reply:
+            assert await anext(aiter(reply)) == b"enough"
+            reply.drain()
+        begun = loop.time()
+        left.set()
+        await until(lambda: gone)
+        assert gone[0] - begun < 0.5 if endless else 0.9 < gone[0] - begun < 1.5
+
+
+async def test_draining_what_breaks_is_nobody_s_error() -> None:
+    async with wire_server(answers(CHUNKED + chunk(b"enough"), b"fault", then=Wire.cut)) as server, transport() as made:
+        for _ in range(3):
+            async with await made.send(server.get()) as reply:
+                assert (await anext(aiter(reply))).startswith(b"enough")
+                reply.drain()
+            await until(lambda: not server.wires)
+
+
+# --- the end of the transport
+
+
+async def test_closing_the_transport_closes_everything_and_tells_whoever_waits() -> None:
+    async def script(wire: Wire) -> None:
+        if (await wire.request()).target == "/stream":
+            await wire.send(CHUNKED)
+        arrived.release()
+        await wire.hung_up()
+
+    async def whole(path: str) -> bytes:
+        return await fetched(made, server.get(path))
+
+    arrived = asyncio.Semaphore(0)
+    async with wire_server(script) as server, transport() as made:
+        tasks = [asyncio.create_task(whole(path)) for path in ("/stream", "/head")]
+        for _ in tasks:
+            await arrived.acquire()
+        await asyncio.sleep(0.01)
+        await made.close()
+        stream, head = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(stream, Truncated)
+        assert isinstance(head, EngineUnreachable)
+        with pytest.raises(Draining):
+            await made.send(server.get())
+        await until(lambda: not server.wires)
+
+
+async def test_a_connection_that_comes_about_after_the_close_is_closed() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.hung_up()
+
+    async with wire_server(script) as server, transport() as made:
+        sending = asyncio.create_task(made.send(server.get()))
+        await asyncio.sleep(0)
+        await made.close()
+        with pytest.raises(LLMError):
+            await sending
+        await until(lambda: not server.wires)

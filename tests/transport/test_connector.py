@@ -1,0 +1,176 @@
+"""How a provider is reached: TLS and addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from llm.errors import ConnectTimeout, EngineUnreachable
+from llm.transport.proxy import Proxies
+from tests.support.ways import get
+from tests.support.wire_server import (
+    CHUNKED,
+    LAST_CHUNK,
+    OK,
+    Wire,
+    answers,
+    chunk,
+    fetched,
+    tls_contexts,
+    transport,
+    wire_server,
+)
+
+# --- TLS
+
+
+async def test_an_answer_of_many_records_comes_through() -> None:
+    ours, theirs = tls_contexts()
+    pieces = [b"one ", b"two " * 50_000, "drei ü".encode()]
+    answer = CHUNKED + b"".join(map(chunk, pieces)) + LAST_CHUNK
+    async with wire_server(answers(answer), tls=ours) as server, transport(ssl_context=theirs) as made:
+        for _ in range(5):
+            assert await fetched(made, server.get()) == b"".join(pieces)
+        assert server.connections == 1
+
+
+async def test_a_large_upload_goes_through_tls_too() -> None:
+    async def script(wire: Wire) -> None:
+        received = await wire.request()
+        await wire.send(OK if received.body == body else OK.replace(b"ok", b"no"))
+
+    ours, theirs = tls_contexts()
+    body = bytes(range(256)) * 20_000
+    async with wire_server(script, tls=ours) as server, transport(ssl_context=theirs) as made:
+        assert await fetched(made, server.post(body)) == b"ok"
+
+
+async def test_transport_t22_name_and_chain_are_verified() -> None:
+    ours, theirs = tls_contexts()
+    async with wire_server(answers(OK), tls=ours) as server:
+        async with transport() as made:
+            with pytest.raises(EngineUnreachable, match=r"certificate of 127\.0\.0\.1 is not valid: self"):
+                await made.send(server.get())
+        async with transport(ssl_context=theirs) as made:
+            with pytest.raises(EngineUnreachable, match=r"certificate of localhost is not valid: [Hh]ostname mismatch"):
+                await made.send(get(f"https://localhost:{server.port}/"))
+
+
+@pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
+async def test_a_handshake_that_breaks_is_named(how: object) -> None:
+    async def script(wire: Wire) -> None:
+        await wire.reader.read(1)
+        assert callable(how)
+        how(wire)
+
+    async with wire_server(script) as server, transport() as made:
+        with pytest.raises(EngineUnreachable, match=r"^TLS with 127\.0\.0\.1 failed: "):
+            await made.send(get(f"https://127.0.0.1:{server.port}/"))
+
+
+async def test_a_provider_without_tls_is_named() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.send(OK)
+        await wire.hung_up()
+
+    async with wire_server(script) as server, transport() as made:
+        with pytest.raises(EngineUnreachable, match=r"^TLS with 127\.0\.0\.1 failed: .*version"):
+            await made.send(get(f"https://127.0.0.1:{server.port}/"))
+
+
+async def test_the_system_s_certificates_are_read_once() -> None:
+    count = 0
+    real = ssl.create_default_context
+
+    def counting() -> ssl.SSLContext:
+        nonlocal count
+        count += 1
+        return real()
+
+    ours, _ = tls_contexts()
+    async with wire_server(answers(OK), tls=ours) as server, transport() as made:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ssl, "create_default_context", counting)
+            for _ in range(3):
+                with pytest.raises(EngineUnreachable):
+                    await made.send(server.get())
+    assert count == 1
+
+
+# --- the socket
+
+
+def socket_to(port: int) -> socket.socket:
+    """A copy of this process's socket with that port at its other end."""
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError), ExitStack() as unless_found:
+            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                copy = unless_found.enter_context(socket.socket(fileno=os.dup(int(name))))
+                if copy.getpeername() == ("127.0.0.1", port):
+                    unless_found.pop_all()
+                    return copy
+    raise AssertionError("no such socket")
+
+
+async def test_a_request_waits_for_no_other_packet_and_a_dead_peer_is_noticed_in_minutes() -> None:
+    async with wire_server(answers(OK)) as server, transport() as made:
+        await fetched(made, server.get())
+        with socket_to(server.port) as ours:
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+
+
+# --- nobody there
+
+
+async def test_a_port_where_nobody_listens_is_named_at_once(unused_tcp_port: int) -> None:
+    async with transport() as made:
+        with pytest.raises(EngineUnreachable, match=rf"^127\.0\.0\.1 port {unused_tcp_port} cannot be reached: conn"):
+            await made.send(get(f"http://127.0.0.1:{unused_tcp_port}/"))
+
+
+@pytest.mark.parametrize("failure", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")])
+async def test_a_name_that_is_not_known_is_named(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def getaddrinfo(*_: object, **__: object) -> object:
+        raise failure
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    async with transport() as made:
+        with pytest.raises(EngineUnreachable, match=r"^a\.example port 80 cannot be reached: (name or|that is not a)"):
+            await made.send(get("http://a.example/"))
+
+
+async def test_a_name_that_is_looked_up_too_long_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def getaddrinfo(*_: object, **__: object) -> object:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    async with transport(connect_timeout=0.05) as made:
+        with pytest.raises(ConnectTimeout, match=r"^a\.example could not be .*\(looking up a\.example\)"):
+            await made.send(get("http://a.example/"))
+
+
+async def test_the_second_address_of_a_name_is_tried_when_the_first_refuses(
+    monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
+) -> None:
+    async def getaddrinfo(host: str, port: int, **_: object) -> object:
+        addresses = ("127.0.0.1", unused_tcp_port), ("127.0.0.1", port)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+
+    async with wire_server(answers(OK)) as server, transport() as made:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+        assert await fetched(made, get(f"http://a.example:{server.port}/")) == b"ok"
+
+
+def test_transport_t22_small_letters_win() -> None:
+    proxies = Proxies({"https_proxy": "http://small", "HTTPS_PROXY": "http://large", "NO_PROXY": "*", "no_proxy": "x"})
+    way = proxies.way_to("https", "a", 443)
+    assert way is not None
+    assert way.host == "small"

@@ -1,0 +1,243 @@
+"""Which connections are kept, reused, replaced and closed; over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from llm.errors import EngineUnreachable
+from llm.transport.response import READ_AHEAD
+from tests.support.endings import Ending
+from tests.support.wire_server import (
+    CHUNKED,
+    LAST_CHUNK,
+    OK,
+    Wire,
+    answers,
+    chunk,
+    fetched,
+    tls_contexts,
+    transport,
+    until,
+    wire_server,
+)
+
+# --- reuse
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_transport_t1_a_hundred_requests_use_one_connection(secure: bool) -> None:
+    ours, theirs = tls_contexts() if secure else (None, None)
+    async with wire_server(answers(OK), tls=ours) as server, transport(ssl_context=theirs) as made:
+        for _ in range(100):
+            assert await fetched(made, server.get()) == b"ok"
+        assert server.connections == 1
+
+
+async def test_transport_t2_two_hundred_streams_at_once_wait_for_nobody() -> None:
+    together = asyncio.Barrier(200)
+
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await together.wait()  # opens only when all of them are here
+        await wire.send(OK)
+
+    async with wire_server(script) as server, transport() as made:
+        assert await asyncio.gather(*(fetched(made, server.get()) for _ in range(200))) == [b"ok"] * 200
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK + b"more",
+        CHUNKED + chunk(b"ok") + LAST_CHUNK + OK,
+        OK.replace(b"\r\n", b"\r\nConnection: close\r\n", 1),
+        OK.replace(b"1.1", b"1.0"),
+    ],
+    ids=["bytes behind", "an answer behind", "close", "HTTP/1.0"],
+)
+async def test_transport_t14_a_connection_that_cannot_be_trusted_is_not_used_again(answer: bytes) -> None:
+    async with wire_server(answers(answer)) as server, transport() as made:
+        for _ in range(2):
+            assert await fetched(made, server.get()) == b"ok"
+        assert server.connections == 2
+
+
+async def test_transport_t14_bytes_that_come_later_close_an_idle_connection() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(OK)
+        await late.wait()
+        await wire.send(OK)  # an answer to no question: it must not become the answer to the next one
+        await wire.hung_up()
+
+    late = asyncio.Event()
+    async with wire_server(script) as server, transport() as made:
+        await fetched(made, server.get())
+        late.set()
+        await until(lambda: not server.wires)
+
+
+async def test_transport_t14_bytes_that_wait_unseen_close_an_idle_connection() -> None:
+    """The loop has had no time to look at the connection since they came."""
+
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(OK)
+        await wire.hung_up()
+
+    async with wire_server(script) as server, transport() as made:
+        assert await fetched(made, server.get()) == b"ok"
+        server.wires[0].writer.write(OK.replace(b"ok", b"no"))  # sent at once, before the loop turns again
+        assert await fetched(made, server.get()) == b"ok"
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
+async def test_a_provider_that_closes_idle_connections_is_noticed_at_once(how: Ending) -> None:
+    async with wire_server(answers(OK, then=how)) as server, transport() as made:
+        for _ in range(3):
+            assert await fetched(made, server.get()) == b"ok"
+            await until(lambda: not server.wires)
+        assert server.connections == 3
+
+
+@pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
+async def test_transport_t11_a_kept_connection_closed_under_us_is_replaced_once(how: Ending) -> None:
+    async def script(wire: Wire) -> None:
+        seen.append((await wire.request()).body)
+        if wire.number == 2:
+            how(wire)  # a fresh one that fails as well is the end of it
+            return
+        await wire.send(OK)
+        seen.append((await wire.request()).body)
+        how(wire)
+
+    seen: list[bytes] = []
+    async with wire_server(script) as server, transport() as made:
+        assert await fetched(made, server.post(b"one")) == b"ok"
+        with pytest.raises(EngineUnreachable, match="without an answer"):
+            await fetched(made, server.post(b"two"))
+        assert seen == [b"one", b"two", b"two"]
+        assert server.connections == 2
+
+
+async def test_transport_t11_the_replacement_s_answer_is_the_answer() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(OK)
+        await wire.request()
+        if wire.number == 1:
+            wire.cut()
+        else:
+            await wire.send(OK)
+
+    async with wire_server(script) as server, transport() as made:
+        assert [await fetched(made, server.post(b"x")) for _ in range(3)] == [b"ok"] * 3
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (False, b""),
+        (False, b"HTTP/1.1 20"),
+        (False, b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (True, b"HTTP/1.1 20"),
+        (True, b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+)
+@pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
+async def test_transport_t11_after_a_byte_or_on_a_fresh_connection_nothing_is_repeated(
+    how: Ending, kept: bool, said: bytes
+) -> None:
+    requests = 0
+
+    async def script(wire: Wire) -> None:
+        nonlocal requests
+        if kept:
+            await wire.request()
+            await wire.send(OK)
+        await wire.request()
+        requests += 1
+        await wire.send(said)
+        how(wire)
+
+    async with wire_server(script) as server, transport() as made:
+        if kept:
+            await fetched(made, server.get())
+        with pytest.raises(EngineUnreachable, match=r"127\.0\.0\.1 (closed|broke) the connection"):
+            await fetched(made, server.get())
+        assert requests == 1
+
+
+async def test_transport_t26_a_connection_that_was_paused_listens_again() -> None:
+    big = b"x" * (4 * READ_AHEAD)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(big), big)
+    async with wire_server(answers(answer)) as server, transport() as made:
+        for _ in range(80):
+            async with await made.send(server.get()) as reply:
+                first = await anext(aiter(reply))
+                await asyncio.sleep(0)
+                assert len(first) + len(await reply.read()) == len(big)
+        assert server.connections == 1
+        await until(lambda: server.wires)
+        server.wires[0].cut()
+        await until(lambda: not server.wires)  # noticed: it does listen
+        assert len(await fetched(made, server.get())) == len(big)
+        assert server.connections == 2
+
+
+# --- the pool
+
+
+async def test_o9_the_pool_s_bound_never_touches_a_connection_in_use() -> None:
+    arrived = 0
+
+    async def script(wire: Wire) -> None:
+        nonlocal arrived
+        request = await wire.request()
+        arrived += 1
+        if arrived == 300:
+            all_here.set()
+        await all_here.wait()
+        if request.target == "/live":
+            await wire.send(CHUNKED + chunk(b"one"))
+            await go.wait()
+            await wire.send(chunk(b"two") + LAST_CHUNK)
+        else:
+            await wire.send(OK)
+        await wire.hung_up()
+
+    all_here, go = asyncio.Event(), asyncio.Event()
+    async with wire_server(script) as server, transport(max_idle=50) as made:
+        live = [asyncio.create_task(fetched(made, server.get("/live"))) for _ in range(200)]
+        assert await asyncio.gather(*(fetched(made, server.get("/brief")) for _ in range(100))) == [b"ok"] * 100
+        assert server.connections == 300
+        await until(lambda: len(server.wires) == 250)  # the live ones, and as many idle ones as the pool may keep
+        assert not any(stream.done() for stream in live)
+        go.set()
+        assert await asyncio.gather(*live) == [b"onetwo"] * 200
+        await until(lambda: len(server.wires) == 50)
+
+
+async def test_the_last_connection_used_is_the_first_used_again() -> None:
+    async def script(wire: Wire) -> None:
+        while True:
+            if (await wire.request()).target == "/together":
+                await together.wait()
+            await wire.send(CHUNKED + chunk(b"%d" % wire.number) + LAST_CHUNK)
+
+    together = asyncio.Barrier(2)
+    async with wire_server(script) as server, transport() as made:
+        a, b = (asyncio.create_task(fetched(made, server.get("/together"))) for _ in range(2))
+        done, _ = await asyncio.wait({a, b})
+        assert {task.result() for task in done} == {b"1", b"2"}
+        assert len({await fetched(made, server.get()) for _ in range(5)}) == 1
+
+
+async def test_idle_connections_are_closed_in_time() -> None:
+    async with wire_server(answers(OK)) as server, transport(keep_alive=0.1) as made:
+        await fetched(made, server.get())
+        await until(lambda: not server.wires)

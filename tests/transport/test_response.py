@@ -1,0 +1,278 @@
+"""The body of a response over real sockets: cuts, faults, bounds, compression, silence."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+import struct
+import threading
+
+import pytest
+
+from llm.errors import EngineUnreachable, IdleTimeout, Malformed, Truncated
+from llm.transport.interface import HttpRequest
+from llm.transport.response import READ_AHEAD
+from tests.support.endings import Ending
+from tests.support.wire_server import CHUNKED, LAST_CHUNK, Wire, answers, chunk, fetched, transport, until, wire_server
+
+# --- answers that break
+
+
+@pytest.mark.parametrize("framing", ["chunks", "length", "close"])
+@pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
+async def test_transport_t4_a_cut_ends_the_answer_at_once_after_all_that_was_received(
+    how: Ending, framing: str
+) -> None:
+    received = b""
+
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        match framing:
+            case "chunks":
+                await wire.send(CHUNKED + chunk(b"one "))
+                await wire.send(chunk(b"two") + b"5\r\nth")
+            case "length":
+                await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\none two")
+                await wire.send(b"th")
+            case "close":
+                await wire.send(b"HTTP/1.1 200 OK\r\n\r\none two")
+                await wire.send(b"th")
+        await go.wait()
+        how(wire)
+
+    async def consume() -> None:
+        nonlocal received
+        async with await made.send(server.get()) as reply:
+            async for piece in reply:
+                received += piece
+                if received.endswith(b"th"):
+                    go.set()
+
+    go = asyncio.Event()
+    async with wire_server(script) as server, transport() as made, asyncio.timeout(2):
+        if framing == "close" and how is Wire.cut:
+            await consume()  # the one place where closing is the end
+        else:
+            with pytest.raises(Truncated, match=r"^127\.0\.0\.1 (closed|broke) the connection in the middle"):
+                await consume()
+        assert received == b"one twoth"
+
+
+async def test_transport_t4_a_reset_that_comes_with_the_last_bytes_is_noticed_too() -> None:
+    """In a thread, for which the loop is held up: both have come when it looks."""
+    asked, go, gone = threading.Event(), threading.Event(), threading.Event()
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            asked.set()
+            assert go.wait(5)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\none two")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gone.set()
+
+    async def ask() -> None:
+        async with await made.send(HttpRequest(method="GET", url=url, headers={})) as reply:
+            await reply.read()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        async with transport() as made, asyncio.timeout(5), asyncio.TaskGroup() as group:
+            group.create_task(asyncio.to_thread(answer))
+            asking = asyncio.ensure_future(ask())
+            await asyncio.to_thread(asked.wait, 5)
+            go.set()
+            assert gone.wait(5)
+            with pytest.raises((Truncated, EngineUnreachable)):
+                await asking
+
+
+@pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
+@pytest.mark.parametrize("size", [10, 3 * READ_AHEAD], ids=["small", "more than is read ahead"])
+async def test_transport_t4_what_was_received_is_delivered_however_late_it_is_read(how: Ending, size: int) -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED + chunk(b"x" * size))
+        await wire.send(b"5\r\n")
+        if size < READ_AHEAD:
+            how(wire)
+            over.set()
+        else:
+            await asyncio.sleep(0.05)  # what lies in our own sending buffer would be lost by a reset
+            how(wire)
+
+    over = asyncio.Event()
+    received = 0
+    async with wire_server(script) as server, transport() as made:
+        async with await made.send(server.get()) as reply:
+            if size < READ_AHEAD:
+                await over.wait()
+            with pytest.raises(Truncated):
+                async for piece in reply:
+                    received += len(piece)
+            with pytest.raises(Truncated):
+                await anext(aiter(reply))  # and it stays an error
+    assert received == size
+
+
+@pytest.mark.parametrize("fault", [b"zz\r\n", b"2\r\nokay", b"2\nok"])
+async def test_transport_t13_a_fault_ends_the_answer_after_what_was_sound(fault: bytes) -> None:
+    received = []
+    async with wire_server(answers(CHUNKED + chunk(b"sound") + fault)) as server, transport() as made:
+        async with await made.send(server.get()) as reply:
+            with pytest.raises(Malformed):
+                async for piece in reply:
+                    received.append(piece)
+            await until(lambda: not server.wires)  # hung up on
+    assert b"".join(received).startswith(b"sound")
+
+
+async def test_transport_t13_a_head_that_cannot_be_trusted_is_refused() -> None:
+    async with wire_server(answers(b"SSH-2.0-OpenSSH_9.2\r\n")) as server, transport() as made:
+        with pytest.raises(Malformed):
+            await made.send(server.get())
+        await until(lambda: not server.wires)
+
+
+async def test_a_body_beyond_the_limit_is_refused() -> None:
+    async with wire_server(answers(CHUNKED + chunk(b"12345") * 3)) as server, transport() as made:
+        async with await made.send(server.get()) as reply:
+            with pytest.raises(Malformed, match="larger than 12 bytes"):
+                await reply.read(12)
+            await until(lambda: not server.wires)
+
+
+async def test_answers_without_a_body_keep_the_connection() -> None:
+    async def script(wire: Wire) -> None:
+        while True:
+            request = await wire.request()
+            status = b"200 OK" if request.method == "HEAD" else request.target[1:].encode() + b" Whatever"
+            await wire.send(b"HTTP/1.1 " + status + b"\r\nContent-Length: 5\r\nContent-Encoding: br\r\n\r\n")
+
+    async with wire_server(script) as server, transport() as made:
+        for request in (HttpRequest(method="HEAD", url=server.url, headers={}), server.get("/204"), server.get("/304")):
+            assert await fetched(made, request) == b""
+        assert server.connections == 1
+
+
+# --- compression that nobody asked for
+
+
+async def test_compressed_answers_are_read_as_they_come() -> None:
+    packer = gzip.compress(b"all at once")
+
+    async def script(wire: Wire) -> None:
+        while True:
+            request = await wire.request()
+            assert request.headers["Accept-Encoding"] == "identity"
+            encoding = request.target[1:].encode()
+            await wire.send(b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nTransfer-Encoding: chunked\r\n\r\n" % encoding)
+            for byte in packer:
+                await wire.send(chunk(bytes([byte])))
+            await wire.send(LAST_CHUNK)
+
+    async with wire_server(script) as server, transport() as made:
+        assert await fetched(made, server.get("/gzip")) == b"all at once"
+        assert await fetched(made, server.get("/identity")) == packer
+        async with await made.send(server.get("/br")) as reply:
+            assert reply.status == 200  # worth knowing, whatever the body says
+            with pytest.raises(Malformed):
+                await reply.read()
+        with pytest.raises(Malformed):
+            await fetched(made, server.get("/deflate"))
+
+
+async def test_a_small_compressed_answer_cannot_fill_the_memory() -> None:
+    packed = gzip.compress(b"\0" * 50_000_000)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (len(packed), packed)
+    async with wire_server(answers(answer)) as server, transport() as made:
+        async with await made.send(server.get()) as reply:
+            assert max([len(piece) async for piece in reply]) <= READ_AHEAD
+        with pytest.raises(Malformed, match="larger"):
+            async with await made.send(server.get()) as reply:
+                await reply.read(1_000_000)
+
+
+# --- silence
+
+
+async def test_transport_t6_silence_is_an_error_and_a_lively_answer_is_not_cut() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED)
+        for _ in range(10):
+            await asyncio.sleep(0.05)
+            await wire.send(chunk(b"x"))
+        hung_up.append(await wire.hung_up())
+
+    hung_up: list[float] = []
+    received = b""
+    loop = asyncio.get_running_loop()
+    async with wire_server(script) as server, transport(idle_timeout=0.2) as made:
+        begun = loop.time()
+        async with await made.send(server.get()) as reply:
+            with pytest.raises(IdleTimeout, match=r"127\.0\.0\.1 stood still for 0\.2 seconds"):
+                async for piece in reply:
+                    reply.alive()
+                    received += piece
+            await until(lambda: hung_up)
+        assert received == b"x" * 10
+        assert 0.65 < loop.time() - begun < 1.5  # ten times 50 ms of life, then 200 ms of silence
+
+
+async def test_s12_bytes_alone_do_not_restart_the_idle_clock() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED)
+        while True:
+            await wire.send(chunk(b": ping\n\n"))
+            await asyncio.sleep(0.02)
+
+    pings = 0
+    async with wire_server(script) as server, transport(idle_timeout=0.3) as made:
+        async with asyncio.timeout(3), await made.send(server.get()) as reply:
+            with pytest.raises(IdleTimeout):
+                async for _ in reply:
+                    pings += 1
+    assert pings > 3
+
+
+async def test_s12_in_a_whole_body_any_byte_is_a_sign_of_life() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED)
+        for _ in range(10):
+            await wire.send(chunk(b" "))
+            await asyncio.sleep(0.05)
+        await wire.send(LAST_CHUNK)
+
+    async with wire_server(script) as server, transport(idle_timeout=0.2) as made:
+        assert await fetched(made, server.get()) == b" " * 10
+
+
+async def test_s12_time_in_which_nobody_waits_is_not_the_provider_s_silence() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED + chunk(b"one"))
+        await more.wait()
+        await asyncio.sleep(0.1)
+        await wire.send(chunk(b"two"))
+        await wire.hung_up()
+
+    more = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with wire_server(script) as server, transport(idle_timeout=0.2) as made:
+        async with await made.send(server.get()) as reply:
+            await asyncio.sleep(0.3)  # before the first piece, and
+            assert await anext(aiter(reply)) == b"one"
+            await asyncio.sleep(0.3)  # behind it: a slow client of ours
+            reply.alive()
+            more.set()
+            assert await anext(aiter(reply)) == b"two"
+            begun = loop.time()
+            reply.alive()
+            with pytest.raises(IdleTimeout):
+                await anext(aiter(reply))
+            assert 0.19 < loop.time() - begun < 0.5  # and no time is owed for what went before

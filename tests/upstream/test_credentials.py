@@ -1,0 +1,222 @@
+"""How requests to engines are authenticated: by key, by a signature over all of the request, by a token to wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import pytest
+
+from llm.dialects.base import Outgoing
+from llm.engines.engine import Target
+from llm.engines.records import ENGINES
+from llm.errors import EngineUnreachable
+from llm.transport.http_client import HttpTransport
+from llm.transport.interface import HttpReply, HttpRequest
+from llm.upstream.attempts import ask
+from llm.upstream.call_record import Trace
+from llm.upstream.credentials import CREDENTIALS, Credentials
+from llm.upstream.engine_client import Services
+from llm.upstream.retry import RetryPolicy
+from tests.support.harness import Connection, Request, Script, ScriptedReply, Upstream
+
+SECRET: Final = "secret of the signer"
+OUTGOING: Final = Outgoing(path="/chat?beta=1", body={"text": "Grüße"})
+
+
+def signature_of(method: str, url: str, body: bytes) -> str:
+    """As an upstream makes it of what has reached it; like SigV4, over the path and query of the URL, and its host."""
+    parts = urlsplit(url)
+    canonical = "\n".join((method, parts.netloc, parts.path, parts.query, hashlib.sha256(body).hexdigest()))
+    return hmac.new(SECRET.encode(), canonical.encode(), "sha256").hexdigest()
+
+
+class Signer:
+    """Signs method, URL, headers and body without waiting."""
+
+    def __init__(self) -> None:
+        self.targets: list[Target] = []
+
+    def sign(self, request: HttpRequest, target: Target) -> Mapping[str, str]:
+        self.targets.append(target)
+        signed = ";".join(sorted(request.headers))
+        signature = signature_of(request.method, request.url, request.body or b"")
+        return {**request.headers, "x-signed-headers": signed, "authorization": f"HMAC {signature}"}
+
+
+class TokenSource:
+    """Waits for a token when it has none, once for all who ask meanwhile."""
+
+    def __init__(self, fetch: Callable[[], Coroutine[Any, Any, str]]) -> None:
+        self._fetch = fetch
+        self.fetched: asyncio.Task[str] | None = None
+
+    def sign(self, request: HttpRequest, target: Target) -> Awaitable[Mapping[str, str]]:
+        if self.fetched is None:
+            self.fetched = asyncio.create_task(self._fetch())
+        return self._headers(request, self.fetched)
+
+    async def _headers(self, request: HttpRequest, token: asyncio.Task[str]) -> Mapping[str, str]:
+        return {**request.headers, "authorization": f"Bearer {await asyncio.shield(token)}"}
+
+
+class Sent:
+    """A transport that notes what is sent, and when: before or after ``send`` has returned."""
+
+    def __init__(self) -> None:
+        self.requests: list[HttpRequest] = []
+
+    def send(self, request: HttpRequest) -> Coroutine[Any, Any, HttpReply]:
+        self.requests.append(request)
+        return self._answer()
+
+    async def _answer(self) -> HttpReply:
+        return ScriptedReply(200, {"content-type": "application/json"}, [b"{}"])
+
+    async def close(self) -> None: ...
+
+
+def target_at(url: str, kind: str, **more: Any) -> Target:
+    engine = replace(ENGINES["cerebras"], base_url=url, credentials=kind, headers={"x-version": "1"}, **more)
+    return Target(engine=engine, model="m", key="sk-key")
+
+
+def services_of(transport: Any, kind: str, credentials: Credentials, retries: int = 0) -> Services:
+    return Services({"http": transport}, RetryPolicy(retries), credentials={**CREDENTIALS, kind: credentials})
+
+
+def transport() -> HttpTransport:
+    return HttpTransport(connect_timeout=5, first_byte_timeout=5, idle_timeout=5)
+
+
+async def answer_of(services: Services, target: Target, headers: Mapping[str, str] | None = None) -> Any:
+    return await ask(OUTGOING, lambda answer: answer, target, services, Trace(), headers)
+
+
+def authorizing(expected: Callable[[Request], str], fail_first: int = 0) -> Script:
+    """401 without the expected ``authorization``; the first requests that have it get 500."""
+    left = [fail_first]
+
+    async def script(request: Request, connection: Connection) -> None:
+        if request.headers.get("Authorization") != expected(request):
+            await connection.whole({"error": {"message": "not authorized"}}, status=401)
+        elif left[0]:
+            left[0] -= 1
+            await connection.whole({"error": {"message": "try again"}}, status=500)
+        else:
+            await connection.whole({"ok": True})
+
+    return script
+
+
+@pytest.mark.parametrize("auth", ["Authorization: Bearer {key}", "x-api-key: {key}"])
+async def test_a_key_goes_into_the_header_that_the_record_names(auth: str) -> None:
+    sent = Sent()
+    target = target_at("http://engine.test", "api-key", auth=auth)
+    assert await answer_of(Services({"http": sent}), target, {"x-forwarded": "yes"}) == {}
+    assert await answer_of(Services({"http": sent}), replace(target, key=None)) == {}
+    with_key, without = sent.requests
+    name, value = auth.format(key="sk-key").split(": ")
+    common = {"accept": "application/json", "x-version": "1", "content-type": "application/json"}
+    assert with_key.headers == {**common, "x-forwarded": "yes", name: value}
+    assert without.headers == common
+
+
+async def test_a_request_whose_credentials_are_ready_leaves_before_anything_is_awaited() -> None:
+    for kind, credentials in (("api-key", CREDENTIALS["api-key"]), ("signed", Signer())):
+        sent = Sent()
+        pending = services_of(sent, kind, credentials).send(target_at("http://engine.test", kind), OUTGOING)
+        assert len(sent.requests) == 1
+        await pending
+
+
+async def test_a_signature_covers_method_url_and_body_as_they_reach_the_engine() -> None:
+    signer, http = Signer(), transport()
+
+    def expected(request: Request) -> str:
+        url = f"http://{request.headers['Host']}{request.path}"
+        return f"HMAC {signature_of(request.method, url, request.body)}"
+
+    async with Upstream(authorizing(expected)).running() as upstream:
+        target = target_at(upstream.url, "signed")
+        assert await answer_of(services_of(http, "signed", signer), target, {"x-forwarded": "yes"}) == {"ok": True}
+        await http.close()
+    [request] = upstream.requests
+    signed = request.headers["x-signed-headers"].split(";")
+    assert {"accept", "content-type", "x-forwarded", "x-version"} == set(signed) <= {n.lower() for n in request.headers}
+    assert signer.targets == [target]  # with its key, to sign with
+
+
+async def test_each_retry_is_signed_anew() -> None:
+    numbers = iter(range(10))
+
+    class Numbered:
+        def sign(self, request: HttpRequest, target: Target) -> Mapping[str, str]:
+            return {**request.headers, "x-number": str(next(numbers)), "authorization": "signed"}
+
+    http = transport()
+    async with Upstream(authorizing(lambda _: "signed", fail_first=1)).running() as upstream:
+        services = services_of(http, "numbered", Numbered(), retries=1)
+        assert await answer_of(services, target_at(upstream.url, "numbered")) == {"ok": True}
+        await http.close()
+    assert [request.headers["x-number"] for request in upstream.requests] == ["0", "1"]
+
+
+async def test_a_request_waits_for_its_token_and_all_use_one() -> None:
+    wanted, granted, fetched = asyncio.Event(), asyncio.Event(), 0
+
+    async def fetch() -> str:
+        nonlocal fetched
+        fetched += 1
+        wanted.set()
+        await granted.wait()
+        return "ya29.token"
+
+    http = transport()
+    async with Upstream(authorizing(lambda _: "Bearer ya29.token")).running() as upstream:
+        services, target = services_of(http, "token", TokenSource(fetch)), target_at(upstream.url, "token")
+        answers = [asyncio.create_task(answer_of(services, target)) for _ in range(3)]
+        await wanted.wait()
+        assert not upstream.requests
+        granted.set()
+        assert await asyncio.gather(*answers) == [{"ok": True}] * 3
+        await http.close()
+    assert fetched == 1
+
+
+async def test_a_token_that_cannot_be_had_fails_the_request_and_nothing_is_sent() -> None:
+    class Failing:
+        async def sign(self, request: HttpRequest, target: Target) -> Mapping[str, str]:
+            raise EngineUnreachable("The token service cannot be reached.")
+
+    sent = Sent()
+    with pytest.raises(EngineUnreachable, match="token service"):
+        await answer_of(services_of(sent, "failing", Failing()), target_at("http://engine.test", "failing"))
+    assert not sent.requests
+
+
+async def test_a_request_that_is_cancelled_while_it_waits_for_its_token_is_not_sent() -> None:
+    wanted = asyncio.Event()
+
+    async def fetch() -> str:
+        wanted.set()
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    sent = Sent()
+    source = TokenSource(fetch)
+    answer = asyncio.create_task(
+        answer_of(services_of(sent, "token", source), target_at("http://engine.test", "token"))
+    )
+    await wanted.wait()
+    answer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await answer
+    assert source.fetched is not None
+    source.fetched.cancel()
+    assert not sent.requests

@@ -1,0 +1,195 @@
+"""A provider that dies or talks nonsense, through the running server, in every lane."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from handlers.base import Base
+from handlers.request.output import Output
+from llm.chat.request import ChatRequest
+from llm.upstream.attempts import Exchange
+from llm.upstream.call_record import Trace
+from tests.support.faults import EVERY_LANE, EVERY_STREAM, SOME_LANES, TEXT, Lane, Scene, answer_head, sends
+from tests.support.nonsense import HTML, NO_HTTP, SHAPES
+from tests.support.wire_server import LAST_CHUNK, Wire, chunk
+
+BAD = ("upstream_malformed", "upstream_truncated")  # what is no answer at all may well be the beginning of one
+OF_AN_ANSWER = (Base, ChatRequest, Exchange, Output, Trace)
+HOW = pytest.mark.parametrize("reset", [False, True], ids=["closes", "resets"])
+
+
+# --- it dies ---
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How far the provider comes, and what the client is told of it."""
+
+    pieces: Callable[[Lane], list[bytes]]
+    code: str
+    streams: bool = True  # the client has our 200 by then, if it streams
+    text: bool = False  # and the text, too
+
+
+def _without_its_end(lane: Lane) -> bytes:
+    """All but the last event, or all of a document whose last chunk does not come."""
+    if not lane.stream:
+        return lane.document
+    border = b"\r\n\r\n" if b"\r\n\r\n" in lane.wire.end else b"\n\n"
+    return lane.begun + b"".join(event + border for event in lane.wire.end.split(border)[:-2])
+
+
+STAGES = {
+    "before its headers": Stage(lambda lane: [], "provider_unreachable", streams=False),
+    "in its headers": Stage(lambda lane: [lane.head[:40]], "provider_unreachable", streams=False),
+    "after its headers": Stage(lambda lane: [lane.head], "upstream_truncated"),
+    "in an event": Stage(
+        lambda lane: [lane.head, chunk(lane.begun + lane.wire.delta("never told")[:-12])],
+        "upstream_truncated",
+        text=True,
+    ),
+    "in a chunk": Stage(lambda lane: [lane.head, b"ffff\r\n" + lane.begun], "upstream_truncated", text=True),
+    "between events": Stage(lambda lane: [lane.head, chunk(lane.begun)], "upstream_truncated", text=True),
+    "before its end": Stage(lambda lane: [lane.head, chunk(_without_its_end(lane))], "upstream_truncated", text=True),
+}
+
+
+@HOW
+@EVERY_LANE
+async def test_a_provider_that_dies_is_an_error_of_the_client_s_dialect(
+    lane: Lane, reset: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Scene(lane, caplog).running() as scene:
+        for name, stage in STAGES.items():
+            outcome = await scene.fails(sends(*stage.pieces(lane), reset=reset))
+            assert outcome.code == stage.code, name
+            assert outcome.status == (200 if lane.stream and stage.streams else 502), name
+            assert outcome.text == (TEXT if lane.stream and stage.text else ""), name
+            assert not outcome.ended, name
+
+
+@HOW
+@SOME_LANES
+async def test_a_provider_that_dies_before_it_answers_is_asked_once_more(
+    lane: Lane, reset: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Scene(lane, caplog).running(MAX_RETRIES="1") as scene:
+        outcome = await scene.fails(sends(reset=reset))
+        assert (outcome.status, outcome.text, outcome.ended) == (200, TEXT, True)
+        assert scene.provider.connections == 3
+
+
+@EVERY_LANE
+async def test_o9_a_kept_connection_that_is_closed_as_it_is_used_costs_nothing(
+    lane: Lane, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The provider has answered once, and hangs up when the second request arrives."""
+
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(lane.good)
+        await wire.request()
+
+    async with Scene(lane, caplog).running() as scene:
+        scene.scripts = [script]
+        for connections in (1, 2, 3):
+            outcome = await scene.ask()
+            assert (outcome.status, outcome.text, outcome.ended) == (200, TEXT, True)
+            assert scene.provider.connections == connections
+
+
+@EVERY_LANE
+async def test_what_is_no_http_is_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    async with Scene(lane, caplog).running() as scene:
+        for name, sent in NO_HTTP.items():
+            outcome = await scene.fails(sends(sent))
+            assert (outcome.status, outcome.code) == (502, "upstream_malformed"), name
+
+
+@EVERY_LANE
+async def test_a_page_instead_of_an_answer_is_an_error(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    """Malformed with a good status; with a bad one it is that failure."""
+    headers = ("Content-Type: text/html", f"Content-Length: {len(HTML)}")
+    async with Scene(lane, caplog).running() as scene:
+        outcome = await scene.fails(sends(answer_head(*headers) + HTML))
+        assert outcome.code in BAD and not outcome.ended
+        assert outcome.status == (200 if lane.stream and lane.wire.engine == "ollama" else 502)
+        for status in ("502 Bad Gateway", "500 Oops", "520 Unknown"):
+            outcome = await scene.fails(sends(answer_head(*headers, status=status) + HTML))
+            assert (outcome.status, outcome.code) == (502, "provider_error"), status
+
+
+@EVERY_LANE
+async def test_json_of_another_shape_is_an_error(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    """In place of a stream, too: some hosts answer one with a document, which is taken if it is a good one."""
+    head = answer_head("Content-Type: application/json", "Connection: close")
+    async with Scene(lane, caplog).running() as scene:
+        for name, sent in SHAPES.items():
+            outcome = await scene.fails(sends(head + sent))
+            assert outcome.code in BAD and not outcome.ended, name
+            assert lane.stream or outcome.status == 502, name
+
+
+EVENTS = {
+    "broken JSON": b'{"choices": [{',
+    "no JSON": b"hello world",
+    "a NUL": b'{"type": "x\0"}',
+    "a number": b"17",
+    "a list": b"[17]",
+    "very deep": b"[" * 100_000,
+    "another type in each field": SHAPES["another type in each field"],
+    "a name without a value": b'{"type": "content_block_delta"}',
+}
+
+
+@EVERY_STREAM
+async def test_nonsense_in_an_event_ends_in_an_error_and_keeps_what_came_before(
+    lane: Lane, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the verbatim lane it is handed on: then what ends the answer is that its own end is missing."""
+    async with Scene(lane, caplog).running() as scene:
+        for name, sent in EVENTS.items():
+            event = sent + b"\n" if lane.wire.engine == "ollama" else b"data: " + sent + b"\n\n"
+            scene.scripts = [sends(lane.head, chunk(lane.begun), chunk(event) + LAST_CHUNK)]
+            answer = await scene.server.post(lane.client.path, lane.body, lane.client.headers)
+            raw = await answer.body()
+            answer.close()
+            assert answer.status == 200 and TEXT.encode() in raw, name
+            assert b"upstream_malformed" in raw or b"upstream_truncated" in raw, name
+            await scene.is_as_before()
+
+
+@EVERY_STREAM
+async def test_a_letter_that_is_none_costs_that_letter_only(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    torn = lane.begun + lane.wire.delta("§").replace(b"\\u00a7", b"\xff") + lane.wire.end
+    async with Scene(lane, caplog).running() as scene:
+        scene.scripts = [sends(lane.head, chunk(torn) + LAST_CHUNK)]
+        answer = await scene.server.post(lane.client.path, lane.body, lane.client.headers)
+        raw = await answer.body()
+    seen = lane.client.read(raw.decode("utf-8", "replace").encode())
+    assert seen.text == f"{TEXT}\ufffd" and seen.ended and seen.error is None
+
+
+# --- what is left of a good answer ---
+
+
+@EVERY_LANE
+async def test_o1_an_answer_that_is_done_is_gone_without_the_garbage_collector(
+    lane: Lane, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Scene(lane, caplog).running() as scene:
+        await scene.answers()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                await scene.answers()
+            left = Counter(type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, OF_AN_ANSWER))
+        finally:
+            gc.enable()
+        assert not left

@@ -1,0 +1,226 @@
+"""A provider that does not keep to its word: lengths, encodings, turns. Through the running server, in every lane."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.faults import EVERY_LANE, EVERY_WHOLE, TEXT, Lane, Outcome, Scene, answer_head, sends, stays
+from tests.support.wire_server import Wire, chunk
+
+UPLOAD = 20_000_000  # bytes
+
+
+def _is_good(outcome: Outcome) -> bool:
+    return (outcome.status, outcome.text, outcome.ended) == (200, TEXT, True)
+
+
+# --- lengths ---
+
+
+def _framed(lane: Lane, *headers: str) -> bytes:
+    return answer_head(f"Content-Type: {lane.content_type}", *headers) + lane.payload
+
+
+UNTRUSTED: dict[str, Callable[[Lane], bytes]] = {
+    "negative": lambda lane: _framed(lane, "Content-Length: -5"),
+    "no number": lambda lane: _framed(lane, "Content-Length: many"),
+    "two that differ": lambda lane: _framed(lane, f"Content-Length: {len(lane.payload)}", "Content-Length: 5"),
+    "beside chunks": lambda lane: _framed(lane, "Content-Length: 5", "Transfer-Encoding: chunked"),
+    "another coding": lambda lane: _framed(lane, "Transfer-Encoding: gzip, chunked"),
+    "larger than anything": lambda lane: _framed(lane, f"Content-Length: {10**20}"),
+}
+
+
+@EVERY_LANE
+async def test_a_length_that_cannot_be_is_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    async with Scene(lane, caplog).running() as scene:
+        for name, sent in UNTRUSTED.items():
+            outcome = await scene.fails(sends(sent(lane)))
+            assert (outcome.status, outcome.code) == (502, "upstream_malformed"), name
+
+
+@EVERY_LANE
+async def test_a_length_that_is_not_the_answer_s_is_an_error(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    """But where a stream has come to the end that its wire has: that it is whole then is beyond doubt."""
+    size = len(lane.payload)
+    async with Scene(lane, caplog).running() as scene:
+        outcome = await scene.fails(sends(_framed(lane, f"Content-Length: {size + 5}")))
+        if lane.stream and lane.wire.engine != "google":  # whose end is that nothing follows
+            assert _is_good(outcome)
+        else:
+            assert outcome.code == "upstream_truncated" and not outcome.ended
+        cut = len(lane.begun) if lane.stream else size - 2
+        outcome = await scene.fails(sends(_framed(lane, f"Content-Length: {cut}")))
+        assert outcome.code == ("upstream_truncated" if lane.stream else "upstream_malformed")
+        assert not outcome.ended
+
+
+@EVERY_LANE
+async def test_a_chunk_of_another_size_is_an_error_behind_what_was_sound(
+    lane: Lane, caplog: pytest.LogCaptureFixture
+) -> None:
+    lies = {
+        "upstream_malformed": chunk(lane.begun) + b"5\r\nmore than five\r\n",
+        "upstream_truncated": b"fffffff\r\n" + lane.begun,
+    }
+    async with Scene(lane, caplog).running() as scene:
+        for code, lie in lies.items():
+            outcome = await scene.fails(sends(lane.head, lie))
+            assert outcome.code == code and not outcome.ended
+            assert outcome.text == (TEXT if lane.stream else "")
+
+
+# --- encodings ---
+
+
+def _packed(lane: Lane, encoding: str, body: bytes) -> bytes:
+    headers = (f"Content-Type: {lane.content_type}", f"Content-Encoding: {encoding}", f"Content-Length: {len(body)}")
+    return answer_head(*headers) + body
+
+
+BROKEN: dict[str, Callable[[bytes], tuple[str, bytes]]] = {
+    "not compressed": lambda payload: ("gzip", payload),
+    "broken": lambda payload: ("gzip", gzip.compress(payload)[:12] + b"\xff" * 40),
+    "unknown": lambda payload: ("br", payload),
+    "several": lambda payload: ("gzip, gzip", gzip.compress(gzip.compress(payload))),
+    "cut": lambda payload: ("gzip", gzip.compress(payload)[:-9]),
+}
+
+
+@EVERY_LANE
+async def test_a_compressed_answer_is_read_though_nobody_asked_for_one(
+    lane: Lane, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Scene(lane, caplog).running() as scene:
+        assert _is_good(await scene.fails(sends(_packed(lane, "gzip", gzip.compress(lane.payload)))))
+        assert _is_good(await scene.fails(sends(_packed(lane, "deflate", zlib.compress(lane.payload)))))
+
+
+@EVERY_LANE
+async def test_an_answer_that_cannot_be_unpacked_is_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    async with Scene(lane, caplog).running() as scene:
+        for name, lie in BROKEN.items():
+            if lane.stream and name == "cut":
+                continue  # its own end may well be in what there is
+            outcome = await scene.fails(sends(_packed(lane, *lie(lane.payload))))
+            assert (outcome.status, outcome.code) == (200 if lane.stream else 502, "upstream_malformed"), name
+            assert outcome.text == "", name
+
+
+# --- turns ---
+
+
+@EVERY_LANE
+async def test_a_second_answer_that_nobody_asked_for_is_nobody_s(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    """It may not become the answer of the next request, which may be somebody else's."""
+    other = lane.good.replace(TEXT.encode(), b"Another's text")
+    assert len(other) == len(lane.good) and other != lane.good
+    async with Scene(lane, caplog).running() as scene:
+        assert _is_good(await scene.fails(stays(lane.good + other)))
+        assert _is_good(await scene.fails(stays(lane.good, other)))
+
+
+@EVERY_LANE
+async def test_a_redirect_is_not_followed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    async with Scene(lane, caplog).running() as scene:
+        for status in ("301 Moved", "302 Found", "307 Temporary", "308 Permanent", "304 Not Modified"):
+            head = answer_head(f"Location: {scene.provider.url}/v1", "Content-Length: 0", status=status)
+            before = scene.provider.connections
+            outcome = await scene.fails(sends(head))
+            assert (outcome.status, outcome.code) == (502, "provider_error"), status
+            assert scene.provider.connections == before + 2  # this one, and the one that all is well with
+
+
+@EVERY_LANE
+async def test_interim_answers_and_trailers_are_passed_over(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    interim = answer_head(status="100 Continue") + answer_head("Link: </x>; rel=preload", status="103 Early Hints")
+    trailed = lane.good.removesuffix(b"\r\n") + b"X-Checksum: 17\r\nServer-Timing: x\r\n\r\n"
+    async with Scene(lane, caplog).running() as scene:
+        assert _is_good(await scene.fails(sends(interim, trailed)))
+
+
+@EVERY_LANE
+async def test_a_change_of_protocol_is_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    async with Scene(lane, caplog).running() as scene:
+        outcome = await scene.fails(stays(answer_head("Upgrade: h2c", status="101 Switching Protocols")))
+        assert (outcome.status, outcome.code) == (502, "upstream_malformed")
+
+
+@EVERY_LANE
+async def test_a_provider_that_closes_its_direction_only_has_closed(
+    lane: Lane, caplog: pytest.LogCaptureFixture
+) -> None:
+    def closes(*pieces: bytes) -> Callable[[Wire], Any]:
+        async def script(wire: Wire) -> None:
+            await wire.request()
+            for piece in pieces:
+                await wire.send(piece)
+            wire.writer.write_eof()
+            await wire.hung_up()
+
+        return script
+
+    async with Scene(lane, caplog).running() as scene:
+        outcome = await scene.fails(closes(lane.head + chunk(lane.begun)))
+        assert outcome.code == "upstream_truncated" and not outcome.ended
+        outcome = await scene.fails(closes())
+        assert (outcome.status, outcome.code) == (502, "provider_unreachable")
+
+
+# --- an answer before the request was read ---
+
+
+def _large(lane: Lane) -> dict[str, Any]:
+    words = "word " * (UPLOAD // 5)
+    said = {"prompt": words} if lane.client.name == "native" else {"messages": [{"role": "user", "content": words}]}
+    return {**lane.body, **said}
+
+
+def _early(answer: bytes, end: Callable[[Wire], None] | None = None) -> Callable[[Wire], Any]:
+    """Answers when it has seen the head of the request."""
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await wire.send(answer)
+        if end is not None:
+            end(wire)
+        else:
+            await wire.hung_up()
+
+    return script
+
+
+@EVERY_WHOLE
+async def test_an_answer_before_the_request_was_read_is_the_answer(
+    lane: Lane, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = b'{"error": {"message": "Too much.", "type": "too_large"}}'
+    head = answer_head("Content-Type: application/json", f"Content-Length: {len(said)}", status="413 Too Large")
+    async with Scene(lane, caplog).running() as scene:
+        for end in (None, Wire.cut):
+            outcome = await scene.fails(_early(head + said, end), **_large(lane))
+            assert (outcome.status, outcome.code) == (413, "too_large")
+        assert _is_good(await scene.fails(_early(lane.good), **_large(lane)))
+
+
+@EVERY_WHOLE
+async def test_a_provider_that_takes_no_upload_is_given_up(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    """The clock counts from the last byte that it took."""
+    given_up = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await given_up.wait()
+
+    async with Scene(lane, caplog).running(FIRST_BYTE_TIMEOUT="0.3") as scene:
+        scene.scripts = [script]
+        outcome = await scene.ask(**_large(lane))
+        assert (outcome.status, outcome.code) == (504, "first_byte_timeout")
+        given_up.set()
+        await scene.is_as_before()

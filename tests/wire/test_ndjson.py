@@ -1,0 +1,27 @@
+"""JSON lines, cut at every place (S8, S9)."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm.wire.json_codec import dumps
+from llm.wire.ndjson import JsonLines, LineBlocks
+from tests.support.frames import blocks, byte_by_byte, cut, frames, lines, names, places
+
+
+@given(st.lists(st.dictionaries(names, lines, max_size=3), max_size=5), st.sampled_from(["\n", "\r\n"]), places)
+def test_s9_any_json_lines_come_out_of_any_cutting(values: list[dict[str, str]], end: str, at: list[int]) -> None:
+    raw = "".join(dumps(value) + end for value in values).encode()
+    for pieces in ([raw], byte_by_byte(raw), cut(raw, at), cut(raw.removesuffix(end.encode()), at)):
+        assert [json.loads(frame.data) for frame in frames(JsonLines(), pieces)] == values
+        passed = [LineBlocks().frame(block) for block in blocks(pieces, LineBlocks)]
+        assert [json.loads(frame.data) for frame in passed if frame is not None] == values
+
+
+def test_s8_empty_lines_are_keep_alives() -> None:
+    raw = b'\n\r\n \n{"a":1}\n\n\n{"b":2}'
+    for pieces in ([raw], byte_by_byte(raw)):
+        assert [frame.data for frame in frames(JsonLines(), pieces)] == ['{"a":1}', '{"b":2}']
