@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -38,16 +37,17 @@ class Left:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._closed: asyncio.Queue[float] = asyncio.Queue()
+        self._closed = asyncio.Event()
 
     async def script(self, request: Request, connection: Connection) -> None:
         await connection.stream(self._wire.content_type)
         await connection.chunk(self._wire.head + self._wire.delta("Hi"))
         await connection.closed()
-        self._closed.put_nowait(time.monotonic())
+        self._closed.set()
 
-    async def seconds_after(self, left: float) -> float:
-        return await asyncio.wait_for(self._closed.get(), 10) - left
+    async def seen(self) -> None:
+        """The client has left. Raises ``TimeoutError`` where it stays."""
+        await asyncio.wait_for(self._closed.wait(), 10)
 
 
 @asynccontextmanager

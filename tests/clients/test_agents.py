@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.clients.judging import STRUCTURED, Left, behind, ran, refusing, running
-from tests.support.harness import soon
 from tests.support.scripted import CHAT, SAID, answering, calling
 from tests.support.setups import codex_of, environ_of
 from tests.support.wires import WIRES, Wire
@@ -96,17 +94,13 @@ async def test_c1_claude_code_that_is_stopped_stops_the_provider(tmp_path: Path)
     async with behind(wire, left.script) as (url, _):
         environ = claude(url, "google/m")
         words = ("-p", "Hello", "--output-format", "stream-json", "--verbose", "--include-partial-messages")
-
-        async def attempt() -> float:
-            async with running(str(CLAUDE), *words, home=tmp_path, **environ) as process:
-                assert process.stdout is not None
-                async with asyncio.timeout(60):
-                    while b'"text_delta"' not in await process.stdout.readline():
-                        pass
-                process.kill()
-                return await left.seconds_after(time.monotonic())
-
-        await soon(0.25, attempt)
+        async with running(str(CLAUDE), *words, home=tmp_path, **environ) as process:
+            assert process.stdout is not None
+            async with asyncio.timeout(60):
+                while b'"text_delta"' not in await process.stdout.readline():
+                    pass
+            process.kill()
+            await left.seen()
 
 
 # --- Codex ---
@@ -176,11 +170,7 @@ async def test_c1_codex_that_is_stopped_stops_the_provider(tmp_path: Path) -> No
 
     async with behind(wire, script) as (url, _):
         codex(url, "google/m", tmp_path)
-
-        async def attempt() -> float:
-            async with running(*EXEC, "Hello", home=tmp_path) as process:
-                await asyncio.wait_for(begun.get(), 60)
-                process.terminate()
-                return await left.seconds_after(time.monotonic())
-
-        await soon(0.25, attempt)
+        async with running(*EXEC, "Hello", home=tmp_path) as process:
+            await asyncio.wait_for(begun.get(), 60)
+            process.terminate()
+            await left.seen()

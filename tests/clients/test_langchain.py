@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +19,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
 from tests.clients.judging import STRUCTURED, Left, behind, refusing
-from tests.support.harness import CLIENT_ID, soon
+from tests.support.harness import CLIENT_ID
 from tests.support.scripted import CHAT, PNG, SAID, answering, call_of, calling, whole_call_of
 from tests.support.setups import code_of
 from tests.support.wires import WIRES, Wire
@@ -152,22 +151,17 @@ async def test_c1_abort_in_mid_stream_reaches_the_provider(make: Make) -> None:
     wire = WIRES["google"]
     left = Left(wire)
     async with behind(wire, left.script) as (url, _):
+        begun = asyncio.Event()
 
-        async def attempt() -> float:
-            begun = asyncio.Event()
+        async def listen() -> None:
+            async for chunk in make(url, "google/m").astream("Hello"):
+                if chunk.text:
+                    begun.set()
 
-            async def listen() -> None:
-                async for chunk in make(url, "google/m").astream("Hello"):
-                    if chunk.text:
-                        begun.set()
-
-            task = asyncio.create_task(listen())
-            await asyncio.wait_for(begun.wait(), 10)
-            now = time.monotonic()
-            task.cancel()
-            return await left.seconds_after(now)
-
-        await soon(0.25, attempt)
+        task = asyncio.create_task(listen())
+        await asyncio.wait_for(begun.wait(), 10)
+        task.cancel()
+        await left.seen()
 
 
 async def test_the_readme_sets_it_up() -> None:

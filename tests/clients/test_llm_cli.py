@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.clients.judging import STRUCTURED, Left, behind, ran, refusing, running
-from tests.support.harness import CLIENT_ID, Connection, Request, soon
+from tests.support.harness import CLIENT_ID, Connection, Request
 from tests.support.scripted import CHAT, SAID, answering, calling
 from tests.support.wires import WIRES, Wire
 
@@ -86,16 +85,11 @@ async def test_c1_a_client_that_is_stopped_stops_the_provider(tmp_path: Path) ->
     left = Left(wire)
     async with behind(wire, left.script) as (url, _):
         environ = set_up(tmp_path, url, wire)
-
-        async def attempt() -> float:
-            async with running(LLM, "-m", "here", "Hello", home=tmp_path, **environ) as process:
-                assert process.stdout is not None
-                assert await process.stdout.readexactly(2) == b"Hi"
-                now = time.monotonic()
-                process.terminate()
-                return await left.seconds_after(now)
-
-        await soon(0.25, attempt)
+        async with running(LLM, "-m", "here", "Hello", home=tmp_path, **environ) as process:
+            assert process.stdout is not None
+            assert await process.stdout.readexactly(2) == b"Hi"
+            process.terminate()
+            await left.seen()
 
 
 async def test_its_plugin_for_ollama(tmp_path: Path) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.clients.judging import STRUCTURED, Left, behind, ran, refusing, running
-from tests.support.harness import CLIENT_ID, config, serving, soon
+from tests.support.harness import CLIENT_ID, config, serving
 from tests.support.scripted import CHAT, SAID, answering, calling
 from tests.support.wires import WIRES, Wire
 
@@ -87,16 +86,12 @@ async def test_c1_abort_in_mid_stream_reaches_the_provider(client: str, tmp_path
     wire = WIRES["ollama"]
     left = Left(wire)
     async with behind(wire, left.script) as (url, _):
-
-        async def attempt() -> float:
-            words, environ = command(client, url, "ollama/m", "abort")
-            async with running(*words, home=tmp_path, **environ) as process:
-                assert process.stdout is not None
-                said = await process.stdout.readline()
-                assert json.loads(said) == "left", said
-                return await left.seconds_after(time.monotonic())
-
-        await soon(0.25, attempt)
+        words, environ = command(client, url, "ollama/m", "abort")
+        async with running(*words, home=tmp_path, **environ) as process:
+            assert process.stdout is not None
+            said = await process.stdout.readline()
+            assert json.loads(said) == "left", said
+            await left.seen()
 
 
 @pytest.mark.parametrize("client", ["openai", "anthropic"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,7 @@ from pydantic_ai.providers.anthropic import AnthropicProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 
 from tests.clients.judging import STRUCTURED, Left, behind, refusing
-from tests.support.harness import CLIENT_ID, soon
+from tests.support.harness import CLIENT_ID
 from tests.support.scripted import CHAT, PNG, SAID, answering, calling
 from tests.support.wires import WIRES, Wire
 
@@ -126,19 +125,14 @@ async def test_c1_abort_in_mid_stream_reaches_the_provider(make: Make) -> None:
     wire = WIRES["ollama"]
     left = Left(wire)
     async with behind(wire, left.script) as (url, _):
+        begun = asyncio.Event()
 
-        async def attempt() -> float:
-            begun = asyncio.Event()
+        async def listen() -> None:
+            async with Agent(make(url, "ollama/m")).run_stream("Hello") as stream:
+                async for _ in stream.stream_text(debounce_by=None):
+                    begun.set()
 
-            async def listen() -> None:
-                async with Agent(make(url, "ollama/m")).run_stream("Hello") as stream:
-                    async for _ in stream.stream_text(debounce_by=None):
-                        begun.set()
-
-            task = asyncio.create_task(listen())
-            await asyncio.wait_for(begun.wait(), 10)
-            now = time.monotonic()
-            task.cancel()
-            return await left.seconds_after(now)
-
-        await soon(0.25, attempt)
+        task = asyncio.create_task(listen())
+        await asyncio.wait_for(begun.wait(), 10)
+        task.cancel()
+        await left.seen()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,7 +22,6 @@ from tests.support.harness import (
     Upstream,
     config,
     serving,
-    soon,
 )
 
 AUDIO = bytes(range(256)) * 64
@@ -191,16 +189,9 @@ async def test_c1_a_client_that_leaves_ends_the_provider_s_request(path: str) ->
         left.set()
 
     async with judged(script) as (_, _, server):
-
-        async def attempt() -> float:
-            began.clear()
-            left.clear()
-            body = {"model": "openai/m", "prompt": "A cat", "input": "Hi"}
+        body = {"model": "openai/m", "prompt": "A cat", "input": "Hi"}
+        async with asyncio.timeout(5):
             answer = await server.send("POST", path, body, CLIENT)
             await began.wait()
-            start = time.monotonic()
             answer.close()
             await left.wait()
-            return time.monotonic() - start
-
-        await soon(0.25, attempt)

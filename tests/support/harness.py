@@ -276,16 +276,6 @@ class Answer:
         self._writer.transport.abort()
 
 
-async def soon(limit: float, attempt: Callable[[], Awaitable[float]]) -> None:
-    """An attempt that takes less than ``limit`` seconds, as it tells; of three, since a busy machine may hold one up."""
-    times = []
-    for _ in range(3):
-        times.append(await attempt())
-        if times[-1] < limit:
-            return
-    raise AssertionError(f"took {times} seconds, not less than {limit}")
-
-
 class Client:
     """Speaks HTTP/1.1 to the server under test, a connection for each request unless it keeps one."""
 

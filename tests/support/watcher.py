@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from tests.support.harness import Connection, Request
 from tests.support.wires import Wire
-
-LIMIT = 0.25  # seconds between the client's leaving and the provider's seeing it (C1)
 
 
 class Watcher:
@@ -19,7 +16,6 @@ class Watcher:
         self.stage = stage
         self.reached = asyncio.Event()
         self.hung_up = asyncio.Event()
-        self.at = 0.0
 
     async def __call__(self, request: Request, connection: Connection) -> None:
         if self.stage != "waiting":
@@ -28,5 +24,4 @@ class Watcher:
             await connection.chunk(self.wire.head + self.wire.delta("One "))
         self.reached.set()
         await connection.closed()
-        self.at = time.monotonic()
         self.hung_up.set()
