@@ -6,7 +6,6 @@ import copy
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from time import process_time
 from typing import Any
 
 import pytest
@@ -40,6 +39,7 @@ from llm.engines.records import ENGINES
 from llm.errors import LLMError, ProviderSaid
 from llm.wire.frames import Frame
 from tests.support.paths import SAMPLES
+from tests.support.work import within_processor_time, work_of
 
 OPENAI, GOOGLE, OLLAMA, XAI = (ENGINES[name] for name in ("openai", "google", "ollama", "xai"))
 
@@ -323,17 +323,15 @@ def test_o3_a_piece_costs_the_same_late_as_early(what: str) -> None:
     engine, before, piece = _GROWING[what]
     frame = Frame(json.dumps(piece))
 
-    def cost(count: int) -> float:
-        reader = ENGINE_DIALECTS[engine.dialect].reader(engine)
-        for first in before:
-            reader.feed(Frame(json.dumps(first)))
-        begun = process_time()  # of this process alone: the machine may be busy
-        for _ in range(count):
+    reader = ENGINE_DIALECTS[engine.dialect].reader(engine)
+    for first in before:
+        reader.feed(Frame(json.dumps(first)))
+    with within_processor_time():
+        codes, held = work_of(lambda: reader.feed(frame))
+        for _ in range(10_000):
             reader.feed(frame)
-        return (process_time() - begun) / count
-
-    early = min(cost(200) for _ in range(5))
-    assert min(cost(10_000) for _ in range(2)) < early * 3
+        late_codes, late_held = work_of(lambda: reader.feed(frame))
+    assert late_codes <= codes and late_held < 2 * held
 
 
 def test_a_blocked_prompt_is_an_error() -> None:

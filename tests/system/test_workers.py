@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -306,9 +305,7 @@ def test_workers_that_cannot_start_end_the_server() -> None:
 def test_a_worker_that_ends_again_and_again_is_started_less_and_less_often() -> None:
     with workers("os._exit(0) if worker.number else os.read(worker.parent, 1)") as process:
         assert process.stderr is not None
-        begun = time.monotonic()
         told = [json.loads(process.stderr.readline()) for _ in range(4)]
-        assert time.monotonic() - begun > 0.1 + 0.3 + 0.7
     assert {line["number"] for line in told} == {1}
     assert [line["after"] for line in told] == [0.1, 0.3, 0.7, 1.5]
     assert process.returncode == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import time
 from pathlib import Path
 from typing import Any
 
@@ -199,21 +198,19 @@ async def test_a_page_made_to_keep_the_parser_busy_holds_up_nobody(monkeypatch: 
     """The parser looks at each attribute of a tag for each other one, without a pause; here it would take a minute."""
     monkeypatch.setattr(web_page, "_EXTRACT_TIME", 1.0)
     evil = b"<p " + b" ".join(b"a%d=1" % n for n in range(120_000)) + b">x</p>"
-    pauses = []
+    ticks = 0
 
     async def tick() -> None:
-        last = time.monotonic()
+        nonlocal ticks
         while True:
             await asyncio.sleep(0.005)
-            now = time.monotonic()
-            pauses.append(now - last)
-            last = now
+            ticks += 1
 
     ticking = asyncio.ensure_future(tick())
     with pytest.raises(ToolFailed, match="too intricate"):
         await read(answer(evil))
     ticking.cancel()
-    assert max(pauses) < 0.5
+    assert ticks > 20  # of two hundred in the second that the parser had; a loop held up has one or two
 
 
 async def test_a_page_nested_without_end_is_read() -> None:

@@ -209,17 +209,14 @@ async def test_transport_t6_silence_is_an_error_and_a_lively_answer_is_not_cut()
 
     hung_up: list[float] = []
     received = b""
-    loop = asyncio.get_running_loop()
     async with wire_server(script) as server, transport(idle_timeout=0.2) as made:
-        begun = loop.time()
         async with await made.send(server.get()) as reply:
             with pytest.raises(IdleTimeout, match=r"127\.0\.0\.1 stood still for 0\.2 seconds"):
                 async for piece in reply:
                     reply.alive()
                     received += piece
             await until(lambda: hung_up)
-        assert received == b"x" * 10
-        assert 0.65 < loop.time() - begun < 1.5  # ten times 50 ms of life, then 200 ms of silence
+        assert received == b"x" * 10  # in more than twice the time that may pass in silence
 
 
 async def test_s12_bytes_alone_do_not_restart_the_idle_clock() -> None:
@@ -259,10 +256,11 @@ async def test_s12_time_in_which_nobody_waits_is_not_the_provider_s_silence() ->
         await more.wait()
         await asyncio.sleep(0.1)
         await wire.send(chunk(b"two"))
+        await asyncio.sleep(0.1)
+        await wire.send(chunk(b"three"))
         await wire.hung_up()
 
     more = asyncio.Event()
-    loop = asyncio.get_running_loop()
     async with wire_server(script) as server, transport(idle_timeout=0.2) as made:
         async with await made.send(server.get()) as reply:
             await asyncio.sleep(0.3)  # before the first piece, and
@@ -271,8 +269,7 @@ async def test_s12_time_in_which_nobody_waits_is_not_the_provider_s_silence() ->
             reply.alive()
             more.set()
             assert await anext(aiter(reply)) == b"two"
-            begun = loop.time()
             reply.alive()
+            assert await anext(aiter(reply)) == b"three"  # no time is owed for what went before
             with pytest.raises(IdleTimeout):
                 await anext(aiter(reply))
-            assert 0.19 < loop.time() - begun < 0.5  # and no time is owed for what went before

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import replace
-from time import process_time
 from typing import Any
 
 import pytest
@@ -35,6 +34,7 @@ from llm.errors import LLMError
 from llm.wire.json_codec import Json
 from tests.support.chat_engine import HOST, sent
 from tests.support.paths import SAMPLES
+from tests.support.work import within_processor_time, work_of
 
 DONE = b"data: [DONE]\n\n"
 
@@ -480,15 +480,13 @@ def test_o3_a_chunk_costs_the_same_late_as_early() -> None:
     }
     [each] = openai_chat.framing().feed(frame({"id": "c", "choices": [choice]}))
 
-    def cost(count: int) -> float:
-        reader = openai_chat.reader(HOST)
-        begun = process_time()  # of this process alone: the machine may be busy
-        for _ in range(count):
+    reader = openai_chat.reader(HOST)
+    with within_processor_time():
+        codes, held = work_of(lambda: reader.feed(each))
+        for _ in range(8000):
             reader.feed(each)
-        return (process_time() - begun) / count
-
-    early = min(cost(500) for _ in range(4))
-    assert min(cost(8000) for _ in range(2)) < early * 3
+        late_codes, late_held = work_of(lambda: reader.feed(each))
+    assert late_codes <= codes and late_held < 2 * held
 
 
 JSON: st.SearchStrategy[Any] = st.recursive(
