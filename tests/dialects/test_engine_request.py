@@ -161,7 +161,6 @@ def test_t8_every_zero_is_sent() -> None:
         ("openai", Options(format=JsonFormat(SCHEMA, "r", True)),
          {"response_format": {"type": "json_schema", "json_schema": {"name": "r", "schema": SCHEMA, "strict": True}}}),
         ("openai", Options(extra={"logit_bias": {"1": 2}}), {"logit_bias": {"1": 2}}),
-        ("deepseek", Options(max_tokens=5), {"max_tokens": 5}),
         ("ollama", Options(effort="low", format=JsonFormat(SCHEMA)), {"think": "low", "format": SCHEMA}),
         ("ollama", Options(reasoning=False, context_tokens=9), {"think": False, "options": {"num_ctx": 9}}),
     ],
@@ -172,28 +171,9 @@ def test_o11_options_are_spelled_as_the_wire_has_them(engine: str, options: Opti
 
 
 @pytest.mark.parametrize(
-    ("model", "options", "thinking"),
-    [
-        ("gemini-2.5-flash", Options(reasoning_tokens=0), {"includeThoughts": False, "thinkingBudget": 0}),
-        ("gemini-2.5-flash", Options(effort="medium"), {"includeThoughts": True, "thinkingBudget": 8192}),
-        ("gemini-3.8-flash", Options(effort="medium"), {"includeThoughts": True, "thinkingLevel": "MEDIUM"}),
-        ("gemini-3.5-flash", Options(reasoning=False), {"includeThoughts": False, "thinkingLevel": "MINIMAL"}),
-        ("gemma-3", Options(), None),
-    ],
-)
-def test_gemini_is_told_how_much_to_think_by_budget_or_by_level(
-    model: str, options: Options, thinking: dict[str, Any] | None
-) -> None:
-    body = sent(replace(PLAIN, model=model, options=options), "google")
-    assert body.get("generationConfig", {}).get("thinkingConfig") == thinking
-
-
-@pytest.mark.parametrize(
     ("engine", "options", "name"),
     [
         ("openai", Options(context_tokens=1), "context_tokens"),
-        ("deepseek", Options(format=JsonFormat(SCHEMA)), "format"),
-        ("meta", Options(tool_choice="required"), "tool_choice"),
         ("google", Options(verbosity="low"), "verbosity"),
         ("ollama", Options(tool_choice="required"), "tool_choice"),
         ("ollama", Options(service_tier="flex"), "service_tier"),

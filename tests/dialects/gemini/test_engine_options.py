@@ -91,7 +91,7 @@ def tokens(number: int) -> dict[str, Any]:
         ("gemini-3.5-flash", effort("minimal"), {**SHOWN, "thinkingLevel": "MINIMAL"}),
         ("gemini-3.1-flash-lite", ON, {**SHOWN, "thinkingLevel": "MEDIUM"}),
         ("gemini-3.6-flash", OFF, {**HIDDEN, "thinkingBudget": 0}),
-        ("gemini-3.8-flash", effort("low"), {**SHOWN, "thinkingLevel": "LOW"}),
+        ("gemini-3.8-flash", effort("medium"), {**SHOWN, "thinkingLevel": "MEDIUM"}),
         ("gemini-4-argon", effort("high"), {**SHOWN, "thinkingLevel": "HIGH"}),
         ("gemini-5-of-tomorrow", effort("xhigh"), {**SHOWN, "thinkingLevel": "XHIGH"}),
         ("gemini-12-flash", {}, SHOWN),

@@ -59,15 +59,6 @@ def test_t8_an_effort_that_is_refused_is_refused_however_it_was_asked_for(name: 
     assert (told.value.param, told.value.engine) == (name, "host")
 
 
-@pytest.mark.parametrize(
-    ("field", "engine"),
-    [("max_completion_tokens", "openai"), ("max_tokens", "deepseek"), ("max_completion_tokens", "groq")],
-)
-def test_the_limit_goes_out_under_the_engine_s_name_for_it(field: str, engine: str) -> None:
-    body = sent(with_options(max_tokens=7), ENGINES[engine])
-    assert {name: value for name, value in body.items() if "max" in name} == {field: 7}
-
-
 def test_e7_usage_is_asked_for_in_every_stream_that_can_tell_it() -> None:
     streamed = replace(PLAIN, stream=True)
     assert sent(streamed)["stream_options"] == {"include_usage": True}
