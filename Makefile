@@ -7,9 +7,7 @@ NODE := tests/clients/node
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # Tests of the pure packages and of the architecture: no server, no socket.
-PURE := anthropic_client anthropic_engine architecture behind codec config dialect_answers dialect_requests events \
-  filters framing gemini_options globs grammars grammars_more opaque openai_chat_client openai_chat_engine \
-  openai_responses openai_responses_options openai_responses_recorded shapes toolschema usage_table wishes
+PURE := tests/wire tests/chat tests/engines tests/dialects tests/tasks tests/test_architecture.py
 
 .PHONY: run check test test-clients lint bench soak size lock fuzz clean
 
@@ -23,7 +21,7 @@ test: $(VENV)/dev
 
 # What is worth a look before each commit, in well under a minute.
 check: lint
-	@$(BIN)/python -m pytest -n auto $(PURE:%=tests/test_%.py) $(ARGS)
+	@$(BIN)/python -m pytest -n auto $(PURE) $(ARGS)
 
 test-clients: $(CLIENTS)/ready $(if $(shell command -v npm),$(NODE)/node_modules/ready)
 	@$(CLIENTS)/bin/python -m pytest -rs --override-ini norecursedirs= -W ignore tests/clients $(ARGS)

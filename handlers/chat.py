@@ -12,6 +12,7 @@ from tornado.iostream import StreamClosedError
 from handlers.base import Base
 from handlers.context import Context
 from handlers.request.output import Output
+from llm import log
 from llm.chat.events import Event, Failed
 from llm.chat.messages import Usage
 from llm.chat.reply import Reply
@@ -20,11 +21,12 @@ from llm.dialects import native
 from llm.dialects.base import ClientDialect, Writer
 from llm.errors import LLMError, NotFound
 from llm.gateway.chat import ChatCall
-from llm.upstream.call_record import Trace
+from llm.upstream.call_record import CLIENT, Trace
 from llm.wire.json_codec import Json
 
 # Headers of a client that go along to an engine of the same dialect, byte for byte.
 _FORWARDED: Final = ("anthropic-beta", "anthropic-version")
+_STALL: Final = 2  # times KEEPALIVE_INTERVAL without anything of an answer: the log says what it waits for
 
 
 class ChatHandler(Base):
@@ -32,7 +34,7 @@ class ChatHandler(Base):
 
     methods = ("POST",)
     costly = True
-    __slots__ = ("_answer", "_stopped", "record", "schema")
+    __slots__ = ("_answer", "_stalled", "_stopped", "record", "schema")
 
     schema: str
 
@@ -42,6 +44,7 @@ class ChatHandler(Base):
         self.schema = schema
         self._answer: ClientAnswer | None = None
         self.record = Trace(started=self.began)
+        self._stalled = 0.0  # when the answer last moved before a stall that was logged
         self._stopped: LLMError | None = None  # why the answer was stopped, if not by its client leaving
 
     @property
@@ -95,6 +98,18 @@ class ChatHandler(Base):
         """A sign of life after so many seconds of silence (``active.Answer``); the first one sends our headers."""
         if self._answer is not None and not self.gone:
             self._answer.keep_alive(now, silence)
+            self._log_stall(now, self._answer)
+
+    def _log_stall(self, now: float, answer: ClientAnswer) -> None:
+        """One log line for each time in which an answer stands still for long: for whom the server waits."""
+        since = answer.last_sent(self.began)
+        seconds = now - since
+        if since == self._stalled or seconds < _STALL * self.context.config.keepalive_interval:
+            return
+        self._stalled = since
+        engine = self.record.target.engine.name if self.record.target else None
+        waiting_for = self.record.waiting_for or None
+        log.write("stalled", id=self.request_id, engine=engine, waiting_for=waiting_for, seconds=round(seconds, 1))
 
     async def _fail(self, failure: LLMError, answer: ClientAnswer) -> None:
         """The status is out: the error is the last of the stream."""
@@ -177,8 +192,16 @@ class ClientAnswer:
         return True
 
     async def drain(self) -> None:
-        if self._output is not None:
-            await self._output.drain()
+        if self._output is None or self._output.all_taken:
+            return
+        record = self._handler.record
+        waiting_for, record.waiting_for = record.waiting_for, CLIENT
+        await self._output.drain()
+        record.waiting_for = waiting_for
+
+    def last_sent(self, began: float) -> float:
+        """When something of this answer was last sent (by the monotonic clock); ``began`` if nothing was."""
+        return self._output.last if self._output is not None and self._output.started else began
 
     def write_reply(self, reply: Reply, request: ChatRequest) -> None:
         self._set_headers()
@@ -202,7 +225,12 @@ class ClientAnswer:
 
     def keep_alive(self, now: float, silence: float) -> None:
         output, writer = self._output, self._writer
-        if output is not None and writer is not None and now - output.last >= silence:
+        if (
+            output is not None
+            and writer is not None
+            and now - output.pinged >= silence
+            and now - output.last >= silence
+        ):
             self._open(None)
             output.ping(writer.ping())
 

@@ -77,9 +77,6 @@ SDKS: Final = {
 PUBLIC_DESPITE_UNDERSCORE: Final = {"_asdict", "_exit", "_fields", "_replace"}  # documented: namedtuple, os._exit
 OF_OTHERS: Final = {"_Decompress", "_execute"}  # zlib's only name for a type; the entry to Tornado's handlers
 
-# Files that are being rewritten, by the test that they do not pass yet. To be emptied.
-NOT_YET: Final[dict[str, set[str]]] = {}
-
 
 @cache
 def tree_of(path: Path) -> ast.Module:
@@ -128,12 +125,9 @@ def is_under(name: str, parents: Iterable[str]) -> bool:
 
 
 def check(rule: str, problems: Iterable[tuple[Path, str]]) -> None:
-    """Fails with each problem of a file that ``NOT_YET`` does not except, and for an exception that is not needed."""
-    found = [(place(path), text) for path, text in problems]
-    excepted = NOT_YET.get(rule, set())
-    texts = [f"{file}{text}" for file, text in found if file not in excepted]
-    assert not texts, f"{rule}:\n" + "\n".join(sorted(set(texts)))
-    assert excepted <= {file for file, _ in found}, f"{rule}: not needed in NOT_YET"
+    """Fails with the file and text of each problem."""
+    texts = {f"{place(path)}{text}" for path, text in problems}
+    assert not texts, f"{rule}:\n" + "\n".join(sorted(texts))
 
 
 def rank_of(name: str, order: tuple[tuple[str, ...], ...]) -> int:

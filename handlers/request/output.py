@@ -18,7 +18,7 @@ class Output:
     ``spacing``: seconds between two pieces; they are queued and leave in :meth:`drain`.
     """
 
-    __slots__ = ("_ended", "_handler", "_queue", "_spacing", "_unsent", "last", "started")
+    __slots__ = ("_ended", "_handler", "_queue", "_spacing", "_unsent", "last", "pinged", "started")
 
     def __init__(self, handler: RequestHandler, spacing: float = 0) -> None:
         self._ended = False  # from now on the connection belongs to another request
@@ -26,8 +26,14 @@ class Output:
         self._queue: list[bytes] = []
         self._spacing = spacing
         self._unsent: asyncio.Future[None] | None = None  # done when the client has taken what was sent
-        self.last = monotonic()  # when something was last sent
+        self.last = monotonic()  # when something of the answer was last sent
+        self.pinged = self.last  # when anything was, signs of life included
         self.started = False  # the headers are out: from now on an error is part of the stream
+
+    @property
+    def all_taken(self) -> bool:
+        """False while pieces wait for the client."""
+        return not self._queue and self._unsent is None
 
     def start(self) -> None:
         """Sends the status and the headers."""
@@ -35,7 +41,7 @@ class Output:
             self.started = True
             self._handler.flush()
             self._handler._headers = _NO_HEADERS  # the others would be kept for as long as the answer takes
-            self.last = monotonic()
+            self.pinged = monotonic()
 
     def send(self, piece: bytes) -> bool:
         """Sends a piece of an answer that has started.
@@ -84,7 +90,7 @@ class Output:
         if not self._ended and not self._queue and (self._unsent is None or self._unsent.done()):
             self._handler.write(piece)
             self._handler.flush()
-            self.last = monotonic()
+            self.pinged = monotonic()
 
     async def end(self) -> None:
         """Sends what waits, then the end of the answer."""

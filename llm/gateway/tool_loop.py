@@ -36,7 +36,7 @@ from llm.chat.reply import Collector, Reply
 from llm.chat.request import ChatRequest
 from llm.errors import ToolLimit
 from llm.tools.base import Tool, ToolFailed, ToolState
-from llm.upstream.call_record import Trace
+from llm.upstream.call_record import TOOL, Trace
 from llm.wire.json_codec import Json, dumps, loads
 
 MAX_RESULT: Final = 200_000  # characters of one result; what is beyond is cut, and the model is told
@@ -82,6 +82,7 @@ async def run_rounds(
         if not paused and not ours:
             return finish
         _check(rounds.usage, limits, until)
+        record.waiting_for = TOOL
         results = await _run_calls(calls, tools, limits, rounds, until, sink) if calls else []
         request = _next(request, reply, calls, results, first=number == 0)
         _check(rounds.usage, limits, until)

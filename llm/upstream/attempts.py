@@ -11,7 +11,7 @@ from llm.dialects.base import Outgoing
 from llm.engines.engine import Target
 from llm.errors import LLMError, Malformed, OtherApi, kept_headers
 from llm.transport.interface import HttpReply
-from llm.upstream.call_record import Trace
+from llm.upstream.call_record import FIRST_BYTE, NEXT_ATTEMPT, NEXT_EVENT, Trace
 from llm.upstream.engine_client import Services
 from llm.upstream.failures import blamed, read_failure
 from llm.wire.json_codec import loads
@@ -52,6 +52,7 @@ class Exchange:
         """
         self._attempts += 1
         self._trace.attempts += 1
+        self._trace.waiting_for = FIRST_BYTE
         return self._accepted(self._services.send(self.target, outgoing, self._headers))
 
     async def _accepted(self, answer: Coroutine[Any, Any, HttpReply]) -> HttpReply:
@@ -60,6 +61,7 @@ class Exchange:
             async with reply:
                 raise await read_failure(reply, self.target)
         self._trace.headers = kept_headers(reply.headers)
+        self._trace.waiting_for = NEXT_EVENT
         return reply
 
     async def failed(self, error: LLMError) -> None:
@@ -72,6 +74,7 @@ class Exchange:
         if wait is None:
             raise failure from None
         self._waited += wait
+        self._trace.waiting_for = NEXT_ATTEMPT
         await asyncio.sleep(wait)
 
 

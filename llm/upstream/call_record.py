@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from llm.chat.events import Batch, Finished, ReasoningDelta, TextDelta, ToolCallDelta, UsageReported
 from llm.chat.messages import Usage
 from llm.chat.token_estimate import Input, estimated_usage
 from llm.engines.engine import Target
 from llm.errors import LLMError
+
+FIRST_BYTE: Final = "the engine's first byte"
+NEXT_EVENT: Final = "the engine's next event"
+NEXT_ATTEMPT: Final = "the next attempt"
+TOOL: Final = "a tool"
+CLIENT: Final = "the client"
 
 
 @dataclass(slots=True)
@@ -28,6 +35,7 @@ class Trace:
     target: Target | None = None  # engine and model that were chosen
     failure: LLMError | None = None  # an error that the engine sent in a passed-through stream
     unsaved: str | None = None  # error code, where the answer could not be stored in its thread
+    waiting_for: str = ""  # what the answer waits for now: for the log line of one that stalls
     weight: int = 0  # bytes that pieces of calls take beside them, on their way to be whole
 
     def used(self) -> Usage | None:

@@ -35,11 +35,10 @@ class EngineRound:
     answer has begun, since it may be large and is not sent again (T18).
     """
 
-    __slots__ = ("_attempts", "_client", "_decoder", "_feeds", "_record", "_reply", "_request", "_sink", "_stages")
+    __slots__ = ("_attempts", "_client", "_decoder", "_feeds", "_record", "_request", "_sink", "_stages")
 
     _decoder: Decoder  # these of one attempt
     _feeds: tuple[Callable[[Sequence[Event]], Sequence[Event]], ...]
-    _reply: HttpReply
 
     def __init__(
         self,
@@ -87,14 +86,13 @@ class EngineRound:
         del request
         async with await answer as reply:
             del answer
-            self._reply = reply
             try:
                 if streamed:
                     await self._stream(reply)
                 else:
                     self._deliver(self._decoder.read_document(await reply.read(limit)))
             finally:
-                del self._reply
+                self._feeds = ()  # they refer to this round: what is done is gone without a garbage collector
         return checks.finished()
 
     async def _stream(self, reply: HttpReply) -> None:
