@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from tornado.iostream import StreamClosedError
@@ -146,13 +146,14 @@ class ChatHandler(Base):
 class ClientAnswer:
     """The sink of a chat (``llm.gateway.chat.Sink``): writes what it is fed in the client's dialect."""
 
-    __slots__ = ("_content_type", "_handler", "_output", "_whole", "_writer")
+    __slots__ = ("_content_type", "_handler", "_output", "_whole", "_writer", "send")
 
     def __init__(self, handler: ChatHandler) -> None:
         self._content_type = "application/json"  # of a whole answer
         self._handler = handler
         self._output: Output | None = None  # of an answer that is streamed, like its writer
-        self._whole: bytes | None = None  # body of an answer that is not
+        self._whole = WholeBody()  # of an answer that is not
+        self.send: Callable[[bytes], bool] = self._whole.send  # for a passed-through answer
         self._writer: Writer | None = None
 
     @property
@@ -165,6 +166,7 @@ class ClientAnswer:
         if request.stream:
             self._writer = self._handler.make_writer(request)
             self._output = Output(self._handler, self._writer.spacing)
+            self.send = self._output.pass_on
 
     def accept(self, content_type: str | None = None) -> None:
         """Sends the headers of a stream, unless they are out."""
@@ -184,12 +186,6 @@ class ClientAnswer:
         for piece in writer.feed(events):
             ready = output.send(piece)
         return ready
-
-    def send(self, piece: bytes) -> bool:
-        if self._output is not None:
-            return self._output.pass_on(piece)
-        self._whole = piece
-        return True
 
     async def drain(self) -> None:
         if self._output is None or self._output.all_taken:
@@ -211,10 +207,10 @@ class ClientAnswer:
         """The service has put everything into this answer."""
         if self._output is not None:
             await self._output.end()
-        elif self._whole is not None:
+        elif self._whole.body is not None:
             self._set_headers()
             self._handler.set_header("Content-Type", self._content_type)
-            self._handler.write(self._whole)
+            self._handler.write(self._whole.body)
 
     async def fail(self, failure: LLMError) -> None:
         """Ends a stream with an error."""
@@ -242,6 +238,19 @@ class ClientAnswer:
 
     def _set_headers(self) -> None:
         self._handler.set_record_headers(self._handler.record)
+
+
+class WholeBody:
+    """The body of an answer that is not streamed, passed through."""
+
+    __slots__ = ("body",)
+
+    def __init__(self) -> None:
+        self.body: bytes | None = None
+
+    def send(self, piece: bytes) -> bool:
+        self.body = piece
+        return True
 
 
 class CancelHandler(Base):

@@ -18,13 +18,14 @@ class Output:
     ``spacing``: seconds between two pieces; they are queued and leave in :meth:`drain`.
     """
 
-    __slots__ = ("_ended", "_handler", "_queue", "_spacing", "_unsent", "last", "pinged", "started")
+    __slots__ = ("_ended", "_handler", "_queue", "_spacing", "_unsent", "_write", "last", "pinged", "started")
 
     def __init__(self, handler: RequestHandler, spacing: float = 0) -> None:
         self._ended = False  # from now on the connection belongs to another request
         self._handler = handler
         self._queue: list[bytes] = []
         self._spacing = spacing
+        self._write = handler.request.connection.write  # type: ignore[union-attr]
         self._unsent: asyncio.Future[None] | None = None  # done when the client has taken what was sent
         self.last = monotonic()  # when something of the answer was last sent
         self.pinged = self.last  # when anything was, signs of life included
@@ -65,7 +66,7 @@ class Output:
         The one bypass: those two cost an event that is only passed on an eighth of what it costs in all.
         """
         self.last = monotonic()
-        sent = self._handler.request.connection.write(piece)  # type: ignore[union-attr]
+        sent = self._write(piece)
         if sent.done() and sent.exception() is None:
             return True
         self._unsent = sent

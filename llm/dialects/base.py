@@ -65,6 +65,11 @@ class Reader(Protocol):
         """Members of an event that make it keep more than one text: the like of such an event has to be read too."""
         ...
 
+    @property
+    def needs_text(self) -> bool:
+        """True if its later events depend on the texts of earlier ones, so that it has to be told of each of them."""
+        ...
+
     def feed(self, frame: Frame) -> list[Event]: ...
     def skipped(self, piece: Piece) -> None:
         """A piece that was read without it: its event was like the last one but for the text."""

@@ -82,27 +82,40 @@ class DeltaTemplate:
         if not read.endswith(self._border):
             read = read[: read.rfind(self._border) + len(self._border)]
         whole = read if self._noise_seen is None else self._noise_seen.sub(b"", read)
-        text = ""
-        # The texts as they are, if there is nothing else in the read. With an escape or a character that JSON forbids
-        # unescaped, or where they are no UTF-8, they are decoded as JSON instead.
-        if whole.startswith(self._before) and whole.endswith(self._after):
-            joint, texts = self._joint, []
-            start, last = len(self._before), len(whole) - len(self._after)
-            while (end := whole.find(b'"', start)) != last:
-                if not whole.startswith(joint, end):
-                    break
-                texts.append(whole[start:end])
-                start = end + len(joint)
-            else:
-                texts.append(whole[start:end])
-                raw = texts[0] if len(texts) == 1 else b"".join(texts)
-                if _BACKSLASH not in raw and _LF not in raw:
-                    text = raw.decode(errors="replace")
-                    if "\ufffd" in text or not text.isprintable():
-                        text = ""
-        text = text or self._decode_texts(whole)
+        # As they are; with a character that JSON forbids unescaped, or bytes that are no UTF-8, as JSON.
+        text = self._plain_texts(whole).decode(errors="replace")
+        if not text or "\ufffd" in text or not text.isprintable():
+            text = self._decode_texts(whole)
         self.characters = len(text)
         return (type(delta)(delta.index, text), len(read)) if text else (None, 0)
+
+    def skim(self, read: bytes) -> int:
+        """:meth:`read` for who only counts: the number of bytes, if all events are text in plain ASCII; else 0."""
+        if self._delta is None or type(self._delta) is ToolCallDelta:
+            return 0
+        if not read.endswith(self._border):
+            read = read[: read.rfind(self._border) + len(self._border)]
+        raw = self._plain_texts(read if self._noise_seen is None else self._noise_seen.sub(b"", read))
+        if not raw or not raw.isascii():
+            return 0
+        self.characters = len(raw)
+        return len(read)
+
+    def _plain_texts(self, whole: bytes) -> bytes:
+        """The texts of such events, if ``whole`` is nothing else and no text has an escape; else ``b""``."""
+        before, after, joint = self._before, self._after, self._joint
+        if not (whole.startswith(before) and whole.endswith(after)):
+            return b""
+        texts = []
+        start, last = len(before), len(whole) - len(after)
+        while (end := whole.find(b'"', start)) != last:
+            if not whole.startswith(joint, end):
+                return b""
+            texts.append(whole[start:end])
+            start = end + len(joint)
+        texts.append(whole[start:end])
+        raw = texts[0] if len(texts) == 1 else b"".join(texts)
+        return b"" if _BACKSLASH in raw or _LF in raw else raw
 
     def _decode_texts(self, whole: bytes) -> str:
         """The texts of such events, escapes decoded; an empty text if one of them is another event."""

@@ -172,7 +172,7 @@ class PassthroughEvents:
     """
 
     __slots__ = (
-        "_blocks", "_dialect", "_idle", "_key", "_limit", "_lines", "_reader", "_record", "_target",
+        "_blocks", "_dialect", "_idle", "_key", "_limit", "_lines", "_needs_text", "_reader", "_record", "_target",
         "_template", "done", "failure", "send", "withhold_usage",
     )  # fmt: skip
 
@@ -187,6 +187,7 @@ class PassthroughEvents:
         self._idle = 0  # bytes since the last content
         self._limit = limit
         self._reader = dialect.reader(target.engine)
+        self._needs_text = self._reader.needs_text
         self._record = record
         self.send = send
         self._target = target
@@ -201,15 +202,19 @@ class PassthroughEvents:
         pending = blocks.half()
         if pending is not None:
             read = pending + chunk if pending else chunk
-            piece, size = self._template.read(read)
-            if piece is not None:
+            template = self._template
+            piece, size = None, 0 if self._needs_text else template.skim(read)
+            if not size:
+                piece, size = template.read(read)
+            if size:
                 if pending:
                     blocks.forget()
                 ready = self.send(one_line(read[:size]) if self._lines else read[:size])
                 if size < len(read):
                     blocks.cut(read[size:])
-                self._reader.skipped(piece)
-                self._record.characters += self._template.characters
+                if piece is not None:
+                    self._reader.skipped(piece)
+                self._record.characters += template.characters
                 self._idle = 0
                 return ready
         whole = blocks.cut(chunk)

@@ -433,17 +433,22 @@ class RecordingSink:
 
 
 @contextmanager
-def compared_events() -> Iterator[list[Piece]]:
-    """The deltas that were compared with a template and not decoded."""
-    found: list[Piece] = []
-    read = DeltaTemplate.read
+def compared_events() -> Iterator[list[int]]:
+    """The sizes of what was compared with a template and not decoded."""
+    found: list[int] = []
+    read, skim = DeltaTemplate.read, DeltaTemplate.skim
 
-    def counting(self: DeltaTemplate, data: bytes) -> tuple[Piece | None, int]:
+    def counting_read(self: DeltaTemplate, data: bytes) -> tuple[Piece | None, int]:
         piece, size = read(self, data)
-        found.extend([piece] if piece is not None else [])
+        found.extend([size] if size else [])
         return piece, size
 
-    with patch.object(DeltaTemplate, "read", counting):
+    def counting_skim(self: DeltaTemplate, data: bytes) -> int:
+        size = skim(self, data)
+        found.extend([size] if size else [])
+        return size
+
+    with patch.object(DeltaTemplate, "read", counting_read), patch.object(DeltaTemplate, "skim", counting_skim):
         yield found
 
 

@@ -81,6 +81,7 @@ class MessageReader:
 
     noise = None
     unlike = None
+    needs_text = False
 
     __slots__ = ("_blocks", "_called", "_engine", "_next", "_rest", "_started", "_stop", "_usage", "done")
 

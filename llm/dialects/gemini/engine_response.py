@@ -55,6 +55,7 @@ class ContentReader:
 
     noise = None
     unlike = None
+    needs_text = True
 
     def __init__(self, engine: Engine) -> None:
         self.done = False

@@ -38,6 +38,7 @@ class LineReader:
 
     noise = _TIME
     unlike = None
+    needs_text = False
 
     def __init__(self, engine: Engine) -> None:
         self.done = False

@@ -81,6 +81,7 @@ class ChunkReader:
 
     noise = NOISE
     unlike = _UNLIKE
+    needs_text = False
 
     __slots__ = (
         "_base",

@@ -112,8 +112,7 @@ class _Item:
 class ResponseReader:
     """The events of one stream, which ends with ``response.completed`` or one of its kind."""
 
-    noise = NOISE
-    unlike = None
+    noise, unlike, needs_text = NOISE, None, True
 
     def __init__(self, engine: Engine) -> None:
         self.done = False
