@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from tornado.iostream import StreamClosedError
@@ -78,8 +78,8 @@ class ChatHandler(Base):
             self._answer = None  # it refers to this handler: what is done is gone without a garbage collector
             self.failure = self.failure or self.record.failure
 
-    async def answer(self, call: ChatCall, answer: ClientAnswer) -> None:
-        await self.context.chat.answer(call, self.caller, answer)
+    def answer(self, call: ChatCall, answer: ClientAnswer) -> Coroutine[Any, Any, None]:
+        return self.context.chat.answer(call, self.caller, answer)
 
     def make_writer(self, request: ChatRequest) -> Writer:
         return self.dialect.writer(request, int(time.time()))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from handlers.chat import ChatHandler, ClientAnswer
 from llm.chat.request import ChatRequest
 from llm.dialects import native
@@ -12,8 +15,8 @@ from llm.gateway.chat import ChatCall
 class NativeChatHandler(ChatHandler):
     """A native chat: with the tools that this server runs, and the threads that it keeps."""
 
-    async def answer(self, call: ChatCall, answer: ClientAnswer) -> None:
-        await self.context.chat.answer_native(call, self.caller, answer)
+    def answer(self, call: ChatCall, answer: ClientAnswer) -> Coroutine[Any, Any, None]:
+        return self.context.chat.answer_native(call, self.caller, answer)
 
     def make_writer(self, request: ChatRequest) -> Writer:
         return native.writer(request, 0, native.framing_for(self.request.headers.get("Accept", "")))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from handlers.chat import ChatHandler, ClientAnswer
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
@@ -13,8 +16,8 @@ from llm.wire.json_codec import Json
 class TitleHandler(ChatHandler):
     """A few words for a conversation, by one question without tools."""
 
-    async def answer(self, call: ChatCall, answer: ClientAnswer) -> None:
-        await self.context.chat.title(call, self.caller, answer)
+    def answer(self, call: ChatCall, answer: ClientAnswer) -> Coroutine[Any, Any, None]:
+        return self.context.chat.title(call, self.caller, answer)
 
     def write_whole(self, reply: Reply, request: ChatRequest) -> dict[str, Json]:
         return {"title": clean_title(reply.text)}

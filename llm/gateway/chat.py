@@ -6,7 +6,7 @@ pass through or are translated, which tools, which history, how many rounds, wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
@@ -28,7 +28,7 @@ from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
 from llm.gateway.prompts import default_system_message, read_title_request
 from llm.gateway.signature_cache import Memo, Remembering
-from llm.gateway.tool_loop import ToolLimits, run_rounds
+from llm.gateway.tool_loop import AskEngine, ToolLimits, run_rounds
 from llm.storage.threads import Owner, ThreadStore
 from llm.tools.base import Tool, Tools, pick
 from llm.upstream.call_record import Trace
@@ -102,49 +102,56 @@ class ChatService:
         self._limits = limits
         self._check_grammar = check_grammar
 
-    async def answer(self, call: ChatCall, caller: Caller, sink: Sink) -> None:
+    def answer(self, call: ChatCall, caller: Caller, sink: Sink) -> Coroutine[Any, Any, None]:
         """A chat of a compatible API, whose model is named ``engine/model``.
 
-        Raises ``LLMError``, and ``StreamClosedError`` when the client is gone. It is cancelled by cancelling its task.
+        Reads the request at once; what is returned is to be awaited for its answer. Raises ``LLMError``, and
+        ``StreamClosedError`` when the client is gone. It is cancelled by cancelling its task.
         """
+        # The request may be large, and nobody needs it while its answer comes (T18): no frame here keeps it.
         target = call.record.target = self._catalog.target_of(call.body["model"], caller)
         request = call.dialect.read_request(call.body)
         sink.begin(request)
         route = passthrough_target(call.dialect.NAME, request, target)
-        # The request may be large, and nobody needs it while its answer comes (T18): no variable here keeps it.
         if route is None:
             call.body.clear()
-            answer = self._translate(request, target, call, caller, sink)
-            del request
-            await answer
-            return
+            return self._translate(request, target, call, caller, sink)
         headers = call.headers_for(route)
         passing = PassthroughRound(call.body, request, route, self._client, call.record, sink, headers)
         call.body.clear()
-        del request
-        call.record.failure = await passing.run()
+        return passing.run()
 
     async def answer_native(self, call: ChatCall, caller: Caller, sink: Sink) -> None:
         """A native chat, with this server's tools and threads. Raises as :meth:`answer`."""
-        body = call.body
-        target = call.record.target = self._catalog.target(body["engine"], body["model"], caller)
+        body, record, client = call.body, call.record, self._client
+        target = record.target = self._catalog.target(body["engine"], body["model"], caller)
         tools = self._pick_tools(body, target, caller)
         request, turn = await self._read_native(body, caller)
         if tools:
             request = replace(request, tools=tuple(tool.spec for tool in tools.values()))
         sink.begin(request)
         body.clear()
-        answer = self._answer_in_rounds(request, target, tools, turn, call, sink)
+        stages = self._with_checks(call, [turn.answer] if turn else [])
+        output = _Output(sink, request)
+        if tools:
+            ask = _ask_engine(target, client, record, Pipeline(stages, output.sink))
+            answer = run_rounds(request, ask, tools, self._limits, record, Pipeline(stages, output.sink))
+        else:
+            answer = EngineRound(request, target, client, record, output.sink, stages).run()
         del request
-        await answer
+        finish = await answer
+        events = _pass_through(stages, [finish])
+        if turn is not None:
+            events = [await self._store(turn, finish, record)]
+        await output.end(events)
 
-    async def title(self, call: ChatCall, caller: Caller, sink: Sink) -> None:
-        """The question for a title of a conversation. Raises as :meth:`answer`."""
+    def title(self, call: ChatCall, caller: Caller, sink: Sink) -> Coroutine[Any, Any, None]:
+        """The question for a title of a conversation. Returns and raises as :meth:`answer`."""
         target = call.record.target = self._catalog.target(call.body["engine"], call.body["model"], caller)
         request = read_title_request(call.body)
         sink.begin(request)
         call.body.clear()
-        await self._translate(request, target, call, caller, sink)
+        return self._translate(request, target, call, caller, sink)
 
     async def _translate(
         self, request: ChatRequest, target: Target, call: ChatCall, caller: Caller, sink: Sink
@@ -162,34 +169,6 @@ class ChatService:
         events = _pass_through(stages, [await answer])
         if recorder is not None:  # before the client can bring back a call, another worker has to know of it
             await recorder.share()
-        await output.end(events)
-
-    async def _answer_in_rounds(
-        self,
-        request: ChatRequest,
-        target: Target,
-        tools: Mapping[str, Tool],
-        turn: ThreadTurn | None,
-        call: ChatCall,
-        sink: Sink,
-    ) -> None:
-        client, record = self._client, call.record
-        stages = self._with_checks(call, [turn.answer] if turn else [])
-        output = _Output(sink, request)
-        if tools:
-            rounds_sink = Pipeline(stages, output.sink)
-
-            async def ask(round_: ChatRequest, rounds: Sequence[Stage]) -> Finished:
-                return await EngineRound(round_, target, client, record, rounds_sink, rounds).run()
-
-            answer = run_rounds(request, ask, tools, self._limits, record, rounds_sink)
-        else:
-            answer = EngineRound(request, target, client, record, output.sink, stages).run()
-        del request
-        finish = await answer
-        events = _pass_through(stages, [finish])
-        if turn is not None:
-            events = [await self._store(turn, finish, record)]
         await output.end(events)
 
     def _with_checks(self, call: ChatCall, stages: list[Stage]) -> list[Stage]:
@@ -232,6 +211,13 @@ class ChatService:
             stored |= {"saved": False, "error": error.message, "code": error.code}
             record.unsaved = error.code
         return replace(finish, keep=(*finish.keep, Opaque(native.NAME, native.NAME, {"thread": stored})))
+
+
+def _ask_engine(target: Target, client: Services, record: Trace, sink: EventSink) -> AskEngine:
+    def ask(request: ChatRequest, rounds: Sequence[Stage]) -> Coroutine[Any, Any, Finished]:
+        return EngineRound(request, target, client, record, sink, rounds).run()
+
+    return ask
 
 
 def _pass_through(stages: Sequence[Stage], events: Sequence[Event]) -> Sequence[Event]:

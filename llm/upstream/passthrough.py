@@ -10,8 +10,8 @@ event too, for usage, the end and the log.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, Protocol
 
 from llm.chat.events import Event, Finished
 from llm.chat.reply import replay
@@ -79,8 +79,6 @@ class PassthroughRound:
         "_usage_unasked",
     )  # fmt: skip
 
-    _events: PassthroughEvents  # of one attempt
-
     def __init__(
         self,
         body: Mapping[str, Json],
@@ -95,6 +93,7 @@ class PassthroughRound:
         outgoing = VERBATIM_DIALECTS[target.engine.dialect].verbatim(body, target.model, target.engine)
         self._attempts = Exchange(target, client, record, headers)
         self._client = client
+        self._events: PassthroughEvents | None = None  # of one attempt; None: the answer is one document
         self._outgoing: Outgoing | None = outgoing
         self._record = record
         self._request: ChatRequest | None = request
@@ -102,66 +101,76 @@ class PassthroughRound:
         asked = (outgoing.body or {}).get("stream_options")
         self._usage_unasked = asked != body.get("stream_options")  # usage that only this server asked for
 
-    async def run(self) -> LLMError | None:
-        """Returns when all was sent: an error that the engine itself sent in its stream, which the client has by now.
+    async def run(self) -> None:
+        """Returns when all was sent. Raises ``LLMError``.
 
-        Raises ``LLMError``.
+        An error that the engine itself sent in its stream is in the call record then; the client has it already.
         """
         while True:
             try:
-                return await self._attempt()
+                answer = self._ask()
+                async with await answer as reply:
+                    del answer
+                    start = await self._read_start(reply)
+                    if self._events is None:
+                        await self._pass_document(reply, start)
+                        return
+                    if start and self._events.feed(start) is not None:
+                        reply.alive()
+                    del start
+                    reply.on_data = self._events.feed
+                    while not self._events.done:
+                        await self._sink.drain()
+                        if (chunk := await anext(aiter(reply), None)) is None:
+                            self._events.close()
+                            return
+                        if chunk and self._events.feed(chunk) is not None:
+                            reply.alive()
+                    reply.drain()
+                return
             except LLMError as error:
                 await self._attempts.failed(error)
+            finally:
+                if self._events is not None:
+                    self._record.failure = self._events.failure
+                self._events = None  # it refers to this round: what is done is gone without a garbage collector
 
-    async def _attempt(self) -> LLMError | None:
-        target, record, limit = self._attempts.target, self._record, self._client.max_answer
+    def _ask(self) -> Coroutine[Any, Any, HttpReply]:
+        """Sends the request at once; returns what is to be awaited for the answer."""
         assert self._outgoing is not None and self._request is not None
         answer = self._attempts.ask(self._outgoing)
         # The request is on its way: what only the answer needs is made while the engine works.
-        record.input = record.input or Input(self._request)
-        async with await answer as reply:
-            del answer
-            start = b""
-            content_type = reply.headers.get("content-type", "")
-            kind = content_type.partition(";")[0].strip().lower()
-            if kind not in _BLOCKS and self._request.stream:
-                start = await _read_start(reply)
-                if found := _kind_of(start, kind, target):
-                    kind = content_type = found
-            if kind not in _BLOCKS:
-                whole = start + await reply.read(limit)
-                _observe_whole(whole, target, record)
-                self._sink.accept(content_type or "application/json")
-                self._sink.send(whole)
-                return None
-            events = PassthroughEvents(target, record, _BLOCKS[kind](limit), self._send_first, limit)
-            events.withhold_usage = self._usage_unasked
+        self._record.input = self._record.input or Input(self._request)
+        return answer
+
+    async def _read_start(self, reply: HttpReply) -> bytes:
+        """Finds out what the answer is: a stream of events, or one document. Returns what it had to read for that."""
+        target, limit = self._attempts.target, self._client.max_answer
+        start = b""
+        content_type = reply.headers.get("content-type", "")
+        kind = content_type.partition(";")[0].strip().lower()
+        if kind not in _BLOCKS and self._request is not None and self._request.stream:
+            start = await _read_start(reply)
+            if found := _kind_of(start, kind, target):
+                kind = content_type = found
+        if kind in _BLOCKS:
             self._sink.accept(content_type)
-            self._events = events
-            try:
-                await self._stream(reply, events, start)
-            finally:
-                del self._events
-            return events.failure
+            self._events = PassthroughEvents(target, self._record, _BLOCKS[kind](limit), self._send_first, limit)
+            self._events.withhold_usage = self._usage_unasked
+        return start
+
+    async def _pass_document(self, reply: HttpReply, start: bytes) -> None:
+        document = start + await reply.read(self._client.max_answer)
+        _observe_whole(document, self._attempts.target, self._record)
+        self._sink.accept(reply.headers.get("content-type", "application/json"))
+        self._sink.send(document)
 
     def _send_first(self, piece: bytes) -> bool:
         """The answer has begun: what was sent is not sent again."""
         self._attempts.begun, self._outgoing, self._request = True, None, None
-        self._events.send = self._sink.send
+        if self._events is not None:
+            self._events.send = self._sink.send
         return self._sink.send(piece)
-
-    async def _stream(self, reply: HttpReply, events: PassthroughEvents, start: bytes) -> None:
-        reply.on_data = events.feed
-        chunk: bytes | None = start
-        while chunk is not None:
-            if chunk and events.feed(chunk) is not None:
-                reply.alive()
-            if events.done:
-                reply.drain()
-                return
-            await self._sink.drain()
-            chunk = await anext(aiter(reply), None)
-        events.close()
 
 
 class PassthroughEvents:

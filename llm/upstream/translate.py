@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -35,9 +35,12 @@ class EngineRound:
     answer has begun, since it may be large and is not sent again (T18).
     """
 
-    __slots__ = ("_attempts", "_client", "_decoder", "_feeds", "_record", "_request", "_sink", "_stages")
+    # An open stream keeps its round and the frame of :meth:`run`: both are kept small.
+    __slots__ = (
+        "_attempts", "_checks", "_client", "_decoder", "_feeds", "_record", "_request", "_sink", "_stages", "_streamed",
+    )  # fmt: skip
 
-    _decoder: Decoder  # these of one attempt
+    _decoder: Decoder
     _feeds: tuple[Callable[[Sequence[Event]], Sequence[Event]], ...]
 
     def __init__(
@@ -54,63 +57,79 @@ class EngineRound:
         target = routed(request, target)
         free = target.engine.responses is not None and request.options.responses_api is None
         self._attempts = Exchange(target, client, record, headers, over_responses if free else None)
+        self._checks: AnswerChecks | None = None  # like the decoder, of one attempt
         self._client = client
         self._record = record
         self._request: ChatRequest | None = request
         self._sink = sink
         self._stages = stages
+        self._streamed = request.stream
 
     async def run(self) -> Finished:
         """Returns the end of the answer. Raises ``LLMError``."""
         while True:
             try:
-                return await self._attempt()
+                answer = self._send()
+                async with await answer as reply:
+                    del answer
+                    if not self._streamed:
+                        self._deliver(self._decoder.read_document(await reply.read(self._client.max_answer)))
+                        return self._finished()
+                    self._accept(reply)
+                    async for chunk in reply:
+                        if chunk and self._receive(chunk) is not None:
+                            reply.alive()
+                        if self._decoder.done:
+                            reply.drain()
+                            return self._finished()
+                        await self._sink.drain()
+                    self._close()
+                    return self._finished()
             except LLMError as error:
                 await self._attempts.failed(error)
+            finally:
+                self._release()
 
-    async def _attempt(self) -> Finished:
+    def _send(self) -> Coroutine[Any, Any, HttpReply]:
+        """Sends the request at once; returns what is to be awaited for the answer."""
         target, record, limit = self._attempts.target, self._record, self._client.max_answer
-        assert self._request is not None
         request = self._request
+        assert request is not None
         answer = self._attempts.ask(_write(request, target, record))
         # The request is on its way: what only the answer needs is made while the engine works.
         size = Input(request)
         record.input = record.input or size
-        checks = AnswerChecks(size, record, limit, self._begin)
+        checks = self._checks = AnswerChecks(size, record, limit, self._begin)
         tags = (ThinkTags(),) if target.engine.quirks.think_tags else ()
         self._feeds = tuple(stage.feed for stage in (*tags, checks, *self._stages))
         dialect = ENGINE_DIALECTS[target.engine.dialect]
         read_reply = partial(dialect.read_reply, engine=target.engine)
         self._decoder = Decoder(dialect.framing(limit), dialect.reader(target.engine), read_reply, limit)
-        streamed = request.stream
-        del request
-        async with await answer as reply:
-            del answer
-            try:
-                if streamed:
-                    await self._stream(reply)
-                else:
-                    self._deliver(self._decoder.read_document(await reply.read(limit)))
-            finally:
-                self._feeds = ()  # they refer to this round: what is done is gone without a garbage collector
-        return checks.finished()
+        return answer
 
-    async def _stream(self, reply: HttpReply) -> None:
-        decoder, sink = self._decoder, self._sink
-        if decoder.expects_events or reply.headers.get("content-type", "").startswith("text/event-stream"):
-            sink.accept()
+    def _finished(self) -> Finished:
+        """The end of the answer. Raises ``Truncated`` if there was none."""
+        if self._checks is None or self._checks.finished is None:
+            raise Truncated("The engine's answer ended before it was complete.")
+        return self._checks.finished
+
+    def _release(self) -> None:
+        """Drops what refers to this round: what is done is gone without a garbage collector."""
+        self._feeds = ()
+        if self._checks is not None:
+            self._checks.begin = None
+
+    def _accept(self, reply: HttpReply) -> None:
+        if self._decoder.expects_events or reply.headers.get("content-type", "").startswith("text/event-stream"):
+            self._sink.accept()
         reply.on_data = self._receive
-        async for chunk in reply:
-            if chunk and self._receive(chunk) is not None:
-                reply.alive()
-            if decoder.done:
-                reply.drain()
-                return
-            await sink.drain()
-        if events := decoder.close():
+
+    def _close(self) -> None:
+        """The bytes of the answer have ended."""
+        if events := self._decoder.close():
             self._deliver(events)
-        if decoder.failure is not None:
-            raise decoder.failure
+        if self._decoder.failure is not None:
+            raise self._decoder.failure
 
     def _receive(self, chunk: bytes) -> bool | None:
         """Called with every piece of the answer (``HttpReply.on_data``)."""
@@ -146,24 +165,17 @@ class AnswerChecks:
     without end has to have one. It holds ``Finished`` back.
     """
 
-    __slots__ = ("_begin", "_begun", "_characters", "_finished", "_input", "_limit", "_record", "_reported")
+    __slots__ = ("_characters", "_input", "_limit", "_record", "_reported", "begin", "finished")
 
     def __init__(self, size: Input, record: Trace, limit: int, begin: Callable[[], None]) -> None:
         """``begin`` is called before the first events go on; ``limit``: characters and bytes of all rounds."""
-        self._begin = begin
-        self._begun = False
+        self.begin: Callable[[], None] | None = begin  # until it was called
         self._characters = 0  # of this answer; the record counts those of all rounds
-        self._finished: Finished | None = None
+        self.finished: Finished | None = None  # held back
         self._input = size
         self._limit = limit
         self._record = record
         self._reported = False  # usage
-
-    def finished(self) -> Finished:
-        """The end of the answer. Raises ``Truncated`` if there was none."""
-        if self._finished is None:
-            raise Truncated("The engine's answer ended before it was complete.")
-        return self._finished
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
         record = self._record
@@ -179,9 +191,9 @@ class AnswerChecks:
             count = record.characters - before
             events = self._complete(events)
         self._characters += count
-        if not self._begun:
-            self._begun = True
-            self._begin()
+        if self.begin is not None:
+            begin, self.begin = self.begin, None
+            begin()
         if record.characters + record.weight > self._limit:
             raise Malformed(f"The engine's answer is longer than {self._limit} bytes (MAX_ANSWER_SIZE).")
         return events
@@ -193,7 +205,7 @@ class AnswerChecks:
                 case Started() if self._record.dropped:
                     out.append(replace(event, dropped=self._record.dropped))
                 case Finished():
-                    self._finished = event
+                    self.finished = event
                     if not self._reported:
                         self._record.usage = estimated_usage(self._input, self._characters + count_characters(events))
                         out.append(UsageReported(self._record.usage))

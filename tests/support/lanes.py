@@ -498,8 +498,8 @@ async def outcome(
             if verbatim:
                 asking = case.dialect == "openai-chat" and usage_asked
                 asked = {**BODY, "stream_options": {"include_usage": True}} if asking else BODY
-                failure = await PassthroughRound(asked, request, target, services, trace, sink).run()
-                seen.failure = repr(failure) if failure else None
+                await PassthroughRound(asked, request, target, services, trace, sink).run()
+                seen.failure = repr(trace.failure) if trace.failure else None
             else:
                 sink.events.append(await EngineRound(request, target, services, trace, sink).run())
         except LLMError as error:
