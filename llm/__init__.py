@@ -1,11 +1,20 @@
-"""llm-server without HTTP handlers: dialects on both sides of one small neutral model.
+"""llm-server without its HTTP handlers. A package imports only packages above it in this list.
 
-Read in this order: ``chat`` (values), ``events`` (an answer on its way), ``errors``, ``opaque`` (what is kept without
-being understood), ``framing``, ``flow``, ``filters``; then ``engines`` (records), ``dialects`` and ``tasks`` (wires);
-then what does IO: ``transport``, ``exchange`` (an engine is asked, and asked again), ``call`` (one round of a chat),
-``relay`` (the same, verbatim), ``loop`` (rounds with tools), ``catalog`` (which engines and models there are),
-``voice`` (speech and transcription), ``images`` (made ones, on disk), ``egress`` (which addresses may be fetched from)
-and ``tools`` (what the server does for a model), ``demo`` (an engine that needs no key), ``config`` and ``log``.
+- ``errors``, ``log``, ``integrity``: the tree of errors, the log, hashes of the server's files
+- ``wire``: JSON, server-sent events, JSON lines, JSON Schema; pure
+- ``chat``: the neutral model of messages, requests, events and replies; pure
+- ``http1``: HTTP/1.1 messages as bytes, and the event loop
+- ``engines``: facts about providers and their models, one record for each engine; pure
+- ``transport``: the HTTP client that reaches providers
+- ``dialects``: wire formats, between bytes and the neutral model; pure
+- ``config``: the environment as one frozen value
+- ``tasks``: embeddings, images, speech, transcription, token counts; pure
+- ``storage``: threads, signatures and images on disk
+- ``upstream``: one request to one engine: credentials, retries, translation or passthrough
+- ``tools``: tools that the server runs for a model
+- ``gateway``: callers, engines and models, the chat service, the tool loop
+
+``docs/architecture.md`` has the whole picture, ``docs/how-to-change.md`` common changes step by step.
 """
 
 from typing import Final
