@@ -1,1 +1,1 @@
-"""Facts about providers and their models, as data. Pure."""
+"""Data about the providers and their models. Pure: no IO, no clock."""

@@ -1,4 +1,4 @@
-"""Which of an engine's two APIs a request takes: Chat Completions or Responses."""
+"""Chooses between the two APIs of an engine: Chat Completions or Responses."""
 
 from __future__ import annotations
 
@@ -10,33 +10,36 @@ from llm.engines.engine import Target
 from llm.engines.globs import fits
 from llm.errors import Unsupported
 
+# Names of dialects.
 CHAT: Final = "openai-chat"
 RESPONSES: Final = "openai-responses"
 
 
 def routed(request: ChatRequest, target: Target) -> Target:
-    """``target``, on the Responses wire where the request asks for it or the model needs it.
+    """Returns the target with the Responses dialect if the request asks for it or the model needs it.
 
-    Raises ``Unsupported`` for an API that the engine does not have.
+    Otherwise the target is returned as it is. Raises ``Unsupported`` for an API that the engine does not have.
     """
-    engine, wanted = target.engine, request.options.responses_api
-    if wanted is not None and wanted != (engine.dialect == RESPONSES):
+    engine, requested = target.engine, request.options.responses_api
+    if requested is not None and requested != (engine.dialect == RESPONSES):
         if engine.dialect == RESPONSES or engine.responses is None:
-            missing = "Responses" if wanted else "Chat Completions"
+            missing = "Responses" if requested else "Chat Completions"
             raise Unsupported(f"{engine.label} has no {missing} API.", param="responses_api", engine=engine.name)
         return over_responses(target)
-    if wanted is None and engine.dialect == CHAT and _needed(request, target):
+    if requested is None and engine.dialect == CHAT and _needs_responses(request, target):
         return over_responses(target)
     return target
 
 
 def over_responses(target: Target) -> Target:
+    """Returns the target with the Responses dialect."""
     engine = replace(target.engine, dialect=RESPONSES)
-    return replace(target, engine=engine, model=engine.deployment or target.model)  # no address names it here
+    # The URLs of this API do not name the deployment, so the body does.
+    return replace(target, engine=engine, model=engine.deployment or target.model)
 
 
-def _needed(request: ChatRequest, target: Target) -> bool:
-    rules, model = target.engine.responses, target.model
-    if rules is None:
+def _needs_responses(request: ChatRequest, target: Target) -> bool:
+    support, model = target.engine.responses, target.model
+    if support is None:
         return False
-    return fits(model, rules.always) or (bool(request.tools) and fits(model, rules.with_tools))
+    return fits(model, support.always) or (bool(request.tools) and fits(model, support.with_tools))

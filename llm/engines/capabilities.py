@@ -1,4 +1,4 @@
-"""What a model is and can do: the provider's list first, else patterns on its id."""
+"""Kind and capabilities of a model, by patterns on its id where the provider's model list does not report them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from llm.wire.json_codec import Json
 
 
 def kind_of(model_id: str, rules: ModelRules) -> ModelKind | None:
-    """The kind by the first rule that fits, else a chat model. None: not to be listed."""
+    """Returns the kind by the first rule that matches, ``"chat"`` by default; None if the model is not to be listed."""
     for glob, kind in rules.kinds:
         if fits(model_id, (glob,)):
             return None if kind == "hidden" else kind
     return "chat"
 
 
-def guessed_abilities(model_id: str, rules: ModelRules, told: Collection[str]) -> frozenset[str]:
-    """Abilities that the patterns give; ``told`` names those that the provider's own record settled, either way."""
-    abilities = {"tools": rules.tools, "images": rules.images, "reasoning": rules.reasoning}
+def guessed_abilities(model_id: str, rules: ModelRules, reported: Collection[str]) -> frozenset[str]:
+    """Returns the capabilities by the patterns, without those in ``reported``, which the provider reports itself."""
+    patterns = {"tools": rules.tools, "images": rules.images, "reasoning": rules.reasoning}
     return frozenset(
-        ability
-        for ability, globs in abilities.items()
-        if ability not in told and fits(model_id, globs) and not fits(model_id, rules.not_for.get(ability, ()))
+        name
+        for name, globs in patterns.items()
+        if name not in reported and fits(model_id, globs) and not fits(model_id, rules.not_for.get(name, ()))
     )
 
 
@@ -38,25 +38,25 @@ class ModelInfo:
 
     id: str
     engine: str
-    name: str = ""  # for people; the id where the provider gives none
+    name: str = ""  # display name; the id if the provider gives none
     kind: ModelKind = "chat"
-    created: int | None = None  # seconds since 1970
+    created: int | None = None  # Unix time, seconds
     context_tokens: int | None = None
     max_output_tokens: int | None = None
     can: frozenset[str] = frozenset()  # "tools", "images", "documents", "reasoning", "json_schema", "caching", …
-    guessed: frozenset[str] = frozenset()  # those facts that come from a pattern on the id, not from the provider
-    meta: Mapping[str, Json] = field(default_factory=dict)  # the provider's own record, untouched
+    guessed: frozenset[str] = frozenset()  # those of ``can`` that come from a pattern on the id, not from the provider
+    meta: Mapping[str, Json] = field(default_factory=dict)  # the provider's entry, unchanged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRules:
-    """What an engine's model list does not say, as globs on the id (``*`` any); the first rule that fits holds."""
+    """Facts that an engine's model list does not report, as globs on the model id."""
 
-    kinds: tuple[tuple[str, ModelKind | Literal["hidden"]], ...] = ()
+    kinds: tuple[tuple[str, ModelKind | Literal["hidden"]], ...] = ()  # the first match counts
     tools: tuple[str, ...] = ("*",)
     images: tuple[str, ...] = ()
     reasoning: tuple[str, ...] = ()
-    not_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # capability to globs that lack it after all
-    listed: frozenset[str] = frozenset()  # abilities that the list tells of each model
-    fixed: tuple[str, ...] = ()  # the list itself, for an engine that has none to ask for
-    families: tuple[Family, ...] = ()  # what its models take of the options
+    not_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by capability: globs of models without it
+    listed: frozenset[str] = frozenset()  # capabilities that the list reports for each model
+    fixed: tuple[str, ...] = ()  # model ids to list instead of requesting the list
+    families: tuple[Family, ...] = ()  # in order; the first match counts

@@ -1,4 +1,4 @@
-"""The record of an engine: data about a provider, asked about by its meaning."""
+"""The record of an engine: data about a provider, and the request's target."""
 
 from __future__ import annotations
 
@@ -16,79 +16,79 @@ _RESPONSES_PATH: Final = "/responses"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quirks:
-    """Where an engine departs from its dialect: data, asked about by its meaning."""
+    """Differences between an engine and its dialect. Code asks for a quirk, never for the engine's name."""
 
     max_tokens_field: str = "max_tokens"
     seed_field: str = "seed"
-    documents: Literal["file", "document_url"] = "file"  # the part that a document travels in
+    documents: Literal["file", "document_url"] = "file"  # type of the part for a document
     system_role: str = "system"
     echo_reasoning: Literal["never", "with_tools", "always"] = "never"
-    reasoning_field: str = "reasoning_content"  # where thoughts are echoed, and what a client of ours would read
-    usage_in_stream: bool = True  # takes stream_options.include_usage
-    reasoning_in_output: bool = True  # False: completion_tokens leaves reasoning tokens out (xAI)
-    flat_content: bool = False  # wants plain strings where no picture forces a list of parts
-    json_schema: bool = True
-    schema_fields: Mapping[str, Json] = field(default_factory=dict)  # go along with one, so that it is kept to
-    named_results: bool = True  # takes the tool's name beside its result
-    forced_tools: bool = True  # takes tool_choice other than auto and none
-    barred_tools: bool = True  # takes tool_choice none
-    think_tags: bool = False  # thoughts come as <think> in the text
-    unknown_fields: bool = True  # False: answers fields it does not know with 400
-    refuses: frozenset[str] = frozenset()  # names of ``Options`` that none of its models has
-    most_stops: int | None = None  # texts in ``stop``
-    most_logprobs: int | None = None  # ``top_logprobs``
-    logprobs_count: bool = False  # wants their number in ``logprobs`` itself
+    reasoning_field: str = "reasoning_content"  # field of an assistant message that reasoning is echoed in
+    usage_in_stream: bool = True  # accepts stream_options.include_usage
+    reasoning_in_output: bool = True  # False: completion_tokens excludes reasoning tokens (xAI)
+    flat_content: bool = False  # content is a plain string unless an image requires a list of parts
+    json_schema: bool = True  # accepts response_format json_schema
+    schema_fields: Mapping[str, Json] = field(default_factory=dict)  # sent with a JSON schema so that it is enforced
+    named_results: bool = True  # accepts the tool's name in a tool result
+    forced_tools: bool = True  # accepts tool_choice other than auto and none
+    barred_tools: bool = True  # accepts tool_choice none
+    think_tags: bool = False  # reasoning comes in <think> tags in the text
+    unknown_fields: bool = True  # False: rejects unknown fields with 400
+    refuses: frozenset[str] = frozenset()  # fields of ``Options`` that none of its models supports
+    most_stops: int | None = None  # number of texts in ``stop``
+    most_logprobs: int | None = None  # highest value of ``top_logprobs``
+    logprobs_count: bool = False  # ``logprobs`` is the number, not a flag beside ``top_logprobs``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Responses:
-    """That an engine of the Chat Completions wire has the Responses API too, and which models need it (globs)."""
+    """The Responses API of an engine whose dialect is Chat Completions. Fields are globs of models that need it."""
 
-    always: tuple[str, ...] = ()  # not served by Chat Completions at all
-    with_tools: tuple[str, ...] = ()  # refuse function tools there while they reason
+    always: tuple[str, ...] = ()  # not available in Chat Completions
+    with_tools: tuple[str, ...] = ()  # in Chat Completions they reject function tools together with reasoning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """How to reach a provider. Key and base URL come from ``{NAME}_API_KEY`` and ``{NAME}_BASE_URL``."""
+    """A provider: URLs, dialect, limits and models. ``{NAME}_API_KEY`` and ``{NAME}_BASE_URL`` set key and base URL."""
 
     name: str
-    label: str  # for people
+    label: str  # display name
     dialect: str
-    base_url: str = ""  # "" : must be configured
-    docs: str = ""  # where the wire is described
+    base_url: str = ""  # "": must be configured
+    docs: str = ""  # URL of the API reference
     credentials: str = "api-key"  # how its requests are authenticated (``upstream.credentials``)
-    auth: str = "Authorization: Bearer {key}"  # of the kind ``api-key``: the header
+    auth: str = "Authorization: Bearer {key}"  # header with the key, for the kind ``api-key``
     headers: Mapping[str, str] = field(default_factory=dict)
     needs_key: bool = True
-    path: str = ""  # between the base URL and the dialect's own paths
-    api_version: str = ""  # set: addresses name a deployment and this version (Azure's classic form)
-    deployment: str = ""  # the one to call there, whatever the model; default: named like the model
-    translate: bool = False  # even a client of its own dialect: the owner wants its thoughts cut out of the text
-    local: bool = False  # on the owner's machine: has to be enabled, and a client id is needed
+    path: str = ""  # between the base URL and the paths of the dialect
+    api_version: str = ""  # set: URLs name a deployment and this version (Azure's classic form)
+    deployment: str = ""  # name in such URLs; default: the model
+    translate: bool = False  # no passthrough: the owner wants <think> tags removed from the text
+    local: bool = False  # on the owner's machine: must be enabled, and callers need a client id
     quirks: Quirks = Quirks()
     models: ModelRules = ModelRules()
     takes: Takes = Takes()
-    caching: Literal["automatic", "on request", "unknown"] = "unknown"  # of a prompt's beginning
-    responses: Responses | None = None  # None: it has no such API
+    caching: Literal["automatic", "on request", "unknown"] = "unknown"  # of prompt prefixes
+    responses: Responses | None = None  # None: it does not have this API
     speech: Speech | None = None
     transcription: Transcription | None = None
     images: Images | None = None
-    image_tool: Literal["generations", "text-to-image"] | None = None  # the API that the image tool calls there
-    counts: bool = False  # it tells how many tokens a request has (``tasks.counting``)
-    issuer: str = ""  # whose opaque data it accepts; default its own name
-    example: str = ""  # a model for the first curl, where one may be assumed
+    image_tool: Literal["generations", "text-to-image"] | None = None  # the API that the image tool calls
+    counts: bool = False  # has an API that counts tokens (``llm.tasks.token_count``)
+    issuer: str = ""  # name in ``ProviderMetadata`` that it accepts; default: its own
+    example: str = ""  # model for the example curl at the start; "": none
 
     def __post_init__(self) -> None:
         if not self.issuer:
             object.__setattr__(self, "issuer", self.name)
 
     def url(self, path: str, model: str) -> str:
-        """The address of one of its dialect's paths."""
+        """Returns the URL for a path of the dialect."""
         if not self.api_version:
             return f"{self.base_url}{self.path}{path}"
         version = f"api-version={in_address(self.api_version)}"
-        if path.startswith(_RESPONSES_PATH):  # there the body alone names the deployment
+        if path.startswith(_RESPONSES_PATH):  # the body names the deployment
             return f"{self.base_url}/openai{path}?{version}"
         deployment = in_address(self.deployment or model)
         return f"{self.base_url}/openai/deployments/{deployment}{path}?{version}"
@@ -96,9 +96,9 @@ class Engine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One engine and model that a request may go to, with the key to use."""
+    """An engine and a model to send a request to, with the key."""
 
     engine: Engine
     model: str
     key: str | None = field(default=None, repr=False)
-    own_key: bool = False  # the caller's, not the server's: whoever is refused has to act
+    own_key: bool = False  # the key is the caller's, not the server's: its owner gets the key errors

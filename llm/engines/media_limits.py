@@ -1,4 +1,4 @@
-"""Images and files an engine accepts, checked before the request is sent."""
+"""Images and files that an engine accepts, checked before the request is sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llm.chat.request import ChatRequest
 from llm.errors import Unsupported
 
 _MB: Final = 1024 * 1024
-# How the bytes of a picture begin; WebP's stand behind a length.
+# First bytes of image files; WebP has its own after a length field.
 _MAGIC: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -22,7 +22,7 @@ _MAGIC: Final = (
 
 
 def image_type(base64: str) -> str | None:
-    """The type of a picture by how it begins; None for what none of them begins with."""
+    """Returns the MIME type by the first bytes of an image in base64, or None for any other type."""
     try:
         head = b64decode(base64[:24])
     except ValueError:
@@ -33,63 +33,63 @@ def image_type(base64: str) -> str | None:
 
 
 def check(request: ChatRequest, takes: Takes, label: str, engine: str) -> None:
-    """Raises ``Unsupported`` for what the engine's record says that it does not take, naming it and the limit.
+    """Checks the media of a request against the limits. Raises ``Unsupported`` naming the attachment and the limit.
 
-    What is given by an address, or was uploaded to the engine, is the engine's to judge.
+    Media given by URL or by the id of an uploaded file is not checked: the engine decides.
     """
     images = 0
-    for place, media in _media(request):
+    for position, media in _list_media(request):
         images += media.kind == "image"
         if media.base64 is None:
             continue
-        kinds = {"image": takes.images, "document": takes.documents, "audio": takes.audio, "video": takes.video}
-        allowed = kinds[media.kind]
+        types = {"image": takes.images, "document": takes.documents, "audio": takes.audio, "video": takes.video}
+        allowed = types[media.kind]
         if allowed is not None and media.mime not in allowed:
-            known = f"; it takes {', '.join(allowed)}" if allowed else ""
-            raise _refusal(engine, f"{place}: {label} takes no {media.mime}{known}.")
+            known = f"; it accepts {', '.join(allowed)}" if allowed else ""
+            raise _unsupported(engine, f"{position}: {label} does not accept {media.mime}{known}.")
         size = len(media.base64) * 3 // 4 - media.base64[-2:].count("=")
-        most = takes.image_bytes if media.kind == "image" else takes.document_bytes
-        if most is not None and size > most:
-            told = f"{size} bytes, and {label} takes {most // _MB} MB"
-            raise _refusal(engine, f"{place}: the {media.kind} has {told}.")
+        limit = takes.image_bytes if media.kind == "image" else takes.document_bytes
+        if limit is not None and size > limit:
+            problem = f"the {media.kind} has {size} bytes; {label} accepts at most {limit // _MB} MB"
+            raise _unsupported(engine, f"{position}: {problem}.")
     if takes.most_images is not None and images > takes.most_images:
-        raise _refusal(engine, f"messages: hold {images} images, and {label} takes {takes.most_images}.")
+        raise _unsupported(engine, f"messages: has {images} images; {label} accepts at most {takes.most_images}.")
 
 
-def _media(request: ChatRequest) -> Iterator[tuple[str, Media]]:
-    """Each with its place: the message counted without system messages, as clients count them or nearly so."""
+def _list_media(request: ChatRequest) -> Iterator[tuple[str, Media]]:
+    """Yields each media part with its position. Message numbers leave out system messages, as most clients count."""
     number = -1
     for message in request.messages:
         number += message.role != "system"
-        at = 0
+        count = 0
         for part in message.parts:
-            held: tuple[Part, ...] = ()
+            inner_parts: tuple[Part, ...] = ()
             match part:
                 case Media():
-                    held = (part,)
+                    inner_parts = (part,)
                 case ToolResult(content=content):
-                    held = content
-            for inner in held:
+                    inner_parts = content
+            for inner in inner_parts:
                 if isinstance(inner, Media):
-                    at += 1
-                    yield f"messages[{number}], attachment {at}", inner
+                    count += 1
+                    yield f"messages[{number}], attachment {count}", inner
 
 
-def _refusal(engine: str, message: str) -> Unsupported:
+def _unsupported(engine: str, message: str) -> Unsupported:
     return Unsupported(message, param="messages", engine=engine)
 
 
-_PICTURES: Final = ("image/png", "image/jpeg", "image/webp", "image/gif")
+_IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/webp", "image/gif")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Takes:
-    """What an engine takes beside text, as far as it says: MIME types, decoded bytes. ``None``: it may know more."""
+    """Media that an engine accepts: MIME types, sizes in decoded bytes. ``None``: not known, so not checked."""
 
-    images: tuple[str, ...] | None = _PICTURES
+    images: tuple[str, ...] | None = _IMAGE_TYPES
     documents: tuple[str, ...] | None = None
     audio: tuple[str, ...] | None = None
     video: tuple[str, ...] | None = None
-    image_bytes: int | None = None  # of each
-    document_bytes: int | None = None
-    most_images: int | None = None  # in a request, history included
+    image_bytes: int | None = None  # per image
+    document_bytes: int | None = None  # per file that is not an image
+    most_images: int | None = None  # per request, history included

@@ -1,6 +1,6 @@
-"""What of a request's options goes to a model, by its engine's record: what is left, what is refused, how it thinks.
+"""Checks the options of a request against the model's profile, and resolves how much the model shall reason.
 
-For every dialect that asks ``llm.engines.profiles``; the words of its wire are its own.
+Used by all dialects that have profiles (``llm.engines.profiles``); each dialect writes the result in its own fields.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from llm.engines.profiles import Family, Said
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
 
-# Where a wire has no budget of thought: the effort that other wires give about so many tokens for.
-_EFFORTS: Final[Sequence[tuple[float, Effort]]] = (
+# For APIs without a reasoning budget: the effort for a budget up to this number of tokens.
+_EFFORT_BY_BUDGET: Final[Sequence[tuple[float, Effort]]] = (
     (0, "none"),
     (4096, "low"),
     (16384, "medium"),
     (float("inf"), "high"),
 )
-# What asks for nothing is no question to a model that refuses the option: it is left out, and all is as it was asked.
-_ASKS_NOTHING: Final[Mapping[str, object]] = {
+# Values equal to the default behaviour. A model without the option behaves so too: the option is left out, not refused.
+_NEUTRAL_VALUES: Final[Mapping[str, object]] = {
     "temperature": 1,
     "presence_penalty": 0,
     "frequency_penalty": 0,
@@ -38,154 +38,158 @@ _ASKS_NOTHING: Final[Mapping[str, object]] = {
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """How much a request wants its model to think."""
+    """How much the model shall reason, in the words of its API."""
 
-    wanted: bool | None = None  # None: nothing has to be said
-    effort: str | None = None  # in the model's words
-    tokens: int | None = None  # the budget that was asked for
-    unsaid: tuple[str, ...] = ()  # options that no word was found for
-
-
-NOTHING_SAID: Final = Thought()
+    wanted: bool | None = None  # None: no field is needed
+    effort: str | None = None  # the model's own value
+    tokens: int | None = None  # requested budget
+    unsaid: tuple[str, ...] = ()  # options that no field of this API can express
 
 
-def thought(options: Options, engine: Engine, model: str, family: Family) -> Thought:
-    """Raises ``Unsupported`` naming the option."""
-    by, wanted, effort = asked(options)
-    if wanted is None:
+NOTHING_SAID: Final = Thought()  # the options do not mention reasoning, or need no field
+
+
+def thought(options: Options, engine: Engine, model: str, profile: Family) -> Thought:
+    """Resolves effort, budget and ``reasoning`` of the options. Raises ``Unsupported`` naming the option."""
+    option, enabled, effort = asked(options)
+    if enabled is None:
         return NOTHING_SAID
     if "effort" in engine.quirks.refuses:
-        raise _refusal(engine, by)
-    thinking = family.thinking
-    if thinking is None:
-        if wanted:
-            raise _refusal(engine, by, "it does not think", model)
+        raise _unsupported(engine, option)
+    support = profile.thinking
+    if support is None:
+        if enabled:
+            raise _unsupported(engine, option, "the model does not reason", model)
         return NOTHING_SAID
-    if not wanted:
-        if thinking.off is None:
-            raise _refusal(engine, by, "its thinking cannot be turned off", model)
-        return Thought(False, _word(thinking.off))
+    if not enabled:
+        if support.off is None:
+            raise _unsupported(engine, option, "the model's reasoning cannot be turned off", model)
+        return Thought(False, _effort_of(support.off))
     if effort is None:
-        return Thought(True, _word(thinking.on), unsaid=(by,) if thinking.on is None and by == "reasoning" else ())
-    if thinking.efforts is not None and effort not in thinking.efforts:
-        words = f"of efforts it takes {', '.join(thinking.efforts)}" if thinking.efforts else "it takes no effort"
-        raise _refusal(engine, by, words if by == "effort" else f"it would be told as {effort!r}, and {words}", model)
+        unsent = (option,) if support.on is None and option == "reasoning" else ()
+        return Thought(True, _effort_of(support.on), unsaid=unsent)
+    if support.efforts is not None and effort not in support.efforts:
+        efforts = ", ".join(support.efforts)
+        reason = f"its efforts are {efforts}" if efforts else "it has no efforts"
+        if option != "effort":
+            reason = f"the option would be sent as effort {effort!r}, and {reason}"
+        raise _unsupported(engine, option, reason, model)
     budget = options.reasoning_tokens
-    if by == "reasoning_tokens":
+    if option == "reasoning_tokens":
         return Thought(True, effort, budget)
     return Thought(True, effort, unsaid=("reasoning_tokens",) if budget is not None and budget > 0 else ())
 
 
-def _word(said: Said | None) -> str | None:
-    """The effort, where it is one that says it."""
-    return said or None if isinstance(said, str) else None
+def _effort_of(value: Said | None) -> str | None:
+    """Returns the value if it is an effort; None if it is empty or consists of fields."""
+    return value or None if isinstance(value, str) else None
 
 
 def asked(options: Options) -> tuple[str, bool | None, str | None]:
-    """The option that says it, whether to think, how much."""
+    """Returns the option that decides, whether to reason (None: not specified), and the effort (None: any)."""
     if options.effort is not None:
         return "effort", options.effort != "none", options.effort
     if options.reasoning is False:
         return "reasoning", False, None
     budget = options.reasoning_tokens
     if budget is not None and budget >= 0:
-        effort = next(word for most, word in _EFFORTS if budget <= most)
+        effort = next(word for limit, word in _EFFORT_BY_BUDGET if budget <= limit)
         return "reasoning_tokens", budget > 0, effort
-    if budget is not None:  # as much as the model likes (Gemini)
+    if budget is not None:  # negative: the model decides how much (Gemini)
         return "reasoning_tokens", True, None
     return "reasoning", options.reasoning, None
 
 
-def thinks(wanted: Thought, family: Family) -> bool:
-    """False where it is not known."""
-    if family.thinking is None:
+def thinks(request: Thought, profile: Family) -> bool:
+    """True if the model will reason; False if it will not or that is not known."""
+    if profile.thinking is None:
         return False
-    return bool(family.thinking.by_default if wanted.wanted is None else wanted.wanted)
+    return bool(profile.thinking.by_default if request.wanted is None else request.wanted)
 
 
 def taken(
-    options: Options, engine: Engine, model: str, family: Family, thinking: bool, known: frozenset[str]
+    options: Options, engine: Engine, model: str, profile: Family, reasoning: bool, written: frozenset[str]
 ) -> Options:
-    """The options less those that ask nothing of a model that refuses them.
+    """Checks options against the model's profile. Raises ``Unsupported`` naming the option.
 
-    ``known`` are those that the dialect writes: any other that is set is refused, so that a new field of ``Options`` is
-    lost nowhere. Raises ``Unsupported`` naming the option.
+    Returns the options without unsupported ones that are set to their default behaviour. ``written`` are the options
+    that the dialect writes: any other one that is set raises, so that no dialect can drop a new field of ``Options``.
     """
     if options is NO_OPTIONS:
         return options
     changes: dict[str, Any] = {}
-    by_thinking = family.refuses_thinking if thinking else _NOBODY
-    unset = _unset(options)
-    by_wire = frozenset(unset) - known - _ROUTED
-    for name, why in _refused(family.refuses, by_thinking, by_wire, engine.quirks.refuses):
+    while_reasoning = profile.refuses_thinking if reasoning else _NO_NAMES
+    unset = _unset_values(options)
+    unwritten = frozenset(unset) - written - _FOR_API_CHOICE
+    for name, reason in _unsupported_names(profile.refuses, while_reasoning, unwritten, engine.quirks.refuses):
         value = getattr(options, name)
-        if value == unset[name] or (family.cites and name == "citations"):
+        if value == unset[name] or (profile.cites and name == "citations"):
             continue
-        if name not in _ASKS_NOTHING or value != _ASKS_NOTHING[name]:
-            raise _refusal(engine, name, why, model)
+        if name not in _NEUTRAL_VALUES or value != _NEUTRAL_VALUES[name]:
+            raise _unsupported(engine, name, reason, model)
         changes[name] = unset[name]
-    _count(engine, "stop", len(options.stop), engine.quirks.most_stops)
-    _count(engine, "top_logprobs", options.top_logprobs or 0, engine.quirks.most_logprobs)
+    _check_limit(engine, "stop", len(options.stop), engine.quirks.most_stops)
+    _check_limit(engine, "top_logprobs", options.top_logprobs or 0, engine.quirks.most_logprobs)
     return replace(options, **changes) if changes else options
 
 
-def _unset(options: Options) -> Mapping[str, object]:
-    """The value of each option that nobody asked for."""
+def _unset_values(options: Options) -> Mapping[str, object]:
+    """Returns the value of each option that means that it is not set."""
     kind = type(options)
-    if kind not in _UNSET:
-        nothing = kind()
-        _UNSET[kind] = {field.name: getattr(nothing, field.name) for field in fields(kind)}
-    return _UNSET[kind]
+    if kind not in _UNSET_VALUES:
+        unset = kind()
+        _UNSET_VALUES[kind] = {field.name: getattr(unset, field.name) for field in fields(kind)}
+    return _UNSET_VALUES[kind]
 
 
 @lru_cache(maxsize=256)
-def _refused(
-    by_model: frozenset[str], by_thinking: frozenset[str], by_wire: frozenset[str], by_engine: frozenset[str]
+def _unsupported_names(
+    by_model: frozenset[str], while_reasoning: frozenset[str], by_dialect: frozenset[str], by_engine: frozenset[str]
 ) -> Sequence[tuple[str, str]]:
-    """Names of options, in the order in which it is told that they are refused, each with why."""
-    why = dict.fromkeys(by_model, "it has no such option")
-    why |= dict.fromkeys(by_thinking, "it is thinking")
-    why |= dict.fromkeys(by_wire, "this API has no such option")
-    why |= dict.fromkeys(by_engine, "")
-    return sorted(why.items())
+    """Returns (option, reason) pairs, sorted by option: the first one that is set is reported."""
+    reasons = dict.fromkeys(by_model, "the model does not have this option")
+    reasons |= dict.fromkeys(while_reasoning, "the model is reasoning")
+    reasons |= dict.fromkeys(by_dialect, "this API does not have this option")
+    reasons |= dict.fromkeys(by_engine, "")
+    return sorted(reasons.items())
 
 
-_UNSET: Final[dict[type, Mapping[str, object]]] = {}
-_NOBODY: Final[frozenset[str]] = frozenset()
-_ROUTED: Final = frozenset(
-    {"responses_api"}
-)  # kept to, or refused, before a dialect is asked (``llm.engines.api_choice``)
+_UNSET_VALUES: Final[dict[type, Mapping[str, object]]] = {}
+_NO_NAMES: Final[frozenset[str]] = frozenset()
+_FOR_API_CHOICE: Final = frozenset({"responses_api"})  # followed or refused by ``llm.engines.api_choice``
 
 
 def unmet_caching(options: Options, engine: Engine, marked: bool) -> tuple[str, ...]:
-    """``caching``, where it was asked for otherwise than it is. ``marked``: prompts are cached if they are marked."""
+    """Returns ``("caching",)`` if that option has no effect. ``marked``: the engine caches marked prompts."""
     if options.caching is None or marked or (options.caching and engine.caching == "automatic"):
         return ()
     return ("caching",)
 
 
-def ignored(options: Options, family: Family, thinking: bool) -> tuple[str, ...]:
-    """What will have no effect."""
-    if not thinking or not family.ignores_thinking:
+def ignored(options: Options, profile: Family, reasoning: bool) -> tuple[str, ...]:
+    """Returns the names of set options that have no effect on this model while it reasons, sorted."""
+    if not reasoning or not profile.ignores_thinking:
         return ()
-    return tuple(sorted(n for n in family.ignores_thinking if getattr(options, n) is not None))
+    return tuple(sorted(n for n in profile.ignores_thinking if getattr(options, n) is not None))
 
 
-def over(under: Any, value: Json) -> Json:
-    """``value`` for a field that holds ``under``: an object keeps what else is in it."""
-    return {**under, **value} if isinstance(value, dict) and isinstance(under, dict) else value
+def over(old: Any, value: Json) -> Json:
+    """Returns the new value of a field: two objects are merged, anything else is replaced."""
+    return {**old, **value} if isinstance(value, dict) and isinstance(old, dict) else value
 
 
 def aside(fields: Mapping[str, Json], own: Mapping[str, Any]) -> dict[str, Json]:
-    """Fields that no option asked for: what a client says in them itself goes before."""
+    """Returns ``fields`` to add to a request, each merged with the client's own value, which wins."""
     return {name: over(value, own.get(name, value)) for name, value in fields.items()} if fields else {}
 
 
-def _count(engine: Engine, name: str, given: int, most: int | None) -> None:
-    if most is not None and given > most:
-        raise Unsupported(f"{engine.label} takes at most {most} of {name}.", param=name, engine=engine.name)
+def _check_limit(engine: Engine, name: str, value: int, limit: int | None) -> None:
+    if limit is not None and value > limit:
+        raise Unsupported(f"{engine.label} accepts at most {limit} for {name}.", param=name, engine=engine.name)
 
 
-def _refusal(engine: Engine, name: str, why: str = "", model: str = "") -> Unsupported:
-    told = f"{engine.label} cannot take {name} for {model}: {why}." if why else f"{engine.label} has no option {name}."
-    return Unsupported(told, param=name, engine=engine.name)
+def _unsupported(engine: Engine, name: str, reason: str = "", model: str = "") -> Unsupported:
+    text = f"{engine.label} does not have the option {name}."
+    if reason:
+        text = f"{engine.label} does not accept {name} for {model}: {reason}."
+    return Unsupported(text, param=name, engine=engine.name)

@@ -1,4 +1,4 @@
-"""The engines: one record each. Adding an OpenAI-compatible provider is adding a record (or a few variables)."""
+"""One record for each engine. A new OpenAI-compatible provider is one more record, or a few variables."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from llm.engines.engine import Engine, Quirks, Responses
 from llm.engines.media_limits import Takes
 
 _PDF: Final = ("application/pdf",)
-_SOUND: Final = ("audio/wav", "audio/x-wav", "audio/mpeg", "audio/mp3")
+_AUDIO: Final = ("audio/wav", "audio/x-wav", "audio/mpeg", "audio/mp3")
 _MB: Final = 1024 * 1024
 _NO_FILES: Final = Takes(documents=(), audio=(), video=())
 
-# From 5.6 on, function tools and reasoning go together only in the Responses API.
+# Since 5.6, models accept function tools together with reasoning only in the Responses API.
 _OPENAI_RESPONSES: Final = Responses(
     always=("o1-pro*", "o3-pro*", "gpt-[5-9]*-pro*", "*codex*", "*-deep-research*", "computer-use*"),
     with_tools=("gpt-5.[6-9]*", "gpt-[6-9]*"),
@@ -31,7 +31,7 @@ RECORDS: Final = (
         example="gpt-5.4-mini",
         docs="https://platform.openai.com/docs/api-reference/chat",
         caching="automatic",
-        takes=Takes(documents=_PDF, audio=_SOUND, video=()),
+        takes=Takes(documents=_PDF, audio=_AUDIO, video=()),
         responses=_OPENAI_RESPONSES,
         counts=True,
         images=task_support.OPENAI_IMAGES,
@@ -47,7 +47,7 @@ RECORDS: Final = (
         models=ModelRules(
             families=profiles.OPENAI,
             kinds=(
-                ("*-deep-research*", "chat"),  # before "search"
+                ("*-deep-research*", "chat"),  # before the rule for "search"
                 ("*davinci*", "hidden"),
                 ("*babbage*", "hidden"),
                 ("*moderation*", "hidden"),
@@ -141,7 +141,7 @@ RECORDS: Final = (
         takes=_NO_FILES,
         needs_key=False,
         local=True,
-        # Asked only where a server does not tell (before 0.6).
+        # Used only for servers that do not report capabilities (before 0.6).
         models=ModelRules(
             listed=frozenset({"tools", "images", "reasoning"}),
             tools=ollama_models.TOOLS,
@@ -253,7 +253,7 @@ RECORDS: Final = (
         responses=Responses(),
         speech=task_support.OPENROUTER_SPEECH,
         transcription=task_support.OPENROUTER_TRANSCRIPTION,
-        # Parameters that a host does not know are ignored there, but where this is asked for (T7).
+        # Hosts ignore parameters that they do not know, unless a request sets this field (T7).
         quirks=Quirks(reasoning_field="reasoning", schema_fields={"provider": {"require_parameters": True}}),
         models=ModelRules(
             listed=frozenset({"tools", "images", "documents", "reasoning", "json_schema"}), families=profiles.OPENROUTER
@@ -332,13 +332,13 @@ RECORDS: Final = (
         path="/v1",
         example="mistral-small-latest",
         docs="https://docs.mistral.ai/api",
-        takes=Takes(audio=_SOUND, video=()),  # documents of many kinds: it reads them by itself
+        takes=Takes(audio=_AUDIO, video=()),  # documents: many types, which it converts itself
         speech=task_support.MISTRAL_SPEECH,
         transcription=task_support.MISTRAL_TRANSCRIPTION,
         quirks=Quirks(
             seed_field="random_seed",
             documents="document_url",
-            usage_in_stream=False,  # it is always told: 21 of 21 recorded streams that did not ask
+            usage_in_stream=False,  # it always reports usage: 21 of 21 recorded streams without the option
             refuses=frozenset({"top_k", "verbosity", "service_tier"}),
         ),
         models=ModelRules(
@@ -361,7 +361,7 @@ RECORDS: Final = (
         path="/openai/v1",
         docs="https://learn.microsoft.com/azure/ai-foundry/openai/reference",
         caching="automatic",
-        takes=Takes(documents=_PDF, audio=_SOUND, video=()),
+        takes=Takes(documents=_PDF, audio=_AUDIO, video=()),
         responses=_OPENAI_RESPONSES,
         images=task_support.OPENAI_IMAGES,
         speech=task_support.NAMED_SPEECH,
@@ -377,7 +377,7 @@ RECORDS: Final = (
             families=profiles.AZURE,
             images=("*gpt-4o*", "*gpt-4.1*", "*gpt-[5-9]*", "o1*", "o3*", "o4*"),
             reasoning=("o1*", "o3*", "o4*", "*gpt-[5-9]*"),
-            # What the service lists is its catalogue, not what is deployed: AZURE_MODELS names that.
+            # The service lists its catalogue, not the deployments; AZURE_MODELS names those.
             fixed=("default",),
         ),
     ),

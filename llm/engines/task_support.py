@@ -1,7 +1,7 @@
-"""Which engines speak and listen, as data on their records.
+"""Data about the speech, transcription and image APIs of the engines.
 
-Sources: ``/audio/speech`` and ``/audio/transcriptions`` as recorded (openai, mistralai, openrouter; the lists of groq
-and azure) and as the vendors' own API descriptions have them (groq, together, mistralai).
+Sources: recorded requests to ``/audio/speech`` and ``/audio/transcriptions`` (openai, mistralai, openrouter), recorded
+model lists (groq, azure), and the API references of groq, together and mistralai.
 """
 
 from __future__ import annotations
@@ -10,45 +10,45 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-_ALL: Final = {name: name for name in ("mp3", "opus", "aac", "flac", "wav", "pcm")}
+_ALL_FORMATS: Final = {name: name for name in ("mp3", "opus", "aac", "flac", "wav", "pcm")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speech:
-    """That an engine has OpenAI's ``/audio/speech``, and what it takes there."""
+    """OpenAI's ``/audio/speech`` at an engine: defaults and limits."""
 
-    model: str = ""  # where a request names none; "": it has to
-    voice: str = ""  # the same; "": none is sent
-    format: str = "mp3"  # where a request names none
-    formats: Mapping[str, str] = field(default_factory=lambda: _ALL)  # our word to the engine's
-    refuses: frozenset[str] = frozenset()  # names of ``SpeechRequest`` that it has no place for
-    most_characters: int | None = None  # of text
+    model: str = ""  # default; "": requests must name one
+    voice: str = ""  # default; "": none is sent
+    format: str = "mp3"  # default
+    formats: Mapping[str, str] = field(default_factory=lambda: _ALL_FORMATS)  # name here to name at the engine
+    refuses: frozenset[str] = frozenset()  # fields of ``SpeechRequest`` without an equivalent
+    most_characters: int | None = None  # of text per request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcription:
-    """That an engine has OpenAI's ``/audio/transcriptions``."""
+    """OpenAI's ``/audio/transcriptions`` at an engine: defaults and limits."""
 
-    model: str = ""  # where a request names none; "": it has to
-    refuses: frozenset[str] = frozenset()  # names of ``TranscriptionRequest`` that it has no place for
+    model: str = ""  # default; "": requests must name one
+    refuses: frozenset[str] = frozenset()  # fields of ``TranscriptionRequest`` without an equivalent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Images:
-    """That an engine has OpenAI's ``/images/generations``."""
+    """OpenAI's ``/images/generations`` at an engine."""
 
-    model: str = ""  # where a request names none; "": it has to
+    model: str = ""  # default; "": requests must name one
 
 
-# All speech models of OpenAI end on 2027-01-06 and no other is served by this API: TTS_ENGINE and TTS_MODEL move on.
+# OpenAI ends all its speech models on 2027-01-06, and this API serves no other: set TTS_ENGINE and TTS_MODEL then.
 OPENAI_SPEECH: Final = Speech(model="gpt-4o-mini-tts", voice="alloy", most_characters=4096)
 OPENAI_IMAGES: Final = Images()
-OPENAI_TRANSCRIPTION: Final = Transcription(model="gpt-transcribe")  # the others end on 2027-02-26
+OPENAI_TRANSCRIPTION: Final = Transcription(model="gpt-transcribe")  # OpenAI ends its other models on 2027-02-26
 
 GROQ_SPEECH: Final = Speech(
     model="canopylabs/orpheus-v1-english",
     voice="autumn",
-    format="wav",  # its own default, and all that its speech model is sure to have
+    format="wav",  # its default, and the only format that its speech model certainly supports
     formats={"mp3": "mp3", "opus": "ogg", "flac": "flac", "wav": "wav"},
     refuses=frozenset({"instructions"}),
 )
@@ -57,7 +57,7 @@ GROQ_TRANSCRIPTION: Final = Transcription(model="whisper-large-v3-turbo")
 MISTRAL_SPEECH: Final = Speech(
     model="voxtral-mini-tts-latest",
     voice="en_paul_neutral",
-    formats={name: name for name in _ALL if name != "aac"},
+    formats={name: name for name in _ALL_FORMATS if name != "aac"},
     refuses=frozenset({"speed", "instructions"}),
 )
 MISTRAL_TRANSCRIPTION: Final = Transcription(model="voxtral-mini-latest", refuses=frozenset({"prompt"}))
@@ -73,6 +73,6 @@ TOGETHER_TRANSCRIPTION: Final = Transcription(model="openai/whisper-large-v3")
 OPENROUTER_SPEECH: Final = Speech(model="hexgrad/kokoro-82m", voice="af_bella")
 OPENROUTER_TRANSCRIPTION: Final = Transcription(model="openai/gpt-4o-mini-transcribe")
 
-# Models of the owner's own: deployments, local servers. They have to be named.
+# Deployments and local servers: the models are not known here, so requests must name one.
 NAMED_SPEECH: Final = Speech()
 NAMED_TRANSCRIPTION: Final = Transcription()

@@ -1,4 +1,4 @@
-"""Chat Completions or Responses: by what the model needs, by what the caller says, by what the engine answers."""
+"""The choice between Chat Completions and Responses: by the model, by the caller, by the engine's error."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def dialect_for(engine: str, model: str, *, tools: bool = False, forced: bool | 
         ("o4-mini-deep-research", "openai-responses", "openai-responses"),
     ],
 )
-def test_the_model_decides(model: str, plain: str, with_tools: str) -> None:
+def test_the_model_id_decides(model: str, plain: str, with_tools: str) -> None:
     assert dialect_for("openai", model) == plain
     assert dialect_for("openai", model, tools=True) == with_tools
     assert dialect_for("azure", model, tools=True) == with_tools
-    assert dialect_for("xai", model, tools=True) == "openai-chat"  # the names are OpenAI's
+    assert dialect_for("xai", model, tools=True) == "openai-chat"  # the rules are for OpenAI's models
 
 
 def test_the_caller_can_force_either_api() -> None:
@@ -64,16 +64,16 @@ def test_the_caller_can_force_either_api() -> None:
     assert caught.value.param == "responses_api"
 
 
-def script(*, says_elsewhere: int = 0) -> Any:
-    """Answers both APIs; Chat Completions with this status and a hint at the other API, if given."""
+def script(*, chat_error: int = 0) -> Any:
+    """Answers both APIs. ``chat_error``: status of an error of Chat Completions that names the other API; 0: none."""
 
     async def answer(request: Request, connection: Connection) -> None:
         if request.path == RESPONSES:
             wire = WIRES["responses"]
-        elif says_elsewhere:
-            told = "Function tools with reasoning_effort are not supported for m in /v1/chat/completions. Please use /v1/responses instead."
-            error = {"message": told, "type": "invalid_request_error", "param": "reasoning_effort", "code": None}
-            await connection.whole({"error": error}, says_elsewhere)
+        elif chat_error:
+            text = "Function tools with reasoning_effort are not supported for m in /v1/chat/completions. Please use /v1/responses instead."
+            error = {"message": text, "type": "invalid_request_error", "param": "reasoning_effort", "code": None}
+            await connection.whole({"error": error}, chat_error)
             return
         else:
             wire = WIRES["openai"]
@@ -98,7 +98,7 @@ def script(*, says_elsewhere: int = 0) -> Any:
         ({"model": "o3-pro", "options": {"useResponsesApi": False}}, CHAT),
     ],
 )
-async def test_the_native_api_goes_either_way(body: dict[str, Any], path: str, stream: bool) -> None:
+async def test_the_native_api_uses_either_api(body: dict[str, Any], path: str, stream: bool) -> None:
     async with Upstream(script()).running() as upstream, serving(openai(upstream)) as server:
         answer = await server.post("/llm/chat", {"engine": "openai", "prompt": "Hello", "stream": stream, **body})
         raw = await answer.body()
@@ -112,7 +112,7 @@ def openai(upstream: Upstream) -> Any:
     return config(OPENAI_API_KEY="sk-12345678", OPENAI_BASE_URL=f"{upstream.url}/v1")
 
 
-async def test_a_client_of_the_same_wire_is_translated_where_its_model_would_be_refused() -> None:
+async def test_a_client_of_the_same_dialect_is_translated_when_the_model_needs_the_other_api() -> None:
     wire = CLIENTS["openai"]
     async with Upstream(script()).running() as upstream, serving(openai(upstream)) as server:
         for model, tools in (("gpt-5.6-sol", []), ("gpt-5.6-sol", [TOOL])):
@@ -124,8 +124,8 @@ async def test_a_client_of_the_same_wire_is_translated_where_its_model_would_be_
 
 
 @pytest.mark.parametrize("status", [400, 404])
-async def test_an_engine_that_points_to_its_other_api_is_asked_there(status: int) -> None:
-    async with Upstream(script(says_elsewhere=status)).running() as upstream, serving(openai(upstream)) as server:
+async def test_an_error_that_names_the_other_api_is_retried_there(status: int) -> None:
+    async with Upstream(script(chat_error=status)).running() as upstream, serving(openai(upstream)) as server:
         objects = await server.chat(engine="openai", model="gpt-new")
         assert [o.get("text") for o in objects[:-1]] == ["Hi", ""]
         forced = {"engine": "openai", "model": "gpt-new", "prompt": "Hello", "options": {"useResponsesApi": False}}
@@ -136,7 +136,7 @@ async def test_an_engine_that_points_to_its_other_api_is_asked_there(status: int
     assert [sent.path for sent in upstream.requests] == [CHAT, RESPONSES, CHAT]
 
 
-async def test_an_option_names_an_api_that_the_engine_lacks() -> None:
+async def test_an_api_that_the_engine_does_not_have_is_refused() -> None:
     async with serving(config(ANTHROPIC_API_KEY="sk-12345678")) as server:
         body = {"engine": "anthropic", "model": "m", "prompt": "Hello", "options": {"useResponsesApi": True}}
         answer = await server.post("/llm/chat", body)
@@ -145,7 +145,7 @@ async def test_an_option_names_an_api_that_the_engine_lacks() -> None:
 
 
 @pytest.mark.parametrize(("deployment", "model"), [({}, "my-o3-pro"), ({"AZURE_DEPLOYMENT": "d"}, "d")])
-async def test_azure_s_classic_addresses_name_no_deployment_for_responses(
+async def test_azure_s_classic_url_for_responses_does_not_name_the_deployment(
     deployment: dict[str, str], model: str
 ) -> None:
     async with Upstream(script()).running() as upstream:

@@ -1,4 +1,4 @@
-"""Names by globs, all of them in one pattern."""
+"""Globs on model ids: matching and caching."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from llm.engines.globs import first, fits, remembered
 
 
-def test_a_name_is_asked_about_once_unless_it_is_long() -> None:
-    asked = []
+def test_results_are_cached_for_short_names_only() -> None:
+    calls = []
 
     @remembered
     def length(name: str, more: int) -> int:
-        asked.append(name)
+        calls.append(name)
         return len(name) + more
 
     for _ in range(2):
         assert [length(name, more) for name in ("a", "b", "x" * 1000) for more in (0, 1)] == [1, 2, 1, 2, 1000, 1001]
-    assert sorted(asked) == ["a", "a", "b", "b", *["x" * 1000] * 4]
+    assert sorted(calls) == ["a", "a", "b", "b", *["x" * 1000] * 4]
 
 
 PIECES = st.sampled_from(("*", "?", "a", "A", "[0-9]", "[!a]", ".", "-", "(", "1", "\n"))
@@ -28,7 +28,7 @@ GLOBS = st.lists(st.lists(PIECES, max_size=4).map("".join), max_size=5).map(tupl
 
 
 @given(st.text("aA.-(1\n"), GLOBS)
-def test_the_first_glob_that_fits_is_the_first_that_fnmatch_finds(name: str, globs: tuple[str, ...]) -> None:
+def test_the_first_match_is_the_first_match_of_fnmatch(name: str, globs: tuple[str, ...]) -> None:
     expected = next((number for number, glob in enumerate(globs) if fnmatchcase(name, glob)), None)
     assert first(name, globs) == expected
     assert fits(name, globs) == (expected is not None)

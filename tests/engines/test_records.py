@@ -1,4 +1,4 @@
-"""The records are complete, and README, ``.env.sample`` and code tell the same facts."""
+"""The records are complete, and README and ``.env.sample`` agree with the code."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.support.wires import CLIENTS, WIRES
 README = (ROOT / "README.md").read_text()
 
 
-def table(mark: str) -> list[list[str]]:
-    """The rows of the README's table between two marks, without its head."""
+def read_table(mark: str) -> list[list[str]]:
+    """Returns the rows of the README's table between two marks, without its head."""
     body = re.search(rf"<!-- {mark}[ :].*?-->\n(.*?)<!-- /{mark} -->", README, re.DOTALL)
     assert body, mark
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in body[1].splitlines()]
@@ -43,29 +43,32 @@ def engine_row(engine: Engine) -> list[str]:
     return [f"`{engine.name}`", engine.label, f"`{engine.dialect}`", key, address]
 
 
-def test_the_readme_s_table_of_engines_is_that_of_the_records() -> None:
-    assert table("engines") == [engine_row(engine) for engine in ENGINES.values()]
+def test_the_readme_s_table_of_engines_equals_the_records() -> None:
+    assert read_table("engines") == [engine_row(engine) for engine in ENGINES.values()]
 
 
-def test_the_readme_s_table_of_abilities_is_that_of_the_records() -> None:
-    assert table("abilities") == abilities.table(dict(ENGINES))
+def test_the_readme_s_table_of_abilities_equals_the_records() -> None:
+    assert read_table("abilities") == abilities.table(dict(ENGINES))
 
 
-def test_the_readme_s_table_of_settings_is_that_of_the_code() -> None:
-    told = {row[0]: row[1:] for row in table("settings")}
+def test_the_readme_s_table_of_settings_equals_the_code() -> None:
+    documented = {row[0]: row[1:] for row in read_table("settings")}
     for setting in SETTINGS:
-        assert told.pop(f"`{setting.name}`") == [f"`{setting.default}`" if setting.default else "none", setting.meaning]
-    assert set(told) == {
+        assert documented.pop(f"`{setting.name}`") == [
+            f"`{setting.default}`" if setting.default else "none",
+            setting.meaning,
+        ]
+    assert set(documented) == {
         "`AUTHORIZED_CLIENT_ID`", "`{ENGINE}_API_KEY`", "`{ENGINE}_BASE_URL`", "`OLLAMA_ENABLED`, `LMSTUDIO_ENABLED`",
         "`{ENGINE}_MODELS`", "`AZURE_API_VERSION`, `AZURE_DEPLOYMENT`", "`DEMO_ENABLED`", "`CUSTOM_ENGINES`", "`{ENGINE}_THINK_TAGS`", "`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`",
     }  # fmt: skip
 
 
-def test_the_readme_s_table_of_demo_models_is_that_of_the_code() -> None:
-    assert table("demo") == [[f"`{name}`", meaning] for name, meaning in MODELS.items()]
+def test_the_readme_s_table_of_demo_models_equals_the_code() -> None:
+    assert read_table("demo") == [[f"`{name}`", meaning] for name, meaning in MODELS.items()]
 
 
-def test_the_defaults_that_are_told_are_the_defaults() -> None:
+def test_the_documented_defaults_are_the_defaults_of_config() -> None:
     plain = Config()
     for setting in SETTINGS:
         defaults = (setting.parse(setting.default),) if setting.default else ((), "")
@@ -101,7 +104,7 @@ def test_a_record_is_complete(engine: Engine) -> None:
     assert ApiKey().sign(request, Target(engine=engine, model="m")) == engine.headers
 
 
-async def test_an_engine_comes_by_configuration_alone() -> None:
+async def test_an_engine_can_be_added_by_configuration_alone() -> None:
     wire = WIRES["openai"]
     async with Upstream(script_of(wire, wire.head, wire.delta("Hi from the box"), wire.end)).running() as upstream:
         environ = {"CUSTOM_ENGINES": "vllm,box-2", "VLLM_BASE_URL": f"{upstream.url}/v1", "VLLM_LABEL": "vLLM"}
@@ -112,7 +115,7 @@ async def test_an_engine_comes_by_configuration_alone() -> None:
                 wire_ = CLIENTS[client]
                 answer = await server.post(wire_.path, wire_.request(engine, "some/model"), wire_.headers)
                 assert wire_.read(await answer.body()).text == "Hi from the box"
-            # Without a key it is the owner's own: a client id is needed.
+            # An engine without a key is for callers with a client id only.
             stranger = await server.post("/llm/chat", {**CLIENTS["native"].request("vllm"), "vllmKey": "sk-1234"}, {})
             assert stranger.status == 400
     assert [sent.path for sent in upstream.requests] == [
@@ -125,7 +128,7 @@ async def test_an_engine_comes_by_configuration_alone() -> None:
     assert all(sent.json["model"] == "some/model" for sent in upstream.requests)
 
 
-async def test_the_demo_engine_goes_when_another_one_comes() -> None:
+async def test_the_demo_engine_is_disabled_when_another_engine_is_configured() -> None:
     async with serving(config(OPENAI_API_KEY="sk-12345678")) as server:
         engines = await (await server.get("/llm/engines", CLIENT)).json()
         assert [engine["id"] for engine in engines["engines"]] == ["openai"]
@@ -146,7 +149,7 @@ async def test_the_demo_engine_goes_when_another_one_comes() -> None:
         ({"AZURE_API_VERSION": "v", "AZURE_DEPLOYMENT": "d"}, "/openai/deployments/d/chat/completions?api-version=v"),
     ],
 )
-async def test_azure_is_reached_in_both_forms_of_address(environ: dict[str, str], path: str) -> None:
+async def test_azure_urls_have_two_forms(environ: dict[str, str], path: str) -> None:
     wire = WIRES["openai"]
     more = {name: value for name, value in environ.items() if name != "base"}
     async with Upstream(script_of(wire, wire.head, wire.delta("Hi"), wire.end)).running() as upstream:
@@ -160,13 +163,13 @@ async def test_azure_is_reached_in_both_forms_of_address(environ: dict[str, str]
     assert [model["id"] for model in models["models"]["chat"]] == ["default"]
 
 
-async def test_an_engine_without_an_address_is_not_offered() -> None:
+async def test_an_engine_without_a_base_url_is_not_listed() -> None:
     async with serving(config(AZURE_API_KEY="azure-key-1", DEMO_ENABLED="true")) as server:
         engines = await (await server.get("/llm/engines")).json()
         assert [engine["id"] for engine in engines["engines"]] == ["demo"]
 
 
-async def test_models_can_be_named_by_configuration() -> None:
+async def test_models_can_be_configured() -> None:
     async with serving(config(GROQ_API_KEY="gsk_12345678", GROQ_MODELS="a/b, openai/gpt-oss-20b")) as server:
         models = await (await server.get("/llm/models/groq")).json()
     assert [m["id"] for m in models["models"]["chat"]] == ["a/b", "openai/gpt-oss-20b"]
