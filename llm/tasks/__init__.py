@@ -1,5 +1,5 @@
-"""Small second hourglasses beside the chat: one value in, one value out, over one wire each.
+"""Tasks other than chat: embeddings, images, speech, transcription, token counts.
 
-A task's module is pure, as a dialect is: neutral values to the wire and back. ``records`` says which engines
-speak and listen; ``llm.exchange`` and ``llm.voice`` do the round.
+Each module is pure, like a dialect: it converts between neutral values and the wire format of an API.
+``llm.engines.task_support`` says which engines have which task; ``llm.upstream.tasks`` sends the requests.
 """

@@ -1,6 +1,6 @@
-"""Texts to vectors, over three wires.
+"""Embeddings: requests and answers of three APIs.
 
-Wires: https://platform.openai.com/docs/api-reference/embeddings, https://ai.google.dev/api/embeddings,
+Wire references: https://platform.openai.com/docs/api-reference/embeddings, https://ai.google.dev/api/embeddings,
 https://github.com/ollama/ollama/blob/main/docs/api.md#generate-embeddings
 """
 
@@ -19,75 +19,78 @@ from llm.wire.json_codec import Json, in_address
 from llm.wire.json_lenient import count_of, dict_of, dicts_of, list_of, text_of
 from llm.wire.json_strict import Fields
 
-MAX_INPUTS: Final = 2048  # in one request; the providers' own limits are lower or the same
+MAX_INPUTS: Final = 2048  # texts per request; the limits of the providers are lower or equal
 
-_KNOWN: Final = ("model", "input", "dimensions", "encoding_format")
-_HINTS: Final = ("user",)  # do not change the vectors
+_OPENAI_NAMES: Final = ("model", "input", "dimensions", "encoding_format")
+_DROPPABLE: Final = ("user",)  # fields that do not change the vectors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingRequest:
-    """``inputs`` are texts, or lists of tokens where a client made them."""
+    """A request for embeddings. Each of ``inputs`` is a text, or a list of token ids."""
 
     inputs: tuple[str | tuple[int, ...], ...]
     dimensions: int | None = None
     packed: bool = False  # the client wants base64 of little-endian 32-bit floats
-    extra: Mapping[str, Json] = field(default_factory=dict)  # other fields of OpenAI's wire
+    extra: Mapping[str, Json] = field(default_factory=dict)  # other fields of OpenAI's API
 
 
+# Each request with the number of vectors that its answer must have.
 Written: TypeAlias = tuple[tuple[Outgoing, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embeddings:
+    """The vectors of one answer, or of several merged ones."""
+
     vectors: tuple[tuple[float, ...], ...]  # in the order of the inputs
     model: str = ""
-    tokens: int | None = None  # of input; None: not told
+    tokens: int | None = None  # of the input; None: not reported
 
 
 def read_request(body: Mapping[str, Any]) -> EmbeddingRequest:
-    """A body of OpenAI's clients. Raises ``InvalidRequest`` naming the place."""
+    """Reads the body of an OpenAI client. Raises ``InvalidRequest`` naming the field."""
     fields = Fields(body)
-    given = body.get("input")
-    many: list[Any] = given if isinstance(given, list) and given and not isinstance(given[0], int) else [given]
-    if len(many) > MAX_INPUTS:
-        raise InvalidRequest(f"input: has {len(many)} texts; {MAX_INPUTS} are the most", param="input")
+    value = body.get("input")
+    inputs: list[Any] = value if isinstance(value, list) and value and not isinstance(value[0], int) else [value]
+    if len(inputs) > MAX_INPUTS:
+        raise InvalidRequest(f"input: has {len(inputs)} texts; the limit is {MAX_INPUTS}", param="input")
     format_ = fields.text("encoding_format") or "float"
     if format_ not in ("float", "base64"):
         raise fields.invalid("encoding_format", "is neither float nor base64")
     return EmbeddingRequest(
-        inputs=tuple(_read_input(one, "input" if one is given else f"input[{n}]") for n, one in enumerate(many)),
+        inputs=tuple(_read_input(one, "input" if one is value else f"input[{n}]") for n, one in enumerate(inputs)),
         dimensions=fields.integer("dimensions"),
         packed=format_ == "base64",
-        extra={name: value for name, value in body.items() if name not in _KNOWN and value is not None},
+        extra={name: value for name, value in body.items() if name not in _OPENAI_NAMES and value is not None},
     )
 
 
-def _read_input(value: object, place: str) -> str | tuple[int, ...]:
+def _read_input(value: object, field_name: str) -> str | tuple[int, ...]:
     if isinstance(value, str) and value:
         return value
     if isinstance(value, list) and value and all(isinstance(n, int) and not isinstance(n, bool) for n in value):
         return tuple(value)
-    raise InvalidRequest(f"{place}: is not a text or a list of tokens", param=place)
+    raise InvalidRequest(f"{field_name}: is not a text or a list of tokens", param=field_name)
 
 
-def write_reply(made: Embeddings, request: EmbeddingRequest, model: str) -> dict[str, Json]:
-    """``model`` is its name where the engine told none."""
+def write_reply(embeddings: Embeddings, request: EmbeddingRequest, model: str) -> dict[str, Json]:
+    """Writes the answer to an OpenAI client. ``model``: the name to use if the engine reports none."""
     data: list[Json] = [
-        {"object": "embedding", "index": n, "embedding": _packed(vector) if request.packed else [*vector]}
-        for n, vector in enumerate(made.vectors)
+        {"object": "embedding", "index": n, "embedding": _write_base64(vector) if request.packed else [*vector]}
+        for n, vector in enumerate(embeddings.vectors)
     ]
-    tokens = made.tokens or 0
+    tokens = embeddings.tokens or 0
     usage: dict[str, Json] = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return {"object": "list", "data": data, "model": made.model or model, "usage": usage}
+    return {"object": "list", "data": data, "model": embeddings.model or model, "usage": usage}
 
 
-def _packed(vector: Sequence[float]) -> str:
+def _write_base64(vector: Sequence[float]) -> str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
-def _unpacked(text: str) -> tuple[float, ...]:
-    """Raises ``ValueError``."""
+def _read_base64(text: str) -> tuple[float, ...]:
+    """Reads base64 of little-endian 32-bit floats. Raises ``ValueError``."""
     raw = base64.b64decode(text, validate=True)
     if len(raw) % 4:
         raise ValueError("not 32-bit floats")
@@ -95,38 +98,39 @@ def _unpacked(text: str) -> tuple[float, ...]:
 
 
 def write_request(request: EmbeddingRequest, engine: Engine, model: str) -> Written:
-    """Requests to be made, each with the number of vectors that its answer has. Raises ``Unsupported``."""
+    """Writes the requests to the engine, more than one if its batches are limited. Raises ``Unsupported``."""
     writer = _WRITERS.get(engine.dialect)
     if writer is None:
-        raise Unsupported(f"{engine.label} has no embeddings.", param="model", engine=engine.name)
+        raise Unsupported(f"{engine.label} has no embeddings API.", param="model", engine=engine.name)
     return writer(request, engine, model)
 
 
 def read_reply(body: object, engine: Engine, count: int) -> Embeddings:
-    """The ``count`` vectors of one answer. Raises ``Malformed``."""
+    """Reads an answer, which must have ``count`` vectors. Raises ``Malformed``."""
     wire = dict_of(body)
     try:
-        vectors = _VECTORS[engine.dialect](wire)
+        vectors = _READERS[engine.dialect](wire)
     except (ValueError, TypeError, OverflowError):
         vectors = ()
     if len(vectors) != count or not all(vectors):
         raise Malformed(f"{engine.label} did not answer with {count} vectors.", engine=engine.name)
     usage = dict_of(wire.get("usage")) or dict_of(wire.get("usageMetadata")) or wire
-    told = (count_of(usage.get(name)) for name in ("prompt_tokens", "promptTokenCount", "prompt_eval_count"))
-    tokens = next((n for n in told if n is not None), None)
+    counts = (count_of(usage.get(name)) for name in ("prompt_tokens", "promptTokenCount", "prompt_eval_count"))
+    tokens = next((n for n in counts if n is not None), None)
     return Embeddings(vectors=vectors, model=text_of(wire.get("model")), tokens=tokens)
 
 
-def joined(pieces: Sequence[Embeddings]) -> Embeddings:
-    tokens = [piece.tokens for piece in pieces if piece.tokens is not None]
+def joined(batches: Sequence[Embeddings]) -> Embeddings:
+    """Merges the answers to several batches, in order; the token counts are added."""
+    tokens = [batch.tokens for batch in batches if batch.tokens is not None]
     return Embeddings(
-        vectors=tuple(vector for piece in pieces for vector in piece.vectors),
-        model=pieces[0].model,
+        vectors=tuple(vector for batch in batches for vector in batch.vectors),
+        model=batches[0].model,
         tokens=sum(tokens) if tokens else None,
     )
 
 
-# --- OpenAI's wire ---
+# --- OpenAI ---
 
 
 def _write_openai(request: EmbeddingRequest, engine: Engine, model: str) -> Written:
@@ -139,73 +143,75 @@ def _write_openai(request: EmbeddingRequest, engine: Engine, model: str) -> Writ
     return ((Outgoing(path="/embeddings", body=body), len(inputs)),)
 
 
-def _openai_vectors(wire: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:
-    """In the order of their index; some hosts answer with numbers although base64 was asked for."""
+def _read_openai(wire: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:
+    """Returns the vectors in the order of ``index``. Some hosts send numbers although base64 was requested."""
     data = sorted(dicts_of(wire.get("data")), key=lambda one: count_of(one.get("index")) or 0)
-    given = [one.get("embedding") for one in data]
-    return tuple(_unpacked(one) if isinstance(one, str) else _vector(one) for one in given)
+    values = [one.get("embedding") for one in data]
+    return tuple(_read_base64(one) if isinstance(one, str) else _read_vector(one) for one in values)
 
 
-# --- Gemini's ---
+# --- Gemini ---
 
 
 def _write_gemini(request: EmbeddingRequest, engine: Engine, model: str) -> Written:
     name = model if model.startswith("models/") else f"models/{model}"
-    _refuse_other(request, engine, known=("task_type",))
+    _check_extra(request, engine, known=("task_type",))
     task: dict[str, Json] = {"taskType": request.extra["task_type"]} if "task_type" in request.extra else {}
     size: dict[str, Json] = {} if request.dimensions is None else {"outputDimensionality": request.dimensions}
-    asked: list[Json] = [
-        {"model": name, "content": {"parts": [{"text": _text(one, engine)}]}, **task, **size} for one in request.inputs
+    requests: list[Json] = [
+        {"model": name, "content": {"parts": [{"text": _require_text(one, engine)}]}, **task, **size}
+        for one in request.inputs
     ]
     path = f"/v1beta/{in_address(name, '/')}:batchEmbedContents"
-    batches = [asked[start : start + _GEMINI_AT_ONCE] for start in range(0, len(asked), _GEMINI_AT_ONCE)]
+    batches = [requests[start : start + _GEMINI_BATCH] for start in range(0, len(requests), _GEMINI_BATCH)]
     return tuple(
-        (Outgoing(path=path, body={"requests": batch}, dropped=_dropped(request)), len(batch)) for batch in batches
+        (Outgoing(path=path, body={"requests": batch}, dropped=_dropped_fields(request)), len(batch))
+        for batch in batches
     )
 
 
-_GEMINI_AT_ONCE: Final = 100  # "at most 100 requests can be in one batch"
+_GEMINI_BATCH: Final = 100  # requests; "at most 100 requests can be in one batch"
 
 
-def _gemini_vectors(wire: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:
-    return tuple(_vector(one.get("values")) for one in dicts_of(wire.get("embeddings")))
+def _read_gemini(wire: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:
+    return tuple(_read_vector(one.get("values")) for one in dicts_of(wire.get("embeddings")))
 
 
-# --- Ollama's ---
+# --- Ollama ---
 
 
 def _write_ollama(request: EmbeddingRequest, engine: Engine, model: str) -> Written:
-    _refuse_other(request, engine, known=("truncate", "keep_alive", "options"))
-    body: dict[str, Json] = {name: value for name, value in request.extra.items() if name not in _HINTS}
-    body |= {"model": model, "input": [_text(one, engine) for one in request.inputs]}
+    _check_extra(request, engine, known=("truncate", "keep_alive", "options"))
+    body: dict[str, Json] = {name: value for name, value in request.extra.items() if name not in _DROPPABLE}
+    body |= {"model": model, "input": [_require_text(one, engine) for one in request.inputs]}
     if request.dimensions is not None:
         body["dimensions"] = request.dimensions
-    return ((Outgoing(path="/api/embed", body=body, dropped=_dropped(request)), len(request.inputs)),)
+    return ((Outgoing(path="/api/embed", body=body, dropped=_dropped_fields(request)), len(request.inputs)),)
 
 
-def _ollama_vectors(wire: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:
-    return tuple(_vector(one) for one in list_of(wire.get("embeddings")))
+def _read_ollama(wire: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:
+    return tuple(_read_vector(one) for one in list_of(wire.get("embeddings")))
 
 
-def _vector(value: object) -> tuple[float, ...]:
-    """Raises ``TypeError`` or ``ValueError``."""
+def _read_vector(value: object) -> tuple[float, ...]:
+    """Reads a list of numbers. Raises ``TypeError`` or ``ValueError``."""
     return tuple(float(n) for n in list_of(value))
 
 
-def _text(value: str | tuple[int, ...], engine: Engine) -> str:
+def _require_text(value: str | tuple[int, ...], engine: Engine) -> str:
     if isinstance(value, str):
         return value
-    raise Unsupported(f"{engine.label} takes texts, not tokens.", param="input", engine=engine.name)
+    raise Unsupported(f"{engine.label} accepts texts, not tokens.", param="input", engine=engine.name)
 
 
-def _dropped(request: EmbeddingRequest) -> tuple[str, ...]:
-    return tuple(name for name in _HINTS if name in request.extra)
+def _dropped_fields(request: EmbeddingRequest) -> tuple[str, ...]:
+    return tuple(name for name in _DROPPABLE if name in request.extra)
 
 
-def _refuse_other(request: EmbeddingRequest, engine: Engine, known: tuple[str, ...]) -> None:
+def _check_extra(request: EmbeddingRequest, engine: Engine, known: tuple[str, ...]) -> None:
     for name in request.extra:
-        if name not in (*known, *_HINTS):
-            raise Unsupported(f"{name!r} cannot be carried to {engine.label}.", param=name, engine=engine.name)
+        if name not in (*known, *_DROPPABLE):
+            raise Unsupported(f"{engine.label} does not support {name!r}.", param=name, engine=engine.name)
 
 
 _WRITERS: Final[Mapping[str, Callable[[EmbeddingRequest, Engine, str], Written]]] = {
@@ -214,9 +220,9 @@ _WRITERS: Final[Mapping[str, Callable[[EmbeddingRequest, Engine, str], Written]]
     "gemini": _write_gemini,
     "ollama": _write_ollama,
 }
-_VECTORS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[tuple[float, ...], ...]]]] = {
-    "openai-chat": _openai_vectors,
-    "openai-responses": _openai_vectors,
-    "gemini": _gemini_vectors,
-    "ollama": _ollama_vectors,
+_READERS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[tuple[float, ...], ...]]]] = {
+    "openai-chat": _read_openai,
+    "openai-responses": _read_openai,
+    "gemini": _read_gemini,
+    "ollama": _read_ollama,
 }

@@ -1,6 +1,6 @@
-"""Pictures from words, for OpenAI's clients over engines of that wire.
+"""Image generation for OpenAI clients, over engines with the same API.
 
-Wire: https://platform.openai.com/docs/api-reference/images/create
+Wire reference: https://platform.openai.com/docs/api-reference/images/create
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Final
 from llm.dialects.base import Outgoing
 from llm.wire.json_codec import Json
 
-PATH: Final = "/images/generations"
+PATH: Final = "/images/generations"  # of the API, below the base URL
 
 
 def verbatim(body: Mapping[str, Json], model: str) -> Outgoing:
-    """A client's own body, with the engine's name for the model."""
+    """Returns the client's own body with the engine's name of the model."""
     return Outgoing(path=PATH, body={**body, "model": model})

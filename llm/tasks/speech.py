@@ -1,7 +1,7 @@
-"""Text to speech: a request for audio, and the audio out of an engine's answer.
+"""Text to speech: requests for audio, and the audio of an engine's answer.
 
-Wire: https://platform.openai.com/docs/api-reference/audio/createSpeech
-The answer is the audio itself, in pieces that mean nothing; Mistral's is JSON with the audio in base64.
+Wire reference: https://platform.openai.com/docs/api-reference/audio/createSpeech
+The body of an answer is the audio itself, in chunks of any size; Mistral sends JSON with the audio in base64.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from llm.errors import InvalidRequest, Malformed, Unsupported
 from llm.wire.json_codec import Json, loads
 from llm.wire.json_lenient import dict_of, text_of
 
-MAX_TEXT: Final = 100_000  # characters, whatever the engine says
-MAX_WHOLE: Final = 64 * 1024 * 1024  # bytes, of an answer that has to be read whole
+MAX_TEXT: Final = 100_000  # characters, for every engine
+MAX_WHOLE: Final = 64 * 1024 * 1024  # bytes of an answer that must be read completely before it can be used
 
-# Our words for audio formats, and what they are where an engine does not say it.
+# Names of audio formats, with the content type for engines that do not report it.
 FORMATS: Final[Mapping[str, str]] = {
     "mp3": "audio/mpeg",
     "opus": "audio/ogg",
@@ -40,35 +40,38 @@ _OPENAI_NAMES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeechRequest:
-    """``None``: not asked for. ``format`` is a name in :data:`FORMATS`."""
+    """A request for speech. ``None``: not specified. ``format`` is a name in :data:`FORMATS`."""
 
     text: str
     voice: str | None = None
     format: str | None = None
-    speed: float | None = None  # 1 is the usual one
+    speed: float | None = None  # 1: normal
     instructions: str | None = None  # how to speak
-    extra: Mapping[str, Json] = field(default_factory=dict)  # other fields of OpenAI's wire
+    extra: Mapping[str, Json] = field(default_factory=dict)  # other fields of OpenAI's API
 
 
 class AudioReader(Protocol):
-    """The bytes of one answer to bytes of audio."""
+    """Decodes the body of one answer into audio."""
 
-    def feed(self, chunk: bytes) -> bytes: ...
+    def feed(self, chunk: bytes) -> bytes:
+        """Returns the audio that is complete with this chunk, which may be none."""
+        ...
+
     def close(self) -> bytes:
-        """The answer has ended: what was kept back. Raises ``Malformed`` if there was no audio at all."""
+        """Ends the answer and returns the rest of the audio. Raises ``Malformed`` if there was no audio."""
         ...
 
 
 def read_native(body: Mapping[str, Any]) -> tuple[SpeechRequest, tuple[str, ...]]:
-    """The request in a body whose types the schema has checked, and the names that mean nothing here.
+    """Reads a body of the native API, whose types a schema has checked. Raises ``InvalidRequest``.
 
-    Raises ``InvalidRequest``.
+    Returns the request and the names of unknown fields, sorted.
     """
     text: str = body["text"]
     if not text.strip():
         raise InvalidRequest("text: must not be empty", param="text")
     if len(text) > MAX_TEXT:
-        raise InvalidRequest(f"text: has {len(text)} characters; {MAX_TEXT} are the most", param="text")
+        raise InvalidRequest(f"text: has {len(text)} characters; the limit is {MAX_TEXT}", param="text")
     request = SpeechRequest(
         text=text,
         voice=body.get("voice"),
@@ -80,7 +83,7 @@ def read_native(body: Mapping[str, Any]) -> tuple[SpeechRequest, tuple[str, ...]
 
 
 def read_openai(body: Mapping[str, Any]) -> SpeechRequest:
-    """The same of OpenAI's clients; fields that nobody knows go along. Raises ``InvalidRequest`` or ``Unsupported``."""
+    """Reads the body of an OpenAI client; unknown fields are sent on. Raises ``InvalidRequest`` or ``Unsupported``."""
     if body.get("stream_format") not in (None, "audio"):
         raise Unsupported("stream_format: speech is streamed as audio here, not as events", param="stream_format")
     extra = {name: value for name, value in body.items() if name not in _OPENAI_NAMES and value is not None}
@@ -93,23 +96,23 @@ def read_openai(body: Mapping[str, Any]) -> SpeechRequest:
 
 
 def write_request(request: SpeechRequest, engine: Engine, model: str) -> Outgoing:
-    """Raises ``Unsupported`` for what the engine has no place for, ``InvalidRequest`` for text beyond its limit."""
+    """Writes the request to the engine. Raises ``Unsupported``, or ``InvalidRequest`` for too much text."""
     speech = engine.speech
     if speech is None:
         raise Unsupported(f"{engine.label} has no speech API.", param="engine", engine=engine.name)
-    given: dict[str, Json] = {"speed": request.speed, "instructions": request.instructions}
-    for name, value in given.items():
+    fields: dict[str, Json] = {"speed": request.speed, "instructions": request.instructions}
+    for name, value in fields.items():
         if value is not None and name in speech.refuses:
-            raise Unsupported(f"{engine.label} takes no {name} for speech.", param=name, engine=engine.name)
+            raise Unsupported(f"{engine.label} does not support {name} for speech.", param=name, engine=engine.name)
     if speech.most_characters is not None and len(request.text) > speech.most_characters:
-        told = f"text: has {len(request.text)} characters; {engine.label} takes {speech.most_characters} at a time"
-        raise InvalidRequest(told, param="text", engine=engine.name)
+        problem = f"text: has {len(request.text)} characters; the limit of {engine.label} is {speech.most_characters}"
+        raise InvalidRequest(problem, param="text", engine=engine.name)
     body: dict[str, Json] = {
         "model": model,
         "input": request.text,
         "voice": request.voice or speech.voice or None,
-        "response_format": _format(request, engine),
-        **given,
+        "response_format": _engine_format(request, engine),
+        **fields,
         **request.extra,
     }
     return Outgoing(
@@ -119,70 +122,72 @@ def write_request(request: SpeechRequest, engine: Engine, model: str) -> Outgoin
     )
 
 
-def content_type(request: SpeechRequest, engine: Engine, told: str) -> str:
-    """What the audio is: as the engine ``told`` if that can be, else by the format that was asked for."""
-    told = told.strip()
-    if _AUDIO_TYPE.fullmatch(told):
-        return told
+def content_type(request: SpeechRequest, engine: Engine, reported: str) -> str:
+    """Returns the reported content type if it is an audio type, else that of the requested format."""
+    reported = reported.strip()
+    if _AUDIO_TYPE.fullmatch(reported):
+        return reported
     return FORMATS[request.format or (engine.speech.format if engine.speech else "mp3")]
 
 
-def reader(told: str, engine: Engine) -> AudioReader:
-    """For an answer of the content type ``told``. Raises ``Malformed`` for one that cannot be audio."""
-    kind = told.partition(";")[0].strip().lower()
+def reader(content_type: str, engine: Engine) -> AudioReader:
+    """Creates the reader for an answer of this content type. Raises ``Malformed`` if it cannot hold audio."""
+    kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/json":
-        return _WholeAudio(engine)
+        return _Base64Audio(engine)
     if kind.startswith("text/"):
         raise Malformed(f"{engine.label} answered with {kind} instead of audio.", engine=engine.name)
     return _PlainAudio(engine)
 
 
-def _format(request: SpeechRequest, engine: Engine) -> str:
+def _engine_format(request: SpeechRequest, engine: Engine) -> str:
     assert engine.speech is not None
-    wanted = request.format or engine.speech.format
-    if wanted not in engine.speech.formats:
+    name = request.format or engine.speech.format
+    if name not in engine.speech.formats:
         known = ", ".join(engine.speech.formats)
-        told = f"format: {engine.label} does not speak in {wanted}; it has {known}"
-        raise Unsupported(told, param="format", engine=engine.name)
-    return engine.speech.formats[wanted]
+        problem = f"format: {engine.label} does not support {name}; use one of {known}"
+        raise Unsupported(problem, param="format", engine=engine.name)
+    return engine.speech.formats[name]
 
 
 class _PlainAudio:
+    """The body is the audio."""
+
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._some = False
+        self._has_audio = False
 
     def feed(self, chunk: bytes) -> bytes:
-        self._some = self._some or bool(chunk)
+        self._has_audio = self._has_audio or bool(chunk)
         return chunk
 
     def close(self) -> bytes:
-        if not self._some:
-            raise Malformed(f"{self._engine.label} answered without any audio.", engine=self._engine.name)
+        if not self._has_audio:
+            raise Malformed(f"{self._engine.label} answered without audio.", engine=self._engine.name)
         return b""
 
 
-class _WholeAudio:
-    """``{"audio_data": "<base64>"}``: nothing of it can be used before its end."""
+class _Base64Audio:
+    """The body is ``{"audio_data": "<base64>"}``, which cannot be read before it is complete."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._pieces: list[bytes] = []
+        self._chunks: list[bytes] = []
         self._size = 0
 
     def feed(self, chunk: bytes) -> bytes:
         self._size += len(chunk)
         if self._size > MAX_WHOLE:
-            told = f"{self._engine.label} answered with more than {MAX_WHOLE} bytes."
-            raise Malformed(told, engine=self._engine.name)
-        self._pieces.append(chunk)
+            problem = f"{self._engine.label} answered with more than {MAX_WHOLE} bytes."
+            raise Malformed(problem, engine=self._engine.name)
+        self._chunks.append(chunk)
         return b""
 
     def close(self) -> bytes:
         try:
-            audio = base64.b64decode(text_of(dict_of(loads(b"".join(self._pieces))).get("audio_data")), validate=True)
+            audio = base64.b64decode(text_of(dict_of(loads(b"".join(self._chunks))).get("audio_data")), validate=True)
         except (ValueError, binascii.Error):
             audio = b""
         if not audio:
-            raise Malformed(f"{self._engine.label} answered with JSON that holds no audio.", engine=self._engine.name)
+            raise Malformed(f"{self._engine.label} answered with JSON without audio.", engine=self._engine.name)
         return audio

@@ -1,6 +1,6 @@
-"""How many tokens a request would have, asked of the provider, over the three wires that tell.
+"""Token counts of a request before it is sent, by the three providers that have an API for it.
 
-Wires: https://docs.anthropic.com/en/api/messages-count-tokens, https://ai.google.dev/api/tokens,
+Wire references: https://docs.anthropic.com/en/api/messages-count-tokens, https://ai.google.dev/api/tokens,
 https://platform.openai.com/docs/api-reference/responses/input-tokens
 """
 
@@ -14,40 +14,49 @@ from llm.dialects.base import Outgoing
 from llm.errors import Malformed
 from llm.wire.json_codec import Json
 
-# Of a chat's fields, those that count and that are not refused there.
-_ANTHROPIC: Final = ("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "mcp_servers")
-_RESPONSES: Final = (
+# Fields of a chat request that these APIs accept.
+_ANTHROPIC_FIELDS: Final = (
+    "model",
+    "messages",
+    "system",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "output_config",
+    "mcp_servers",
+)
+_RESPONSES_FIELDS: Final = (
     "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "reasoning", "text", "truncation",
 )  # fmt: skip
 
 
 def write_request(chat: Outgoing, dialect: str) -> Outgoing:
-    """The question about a chat, made of that chat as ``dialect`` would send it."""
+    """Turns a chat request written by ``dialect`` into the request for its token count."""
     return _WRITERS[dialect](chat)
 
 
 def verbatim(body: Mapping[str, Json], model: str) -> Outgoing:
-    """A client's own question, in the words of Anthropic's wire."""
+    """Returns an Anthropic client's own count request with the engine's name of the model."""
     return Outgoing(path=f"{_MESSAGES}/count_tokens", body={**body, "model": model})
 
 
 def read_reply(wire: Any) -> int:
-    """Raises ``Malformed`` where no number is told."""
-    told = wire if isinstance(wire, dict) else {}
-    count = told.get("input_tokens", told.get("totalTokens"))
+    """Reads the number of tokens. Raises ``Malformed`` if there is none."""
+    fields = wire if isinstance(wire, dict) else {}
+    count = fields.get("input_tokens", fields.get("totalTokens"))
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-        raise Malformed("The engine's answer tells no number of tokens.")
+        raise Malformed("The engine's answer has no number of tokens.")
     return count
 
 
 _MESSAGES: Final = "/v1/messages"
 
 
-def _anthropic(chat: Outgoing) -> Outgoing:
-    return replace(chat, path=f"{_MESSAGES}/count_tokens", body=_only(chat, _ANTHROPIC))
+def _write_anthropic(chat: Outgoing) -> Outgoing:
+    return replace(chat, path=f"{_MESSAGES}/count_tokens", body=_select_fields(chat, _ANTHROPIC_FIELDS))
 
 
-def _gemini(chat: Outgoing) -> Outgoing:
+def _write_gemini(chat: Outgoing) -> Outgoing:
     address, _, _ = chat.path.rpartition(":")
     model = address.partition("/v1beta/")[2]
     return replace(
@@ -55,14 +64,14 @@ def _gemini(chat: Outgoing) -> Outgoing:
     )
 
 
-def _responses(chat: Outgoing) -> Outgoing:
-    return replace(chat, path=f"{chat.path}/input_tokens", body=_only(chat, _RESPONSES))
+def _write_responses(chat: Outgoing) -> Outgoing:
+    return replace(chat, path=f"{chat.path}/input_tokens", body=_select_fields(chat, _RESPONSES_FIELDS))
 
 
 _WRITERS: Final[Mapping[str, Callable[[Outgoing], Outgoing]]] = {
-    "anthropic": _anthropic,
-    "gemini": _gemini,
-    "openai-responses": _responses,
+    "anthropic": _write_anthropic,
+    "gemini": _write_gemini,
+    "openai-responses": _write_responses,
 }
 
 
@@ -70,5 +79,5 @@ def _body(chat: Outgoing) -> dict[str, Any]:
     return dict(chat.body or {})
 
 
-def _only(chat: Outgoing, names: tuple[str, ...]) -> dict[str, Any]:
+def _select_fields(chat: Outgoing, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: value for name, value in _body(chat).items() if name in names}

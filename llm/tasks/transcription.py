@@ -1,8 +1,8 @@
-"""Speech to text: an audio file out, its text back.
+"""Speech to text: requests with an audio file, and the transcript of an engine's answer.
 
-Wire: https://platform.openai.com/docs/api-reference/audio/createTranscription
-The request is a multipart form, and the file's name has to tell what it is. Usage comes as tokens or as seconds;
-Mistral counts the audio beside ``prompt_tokens``, OpenAI inside ``input_tokens``.
+Wire reference: https://platform.openai.com/docs/api-reference/audio/createTranscription
+The request is a multipart form; engines recognise the type of the audio by the extension of the file name. Usage is in
+tokens or in seconds. Mistral counts the audio in addition to ``prompt_tokens``, OpenAI as part of ``input_tokens``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from llm.errors import InvalidRequest, Malformed, Unsupported
 from llm.wire.json_codec import Json
 from llm.wire.json_lenient import count_of, dict_of, dicts_of, list_of, text_of
 
-# File name endings that the engines know, and what they are.
+# File name extensions that the engines know, with their content types.
 _TYPES: Final[Mapping[str, str]] = {
     "mp3": "audio/mpeg",
     "wav": "audio/wav",
@@ -36,8 +36,8 @@ _TYPES: Final[Mapping[str, str]] = {
     "mpga": "audio/mpeg",
     "mpeg": "audio/mpeg",
 }
-_ENDINGS: Final[Mapping[str, str]] = {
-    **{mime: ending for ending, mime in reversed([*_TYPES.items()])},
+_EXTENSIONS: Final[Mapping[str, str]] = {
+    **{mime: extension for extension, mime in reversed([*_TYPES.items()])},
     "audio/mp3": "mp3",
     "audio/mpga": "mp3",
     "audio/x-wav": "wav",
@@ -56,7 +56,7 @@ _NATIVE_NAMES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A file that came in a form."""
+    """A file of a multipart form."""
 
     data: bytes
     filename: str
@@ -65,40 +65,41 @@ class Upload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptionRequest:
-    """``None``: not asked for."""
+    """A request for a transcript. ``None``: not specified."""
 
     audio: bytes
-    ending: str  # of the file's name, which tells the engine what it is
+    ending: str  # of the file name, without a dot: how engines recognise the type
     language: str | None = None  # ISO 639-1
-    prompt: str | None = None  # words that help to understand
+    prompt: str | None = None  # text that helps to recognise words
     temperature: float | None = None
-    extra: tuple[tuple[str, str], ...] = ()  # other fields of OpenAI's form, some of them more than once
+    extra: tuple[tuple[str, str], ...] = ()  # other fields of OpenAI's form; names may repeat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcript:
-    """``None``: not reported."""
+    """A transcript. ``None``: not reported by the engine."""
 
     text: str
     language: str | None = None
     duration: float | None = None  # seconds of audio
     usage: Usage | None = None
-    segments: tuple[Mapping[str, Json], ...] = ()  # as the engine has them
+    segments: tuple[Mapping[str, Json], ...] = ()  # objects of the engine, unchanged
     words: tuple[Mapping[str, Json], ...] = ()
 
 
 def read_native(body: Mapping[str, Any], upload: Upload | None) -> tuple[TranscriptionRequest, tuple[str, ...]]:
-    """The request in a body whose types the schema has checked, and the names that mean nothing here.
+    """Reads a body of the native API, whose types a schema has checked. Raises ``InvalidRequest``.
 
-    The audio is ``upload``, or base64 in ``audio`` (a ``data:`` prefix is accepted). Raises ``InvalidRequest``.
+    The audio is ``upload``, or base64 in ``audio`` (a ``data:`` prefix is accepted). Returns the request and the names
+    of unknown fields, sorted.
     """
     if upload is None:
-        upload = _inline(body)
+        upload = _read_inline_audio(body)
     if not upload.data:
         raise InvalidRequest("audio: must not be empty", param="audio")
     request = TranscriptionRequest(
         audio=upload.data,
-        ending=_ending(upload),
+        ending=_find_extension(upload),
         language=body.get("language") or None,
         prompt=body.get("prompt") or None,
         temperature=body.get("temperature"),
@@ -107,35 +108,37 @@ def read_native(body: Mapping[str, Any], upload: Upload | None) -> tuple[Transcr
 
 
 def read_openai(body: Mapping[str, Any], upload: Upload | None) -> TranscriptionRequest:
-    """The same of OpenAI's clients: a form, whose other fields go along. Raises ``InvalidRequest``."""
+    """Reads the form of an OpenAI client; unknown fields are sent on. Raises ``InvalidRequest``."""
     if upload is None:
         raise InvalidRequest("file: is required, in a multipart/form-data form", param="file")
-    request, others = read_native(body, upload)
-    extra = [(name, value) for name in others for value in _listed(body[name])]
+    request, unknown = read_native(body, upload)
+    extra = [(name, value) for name in unknown for value in _form_values(body[name])]
     return replace(request, extra=tuple(extra))
 
 
-def _listed(value: Any) -> list[str]:
+def _form_values(value: Any) -> list[str]:
     return [*value] if isinstance(value, list) else [str(value)]
 
 
 def write_request(request: TranscriptionRequest, engine: Engine, model: str) -> Outgoing:
-    """Raises ``Unsupported`` for what the engine has no place for."""
+    """Writes the request to the engine. Raises ``Unsupported``."""
     if engine.transcription is None:
         raise Unsupported(f"{engine.label} has no transcription API.", param="engine", engine=engine.name)
-    given = {"language": request.language, "prompt": request.prompt, "temperature": request.temperature}
-    fields = {name: str(value) for name, value in given.items() if value is not None}
+    options = {"language": request.language, "prompt": request.prompt, "temperature": request.temperature}
+    fields = {name: str(value) for name, value in options.items() if value is not None}
     for name in fields:
         if name in engine.transcription.refuses:
-            raise Unsupported(f"{engine.label} takes no {name} for transcription.", param=name, engine=engine.name)
+            raise Unsupported(
+                f"{engine.label} does not support {name} for transcription.", param=name, engine=engine.name
+            )
     boundary = secrets.token_hex(16)
-    raw = _form([("model", model), *fields.items(), *request.extra], request, boundary)
+    raw = _write_form([("model", model), *fields.items(), *request.extra], request, boundary)
     headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
     return Outgoing(path="/audio/transcriptions", raw=raw, headers=headers)
 
 
 def read_reply(body: Any, engine: Engine) -> Transcript:
-    """Raises ``Malformed`` for anything but an object with a ``text``."""
+    """Reads the answer of an engine. Raises ``Malformed`` unless it is an object with a ``text``."""
     wire = dict_of(body)
     text = wire.get("text")
     if not isinstance(text, str):
@@ -153,6 +156,7 @@ def read_reply(body: Any, engine: Engine) -> Transcript:
 
 
 def write_native(transcript: Transcript) -> dict[str, Json]:
+    """Writes the answer of the native API, without fields that are not known."""
     wire: dict[str, Json] = {
         "text": transcript.text,
         "language": transcript.language,
@@ -164,10 +168,10 @@ def write_native(transcript: Transcript) -> dict[str, Json]:
     return {name: value for name, value in wire.items() if value is not None}
 
 
-def _inline(body: Mapping[str, Any]) -> Upload:
+def _read_inline_audio(body: Mapping[str, Any]) -> Upload:
     contents: str = body.get("audio") or ""
     if not contents:
-        raise InvalidRequest("audio: is required, as base64 or as a form's file", param="audio")
+        raise InvalidRequest("audio: is required, as base64 or as the file of a form", param="audio")
     declared = ""
     if contents.startswith("data:"):
         head, _, contents = contents[5:].partition(",")
@@ -179,20 +183,20 @@ def _inline(body: Mapping[str, Any]) -> Upload:
     return Upload(data=data, filename=body.get("filename") or "", mime=body.get("mimeType") or declared)
 
 
-def _ending(upload: Upload) -> str:
-    """By the type where one is told, else by the file's name."""
+def _find_extension(upload: Upload) -> str:
+    """Returns the extension by the content type, or by the file name if the type is not known."""
     mime = upload.mime.partition(";")[0].strip().lower()
-    _, dot, ending = upload.filename.rpartition(".")
-    if mime in _ENDINGS:
-        return _ENDINGS[mime]
-    if dot and ending.lower() in _TYPES:
-        return ending.lower()
+    _, dot, extension = upload.filename.rpartition(".")
+    if mime in _EXTENSIONS:
+        return _EXTENSIONS[mime]
+    if dot and extension.lower() in _TYPES:
+        return extension.lower()
     known = ", ".join(dict.fromkeys(_TYPES.values()))
-    raise InvalidRequest(f"mimeType: {mime[:60]!r} is not a type of audio known here: {known}", param="mimeType")
+    raise InvalidRequest(f"mimeType: {mime[:60]!r} is not a known type of audio; use one of {known}", param="mimeType")
 
 
-def _form(fields: Iterable[tuple[str, str]], request: TranscriptionRequest, boundary: str) -> bytes:
-    """The fields before the file: an engine that streams knows the model when the audio comes."""
+def _write_form(fields: Iterable[tuple[str, str]], request: TranscriptionRequest, boundary: str) -> bytes:
+    """Writes the fields before the file, so that an engine that reads the form as a stream knows the model first."""
     file = f'name="file"; filename="audio.{request.ending}"\r\nContent-Type: {_TYPES[request.ending]}'
     parts: Iterable[tuple[str, bytes]] = (
         *((f'name="{name}"', value.encode("utf-8", "replace")) for name, value in fields),
@@ -205,7 +209,7 @@ def _form(fields: Iterable[tuple[str, str]], request: TranscriptionRequest, boun
 
 
 def _read_usage(wire: Mapping[str, Any]) -> Usage | None:
-    """None where only seconds are told."""
+    """Returns None if the usage is in seconds only."""
     prompt = count_of(wire.get("input_tokens", wire.get("prompt_tokens")))
     output = count_of(wire.get("output_tokens", wire.get("completion_tokens")))
     total = count_of(wire.get("total_tokens"))

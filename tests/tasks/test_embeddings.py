@@ -1,4 +1,4 @@
-"""``/v1/embeddings`` over the three wires, by hand-written answers and by every recorded one."""
+"""``/v1/embeddings`` over the three APIs, with hand-written answers and with every recorded one."""
 
 from __future__ import annotations
 
@@ -71,18 +71,18 @@ def environ(engine: str, upstream: Upstream) -> dict[str, str]:
         ("ollama", OLLAMA, "/api/embed", {"model": "m", "input": ["a", "b"], "dimensions": 2}, "nomic"),
     ],
 )
-async def test_texts_become_vectors_over_every_wire(
+async def test_texts_become_vectors_over_every_api(
     engine: str, answer: Any, path: str, sent: dict[str, Any], model: str
 ) -> None:
-    asked = {"model": f"{engine}/m", "input": ["a", "b"], "dimensions": 2, "user": "u"}
+    body = {"model": f"{engine}/m", "input": ["a", "b"], "dimensions": 2, "user": "u"}
     async with answering(answer).running() as upstream, serving(config(**environ(engine, upstream))) as server:
-        floats = await server.post("/v1/embeddings", asked, BEARER)
+        floats = await server.post("/v1/embeddings", body, BEARER)
         got = await floats.json()
         if engine == "openai":
             upstream.requests.pop()
             packed_answer = {**OPENAI, "data": [{"index": n, "embedding": PACKED[n]} for n in (0, 1)]}
             upstream.script = answering(packed_answer).script
-        packed = await (await server.post("/v1/embeddings", {**asked, "encoding_format": "base64"}, BEARER)).json()
+        packed = await (await server.post("/v1/embeddings", {**body, "encoding_format": "base64"}, BEARER)).json()
     assert got == {
         "object": "list",
         "data": [
@@ -100,7 +100,7 @@ async def test_texts_become_vectors_over_every_wire(
     assert floats.headers.get("X-Dropped-Fields") == (None if engine == "openai" else "user")
 
 
-async def test_many_texts_go_to_google_in_batches() -> None:
+async def test_many_texts_are_sent_to_google_in_batches() -> None:
     def values(request: Request) -> Any:
         count = len(request.json["requests"])
         return {"embeddings": [{"values": [n + 1]} for n in range(count)], "usageMetadata": {"promptTokenCount": count}}
@@ -128,14 +128,14 @@ async def test_many_texts_go_to_google_in_batches() -> None:
         ({"input": ["a"] * 2049}, "input"),
     ],
 )
-async def test_bad_input_is_told_with_its_place(body: dict[str, Any], place: str) -> None:
+async def test_an_error_names_the_bad_field(body: dict[str, Any], place: str) -> None:
     async with serving(config(OPENAI_API_KEY="sk-12345678")) as server:
         answer = await server.post("/v1/embeddings", {"model": "openai/m", **body}, BEARER)
         error = (await answer.json())["error"]
     assert (answer.status, error["param"]) == (400, place)
 
 
-async def test_what_an_engine_cannot_do_is_refused_by_name() -> None:
+async def test_an_unsupported_field_is_refused_by_name() -> None:
     async with serving(config(ANTHROPIC_API_KEY="sk-canary-1", GOOGLE_API_KEY="sk-canary-2")) as server:
         for body, place in (
             ({"model": "anthropic/m", "input": "a"}, "model"),
@@ -147,9 +147,9 @@ async def test_what_an_engine_cannot_do_is_refused_by_name() -> None:
             assert (answer.status, error["code"], error["param"]) == (400, "unsupported", place)
 
 
-async def test_e2_a_provider_s_error_is_told() -> None:
-    said = {"error": {"message": "No such model.", "type": "invalid_request_error", "code": "model_not_found"}}
-    async with answering(said, 404).running() as upstream, serving(config(**environ("openai", upstream))) as server:
+async def test_e2_a_provider_s_error_reaches_the_client() -> None:
+    failure = {"error": {"message": "No such model.", "type": "invalid_request_error", "code": "model_not_found"}}
+    async with answering(failure, 404).running() as upstream, serving(config(**environ("openai", upstream))) as server:
         answer = await server.post("/v1/embeddings", {"model": "openai/m", "input": "a"}, BEARER)
         error = (await answer.json())["error"]
     assert (answer.status, error["code"], error["message"]) == (404, "model_not_found", "No such model.")
@@ -158,30 +158,30 @@ async def test_e2_a_provider_s_error_is_told() -> None:
 _DIALECTS = {"google": "google", "ollama": "ollama"}
 
 
-def test_every_recorded_answer_is_as_many_vectors_as_were_asked_for() -> None:
+def test_every_recorded_answer_has_one_vector_for_each_input() -> None:
     faults: dict[str, str] = {}
     total = 0
     for recording in recordings():
         if recording.api != "embeddings" or (recording.provider not in ENGINES and recording.provider != "mistral"):
             continue
         for number, (request, response) in enumerate(recording.exchanges):
-            asked = request.body
-            if not 200 <= response.status < 300 or not isinstance(asked, dict) or "usage/embeddings" in request.path:
+            body = request.body
+            if not 200 <= response.status < 300 or not isinstance(body, dict) or "usage/embeddings" in request.path:
                 continue
-            if request.path == "/api/embeddings":  # Ollama's older call, of one text
+            if request.path == "/api/embeddings":  # Ollama's older API, for one text
                 continue
             total += 1
             engine = ENGINES[_DIALECTS.get(recording.provider, "openai")]
             if request.path.startswith("/v1/") and recording.provider == "ollama":
                 engine = ENGINES["openai"]
-            inputs = asked.get("requests", asked.get("input"))
+            inputs = body.get("requests", body.get("input"))
             count = len(inputs) if isinstance(inputs, list) and not isinstance(inputs[0], int) else 1
             try:
-                made = embeddings.read_reply(json.loads(response.body), engine, count)
+                reply = embeddings.read_reply(json.loads(response.body), engine, count)
             except LLMError as error:
                 faults[f"{recording.name}#{number}"] = str(error)
                 continue
-            if len({len(vector) for vector in made.vectors}) != 1:
+            if len({len(vector) for vector in reply.vectors}) != 1:
                 faults[f"{recording.name}#{number}"] = "vectors of different sizes"
     print(f"recorded embeddings: {total - len(faults)} of {total}")
     assert not faults, json.dumps(faults, indent=1)
@@ -202,7 +202,7 @@ _JSON = st.recursive(
 @given(_JSON, st.sampled_from(["openai", "google", "ollama"]), st.integers(1, 2))
 def test_s8_odd_answers_are_malformed(body: Any, engine: str, count: int) -> None:
     try:
-        made = embeddings.read_reply(body, ENGINES[engine], count)
+        reply = embeddings.read_reply(body, ENGINES[engine], count)
     except Malformed:
         return
-    assert len(made.vectors) == count
+    assert len(reply.vectors) == count

@@ -1,4 +1,4 @@
-"""Text to speech, streamed through: over real sockets, and against recorded answers."""
+"""Text to speech: streamed over real sockets, and compared with recorded answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.harness import CLIENT, Answer, Client, Connection, Request, S
 from tests.support.recordings import recordings
 from tests.support.voice import LISTENERS, OWN_KEY, SERVER_KEY, environ, says, told_of
 
-SPEAKERS = [engine for engine in ENGINES.values() if engine.speech is not None]
+SPEECH_ENGINES = [engine for engine in ENGINES.values() if engine.speech is not None]
 
 
 def audio(*chunks: bytes, content_type: str = "audio/mpeg") -> Script:
@@ -38,14 +38,14 @@ def audio(*chunks: bytes, content_type: str = "audio/mpeg") -> Script:
 # --- text to speech ---
 
 
-async def test_speech_is_streamed_through_as_it_comes() -> None:
-    heard = asyncio.Event()
+async def test_speech_is_streamed_without_waiting_for_its_end() -> None:
+    received = asyncio.Event()
 
     async def script(request: Request, connection: Connection) -> None:
         await connection.stream("audio/mpeg", {"x-request-id": "req-up", "x-ratelimit-remaining-requests": "7"})
         await connection.chunk(b"\xff\xf3one")
         async with asyncio.timeout(5):
-            await heard.wait()  # the client has the first piece before there is a second
+            await received.wait()  # the client has the first chunk before the second one is sent
         await connection.chunk(b"two")
         await connection.end()
 
@@ -58,7 +58,7 @@ async def test_speech_is_streamed_through_as_it_comes() -> None:
         assert answer.headers["x-ratelimit-remaining-requests"] == "7"
         pieces = answer.chunks()
         assert await anext(pieces) == b"\xff\xf3one"
-        heard.set()
+        received.set()
         assert [piece async for piece in pieces] == [b"two"]
     [sent] = upstream.requests
     assert (sent.method, sent.path) == ("POST", "/audio/speech")
@@ -66,7 +66,7 @@ async def test_speech_is_streamed_through_as_it_comes() -> None:
     assert sent.json == {"model": "gpt-4o-mini-tts", "input": "Hello", "voice": "alloy", "response_format": "mp3"}
 
 
-async def test_speech_takes_what_the_request_names() -> None:
+async def test_speech_options_are_sent_to_the_engine() -> None:
     async with Upstream(audio(b"fLaC", content_type="application/octet-stream")).running() as upstream:
         async with serving(config(**environ(upstream, "openai", "groq"))) as server:
             wanted = {"engine": "openai", "model": "m", "voice": "sage", "format": "flac", "speed": 1.5}
@@ -74,7 +74,7 @@ async def test_speech_takes_what_the_request_names() -> None:
                 "/voice/tts", {"text": "Hello", "instructions": "Whisper.", "pitch": 2, "a\r\nb": 1, **wanted}
             )
             assert (answer.status, await answer.body()) == (200, b"fLaC")
-            assert answer.headers["Content-Type"] == "audio/flac"  # the engine told nothing better
+            assert answer.headers["Content-Type"] == "audio/flac"  # the type of the engine is no audio type
             assert answer.headers["X-Dropped-Fields"] == "a??b, pitch"
     assert upstream.requests[0].json == {
         "model": "m",
@@ -86,8 +86,8 @@ async def test_speech_takes_what_the_request_names() -> None:
     }
 
 
-@pytest.mark.parametrize("engine", SPEAKERS, ids=lambda engine: engine.name)
-async def test_every_engine_that_speaks_is_asked_in_its_own_words(engine: Any) -> None:
+@pytest.mark.parametrize("engine", SPEECH_ENGINES, ids=lambda engine: engine.name)
+async def test_every_speech_engine_gets_its_own_defaults(engine: Any) -> None:
     async with Upstream(audio(b"\0")).running() as upstream:
         async with serving(config(**environ(upstream, engine.name))) as server:
             answer = await server.post("/voice/tts", {"text": "Hi", "engine": engine.name, "model": "some/model"})
@@ -111,7 +111,7 @@ async def test_every_engine_that_speaks_is_asked_in_its_own_words(engine: Any) -
     ],
     ids=["first", "engine", "all", "azure", "model"],
 )
-async def test_the_owner_chooses_who_speaks(chosen: dict[str, str], expected: tuple[str, str, str]) -> None:
+async def test_the_settings_choose_the_speech_engine(chosen: dict[str, str], expected: tuple[str, str, str]) -> None:
     async with Upstream(audio(b"\0")).running() as upstream:
         own = environ(upstream, **chosen)
         for name in ("groq", "openai", "azure"):
@@ -122,7 +122,7 @@ async def test_the_owner_chooses_who_speaks(chosen: dict[str, str], expected: tu
     assert (sent.path.split("/")[1], sent.json["model"], sent.json["voice"]) == expected
 
 
-async def test_a_custom_engine_speaks_when_it_is_named() -> None:
+async def test_a_custom_engine_is_used_for_speech_when_named() -> None:
     async with Upstream(audio(b"\0")).running() as upstream:
         own = {"CUSTOM_ENGINES": "kokoro", "KOKORO_BASE_URL": f"{upstream.url}/v1"}
         async with serving(config(**own)) as server:
@@ -141,7 +141,7 @@ async def test_a_custom_engine_speaks_when_it_is_named() -> None:
 async def test_a_caller_s_key_for_one_engine_never_spends_the_server_s_key_for_another(
     path: str, client_id: str | None
 ) -> None:
-    """In the older server whoever had a Groq key spoke on the server's OpenAI key."""
+    """The older server let a caller with a Groq key use the server's OpenAI key."""
     headers = {} if client_id is None else {"X-ClientId": client_id}
     body = {"text": "Hi", "audio": base64.b64encode(b"RIFF").decode(), "mimeType": "audio/wav"}
     async with Upstream(says({"text": "ok"})).running() as upstream:
@@ -160,7 +160,7 @@ async def test_a_caller_s_key_for_one_engine_never_spends_the_server_s_key_for_a
     assert OWN_KEY.encode() not in sent.body
 
 
-async def test_a_key_that_the_caller_brings_comes_first() -> None:
+async def test_the_engine_of_the_caller_s_key_is_preferred() -> None:
     async with Upstream(audio(b"\0")).running() as upstream:
         async with serving(config(**environ(upstream, "openai", "groq"))) as server:
             for own in ({"openaiKey": OWN_KEY}, {"groqKey": OWN_KEY}):
@@ -185,7 +185,7 @@ async def test_a_key_that_the_caller_brings_comes_first() -> None:
         ({"text": "x", "voice": 3}, "voice"),
     ],
 )
-async def test_bad_input_for_speech_is_told_with_its_place(body: dict[str, Any], place: str) -> None:
+async def test_an_error_for_speech_names_the_bad_field(body: dict[str, Any], place: str) -> None:
     async with Upstream(audio(b"\0")).running() as upstream:
         async with serving(config(**environ(upstream, "openai", "groq"))) as server:
             answer = await server.post("/voice/tts", body)
@@ -206,7 +206,7 @@ async def test_bad_input_for_speech_is_told_with_its_place(body: dict[str, Any],
         ("anthropic", "engine", "anthropic"),
     ],
 )
-async def test_what_an_engine_cannot_speak_is_refused_by_name(engine: str, field: str, value: Any) -> None:
+async def test_an_unsupported_speech_field_is_refused_by_name(engine: str, field: str, value: Any) -> None:
     async with Upstream(audio(b"\0")).running() as upstream, serving(config(**environ(upstream, engine))) as server:
         answer = await server.post("/voice/tts", {"text": "Hi", "engine": engine, field: value})
         error = await answer.json()
@@ -228,7 +228,7 @@ async def test_what_an_engine_cannot_speak_is_refused_by_name(engine: str, field
     ],
 )
 @pytest.mark.parametrize("path", ["/voice/tts", "/voice/stt"])
-async def test_e2_a_provider_s_status_and_words_are_forwarded(
+async def test_e2_a_provider_s_status_and_error_are_forwarded(
     path: str, status: int, own: bool, expected: tuple[int, str]
 ) -> None:
     key = OWN_KEY if own else SERVER_KEY
@@ -248,7 +248,7 @@ async def test_e2_a_provider_s_status_and_words_are_forwarded(
 
 
 @pytest.mark.parametrize("path", ["/voice/tts", "/voice/stt"])
-async def test_e3_a_failure_that_passes_is_tried_again_before_the_first_byte(path: str) -> None:
+async def test_e3_a_temporary_failure_is_retried_before_the_first_byte(path: str) -> None:
     async def script(request: Request, connection: Connection) -> None:
         if len(upstream.requests) == 1:
             await connection.whole({"error": {"message": "Busy."}}, 503, headers={"Retry-After": "0"})
@@ -263,8 +263,8 @@ async def test_e3_a_failure_that_passes_is_tried_again_before_the_first_byte(pat
         assert (answer.status, len(upstream.requests)) == (200, 2)
 
 
-async def hung_up(connection: Connection) -> None:
-    """The provider dies without an end."""
+async def cut_answer(connection: Connection) -> None:
+    """Closes the connection in the middle of an answer."""
     await connection.stream("audio/mpeg")
     connection.cut()
 
@@ -287,7 +287,7 @@ async def test_an_answer_without_audio_is_an_error_with_a_status(
 ) -> None:
     async def script(request: Request, connection: Connection) -> None:
         if body is None:
-            await hung_up(connection)
+            await cut_answer(connection)
         else:
             await connection.whole(body, content_type=content_type)
 
@@ -306,19 +306,19 @@ async def test_s1_speech_that_breaks_off_never_looks_whole(
         await connection.stream("audio/mpeg")
         await connection.chunk(b"\xff\xf3half")
         async with asyncio.timeout(5):
-            await heard.wait()
+            await received.wait()
         if how == "cut":
             connection.cut()
         else:
             await connection.closed()
 
-    heard = asyncio.Event()
+    received = asyncio.Event()
     log.setup()
     async with Upstream(script).running() as upstream:
         async with serving(config(**environ(upstream, "openai", IDLE_TIMEOUT="0.3"))) as server:
             answer = await server.request("POST", "/voice/tts", {"text": "Hi"}, CLIENT, version)
             assert answer.status == 200
-            heard.set()
+            received.set()
             async with asyncio.timeout(5):
                 with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
                     await answer.body()
@@ -330,7 +330,7 @@ async def test_s1_speech_that_breaks_off_never_looks_whole(
 
 
 class Watcher:
-    """An upstream script that goes as far as ``stage`` and then watches for the hang-up."""
+    """An upstream script that stops at ``stage`` and then waits until the connection is closed."""
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
@@ -347,8 +347,8 @@ class Watcher:
         self.hung_up.set()
 
 
-async def ends(stage: str, path: str, end: Callable[[Client, Answer], Awaitable[None]]) -> None:
-    """The request ends at ``stage``; the provider sees it while every other limit is still far."""
+async def check_end(stage: str, path: str, end: Callable[[Client, Answer], Awaitable[None]]) -> None:
+    """Ends the request at ``stage`` and awaits the closed connection at the provider; no other limit is near."""
     watcher = Watcher(stage)
     body = {"text": "Hi", "audio": "UklGRg==", "mimeType": "audio/wav"}
     async with Upstream(watcher).running() as upstream, serving(config(**environ(upstream, "openai"))) as server:
@@ -365,11 +365,11 @@ async def ends(stage: str, path: str, end: Callable[[Client, Answer], Awaitable[
 
 @pytest.mark.parametrize("stage", ["waiting", "headers", "streaming"])
 @pytest.mark.parametrize("path", ["/voice/tts", "/voice/stt"])
-async def test_c1_a_client_that_leaves_ends_the_provider_s_work(path: str, stage: str) -> None:
+async def test_c1_a_client_that_leaves_closes_the_provider_s_connection(path: str, stage: str) -> None:
     async def leave(server: Client, answer: Answer) -> None:
         answer.close()
 
-    await ends(stage, path, leave)
+    await check_end(stage, path, leave)
 
 
 @pytest.mark.parametrize("stage", ["waiting", "streaming"])
@@ -384,10 +384,10 @@ async def test_c2_speech_is_cancelled_by_its_id(path: str, stage: str) -> None:
             await answer.head()
             assert (answer.status, (await answer.json())["code"]) == (499, "cancelled")
 
-    await ends(stage, path, cancel)
+    await check_end(stage, path, cancel)
 
 
-async def test_a_slow_listener_slows_the_speaker() -> None:
+async def test_a_slow_client_slows_the_provider() -> None:
     """The client reads nothing: the upstream can send no more than the socket buffers hold."""
     sent = 0
     stuck = asyncio.Event()
@@ -414,7 +414,7 @@ async def test_a_slow_listener_slows_the_speaker() -> None:
         answer.close()
 
 
-async def test_the_log_tells_sizes_and_no_words(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_log_has_sizes_and_no_text(capsys: pytest.CaptureFixture[str]) -> None:
     log.setup()
     async with Upstream(says({"text": "said-in-confidence"})).running() as upstream:
         async with serving(config(**environ(upstream, "openai"))) as server:
@@ -431,24 +431,24 @@ async def test_the_log_tells_sizes_and_no_words(capsys: pytest.CaptureFixture[st
 NAMES = {"mistral": "mistralai"}
 
 
-def test_recorded_speech_comes_out_as_audio_in_any_chunking() -> None:
+def test_recorded_speech_is_decoded_in_any_chunking() -> None:
     found = told_of("speech")
     assert len(found) >= 7
     for recording, response in found:
         engine = ENGINES.get(NAMES.get(recording.provider, recording.provider), ENGINES["openai"])
-        told = response.headers["content-type"]
-        wants_json = told == "application/json"
+        content_type = response.headers["content-type"]
+        wants_json = content_type == "application/json"
         expected = base64.b64decode(json.loads(response.body)["audio_data"]) if wants_json else response.body
         for size in (1000, 10**9):
-            reader = speech.reader(told, engine)
+            reader = speech.reader(content_type, engine)
             audio = b"".join(reader.feed(piece) for piece in response.pieces(size)) + reader.close()
             assert audio == expected, recording.name
-        told_type = speech.content_type(SpeechRequest(text="x"), engine, told)
-        assert told_type == ("audio/mpeg" if wants_json else told), recording.name
+        chosen = speech.content_type(SpeechRequest(text="x"), engine, content_type)
+        assert chosen == ("audio/mpeg" if wants_json else content_type), recording.name
 
 
-def test_recorded_requests_for_speech_are_what_we_would_send() -> None:
-    """Field by field, but for the format, which we always name, and a speed of 1, which we leave out."""
+def test_recorded_speech_requests_equal_ours() -> None:
+    """All fields, except that we always send the format and leave out a speed of 1."""
     for recording in recordings():
         if recording.api != "speech":
             continue
@@ -468,27 +468,27 @@ def test_recorded_requests_for_speech_are_what_we_would_send() -> None:
         assert ours.body == wanted, recording.name
 
 
-# --- the pure parts, on anything ---
+# --- the pure parts, with any input ---
 
 
 @given(st.binary(max_size=200), st.sampled_from(["audio/mpeg", "application/json", "text/html", "", "x"]))
-def test_no_answer_for_speech_raises_anything_but_an_llm_error(body: bytes, told: str) -> None:
+def test_any_answer_for_speech_raises_only_llm_errors(body: bytes, content_type: str) -> None:
     try:
-        reader = speech.reader(told, ENGINES["openai"])
+        reader = speech.reader(content_type, ENGINES["openai"])
         assert reader.feed(body) + reader.close()
     except Malformed:
         pass
 
 
 @given(st.text(max_size=80))
-def test_a_content_type_is_passed_on_only_if_it_is_one_of_audio(told: str) -> None:
-    kind = speech.content_type(SpeechRequest(text="x", format="wav"), ENGINES["openai"], told)
-    assert kind == "audio/wav" or (kind == told.strip() and kind.startswith("audio/") and kind.isascii())
+def test_only_audio_content_types_are_forwarded(content_type: str) -> None:
+    kind = speech.content_type(SpeechRequest(text="x", format="wav"), ENGINES["openai"], content_type)
+    assert kind == "audio/wav" or (kind == content_type.strip() and kind.startswith("audio/") and kind.isascii())
     assert "\n" not in kind and "\r" not in kind
 
 
-def test_records_name_only_formats_and_fields_that_there_are() -> None:
-    for engine in SPEAKERS:
+def test_records_name_only_existing_formats_and_fields() -> None:
+    for engine in SPEECH_ENGINES:
         assert engine.speech is not None
         assert set(engine.speech.formats) <= set(FORMATS)
         assert engine.speech.format in engine.speech.formats

@@ -1,4 +1,4 @@
-"""Token counts before a request: by the provider where it counts, else a marked estimate (T11)."""
+"""Token counts of a request (T11): by the provider if it has an API for it, else a marked estimate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BODY: Any = {
 }
 
 
-async def asked(engine: str, model: str, body: Any, **headers: str) -> tuple[Request, Any]:
+async def count_tokens(engine: str, model: str, body: Any, **headers: str) -> tuple[Request, Any]:
     async def script(request: Request, connection: Connection) -> None:
         await connection.whole(ANSWERS[engine])
 
@@ -36,23 +36,25 @@ async def asked(engine: str, model: str, body: Any, **headers: str) -> tuple[Req
             "/v1/messages/count_tokens", {"model": f"{engine}/{model}", **body}, {**CLIENT, **headers}
         )
         assert answer.status == 200 and "X-Tokens-Estimated" not in answer.headers
-        told = await answer.json()
+        counted = await answer.json()
     [request] = upstream.requests
-    return request, told
+    return request, counted
 
 
-async def test_t11_anthropic_counts_and_gets_the_question_as_it_came() -> None:
+async def test_t11_anthropic_counts_the_unchanged_request() -> None:
     body = {**BODY, "unknown": {"later": [1]}}
-    request, told = await asked("anthropic", "claude-sonnet-4-5", body, **{"anthropic-beta": "context-1m-2025-08-07"})
-    assert told == {"input_tokens": 4711}
+    request, counted = await count_tokens(
+        "anthropic", "claude-sonnet-4-5", body, **{"anthropic-beta": "context-1m-2025-08-07"}
+    )
+    assert counted == {"input_tokens": 4711}
     assert request.path == "/v1/messages/count_tokens"
     assert request.json == {"model": "claude-sonnet-4-5", **body}
     assert request.headers["anthropic-beta"] == "context-1m-2025-08-07"
 
 
-async def test_t11_google_counts_system_and_tools_too() -> None:
-    request, told = await asked("google", "gemini-2.5-flash", BODY)
-    assert told == {"input_tokens": 4711}
+async def test_t11_google_counts_the_system_prompt_and_tools_too() -> None:
+    request, counted = await count_tokens("google", "gemini-2.5-flash", BODY)
+    assert counted == {"input_tokens": 4711}
     assert request.path == "/v1beta/models/gemini-2.5-flash:countTokens"
     inner = request.json["generateContentRequest"]
     assert inner["model"] == "models/gemini-2.5-flash"
@@ -60,15 +62,15 @@ async def test_t11_google_counts_system_and_tools_too() -> None:
     assert inner["tools"][0]["functionDeclarations"][0]["name"] == "get_weather"
 
 
-async def test_t11_openai_counts_over_its_responses_api() -> None:
-    request, told = await asked("openai", "gpt-5.4", BODY)
-    assert told == {"input_tokens": 4711}
+async def test_t11_openai_counts_with_its_responses_api() -> None:
+    request, counted = await count_tokens("openai", "gpt-5.4", BODY)
+    assert counted == {"input_tokens": 4711}
     assert request.path == "/v1/responses/input_tokens"
     assert {"model", "input", "tools"} <= request.json.keys()
     assert not {"max_output_tokens", "store", "stream", "include"} & request.json.keys()
 
 
-async def test_t11_elsewhere_it_is_an_estimate_that_says_so_with_its_error() -> None:
+async def test_t11_other_engines_get_an_estimate_marked_with_its_error() -> None:
     async with serving(config()) as server:
         counts = []
         for body in (
@@ -112,5 +114,7 @@ async def test_an_answer_without_a_number_is_the_provider_s_fault(answer: Any) -
 
     upstream = Upstream(script)
     async with upstream.running(), serving(config(**WIRES["anthropic"].environ(upstream))) as server:
-        told = await server.post("/v1/messages/count_tokens", {"model": "anthropic/m", "messages": BODY["messages"]})
-        assert told.status == 502
+        answered = await server.post(
+            "/v1/messages/count_tokens", {"model": "anthropic/m", "messages": BODY["messages"]}
+        )
+        assert answered.status == 502

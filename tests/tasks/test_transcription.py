@@ -1,4 +1,4 @@
-"""Speech to text: over real sockets, and against recorded answers."""
+"""Speech to text: over real sockets, and with recorded answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BOUNDARY = "a-boundary-of-the-client"
 
 
 def form(fields: dict[str, str], *files: tuple[str, str, str, bytes]) -> bytes:
-    """A multipart body; files as field, file name, content type and bytes."""
+    """Returns a multipart body; a file is its field, file name, content type and bytes."""
     parts = [(f'name="{name}"', value.encode()) for name, value in fields.items()]
     parts += [(f'name="{n}"; filename="{file}"\r\nContent-Type: {type}', data) for n, file, type, data in files]
     lines = [
@@ -41,7 +41,7 @@ WAV = b"RIFF\x24\0\0\0WAVEfmt \r\n--not-a-boundary\r\n" + bytes(range(256))
 
 
 def read_form(sent: Request) -> tuple[dict[str, bytes], HTTPFile]:
-    """What reached the upstream."""
+    """Reads the fields and the file of the form that the upstream received."""
     arguments: dict[str, list[bytes]] = {}
     files: dict[str, list[HTTPFile]] = {}
     kind, _, boundary = sent.headers["Content-Type"].partition("; boundary=")
@@ -52,17 +52,17 @@ def read_form(sent: Request) -> tuple[dict[str, bytes], HTTPFile]:
     return {name: value[0] for name, value in arguments.items()}, files["file"][0]
 
 
-@pytest.mark.parametrize("way", ["form", "json", "data-url"])
-async def test_audio_is_transcribed_from_a_form_and_from_json(way: str) -> None:
-    told = {"text": "Hello", "usage": {"type": "duration", "seconds": 4}}
-    async with Upstream(says(told, x_request_id="req-up")).running() as upstream:
+@pytest.mark.parametrize("body_kind", ["form", "json", "data-url"])
+async def test_audio_is_transcribed_from_a_form_and_from_json(body_kind: str) -> None:
+    transcript = {"text": "Hello", "usage": {"type": "duration", "seconds": 4}}
+    async with Upstream(says(transcript, x_request_id="req-up")).running() as upstream:
         async with serving(config(**environ(upstream, "openai"))) as server:
             more = {"language": "en", "prompt": "Names: Ünal"}
             encoded = base64.b64encode(WAV).decode()
-            if way == "form":
+            if body_kind == "form":
                 body: Any = form(more | {"temperature": "0.5"}, ("file", "my holiday.WAV", "application/unknown", WAV))
                 answer = await server.post("/voice/stt", body, CLIENT | FORM)
-            elif way == "json":
+            elif body_kind == "json":
                 body = {"audio": encoded, "mimeType": "audio/x-wav", "temperature": 0.5, **more}
                 answer = await server.post("/voice/stt", body)
             else:
@@ -83,7 +83,7 @@ async def test_audio_is_transcribed_from_a_form_and_from_json(way: str) -> None:
     assert (file.body, file.filename, file.content_type) == (WAV, "audio.wav", "audio/wav")
 
 
-async def test_every_form_that_is_sent_has_a_boundary_of_its_own() -> None:
+async def test_every_form_has_its_own_boundary() -> None:
     async with Upstream(says({"text": "ok"})).running() as upstream:
         async with serving(config(**environ(upstream, "groq"))) as server:
             for _ in range(2):
@@ -95,7 +95,7 @@ async def test_every_form_that_is_sent_has_a_boundary_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("engine", LISTENERS, ids=lambda engine: engine.name)
-async def test_every_engine_that_listens_is_asked(engine: Any) -> None:
+async def test_every_transcription_engine_is_used(engine: Any) -> None:
     async with Upstream(says({"text": "ok"})).running() as upstream:
         async with serving(config(**environ(upstream, engine.name))) as server:
             body = form({"engine": engine.name, "model": "some/model"}, ("audio", "a.mp3", "audio/mpeg", b"ID3"))
@@ -105,7 +105,7 @@ async def test_every_engine_that_listens_is_asked(engine: Any) -> None:
     assert read_form(upstream.requests[0])[0]["model"] == b"some/model"
 
 
-async def test_the_owner_chooses_who_listens() -> None:
+async def test_the_settings_choose_the_transcription_engine() -> None:
     async with Upstream(says({"text": "ok"})).running() as upstream:
         more = {"STT_ENGINE": "mistralai", "STT_MODEL": "voxtral-next"}
         async with serving(config(**environ(upstream, "openai", "mistralai", **more))) as server:
@@ -117,7 +117,7 @@ async def test_the_owner_chooses_who_listens() -> None:
     assert read_form(sent)[0]["model"] == b"voxtral-next"
 
 
-async def test_x9_a_key_in_a_form_is_used_and_seen_by_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_x9_a_key_in_a_form_is_used_and_never_shown(capsys: pytest.CaptureFixture[str]) -> None:
     body = form({"openaiKey": OWN_KEY, "language": "en"}, ("file", "a.wav", "audio/wav", WAV))
     broken = body.replace(b'name="language"', b"name=")
     log.setup([SERVER_KEY], logging.DEBUG)
@@ -127,7 +127,7 @@ async def test_x9_a_key_in_a_form_is_used_and_seen_by_nobody(capsys: pytest.Capt
             for headers in ({}, CLIENT):
                 answer = await server.post("/voice/stt", body, headers | FORM)
                 assert (answer.status, await answer.json()) == (200, {"text": "ok"})
-            # A form that cannot be read tells neither who sent it nor what it holds.
+            # A form that cannot be parsed gives no key to authenticate with, and its content is not shown.
             for headers, status in (({}, 401), (CLIENT, 400)):
                 answer = await server.post("/voice/stt", broken, headers | FORM)
                 assert answer.status == status
@@ -163,9 +163,7 @@ async def test_x9_a_key_in_a_form_is_used_and_seen_by_nobody(capsys: pytest.Capt
         (form({}), {"Content-Type": "multipart/form-data"}, "body"),
     ],
 )
-async def test_bad_input_for_transcription_is_told_with_its_place(
-    body: Any, headers: dict[str, str], place: str
-) -> None:
+async def test_an_error_for_transcription_names_the_bad_field(body: Any, headers: dict[str, str], place: str) -> None:
     async with Upstream(says({"text": "ok"})).running() as upstream:
         async with serving(config(**environ(upstream, "openai"))) as server:
             answer = await server.post("/voice/stt", body, CLIENT | headers)
@@ -195,19 +193,19 @@ async def test_an_answer_without_a_transcript_is_an_error(body: str) -> None:
 def test_recorded_transcripts_are_read() -> None:
     found = told_of("transcription")
     assert len(found) >= 10
-    told = {}
+    written = {}
     for recording, response in found:
         if response.status != 200:
             continue
         wire = json.loads(response.body)
         transcript = transcription.read_reply(wire, ENGINES["openai"])
         assert transcript.text == wire["text"]
-        told[recording.provider, recording.exchanges[0][0].path] = transcription.write_native(transcript)
-    usage = told["mistral", "/v1/audio/transcriptions"]["usage"]
+        written[recording.provider, recording.exchanges[0][0].path] = transcription.write_native(transcript)
+    usage = written["mistral", "/v1/audio/transcriptions"]["usage"]
     assert isinstance(usage, dict)
     assert (usage["prompt_tokens"], usage["completion_tokens"]) == (378, 11)  # 389 in all
-    assert told["mistral", "/v1/audio/transcriptions"]["duration"] == 3
-    assert told["venice", "/api/v1/audio/transcriptions"]["duration"] == pytest.approx(5.496, abs=0.001)
+    assert written["mistral", "/v1/audio/transcriptions"]["duration"] == 3
+    assert written["venice", "/api/v1/audio/transcriptions"]["duration"] == pytest.approx(5.496, abs=0.001)
 
 
 JSON = st.recursive(
@@ -224,7 +222,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_no_transcript_raises_anything_but_an_llm_error(wire: Any) -> None:
+def test_any_transcript_raises_only_llm_errors(wire: Any) -> None:
     try:
         transcript = transcription.read_reply(wire, ENGINES["openai"])
     except LLMError:
@@ -233,7 +231,7 @@ def test_no_transcript_raises_anything_but_an_llm_error(wire: Any) -> None:
 
 
 @given(st.binary(max_size=300), st.text(max_size=30), st.text(max_size=30))
-def test_a_form_holds_what_was_put_in(audio: bytes, prompt: str, model: str) -> None:
+def test_a_written_form_can_be_parsed(audio: bytes, prompt: str, model: str) -> None:
     request = TranscriptionRequest(audio=audio, ending="wav", prompt=prompt)
     outgoing = transcription.write_request(request, ENGINES["openai"], model)
     arguments: dict[str, list[bytes]] = {}
@@ -247,7 +245,7 @@ def test_a_form_holds_what_was_put_in(audio: bytes, prompt: str, model: str) -> 
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_a_file_s_name_never_travels(filename: str, mime: str) -> None:
+def test_a_file_name_is_never_sent(filename: str, mime: str) -> None:
     upload = Upload(data=b"x", filename=filename, mime=mime)
     try:
         request, _ = transcription.read_native({}, upload)
