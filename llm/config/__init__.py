@@ -1,1 +1,1 @@
-"""The environment as one frozen value."""
+"""Configuration: environment variables and ``.env``, parsed into one frozen value."""

@@ -1,4 +1,4 @@
-"""The engines as the environment has them: the records, custom engines, keys, addresses and choices."""
+"""The configured engines: records and custom engines, with the keys, URLs and models from the environment."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from llm.engines.engine import Engine, Responses
 from llm.engines.records import ENGINES
 from llm.engines.task_support import NAMED_SPEECH, NAMED_TRANSCRIPTION
 
+# Variables of an engine, after ``{ENGINE}_``, with their meaning.
 SUFFIXES: Final = {
     "API_KEY": "provider key",
-    "BASE_URL": "address of its API",
+    "BASE_URL": "base URL of its API",
     "ENABLED": "local engines only",
-    "THINK_TAGS": "its models put their thoughts into the text as tags",
-    "MODELS": "its models, comma separated, instead of what it lists",
-    "API_VERSION": "addresses name a deployment and this version (Azure's classic form)",
-    "DEPLOYMENT": "the deployment to call there",
-    "LABEL": "custom engines: name for people",
+    "THINK_TAGS": "its models put reasoning into the text in <think> tags",
+    "MODELS": "its models, comma separated, instead of its model list",
+    "API_VERSION": "URLs name a deployment and this version (Azure's classic form)",
+    "DEPLOYMENT": "the deployment in such URLs",
+    "LABEL": "custom engines: display name",
     "DIALECT": "custom engines: wire format",
 }
 _DIALECTS: Final = ("openai-chat", "openai-responses", "anthropic", "gemini", "ollama")
@@ -28,32 +29,32 @@ _ENGINE_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 def variable(engine: str, suffix: str) -> str:
-    """``variable("box-2", "API_KEY")`` is ``BOX_2_API_KEY``."""
+    """Returns the name of an engine's variable: ``("box-2", "API_KEY")`` gives ``BOX_2_API_KEY``."""
     return f"{engine.upper().replace('-', '_')}_{suffix}"
 
 
 def read_custom_engines(values: Mapping[str, str]) -> dict[str, Engine]:
-    """Reads engines by configuration alone: ``CUSTOM_ENGINES=vllm,box2`` and their variables."""
+    """Reads the engines of ``CUSTOM_ENGINES=vllm,box2`` from their variables. Raises :class:`ConfigError`."""
     custom: dict[str, Engine] = {}
     for name in parse_names(values.get("CUSTOM_ENGINES", "")):
         if not _ENGINE_NAME.fullmatch(name):
             raise ConfigError("CUSTOM_ENGINES", f"{name!r} is not a name such as vllm or box-2")
         if name in ENGINES or name in custom:
-            raise ConfigError("CUSTOM_ENGINES", f"{name!r} is taken")
+            raise ConfigError("CUSTOM_ENGINES", f"{name!r} is the name of another engine")
         url_name, dialect_name = variable(name, "BASE_URL"), variable(name, "DIALECT")
         if url_name not in values:
             raise ConfigError(url_name, "is needed for a custom engine")
         dialect = values.get(dialect_name, "openai-chat").strip()
         if dialect not in _DIALECTS:
             raise ConfigError(dialect_name, f"{dialect!r} is not one of {', '.join(_DIALECTS)}")
-        keyed = variable(name, "API_KEY") in values
+        has_key = variable(name, "API_KEY") in values
         custom[name] = Engine(
             name=name,
             label=values.get(variable(name, "LABEL"), name),
             dialect=dialect,
-            needs_key=keyed,
-            local=not keyed,
-            # It may have them: asked for, they are tried.
+            needs_key=has_key,
+            local=not has_key,
+            # Not known, so they are tried when requested.
             responses=Responses() if dialect == "openai-chat" else None,
             speech=NAMED_SPEECH if dialect == "openai-chat" else None,
             transcription=NAMED_TRANSCRIPTION if dialect == "openai-chat" else None,
@@ -64,25 +65,25 @@ def read_custom_engines(values: Mapping[str, str]) -> dict[str, Engine]:
 def read_engines(
     engines: Mapping[str, Engine], values: Mapping[str, str]
 ) -> tuple[dict[str, Engine], dict[str, str], frozenset[str]]:
-    """Returns the engines with their variables applied, the server's own keys, and the names of enabled engines."""
+    """Returns the engines with their variables applied, the server's keys, and the names of enabled engines."""
     keys, enabled = dict[str, str](), set[str]()
-    made = dict(engines)
+    configured = dict(engines)
     for name, engine in engines.items():
         key_name = variable(name, "API_KEY")
         if key_name in values:
             keys[name] = parse_variable(key_name, parse_key, values[key_name])
             enabled.add(name)
-        made[name] = _with_addresses(name, _with_quirks(name, engine, values), values)
+        configured[name] = _set_models_and_urls(name, _set_base_url_and_tags(name, engine, values), values)
         if engine.local:
             flag = values.get(variable(name, "ENABLED"), str(name not in ENGINES))
             on = parse_variable(variable(name, "ENABLED"), parse_flag, flag)
             enabled = enabled | {name} if on else enabled - {name}
     if parse_variable("DEMO_ENABLED", parse_flag, values.get("DEMO_ENABLED", str(not enabled))):
         enabled.add("demo")
-    return made, keys, frozenset(enabled)
+    return configured, keys, frozenset(enabled)
 
 
-def _with_quirks(name: str, engine: Engine, values: Mapping[str, str]) -> Engine:
+def _set_base_url_and_tags(name: str, engine: Engine, values: Mapping[str, str]) -> Engine:
     url_name, tags_name = variable(name, "BASE_URL"), variable(name, "THINK_TAGS")
     if url_name in values:
         engine = replace(engine, base_url=parse_variable(url_name, parse_url, values[url_name]))
@@ -92,8 +93,8 @@ def _with_quirks(name: str, engine: Engine, values: Mapping[str, str]) -> Engine
     return engine
 
 
-def _with_addresses(name: str, engine: Engine, values: Mapping[str, str]) -> Engine:
-    """The models to list, and Azure's two forms of address."""
+def _set_models_and_urls(name: str, engine: Engine, values: Mapping[str, str]) -> Engine:
+    """Applies the models to list and the variables of Azure's two forms of URL."""
     models_name, version_name, deployment_name = (variable(name, s) for s in ("MODELS", "API_VERSION", "DEPLOYMENT"))
     if models_name in values:
         fixed = parse_names(parse_variable(models_name, parse_text, values[models_name]))
@@ -103,16 +104,19 @@ def _with_addresses(name: str, engine: Engine, values: Mapping[str, str]) -> Eng
         engine = replace(engine, base_url=engine.base_url.removesuffix("/openai"))
     if deployment_name in values:
         engine = replace(engine, deployment=parse_variable(deployment_name, parse_text, values[deployment_name]))
-    if engine.path and engine.base_url.endswith(engine.path):  # the base URL may hold it already
+    if engine.path and engine.base_url.endswith(engine.path):  # the configured base URL may include it
         engine = replace(engine, base_url=engine.base_url.removesuffix(engine.path))
     return engine
 
 
 def set_task_defaults(
-    engines: Mapping[str, Engine], prefix: str, name: str, task: str, **choice: str
+    engines: Mapping[str, Engine], prefix: str, name: str, task: str, **defaults: str
 ) -> Mapping[str, Engine]:
-    """Puts the owner's choice of model and voice on the record of the engine that is to do the task."""
-    chosen = {what: value for what, value in choice.items() if value}
+    """Returns the engines with the configured model and voice as defaults of the task. Raises :class:`ConfigError`.
+
+    ``prefix`` is that of the variables (``TTS``), ``name`` the engine or ``""``, ``task`` the attribute of ``Engine``.
+    """
+    chosen = {field: value for field, value in defaults.items() if value}
     if not name:
         if chosen:
             raise ConfigError(f"{prefix}_ENGINE", f"is needed for {prefix}_{next(iter(chosen)).upper()}")

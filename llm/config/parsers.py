@@ -1,4 +1,4 @@
-"""The text of a variable to its value. Each function raises ``ValueError`` with the reason, without the name."""
+"""Parsers: the text of a variable to its value. Each one raises ``ValueError`` with the reason, without the name."""
 
 from __future__ import annotations
 
@@ -14,29 +14,33 @@ T = TypeVar("T")
 
 
 class ConfigError(Exception):
-    """A value that cannot be. ``str()`` names the variable and the reason, never the value of a secret."""
+    """A variable has an invalid value. ``str()`` has the name and the reason, but never a secret."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
         self.name = name
 
 
+# Engines that the image tool can use.
 IMAGE_ENGINES: Final = tuple(name for name, engine in ENGINES.items() if engine.image_tool)
 
 
 def parse_text(value: str) -> str:
+    """Parses a text that is not empty."""
     if not value.strip():
         raise ValueError("is empty; set it or remove it")
     return value.strip()
 
 
 def parse_int(value: str) -> int:
+    """Parses a whole number from 0."""
     if not re.fullmatch(r"[0-9]+", value.strip()):
         raise ValueError(f"{value!r} is not a whole number")
     return int(value)
 
 
 def parse_port(value: str) -> int:
+    """Parses a TCP port; 0 lets the system choose."""
     port = parse_int(value)
     if port > 65535:
         raise ValueError(f"{port} is not a port (0 to 65535; 0 lets the system choose)")
@@ -44,33 +48,37 @@ def parse_port(value: str) -> int:
 
 
 def parse_seconds(value: str) -> float:
+    """Parses a time in seconds above 0: ``20``, ``0.5``, ``20s``."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*s?", value.strip())
     if not match or float(match[1]) <= 0:
         raise ValueError(f"{value!r} is not a time in seconds above 0")
     return float(match[1])
 
 
-_TIMES: Final = {"": 1, "S": 1, "M": 60, "H": 3600, "D": 86400}
+_SECONDS: Final = {"": 1, "S": 1, "M": 60, "H": 3600, "D": 86400}
 
 
 def parse_age(value: str) -> float:
+    """Parses an age into seconds: ``30d``, ``12h``, ``90s``."""
     match = re.fullmatch(r"([0-9]+)\s*([SMHD]?)", value.strip().upper())
     if not match or int(match[1]) == 0:
         raise ValueError(f"{value!r} is not an age such as 30d, 12h or 90s")
-    return float(int(match[1]) * _TIMES[match[2]])
+    return float(int(match[1]) * _SECONDS[match[2]])
 
 
-_UNITS: Final = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+_BYTES: Final = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 
 
 def parse_size(value: str) -> int:
+    """Parses a size into bytes: ``32MB``, ``1048576``."""
     match = re.fullmatch(r"([0-9]+)\s*([KMG]?B?)", value.strip().upper())
-    if not match or match[2] not in _UNITS or int(match[1]) == 0:
+    if not match or match[2] not in _BYTES or int(match[1]) == 0:
         raise ValueError(f"{value!r} is not a size such as 32MB or 1048576")
-    return int(match[1]) * _UNITS[match[2]]
+    return int(match[1]) * _BYTES[match[2]]
 
 
 def parse_flag(value: str) -> bool:
+    """Parses ``true`` or ``false``; an empty text is false."""
     low = value.strip().lower()
     if low in ("true", "yes", "on", "1"):
         return True
@@ -80,10 +88,12 @@ def parse_flag(value: str) -> bool:
 
 
 def parse_names(value: str) -> tuple[str, ...]:
+    """Parses comma separated names; none is possible."""
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
 def parse_image_engine(value: str) -> str:
+    """Parses the name of an engine that the image tool can use."""
     name = parse_text(value)
     if name not in IMAGE_ENGINES:
         raise ValueError(f"{name!r} is not one of {', '.join(IMAGE_ENGINES)}")
@@ -91,39 +101,44 @@ def parse_image_engine(value: str) -> str:
 
 
 def parse_fetch_allow(value: str) -> tuple[tuple[str, int], ...]:
+    """Parses comma separated ``host:port`` entries."""
     return tuple(read_allowed(entry) for entry in parse_names(value))
 
 
 def parse_client_ids(value: str) -> frozenset[str]:
+    """Parses comma separated client ids."""
     ids = frozenset(part.strip() for part in parse_text(value).split(","))
     if "" in ids:
-        raise ValueError("holds an empty id")
+        raise ValueError("has an empty id")
     return ids
 
 
 def parse_url(value: str) -> str:
+    """Parses an http(s) URL without user, query and fragment; a slash at the end is removed."""
     url = parse_text(value).rstrip("/")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("is not an http:// or https:// address")
+        raise ValueError("is not an http:// or https:// URL")
     if parts.username or parts.query or parts.fragment:
-        raise ValueError("must not hold a user, a query or a fragment")
+        raise ValueError("must not have a user, a query or a fragment")
     return url
 
 
 def parse_proxy_url(value: str) -> str:
+    """Parses the ``http://`` URL of a proxy; the scheme may be missing."""
     url = value.strip()
     parts = urlsplit(url if "://" in url else f"http://{url}")
     try:
-        known = parts.scheme == "http" and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is none
-        known = False
-    if not known:
-        raise ValueError("is not the http:// address of a proxy")
+        valid = parts.scheme == "http" and parts.hostname and parts.port != 0
+    except ValueError:  # the port is not a number
+        valid = False
+    if not valid:
+        raise ValueError("is not the http:// URL of a proxy")
     return url
 
 
 def parse_key(value: str) -> str:
+    """Parses a provider key, which is printable ASCII."""
     key = parse_text(value)
     if not key.isascii() or not key.isprintable():
         raise ValueError("holds characters that no key has")
@@ -131,7 +146,7 @@ def parse_key(value: str) -> str:
 
 
 def parse_variable(name: str, parse: Callable[[str], T], value: str) -> T:
-    """Raises :class:`ConfigError` where ``parse`` refuses the value."""
+    """Parses the value of a variable. Raises :class:`ConfigError` with its name and the reason."""
     try:
         return parse(value)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The configuration: environment and ``.env`` into one frozen value. Nothing else reads the environment."""
+"""The configuration: reads environment and ``.env`` into one frozen value. No other module reads the environment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from llm.engines.records import ENGINES
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One variable: its place in :class:`Config`, its default as one would write it, and what it means."""
+    """One variable: its attribute of :class:`Config`, its default as text, and its meaning for the README."""
 
     name: str
     attribute: str
@@ -43,63 +43,63 @@ class Setting:
 
 _TABLE: Final[tuple[tuple[str, str, Callable[[str], Any], str, str], ...]] = (
     ("HOST", "host", parse_text, "127.0.0.1", "address to listen on; also `--host`"),
-    ("PORT", "port", parse_port, "3000", "port; the next free one when nobody chose it; also `--port`"),
-    ("PROCESSES", "processes", parse_int, "1", "workers sharing the port, 0: one per core; also `--processes`"),
-    ("MAX_BODY_SIZE", "max_body_size", parse_size, "32MB", "largest request body; beyond it: 413"),
-    ("MAX_ANSWERS", "max_answers", parse_int, "200", "answers at a time of one caller, 0: any number; else 429"),
-    ("MAX_CONNECTIONS", "max_connections", parse_int, "10000", "clients at a time, 0: any number; else 429"),
-    ("MAX_HEADER_SIZE", "max_header_size", parse_size, "64KB", "of a request; beyond it the client is hung up on"),
-    ("MAX_KEPT_BODIES", "max_kept_bodies", parse_size, "256MB", "bodies of all without a client id; else 429"),
-    ("HEADER_TIMEOUT", "header_timeout", parse_seconds, "75", "seconds for a request's headers, and for idling"),
-    ("BODY_TIMEOUT", "body_timeout", parse_seconds, "120", "seconds that a request's body may take"),
-    ("CLIENT_TIMEOUT", "client_timeout", parse_seconds, "300", "seconds a client may take nothing of its answer"),
-    ("CONNECT_TIMEOUT", "connect_timeout", parse_seconds, "10", "seconds to reach a provider"),
-    ("FIRST_BYTE_TIMEOUT", "first_byte_timeout", parse_seconds, "600", "seconds until a provider begins to answer"),
-    ("IDLE_TIMEOUT", "idle_timeout", parse_seconds, "300", "seconds an answer may stand still; pings do not count"),
-    ("KEEPALIVE_INTERVAL", "keepalive_interval", parse_seconds, "15", "longest silence towards a client, in seconds"),
-    ("MAX_ANSWER_SIZE", "max_answer_size", parse_size, "64MB", "of a provider's answer, or an event, held in memory"),
-    ("MAX_RETRIES", "max_retries", parse_int, "2", "repeated attempts, only before the first byte"),
-    ("MAX_RETRY_WAIT", "max_retry_wait", parse_seconds, "10", "seconds that all repetitions may wait together"),
-    ("MAX_TOOL_ROUNDS", "max_tool_rounds", parse_int, "10", "rounds of the server's tool loop in one answer"),
-    ("MAX_TOOL_TOKENS", "max_tool_tokens", parse_int, "1000000", "tokens that all rounds of it may use together"),
-    ("MAX_TOOL_TIME", "max_tool_time", parse_seconds, "900", "seconds that they may take together"),
-    ("TOOL_TIMEOUT", "tool_timeout", parse_seconds, "300", "seconds that one tool may take"),
-    ("DRAIN_TIMEOUT", "drain_timeout", parse_seconds, "30", "seconds that running answers get after SIGTERM"),
-    ("DATA_DIR", "data_dir", parse_text, "data", "folder of what is kept: threads and made images"),
-    ("THREAD_MAX_SIZE", "thread_max_size", parse_size, "64MB", "of one thread; an answer beyond it is not kept"),
-    ("IMAGE_MAX_AGE", "image_max_age", parse_age, "30d", "age at which made images are deleted"),
-    ("IMAGE_MAX_SIZE", "image_max_size", parse_size, "1GB", "of all made images together; the oldest go first"),
-    ("TTS_ENGINE", "tts_engine", parse_text, "", "engine that speaks where a request names none; else the first"),
-    ("TTS_MODEL", "tts_model", parse_text, "", "its model, instead of its usual one"),
-    ("TTS_VOICE", "tts_voice", parse_text, "", "its voice, instead of its usual one"),
-    ("STT_ENGINE", "stt_engine", parse_text, "", "engine that listens where a request names none; else the first"),
-    ("STT_MODEL", "stt_model", parse_text, "", "its model, instead of its usual one"),
-    ("TAVILY_API_KEY", "tavily_key", parse_key, "", "key of the web search, which makes its tool available"),
-    ("TAVILY_BASE_URL", "tavily_url", parse_url, "https://api.tavily.com", "where the web search is reached"),
-    ("IMAGE_ENGINE", "image_engine", parse_image_engine, "", "`openai` or `huggingface`: who makes images for tools"),
-    ("IMAGE_MODEL", "image_model", parse_text, "", "its model; the tool needs both, and the engine's key"),
-    ("PUBLIC_URL", "public_url", parse_url, "", "where clients reach this server, for links to made images"),
-    ("FETCH_ALLOW", "fetch_allow", parse_fetch_allow, "", "private `host:port` that tools may read, comma separated"),
-    ("CORS_ORIGINS", "cors_origins", parse_names, "", "browser origins that may call, comma separated; `*`: any"),
-    ("CHECK_GRAMMAR", "check_grammar", parse_flag, "false", "check the grammar of every stream, log what breaks it"),
+    ("PORT", "port", parse_port, "3000", "port; if not set, the next free one; also `--port`"),
+    ("PROCESSES", "processes", parse_int, "1", "worker processes on one port, 0: one per core; also `--processes`"),
+    ("MAX_BODY_SIZE", "max_body_size", parse_size, "32MB", "largest request body, else 413"),
+    ("MAX_ANSWERS", "max_answers", parse_int, "200", "concurrent answers per caller, 0: no limit; else 429"),
+    ("MAX_CONNECTIONS", "max_connections", parse_int, "10000", "concurrent client connections, 0: no limit; else 429"),
+    ("MAX_HEADER_SIZE", "max_header_size", parse_size, "64KB", "headers of a request; beyond it the connection closes"),
+    ("MAX_KEPT_BODIES", "max_kept_bodies", parse_size, "256MB", "bodies of all callers without a client id, else 429"),
+    ("HEADER_TIMEOUT", "header_timeout", parse_seconds, "75", "seconds to receive headers; also for idle connections"),
+    ("BODY_TIMEOUT", "body_timeout", parse_seconds, "120", "seconds to receive the body of a request"),
+    ("CLIENT_TIMEOUT", "client_timeout", parse_seconds, "300", "seconds without the client reading its answer"),
+    ("CONNECT_TIMEOUT", "connect_timeout", parse_seconds, "10", "seconds to connect to a provider"),
+    ("FIRST_BYTE_TIMEOUT", "first_byte_timeout", parse_seconds, "600", "seconds to the first byte of an answer"),
+    ("IDLE_TIMEOUT", "idle_timeout", parse_seconds, "300", "seconds between data of an answer; pings do not count"),
+    ("KEEPALIVE_INTERVAL", "keepalive_interval", parse_seconds, "15", "seconds of silence before a keep-alive is sent"),
+    ("MAX_ANSWER_SIZE", "max_answer_size", parse_size, "64MB", "largest provider answer, or event of one, in memory"),
+    ("MAX_RETRIES", "max_retries", parse_int, "2", "retries of a request, only before the first byte of the answer"),
+    ("MAX_RETRY_WAIT", "max_retry_wait", parse_seconds, "10", "seconds of waiting for all retries together"),
+    ("MAX_TOOL_ROUNDS", "max_tool_rounds", parse_int, "10", "rounds of the tool loop per answer"),
+    ("MAX_TOOL_TOKENS", "max_tool_tokens", parse_int, "1000000", "tokens of all rounds per answer"),
+    ("MAX_TOOL_TIME", "max_tool_time", parse_seconds, "900", "seconds for all rounds per answer"),
+    ("TOOL_TIMEOUT", "tool_timeout", parse_seconds, "300", "seconds for one tool call"),
+    ("DRAIN_TIMEOUT", "drain_timeout", parse_seconds, "30", "seconds for running answers to finish after SIGTERM"),
+    ("DATA_DIR", "data_dir", parse_text, "data", "folder for threads and generated images"),
+    ("THREAD_MAX_SIZE", "thread_max_size", parse_size, "64MB", "largest thread; answers beyond it are not saved"),
+    ("IMAGE_MAX_AGE", "image_max_age", parse_age, "30d", "age at which generated images are deleted"),
+    ("IMAGE_MAX_SIZE", "image_max_size", parse_size, "1GB", "all generated images; the oldest are deleted first"),
+    ("TTS_ENGINE", "tts_engine", parse_text, "", "default engine for speech; if not set, the first one"),
+    ("TTS_MODEL", "tts_model", parse_text, "", "its model, instead of the default one"),
+    ("TTS_VOICE", "tts_voice", parse_text, "", "its voice, instead of the default one"),
+    ("STT_ENGINE", "stt_engine", parse_text, "", "default engine for transcription; if not set, the first one"),
+    ("STT_MODEL", "stt_model", parse_text, "", "its model, instead of the default one"),
+    ("TAVILY_API_KEY", "tavily_key", parse_key, "", "key for web search; makes its tool available"),
+    ("TAVILY_BASE_URL", "tavily_url", parse_url, "https://api.tavily.com", "base URL of the web search API"),
+    ("IMAGE_ENGINE", "image_engine", parse_image_engine, "", "engine of the image tool: `openai` or `huggingface`"),
+    ("IMAGE_MODEL", "image_model", parse_text, "", "its model; the tool needs both and the engine's key"),
+    ("PUBLIC_URL", "public_url", parse_url, "", "URL of this server for clients, for links to generated images"),
+    ("FETCH_ALLOW", "fetch_allow", parse_fetch_allow, "", "private `host:port` open to tools, comma separated"),
+    ("CORS_ORIGINS", "cors_origins", parse_names, "", "allowed browser origins, comma separated; `*`: any"),
+    ("CHECK_GRAMMAR", "check_grammar", parse_flag, "false", "check the events of every stream, log violations"),
 )  # fmt: skip
 SETTINGS: Final = tuple(Setting(*row) for row in _TABLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Times in seconds, sizes in bytes."""
+    """The configuration of one server. Times in seconds, sizes in bytes."""
 
     host: str = "127.0.0.1"
     port: int = 3000
-    port_chosen: bool = False
+    port_chosen: bool = False  # PORT is set: no other port is tried
     processes: int = 1
-    client_ids: frozenset[str] = frozenset()  # never empty after from_env()
-    client_id_minted: bool = False
-    open_to_all: bool = False
+    client_ids: frozenset[str] = frozenset()  # not empty after from_env()
+    client_id_minted: bool = False  # the only client id is random
+    open_to_all: bool = False  # AUTHORIZED_CLIENT_ID has "*"
     engines: Mapping[str, Engine] = field(default_factory=lambda: dict(ENGINES))
-    keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # the server's own, by engine
-    enabled: frozenset[str] = frozenset()  # engines that whoever has a client id may use
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # the server's keys by engine
+    enabled: frozenset[str] = frozenset()  # engines for callers with a client id
     max_body_size: int = 32 << 20
     max_answers: int = 200
     max_connections: int = 10_000
@@ -134,7 +134,7 @@ class Config:
     image_engine: str = ""
     image_model: str = ""
     public_url: str = ""
-    fetch_allow: tuple[tuple[str, int], ...] = ()  # as ``llm.transport.egress`` compares hosts
+    fetch_allow: tuple[tuple[str, int], ...] = ()  # hosts in the form of ``llm.transport.egress``
     cors_origins: tuple[str, ...] = ()
     check_grammar: bool = False
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -142,7 +142,7 @@ class Config:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], dotenv: Mapping[str, str | None] | None = None) -> Config:
-        """Reads ``environ`` over ``dotenv``. Raises :class:`ConfigError`."""
+        """Reads the settings; ``environ`` wins over ``dotenv``. Raises :class:`ConfigError`."""
         values = {**{k: v for k, v in (dotenv or {}).items() if v is not None}, **environ}
         found: dict[str, Any] = {}
         for setting in SETTINGS:
@@ -150,32 +150,32 @@ class Config:
                 found[setting.attribute] = parse_variable(setting.name, setting.parse, values[setting.name])
         engines, keys, enabled = read_engines({**ENGINES, **read_custom_engines(values)}, values)
         config = cls(**found, port_chosen="PORT" in values, engines=engines, keys=keys, enabled=enabled)
-        config = _with_clients(_with_voice(config), values)
-        warnings = (*_unknown_names(dotenv or {}, engines), *_tool_warnings(config))
-        return replace(config, proxies=_proxies(values), warnings=warnings)
+        config = _add_client_ids(_set_voice_defaults(config), values)
+        warnings = (*_unknown_name_warnings(dotenv or {}, engines), *_tool_warnings(config))
+        return replace(config, proxies=_read_proxies(values), warnings=warnings)
 
     @property
     def secrets(self) -> frozenset[str]:
-        """What must never be seen in an output."""
+        """Texts that must not appear in any output."""
         tools = (self.tavily_key,) if self.tavily_key else ()
         return frozenset((*self.keys.values(), *tools, *(() if self.open_to_all else self.client_ids)))
 
 
-def _proxies(values: Mapping[str, str]) -> dict[str, str]:
-    """As other programs read them: in either case, an empty one is none."""
+def _read_proxies(values: Mapping[str, str]) -> dict[str, str]:
+    """Reads the proxy variables like other programs: names in either case, an empty value is not set."""
     proxies = {name: values[name] for name in values if name.upper() in ("HTTPS_PROXY", "HTTP_PROXY") and values[name]}
     found = {name: parse_variable(name, parse_proxy_url, value) for name, value in proxies.items()}
     return found | {name: values[name] for name in values if name.upper() == "NO_PROXY"}
 
 
-def _with_voice(config: Config) -> Config:
+def _set_voice_defaults(config: Config) -> Config:
     speech = {"model": config.tts_model, "voice": config.tts_voice}
     engines = set_task_defaults(config.engines, "TTS", config.tts_engine, "speech", **speech)
     engines = set_task_defaults(engines, "STT", config.stt_engine, "transcription", model=config.stt_model)
     return replace(config, engines=engines)
 
 
-def _with_clients(config: Config, values: Mapping[str, str]) -> Config:
+def _add_client_ids(config: Config, values: Mapping[str, str]) -> Config:
     if "AUTHORIZED_CLIENT_ID" not in values:
         return replace(config, client_ids=frozenset({secrets.token_urlsafe(18)}), client_id_minted=True)
     ids = parse_variable("AUTHORIZED_CLIENT_ID", parse_client_ids, values["AUTHORIZED_CLIENT_ID"])
@@ -183,29 +183,31 @@ def _with_clients(config: Config, values: Mapping[str, str]) -> Config:
 
 
 def _tool_warnings(config: Config) -> list[str]:
-    """Half a configuration is no reason not to start: chats need no images."""
+    """Warns of an incomplete configuration of the image tool; chats work without it."""
     needed = {"IMAGE_ENGINE": config.image_engine, "IMAGE_MODEL": config.image_model}
     if config.image_engine:
         needed[variable(config.image_engine, "API_KEY")] = config.keys.get(config.image_engine, "")
     missing = [name for name, value in needed.items() if not value]
     if missing and (config.image_engine or config.image_model):
-        return [f"no images are made: {' and '.join(missing)} missing"]
+        return [f"the image tool is off: {' and '.join(missing)} missing"]
     return []
 
 
 def known_names(engines: Mapping[str, Engine]) -> frozenset[str]:
-    """Every variable that means something."""
-    of_engines = (variable(name, suffix) for name in engines for suffix in SUFFIXES)
+    """Lists the names of all variables that the server reads."""
+    engine_variables = (variable(name, suffix) for name in engines for suffix in SUFFIXES)
     proxies = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy")
-    return frozenset((*(s.name for s in SETTINGS), *of_engines, *proxies, "AUTHORIZED_CLIENT_ID", "CUSTOM_ENGINES"))
+    return frozenset(
+        (*(s.name for s in SETTINGS), *engine_variables, *proxies, "AUTHORIZED_CLIENT_ID", "CUSTOM_ENGINES")
+    )
 
 
-def _unknown_names(dotenv: Mapping[str, str | None], engines: Mapping[str, Engine]) -> list[str]:
+def _unknown_name_warnings(dotenv: Mapping[str, str | None], engines: Mapping[str, Engine]) -> list[str]:
     known = known_names(engines)
     warnings = []
     for name in dotenv:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            warnings.append(f"{name} in .env means nothing here{hint}")
+            warnings.append(f"{name} in .env is not a known setting{hint}")
     return warnings

@@ -1,4 +1,4 @@
-"""Settings read from text."""
+"""Settings from environment variables and ``.env``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from llm.engines.records import ENGINES
         ("MAX_RETRIES", "0", "max_retries", 0),
     ],
 )
-def test_values_are_read_as_people_write_them(name: str, text: str, attribute: str, value: object) -> None:
+def test_values_may_have_units_and_spaces(name: str, text: str, attribute: str, value: object) -> None:
     assert getattr(Config.from_env({name: text}), attribute) == value
 
 
@@ -35,15 +35,17 @@ def test_the_environment_wins_over_the_file() -> None:
     assert Config.from_env({}, {"PORT": "2"}).port == 2
 
 
-def test_engines_are_enabled_by_their_key_or_by_name() -> None:
+def test_engines_are_enabled_by_a_key_or_a_flag() -> None:
     assert Config.from_env({}).enabled == {"demo"}
     assert Config.from_env({"OPENAI_API_KEY": "k-1234"}).enabled == {"openai"}
     assert Config.from_env({"OLLAMA_ENABLED": "true", "DEMO_ENABLED": "yes"}).enabled == {"ollama", "demo"}
-    assert Config.from_env({"OLLAMA_API_KEY": "k-1234"}).enabled == {"demo"}  # a key alone does not switch it on
+    assert Config.from_env({"OLLAMA_API_KEY": "k-1234"}).enabled == {
+        "demo"
+    }  # a key alone does not enable a local engine
     assert Config.from_env({"OLLAMA_API_KEY": "k-1234", "OLLAMA_ENABLED": "1"}).keys == {"ollama": "k-1234"}
 
 
-def test_a_base_url_loses_its_last_slash_and_may_not_hold_more_than_an_address() -> None:
+def test_a_base_url_has_no_slash_at_the_end_no_user_and_no_query() -> None:
     assert Config.from_env({"OPENAI_BASE_URL": "http://x/v1/"}).engines["openai"].base_url == "http://x/v1"
     for bad in ("http://user:pass@x", "http://x/?key=1", "http://x/#a", "x", "http://"):
         with pytest.raises(ConfigError, match="OPENAI_BASE_URL"):
@@ -51,12 +53,12 @@ def test_a_base_url_loses_its_last_slash_and_may_not_hold_more_than_an_address()
 
 
 def test_an_error_never_shows_a_key() -> None:
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as caught:
         Config.from_env({"OPENAI_API_KEY": "sk-geheim-ü"})
-    assert "geheim" not in str(told.value)
+    assert "geheim" not in str(caught.value)
 
 
-def test_a_config_does_not_show_its_keys() -> None:
+def test_the_repr_of_a_config_has_no_keys() -> None:
     assert "sk-hidden-1" not in repr(
         Config.from_env({"OPENAI_API_KEY": "sk-hidden-1", "HTTPS_PROXY": "http://u:sk-hidden-1@p"})
     )

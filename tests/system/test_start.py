@@ -57,7 +57,7 @@ def test_settings_come_from_dotenv_and_a_misspelt_name_is_told(tmp_path: Path) -
     (tmp_path / ".env").write_text("PORT=0\nGROQ_API_KEY=gsk_12345678\nOPENAI_API_KEI=sk-12345678\n")
     with started(cwd=tmp_path) as (_, lines):
         assert "engines: Groq" in lines
-        assert "warning: OPENAI_API_KEI in .env means nothing here; did you mean OPENAI_API_KEY?" in lines
+        assert "warning: OPENAI_API_KEI in .env is not a known setting; did you mean OPENAI_API_KEY?" in lines
 
 
 @pytest.mark.parametrize(

@@ -100,8 +100,8 @@ def test_the_key_of_the_search_is_a_secret() -> None:
     ("environ", "warnings"),
     [
         ({}, []),
-        ({"IMAGE_MODEL": "m"}, ["no images are made: IMAGE_ENGINE missing"]),
-        ({"IMAGE_ENGINE": "huggingface"}, ["no images are made: IMAGE_MODEL and HUGGINGFACE_API_KEY missing"]),
+        ({"IMAGE_MODEL": "m"}, ["the image tool is off: IMAGE_ENGINE missing"]),
+        ({"IMAGE_ENGINE": "huggingface"}, ["the image tool is off: IMAGE_MODEL and HUGGINGFACE_API_KEY missing"]),
         (BODY, []),
     ],
 )
