@@ -1,1 +1,1 @@
-"""What is kept on disk: threads, signatures, images."""
+"""Storage on disk: threads, signatures, images."""

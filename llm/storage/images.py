@@ -1,6 +1,6 @@
-"""Made images, kept as files under names that nobody can guess, until they are too old or too many.
+"""Generated images as files with unguessable names, deleted by age and total size.
 
-The folder may be shared by several processes. Only files with names of ours are ever read or deleted there, and no
+Several processes may use the folder. Only files whose names have the form of this store are read or deleted, and no
 symbolic link is followed.
 """
 
@@ -21,13 +21,13 @@ from llm.errors import Malformed
 
 _TYPES: Final = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "gif": "image/gif"}
 _NAME: Final = re.compile(rf"[0-9a-f]{{40}}\.({'|'.join(_TYPES)})", re.ASCII)
-_PART: Final = re.compile(r"[0-9a-f]{40}\.part", re.ASCII)  # while it is written
-_PART_AGE: Final = 3600.0  # seconds after which a half-written file is nobody's any more
+_PART: Final = re.compile(r"[0-9a-f]{40}\.part", re.ASCII)  # a file that is being written
+_PART_AGE: Final = 3600.0  # seconds after which a file that is being written counts as abandoned
 
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An image that is there, open for reading: whoever asked for it closes ``file``."""
+    """An image that is open for reading. The caller closes ``file``."""
 
     file: BinaryIO
     content_type: str
@@ -35,10 +35,9 @@ class StoredImage:
 
 
 class ImageStore:
-    """The images in ``directory``, which is made when the first one is saved.
+    """Stores images in ``directory``, which is created with the first one.
 
-    ``max_age`` in seconds, ``max_bytes`` for all together. Methods block for as long as the disk takes, and may be
-    called from any thread.
+    ``max_age`` in seconds, ``max_bytes`` for all images together. Methods block on the disk and are thread-safe.
     """
 
     def __init__(self, directory: Path, max_age: float, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
@@ -48,74 +47,75 @@ class ImageStore:
         self._clock = clock
 
     def save(self, data: bytes) -> str:
-        """Keeps an image and returns its name, then makes room. Its type is what its bytes say, whoever says otherwise.
+        """Saves an image, deletes others beyond the limits, and returns its name.
 
-        Raises ``Malformed`` for what is no png, jpeg, webp or gif or larger than all may be, ``OSError`` as the disk.
+        The extension comes from the first bytes. Raises ``Malformed`` for anything but png, jpeg, webp or gif and for
+        an image larger than ``max_bytes``, ``OSError`` if it cannot be written.
         """
-        ending = _ending_of(data)
-        if ending is None:
-            raise Malformed("The image that was made is not a png, jpeg, webp or gif.")
+        extension = _detect_extension(data)
+        if extension is None:
+            raise Malformed("The generated image is not a png, jpeg, webp or gif.")
         if len(data) > self._max_bytes:
-            raise Malformed(f"The image that was made has {len(data)} bytes; {self._max_bytes} are kept at most.")
+            raise Malformed(f"The generated image has {len(data)} bytes; the limit is {self._max_bytes}.")
         stem = secrets.token_hex(20)
-        name = f"{stem}.{ending}"
+        name = f"{stem}.{extension}"
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._opened() as folder:
+        with self._open_folder() as folder:
             _write(folder, f"{stem}.part", data)
             os.rename(f"{stem}.part", name, src_dir_fd=folder, dst_dir_fd=folder)
-            self._prune(folder, keep=name)
+            self._prune(folder, newest=name)
         return name
 
     def open(self, name: str) -> StoredImage | None:
-        """The image of that name; None if there is none, or none any more."""
+        """Opens the image; None if it does not exist or is too old."""
         match = _NAME.fullmatch(name)
         if match is None:
             return None
         try:
-            with self._opened() as folder:
-                # Without NONBLOCK a pipe in the place of a file would be waited for.
+            with self._open_folder() as folder:
+                # Without O_NONBLOCK, opening a pipe would wait for its writer.
                 handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         except OSError:
             return None
-        facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode) or self._clock() - facts.st_mtime > self._max_age:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or self._clock() - status.st_mtime > self._max_age:
             os.close(handle)
             return None
-        return StoredImage(os.fdopen(handle, "rb"), _TYPES[match[1]], facts.st_size)
+        return StoredImage(os.fdopen(handle, "rb"), _TYPES[match[1]], status.st_size)
 
     def prune(self) -> None:
-        """Deletes what is too old, then the oldest until the rest is small enough."""
-        with suppress(FileNotFoundError), self._opened() as folder:
+        """Deletes images beyond ``max_age``, then the oldest ones until the rest fits into ``max_bytes``."""
+        with suppress(FileNotFoundError), self._open_folder() as folder:
             self._prune(folder)
 
     @contextmanager
-    def _opened(self) -> Iterator[int]:
-        """The folder itself, so that nothing on the way to it can change between two steps."""
+    def _open_folder(self) -> Iterator[int]:
+        """Opens the folder, so that a changed path cannot lead two steps to different folders."""
         folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             yield folder
         finally:
             os.close(folder)
 
-    def _prune(self, folder: int, keep: str = "") -> None:
+    def _prune(self, folder: int, newest: str = "") -> None:
         now = self._clock()
-        kept: list[tuple[bool, float, int, str]] = []
-        for name, facts in _files(folder):
-            age = now - facts.st_mtime
+        images: list[tuple[bool, float, int, str]] = []  # in this order they are deleted
+        for name, status in _files(folder):
+            age = now - status.st_mtime
             if age > (_PART_AGE if _PART.fullmatch(name) else self._max_age):
                 _delete(folder, name)
             elif _NAME.fullmatch(name):
-                kept.append((name == keep, facts.st_mtime, facts.st_size, name))
-        total = sum(size for _, _, size, _ in kept)
-        for _, _, size, name in sorted(kept):
+                images.append((name == newest, status.st_mtime, status.st_size, name))
+        total = sum(size for _, _, size, _ in images)
+        for _, _, size, name in sorted(images):
             if total <= self._max_bytes:
                 return
             _delete(folder, name)
             total -= size
 
 
-def _ending_of(data: bytes) -> str | None:
-    """By the first bytes, which a browser goes by too."""
+def _detect_extension(data: bytes) -> str | None:
+    """Detects the type by the first bytes, like browsers do."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     if data.startswith(b"\xff\xd8\xff"):
@@ -138,14 +138,14 @@ def _write(folder: int, name: str, data: bytes) -> None:
 
 
 def _files(folder: int) -> Iterator[tuple[str, os.stat_result]]:
-    """The files of ours, links and other processes' deletions left out."""
+    """Yields the regular files of this store; skips links and files deleted by other processes."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if _NAME.fullmatch(entry.name) or _PART.fullmatch(entry.name):
                 with suppress(FileNotFoundError):
-                    facts = entry.stat(follow_symlinks=False)
-                    if stat.S_ISREG(facts.st_mode):
-                        yield entry.name, facts
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        yield entry.name, status
 
 
 def _delete(folder: int, name: str) -> None:

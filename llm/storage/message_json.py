@@ -1,7 +1,7 @@
-"""The neutral messages as JSON, with nothing lost: the form in which threads keep them.
+"""Lossless JSON form of the neutral messages, in which threads are stored.
 
-Not a wire: no client sees it. What a part's maker alone understands (signatures) is in it as it came, so that a thread
-goes on with the engine that said it, and with any other.
+No client sees it. It includes the provider metadata of each part (signatures) unchanged, so that a thread can continue
+with the same engine or with another one. Field names and types are those of stored files: do not change them.
 """
 
 from __future__ import annotations
@@ -15,73 +15,74 @@ from llm.wire.json_codec import Json
 
 
 def write_message(message: Message) -> dict[str, Json]:
+    """Writes a message as JSON."""
     parts: list[Json] = [_write_part(part) for part in message.parts]
     return _dense({"role": message.role, "parts": parts, "keep": write_keep(message.keep)})
 
 
 def read_message(wire: Mapping[str, Any]) -> Message:
-    """What :func:`write_message` made. Raises ``ValueError``, ``KeyError`` or ``TypeError`` for anything else."""
-    return Message(wire["role"], tuple(_read_part(part) for part in wire.get("parts", ())), _keep(wire))
+    """Reads the JSON of :func:`write_message`. Raises ``ValueError``, ``KeyError`` or ``TypeError`` for any other."""
+    return Message(wire["role"], tuple(_read_part(part) for part in wire.get("parts", ())), _read_metadata(wire))
 
 
 def _write_part(part: Part) -> dict[str, Json]:
     match part:
-        case Text(text, citations, keep):
+        case Text(text, citations, metadata):
             cited: list[Json] = [_write_citation(citation) for citation in citations]
-            return {"type": "text", **_dense({"text": text, "citations": cited, "keep": write_keep(keep)})}
-        case Reasoning(text, keep):
-            return {"type": "reasoning", **_dense({"text": text, "keep": write_keep(keep)})}
-        case Media(mime=mime, base64=base64, url=url, file_id=file_id, name=name, keep=keep):
+            return {"type": "text", **_dense({"text": text, "citations": cited, "keep": write_keep(metadata)})}
+        case Reasoning(text, metadata):
+            return {"type": "reasoning", **_dense({"text": text, "keep": write_keep(metadata)})}
+        case Media(mime=mime, base64=base64, url=url, file_id=file_id, name=name, keep=metadata):
             source = {"mime": mime, "base64": base64, "url": url, "file_id": file_id, "name": name}
-            return {"type": "media", **_dense({**source, "keep": write_keep(keep)})}
-        case ToolCall(id, name, arguments, executor, keep):
+            return {"type": "media", **_dense({**source, "keep": write_keep(metadata)})}
+        case ToolCall(id, name, arguments, executor, metadata):
             call = {"id": id, "name": name, "arguments": arguments, "executor": executor}
-            return {"type": "call", **_dense({**call, "keep": write_keep(keep)})}
-        case ToolResult(call_id, content, is_error, name, keep):
-            told: list[Json] = [_write_part(item) for item in content]
-            result = {"call_id": call_id, "content": told, "is_error": is_error or None, "name": name}
-            return {"type": "result", **_dense({**result, "keep": write_keep(keep)})}
-        case Foreign(keep):
-            return {"type": "foreign", "keep": write_keep(keep)}
+            return {"type": "call", **_dense({**call, "keep": write_keep(metadata)})}
+        case ToolResult(call_id, content, is_error, name, metadata):
+            parts: list[Json] = [_write_part(item) for item in content]
+            result = {"call_id": call_id, "content": parts, "is_error": is_error or None, "name": name}
+            return {"type": "result", **_dense({**result, "keep": write_keep(metadata)})}
+        case Foreign(metadata):
+            return {"type": "foreign", "keep": write_keep(metadata)}
 
 
 def _read_part(wire: Mapping[str, Any]) -> Part:
-    keep = _keep(wire)
+    metadata = _read_metadata(wire)
     match wire["type"]:
         case "text":
-            return Text(wire.get("text", ""), tuple(_read_citation(c) for c in wire.get("citations", ())), keep)
+            return Text(wire.get("text", ""), tuple(_read_citation(c) for c in wire.get("citations", ())), metadata)
         case "reasoning":
-            return Reasoning(wire.get("text", ""), keep)
+            return Reasoning(wire.get("text", ""), metadata)
         case "media":
             source = {name: wire.get(name) for name in ("base64", "url", "file_id", "name")}
-            return Media(mime=wire["mime"], **source, keep=keep)
+            return Media(mime=wire["mime"], **source, keep=metadata)
         case "call":
-            return ToolCall(wire["id"], wire["name"], wire["arguments"], wire["executor"], keep)
+            return ToolCall(wire["id"], wire["name"], wire["arguments"], wire["executor"], metadata)
         case "result":
             content: Any = tuple(_read_part(item) for item in wire.get("content", ()))
-            return ToolResult(wire["call_id"], content, wire.get("is_error", False), wire.get("name"), keep)
+            return ToolResult(wire["call_id"], content, wire.get("is_error", False), wire.get("name"), metadata)
         case "foreign":
-            return Foreign(keep)
-    raise ValueError(f"a part of type {wire['type']!r}")
+            return Foreign(metadata)
+    raise ValueError(f"unknown type of part: {wire['type']!r}")
 
 
 def _write_citation(citation: Citation) -> Json:
-    place = {"url": citation.url, "title": citation.title, "quote": citation.quote}
-    return _dense({**place, "start": citation.start, "end": citation.end, "keep": write_keep(citation.keep)})
+    source = {"url": citation.url, "title": citation.title, "quote": citation.quote}
+    return _dense({**source, "start": citation.start, "end": citation.end, "keep": write_keep(citation.keep)})
 
 
 def _read_citation(wire: Mapping[str, Any]) -> Citation:
-    place = {name: wire.get(name) for name in ("url", "title", "quote", "start", "end")}
-    return Citation(**place, keep=_keep(wire))
+    fields = {name: wire.get(name) for name in ("url", "title", "quote", "start", "end")}
+    return Citation(**fields, keep=_read_metadata(wire))
 
 
-def _keep(wire: Mapping[str, Any]) -> Keep:
-    keep = read_keep(wire.get("keep", []))
-    if keep is None:
-        raise ValueError("opaque data that is none")
-    return keep
+def _read_metadata(wire: Mapping[str, Any]) -> Keep:
+    metadata = read_keep(wire.get("keep", []))
+    if metadata is None:
+        raise ValueError("malformed provider metadata")
+    return metadata
 
 
 def _dense(wire: dict[str, Any]) -> dict[str, Json]:
-    """Without what was not there; an empty text, or a call without an id, is there."""
+    """Returns the fields without None and empty lists; empty texts stay."""
     return {name: value for name, value in wire.items() if value is not None and value != []}

@@ -1,4 +1,4 @@
-"""Signatures: short texts by owner and id, shared by the workers of a server for a limited time."""
+"""The protocol for stores of signatures, which the workers of a server share."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from typing import Protocol
 
 
 class SignatureStore(Protocol):
-    """Stores texts by owner and id; bounded in time and size. A failing storage loses values and raises nothing."""
+    """Stores short texts by owner and id, limited in age and total size.
+
+    If the storage fails, values are lost and nothing is raised.
+    """
 
     async def put(self, owner: str, values: Mapping[str, str]) -> None:
-        """Stores the values by their ids; when it returns, other processes can get them."""
+        """Stores values by id. When it returns, other processes can get them."""
         ...
 
     async def get(self, owner: str, ids: Iterable[str]) -> dict[str, str]:
-        """Returns the stored values among ``ids``."""
+        """Returns the stored values by id; missing ones are left out."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Closes the store after pending work."""
+        ...

@@ -1,4 +1,4 @@
-"""Threads: conversations that this server keeps for their owners. Where they are kept is an implementation's choice."""
+"""The protocol for stores of threads: conversations that the server saves for their owners."""
 
 from __future__ import annotations
 
@@ -11,51 +11,57 @@ from llm.chat.messages import Message
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who asks for a thread: the names of a ``Caller``, of which any will do."""
+    """The owner of threads, with the names of a ``Caller``. A thread belongs to an owner with any of its names."""
 
     names: frozenset[str]
-    trusted: bool  # with a client id: may take over a thread of the older server, which knew no owners
+    trusted: bool  # has a client id: may become the owner of a thread of the older server, which has none
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadInfo:
+    """A thread without its messages."""
+
     id: str
     title: str
-    created: float  # seconds since 1970
-    updated: float
-    messages: int  # how many
+    created: float  # Unix time, seconds
+    updated: float  # of the last message; Unix time, seconds
+    messages: int  # number
 
 
 class ThreadStore(Protocol):
     """Stores threads by id, each with its owner.
 
-    A thread of another owner is treated as missing: ``NotFound``. Methods raise ``StorageFailed`` when the storage
-    cannot be used. Several processes may use one store.
+    A thread of another owner counts as missing: ``NotFound``. Methods raise ``StorageFailed`` if the storage cannot be
+    used. Several processes may use the same storage.
     """
 
     lost: int
-    """Appends that failed, by this process."""
+    """Number of failed appends of this process."""
 
     async def create(self, owner: Owner, title: str = "") -> ThreadInfo:
-        """Makes an empty thread."""
+        """Creates an empty thread."""
         ...
 
     async def page(self, owner: Owner, limit: int, after: str | None = None) -> list[ThreadInfo]:
-        """Returns the owner's threads, the one last written to first; ``after``: the last id of the page before."""
+        """Returns a page of the owner's threads, the last updated first. ``after``: the last id of the page before."""
         ...
 
     async def messages(self, id: str, owner: Owner) -> tuple[Message, ...]:
         """Returns all messages in order."""
         ...
 
-    async def rename(self, id: str, owner: Owner, title: str) -> ThreadInfo: ...
+    async def rename(self, id: str, owner: Owner, title: str) -> ThreadInfo:
+        """Sets the title."""
+        ...
 
-    async def delete(self, id: str, owner: Owner) -> None: ...
+    async def delete(self, id: str, owner: Owner) -> None:
+        """Deletes the thread with its messages."""
+        ...
 
     async def append(self, id: str, owner: Owner, messages: Sequence[Message]) -> None:
-        """Adds to the end, all or nothing; durable when it returns. Raises ``ThreadFull`` too."""
+        """Appends all messages or none; they are durable when it returns. Raises ``ThreadFull`` too."""
         ...
 
     async def close(self) -> None:
-        """Returns when pending writes are done."""
+        """Closes the store after pending writes."""
         ...

@@ -1,4 +1,4 @@
-"""What every ``ThreadStore`` and every ``SignatureStore`` does. Another implementation is one more entry of a table."""
+"""The contract of ``ThreadStore`` and ``SignatureStore``. Another implementation is one more entry of a table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANOTHER: Final = Owner(frozenset({"another"}), trusted=True)
 
 
 class Clock:
-    """Seconds that pass only when a test says so."""
+    """A clock that only the test moves."""
 
     def __init__(self) -> None:
         self.now = 1_000_000.0
@@ -33,7 +33,7 @@ class Clock:
         return self.now
 
 
-# By name: how to open a store over a folder. Two opened over the same folder are two processes of one server.
+# Functions that open a store in a folder. Two stores in one folder are two processes of one server.
 THREAD_STORES: Final[dict[str, Callable[[Path, Clock], ThreadStore]]] = {
     "sqlite": lambda folder, clock: SqliteThreads(folder, MAX_SIZE, clock),
 }
@@ -87,7 +87,7 @@ async def test_a_new_thread_is_empty_and_has_its_title(open_threads: OpenThreads
     assert await store.page(ME, 10) == [info]
 
 
-async def test_appended_messages_come_back_as_they_were_in_another_process_too(open_threads: OpenThreads) -> None:
+async def test_appended_messages_are_read_unchanged_by_any_process(open_threads: OpenThreads) -> None:
     store, other = open_threads(), open_threads()
     id = (await store.create(ME)).id
     first = [text("user", "Hello"), text("assistant", "Ünïcode \u2028 \U0001f600")]
@@ -97,17 +97,17 @@ async def test_appended_messages_come_back_as_they_were_in_another_process_too(o
     assert await store.messages(id, ME) == (*first, *second) == await other.messages(id, ME)
 
 
-async def test_appends_at_one_time_are_each_whole_and_all_kept(open_threads: OpenThreads) -> None:
+async def test_concurrent_appends_are_all_stored_each_in_one_piece(open_threads: OpenThreads) -> None:
     store = open_threads()
     id = (await store.create(ME)).id
     pairs = [[text("user", f"question {n}"), text("assistant", f"answer {n}")] for n in range(20)]
     await asyncio.gather(*(store.append(id, ME, pair) for pair in pairs))
-    kept = await store.messages(id, ME)
-    got = [[*kept[n : n + 2]] for n in range(0, len(kept), 2)]
+    stored = await store.messages(id, ME)
+    got = [[*stored[n : n + 2]] for n in range(0, len(stored), 2)]
     assert sorted(got, key=str) == sorted(pairs, key=str)
 
 
-async def test_a_thread_that_would_be_too_large_stays_as_it_was(open_threads: OpenThreads) -> None:
+async def test_an_append_that_is_too_large_changes_nothing(open_threads: OpenThreads) -> None:
     store = open_threads()
     id = (await store.create(ME)).id
     await store.append(id, ME, [text("user", "small")])
@@ -118,7 +118,7 @@ async def test_a_thread_that_would_be_too_large_stays_as_it_was(open_threads: Op
 
 
 @pytest.mark.parametrize("missing", [True, False], ids=["missing", "another owner's"])
-async def test_a_thread_of_another_owner_is_as_a_missing_one(open_threads: OpenThreads, missing: bool) -> None:
+async def test_a_thread_of_another_owner_counts_as_missing(open_threads: OpenThreads, missing: bool) -> None:
     store = open_threads()
     info = await store.create(ANOTHER, "theirs")
     await store.append(info.id, ANOTHER, [text("user", "private")])
@@ -133,11 +133,11 @@ async def test_a_thread_of_another_owner_is_as_a_missing_one(open_threads: OpenT
         with pytest.raises(NotFound):
             await work()
     assert await store.page(ME, 10) == []
-    [kept] = await store.page(ANOTHER, 10)
-    assert (kept.title, kept.messages) == ("theirs", 1)
+    [info] = await store.page(ANOTHER, 10)
+    assert (info.title, info.messages) == ("theirs", 1)
 
 
-async def test_any_name_of_an_owner_will_do(open_threads: OpenThreads) -> None:
+async def test_any_name_of_an_owner_is_enough(open_threads: OpenThreads) -> None:
     store = open_threads()
     both = Owner(frozenset({"key one", "key two"}), trusted=False)
     info = await store.create(both)
@@ -145,7 +145,7 @@ async def test_any_name_of_an_owner_will_do(open_threads: OpenThreads) -> None:
         assert await store.page(Owner(frozenset({name, "a third"}), trusted=False), 10) == [info]
 
 
-async def test_pages_begin_with_the_thread_last_written_to(open_threads: OpenThreads, clock: Clock) -> None:
+async def test_pages_begin_with_the_last_updated_thread(open_threads: OpenThreads, clock: Clock) -> None:
     store = open_threads()
     ids = []
     for n in range(5):
@@ -172,7 +172,7 @@ async def test_a_thread_can_be_renamed_and_deleted(open_threads: OpenThreads) ->
         await store.delete(info.id, ME)
 
 
-async def test_another_process_gets_what_one_has_put(open_signatures: OpenSignatures) -> None:
+async def test_values_are_shared_between_processes(open_signatures: OpenSignatures) -> None:
     one, other = open_signatures(), open_signatures()
     await one.put("me", {"call_1": "signed ‹1›", "call_2": "signed 2"})
     assert await other.get("me", ["call_1", "call_3"]) == {"call_1": "signed ‹1›"}
@@ -181,7 +181,7 @@ async def test_another_process_gets_what_one_has_put(open_signatures: OpenSignat
     assert await one.get("me", []) == {}
 
 
-async def test_a_value_is_its_owner_s_only(open_signatures: OpenSignatures) -> None:
+async def test_a_value_is_visible_to_its_owner_only(open_signatures: OpenSignatures) -> None:
     store = open_signatures()
     await store.put("me", {"call_1": "mine"})
     await store.put("another", {"call_1": "theirs", "call_2": "theirs too"})
@@ -205,11 +205,11 @@ async def test_old_values_are_not_found(open_signatures: OpenSignatures, clock: 
     assert await store.get("me", ["call_1", "call_2"]) == {"call_2": "new"}
 
 
-async def test_the_oldest_values_go_when_all_are_too_large_together(open_signatures: OpenSignatures) -> None:
+async def test_the_oldest_values_are_deleted_beyond_the_total_size(open_signatures: OpenSignatures) -> None:
     store = open_signatures()
     ids = [f"call_{number}" for number in range(300)]
     for id in ids:
         await store.put("me", {id: "x" * 100})
-    kept = await store.get("me", ids)
-    assert len(kept) < 250  # they are looked at from time to time
-    assert [*kept] and set(kept) == set(ids[-len(kept) :])
+    found = await store.get("me", ids)
+    assert len(found) < 250  # the size is checked from time to time
+    assert [*found] and set(found) == set(ids[-len(found) :])

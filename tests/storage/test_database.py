@@ -11,7 +11,7 @@ import pytest
 from llm.storage.sqlite.database import FILE, MIGRATIONS, connect
 
 
-def test_a_file_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_of_a_newer_version_is_not_opened(tmp_path: Path) -> None:
     connect(tmp_path).close()
     raw = sqlite3.connect(tmp_path / FILE)
     raw.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1:d}")
@@ -20,7 +20,7 @@ def test_a_file_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
         connect(tmp_path)
 
 
-def test_a_migration_happens_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llm.storage.sqlite.database.MIGRATIONS", ("CREATE TABLE a (x)",))
     connect(tmp_path).close()
     two = ("CREATE TABLE a (x)", "CREATE TABLE b (x); CREATE TABLE a (x)")
@@ -35,7 +35,7 @@ def test_a_migration_happens_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
     connect(tmp_path).close()
 
 
-def test_who_opens_a_new_file_waits_for_another_that_is_making_it(tmp_path: Path) -> None:
+def test_opening_a_new_file_waits_for_a_process_that_creates_it(tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / FILE, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     timer = threading.Timer(0.1, lambda: other.execute("COMMIT"))

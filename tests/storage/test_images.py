@@ -1,4 +1,4 @@
-"""Made images: kept under unguessable names, served as nothing but images, and gone in time."""
+"""Generated images: stored under unguessable names, served as images only, and deleted in time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DAY = 86400.0
 
 
 class Clock:
-    """Time that a test sets; files get their real time, so it starts there."""
+    """A clock that only the test moves. It starts at the real time, which files get."""
 
     def __init__(self, folder: Path) -> None:
         self.now = folder.stat().st_mtime
@@ -48,7 +48,7 @@ def read(images: ImageStore, name: str) -> bytes | None:
         return file.read()
 
 
-def served(data_dir: Path, **environ: str) -> Config:
+def images_in(data_dir: Path, **environ: str) -> Config:
     return config(DATA_DIR=str(data_dir), **environ)
 
 
@@ -68,35 +68,35 @@ def test_an_image_gets_its_type_from_its_bytes(tmp_path: Path, ending: str) -> N
     "data",
     [b"", b"<svg onload='alert(1)'/>", b"<html>", b"\x89PNG", b"RIFF\0\0\0\0WAVE", b"%PDF-1.7", b"BM" + b"\0" * 90],
 )
-def test_what_is_no_image_is_not_kept(tmp_path: Path, data: bytes) -> None:
+def test_only_images_are_stored(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(Malformed):
         store(tmp_path).save(data)
     assert not [*tmp_path.iterdir()]
 
 
-def test_names_are_unguessable_and_never_the_same(tmp_path: Path) -> None:
+def test_names_are_unguessable_and_unique(tmp_path: Path) -> None:
     images = store(tmp_path)
     names = {images.save(PNG) for _ in range(50)}
     assert len(names) == 50
     assert all(len(name.partition(".")[0]) * 4 >= 128 for name in names)
-    assert len({name[:4] for name in names}) > 40  # no counter, no clock in front
+    assert len({name[:4] for name in names}) > 40  # names do not begin with a counter or a time
 
 
-def test_files_are_for_the_server_s_own_user_and_nothing_half_written_stays(tmp_path: Path) -> None:
+def test_only_the_server_s_user_can_read_files_and_no_partial_file_remains(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "images"
     name = ImageStore(folder, DAY, 1 << 20).save(PNG)
     assert [path.name for path in folder.iterdir()] == [name]
     assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
 
 
-def test_nothing_is_made_before_the_first_image(tmp_path: Path) -> None:
+def test_the_folder_is_created_with_the_first_image(tmp_path: Path) -> None:
     images = ImageStore(tmp_path / "images", DAY, 1 << 20)
     images.prune()
     assert images.open(f"{'0' * 40}.png") is None
     assert not (tmp_path / "images").exists()
 
 
-def test_old_images_go_whether_pruned_or_not(tmp_path: Path) -> None:
+def test_old_images_are_not_opened_and_are_pruned(tmp_path: Path) -> None:
     clock = Clock(tmp_path)
     images = store(tmp_path, max_age=DAY, clock=clock)
     old = images.save(PNG)
@@ -108,7 +108,7 @@ def test_old_images_go_whether_pruned_or_not(tmp_path: Path) -> None:
     assert not (tmp_path / old).exists()
 
 
-def test_the_oldest_go_first_when_there_are_too_many(tmp_path: Path) -> None:
+def test_the_oldest_are_deleted_beyond_the_total_size(tmp_path: Path) -> None:
     clock = Clock(tmp_path)
     images = store(tmp_path, max_bytes=3 * len(PNG), clock=clock)
     names = []
@@ -120,37 +120,37 @@ def test_the_oldest_go_first_when_there_are_too_many(tmp_path: Path) -> None:
     assert read(images, newest) == PNG
 
 
-def test_the_image_just_made_is_not_the_one_that_goes(tmp_path: Path) -> None:
-    """Even when its time is the oldest, as after a clock was set back."""
+def test_a_new_image_is_never_deleted_by_its_own_save(tmp_path: Path) -> None:
+    """Even if its time is the oldest one, as after the clock was set back."""
     images = store(tmp_path, max_bytes=2 * len(PNG))
     for name in (images.save(PNG), images.save(PNG)):
         os.utime(tmp_path / name, (2e9,) * 2)
     assert read(images, images.save(PNG)) == PNG
 
 
-def test_an_image_larger_than_all_may_be_is_not_kept(tmp_path: Path) -> None:
+def test_an_image_larger_than_the_total_size_is_refused(tmp_path: Path) -> None:
     images = store(tmp_path, max_bytes=2 * len(PNG))
-    kept = images.save(PNG)
+    stored = images.save(PNG)
     with pytest.raises(Malformed, match="bytes"):
         images.save(PNG * 3)
-    assert read(images, kept) == PNG
+    assert read(images, stored) == PNG
 
 
-def test_pruning_leaves_files_that_are_not_ours(tmp_path: Path) -> None:
+def test_pruning_leaves_other_files(tmp_path: Path) -> None:
     clock = Clock(tmp_path)
     images = store(tmp_path, max_age=DAY, clock=clock)
     for name in ("notes.txt", "photo.png", f"{'a' * 40}.svg"):
         (tmp_path / name).write_bytes(PNG)
-    half = tmp_path / f"{'b' * 40}.part"
-    half.write_bytes(PNG)
+    partial = tmp_path / f"{'b' * 40}.part"
+    partial.write_bytes(PNG)
     images.prune()
-    assert half.exists()  # somebody may still be writing it
+    assert partial.exists()  # a process may still be writing it
     clock.now += 2 * DAY
     images.prune()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(("notes.txt", "photo.png", f"{'a' * 40}.svg"))
 
 
-def test_links_are_neither_followed_nor_deleted_through(tmp_path: Path) -> None:
+def test_links_are_not_followed_for_reading_or_deleting(tmp_path: Path) -> None:
     secret = tmp_path / "secret.png"
     secret.write_bytes(PNG)
     folder = tmp_path / "images"
@@ -165,7 +165,7 @@ def test_links_are_neither_followed_nor_deleted_through(tmp_path: Path) -> None:
     assert secret.exists()
 
 
-def test_a_pipe_or_a_folder_in_the_place_of_an_image_is_none(tmp_path: Path) -> None:
+def test_a_pipe_or_a_folder_is_not_opened_as_an_image(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / f"{'d' * 40}.png")
     (tmp_path / f"{'e' * 40}.png").mkdir()
     images = store(tmp_path)
@@ -180,7 +180,7 @@ def test_no_other_name_opens_anything(name: str) -> None:
 
 
 async def test_an_image_is_served_as_an_image_to_anyone(tmp_path: Path) -> None:
-    async with serving(served(tmp_path)) as server:
+    async with serving(images_in(tmp_path)) as server:
         for data, content_type in IMAGES.values():
             answer = await server.get(f"/images/{server.server.context.images.save(data)}", {})
             assert (answer.status, await answer.body()) == (200, data)
@@ -190,13 +190,13 @@ async def test_an_image_is_served_as_an_image_to_anyone(tmp_path: Path) -> None:
             assert "immutable" in answer.headers["Cache-Control"]
 
 
-async def test_everything_else_is_404_and_says_nothing(tmp_path: Path) -> None:
+async def test_any_other_path_is_404(tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     (tmp_path / "secret.png").write_bytes(PNG)
     (folder / "photo.png").write_bytes(PNG)
     (folder / f"{'c' * 40}.png").symlink_to(tmp_path / "secret.png")
-    async with serving(served(tmp_path)) as server:
+    async with serving(images_in(tmp_path)) as server:
         name = server.server.context.images.save(PNG)
         for path in (
             "/images/",
@@ -226,9 +226,9 @@ async def test_everything_else_is_404_and_says_nothing(tmp_path: Path) -> None:
         assert (folder / name).exists()
 
 
-async def test_a_large_image_comes_whole_and_a_client_may_leave_in_the_middle(tmp_path: Path) -> None:
+async def test_a_large_image_is_sent_whole_and_a_client_may_leave(tmp_path: Path) -> None:
     data = PNG + os.urandom(24 << 20)
-    async with serving(served(tmp_path)) as server:
+    async with serving(images_in(tmp_path)) as server:
         path = f"/images/{server.server.context.images.save(data)}"
         leaving = await server.send("GET", path, limit=65536)
         await leaving.head()
@@ -245,22 +245,22 @@ async def no_open_files(server: Client, folder: Path) -> None:
 
 
 def handles() -> list[str]:
-    """Descriptors that are still there to be looked at."""
+    """Returns the file descriptors that are still open."""
     return [fd for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")]
 
 
-async def test_old_images_are_gone_after_a_start(tmp_path: Path) -> None:
+async def test_old_images_are_deleted_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     old = tmp_path / "images" / f"{'f' * 40}.png"
     old.write_bytes(PNG)
     os.utime(old, (1.0, 1.0))
-    async with serving(served(tmp_path, IMAGE_MAX_AGE="12h")):
+    async with serving(images_in(tmp_path, IMAGE_MAX_AGE="12h")):
         assert not old.exists()
 
 
 async def test_o2_a_folder_that_cannot_be_read_does_not_stop_the_server(tmp_path: Path) -> None:
     (tmp_path / "images").write_text("not a folder")
-    async with serving(served(tmp_path)) as server:
+    async with serving(images_in(tmp_path)) as server:
         assert (await server.get("/health")).status == 200
         assert (await server.get(f"/images/{'0' * 40}.png")).status == 404
 

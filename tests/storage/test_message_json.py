@@ -1,4 +1,4 @@
-"""Messages as JSON in the database, and back."""
+"""Messages as JSON in the database, and their rounds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llm.wire.json_codec import dumps, loads
 
 # --- the stored form ---
 
-KEEPS = st.lists(
+METADATA = st.lists(
     st.builds(
         Opaque,
         st.text(max_size=5),
@@ -27,47 +27,47 @@ KEEPS = st.lists(
 TEXTS = st.builds(
     Text,
     st.text(),
-    st.lists(st.builds(Citation, url=st.none() | st.text(), start=st.none() | st.integers(), keep=KEEPS)).map(tuple),
-    KEEPS,
+    st.lists(st.builds(Citation, url=st.none() | st.text(), start=st.none() | st.integers(), keep=METADATA)).map(tuple),
+    METADATA,
 )
-MEDIA = st.builds(Media, mime=st.text(), base64=st.none() | st.text(), url=st.none() | st.text(), keep=KEEPS)
+MEDIA = st.builds(Media, mime=st.text(), base64=st.none() | st.text(), url=st.none() | st.text(), keep=METADATA)
 PARTS: st.SearchStrategy[Part] = st.one_of(
     TEXTS,
     MEDIA,
-    st.builds(Reasoning, st.text(), KEEPS),
-    st.builds(ToolCall, st.text(), st.text(), st.text(), st.sampled_from(["client", "server", "provider"]), KEEPS),
+    st.builds(Reasoning, st.text(), METADATA),
+    st.builds(ToolCall, st.text(), st.text(), st.text(), st.sampled_from(["client", "server", "provider"]), METADATA),
     st.builds(
         ToolResult,
         st.text(),
         st.lists(TEXTS | MEDIA, max_size=2).map(tuple),
         st.booleans(),
         st.none() | st.text(),
-        KEEPS,
+        METADATA,
     ),
-    st.builds(Foreign, KEEPS),
+    st.builds(Foreign, METADATA),
 )
 
 
-@given(st.builds(Message, st.sampled_from(["user", "assistant"]), st.lists(PARTS, max_size=4).map(tuple), KEEPS))
-def test_a_stored_message_comes_back_as_it_was(message: Message) -> None:
+@given(st.builds(Message, st.sampled_from(["user", "assistant"]), st.lists(PARTS, max_size=4).map(tuple), METADATA))
+def test_a_stored_message_is_read_unchanged(message: Message) -> None:
     assert read_message(loads(dumps(write_message(message)))) == message
 
 
-def test_an_answer_is_taken_apart_into_its_rounds() -> None:
+def test_an_answer_is_split_into_its_rounds() -> None:
     call = [ToolCall(f"c{n}", "t", "{}", "server") for n in range(3)]
-    said = [ToolCall(f"c{n}", "t", "{}", "client") for n in range(3)]
+    client_call = [ToolCall(f"c{n}", "t", "{}", "client") for n in range(3)]
     result = [ToolResult(f"c{n}", (Text("r"),)) for n in range(3)]
     answer = Message("assistant", (Text("a"), call[0], call[1], result[1], result[0], Text("b"), call[2], result[2]))
     assert turns(answer) == (
-        Message("assistant", (Text("a"), said[0], said[1])),
+        Message("assistant", (Text("a"), client_call[0], client_call[1])),
         Message("user", (result[0], result[1])),
-        Message("assistant", (Text("b"), said[2])),
+        Message("assistant", (Text("b"), client_call[2])),
         Message("user", (result[2],)),
     )
     assert turns(Message("assistant", ())) == ()
     assert answered(turns(answer)) == turns(answer)
-    half = answered((Message("assistant", (said[0], said[1])), Message("user", (result[1],))))
-    assert [[part.call_id for part in m.parts if isinstance(part, ToolResult)] for m in half] == [[], ["c0", "c1"]]
-    open_end: tuple[Any, ...] = answered((Message("assistant", (said[0],)),))
+    partial = answered((Message("assistant", (client_call[0], client_call[1])), Message("user", (result[1],))))
+    assert [[part.call_id for part in m.parts if isinstance(part, ToolResult)] for m in partial] == [[], ["c0", "c1"]]
+    open_end: tuple[Any, ...] = answered((Message("assistant", (client_call[0],)),))
     assert isinstance(open_end[-1].parts[0], ToolResult) and open_end[-1].parts[0].is_error
     assert open_end[-1].parts[0].content == (Text("This tool was not run."),)

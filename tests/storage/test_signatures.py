@@ -1,4 +1,4 @@
-"""What one worker remembers of a call, another finds: in the SQLite file, bounded, and never at the cost of a chat."""
+"""Signatures shared by workers in the SQLite file: limited, and never failing or delaying a chat."""
 
 from __future__ import annotations
 
@@ -29,57 +29,57 @@ SIGNED = (Opaque("anthropic", "anthropic", {"signature": "s"}),)
 
 
 @contextmanager
-def shelves(
+def open_stores(
     folder: Path, count: int = 2, size: int = 10**6, clock: Callable[[], float] = time.time
 ) -> Iterator[list[SqliteSignatures]]:
-    made = [SqliteSignatures(folder, 60, size, clock) for _ in range(count)]
+    stores = [SqliteSignatures(folder, 60, size, clock) for _ in range(count)]
     try:
-        yield made
+        yield stores
     finally:
-        for shelf in made:
-            shelf.close()
+        for store in stores:
+            store.close()
 
 
-def asked(*parts: Part) -> ChatRequest:
+def request_with(*parts: Part) -> ChatRequest:
     return ChatRequest(model="m", messages=(Message("user", (Text("Go"),)), Message("assistant", parts)))
 
 
-async def test_t2_another_worker_completes_a_bare_call_and_only_its_owner_s(tmp_path: Path) -> None:
-    with shelves(tmp_path) as [one, other]:
-        here, there = Memo(one), Memo(other)
-        remembering = Remembering(here, "me")
+async def test_t2_another_worker_restores_the_signatures_of_the_owner_s_calls(tmp_path: Path) -> None:
+    with open_stores(tmp_path) as [one, other]:
+        first_cache, second_cache = Memo(one), Memo(other)
+        recorder = Remembering(first_cache, "me")
         batches: list[list[Event]] = [
             [ReasoningDelta(0, "I see."), PartEnded(0, SIGNED), ToolCallStarted(1, "c1", "f"), PartEnded(1, KEEP)],
             [ToolCallStarted(2, "\ud83d", "f"), PartEnded(2, KEEP), ToolCallStarted(3, "c3", "f"), PartEnded(3)],
         ]
         for batch in batches:
-            remembering.feed(batch)
-            await remembering.share()
-        bare = asked(ToolCall("c1", "f"), ToolCall("\ud83d", "f"), ToolCall("c3", "f"))
-        for memo in (here, there):
-            await memo.fetch("me", bare)
-            assert memo.completed("me", bare).messages[1].parts == (
+            recorder.feed(batch)
+            await recorder.share()
+        bare = request_with(ToolCall("c1", "f"), ToolCall("\ud83d", "f"), ToolCall("c3", "f"))
+        for cache in (first_cache, second_cache):
+            await cache.fetch("me", bare)
+            assert cache.completed("me", bare).messages[1].parts == (
                 Reasoning("I see.", SIGNED),
                 ToolCall("c1", "f", keep=KEEP),
                 ToolCall("\ud83d", "f", keep=KEEP),
                 ToolCall("c3", "f"),
             )
-            await memo.fetch("you", bare)
-            assert memo.completed("you", bare) == bare
+            await cache.fetch("you", bare)
+            assert cache.completed("you", bare) == bare
     raw = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert b"c2lnbmVk" in raw and (tmp_path / FILE).stat().st_mode & 0o77 == 0
 
 
 async def test_a_thousand_calls_are_found_in_one_request(tmp_path: Path) -> None:
-    with shelves(tmp_path) as [one, other]:
+    with open_stores(tmp_path) as [one, other]:
         ids = [f"c{n}" for n in range(1200)]
         await one.put("me", dict.fromkeys(ids, "x"))
         assert await other.get("me", [*ids, "c-none"]) == dict.fromkeys(ids, "x")
 
 
-async def test_what_is_old_is_forgotten_and_leaves_the_file(tmp_path: Path) -> None:
+async def test_old_values_are_not_found_and_are_deleted_from_the_file(tmp_path: Path) -> None:
     now = 1000.0
-    with shelves(tmp_path, clock=lambda: now) as [one, other]:
+    with open_stores(tmp_path, clock=lambda: now) as [one, other]:
         await one.put("me", {"c1": "first"})
         now = 1060.0
         assert await other.get("me", ["c1"]) == {"c1": "first"}
@@ -91,21 +91,21 @@ async def test_what_is_old_is_forgotten_and_leaves_the_file(tmp_path: Path) -> N
     raw.close()
 
 
-async def test_the_oldest_are_forgotten_when_there_is_too_much(tmp_path: Path) -> None:
-    with shelves(tmp_path, size=1000) as [one, other]:
+async def test_the_oldest_are_deleted_beyond_the_total_size(tmp_path: Path) -> None:
+    with open_stores(tmp_path, size=1000) as [one, other]:
         for n in range(150):
             await one.put("me", {f"c{n}": "x" * 100})
-        await one.put("me", {"c0": "x" * 100})  # put again, it is new
+        await one.put("me", {"c0": "x" * 100})  # stored again, it is the newest
         await other.put("me", {"last": "x" * 100})
         assert {*await one.get("me", [f"c{n}" for n in range(150)])} == {"c0", *(f"c{n}" for n in range(142, 150))}
 
 
-async def test_o2_a_locked_database_costs_a_moment_once_and_then_nothing(
+async def test_o2_a_locked_database_is_tried_once_and_then_not_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("llm.storage.sqlite.signatures.LIMIT", 0.2)
     monkeypatch.setattr("llm.storage.sqlite.signatures.REST", 0.5)
-    with shelves(tmp_path) as [one, other]:
+    with open_stores(tmp_path) as [one, other]:
         await one.put("me", {"c1": "first"})
         tried: list[sqlite3.Connection] = []
 
@@ -127,31 +127,31 @@ async def test_o2_a_locked_database_costs_a_moment_once_and_then_nothing(
         assert (await other.get("me", ["c1", "c3", "c4"])) == {"c1": "first", "c4": "fourth"}
 
 
-async def test_o2_a_folder_that_cannot_be_fails_nothing(tmp_path: Path) -> None:
+async def test_o2_a_folder_that_cannot_be_created_fails_no_call(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with shelves(tmp_path / "file" / "data", 1) as [shelf]:
-        memo = Memo(shelf)
-        memo.remember("me", "c1", Remembered(KEEP))
-        await memo.share("me", {"c1": Remembered(KEEP)})
-        await memo.fetch("me", asked(ToolCall("c2", "f")))
-        assert memo.recall("me", "c1").keep == KEEP
-        assert memo.recall("me", "c2") == Remembered()
+    with open_stores(tmp_path / "file" / "data", 1) as [store]:
+        cache = Memo(store)
+        cache.remember("me", "c1", Remembered(KEEP))
+        await cache.share("me", {"c1": Remembered(KEEP)})
+        await cache.fetch("me", request_with(ToolCall("c2", "f")))
+        assert cache.recall("me", "c1").keep == KEEP
+        assert cache.recall("me", "c2") == Remembered()
 
 
-async def test_what_another_version_has_put_there_is_nothing(tmp_path: Path) -> None:
-    with shelves(tmp_path, 1) as [shelf]:
-        await shelf.put("me", {"c1": '{"role": "assistant", "parts": [{"type": "novel"}]}', "c2": "[]", "c3": "{"})
-        memo = Memo(shelf)
-        bare = asked(*(ToolCall(f"c{n}", "f") for n in (1, 2, 3)))
-        await memo.fetch("me", bare)
-        assert memo.completed("me", bare) == bare
+async def test_unknown_values_of_another_version_are_ignored(tmp_path: Path) -> None:
+    with open_stores(tmp_path, 1) as [store]:
+        await store.put("me", {"c1": '{"role": "assistant", "parts": [{"type": "novel"}]}', "c2": "[]", "c3": "{"})
+        cache = Memo(store)
+        bare = request_with(*(ToolCall(f"c{n}", "f") for n in (1, 2, 3)))
+        await cache.fetch("me", bare)
+        assert cache.completed("me", bare) == bare
 
 
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 
 
-async def signs(request: Request, connection: Connection) -> None:
-    """A provider that asks for a tool, and signs that."""
+async def answer_signed_call(request: Request, connection: Connection) -> None:
+    """A provider that calls a tool and signs the call."""
     call = {"functionCall": {"name": "f", "args": {"n": 1}}, "thoughtSignature": "c2lnbmVk"}
     await connection.stream(WIRES["google"].content_type)
     await connection.chunk(
@@ -160,12 +160,12 @@ async def signs(request: Request, connection: Connection) -> None:
     await connection.end()
 
 
-def turn(call: bytes = b"") -> dict[str, Any]:
-    """The first turn of a client that drops what it does not know, or the next, which brings the result of a call."""
+def next_request(call: bytes = b"") -> dict[str, Any]:
+    """Returns the first request of a client that drops unknown fields, or the next one with the result of ``call``."""
     messages: list[Any] = [{"role": "user", "content": "Go"}]
     if call:
-        made = {"id": call.decode(), "type": "function", "function": {"name": "f", "arguments": "{}"}}
-        messages.append({"role": "assistant", "tool_calls": [made]})
+        tool_call = {"id": call.decode(), "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        messages.append({"role": "assistant", "tool_calls": [tool_call]})
         messages.append({"role": "tool", "tool_call_id": call.decode(), "content": "1"})
     return CLIENTS["openai"].request("google", messages=messages, tools=TOOLS)
 
@@ -176,40 +176,40 @@ def call_of(body: bytes) -> bytes:
     return id[1]
 
 
-async def test_t2_the_next_turn_may_reach_another_worker(tmp_path: Path) -> None:
+async def test_t2_the_next_request_may_reach_another_worker(tmp_path: Path) -> None:
     path, headers = CLIENTS["openai"].path, CLIENTS["openai"].headers
-    async with Upstream(signs).running() as upstream:
+    async with Upstream(answer_signed_call).running() as upstream:
         async with running(tmp_path, **WIRES["google"].environ(upstream)) as server:
             first, second = server.workers
-            for here, there in ((first, second), (second, first)) * 5:
-                id = call_of(await (await server.asked(here, "POST", path, turn(), headers)).body())
-                assert (await server.asked(there, "POST", path, turn(id), headers)).status == 200
+            for one, other in ((first, second), (second, first)) * 5:
+                id = call_of(await (await server.asked(one, "POST", path, next_request(), headers)).body())
+                assert (await server.asked(other, "POST", path, next_request(id), headers)).status == 200
                 assert upstream.requests[-1].json["contents"][1]["parts"][0]["thoughtSignature"] == "c2lnbmVk"
-            other = {"X-Google-Key": "sk-of-somebody-else"}
-            assert (await server.asked(there, "POST", path, turn(id), other)).status == 200
+            another_key = {"X-Google-Key": "sk-of-somebody-else"}
+            assert (await server.asked(other, "POST", path, next_request(id), another_key)).status == 200
             assert upstream.requests[-1].json["contents"][1]["parts"][0].get("thoughtSignature") != "c2lnbmVk"
 
 
-async def test_o2_a_locked_database_fails_no_chat_of_a_worker(tmp_path: Path) -> None:
+async def test_o2_a_locked_database_fails_no_chat(tmp_path: Path) -> None:
     path, headers = CLIENTS["openai"].path, CLIENTS["openai"].headers
-    async with Upstream(signs).running() as upstream:
+    async with Upstream(answer_signed_call).running() as upstream:
         async with running(tmp_path, **WIRES["google"].environ(upstream)) as server:
-            await (await server.post(path, turn(), headers)).body()
+            await (await server.post(path, next_request(), headers)).body()
             lock = sqlite3.connect(tmp_path / "data" / FILE, isolation_level=None)
             lock.execute("BEGIN EXCLUSIVE")
             worker = server.workers[0]
-            id = call_of(await (await server.asked(worker, "POST", path, turn(), headers)).body())
+            id = call_of(await (await server.asked(worker, "POST", path, next_request(), headers)).body())
             lock.execute("ROLLBACK")
             lock.close()
-            assert (await server.asked(worker, "POST", path, turn(id), headers)).status == 200
+            assert (await server.asked(worker, "POST", path, next_request(id), headers)).status == 200
             assert upstream.requests[-1].json["contents"][1]["parts"][0]["thoughtSignature"] == "c2lnbmVk"
 
 
-async def test_a_server_of_one_process_writes_nothing_of_a_chat_to_the_disk(tmp_path: Path) -> None:
+async def test_a_server_with_one_process_writes_no_file(tmp_path: Path) -> None:
     path, headers, wire = CLIENTS["openai"].path, CLIENTS["openai"].headers, WIRES["google"]
-    async with Upstream(signs).running() as upstream:
+    async with Upstream(answer_signed_call).running() as upstream:
         async with serving(config(DATA_DIR=str(tmp_path), **wire.environ(upstream))) as server:
-            id = call_of(await (await server.post(path, turn(), headers)).body())
-            await (await server.post(path, turn(id), headers)).body()
+            id = call_of(await (await server.post(path, next_request(), headers)).body())
+            await (await server.post(path, next_request(id), headers)).body()
     assert upstream.requests[-1].json["contents"][1]["parts"][0]["thoughtSignature"] == "c2lnbmVk"
     assert not [*tmp_path.iterdir()]

@@ -1,4 +1,4 @@
-"""Threads through the running server: saved, owned and continued, also with a disk that fails."""
+"""Threads in the running server: saved, owned and continued, and failures of the disk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def demo(server: Client, id: str, prompt: str = "Hello", **body: Any) -> l
     return await server.chat(NDJSON, engine="demo", model="demo-chat", thread=id, prompt=prompt, **body)
 
 
-async def test_a_thread_keeps_what_was_said_and_is_gone_on_with(tmp_path: Path) -> None:
+async def test_a_thread_saves_the_exchange_and_continues(tmp_path: Path) -> None:
     async def script(request: Request, connection: Connection) -> None:
         if not request.json.get("stream"):
             await connection.whole(WIRES["openai"].whole("Two."))
@@ -54,15 +54,15 @@ async def test_a_thread_keeps_what_was_said_and_is_gone_on_with(tmp_path: Path) 
             {"role": "user", "content": "B"},
             {"role": "assistant", "content": "Two."},
         ]
-    system, *said = upstream.requests[1].json["messages"]
-    assert system["role"] == "system" and [m["role"] for m in said] == ["user", "assistant", "user"]
-    assert said[0] == upstream.requests[0].json["messages"][1]  # byte for byte what was asked first
-    assert said[1:] == [{"role": "assistant", "content": "One."}, {"role": "user", "content": "B"}]
+    system, *rest = upstream.requests[1].json["messages"]
+    assert system["role"] == "system" and [m["role"] for m in rest] == ["user", "assistant", "user"]
+    assert rest[0] == upstream.requests[0].json["messages"][1]  # exactly as in the first request
+    assert rest[1:] == [{"role": "assistant", "content": "One."}, {"role": "user", "content": "B"}]
 
 
 @pytest.mark.parametrize("other", ["openai", "responses", "anthropic", "google", "ollama"])
 @pytest.mark.parametrize("wire", ["anthropic", "google", "responses"])
-async def test_tool_rounds_and_signatures_go_on_with_the_same_engine_and_any_other(
+async def test_tool_rounds_and_signatures_continue_with_the_same_or_another_engine(
     wire: str, other: str, tmp_path: Path
 ) -> None:
     rounds = [round_of(wire, "Let me see.", [("double", '{"n": 4}'), ("shop", "{}")]), round_of(wire, "Eight.", [])]
@@ -84,15 +84,15 @@ async def test_tool_rounds_and_signatures_go_on_with_the_same_engine_and_any_oth
     sent = second.requests[0].body.decode()
     assert "The shop is closed." in sent and "Eight." in sent
     assert (SIGNED in sent) == (wire == other)
-    if wire == other:  # what went with the second round goes with the third, and the prompt behind it
-        told = {name: first.requests[1].json.get(name) for name in ("messages", "contents", "input")}
-        again = {name: second.requests[0].json.get(name) for name in told}
-        for name, messages in told.items():
+    if wire == other:  # the third request repeats the second one and adds the prompt
+        earlier = {name: first.requests[1].json.get(name) for name in ("messages", "contents", "input")}
+        again = {name: second.requests[0].json.get(name) for name in earlier}
+        for name, messages in earlier.items():
             start = 0 if name == "contents" or wire == "anthropic" else 1  # the system prompt has the time
             assert messages is None or again[name][start : len(messages)] == messages[start:]
 
 
-async def test_a_call_that_nobody_ran_is_told_so_when_the_thread_goes_on(tmp_path: Path) -> None:
+async def test_a_call_without_a_result_gets_one_when_the_thread_continues(tmp_path: Path) -> None:
     upstream = upstream_of("openai", [round_of("openai", "Hm.", [("unknown", "{}")]), round_of("openai", "Ah.", [])])
     async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream, DATA_DIR=str(tmp_path)))) as s:
         id = await new(s)
@@ -135,7 +135,7 @@ async def test_a_failed_or_cancelled_answer_leaves_the_thread_as_it_was(tmp_path
         assert await read(s, id) == []
 
 
-async def test_chats_at_once_on_one_thread_lose_nothing(tmp_path: Path) -> None:
+async def test_concurrent_chats_on_one_thread_lose_nothing(tmp_path: Path) -> None:
     async with serving(config(DATA_DIR=str(tmp_path))) as s:
         id = await new(s)
         ends = await asyncio.gather(*(demo(s, id, f"Question {n}") for n in range(20)))
@@ -188,7 +188,7 @@ async def test_threads_are_listed_renamed_and_deleted_by_their_owner(tmp_path: P
         assert await other.json() == {"error": f"Conversation {ids[1]} not found", "code": "not_found"}
 
 
-async def test_a_title_that_cannot_be_stored_is_refused_and_costs_no_other_write(tmp_path: Path) -> None:
+async def test_a_title_that_cannot_be_stored_is_refused_without_failing_other_writes(tmp_path: Path) -> None:
     async with serving(config(DATA_DIR=str(tmp_path))) as s:
         put = [{"title": "half \ud83d"}, {"title": "whole 🦊"}]
         refused, made = await asyncio.gather(*(s.request("PUT", "/thread", one) for one in put))
@@ -196,7 +196,7 @@ async def test_a_title_that_cannot_be_stored_is_refused_and_costs_no_other_write
         assert (refused.status, answer["param"], made.status) == (400, "title", 200)
 
 
-async def test_a_thread_of_a_provider_key_is_its_own(tmp_path: Path) -> None:
+async def test_a_thread_belongs_to_the_provider_keys_that_created_it(tmp_path: Path) -> None:
     async with serving(config(DATA_DIR=str(tmp_path))) as s:
         mine, theirs = {"X-OpenAI-Key": "sk-mine-canary"}, {"X-OpenAI-Key": "sk-theirs"}
         id = await new(s, {**mine, "X-Anthropic-Key": "sk-ant-canary"})
@@ -208,7 +208,7 @@ async def test_a_thread_of_a_provider_key_is_its_own(tmp_path: Path) -> None:
     assert b"canary" not in raw and (tmp_path / FILE).stat().st_mode & 0o77 == 0
 
 
-async def test_o2_a_locked_database_stops_no_chat_and_says_so(tmp_path: Path) -> None:
+async def test_o2_a_locked_database_stops_no_chat_and_is_reported(tmp_path: Path) -> None:
     async with serving(config(DATA_DIR=str(tmp_path))) as s:
         id = await new(s)
         await demo(s, id)
@@ -222,14 +222,14 @@ async def test_o2_a_locked_database_stops_no_chat_and_says_so(tmp_path: Path) ->
             lock.execute("ROLLBACK")
             lock.close()
         for objects in ends:
-            told = kept(objects)
-            assert (told["saved"], told["code"]) == (False, "storage_failed") and "locked" in told["error"]
+            thread = kept(objects)
+            assert (thread["saved"], thread["code"]) == (False, "storage_failed") and "locked" in thread["error"]
         assert s.server.context.threads.lost == 10
         assert len(await read(s, id)) == 2
         assert kept(await demo(s, id))["saved"] and len(await read(s, id)) == 4
 
 
-async def test_o2_a_full_disk_stops_no_chat_and_says_so(tmp_path: Path) -> None:
+async def test_o2_a_full_disk_stops_no_chat_and_is_reported(tmp_path: Path) -> None:
     async with serving(config(DATA_DIR=str(tmp_path))) as s:
         id = await new(s)
 
@@ -239,13 +239,13 @@ async def test_o2_a_full_disk_stops_no_chat_and_says_so(tmp_path: Path) -> None:
 
         threads = s.server.context.threads
         assert isinstance(threads, SqliteThreads)
-        await threads._writing.run(full)
-        told = kept(await demo(s, id, "x" * 15_000))
-        assert (told["saved"], told["code"]) == (False, "storage_failed") and "full" in told["error"]
+        await threads._writer.run(full)
+        thread = kept(await demo(s, id, "x" * 15_000))
+        assert (thread["saved"], thread["code"]) == (False, "storage_failed") and "full" in thread["error"]
         assert await read(s, id) == []
 
 
-async def test_o2_a_folder_that_cannot_be_stops_no_chat_without_a_thread(tmp_path: Path) -> None:
+async def test_o2_a_folder_that_cannot_be_created_stops_no_chat_without_a_thread(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     async with serving(config(DATA_DIR=str(tmp_path / "file" / "data"))) as s:
         objects = await s.chat(NDJSON, engine="demo", model="demo-chat")
@@ -255,11 +255,11 @@ async def test_o2_a_folder_that_cannot_be_stops_no_chat_without_a_thread(tmp_pat
         assert str(tmp_path) not in (await failed.body()).decode()
 
 
-async def test_a_thread_that_is_deleted_or_full_meanwhile_costs_no_answer(tmp_path: Path) -> None:
+async def test_a_thread_that_is_deleted_or_full_fails_no_answer(tmp_path: Path) -> None:
     async with serving(config(DATA_DIR=str(tmp_path), THREAD_MAX_SIZE="2KB")) as s:
         id = await new(s)
-        told = kept(await demo(s, id, "x" * 3000))
-        assert (told["saved"], told["code"]) == (False, "thread_full") and "THREAD_MAX_SIZE" in told["error"]
+        thread = kept(await demo(s, id, "x" * 3000))
+        assert (thread["saved"], thread["code"]) == (False, "thread_full") and "THREAD_MAX_SIZE" in thread["error"]
         assert await read(s, id) == []
         threads, owner = s.server.context.threads, Owner(frozenset({"me"}), trusted=True)
         info = await threads.create(owner)
@@ -272,7 +272,7 @@ async def test_a_thread_that_is_deleted_or_full_meanwhile_costs_no_answer(tmp_pa
         assert [getattr(result, "code", None) for result in results] == ["not_found", None]  # one transaction of both
 
 
-async def test_threads_that_nobody_wrote_to_are_forgotten(tmp_path: Path) -> None:
+async def test_threads_without_messages_are_deleted(tmp_path: Path) -> None:
     now = 1e9
     threads, owner = SqliteThreads(tmp_path, 1 << 20, clock=lambda: now), Owner(frozenset({"me"}), trusted=True)
     used, unused = await threads.create(owner), await threads.create(owner)
@@ -295,7 +295,7 @@ OLDER = [
 ]
 
 
-async def test_threads_of_the_older_server_go_to_the_first_client_id_that_names_them(tmp_path: Path) -> None:
+async def test_threads_of_the_older_server_belong_to_the_first_client_id_that_uses_them(tmp_path: Path) -> None:
     older = sqlite3.connect(tmp_path / FILE)
     older.execute("CREATE TABLE threads (id TEXT PRIMARY KEY, messages TEXT)")
     rows = [("old-1", json.dumps(OLDER)), ("old-2", "[]"), ("old-3", "{broken")]
@@ -317,4 +317,7 @@ async def test_threads_of_the_older_server_go_to_the_first_client_id_that_names_
         assert (await s.request("DELETE", "/thread/old-2")).status == 204
         assert await read(s, "old-2") == 404
     left = sqlite3.connect(tmp_path / FILE).execute("SELECT id FROM threads ORDER BY id").fetchall()
-    assert left == [("old-1",), ("old-3",)]  # what was not deleted stays as it was, for a way back
+    assert left == [
+        ("old-1",),
+        ("old-3",),
+    ]  # rows that were not deleted are unchanged, so that the older server can read them

@@ -1,1 +1,1 @@
-"""Threads and signatures in SQLite."""
+"""Stores for threads and signatures in SQLite."""

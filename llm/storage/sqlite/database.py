@@ -1,6 +1,6 @@
-"""The SQLite file of this server: how it is opened, and how its tables came to be what they are.
+"""The SQLite file of this server: connections, transactions and migrations.
 
-Several processes may have it open. A version that is newer than this program's is left alone.
+Several processes may have it open. A file of a newer version of this program is not opened.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-FILE: Final = "database.sqlite"  # the older server's name for it
-PATIENCE: Final = 2.0  # seconds to wait for another process's transaction
+FILE: Final = "database.sqlite"  # the same as the older server's
+PATIENCE: Final = 2.0  # seconds to wait for the lock of another process
 
-# One script for each version, in order; ``PRAGMA user_version`` says how many a file has had. None is ever changed.
-# The older server's table ``threads`` (id, messages: a JSON array) may be in the file; it is read and left as it is.
+# One script for each version, in order; ``PRAGMA user_version`` is the number of scripts applied. Never change one.
+# The older server's table ``threads`` (id, messages: a JSON array) may be in the file; only deletes change it.
 MIGRATIONS: Final = (
     """
     CREATE TABLE secret (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -61,20 +61,22 @@ class NewerDatabase(sqlite3.DatabaseError):
 
 
 def connect(folder: Path) -> sqlite3.Connection:
-    """Opens the file, which is made if it is missing, and brings it up to date. Raises ``sqlite3.Error``, ``OSError``.
+    """Opens the file, creates it if missing, and applies migrations. Raises ``sqlite3.Error``, ``OSError``.
 
-    The connection may be handed from thread to thread; transactions are begun by hand (:func:`transaction`).
+    Any thread may use the connection, one at a time. Writes need a :func:`transaction`.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / FILE
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # what SQLite makes may be read by others
+    os.close(
+        os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    )  # SQLite would create it readable for all users
     connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     try:
         _check_version(connection)
-        _share(connection)
-        connection.execute("PRAGMA synchronous = FULL")  # what a client was told is kept even if the power fails
+        _enable_wal(connection)
+        connection.execute("PRAGMA synchronous = FULL")  # saved answers survive a power failure
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA secure_delete = ON")  # who deletes a thread means it
+        connection.execute("PRAGMA secure_delete = ON")  # overwrites deleted threads
         _migrate(connection)
     except BaseException:
         connection.close()
@@ -82,54 +84,56 @@ def connect(folder: Path) -> sqlite3.Connection:
     return connection
 
 
-def _share(connection: sqlite3.Connection) -> None:
-    """A journal that lets one write while others read. SQLite does not wait for another who does this to a new file."""
-    last = time.monotonic() + PATIENCE
+def _enable_wal(connection: sqlite3.Connection) -> None:
+    """Turns on WAL, so that reads do not wait for a write. SQLite does not wait if another process does the same."""
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > last:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing; waits for another writer at most ``PATIENCE``."""
+    """Runs a block as one transaction; waits at most ``LOCK_TIMEOUT`` for another writer."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:  # a full disk may have rolled it back already
+        if connection.in_transaction:  # SQLite rolls back by itself if the disk is full
             connection.execute("ROLLBACK")
         raise
 
 
 def secret(connection: sqlite3.Connection, name: str) -> bytes:
-    """Random bytes that are the same for as long as the file lives."""
+    """Returns random bytes that never change in this file."""
     value: bytes = connection.execute("SELECT value FROM secret WHERE name = ?", (name,)).fetchone()[0]
     return value
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def _read_version(connection: sqlite3.Connection) -> int:
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version
 
 
 def _check_version(connection: sqlite3.Connection) -> None:
-    version = _version(connection)
+    version = _read_version(connection)
     if version > len(MIGRATIONS):
-        raise NewerDatabase(f"{FILE} has version {version}; this program knows versions up to {len(MIGRATIONS)}")
+        raise NewerDatabase(f"{FILE} has version {version}; this program supports versions up to {len(MIGRATIONS)}")
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
-    if _version(connection) == len(MIGRATIONS):
+    if _read_version(connection) == len(MIGRATIONS):
         return
     with transaction(connection):
-        for number in range(_version(connection), len(MIGRATIONS)):  # asked again: another process may have done it
+        for number in range(
+            _read_version(connection), len(MIGRATIONS)
+        ):  # read again inside: another process may have migrated
             for statement in MIGRATIONS[number].split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number + 1:d}")

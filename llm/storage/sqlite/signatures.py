@@ -1,7 +1,7 @@
-"""Signatures in SQLite (``llm.storage.signatures``): one table of the server's file.
+"""A ``SignatureStore`` in SQLite: one table of the server's file.
 
-Nothing here may fail a chat or delay it for long: a database that is locked, full or missing is not used for a while,
-and values put or asked for meanwhile are lost.
+It must not fail or delay a chat: after a failure (database locked, full or missing) it pauses, and calls in the pause
+lose their values or find none.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from llm import log
 from llm.storage.sqlite.database import connect, secret, transaction
 from llm.wire.json_codec import dumps
 
-LIMIT: Final = 2.0  # seconds that a chat waits for it
-REST: Final = 10.0  # seconds that it is left alone after a failure
-_PRUNE: Final = 100  # writes between two looks at age and size
+LIMIT: Final = 2.0  # seconds that a call may take
+REST: Final = 10.0  # seconds without use of the database after a failure
+_PRUNE_INTERVAL: Final = 100  # writes between two checks of age and size
 
 T = TypeVar("T")
 
 
 class SqliteSignatures:
-    """A ``SignatureStore`` with its own connection and thread. Keys are hashes: the file shows no owner and no id.
+    """A ``SignatureStore`` with its own connection and thread. Keys are hashes, so the file has no owners and no ids.
 
-    ``max_age`` in seconds; ``max_size`` in characters of all values, the oldest go first.
+    ``max_age`` in seconds; ``max_size`` in characters of all values together, the oldest are deleted first.
     """
 
     def __init__(self, folder: Path, max_age: float, max_size: int, clock: Callable[[], float] = time.time) -> None:
@@ -39,40 +39,43 @@ class SqliteSignatures:
         self._clock = clock
         self._connection: sqlite3.Connection | None = None
         self._salt = b""
-        self._written = 0
-        self._rests_until = 0.0
-        self._thread = ThreadPoolExecutor(1, "memo")
+        self._writes = 0
+        self._paused_until = 0.0
+        self._executor = ThreadPoolExecutor(1, "signatures")
 
     async def put(self, owner: str, values: Mapping[str, str]) -> None:
-        """When it returns, the others find the values by their ids."""
+        """Stores values by id. When it returns, other processes can get them."""
         await self._run(lambda connection: self._put(connection, owner, values), None)
 
     async def get(self, owner: str, ids: Iterable[str]) -> dict[str, str]:
-        """Those that are there."""
-        wanted = [*ids]
-        return await self._run(lambda connection: self._get(connection, owner, wanted), {})
+        """Returns the stored values by id; missing ones are left out."""
+        listed = [*ids]
+        return await self._run(lambda connection: self._get(connection, owner, listed), {})
 
     def close(self) -> None:
-        self._thread.submit(self._disconnect)
-        self._thread.shutdown()
+        """Closes the connection after pending work."""
+        self._executor.submit(self._disconnect)
+        self._executor.shutdown()
 
-    async def _run(self, work: Callable[[sqlite3.Connection], T], nothing: T) -> T:
+    async def _run(self, work: Callable[[sqlite3.Connection], T], default: T) -> T:
         loop = asyncio.get_running_loop()
-        if loop.time() < self._rests_until:
-            return nothing
+        if loop.time() < self._paused_until:
+            return default
         try:
             async with asyncio.timeout(LIMIT):
-                return await loop.run_in_executor(self._thread, self._use, work)
+                return await loop.run_in_executor(self._executor, self._run_in_thread, work)
         except (sqlite3.Error, OSError) as error:  # TimeoutError is one
-            self._rests_until = loop.time() + REST
-            log.write("memo", 30, problem=f"{type(error).__name__}: {error}"[:300])
-            return nothing
+            self._paused_until = loop.time() + REST
+            log.write("signatures", 30, problem=f"{type(error).__name__}: {error}"[:300])
+            return default
 
-    def _use(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _run_in_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             if self._connection is None:
                 self._connection = connect(self._folder)
-                self._connection.execute("PRAGMA synchronous = NORMAL")  # no wait for the disk: power may fail it
+                self._connection.execute(
+                    "PRAGMA synchronous = NORMAL"
+                )  # no wait for the disk: losing values in a power failure is acceptable
                 self._salt = secret(self._connection, "owner")
             return work(self._connection)
         except (sqlite3.Error, OSError):
@@ -86,15 +89,15 @@ class SqliteSignatures:
 
     def _put(self, connection: sqlite3.Connection, owner: str, values: Mapping[str, str]) -> None:
         now = self._clock()
-        rows = [(self._key(owner, id), now, len(value), value) for id, value in values.items()]
+        rows = [(self._hash_key(owner, id), now, len(value), value) for id, value in values.items()]
         with transaction(connection):
             connection.executemany("INSERT OR REPLACE INTO memo (key, since, size, value) VALUES (?, ?, ?, ?)", rows)
-            if self._written % _PRUNE == 0:
+            if self._writes % _PRUNE_INTERVAL == 0:
                 self._prune(connection, now)
-        self._written += 1
+        self._writes += 1
 
     def _get(self, connection: sqlite3.Connection, owner: str, ids: list[str]) -> dict[str, str]:
-        by_key = {self._key(owner, id): id for id in ids}
+        by_key = {self._hash_key(owner, id): id for id in ids}
         query = "SELECT key, value FROM memo WHERE since >= ? AND key IN (SELECT value FROM json_each(?))"
         rows = connection.execute(query, (self._clock() - self._max_age, dumps([*by_key])))
         return {by_key[key]: value for key, value in rows}
@@ -107,6 +110,7 @@ class SqliteSignatures:
             (self._max_size,),
         )
 
-    def _key(self, owner: str, id: str) -> str:
-        whose = f"{owner}\0{id}".encode("utf-8", "surrogatepass")  # ids are as engines and clients say them
-        return hashlib.blake2b(whose, key=self._salt, digest_size=16).hexdigest()
+    def _hash_key(self, owner: str, id: str) -> str:
+        # Ids come from engines and clients and may have lone surrogates.
+        raw = f"{owner}\0{id}".encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(raw, key=self._salt, digest_size=16).hexdigest()
