@@ -25,7 +25,7 @@ class Thinking:
     on: Said | None = None  # to reason, amount not specified; None: no field is known for it
     off: Said | None = "none"  # not to reason; None: it always reasons
     efforts: tuple[str, ...] | None = None  # accepted ones beside ``off``; None: not checked, the engine decides
-    by_default: bool | None = None  # True: reasons unless told otherwise; None: unknown
+    by_default: bool | None = None  # whether it reasons without a field; None: unknown
     within: str = ""  # Chat Completions object for effort and budget; "": reasoning_effort, without an object
     budget: bool = False  # that object accepts a number of tokens too
     with_effort: Mapping[str, Json] = field(default_factory=dict)  # sent together with an effort

@@ -114,7 +114,7 @@ async def test_many_texts_are_sent_to_google_in_batches() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "place"),
+    ("body", "field"),
     [
         ({}, "input"),
         ({"input": ""}, "input"),
@@ -128,23 +128,23 @@ async def test_many_texts_are_sent_to_google_in_batches() -> None:
         ({"input": ["a"] * 2049}, "input"),
     ],
 )
-async def test_an_error_names_the_bad_field(body: dict[str, Any], place: str) -> None:
+async def test_an_error_names_the_bad_field(body: dict[str, Any], field: str) -> None:
     async with serving(config(OPENAI_API_KEY="sk-12345678")) as server:
         answer = await server.post("/v1/embeddings", {"model": "openai/m", **body}, BEARER)
         error = (await answer.json())["error"]
-    assert (answer.status, error["param"]) == (400, place)
+    assert (answer.status, error["param"]) == (400, field)
 
 
 async def test_an_unsupported_field_is_refused_by_name() -> None:
     async with serving(config(ANTHROPIC_API_KEY="sk-canary-1", GOOGLE_API_KEY="sk-canary-2")) as server:
-        for body, place in (
+        for body, field in (
             ({"model": "anthropic/m", "input": "a"}, "model"),
             ({"model": "google/m", "input": [1, 2]}, "input"),
             ({"model": "google/m", "input": "a", "input_type": "query"}, "input_type"),
         ):
             answer = await server.post("/v1/embeddings", body, BEARER)
             error = (await answer.json())["error"]
-            assert (answer.status, error["code"], error["param"]) == (400, "unsupported", place)
+            assert (answer.status, error["code"], error["param"]) == (400, "unsupported", field)
 
 
 async def test_e2_a_provider_s_error_reaches_the_client() -> None:

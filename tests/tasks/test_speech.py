@@ -170,7 +170,7 @@ async def test_the_engine_of_the_caller_s_key_is_preferred() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "place"),
+    ("body", "field"),
     [
         ({}, "text"),
         ({"text": None}, "text"),
@@ -185,14 +185,14 @@ async def test_the_engine_of_the_caller_s_key_is_preferred() -> None:
         ({"text": "x", "voice": 3}, "voice"),
     ],
 )
-async def test_an_error_for_speech_names_the_bad_field(body: dict[str, Any], place: str) -> None:
+async def test_an_error_for_speech_names_the_bad_field(body: dict[str, Any], field: str) -> None:
     async with Upstream(audio(b"\0")).running() as upstream:
         async with serving(config(**environ(upstream, "openai", "groq"))) as server:
             answer = await server.post("/voice/tts", body)
             error = await answer.json()
             assert (answer.status, error["code"]) == (400, "bad_request")
-            assert error["error"].startswith(f"{place}: "), error
-            assert error["param"] == place
+            assert error["error"].startswith(f"{field}: "), error
+            assert error["param"] == field
     assert not upstream.requests
 
 

@@ -144,7 +144,7 @@ async def test_x9_a_key_in_a_form_is_used_and_never_shown(capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
-    ("body", "headers", "place"),
+    ("body", "headers", "field"),
     [
         ({}, {}, "audio"),
         ({"audio": ""}, {}, "audio"),
@@ -163,13 +163,13 @@ async def test_x9_a_key_in_a_form_is_used_and_never_shown(capsys: pytest.Capture
         (form({}), {"Content-Type": "multipart/form-data"}, "body"),
     ],
 )
-async def test_an_error_for_transcription_names_the_bad_field(body: Any, headers: dict[str, str], place: str) -> None:
+async def test_an_error_for_transcription_names_the_bad_field(body: Any, headers: dict[str, str], field: str) -> None:
     async with Upstream(says({"text": "ok"})).running() as upstream:
         async with serving(config(**environ(upstream, "openai"))) as server:
             answer = await server.post("/voice/stt", body, CLIENT | headers)
             error = await answer.json()
             assert (answer.status, error["code"]) == (400, "bad_request"), error
-            assert error["error"].startswith(f"{place}: "), error
+            assert error["error"].startswith(f"{field}: "), error
             assert (await server.post("/voice/stt", body, headers)).status == 401
     assert not upstream.requests
 
