@@ -14,13 +14,13 @@ _PDF: Final = ("application/pdf",)
 _AUDIO: Final = ("audio/wav", "audio/x-wav", "audio/mpeg", "audio/mp3")
 _MB: Final = 1024 * 1024
 _NO_FILES: Final = Takes(documents=(), audio=(), video=())
+_O_SERIES: Final = ("o1*", "o3*", "o4*")
 
 # Since 5.6, models accept function tools together with reasoning only in the Responses API.
 _OPENAI_RESPONSES: Final = Responses(
     always=("o1-pro*", "o3-pro*", "gpt-[5-9]*-pro*", "*codex*", "*-deep-research*", "computer-use*"),
     with_tools=("gpt-5.[6-9]*", "gpt-[6-9]*"),
 )
-
 
 RECORDS: Final = (
     Engine(
@@ -63,18 +63,8 @@ RECORDS: Final = (
                 ("text-embedding-*", "embedding"),
                 ("*computer-use*", "computer"),
             ),
-            images=(
-                "gpt-4o*",
-                "chatgpt-4o*",
-                "gpt-4.1*",
-                "gpt-4-turbo*",
-                "gpt-4.5*",
-                "gpt-[5-9]*",
-                "o1*",
-                "o3*",
-                "o4*",
-            ),
-            reasoning=("o1*", "o3*", "o4*", "gpt-[5-9]*"),
+            images=("gpt-4o*", "chatgpt-4o*", "gpt-4.1*", "gpt-4-turbo*", "gpt-4.5*", "gpt-[5-9]*", *_O_SERIES),
+            reasoning=(*_O_SERIES, "gpt-[5-9]*"),
             not_for={
                 "tools": ("*-chat*", "chatgpt*", "o1-mini*"),
                 "images": ("o1-mini*", "o3-mini*"),
@@ -157,7 +147,8 @@ RECORDS: Final = (
         example="openai/gpt-oss-20b",
         docs="https://console.groq.com/docs/api-reference",
         caching="automatic",
-        takes=Takes(documents=(), audio=(), video=(), image_bytes=3 * _MB, most_images=5),  # 4 MB as base64
+        # 4 MB as base64.
+        takes=Takes(documents=(), audio=(), video=(), image_bytes=3 * _MB, most_images=5),
         responses=Responses(),
         speech=task_support.GROQ_SPEECH,
         transcription=task_support.GROQ_TRANSCRIPTION,
@@ -375,8 +366,8 @@ RECORDS: Final = (
         ),
         models=ModelRules(
             families=profiles.AZURE,
-            images=("*gpt-4o*", "*gpt-4.1*", "*gpt-[5-9]*", "o1*", "o3*", "o4*"),
-            reasoning=("o1*", "o3*", "o4*", "*gpt-[5-9]*"),
+            images=("*gpt-4o*", "*gpt-4.1*", "*gpt-[5-9]*", *_O_SERIES),
+            reasoning=(*_O_SERIES, "*gpt-[5-9]*"),
             # The service lists its catalogue, not the deployments; AZURE_MODELS names those.
             fixed=("default",),
         ),
