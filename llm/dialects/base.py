@@ -1,7 +1,7 @@
-"""What a dialect is: a wire format, as two half modules of pure functions.
+"""Protocols of a dialect: one wire format, as a package of pure functions.
 
-A package implements :class:`EngineDialect`, :class:`ClientDialect` or both; state lives only in its small readers and
-writers. Dialects never import one another.
+A package implements :class:`EngineDialect`, :class:`ClientDialect` or both. Only its readers and writers have state.
+Dialects never import one another.
 """
 
 from __future__ import annotations
@@ -20,127 +20,150 @@ from llm.errors import LLMError
 from llm.wire.frames import MAX_FRAME, Frame, Framing
 from llm.wire.json_codec import Json
 
-REQUEST_ID: Final = "X-Request-Id"  # the header with the id of a request, for wires without one of their own
+REQUEST_ID: Final = "X-Request-Id"  # response header with the request id, for wires that define none
 
 
 def status_of(error: LLMError) -> int:
-    """The status of an answer that is nothing but this error, for wires without one of their own."""
+    """Returns the HTTP status of an error response, for wires that define no statuses of their own."""
     return error.status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """One request towards an engine, less its address and key."""
+    """A request to an engine, without its base URL and key."""
 
-    path: str  # behind the engine's base URL, query included
+    path: str  # appended to the engine's base URL, query included
     body: Mapping[str, Json] | None = None
-    raw: bytes | None = None  # instead of ``body``: what is not JSON, its content-type among the headers
+    raw: bytes | None = None  # instead of ``body``: not JSON; its content type is in ``headers``
     method: Literal["GET", "POST"] = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
-    dropped: tuple[str, ...] = ()  # what the client sent that has no meaning there; nothing that changes the answer
+    dropped: tuple[str, ...] = ()  # options and fields left out because the engine has no equivalent
 
 
-# Lists models without doing IO: yields requests to be made at once, is sent their JSON answers in the same order
-# (the error where one failed), returns the models. Raises what makes the list as a whole impossible.
+# Lists models without IO. Yields requests that are sent at the same time, receives their JSON bodies in the same order
+# (an ``LLMError`` where a request failed) and returns the models. Raises an error that makes the whole list impossible.
 ModelLister = Generator[Sequence[Outgoing], Sequence[Any], list[ModelInfo]]
 
 
 class Reader(Protocol):
-    """Frames of one streamed answer to events.
+    """Reads the frames of one streamed answer into events.
 
-    ``feed`` raises an ``LLMError`` for an error inside the stream. ``close`` is called when the bytes have ended; it
-    raises ``Truncated`` if the wire's own end was not seen. ``done`` is true once ``Finished`` was given: whatever the
-    engine still sends is of no interest.
+    ``done`` is true once ``Finished`` was returned; later frames are ignored.
     """
 
     done: bool
 
     @property
     def noise(self) -> re.Pattern[bytes] | None:
-        """Members of an event that it never looks at, as they are spelled, and that are others in each."""
+        """Pattern of JSON members that differ in every frame and are never read, as bytes of the wire."""
         ...
 
     @property
     def unlike(self) -> re.Pattern[bytes] | None:
-        """Members of an event that make it keep more than one text: the like of such an event has to be read too."""
+        """Pattern of JSON members that change more state than a delta does: frames with one are always parsed."""
         ...
 
     @property
     def needs_text(self) -> bool:
-        """True if its later events depend on the texts of earlier ones, so that it has to be told of each of them."""
+        """True if later events depend on the texts of earlier ones: then each of those is counted by :meth:`skipped`."""
         ...
 
-    def feed(self, frame: Frame) -> list[Event]: ...
+    def feed(self, frame: Frame) -> list[Event]:
+        """Reads one frame. Raises an ``LLMError`` for an error inside the stream."""
+        ...
+
     def skipped(self, piece: Piece) -> None:
-        """A piece that was read without it: its event was like the last one but for the text."""
+        """Counts a delta of a frame that was decoded from a template and therefore not fed."""
         ...
 
-    def close(self) -> list[Event]: ...
+    def close(self) -> list[Event]:
+        """Ends the stream after its last byte. Raises ``Truncated`` if the wire's end marker is missing."""
+        ...
 
 
 class Writer(Protocol):
-    """Events to the bytes of one streamed answer.
-
-    ``feed`` gives pieces, each to leave in one write; for most dialects at most one. ``Failed`` is fed last or never.
-    """
+    """Writes events as the bytes of one streamed answer. ``Failed``, if any, is the last event."""
 
     content_type: str
-    spacing: float  # seconds between two pieces; 0 but for the older server's framing
+    spacing: float  # seconds between two writes; 0 except in the older server's framing
 
-    def feed(self, batch: Sequence[Event]) -> list[bytes]: ...
+    def feed(self, batch: Sequence[Event]) -> list[bytes]:
+        """Returns the byte strings to send, one write each; at most one in most dialects."""
+        ...
+
     def ping(self) -> bytes:
-        """The dialect's own way to say: still here (S11)."""
+        """Returns bytes that keep the connection alive and that the dialect's clients ignore (S11)."""
         ...
 
 
 class EngineDialect(Protocol):
-    """We are the client of a provider."""
+    """The engine side of a dialect: this server is the client of a provider."""
 
     NAME: str
 
-    def write_request(self, request: ChatRequest, engine: Engine) -> Outgoing: ...
-    def framing(self, most: int = MAX_FRAME) -> Framing:
-        """``most`` bytes in one frame."""
+    def write_request(self, request: ChatRequest, engine: Engine) -> Outgoing:
+        """Writes a chat request. Raises ``Unsupported`` naming the option or the part."""
         ...
 
-    def reader(self, engine: Engine) -> Reader: ...
-    def read_reply(self, body: Any, engine: Engine) -> Reply: ...
-    def read_error(self, status: int, body: bytes, engine: Engine) -> LLMError: ...
-    def list_models(self, engine: Engine) -> ModelLister: ...
+    def framing(self, most: int = MAX_FRAME) -> Framing:
+        """Creates the splitter of a streamed answer into frames of at most ``most`` bytes."""
+        ...
+
+    def reader(self, engine: Engine) -> Reader:
+        """Creates the reader of one streamed answer."""
+        ...
+
+    def read_reply(self, body: Any, engine: Engine) -> Reply:
+        """Reads the JSON body of a whole answer. Raises an ``LLMError`` for an error inside it."""
+        ...
+
+    def read_error(self, status: int, body: bytes, engine: Engine) -> LLMError:
+        """Reads the body of an error response; ``body`` may be of any content type."""
+        ...
+
+    def list_models(self, engine: Engine) -> ModelLister:
+        """Lists the engine's models. Raises ``Malformed`` if the answer is not a list."""
+        ...
 
 
 class ClientDialect(Protocol):
-    """We are the server of a client."""
+    """The client side of a dialect: this server answers the dialect's clients."""
 
     NAME: str
-    REQUEST_ID: str  # the header that its clients look into for the id of a request
+    REQUEST_ID: str  # response header in which the dialect's clients look for the request id
 
     def read_request(self, body: Mapping[str, Any]) -> ChatRequest:
-        """Raises ``InvalidRequest`` with the place in ``param`` (``messages[2].content``)."""
+        """Reads a request body. Raises ``InvalidRequest``; its ``param`` is the path, as in ``messages[2].content``."""
         ...
 
     def writer(self, request: ChatRequest, now: int) -> Writer:
-        """``now`` is in seconds since 1970: dialects read no clock."""
+        """Creates the writer of one streamed answer. ``now``: seconds since 1970, since dialects read no clock."""
         ...
 
-    def write_reply(self, reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]: ...
+    def write_reply(self, reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]:
+        """Writes the body of a whole answer. ``now``: seconds since 1970."""
+        ...
 
     def write_error(self, error: LLMError) -> dict[str, Json]:
-        """The body; the status is ``status_of(error)``."""
+        """Writes the body of an error response; its status is ``get_http_status(error)``."""
         ...
 
-    def status_of(self, error: LLMError) -> int: ...
+    def status_of(self, error: LLMError) -> int:
+        """Returns the HTTP status of an error response."""
+        ...
 
-    def write_models(self, models: Iterable[ModelInfo]) -> dict[str, Json]: ...
+    def write_models(self, models: Iterable[ModelInfo]) -> dict[str, Json]:
+        """Writes the body of a model list."""
+        ...
 
 
 class VerbatimDialect(EngineDialect, Protocol):
-    """Spoken on both sides, so that an exchange may pass unchanged (``llm.upstream.passthrough``)."""
+    """A dialect of clients and engines, whose requests can pass unchanged (``llm.upstream.passthrough``)."""
 
     def verbatim(self, body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
-        """A client's own body, with the engine's name for the model, and asking for usage."""
+        """Returns the client's body with the engine's model id, and with usage requested in a stream."""
         ...
 
     def only_usage(self, frame: Frame) -> bool:
-        """Whether an event carries nothing but the usage that was asked for on our account."""
+        """True if the frame holds only usage, so that it is withheld from a client that did not request it."""
         ...

@@ -1,4 +1,4 @@
-"""Names of what a dialect cannot carry."""
+"""Client fields and blocks that a dialect cannot write: dropped with their names, or refused."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from llm.errors import Unsupported
 
 
 def unknown_block(block: Foreign, engine: Engine, place: str = "") -> Unsupported:
-    """The refusal of a block of another wire, by its own name."""
+    """Returns the error for a block of another wire, naming the block's type; ``context`` ends the sentence."""
     kind = next((kind for opaque in block.keep if isinstance(kind := opaque.data.get("type"), str)), "unnamed")
-    told = f"{engine.label} has no block {kind[:100]!r}{place}."
-    return Unsupported(told, param="messages", engine=engine.name)
+    message = f"{engine.label} does not support the block {kind[:100]!r}{place}."
+    return Unsupported(message, param="messages", engine=engine.name)
 
 
-# They refer to what another provider has stored of the conversation.
-_STORED: Final = ("previous_response_id", "conversation")
-_ELSEWHERE: Final = ", which has nothing of it: send the whole conversation"
+# Fields that refer to a conversation stored by another provider.
+_STORED_REFERENCES: Final = ("previous_response_id", "conversation")
+_SEND_HISTORY: Final = ", because it does not store the conversation: send the whole conversation"
 
 
 def lost_fields(request: ChatRequest, dialect: str) -> tuple[str, ...]:
-    """Names of what the client sent that has no place in ``dialect``, to be told in ``Outgoing.dropped`` (T8).
+    """Returns names of client fields that ``dialect`` cannot write, for ``EngineRequest.dropped`` (T8: name losses).
 
-    Raises ``Unsupported`` where such a field changes the answer: a top-level field that the client's own dialect does
-    not know as a hint, or a hosted tool. Hints are fields such as ``user`` or ``cache_control``.
+    Raises ``Unsupported`` for a loss that would change the answer: a hosted tool, or a top-level field outside of
+    ``ChatRequest.droppable_fields`` (such as ``user`` or ``cache_control``).
     """
     for tool in request.tools:
         if tool.executor == "provider" and not any(o.dialect == dialect for o in tool.keep):
-            raise Unsupported(f"The tool {tool.name!r} is of a kind that this engine does not know.", param="tools")
+            raise Unsupported(f"This engine does not support the hosted tool {tool.name!r}.", param="tools")
     lost = [*fields_lost(request.keep, dialect)]
     for name in lost:
         if name not in request.hints:
-            why = _ELSEWHERE if name in _STORED else ""
-            raise Unsupported(f"{name!r} cannot be carried to this engine{why}.", param=name)
+            reason = _SEND_HISTORY if name in _STORED_REFERENCES else ""
+            raise Unsupported(f"{name!r} cannot be sent to this engine{reason}.", param=name)
     for tool in request.tools:
         lost += fields_lost(tool.keep, dialect)
     for message in request.messages:

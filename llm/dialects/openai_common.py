@@ -1,4 +1,4 @@
-"""What OpenAI's APIs have in common towards clients: the form of an error, the list of models."""
+"""Parts that OpenAI's two APIs share: error bodies, model lists, members that differ in every event."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ from llm.errors import (
 )
 from llm.wire.json_codec import Json
 
-# In every event of a stream, and another in each: a filler of random length, so that whoever sees the sizes of packets
-# cannot tell words by them, and a count (https://platform.openai.com/docs/api-reference/chat-streaming).
+# Members that every event of a stream has with another value: a filler of random length, which hides the sizes of words
+# from whoever observes packet sizes, and a sequence number
+# (https://platform.openai.com/docs/api-reference/chat-streaming).
 NOISE: Final = re.compile(rb'"(?:obfuscation": ?"[^"\\\n]*"|sequence_number": ?[0-9]+)')
 
-# First match wins. Errors of our own for which this wire has no word have a type of their own (E2).
-_OURS: Final = "gateway_error"
+# Type of this server's own errors that the wire has no type for (E2: they differ from provider errors).
+_GATEWAY_ERROR: Final = "gateway_error"
+# The first matching class wins.
 _TYPES: Final[tuple[tuple[type[LLMError], str], ...]] = (
     (NotAuthenticated, "authentication_error"),
     (QuotaExceeded, "insufficient_quota"),
@@ -38,32 +40,32 @@ _TYPES: Final[tuple[tuple[type[LLMError], str], ...]] = (
 
 
 def write_error(error: LLMError) -> dict[str, Json]:
-    said = error.provider
-    wire: dict[str, Json] = {
-        "message": error.message,
-        "type": _type(error),
-        "param": error.param,
-        "code": said.code if said is not None and said.code and not isinstance(error, AccessError) else error.code,
-    }
-    if said is not None:
-        wire["provider"] = dict(said.as_json())
+    """Writes the body of an error response. A provider's code is used, except for errors of keys."""
+    provider = error.provider
+    code = error.code
+    if provider is not None and provider.code and not isinstance(error, AccessError):
+        code = provider.code
+    wire: dict[str, Json] = {"message": error.message, "type": _choose_type(error), "param": error.param, "code": code}
+    if provider is not None:
+        wire["provider"] = dict(provider.as_json())
     if error.retry_after is not None:
         wire["retry_after"] = error.retry_after
     return {"error": wire}
 
 
-def _type(error: LLMError) -> str:
-    """The provider's own word, but where it blames a key that is not the client's."""
-    said = error.provider
+def _choose_type(error: LLMError) -> str:
+    """The provider's type, except where the provider refused the server's key."""
+    provider = error.provider
     if isinstance(error, EngineRefusedKey | EngineForbids):
-        return _OURS
-    if said is not None and said.type:
-        return said.type
-    word = next((word for kind, word in _TYPES if isinstance(error, kind)), None)
-    return word or ("server_error" if said is not None else _OURS)
+        return _GATEWAY_ERROR
+    if provider is not None and provider.type:
+        return provider.type
+    type_name = next((name for cls, name in _TYPES if isinstance(error, cls)), None)
+    return type_name or ("server_error" if provider is not None else _GATEWAY_ERROR)
 
 
 def write_models(models: Iterable[ModelInfo]) -> dict[str, Json]:
+    """Writes the body of ``GET /v1/models``, with ids ``engine/model`` and fields for kind and capabilities."""
     data: list[Json] = []
     for model in models:
         entry: dict[str, Json] = {

@@ -1,4 +1,4 @@
-"""The tables of dialects by name."""
+"""Tables of the dialects by name."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Final
 from llm.dialects import anthropic, gemini, native, ollama, openai_chat, openai_responses
 from llm.dialects.base import ClientDialect, EngineDialect, VerbatimDialect
 
+# Wire formats of engines.
 ENGINE_DIALECTS: Final[Mapping[str, EngineDialect]] = {
     d.NAME: d for d in (openai_chat, openai_responses, anthropic, gemini, ollama)
 }
+# Wire formats of clients.
 CLIENT_DIALECTS: Final[Mapping[str, ClientDialect]] = {
     d.NAME: d for d in (native, openai_chat, openai_responses, anthropic, ollama)
 }
+# Wire formats of both: a request can pass to an engine of the same dialect without translation.
 VERBATIM_DIALECTS: Final[Mapping[str, VerbatimDialect]] = {
     d.NAME: d for d in (openai_chat, openai_responses, anthropic, ollama)
 }

@@ -136,6 +136,6 @@ def test_t8_a_block_that_an_engine_has_not_is_refused_by_its_name(engine: str, w
     call = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
     said = [{"role": "assistant", "content": [call]}, {"role": "user", "content": [block]}]
     request = CLIENT_DIALECTS["anthropic"].read_request({"model": "m", "max_tokens": 5, "messages": said})
-    with pytest.raises(Unsupported, match="has no block 'search_result'") as refused:
+    with pytest.raises(Unsupported, match="does not support the block 'search_result'") as refused:
         ENGINE_DIALECTS[ENGINES[engine].dialect].write_request(request, ENGINES[engine])
-    assert ("result of a tool" in str(refused.value)) == (where == "in a result")
+    assert ("in a tool result" in str(refused.value)) == (where == "in a result")

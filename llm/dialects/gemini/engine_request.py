@@ -118,7 +118,7 @@ def _write_result(part: ToolResult, names: Mapping[str, str], engine: Engine) ->
     text = "".join(one.text for one in part.content if isinstance(one, Text))
     for one in part.content:
         if isinstance(one, Foreign):
-            raise unknown_block(one, engine, " for the result of a tool")
+            raise unknown_block(one, engine, " in a tool result")
     try:
         value: Json = loads(text)
     except ValueError:

@@ -96,7 +96,7 @@ def _write_message(message: Message, engine: Engine, names: Mapping[str, str], d
                     dropped.append("is_error")
                 for one in content:
                     if isinstance(one, Foreign):
-                        raise unknown_block(one, engine, " for the result of a tool")
+                        raise unknown_block(one, engine, " in a tool result")
                 text = "".join(one.text for one in content if isinstance(one, Text))
                 name = part.name or names.get(call_id, "")
                 results.append({"role": "tool", "tool_name": name, "tool_call_id": call_id, "content": text})

@@ -143,7 +143,7 @@ def _write_message(message: Message, engine: Engine, dropped: list[str]) -> list
 def _write_result(result: ToolResult, engine: Engine) -> dict[str, Json]:
     for part in result.content:
         if isinstance(part, Foreign):
-            raise unknown_block(part, engine, " for the result of a tool")
+            raise unknown_block(part, engine, " in a tool result")
     kept = opaque_for(result.keep, NAME, engine.issuer)
     content = _content(result.content, engine)
     wire: dict[str, Json] = {**kept, "role": "tool", "tool_call_id": result.call_id, "content": content}
