@@ -1,20 +1,21 @@
-"""Chat Completions, both ways: OpenAI and everybody who imitates it.
+"""Chat Completions for clients and engines: OpenAI and the hosts that imitate it.
 
 Wire: https://platform.openai.com/docs/api-reference/chat
 
-What surprises, and who does it:
+Differences between the hosts:
 
-- Usage comes behind the end, in a chunk without choices, and only if it was asked for; elsewhere in any chunk.
-- Thoughts come as ``reasoning_content`` or ``reasoning``, sometimes as both with the same text, sometimes as details
-  that have to come back unchanged (OpenRouter), sometimes as parts of a list (Mistral).
-- Pieces of calls are told apart by ``index``, where there is one; else by id; else they belong to the last call. Some
-  hosts number all their calls 0 and give no ids (Google's imitation), or one id twice.
-- A reason to finish may come twice, before the last text, or not at all where ``[DONE]`` does; some hosts send no
+- Usage comes after the last choice, in a chunk without choices, and only if requested; some hosts send it in any chunk.
+- Reasoning comes as ``reasoning_content`` or ``reasoning``, sometimes as both with the same text, as details that must
+  be sent back unchanged (OpenRouter), or as parts of a content list (Mistral).
+- Deltas of tool calls are matched by ``index``, else by id, else they belong to the last call. Some hosts number all
+  their calls 0 and send no ids (Google's imitation), or send one id twice.
+- A finish reason may come twice, before the last text, or be absent where ``[DONE]`` follows; some hosts send no
   ``[DONE]``.
-- An error may be one of the chunks, stand in a choice or in ``x_groq``, or be the whole body of a 200.
-- Citations count their offsets in all the text of an answer, whatever stood between its pieces.
-- Further choices (``n``) and sound in a stream have no neutral form: they pass verbatim or are refused.
-- ``completion_tokens`` holds reasoning, but not at xAI, whose total says so.
+- An error may be one of the chunks, be inside a choice or ``x_groq``, or be the whole body of a response with status
+  200.
+- Citation offsets count characters in the whole text of an answer, across all of its parts.
+- Further choices (``n``) and audio in a stream have no neutral form: they are passed through unchanged or refused.
+- ``completion_tokens`` includes reasoning tokens, except at xAI, where ``total_tokens`` is larger by them.
 """
 
 from llm.dialects.base import REQUEST_ID, status_of

@@ -1,4 +1,4 @@
-"""From a client: the body of ``POST /v1/chat/completions`` as a request."""
+"""Reads the body of ``POST /v1/chat/completions`` as a ChatRequest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llm.chat.request import NO_OPTIONS, ChatRequest, Effort, JsonFormat, Option
 from llm.dialects.openai_chat.shared import AUDIO, NAME, READ_REASONING, SEALED, THOUGHT
 from llm.errors import InvalidRequest
 
-# Fields that do not change what is answered.
+# Fields that do not change the answer: other engines may drop them.
 HINTS: Final = frozenset(
     {
         "user", "metadata", "store", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
@@ -26,62 +26,64 @@ _OPTIONS: Final = frozenset(
         "top_logprobs", "parallel_tool_calls", "response_format",
     }
 )  # fmt: skip
+# Top-level fields that are read here; others are kept as provider metadata.
 _KNOWN: Final = _OPTIONS | {"model", "messages", "tools", "functions", "stream"}
 _KNOWN_WITH_USAGE: Final = _KNOWN | {"stream_options"}
-_USAGE: Final = frozenset({"include_usage"})
-_PLAIN: Final = frozenset({"role", "content"})
+_USAGE_FIELDS: Final = frozenset({"include_usage"})
+_MESSAGE_FIELDS: Final = frozenset({"role", "content"})
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
-# Fields that ask for nothing with these values: some clients always send them.
-_NOTHING_ASKED: Final[Mapping[str, object]] = {"n": 1, "modalities": ["text"], "logit_bias": {}}
-_HARMLESS: Final = frozenset(_NOTHING_ASKED)
+# Default values of fields that some clients always send: with these they may be dropped.
+_DEFAULTS: Final[Mapping[str, object]] = {"n": 1, "modalities": ["text"], "logit_bias": {}}
+_DEFAULT_FIELDS: Final = frozenset(_DEFAULTS)
 _OTHER_EFFORTS: Final = ("default", "ultra")  # Groq, DeepSeek
 _CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
 
 
 def read_request(body: Mapping[str, Any]) -> ChatRequest:
+    """Reads a request body. Raises ``InvalidRequest`` with the field's path."""
     messages = _read_messages(_list(body, "messages"))
     stream = _typed(body, "stream", bool) or False
-    told = _typed(body, "stream_options", dict) or {}
+    stream_options = _typed(body, "stream_options", dict) or {}
     tools: list[ToolSpec] = []
     if "tools" in body:
         tools += [_read_tool(wire, f"tools[{n}]") for n, wire in enumerate(_list(body, "tools"))]
     if "functions" in body:
         tools += [_read_function(wire, f"functions[{n}]", ()) for n, wire in enumerate(_list(body, "functions"))]
-    known = _KNOWN_WITH_USAGE if told.keys() <= _USAGE else _KNOWN
-    model, options, hints = _text(body, "model", ""), NO_OPTIONS, HINTS
+    known = _KNOWN_WITH_USAGE if stream_options.keys() <= _USAGE_FIELDS else _KNOWN
+    model, options, droppable = _text(body, "model", ""), NO_OPTIONS, HINTS
     if not _OPTIONS.isdisjoint(body):
         options = _read_options(body)
-        known -= _of_some(body)
-    if not _HARMLESS.isdisjoint(body):
-        hints = HINTS.union(name for name, value in _NOTHING_ASKED.items() if body.get(name) == value)
+        known -= _find_host_fields(body)
+    if not _DEFAULT_FIELDS.isdisjoint(body):
+        droppable = HINTS.union(name for name, value in _DEFAULTS.items() if body.get(name) == value)
     return ChatRequest(
         model=model,
         messages=tuple(messages),
         tools=tuple(tools),
         options=options,
         stream=stream,
-        show_usage=bool(told.get("include_usage")) if stream else True,
-        keep=() if body.keys() <= known else _rest_of_body(body, known),
-        hints=hints,
+        show_usage=bool(stream_options.get("include_usage")) if stream else True,
+        keep=() if body.keys() <= known else _read_unknown_fields(body, known),
+        hints=droppable,
     )
 
 
-def _rest_of_body(body: Mapping[str, Any], known: Collection[str]) -> Keep:
+def _read_unknown_fields(body: Mapping[str, Any], known: Collection[str]) -> Keep:
     return rest_of({name: value for name, value in body.items() if value is not None}, known, NAME, None)
 
 
-def _of_some(body: Mapping[str, Any]) -> set[str]:
-    """Known fields in a form that only some hosts have, or that has no neutral word: for them it is kept as it is."""
+def _find_host_fields(body: Mapping[str, Any]) -> set[str]:
+    """Known fields with a value that only some hosts define: they are passed to the engine as metadata."""
     fields = set()
     if body.get("reasoning_effort") in _OTHER_EFFORTS:
         fields.add("reasoning_effort")
     choice = body.get("tool_choice")
     if isinstance(choice, dict) and choice.get("type", "function") not in ("function", *_CHOICES):
-        fields.add("tool_choice")  # one of some tools, a custom tool
+        fields.add("tool_choice")  # a choice among some tools, or a custom tool
     return fields
 
 
-def _fault(place: str, reason: str) -> NoReturn:
+def _raise_invalid(place: str, reason: str) -> NoReturn:
     raise InvalidRequest(f"{place}: {reason}", param=place)
 
 
@@ -90,7 +92,7 @@ def _list(wire: Mapping[str, Any], name: str) -> Sequence[Any]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        _fault(name, "has to be a list")
+        _raise_invalid(name, "must be a list")
     return value
 
 
@@ -99,22 +101,22 @@ def _typed(wire: Mapping[str, Any], name: str, kind: type, place: str = "") -> A
     if value is None:
         return None
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        words = {str: "text", bool: "a boolean", int: "a whole number", dict: "an object", list: "a list"}
-        _fault(f"{place}{name}", f"has to be {words.get(kind, 'a number')}")
+        names = {str: "text", bool: "a boolean", int: "a whole number", dict: "an object", list: "a list"}
+        _raise_invalid(f"{place}{name}", f"must be {names.get(kind, 'a number')}")
     return value
 
 
 def _number(wire: Mapping[str, Any], name: str) -> float | None:
     value = wire.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        _fault(name, "has to be a number")
+        _raise_invalid(name, "must be a number")
     return value
 
 
 def _text(wire: Mapping[str, Any], name: str, place: str) -> str:
     value = _typed(wire, name, str, place)
     if value is None:
-        _fault(f"{place}{name}", "is required")
+        _raise_invalid(f"{place}{name}", "is required")
     return str(value)
 
 
@@ -122,13 +124,13 @@ def _read_options(body: Mapping[str, Any]) -> Options:
     stop = body.get("stop")
     stop = [stop] if isinstance(stop, str) else stop or ()
     if not isinstance(stop, list | tuple) or not all(isinstance(one, str) for one in stop):
-        _fault("stop", "has to be text or a list of texts")
+        _raise_invalid("stop", "must be text or a list of texts")
     effort = None if body.get("reasoning_effort") in _OTHER_EFFORTS else _typed(body, "reasoning_effort", str)
     if effort is not None and effort not in get_args(Effort):
-        _fault("reasoning_effort", f"{effort[:40]!r} is not one of {', '.join(get_args(Effort))}")
-    longest = _typed(body, "max_completion_tokens", int)
+        _raise_invalid("reasoning_effort", f"{effort[:40]!r} is not one of {', '.join(get_args(Effort))}")
+    max_tokens = _typed(body, "max_completion_tokens", int)
     return Options(
-        max_tokens=longest if longest is not None else _typed(body, "max_tokens", int),
+        max_tokens=max_tokens if max_tokens is not None else _typed(body, "max_tokens", int),
         temperature=_number(body, "temperature"),
         top_p=_number(body, "top_p"),
         top_k=_typed(body, "top_k", int),
@@ -155,10 +157,10 @@ def _read_format(body: Mapping[str, Any]) -> JsonFormat | None:
         schema = _typed(wire, "schema", dict, "response_format.")  # Together, llama.cpp
         return JsonFormat(schema, keep=rest_of(wire, ("type", "schema"), NAME, None), wire=NAME)
     if wire.get("type") != "json_schema":
-        _fault("response_format.type", "is not one of text, json_object, json_schema")
+        _raise_invalid("response_format.type", "is not one of text, json_object, json_schema")
     inner = _typed(wire, "json_schema", dict, "response_format.")
     if inner is None:
-        _fault("response_format.json_schema", "is required")
+        _raise_invalid("response_format.json_schema", "is required")
     place = "response_format.json_schema."
     return JsonFormat(
         schema=_typed(inner, "schema", dict, place) or {},
@@ -172,22 +174,22 @@ def _read_format(body: Mapping[str, Any]) -> JsonFormat | None:
 def _read_tool_choice(body: Mapping[str, Any]) -> str | None:
     for field in ("tool_choice", "function_call"):
         wire = body.get(field)
-        if wire is None or (field == "tool_choice" and field in _of_some(body)):
+        if wire is None or (field == "tool_choice" and field in _find_host_fields(body)):
             continue
-        word = wire.get("type") if isinstance(wire, dict) else wire
-        if isinstance(word, str) and word in _CHOICES:
-            return _CHOICES[word]
+        choice = wire.get("type") if isinstance(wire, dict) else wire
+        if isinstance(choice, str) and choice in _CHOICES:
+            return _CHOICES[choice]
         if isinstance(wire, dict):
             named = wire.get("function") if field == "tool_choice" else wire
             if isinstance(named, dict) and isinstance(named.get("name"), str):
                 return f"tool:{named['name']}"
-        _fault(field, "is not one of auto, none, required, or a function's name in its object")
+        _raise_invalid(field, "must be auto, none, required, or an object with a function's name")
     return None
 
 
 def _read_tool(wire: Any, place: str) -> ToolSpec:
     if not isinstance(wire, dict):
-        _fault(place, "has to be an object")
+        _raise_invalid(place, "must be an object")
     if wire.get("type", "function") != "function":
         name = wire.get("type")
         return ToolSpec(
@@ -195,39 +197,39 @@ def _read_tool(wire: Any, place: str) -> ToolSpec:
         )
     inner = _typed(wire, "function", dict, f"{place}.")
     if inner is None:
-        _fault(f"{place}.function", "is required")
+        _raise_invalid(f"{place}.function", "is required")
     return _read_function(inner, f"{place}.function", rest_of(wire, ("type", "function"), NAME, None))
 
 
 def _read_function(wire: Any, place: str, keep: Keep) -> ToolSpec:
     if not isinstance(wire, dict):
-        _fault(place, "has to be an object")
-    inside = {n: v for n, v in wire.items() if n not in ("name", "description", "parameters", "strict")}
-    inside = {name: value for name, value in inside.items() if value is not None}
+        _raise_invalid(place, "must be an object")
+    more = {n: v for n, v in wire.items() if n not in ("name", "description", "parameters", "strict")}
+    more = {name: value for name, value in more.items() if value is not None}
     return ToolSpec(
         name=_text(wire, "name", f"{place}."),
         description=_typed(wire, "description", str, f"{place}.") or "",
         parameters=_typed(wire, "parameters", dict, f"{place}.") or {},
         strict=_typed(wire, "strict", bool, f"{place}."),
-        keep=(*keep, Opaque(NAME, None, {"function": inside})) if inside else keep,
+        keep=(*keep, Opaque(NAME, None, {"function": more})) if more else keep,
         wire=NAME,
     )
 
 
 def _read_messages(wires: Sequence[Any]) -> list[Message]:
     messages: list[Message] = []
-    functions: dict[str, str] = {}  # id by name, of the last call of each in the form that had no ids
+    functions: dict[str, str] = {}  # function name to id of its last call, for the older form without ids
     after_result = False
     for n, wire in enumerate(wires):
         place = f"messages[{n}]"
         if not isinstance(wire, dict):
-            _fault(place, "has to be an object")
+            _raise_invalid(place, "must be an object")
         role = wire.get("role")
         if role not in _ROLES:
-            _fault(f"{place}.role", f"{str(role)[:40]!r} is not one of {', '.join(_ROLES)}")
+            _raise_invalid(f"{place}.role", f"{str(role)[:40]!r} is not one of {', '.join(_ROLES)}")
         if role in ("tool", "function"):
             result = _read_result(wire, place, functions)
-            if after_result:  # the results of one turn belong together
+            if after_result:  # results of one round are one message
                 messages[-1] = Message("user", (*messages[-1].parts, result))
             else:
                 messages.append(Message("user", (result,)))
@@ -238,7 +240,7 @@ def _read_messages(wires: Sequence[Any]) -> list[Message]:
             message = _read_assistant(wire, place, n, functions)
         else:
             parts = _read_content(wire.get("content"), f"{place}.content")
-            keep = () if wire.keys() <= _PLAIN else rest_of(wire, _PLAIN, NAME, None)
+            keep = () if wire.keys() <= _MESSAGE_FIELDS else rest_of(wire, _MESSAGE_FIELDS, NAME, None)
             if role == "developer":
                 keep = (*keep, Opaque(NAME, None, {"role": "developer"}))
             message = Message("user" if role == "user" else "system", parts, keep)
@@ -248,13 +250,13 @@ def _read_messages(wires: Sequence[Any]) -> list[Message]:
 
 def _read_result(wire: Mapping[str, Any], place: str, functions: Mapping[str, str]) -> ToolResult:
     content = _read_content(wire.get("content"), f"{place}.content")
-    shown = tuple(part for part in content if isinstance(part, Text | Media | Foreign))
+    parts = tuple(part for part in content if isinstance(part, Text | Media | Foreign))
     name = _typed(wire, "name", str, f"{place}.")
     keep = rest_of(wire, ("role", "content", "tool_call_id", "name"), NAME, None)
     if wire["role"] == "function":
         called = _text(wire, "name", f"{place}.")
-        return ToolResult(functions.get(called, f"call_{called}"), shown, keep=keep)
-    return ToolResult(_text(wire, "tool_call_id", f"{place}."), shown, name=name or None, keep=keep)
+        return ToolResult(functions.get(called, f"call_{called}"), parts, keep=keep)
+    return ToolResult(_text(wire, "tool_call_id", f"{place}."), parts, name=name or None, keep=keep)
 
 
 def _read_assistant(wire: Mapping[str, Any], place: str, number: int, functions: dict[str, str]) -> Message:
@@ -265,9 +267,9 @@ def _read_assistant(wire: Mapping[str, Any], place: str, number: int, functions:
         known.append("reasoning_details")
     else:
         details = None
-    thought = next((wire[name] for name in READ_REASONING if isinstance(wire.get(name), str) and wire[name]), "")
-    if thought or details:
-        parts += _read_thoughts(thought, details or [])
+    reasoning = next((wire[name] for name in READ_REASONING if isinstance(wire.get(name), str) and wire[name]), "")
+    if reasoning or details:
+        parts += _read_reasoning(reasoning, details or [])
     parts += _read_content(wire.get("content"), f"{place}.content")
     if refusal := _typed(wire, "refusal", str, f"{place}."):
         parts.append(Text(refusal))
@@ -276,36 +278,36 @@ def _read_assistant(wire: Mapping[str, Any], place: str, number: int, functions:
     if (legacy := _typed(wire, "function_call", dict, f"{place}.")) is not None:
         name = _text(legacy, "name", f"{place}.function_call.")
         arguments = _typed(legacy, "arguments", str, f"{place}.function_call.") or "{}"
-        functions[name] = f"call_{name}_{number}"  # the same for the same history: caches depend on it
+        functions[name] = f"call_{name}_{number}"  # the same for the same history: prompt caches depend on it
         parts.append(ToolCall(functions[name], name, arguments))
-    told = {name: value for name, value in wire.items() if value is not None}
-    return Message("assistant", tuple(parts), rest_of(told, known, NAME, None))
+    fields = {name: value for name, value in wire.items() if value is not None}
+    return Message("assistant", tuple(parts), rest_of(fields, known, NAME, None))
 
 
-def _read_thoughts(text: str, details: Sequence[Any]) -> list[Reasoning]:
-    """What we sealed is opened again, each thought with its own text; anything else is the client's own."""
-    opened = []
+def _read_reasoning(text: str, details: Sequence[Any]) -> list[Reasoning]:
+    """Restores the parts, each with its own text, from details that this server sealed; else keeps the details."""
+    parts = []
     for one in details:
         sealed = unseal(str(one.get("data"))) if isinstance(one, dict) and one.get("type") == SEALED else None
         if sealed is not None:
-            said = [opaque.data[THOUGHT] for opaque in sealed if opaque.dialect == NAME and THOUGHT in opaque.data]
+            texts = [opaque.data[THOUGHT] for opaque in sealed if opaque.dialect == NAME and THOUGHT in opaque.data]
             keep = tuple(opaque for opaque in sealed if opaque.dialect != NAME)
-            opened.append(Reasoning("".join(one for one in said if isinstance(one, str)), keep))
-    return opened or [Reasoning(text, (Opaque(NAME, None, {"reasoning_details": [*details]}),) if details else ())]
+            parts.append(Reasoning("".join(one for one in texts if isinstance(one, str)), keep))
+    return parts or [Reasoning(text, (Opaque(NAME, None, {"reasoning_details": [*details]}),) if details else ())]
 
 
 def _read_call(wire: Any, place: str) -> ToolCall:
     if not isinstance(wire, dict):
-        _fault(place, "has to be an object")
-    kind, said = ("custom", "input") if wire.get("type") == "custom" else ("function", "arguments")
+        _raise_invalid(place, "must be an object")
+    kind, arguments_field = ("custom", "input") if wire.get("type") == "custom" else ("function", "arguments")
     inner = _typed(wire, kind, dict, f"{place}.")
     if inner is None:
-        _fault(f"{place}.{kind}", "is required")
+        _raise_invalid(f"{place}.{kind}", "is required")
     known = ("id", "custom") if kind == "custom" else ("id", "type", "function")
     return ToolCall(
         id=_text(wire, "id", f"{place}."),
         name=_text(inner, "name", f"{place}.{kind}."),
-        arguments=_typed(inner, said, str, f"{place}.{kind}.") or ("" if kind == "custom" else "{}"),
+        arguments=_typed(inner, arguments_field, str, f"{place}.{kind}.") or ("" if kind == "custom" else "{}"),
         keep=rest_of(wire, known, NAME, None),
     )
 
@@ -316,13 +318,13 @@ def _read_content(content: Any, place: str) -> tuple[Part, ...]:
     if isinstance(content, str):
         return (Text(content),) if content else ()
     if not isinstance(content, list):
-        _fault(place, "has to be text or a list of parts")
+        _raise_invalid(place, "must be text or a list of parts")
     return tuple(_read_part(part, f"{place}[{n}]") for n, part in enumerate(content))
 
 
 def _read_part(wire: Any, place: str) -> Part:
     if not isinstance(wire, dict):
-        _fault(place, "has to be an object")
+        _raise_invalid(place, "must be an object")
     match wire.get("type"):
         case "text":
             return Text(_text(wire, "text", f"{place}."), keep=rest_of(wire, ("type", "text"), NAME, None))
@@ -341,22 +343,22 @@ def _read_image(wire: Mapping[str, Any], place: str) -> Media:
     inner = wire.get("image_url")
     inner = {"url": inner} if isinstance(inner, str) else inner
     if not isinstance(inner, dict):
-        _fault(f"{place}.image_url", "has to be an object with a url")
+        _raise_invalid(f"{place}.image_url", "must be an object with a url")
     url = _text(inner, "url", f"{place}.image_url.")
-    keep = _media_keep(wire, "image_url", inner, ("url",))
-    mime, data = _data_url(url)
+    keep = _read_media_metadata(wire, "image_url", inner, ("url",))
+    mime, data = _split_data_url(url)
     return Media(mime=mime or "image/png", base64=data, url=None if data is not None else url, keep=keep)
 
 
-def _media_keep(wire: Mapping[str, Any], kind: str, inner: Mapping[str, Any], known: Sequence[str]) -> Keep:
-    """What a part has beyond what is known, and the object in it."""
+def _read_media_metadata(wire: Mapping[str, Any], kind: str, inner: Mapping[str, Any], known: Sequence[str]) -> Keep:
+    """Unknown fields of a media part, and of the object in it."""
     keep = rest_of(wire, ("type", kind), NAME, None)
     more = {name: value for name, value in inner.items() if name not in known and value is not None}
     return (*keep, Opaque(NAME, None, {kind: more})) if more else keep
 
 
 def _read_audio(wire: Mapping[str, Any], place: str) -> Media | Foreign:
-    """A form that only some hosts have is theirs to judge: the part is kept as it is."""
+    """A form that only some hosts define is kept unchanged, for the engine to check."""
     inner = wire.get("input_audio")
     if isinstance(inner, str):  # Mistral
         return Foreign((Opaque(NAME, None, wire),))
@@ -364,23 +366,25 @@ def _read_audio(wire: Mapping[str, Any], place: str) -> Media | Foreign:
     data, form = (_text(inner, name, f"{place}.input_audio.") for name in ("data", "format"))
     if form not in AUDIO:
         return Foreign((Opaque(NAME, None, wire),))
-    return Media(mime=AUDIO[form], base64=data, keep=_media_keep(wire, "input_audio", inner, ("data", "format")))
+    return Media(
+        mime=AUDIO[form], base64=data, keep=_read_media_metadata(wire, "input_audio", inner, ("data", "format"))
+    )
 
 
 def _read_file(wire: Mapping[str, Any], place: str) -> Media | Foreign:
     inner = _typed(wire, "file", dict, f"{place}.") or {}
-    keep = _media_keep(wire, "file", inner, ("filename", "file_id", "file_data"))
+    keep = _read_media_metadata(wire, "file", inner, ("filename", "file_id", "file_data"))
     name = _typed(inner, "filename", str, f"{place}.file.")
     if (file_id := _typed(inner, "file_id", str, f"{place}.file.")) is not None:
-        # The mark of whose file it is has to be there even where nothing else is kept.
+        # Metadata, even empty, marks the provider that issued the file id.
         keep = keep or (Opaque(NAME, None, {}),)
         return Media(mime="application/octet-stream", file_id=file_id, name=name, keep=keep)
-    mime, data = _data_url(_text(inner, "file_data", f"{place}.file."))
-    if data is None:  # OpenRouter takes an address too
+    mime, data = _split_data_url(_text(inner, "file_data", f"{place}.file."))
+    if data is None:  # OpenRouter also accepts a URL
         return Foreign((Opaque(NAME, None, wire),))
     return Media(mime=mime or "application/pdf", base64=data, name=name, keep=keep)
 
 
-def _data_url(url: str) -> tuple[str, str | None]:
+def _split_data_url(url: str) -> tuple[str, str | None]:
     head, comma, data = url.partition(";base64,")
     return (head[5:].partition(";")[0], data) if comma and head.startswith("data:") else ("", None)

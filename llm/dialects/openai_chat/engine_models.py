@@ -1,4 +1,4 @@
-"""An engine's model list: its own record first, patterns on the id second."""
+"""Reads an engine's model list: facts come from the provider's entry first, then from patterns on the id."""
 
 from __future__ import annotations
 
@@ -11,57 +11,59 @@ from llm.engines.engine import Engine
 from llm.errors import Malformed
 from llm.wire.json_lenient import count_of, dict_of, dicts_of, list_of, text_of
 
+# Fields with the size of the context window, and with the limit of output tokens.
 _CONTEXT: Final = ("context_length", "context_window", "max_context_length", "max_model_len")
 _OUTPUT: Final = ("max_completion_tokens", "max_output_tokens", "max_output_length")
-# What comes out of a model that gives no text.
-_MADE: Final[Mapping[str, ModelKind]] = {
+# Output modality to kind, for models that return no text.
+_KIND_BY_OUTPUT: Final[Mapping[str, ModelKind]] = {
     "image": "image", "video": "video", "audio": "tts", "speech": "tts", "transcription": "stt",
     "embeddings": "embedding",
 }  # fmt: skip
-# A record's own word for what a model is (Together).
-_TYPES: Final[Mapping[str, ModelKind]] = {
+# An entry's ``type`` to kind (Together).
+_KIND_BY_TYPE: Final[Mapping[str, ModelKind]] = {
     "chat": "chat", "language": "chat", "code": "chat", "image": "image", "embedding": "embedding",
     "moderation": "other", "rerank": "other", "audio": "tts", "transcribe": "stt", "video": "video",
 }  # fmt: skip
 
 
 def list_models(engine: Engine) -> ModelLister:
+    """Lists the models, newest first. Raises ``Malformed`` if the answer is not a list."""
     if engine.models.fixed:
-        return [_fixed(name, engine) for name in engine.models.fixed]
+        return [_build_fixed(name, engine) for name in engine.models.fixed]
     [body] = yield [Outgoing(path="/models", method="GET")]
     entries = body if isinstance(body, list) else dict_of(body).get("data")
     if not isinstance(entries, list):
         raise Malformed(f"{engine.label} answered with something other than a list of models.", engine=engine.name)
-    found = [_read(entry, engine) for entry in entries if isinstance(entry, dict) and text_of(entry.get("id"))]
-    # Some list a model once for each of its other names (Mistral), and one id twice.
+    found = [_read_entry(entry, engine) for entry in entries if isinstance(entry, dict) and text_of(entry.get("id"))]
+    # Some hosts list a model once for each of its aliases (Mistral), or one id twice.
     models = {model.id: model for model in reversed(found) if model is not None}.values()
     return sorted(models, key=lambda model: (-(model.created or 0), model.name.lower()))
 
 
-def _fixed(name: str, engine: Engine) -> ModelInfo:
+def _build_fixed(name: str, engine: Engine) -> ModelInfo:
     can = guessed_abilities(name, engine.models, ())
     return ModelInfo(id=name, engine=engine.name, name=name, can=can, guessed=can, meta={"id": name})
 
 
-def _read(entry: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
+def _read_entry(entry: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
     id = entry["id"]
-    kind = _TYPES.get(text_of(entry.get("type"))) or kind_of(id, engine.models)
-    if kind is None or entry.get("active") is False or not _served(entry):
+    kind = _KIND_BY_TYPE.get(text_of(entry.get("type"))) or kind_of(id, engine.models)
+    if kind is None or entry.get("active") is False or not _is_served(entry):
         return None
     if kind == "chat" and dict_of(entry.get("capabilities")).get("completion_chat") is False:
         kind = "stt" if dict_of(entry["capabilities"]).get("audio_transcription") else "other"
-    can, told = _abilities(entry)
-    if (made := _modalities(entry, "output")) and "text" not in made:
-        kind = _made(made)
-    guessed = guessed_abilities(id, engine.models, told) if kind == "chat" else frozenset()
+    can, listed = _read_capabilities(entry)
+    if (modalities := _read_modalities(entry, "output")) and "text" not in modalities:
+        kind = _classify_output(modalities)
+    guessed = guessed_abilities(id, engine.models, listed) if kind == "chat" else frozenset()
     return ModelInfo(
         id=id,
         engine=engine.name,
         name=text_of(entry.get("display_name")) or text_of(entry.get("name")) or id,
         kind=kind,
         created=count_of(entry.get("created")) or None,
-        context_tokens=_limit(entry, _CONTEXT),
-        max_output_tokens=_limit(entry, _OUTPUT)
+        context_tokens=_read_limit(entry, _CONTEXT),
+        max_output_tokens=_read_limit(entry, _OUTPUT)
         or count_of(dict_of(entry.get("top_provider")).get("max_completion_tokens")),
         can=can | guessed,
         guessed=guessed,
@@ -69,36 +71,36 @@ def _read(entry: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
     )
 
 
-def _made(modalities: Iterable[str]) -> ModelKind:
-    return next((_MADE[one] for one in modalities if one in _MADE), "other")
+def _classify_output(modalities: Iterable[str]) -> ModelKind:
+    return next((_KIND_BY_OUTPUT[one] for one in modalities if one in _KIND_BY_OUTPUT), "other")
 
 
-def _served(entry: Mapping[str, Any]) -> bool:
-    """By any of the hosts that it names, if it names some (the Hugging Face router)."""
+def _is_served(entry: Mapping[str, Any]) -> bool:
+    """False if an entry lists hosts and none of them is live (the Hugging Face router)."""
     hosts = dicts_of(entry.get("providers"))
     return not hosts or any(host.get("status", "live") == "live" for host in hosts)
 
 
-def _limit(entry: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+def _read_limit(entry: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
     found = [count_of(entry.get(name)) for name in names]
     found.append(count_of(dict_of(entry.get("meta")).get("n_ctx")) if names is _CONTEXT else None)  # llama.cpp
     found += [count_of(provider.get(names[0])) for provider in dicts_of(entry.get("providers"))]
     return max((limit for limit in found if limit), default=None)
 
 
-def _modalities(entry: Mapping[str, Any], side: Literal["input", "output"]) -> list[str]:
-    """What goes in, or comes out (OpenRouter, xAI, the Hugging Face router)."""
-    name, told = f"{side}_modalities", dict_of(entry.get("architecture"))
-    found = list_of(entry.get(name)) or list_of(told.get(name))
-    if not found and "->" in (whole := text_of(told.get("modality"))):  # "text+image->text"
-        found = whole.split("->")[side == "output"].split("+")
+def _read_modalities(entry: Mapping[str, Any], side: Literal["input", "output"]) -> list[str]:
+    """Input or output modalities (OpenRouter, xAI, the Hugging Face router)."""
+    name, architecture = f"{side}_modalities", dict_of(entry.get("architecture"))
+    found = list_of(entry.get(name)) or list_of(architecture.get(name))
+    if not found and "->" in (modality := text_of(architecture.get("modality"))):  # "text+image->text"
+        found = modality.split("->")[side == "output"].split("+")
     return [text_of(one) for one in found]
 
 
-def _abilities(entry: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
-    """What the record says that the model can, and what it says anything about."""
+def _read_capabilities(entry: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+    """The capabilities that the model has by its entry, and all that the entry names, either way."""
     facts: dict[str, bool] = {}
-    if modalities := _modalities(entry, "input"):
+    if modalities := _read_modalities(entry, "input"):
         facts |= {"images": "image" in modalities, "documents": "file" in modalities, "audio": "audio" in modalities}
     # OpenRouter, Groq
     if parameters := list_of(entry.get("supported_parameters")) or list_of(entry.get("supported_features")):
@@ -112,8 +114,8 @@ def _abilities(entry: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]
         facts["tools"] = any(provider.get("supports_tools") for provider in providers)
         facts["json_schema"] = any(provider.get("supports_structured_output") for provider in providers)
     for name, ability in (("vision", "images"), ("function_calling", "tools"), ("trained_for_tool_use", "tools")):
-        if isinstance(said := dict_of(entry.get("capabilities")).get(name), bool):
-            facts[ability] = said
-    if isinstance(said := dict_of(entry.get("capabilities")).get("reasoning"), bool):
-        facts["reasoning"] = said
+        if isinstance(value := dict_of(entry.get("capabilities")).get(name), bool):
+            facts[ability] = value
+    if isinstance(value := dict_of(entry.get("capabilities")).get("reasoning"), bool):
+        facts["reasoning"] = value
     return frozenset(name for name, can in facts.items() if can), frozenset(facts)

@@ -1,4 +1,4 @@
-"""Generation options as fields of a request, by the record of the engine and the family of the model."""
+"""Writes generation options as request fields, by the engine's record and the model's profile."""
 
 from __future__ import annotations
 
@@ -27,14 +27,17 @@ _KNOWN: Final = frozenset({
 def write_options(
     options: Options, model: str, engine: Engine, own: Mapping[str, Any], dropped: list[str]
 ) -> dict[str, Json]:
-    """``own`` are the fields of this wire that a client sent. Raises ``Unsupported`` naming the option."""
+    """Writes the options; names of those without effect are appended to ``dropped``.
+
+    ``client_fields`` are fields of this wire that a client sent. Raises ``Unsupported`` naming the option.
+    """
     quirks, family = engine.quirks, family_of(model, engine.models.families)
     if options is NO_OPTIONS:
         return aside(family.sends, own)
-    wanted = thought(options, engine, model, family)
-    thinking = thinks(wanted, family)
-    options = taken(options, engine, model, family, thinking, _KNOWN)
-    dropped += (*wanted.unsaid, *ignored(options, family, thinking))
+    reasoning = thought(options, engine, model, family)
+    is_reasoning = thinks(reasoning, family)
+    options = taken(options, engine, model, family, is_reasoning, _KNOWN)
+    dropped += (*reasoning.unsaid, *ignored(options, family, is_reasoning))
     dropped += unmet_caching(options, engine, bool(family.caching))
     wire: dict[str, Json] = {
         quirks.max_tokens_field: options.max_tokens,
@@ -45,7 +48,7 @@ def write_options(
         quirks.seed_field: options.seed,
         "presence_penalty": options.presence_penalty,
         "frequency_penalty": options.frequency_penalty,
-        **_write_thought(wanted, family.thinking),
+        **_write_reasoning(reasoning, family.thinking),
         "verbosity": options.verbosity,
         "service_tier": options.service_tier,
         **_write_logprobs(options, engine),
@@ -53,47 +56,51 @@ def write_options(
         "tool_choice": _write_tool_choice(options.tool_choice, engine),
         "response_format": _write_format(options, engine, dropped),
     }
-    told = {name: over(own.get(name), value) for name, value in wire.items() if value is not None}
-    return {**aside(_unasked(options, engine, family), own), **told}
+    written = {name: over(own.get(name), value) for name, value in wire.items() if value is not None}
+    return {**aside(_extra_fields(options, engine, family), own), **written}
 
 
-def _unasked(options: Options, engine: Engine, family: Family) -> dict[str, Json]:
-    """Fields that no option is the name of."""
+def _extra_fields(options: Options, engine: Engine, family: Family) -> dict[str, Json]:
+    """Fields that are sent without an option of the same name."""
     fields = dict(family.sends)
-    if options.caching:  # where it is automatic there is no word for it
+    if options.caching:  # empty where caching is automatic
         fields |= family.caching
     if options.format is not None and options.format.schema is not None:
         fields |= engine.quirks.schema_fields
     return fields
 
 
-def _write_thought(wanted: Thought, thinking: Thinking | None) -> dict[str, Json]:
-    if thinking is None or wanted.wanted is None:
+def _write_reasoning(reasoning: Thought, support: Thinking | None) -> dict[str, Json]:
+    if support is None or reasoning.wanted is None:
         return {}
-    if wanted.tokens is not None and thinking.budget:
-        return {thinking.within: {"max_tokens": wanted.tokens}}
-    if wanted.effort is not None:
-        along = thinking.with_effort if wanted.wanted else {}
-        word: Json = wanted.effort
-        return {**along, **({thinking.within: {"effort": word}} if thinking.within else {"reasoning_effort": word})}
-    return dict(dict_of(thinking.on if wanted.wanted else thinking.off))
+    if reasoning.tokens is not None and support.budget:
+        return {support.within: {"max_tokens": reasoning.tokens}}
+    if reasoning.effort is not None:
+        more = support.with_effort if reasoning.wanted else {}
+        effort: Json = reasoning.effort
+        return {**more, **({support.within: {"effort": effort}} if support.within else {"reasoning_effort": effort})}
+    return dict(dict_of(support.on if reasoning.wanted else support.off))
 
 
 def _write_logprobs(options: Options, engine: Engine) -> dict[str, Json]:
-    asked = options.logprobs if options.top_logprobs is None else True
+    enabled = options.logprobs if options.top_logprobs is None else True
     if not engine.quirks.logprobs_count:
-        return {"logprobs": asked, "top_logprobs": options.top_logprobs}
-    # The token that was taken is one of those that are counted.
-    return {"logprobs": max(options.top_logprobs or 1, 1) if asked else None}
+        return {"logprobs": enabled, "top_logprobs": options.top_logprobs}
+    # ``logprobs`` is a number here, and the sampled token is one of those counted.
+    return {"logprobs": max(options.top_logprobs or 1, 1) if enabled else None}
 
 
 def _write_tool_choice(choice: str | None, engine: Engine) -> Json:
     if choice is None or choice == "auto":
         return choice
     if choice == "none" and not engine.quirks.barred_tools:
-        raise Unsupported(f"{engine.label} cannot be kept from its tools.", param="tool_choice", engine=engine.name)
+        raise Unsupported(
+            f"{engine.label} does not support tool_choice 'none'.", param="tool_choice", engine=engine.name
+        )
     if choice != "none" and not engine.quirks.forced_tools:
-        raise Unsupported(f"{engine.label} cannot be made to call a tool.", param="tool_choice", engine=engine.name)
+        raise Unsupported(
+            f"{engine.label} does not support forced tool calls.", param="tool_choice", engine=engine.name
+        )
     if choice.startswith("tool:"):
         return {"type": "function", "function": {"name": choice[5:]}}
     return choice
@@ -106,9 +113,9 @@ def _write_format(options: Options, engine: Engine, dropped: list[str]) -> Json:
     if format_.schema is None:
         return {**opaque_for(format_.keep, NAME, engine.issuer), "type": "json_object"}
     if not engine.quirks.json_schema:
-        raise Unsupported(f"{engine.label} does not keep to a schema.", param="format", engine=engine.name)
-    fit, strict = enforced(format_.schema, format_.strict, format_.wire, "format", dropped)
-    schema: dict[str, Json] = {"name": format_.name, "schema": fit}
+        raise Unsupported(f"{engine.label} does not support JSON schemas.", param="format", engine=engine.name)
+    fitted, strict = enforced(format_.schema, format_.strict, format_.wire, "format", dropped)
+    schema: dict[str, Json] = {"name": format_.name, "schema": fitted}
     if strict is not None:
         schema["strict"] = strict
     return {"type": "json_schema", "json_schema": {**opaque_for(format_.keep, NAME, engine.issuer), **schema}}

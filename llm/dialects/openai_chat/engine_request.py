@@ -1,4 +1,4 @@
-"""Towards an engine: a request as the body of ``POST /chat/completions``."""
+"""Writes a ChatRequest as the body of ``POST /chat/completions``."""
 
 from __future__ import annotations
 
@@ -21,68 +21,70 @@ from llm.wire.json_lenient import dict_of
 from llm.wire.schema_refs import step
 from llm.wire.schema_subset import enforced
 
+# Path of chat requests, appended to the engine's base URL.
 PATH: Final = "/chat/completions"
 
-_FORMATS: Final[Mapping[str, str]] = {
+# MIME type to ``input_audio.format``.
+_AUDIO_FORMATS: Final[Mapping[str, str]] = {
     "audio/x-wav": "wav",
     "audio/mp3": "mp3",
     **{mime: name for name, mime in AUDIO.items()},
 }
 _NO_PARAMETERS: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
-_MEDIA: Final = ("image_url", "input_audio", "file")
+_MEDIA_FIELDS: Final = ("image_url", "input_audio", "file")
 
 
 def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
-    """Raises ``Unsupported`` naming the option or the part."""
+    """Writes a chat request. Raises ``Unsupported`` naming the option or the part."""
     dropped = [*lost_fields(request, NAME)]
     messages = [wire for message in request.messages for wire in _write_message(message, engine, dropped)]
-    own = _kept(request, engine, dropped)
+    client_fields = _select_client_fields(request, engine, dropped)
     body: dict[str, Json] = {
-        **own,
+        **client_fields,
         "model": request.model,
         "messages": [*messages],
-        **write_options(request.options, request.model, engine, own, dropped),
+        **write_options(request.options, request.model, engine, client_fields, dropped),
     }
     if request.tools:
         body["tools"] = [_write_tool(tool, engine, dropped) for tool in request.tools]
     if request.stream:
         body["stream"] = True
-        body |= _asking_usage(body, engine)
+        body |= _request_usage(body, engine)
     body |= request.options.extra
     return Outgoing(path=PATH, body=body, dropped=tuple(dict.fromkeys(dropped)) if dropped else ())
 
 
-def _kept(request: ChatRequest, engine: Engine, dropped: list[str]) -> dict[str, Json]:
-    """The client's other fields, less those that would be refused."""
+def _select_client_fields(request: ChatRequest, engine: Engine, dropped: list[str]) -> dict[str, Json]:
+    """The client's unknown fields, without those that the engine would refuse."""
     if not request.keep:
         return {}
-    kept = dict(opaque_for(request.keep, NAME, engine.issuer))
-    if engine.translate:  # else these come here by the verbatim lane
+    fields = dict(opaque_for(request.keep, NAME, engine.issuer))
+    if engine.translate:  # of other engines, requests with these fields are passed through
         for name in ("n", "modalities"):
-            if name in kept and name not in request.hints:
+            if name in fields and name not in request.hints:
                 raise Unsupported(
-                    f"{name!r} cannot be had of {engine.label} here: its answers are translated.",
+                    f"{name!r} is not supported with {engine.label}, because its answers are translated.",
                     param=name,
                     engine=engine.name,
                 )
-    for name in [*kept]:
+    for name in [*fields]:
         unknown = name in request.hints and not engine.quirks.unknown_fields
         if unknown or (name == "stream_options" and not engine.quirks.usage_in_stream):
-            del kept[name]
+            del fields[name]
             dropped.append(name)
-    return kept
+    return fields
 
 
 def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
-    """A client's own body, with the engine's name for the model, and asking for usage (E7)."""
-    sent = {**body, "model": model}
+    """Returns the client's body with the engine's model id; streams request usage (E7: usage is always recorded)."""
+    passed = {**body, "model": model}
     if body.get("stream"):
-        sent |= _asking_usage(body, engine)
-    return Outgoing(path=PATH, body=sent)
+        passed |= _request_usage(body, engine)
+    return Outgoing(path=PATH, body=passed)
 
 
 def only_usage(frame: Frame) -> bool:
-    """The chunk behind the last one, which is there because usage was asked for."""
+    """True for the chunk with usage and no choices, which is sent only because ``include_usage`` was set."""
     if '"usage"' not in frame.data:
         return False
     try:
@@ -92,51 +94,51 @@ def only_usage(frame: Frame) -> bool:
     return isinstance(wire, dict) and wire.get("choices") == [] and bool(wire.get("usage"))
 
 
-def _asking_usage(body: Mapping[str, Any], engine: Engine) -> dict[str, Json]:
+def _request_usage(body: Mapping[str, Any], engine: Engine) -> dict[str, Json]:
     if not engine.quirks.usage_in_stream:
         return {}
     return {"stream_options": {**dict_of(body.get("stream_options")), "include_usage": True}}
 
 
 def _write_tool(tool: ToolSpec, engine: Engine, dropped: list[str]) -> Json:
-    kept = opaque_for(tool.keep, NAME, engine.issuer)
+    fields = opaque_for(tool.keep, NAME, engine.issuer)
     if tool.executor == "provider":
-        return dict(kept)
+        return dict(fields)
     function: dict[str, Json] = {"name": tool.name}
     if tool.description:
         function["description"] = tool.description
-    parameters = tool.parameters or _NO_PARAMETERS  # none at all is a fault at Mistral
+    parameters = tool.parameters or _NO_PARAMETERS  # required by Mistral
     function["parameters"], strict = enforced(parameters, tool.strict, tool.wire, step("tools", tool.name), dropped)
     if strict is not None:
         function["strict"] = strict
-    inner = dict_of(kept.get("function"))
-    outer = {name: value for name, value in kept.items() if name != "function"}
+    inner = dict_of(fields.get("function"))
+    outer = {name: value for name, value in fields.items() if name != "function"}
     return {**outer, "type": "function", "function": {**inner, **function}}
 
 
 def _write_message(message: Message, engine: Engine, dropped: list[str]) -> list[dict[str, Json]]:
-    kept = opaque_for(message.keep, NAME, engine.issuer)
+    fields = opaque_for(message.keep, NAME, engine.issuer)
     match message.role:
         case "assistant":
-            return [{**kept, **_write_assistant(message, engine, dropped)}]
+            return [{**fields, **_write_assistant(message, engine, dropped)}]
         case "system":
-            role = kept.get("role", engine.quirks.system_role)
-            return [{**kept, "role": role, "content": _content(message.parts, engine)}]
+            role = fields.get("role", engine.quirks.system_role)
+            return [{**fields, "role": role, "content": _write_content(message.parts, engine)}]
     results = [part for part in message.parts if isinstance(part, ToolResult)]
     if not results:
-        return [{**kept, "role": "user", "content": _content(message.parts, engine)}]
+        return [{**fields, "role": "user", "content": _write_content(message.parts, engine)}]
     message = only_text(message)
     written = []
-    rest: list[Part] = []
+    others: list[Part] = []
     for part in message.parts:
         if not isinstance(part, ToolResult):
-            rest.append(part)
+            others.append(part)
             continue
         if part.is_error:
             dropped.append("is_error")
         written.append(_write_result(part, engine))
-    if rest:
-        written.append({**kept, "role": "user", "content": _content(rest, engine)})
+    if others:
+        written.append({**fields, "role": "user", "content": _write_content(others, engine)})
     return written
 
 
@@ -144,23 +146,23 @@ def _write_result(result: ToolResult, engine: Engine) -> dict[str, Json]:
     for part in result.content:
         if isinstance(part, Foreign):
             raise unknown_block(part, engine, " in a tool result")
-    kept = opaque_for(result.keep, NAME, engine.issuer)
-    content = _content(result.content, engine)
-    wire: dict[str, Json] = {**kept, "role": "tool", "tool_call_id": result.call_id, "content": content}
+    fields = opaque_for(result.keep, NAME, engine.issuer)
+    content = _write_content(result.content, engine)
+    wire: dict[str, Json] = {**fields, "role": "tool", "tool_call_id": result.call_id, "content": content}
     if result.name is not None and engine.quirks.named_results:
         wire["name"] = result.name
     return wire
 
 
-def _content(parts: Sequence[Part], engine: Engine, between: str = "\n\n") -> Json:
-    """Plain text where there is one plain text, or the engine takes no other; else parts."""
+def _write_content(parts: Sequence[Part], engine: Engine, separator: str = "\n\n") -> Json:
+    """A string for one plain text, or where the engine accepts only strings; else a list of parts."""
     if len(parts) == 1 and isinstance(only := parts[0], Text) and not only.keep:
         return only.text
     if all(isinstance(part, Text) for part in parts):
         texts = [part for part in parts if isinstance(part, Text)]
-        kept = any(opaque_for(part.keep, NAME, engine.issuer) for part in texts)
-        if engine.quirks.flat_content or (len(texts) <= 1 and not kept):
-            return between.join(part.text for part in texts)
+        has_fields = any(opaque_for(part.keep, NAME, engine.issuer) for part in texts)
+        if engine.quirks.flat_content or (len(texts) <= 1 and not has_fields):
+            return separator.join(part.text for part in texts)
     return [_write_part(part, engine) for part in parts]
 
 
@@ -169,38 +171,40 @@ def _write_part(part: Part, engine: Engine) -> Json:
         case Text(text, _, keep):
             return {**opaque_for(keep, NAME, engine.issuer), "type": "text", "text": text}
         case Media():
-            kept = opaque_for(part.keep, NAME, engine.issuer)
-            outer = {name: value for name, value in kept.items() if name not in _MEDIA}
-            return {**outer, **_write_media(part, kept, engine)}
+            fields = opaque_for(part.keep, NAME, engine.issuer)
+            outer = {name: value for name, value in fields.items() if name not in _MEDIA_FIELDS}
+            return {**outer, **_write_media(part, fields, engine)}
         case Foreign(keep):
             if block := opaque_for(keep, NAME, engine.issuer):
                 return dict(block)
             raise unknown_block(part, engine)
         case Reasoning() | ToolCall() | ToolResult():
             raise Unsupported(
-                f"{type(part).__name__} has no place in such a message.", param="messages", engine=engine.name
+                f"{type(part).__name__} is not allowed in a message of this role.",
+                param="messages",
+                engine=engine.name,
             )
         case _:
             assert_never(part)
 
 
-def _write_media(media: Media, kept: Mapping[str, Json], engine: Engine) -> dict[str, Json]:
+def _write_media(media: Media, fields: Mapping[str, Json], engine: Engine) -> dict[str, Json]:
     data = f"data:{media.mime};base64,{media.base64}"
     if media.kind == "image" and media.file_id is None:
-        return {"type": "image_url", "image_url": {**dict_of(kept.get("image_url")), "url": media.url or data}}
-    if media.kind == "audio" and media.base64 is not None and media.mime in _FORMATS:
-        sound: dict[str, Json] = {"data": media.base64, "format": _FORMATS[media.mime]}
-        return {"type": "input_audio", "input_audio": {**dict_of(kept.get("input_audio")), **sound}}
+        return {"type": "image_url", "image_url": {**dict_of(fields.get("image_url")), "url": media.url or data}}
+    if media.kind == "audio" and media.base64 is not None and media.mime in _AUDIO_FORMATS:
+        audio: dict[str, Json] = {"data": media.base64, "format": _AUDIO_FORMATS[media.mime]}
+        return {"type": "input_audio", "input_audio": {**dict_of(fields.get("input_audio")), **audio}}
     if media.kind == "document" and engine.quirks.documents == "document_url" and media.file_id is None:
         return {
             "type": "document_url",
             "document_url": media.url or data,
             "document_name": media.name or "document.pdf",
         }
-    # A file that was uploaded elsewhere is not here.
-    own = any(opaque.dialect == NAME and opaque.issuer in (None, engine.issuer) for opaque in media.keep)
-    if media.kind == "document" and media.url is None and (media.file_id is None or own):
-        file: dict[str, Json] = {**dict_of(kept.get("file"))}
+    # A file id is valid only at the provider where the file was uploaded.
+    is_own_file = any(opaque.dialect == NAME and opaque.issuer in (None, engine.issuer) for opaque in media.keep)
+    if media.kind == "document" and media.url is None and (media.file_id is None or is_own_file):
+        file: dict[str, Json] = {**dict_of(fields.get("file"))}
         if media.name is not None or media.file_id is None:
             file["filename"] = media.name or "document.pdf"
         if media.file_id is not None:
@@ -208,21 +212,23 @@ def _write_media(media: Media, kept: Mapping[str, Json], engine: Engine) -> dict
         else:
             file["file_data"] = data
         return {"type": "file", "file": file}
-    raise Unsupported(f"{engine.label} takes no {media.mime} in this form.", param="messages", engine=engine.name)
+    raise Unsupported(
+        f"{engine.label} does not accept {media.mime} in this form.", param="messages", engine=engine.name
+    )
 
 
 def _write_assistant(message: Message, engine: Engine, dropped: list[str]) -> dict[str, Json]:
     texts: list[Part] = []
-    thoughts: list[Reasoning] = []
+    reasoning: list[Reasoning] = []
     calls: list[Json] = []
     for part in message.parts:
         match part:
             case Text():
                 texts.append(part)
             case Reasoning():
-                thoughts.append(part)
+                reasoning.append(part)
             case ToolCall() if part.executor == "provider":
-                dropped.append("foreign block")  # another wire's: here it would wait for a result
+                dropped.append("foreign block")  # written as a tool call it would need a result
             case ToolCall():
                 calls.append(_write_call(part, engine))
             case Foreign(keep) if opaque_for(keep, NAME, engine.issuer):
@@ -230,36 +236,36 @@ def _write_assistant(message: Message, engine: Engine, dropped: list[str]) -> di
             case Media() | Foreign() | ToolResult():
                 dropped.append("foreign block" if isinstance(part, Foreign) else type(part).__name__.lower())
     wire: dict[str, Json] = {"role": "assistant"}
-    wire["content"] = _content(texts, engine, between="") if texts or not calls else None
-    wire |= _echoed(thoughts, bool(calls), engine)
+    wire["content"] = _write_content(texts, engine, separator="") if texts or not calls else None
+    wire |= _echo_reasoning(reasoning, bool(calls), engine)
     if calls:
         wire["tool_calls"] = calls
     return wire
 
 
 def _write_call(call: ToolCall, engine: Engine) -> Json:
-    kept = opaque_for(call.keep, NAME, engine.issuer)
-    if kept.get("type") == "custom":
+    fields = opaque_for(call.keep, NAME, engine.issuer)
+    if fields.get("type") == "custom":
         custom: dict[str, Json] = {"name": call.name, "input": call.arguments}
-        return {"id": call.id, **kept, "custom": {**dict_of(kept.get("custom")), **custom}}
+        return {"id": call.id, **fields, "custom": {**dict_of(fields.get("custom")), **custom}}
     function: dict[str, Json] = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.id, "type": "function", **kept, "function": {**dict_of(kept.get("function")), **function}}
+    return {"id": call.id, "type": "function", **fields, "function": {**dict_of(fields.get("function")), **function}}
 
 
-def _echoed(thoughts: Iterable[Reasoning], called: bool, engine: Engine) -> dict[str, Json]:
-    """What was thought, where the engine wants it back: its own signed details always, plain text by its record."""
+def _echo_reasoning(parts: Iterable[Reasoning], has_calls: bool, engine: Engine) -> dict[str, Json]:
+    """Reasoning to send back: the engine's own signed details always, plain text if its record requires it."""
     wire: dict[str, Json] = {}
     details: list[Json] = []
     text = ""
-    for thought in thoughts:
-        kept = opaque_for(thought.keep, NAME, engine.issuer)
-        more = kept.get("reasoning_details")
+    for part in parts:
+        fields = opaque_for(part.keep, NAME, engine.issuer)
+        more = fields.get("reasoning_details")
         details += more if isinstance(more, list) else []
-        wire |= {name: value for name, value in kept.items() if name != "reasoning_details"}
-        text += thought.text
+        wire |= {name: value for name, value in fields.items() if name != "reasoning_details"}
+        text += part.text
     if details:
         wire["reasoning_details"] = details
     echo = engine.quirks.echo_reasoning
-    if text and (echo == "always" or (echo == "with_tools" and called)):
+    if text and (echo == "always" or (echo == "with_tools" and has_calls)):
         wire[engine.quirks.reasoning_field] = text
     return wire

@@ -1,4 +1,4 @@
-"""From an engine: a streamed answer as events, a whole one as a reply."""
+"""Reads an engine's answers: a stream of chunks as events, a whole completion as a Reply."""
 
 from __future__ import annotations
 
@@ -22,78 +22,81 @@ from llm.wire.json_codec import Json, dumps, loads
 from llm.wire.json_lenient import count_of, dict_of, dicts_of, list_of, text_of
 from llm.wire.sse import Sse
 
-_TEXT: Final = frozenset({"role", "content"})  # fields of a piece of the answer that is nothing but text
-# A name may begin another call, and all of the details of a thought is kept.
-_UNLIKE: Final = re.compile(rb'"(?:name|reasoning_details)"')
-_CALL: Final = ("index", "id", "type", "function", "custom")
+_TEXT_FIELDS: Final = frozenset({"role", "content"})  # fields of a delta that holds only text
+# A name may begin another tool call, and reasoning details are collected.
+_STATEFUL_FIELDS: Final = re.compile(rb'"(?:name|reasoning_details)"')
+_CALL_FIELDS: Final = ("index", "id", "type", "function", "custom")
 
 
 def framing(most: int = MAX_FRAME) -> Framing:
+    """Creates the splitter of a streamed answer into frames of at most ``most`` bytes."""
     return Sse(most)
 
 
 def reader(engine: Engine) -> ChunkReader:
+    """Creates the reader of one streamed answer."""
     return ChunkReader(engine)
 
 
 class _Call:
-    """A tool call on its way: it is told once its name is known."""
+    """A streamed tool call. Its events are emitted once its name is known."""
 
-    __slots__ = ("id", "index", "keep", "name", "pieces", "told")
+    __slots__ = ("emitted", "fragments", "id", "index", "keep", "name")
 
     def __init__(self, id: str) -> None:
         self.id = id
         self.name = ""
-        self.pieces: list[str] = []  # of its arguments
-        self.told = 0  # so many of them
+        self.fragments: list[str] = []  # of its arguments
+        self.emitted = 0  # number of fragments already emitted
         self.index: int | None = None
         self.keep: dict[str, Json] = {}
 
-    def complete(self) -> bool:
-        """Its arguments are one JSON text already."""
-        last = next((piece.rstrip() for piece in reversed(self.pieces) if not piece.isspace()), "")
-        if len(self.pieces) > 2 and not last.endswith("}"):  # what comes in pieces is an object
-            return False  # without joining all of them for each one (O3)
+    def is_complete(self) -> bool:
+        """True if the arguments so far are one JSON text."""
+        last = next((fragment.rstrip() for fragment in reversed(self.fragments) if not fragment.isspace()), "")
+        # Arguments in fragments are an object. Without this test each fragment would join all others (O3: linear cost).
+        if len(self.fragments) > 2 and not last.endswith("}"):
+            return False
         try:
-            loads("".join(self.pieces))
+            loads("".join(self.fragments))
         except ValueError:
             return False
         return True
 
-    def parted_from(self, id: str, name: str) -> bool:
-        """Whether a piece with this name, under the index of this call, is the beginning of another one.
+    def is_followed_by(self, id: str, name: str) -> bool:
+        """True if a delta with this id and name, with the index of this call, begins another call.
 
-        Hosts that give no ids number all their calls 0 (S5); others repeat the name with each piece.
+        Hosts without ids number all their calls 0 (S5: calls stay separate); others repeat the name in each delta.
         """
         if not name:
             return False
         if id and self.id:
             return id != self.id
-        return bool(self.name) and (name != self.name or self.complete())
+        return bool(self.name) and (name != self.name or self.is_complete())
 
-    def goes_on(self, id: str, name: str) -> bool:
-        """Whether a piece that bears no index, nor the id of any call, is of this one, the last."""
-        return not name or (not id and name == self.name and bool(self.pieces) and not self.complete())
+    def continues_with(self, id: str, name: str) -> bool:
+        """True if a delta without index and known id belongs to this call, the last one."""
+        return not name or (not id and name == self.name and bool(self.fragments) and not self.is_complete())
 
 
 class ChunkReader:
-    """The chunks of one stream, which ends with ``[DONE]``, or on some hosts after a finish reason by closing."""
+    """Reads the chunks of one stream, which ends with ``[DONE]``; some hosts only close it after the finish reason."""
 
     noise = NOISE
-    unlike = _UNLIKE
+    unlike = _STATEFUL_FIELDS
     needs_text = False
 
     __slots__ = (
-        "_base",
+        "_call_ids",
         "_calls",
+        "_characters",
         "_details",
         "_engine",
         "_extra",
         "_finish",
-        "_flow",
-        "_ids",
-        "_last",
-        "_said",
+        "_last_call",
+        "_part_start",
+        "_parts",
         "_sources",
         "_started",
         "_usage",
@@ -103,25 +106,26 @@ class ChunkReader:
     def __init__(self, engine: Engine) -> None:
         self.done = False
         self._engine = engine
-        self._flow = Flow()
+        self._parts = Flow()
         self._started = False
         self._finish: str | None = None
         self._usage: Usage | None = None
         self._details = ReasoningDetails()
-        self._said = 0  # characters of text so far
-        self._base = 0  # those before the text part that is open
+        self._characters = 0  # characters of text so far
+        self._part_start = 0  # characters of text before the open text part
         self._calls: dict[object, _Call] = {}
-        self._last: _Call | None = None
-        self._ids: frozenset[str] = frozenset()  # that were given to calls
-        self._sources: dict[str, str | None] = {}  # address to title; Perplexity repeats them in every chunk
+        self._last_call: _Call | None = None
+        self._call_ids: frozenset[str] = frozenset()  # ids of emitted calls
+        self._sources: dict[str, str | None] = {}  # URL to title; Perplexity repeats them in every chunk
         self._extra: dict[str, Json] = {}
 
     def feed(self, frame: Frame) -> list[Event]:
+        """Reads one chunk. Raises an ``LLMError`` for an error chunk, ``Malformed`` for a chunk that is not JSON."""
         if self.done:
             return []
         data = frame.data.strip()
         if data == "[DONE]":
-            return self._ended()
+            return self._end()
         try:
             wire = loads(data)
         except ValueError:
@@ -129,43 +133,45 @@ class ChunkReader:
                 raise error_of(0, {"error": data}, self._engine) from None
             raise Malformed("The engine sent a chunk that is not JSON.", engine=self._engine.name) from None
         if isinstance(wire, list) and wire:
-            wire = wire[0]  # Google puts its errors in a list
+            wire = wire[0]  # Google sends errors in a list
         if isinstance(wire, dict):
             failed = wire if frame.event == "error" else error_in(wire)
             if failed is not None:
                 raise error_of(0, failed, self._engine)
-            self._chunk(wire)
-        return self._flow.take()
+            self._read_chunk(wire)
+        return self._parts.take()
 
     def skipped(self, piece: Piece) -> None:
+        """Counts the characters and call arguments of a delta that was not fed."""
         if isinstance(piece, TextDelta):
-            self._said += len(piece.text)
+            self._characters += len(piece.text)
         elif isinstance(piece, ToolCallDelta):
             for call in self._calls.values():
                 if call.index == piece.index:
-                    call.pieces.append(piece.arguments)
-                    call.told = len(call.pieces)
+                    call.fragments.append(piece.arguments)
+                    call.emitted = len(call.fragments)
 
     def close(self) -> list[Event]:
+        """Ends a stream without ``[DONE]``. Raises ``Truncated`` if there was no finish reason."""
         if self._finish is None:
             raise Truncated(f"{self._engine.label} ended its answer before it was complete.", engine=self._engine.name)
-        return self._ended()
+        return self._end()
 
-    # Most chunks have few of these fields: what is not there is not asked for what it holds.
+    # Most chunks have few of these fields, so each field is read only after a test that it exists.
 
-    def _chunk(self, wire: Mapping[str, Any], whole: bool = False) -> None:
+    def _read_chunk(self, wire: Mapping[str, Any], whole: bool = False) -> None:
         choices = list_of(wire["choices"]) if "choices" in wire else ()
         if not self._started and (choices or text_of(wire.get("id"))):
             self._start(wire)
         if "usage" in wire or "x_groq" in wire:
-            self._account(wire.get("usage") or dict_of(wire.get("x_groq")).get("usage"))
+            self._read_usage(wire.get("usage") or dict_of(wire.get("x_groq")).get("usage"))
         for choice in choices:
             if isinstance(choice, dict) and not ((index := choice.get("index")) and count_of(index)):
-                self._choice(choice, whole)
+                self._read_choice(choice, whole)
         if "citations" in wire or "search_results" in wire:
-            self._source(wire)
+            self._read_sources(wire)
 
-    def _source(self, wire: Mapping[str, Any]) -> None:
+    def _read_sources(self, wire: Mapping[str, Any]) -> None:
         for url in list_of(wire.get("citations")):
             if isinstance(url, str):
                 self._sources.setdefault(url, None)
@@ -175,101 +181,101 @@ class ChunkReader:
 
     def _start(self, wire: Mapping[str, Any]) -> None:
         self._started = True
-        self._flow.out.append(Started(text_of(wire.get("id")), text_of(wire.get("model"))))
+        self._parts.out.append(Started(text_of(wire.get("id")), text_of(wire.get("model"))))
 
-    def _account(self, usage: object) -> None:
-        if isinstance(usage, dict):
-            told = read_usage(usage, reasoning_inside=self._engine.quirks.reasoning_in_output)
-            if told != self._usage and (told.fresh is not None or told.text is not None):
-                self._usage = told
+    def _read_usage(self, wire: object) -> None:
+        if isinstance(wire, dict):
+            usage = read_usage(wire, reasoning_inside=self._engine.quirks.reasoning_in_output)
+            if usage != self._usage and (usage.fresh is not None or usage.text is not None):
+                self._usage = usage
 
-    def _choice(self, choice: Mapping[str, Any], whole: bool) -> None:
+    def _read_choice(self, choice: Mapping[str, Any], whole: bool) -> None:
         delta = dict_of(choice.get("delta"))
         if "message" in choice:
-            # Perplexity sends both in either form, the other one empty or with all that was said so far.
+            # Perplexity sends both in each form: the other one is empty or holds the whole text so far.
             message = dict_of(choice["message"])
             delta = message or delta if whole else delta or message
         if "usage" in choice:  # Moonshot
-            self._account(choice["usage"])
-        if delta.keys() <= _TEXT:  # as it is in most chunks
-            self._say(delta.get("content"))
+            self._read_usage(choice["usage"])
+        if delta.keys() <= _TEXT_FIELDS:  # most chunks
+            self._read_content(delta.get("content"))
         else:
-            self._parts(delta, whole)
+            self._read_delta(delta, whole)
         if "logprobs" in choice and isinstance(choice["logprobs"], dict):
-            _extend(self._extra.setdefault("logprobs", {}), choice["logprobs"])
+            _extend_logprobs(self._extra.setdefault("logprobs", {}), choice["logprobs"])
         if choice.get("finish_reason"):
             self._finish = text_of(choice["finish_reason"]) or self._finish
 
-    def _parts(self, delta: Mapping[str, Any], whole: bool) -> None:
-        self._think(delta, whole)
-        self._say(delta.get("content"))
-        self._say(delta.get("refusal"))
+    def _read_delta(self, delta: Mapping[str, Any], whole: bool) -> None:
+        self._read_reasoning(delta, whole)
+        self._read_content(delta.get("content"))
+        self._read_content(delta.get("refusal"))
         for annotation in list_of(delta.get("annotations")):
-            self._annotate(annotation)
+            self._read_annotation(annotation)
         for image in list_of(delta.get("images")):
-            self._image(image)
+            self._read_image(image)
         for number, call in enumerate(list_of(delta.get("tool_calls"))):
             if isinstance(call, dict):
-                self._call(call, number, whole)
+                self._read_call(call, number, whole)
         if isinstance(legacy := delta.get("function_call"), dict):
-            self._call({"function": legacy, "index": "function"}, 0, False)
+            self._read_call({"function": legacy, "index": "function"}, 0, False)
         if whole and dict_of(delta.get("audio")).get("data"):
             self._extra["audio"] = dict(delta["audio"])
 
-    def _think(self, delta: Mapping[str, Any], whole: bool) -> None:
-        """Where both fields are there they repeat each other."""
+    def _read_reasoning(self, delta: Mapping[str, Any], whole: bool) -> None:
+        """Reads one of the reasoning fields: where both exist they have the same text."""
         details = dicts_of(delta.get("reasoning_details"))
         for detail in details:
             self._details.add(detail, whole)
         for name in READ_REASONING:
-            if thought := text_of(delta.get(name)):
-                self._flow.reasoning(thought)
+            if text := text_of(delta.get(name)):
+                self._parts.reasoning(text)
                 return
         for detail in details:
-            self._flow.reasoning(text_of(detail.get("text")) or text_of(detail.get("summary")))
+            self._parts.reasoning(text_of(detail.get("text")) or text_of(detail.get("summary")))
 
-    def _say(self, content: object) -> None:
-        """Text, or a list of parts of text and thought (Mistral)."""
+    def _read_content(self, content: object) -> None:
+        """Reads a text, or a list of text, reasoning and image parts (Mistral)."""
         if isinstance(content, str):
             if content:
-                if not self._flow.speaking:
-                    self._end_thought()
-                    self._base = self._said
-                self._said += len(content)
-                self._flow.text(content)
+                if not self._parts.speaking:
+                    self._end_reasoning()
+                    self._part_start = self._characters
+                self._characters += len(content)
+                self._parts.text(content)
             return
         for part in list_of(content):
             if not isinstance(part, dict):
                 continue
             if part.get("type") == "thinking":
                 inner = part.get("thinking")
-                for piece in list_of(inner) if not isinstance(inner, str) else [{"text": inner}]:
-                    self._flow.reasoning(text_of(dict_of(piece).get("text")))
+                for block in list_of(inner) if not isinstance(inner, str) else [{"text": inner}]:
+                    self._parts.reasoning(text_of(dict_of(block).get("text")))
             elif part.get("type") == "image_url":
-                self._image(part)
+                self._read_image(part)
             else:
-                self._say(text_of(part.get("text")) or text_of(part.get("refusal")))
+                self._read_content(text_of(part.get("text")) or text_of(part.get("refusal")))
 
-    def _end_thought(self) -> None:
-        """Closes an open thought with what has to come back with it."""
-        if self._details and self._flow.thinking:
-            self._flow.end_open(self._detail_keep())
+    def _end_reasoning(self) -> None:
+        """Ends an open reasoning part with the details that must be sent back with it."""
+        if self._details and self._parts.thinking:
+            self._parts.end_open(self._take_details())
 
-    def _detail_keep(self) -> Keep:
+    def _take_details(self) -> Keep:
         return (Opaque(NAME, self._engine.issuer, {"reasoning_details": self._details.take()}),)
 
-    def _annotate(self, wire: object) -> None:
-        """The wire's offsets count in all the text of the answer, ours in the part that is open."""
+    def _read_annotation(self, wire: object) -> None:
+        """Reads a citation. Offsets of the wire count in the whole text, neutral ones in the open part."""
         cited = dict_of(dict_of(wire).get("url_citation"))
         if cited:
-            if not self._flow.speaking:
-                self._base = self._said
+            if not self._parts.speaking:
+                self._part_start = self._characters
             start, end = count_of(cited.get("start_index")), count_of(cited.get("end_index"))
-            if start is None or end is None or not self._base <= start <= end:
+            if start is None or end is None or not self._part_start <= start <= end:
                 start = end = None
             else:
-                start, end = start - self._base, end - self._base
-            self._flow.cite(
+                start, end = start - self._part_start, end - self._part_start
+            self._parts.cite(
                 Citation(
                     url=text_of(cited.get("url")) or None,
                     title=text_of(cited.get("title")) or None,
@@ -280,106 +286,109 @@ class ChunkReader:
                 )
             )
 
-    def _image(self, wire: object) -> None:
-        given = dict_of(wire).get("image_url")
-        url = text_of(given) or text_of(dict_of(given).get("url"))
+    def _read_image(self, wire: object) -> None:
+        image = dict_of(wire).get("image_url")
+        url = text_of(image) or text_of(dict_of(image).get("url"))
         head, comma, data = url.partition(";base64,")
         if comma and head.startswith("data:"):
-            self._flow.whole(Media(mime=head[5:], base64=data))
+            self._parts.whole(Media(mime=head[5:], base64=data))
         elif url:
-            self._flow.whole(Media(mime="image/png", url=url))
+            self._parts.whole(Media(mime="image/png", url=url))
 
-    def _call(self, wire: Mapping[str, Any], number: int, whole: bool) -> None:
-        given = dict_of(wire.get("function")) or dict_of(wire.get("custom"))
-        name = text_of(given.get("name"))
-        call = self._found(wire, number, name, whole)
-        call.keep.update({name: value for name, value in wire.items() if name not in _CALL and value is not None})
+    def _read_call(self, wire: Mapping[str, Any], number: int, whole: bool) -> None:
+        inner = dict_of(wire.get("function")) or dict_of(wire.get("custom"))
+        name = text_of(inner.get("name"))
+        call = self._find_call(wire, number, name, whole)
+        call.keep.update(
+            {name: value for name, value in wire.items() if name not in _CALL_FIELDS and value is not None}
+        )
         call.name = call.name or name
-        arguments = given.get("arguments", given.get("input"))
+        arguments = inner.get("arguments", inner.get("input"))
         if arguments is not None and not isinstance(arguments, str):
             arguments = dumps(arguments)
         if arguments:
-            call.pieces.append(arguments)
+            call.fragments.append(arguments)
         if call.name:
-            self._tell(call)
+            self._emit_call(call)
 
-    def _tell(self, call: _Call) -> None:
+    def _emit_call(self, call: _Call) -> None:
         if call.index is None:
-            self._end_thought()
-            # Ids are missing or given twice on some hosts: results could not find their way back.
-            id = call.id if call.id and call.id not in self._ids else f"call_{token_hex(12)}"
-            self._ids |= {id}
-            call.index = self._flow.call(id, call.name)
-        self._flow.arguments(call.index, "".join(call.pieces[call.told :]))
-        call.told = len(call.pieces)
+            self._end_reasoning()
+            # Some hosts send no id, or one id twice: results could not be matched to their calls.
+            id = call.id if call.id and call.id not in self._call_ids else f"call_{token_hex(12)}"
+            self._call_ids |= {id}
+            call.index = self._parts.call(id, call.name)
+        self._parts.arguments(call.index, "".join(call.fragments[call.emitted :]))
+        call.emitted = len(call.fragments)
 
-    def _found(self, wire: Mapping[str, Any], number: int, name: str, whole: bool) -> _Call:
-        """By its place in a whole answer; else by index, else by id, else the last one."""
+    def _find_call(self, wire: Mapping[str, Any], number: int, name: str, whole: bool) -> _Call:
+        """Finds a call by its position in a whole answer; in a stream by index, else by id, else the last one."""
         id = text_of(wire.get("id"))
-        if id == "null":  # Mistral's word for none, at times
+        if id == "null":  # sent by Mistral at times instead of no id
             id = ""
         key: object = number if whole else wire.get("index")
         if isinstance(key, list | dict):
             key = None
         if key is None:
             call = next((call for call in self._calls.values() if id and call.id == id), None)
-            if call is None and self._last is not None and self._last.goes_on(id, name):
-                call = self._last
+            if call is None and self._last_call is not None and self._last_call.continues_with(id, name):
+                call = self._last_call
             key = object()
         else:
             call = self._calls.get(key)
-            if call is not None and call.parted_from(id, name):
+            if call is not None and call.is_followed_by(id, name):
                 self._calls[object()] = call
                 call = None
         if call is None:
             call = self._calls[key] = _Call(id)
         call.id = call.id or id
-        self._last = call
+        self._last_call = call
         return call
 
-    def _ended(self) -> list[Event]:
+    def _end(self) -> list[Event]:
         if not self._started:
             self._start({})
-        self._end_thought()
+        self._end_reasoning()
         for url, title in self._sources.items():
-            self._flow.cite(Citation(url, title))
+            self._parts.cite(Citation(url, title))
         for call in self._calls.values():
-            if call.index is None and (call.pieces or call.id):
-                raise Malformed(f"{self._engine.label} called a tool without its name.", engine=self._engine.name)
+            if call.index is None and (call.fragments or call.id):
+                raise Malformed(f"{self._engine.label} sent a tool call without a name.", engine=self._engine.name)
             if call.index is not None:
                 keep: Keep = (Opaque(NAME, self._engine.issuer, call.keep),) if call.keep else ()
-                self._flow.end_open()
-                self._flow.end_call(call.index, keep)
+                self._parts.end_open()
+                self._parts.end_call(call.index, keep)
         if self._details:
-            self._flow.reasoning("", withheld=True)
-            self._flow.end_open(self._detail_keep())
-        self._flow.end_all()
+            self._parts.reasoning("", withheld=True)
+            self._parts.end_open(self._take_details())
+        self._parts.end_all()
         if self._usage is not None:
-            self._flow.out.append(UsageReported(self._usage))
+            self._parts.out.append(UsageReported(self._usage))
         reason = FINISH.get(self._finish or "", "other")
         keep = rest_of(self._extra, (), NAME, self._engine.issuer)
-        self._flow.out.append(Finished(settled(reason, self._flow.called), self._finish, keep))
+        self._parts.out.append(Finished(settled(reason, self._parts.called), self._finish, keep))
         self.done = True
-        return self._flow.take()
+        return self._parts.take()
 
 
-def _extend(kept: Json, more: Mapping[str, Any]) -> None:
-    """Log probabilities come a few tokens at a time."""
-    if isinstance(kept, dict):
+def _extend_logprobs(logprobs: Json, more: Mapping[str, Any]) -> None:
+    """Appends the log probabilities of the next tokens."""
+    if isinstance(logprobs, dict):
         for name, tokens in more.items():
             if isinstance(tokens, list):
-                so_far = kept.setdefault(name, [])
-                assert isinstance(so_far, list)
-                so_far += tokens
+                collected = logprobs.setdefault(name, [])
+                assert isinstance(collected, list)
+                collected += tokens
 
 
 def read_reply(body: Any, engine: Engine) -> Reply:
+    """Reads a whole completion. Raises ``Malformed`` if it has no choice, and the error inside a 200 response."""
     if not isinstance(body, dict):
         raise Malformed(f"{engine.label} answered with something other than a completion.", engine=engine.name)
     if (failed := error_in(body)) is not None:
         raise error_of(0, failed, engine)
     if not list_of(body.get("choices")):
         raise Malformed(f"{engine.label} answered without any choice.", engine=engine.name)
-    reading = ChunkReader(engine)
-    reading._chunk(body, whole=True)
-    return collect(reading._ended())
+    chunks = ChunkReader(engine)
+    chunks._read_chunk(body, whole=True)
+    return collect(chunks._end())

@@ -1,4 +1,4 @@
-"""What both sides share: names, words for the end, reasoning details, usage."""
+"""Names, finish reasons, reasoning details and usage, shared by both sides of the dialect."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from llm.wire.json_codec import Json
 from llm.wire.json_lenient import count_of, dict_of, text_of
 
 NAME: Final = "openai-chat"
-REASONING_FIELD: Final = "reasoning_content"  # where our own clients find what was thought (T3)
-SEALED: Final = "reasoning.encrypted"  # kind of the ``reasoning_details`` that say nothing to a client
-THOUGHT: Final = "thought"  # in a seal of ours, the text of what was thought
-READ_REASONING: Final = ("reasoning_content", "reasoning")  # where engines and clients put it
+REASONING_FIELD: Final = "reasoning_content"  # the field in which clients get reasoning text (T3: one name)
+SEALED: Final = "reasoning.encrypted"  # type of the ``reasoning_details`` that clients cannot read
+THOUGHT: Final = "thought"  # in provider metadata sealed by this server: the reasoning text
+READ_REASONING: Final = ("reasoning_content", "reasoning")  # fields with reasoning text, in order of preference
 
-AUDIO: Final[Mapping[str, str]] = {  # ``input_audio.format`` to what it is
+AUDIO: Final[Mapping[str, str]] = {  # ``input_audio.format`` to MIME type
     "wav": "audio/wav",
     "mp3": "audio/mpeg",
     "flac": "audio/flac",
@@ -26,6 +26,7 @@ AUDIO: Final[Mapping[str, str]] = {  # ``input_audio.format`` to what it is
     "m4a": "audio/mp4",
 }
 
+# ``finish_reason`` of engines to the neutral finish reason.
 FINISH: Final[Mapping[str, FinishReason]] = {
     "stop": "stop",
     "eos": "stop",  # Together
@@ -36,69 +37,75 @@ FINISH: Final[Mapping[str, FinishReason]] = {
     "model_length": "length",  # Mistral
     "tool_calls": "tool_calls",
     "tool_call": "tool_calls",
-    "function_call": "tool_calls",  # before there were tools
+    "function_call": "tool_calls",  # the older API, ``functions``
     "content_filter": "filtered",
     "error": "error",  # OpenRouter, Mistral
     "insufficient_system_resource": "error",  # DeepSeek
 }
 
-# Where the details of a thought that come piece by piece have their text.
+# Types of reasoning details that are streamed, and the field with their text.
 _DETAIL_TEXTS: Final[Mapping[str, str]] = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 
 class ReasoningDetails:
-    """Reasoning details on their way. They go back as one list, in which the pieces of one text are one (OpenRouter).
+    """Collects streamed reasoning details; the deltas of one text become one detail, as OpenRouter wants them back.
 
-    What is encrypted comes whole: two of them are never one, even under one index.
+    Encrypted details are not streamed: two of them are never merged, even with the same index.
     """
 
-    __slots__ = ("_details", "_pieces")
+    __slots__ = ("_details", "_fragments")
 
     def __init__(self) -> None:
         self._details: list[dict[str, Json]] = []
-        self._pieces: list[str] = []  # of the text of the last one
+        self._fragments: list[str] = []  # text of the last detail
 
     def __bool__(self) -> bool:
         return bool(self._details)
 
     def add(self, detail: Mapping[str, Any], whole: bool) -> None:
+        """Adds a detail. ``whole``: it is complete and never merged with the last one."""
         name = _DETAIL_TEXTS.get(text_of(detail.get("type")))
         last = self._details[-1] if self._details else None
-        if whole or name is None or last is None or not self._one(last, detail):
-            self._join()
+        if whole or name is None or last is None or not self._continues(last, detail):
+            self._join_fragments()
             self._details.append(dict(detail))
         else:
             last |= {field: value for field, value in detail.items() if value is not None and field != name}
         if name is not None:
-            self._pieces.append(text_of(detail.get(name)))
+            self._fragments.append(text_of(detail.get(name)))
 
     def take(self) -> list[Json]:
-        self._join()
+        """Returns the collected details and clears them."""
+        self._join_fragments()
         details, self._details = self._details, []
         return [*details]
 
     @staticmethod
-    def _one(last: Mapping[str, Any], detail: Mapping[str, Any]) -> bool:
-        alike = all(last.get(name) == detail.get(name) for name in ("type", "index"))
-        return alike and (last.get("id") is None or detail.get("id") in (None, last["id"]))
+    def _continues(last: Mapping[str, Any], detail: Mapping[str, Any]) -> bool:
+        same = all(last.get(name) == detail.get(name) for name in ("type", "index"))
+        return same and (last.get("id") is None or detail.get("id") in (None, last["id"]))
 
-    def _join(self) -> None:
-        if len(self._pieces) > 1:
+    def _join_fragments(self) -> None:
+        if len(self._fragments) > 1:
             last = self._details[-1]
-            last[_DETAIL_TEXTS[str(last["type"])]] = "".join(self._pieces)
-        self._pieces = []
+            last[_DETAIL_TEXTS[str(last["type"])]] = "".join(self._fragments)
+        self._fragments = []
 
 
 def read_usage(wire: Mapping[str, Any], *, reasoning_inside: bool = True) -> Usage:
-    """``prompt_tokens`` holds the cached ones; ``completion_tokens`` holds reasoning, unless the total says not."""
+    """Reads ``usage``, whose ``prompt_tokens`` include cached tokens.
+
+    ``reasoning_in_output``: ``completion_tokens`` include reasoning, unless ``total_tokens`` shows the opposite.
+    """
     prompt, completion = count_of(wire.get("prompt_tokens")), count_of(wire.get("completion_tokens"))
-    before, after = dict_of(wire.get("prompt_tokens_details")), dict_of(wire.get("completion_tokens_details"))
-    read = count_of(before.get("cached_tokens")) or count_of(wire.get("prompt_cache_hit_tokens")) or 0
-    written = count_of(before.get("cache_write_tokens")) or 0
-    if prompt is not None:  # some hosts tell more cached tokens than there were
+    input_details = dict_of(wire.get("prompt_tokens_details"))
+    output_details = dict_of(wire.get("completion_tokens_details"))
+    read = count_of(input_details.get("cached_tokens")) or count_of(wire.get("prompt_cache_hit_tokens")) or 0
+    written = count_of(input_details.get("cache_write_tokens")) or 0
+    if prompt is not None:  # some hosts report more cached tokens than input tokens
         read = min(read, prompt)
         written = min(written, prompt - read)
-    reasoning = count_of(after.get("reasoning_tokens")) or 0
+    reasoning = count_of(output_details.get("reasoning_tokens")) or 0
     if prompt is not None and completion is not None and reasoning:
         reasoning_inside = reasoning_inside and wire.get("total_tokens") != prompt + completion + reasoning
     if reasoning_inside and completion is not None:
@@ -106,10 +113,10 @@ def read_usage(wire: Mapping[str, Any], *, reasoning_inside: bool = True) -> Usa
     other = {
         name: count
         for name, value in (
-            ("audio_input", before.get("audio_tokens")),
-            ("audio_output", after.get("audio_tokens")),
-            ("accepted_prediction", after.get("accepted_prediction_tokens")),
-            ("rejected_prediction", after.get("rejected_prediction_tokens")),
+            ("audio_input", input_details.get("audio_tokens")),
+            ("audio_output", output_details.get("audio_tokens")),
+            ("accepted_prediction", output_details.get("accepted_prediction_tokens")),
+            ("rejected_prediction", output_details.get("rejected_prediction_tokens")),
         )
         if (count := count_of(value))
     }
@@ -124,21 +131,21 @@ def read_usage(wire: Mapping[str, Any], *, reasoning_inside: bool = True) -> Usa
 
 
 def write_usage(usage: Usage) -> dict[str, Json]:
-    # Where a whole was not told it is at least what its parts are.
+    """Writes ``usage``. An unknown total is the sum of its known parts."""
     prompt = (usage.fresh or 0) + usage.cache_read + usage.cache_write
     completion = (usage.text or 0) + usage.reasoning
-    before: dict[str, Json] = {"cached_tokens": usage.cache_read}
-    after: dict[str, Json] = {"reasoning_tokens": usage.reasoning}
+    input_details: dict[str, Json] = {"cached_tokens": usage.cache_read}
+    output_details: dict[str, Json] = {"reasoning_tokens": usage.reasoning}
     if usage.cache_write:
-        before["cache_write_tokens"] = usage.cache_write
+        input_details["cache_write_tokens"] = usage.cache_write
     if audio := usage.other.get("audio_input"):
-        before["audio_tokens"] = audio
+        input_details["audio_tokens"] = audio
     if audio := usage.other.get("audio_output"):
-        after["audio_tokens"] = audio
+        output_details["audio_tokens"] = audio
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": before,
-        "completion_tokens_details": after,
+        "prompt_tokens_details": input_details,
+        "completion_tokens_details": output_details,
     }
