@@ -1,11 +1,11 @@
-"""Gemini's generateContent, engine side.
+"""Gemini's ``generateContent``, engine side.
 
 Wire: https://ai.google.dev/api/generate-content
 
-The address says whether an answer streams. There is no terminal event: an answer has ended when its bytes have, if a
-``finishReason`` was seen. Calls come whole, several in a chunk, mostly without ids; results are paired by name. A part
-may carry a ``thoughtSignature``, which has to come back on that very part: such parts are never merged. Thoughts
-are not counted in ``candidatesTokenCount``. A bad key is a 400. Offsets of grounding count UTF-8 bytes.
+- The URL selects streaming. A stream has no end marker: it is complete if its bytes end after a ``finishReason``.
+- Tool calls come whole, several in a chunk, mostly without ids; results are matched to calls by name.
+- A part may have a ``thoughtSignature``, which must be sent back on the same part: such parts are never merged.
+- ``candidatesTokenCount`` excludes reasoning tokens. A wrong key is status 400. Grounding offsets count UTF-8 bytes.
 """
 
 from llm.dialects.gemini.engine_errors import read_error

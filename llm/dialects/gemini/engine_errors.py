@@ -1,4 +1,4 @@
-"""What the engine says when it fails."""
+"""Reads the engine's errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llm.wire.json_lenient import dict_of, dicts_of, text_of
 
 
 def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
-    """Also as the only event of a stream, and as a list of one."""
+    """Reads the body of an error response: JSON, a list of one error, or the only SSE event of a stream."""
     text = body.removeprefix(b"data:").strip()
     try:
         wire = loads(text)
@@ -25,21 +25,22 @@ def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
 
 
 def error_of(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMError:
+    """Returns the error for a JSON error. ``status`` is 0 inside a stream; ``code`` of the error then replaces it."""
     error = wire.get("error")
     inner = dict_of(error)
     message = error if isinstance(error, str) else text_of(inner.get("message"))
-    told = inner.get("code")
-    inside = status or (told if isinstance(told, int) and 400 <= told < 600 else 500)
+    code = inner.get("code")
+    http_status = status or (code if isinstance(code, int) and 400 <= code < 600 else 500)
     details = dicts_of(inner.get("details"))
     reasons = {text_of(detail.get("reason")) for detail in details}
-    kind = by_status(inside)
+    kind = by_status(http_status)
     if "API_KEY_INVALID" in reasons or "API key not valid" in message:
         kind = EngineRefusedKey
-    elif inside == 400 and "exceeds the maximum number of tokens" in message:  # the wire has no word for it
+    elif http_status == 400 and "exceeds the maximum number of tokens" in message:  # the wire has no code for it
         kind = ContextTooLong
     delays = [re.fullmatch(r"([0-9.]+)s", text_of(detail.get("retryDelay"))) for detail in details]
     return kind(
-        message or f"{engine.label} answered with status {inside}.",
+        message or f"{engine.label} answered with status {http_status}.",
         engine=engine.name,
         provider=ProviderSaid(status, text_of(inner.get("status")) or None, None, message or None),
         retry_after=next((float(delay[1]) for delay in delays if delay), None),

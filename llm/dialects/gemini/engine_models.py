@@ -1,4 +1,4 @@
-"""The engine's model list, page by page."""
+"""Reads the engine's model list, page by page."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from llm.wire.json_lenient import count_of, text_of
 
 
 def list_models(engine: Engine) -> ModelLister:
+    """Lists the models, Gemini models first. Raises ``Malformed`` if a page is not a list."""
     entries: list[Any] = []
     path = "/v1beta/models?pageSize=1000"
     while True:
@@ -32,25 +33,25 @@ def list_models(engine: Engine) -> ModelLister:
 def _read_model(wire: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
     id = text_of(wire.get("name")).removeprefix("models/")
     methods = wire.get("supportedGenerationMethods")
-    can_do = set(methods) if isinstance(methods, list) and all(isinstance(m, str) for m in methods) else set[str]()
+    supported = set(methods) if isinstance(methods, list) and all(isinstance(m, str) for m in methods) else set[str]()
     description = text_of(wire.get("description")).lower()
     kind = kind_of(id, engine.models)
     if not id or kind is None or "deprecated" in description or "discontinued" in description:
         return None
     if kind == "chat":
-        if "embedContent" in can_do:
+        if "embedContent" in supported:
             kind = "embedding"
-        elif "predictLongRunning" in can_do:
+        elif "predictLongRunning" in supported:
             kind = "video"
-        elif "predict" in can_do:
+        elif "predict" in supported:
             kind = "image"
-        elif "bidiGenerateContent" in can_do and "generateContent" not in can_do:
+        elif "bidiGenerateContent" in supported and "generateContent" not in supported:
             kind = "realtime"
-        elif can_do and "generateContent" not in can_do:
+        elif supported and "generateContent" not in supported:
             kind = "other"
-    told = {"reasoning"} if isinstance(wire.get("thinking"), bool) else set[str]()
+    listed = {"reasoning"} if isinstance(wire.get("thinking"), bool) else set[str]()
     can = frozenset({"reasoning"}) if wire.get("thinking") is True else frozenset[str]()
-    guessed = guessed_abilities(id, engine.models, told) if kind == "chat" else frozenset[str]()
+    guessed = guessed_abilities(id, engine.models, listed) if kind == "chat" else frozenset[str]()
     return ModelInfo(
         id=id,
         engine=engine.name,

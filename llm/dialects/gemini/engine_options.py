@@ -1,4 +1,4 @@
-"""Generation options as fields of a request, by what its model takes (``traits``)."""
+"""Writes generation options as request fields, by the model's profile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _KNOWN: Final = frozenset({
     "reasoning", "effort", "reasoning_tokens", "format", "tool_choice", "parallel_tools", "logprobs", "top_logprobs",
     "service_tier", "caching", "extra",
 })  # fmt: skip
-# https://ai.google.dev/api/generate-content#generationconfig, at ``_responseJsonSchema``: no other keywords hold.
+# The JSON Schema keywords with effect: https://ai.google.dev/api/generate-content#generationconfig, at
+# ``_responseJsonSchema``.
 SCHEMAS: Final = Subset(
     keywords=frozenset({"minItems", "maxItems", "minimum", "maximum", "prefixItems", "propertyOrdering"}),
     const=False,
@@ -30,13 +31,16 @@ _TIERS: Final = {"default": "standard", "standard": "standard", "flex": "flex", 
 
 
 def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> dict[str, Json]:
-    """Raises ``Unsupported`` naming the option."""
+    """Writes the options; names of those without effect are appended to ``dropped``.
+
+    Raises ``Unsupported`` naming the option.
+    """
     traits = traits_of(request.model)
     family = Family(refuses=traits.refuses, ignores_thinking=traits.ignores)
     options = taken(request.options, engine, request.model, family, False, _KNOWN)
     dropped += (*ignored(options, family, True), *unmet_caching(options, engine, False))
     if options.parallel_tools is False and request.tools:
-        dropped.append("parallel_tools")  # told, not refused: agents ask for it with every request
+        dropped.append("parallel_tools")  # dropped, not refused: agents set it in every request
     config: dict[str, Json] = {
         "maxOutputTokens": options.max_tokens,
         "temperature": options.temperature,
@@ -48,91 +52,91 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
         "frequencyPenalty": options.frequency_penalty,
         "responseLogprobs": options.logprobs if options.top_logprobs is None else True,
         "logprobs": options.top_logprobs,
-        "thinkingConfig": _thinking(options, traits, engine, request.model, dropped),
-        **_format(request, traits, engine, dropped),
+        "thinkingConfig": _write_thinking(options, traits, engine, request.model, dropped),
+        **_write_format(request, traits, engine, dropped),
     }
     wire: dict[str, Json] = {
-        "toolConfig": _tool_config(request, engine),
+        "toolConfig": _write_tool_config(request, engine),
         "generationConfig": {name: value for name, value in config.items() if value is not None} or None,
-        "serviceTier": _tier(options, engine),
+        "serviceTier": _write_tier(options, engine),
     }
     return {name: value for name, value in wire.items() if value is not None}
 
 
-def _thinking(options: Options, traits: Traits, engine: Engine, model: str, dropped: list[str]) -> Json:
-    """Thoughts are shown wherever the model has some; how much is said by budget or by level, never by both."""
-    by, wanted, effort = asked(options)
-    if by in engine.quirks.refuses and wanted is not None:
-        raise refusal(engine, by, f"has no option {by}")
+def _write_thinking(options: Options, traits: Traits, engine: Engine, model: str, dropped: list[str]) -> Json:
+    """Thought summaries are requested of every model that has them; the amount is a budget or a level, never both."""
+    option, enabled, effort = asked(options)
+    if option in engine.quirks.refuses and enabled is not None:
+        raise refusal(engine, option, f"does not have the option {option}")
     if traits.thinking == "none":
-        if wanted:
-            raise refusal(engine, by, f"cannot take {by} for {model}: it does not think")
+        if enabled:
+            raise refusal(engine, option, f"does not accept {option} for {model}: the model does not reason")
         return None
-    if wanted is None:
+    if enabled is None:
         return None if traits.thinking == "unknown" else {"includeThoughts": True}
-    if not wanted:
+    if not enabled:
         if traits.off is None:
-            raise refusal(engine, by, f"cannot take {by} for {model}: its thinking cannot be turned off")
+            reason = "the model's reasoning cannot be turned off"
+            raise refusal(engine, option, f"does not accept {option} for {model}: {reason}")
         return {"includeThoughts": False, **traits.off}
     budget = options.reasoning_tokens
-    if by == "reasoning_tokens":  # a model that has levels takes a budget still, if it is alone
+    if option == "reasoning_tokens":  # models with levels accept a budget too, if no level is set
         return {"includeThoughts": True, "thinkingBudget": budget}
-    if by == "reasoning":
+    if option == "reasoning":
         return {"includeThoughts": True, **(traits.on or {})}
     if budget is not None:
         dropped.append("reasoning_tokens")
     if traits.thinking == "budget" and options.effort is not None:
         return {"includeThoughts": True, "thinkingBudget": min(BUDGETS[options.effort], traits.most)}
     if effort not in traits.efforts:
-        words = ", ".join(traits.efforts)
-        raise refusal(engine, by, f"cannot take effort {effort!r} for {model}: it takes {words}")
+        accepted = ", ".join(traits.efforts)
+        raise refusal(engine, option, f"does not accept effort {effort!r} for {model}: it accepts {accepted}")
     return {"includeThoughts": True, "thinkingLevel": str(effort).upper()}
 
 
-def _format(request: ChatRequest, traits: Traits, engine: Engine, dropped: list[str]) -> dict[str, Json]:
-    asked_for = request.options.format
-    if asked_for is None:
+def _write_format(request: ChatRequest, traits: Traits, engine: Engine, dropped: list[str]) -> dict[str, Json]:
+    json_format = request.options.format
+    if json_format is None:
         return {}
-    if asked_for.schema is None:
+    if json_format.schema is None:
         return {"responseMimeType": "application/json"}
     if not engine.quirks.json_schema:
-        raise refusal(engine, "format", "does not keep to a schema")
+        raise refusal(engine, "format", "does not support JSON schemas")
     if request.tools and not traits.schema_with_tools:
-        raise refusal(engine, "format", f"cannot hold {request.model} to a schema while it has tools")
-    return {"responseMimeType": "application/json", "responseJsonSchema": _schema(asked_for, dropped)}
+        raise refusal(engine, "format", f"does not support JSON schemas together with tools for {request.model}")
+    return {"responseMimeType": "application/json", "responseJsonSchema": _write_schema(json_format, dropped)}
 
 
-def _schema(asked: JsonFormat, dropped: list[str]) -> Json:
-    assert asked.schema is not None
-    if asked.wire is None:
-        return dict(asked.schema)
-    whole = fitted(asked.schema, SCHEMAS, "format")
-    dropped += told("format", whole.lost)
-    return whole.schema if whole.schema is not None else dict(asked.schema)
+def _write_schema(json_format: JsonFormat, dropped: list[str]) -> Json:
+    assert json_format.schema is not None
+    if json_format.wire is None:
+        return dict(json_format.schema)
+    fit = fitted(json_format.schema, SCHEMAS, "format")
+    dropped += told("format", fit.lost)
+    return fit.schema if fit.schema is not None else dict(json_format.schema)
 
 
-def _tool_config(request: ChatRequest, engine: Engine) -> Json:
-    """A choice is among declared functions only: hosted tools are the model's own to use."""
+def _write_tool_config(request: ChatRequest, engine: Engine) -> Json:
+    """The tool choice concerns declared functions only, not hosted tools."""
     choice = request.options.tool_choice
     if choice is None:
         return None
     if all(tool.executor == "provider" for tool in request.tools):
         if choice == "auto" or (choice == "none" and not request.tools):
             return None
-        raise refusal(engine, "tool_choice", "has no tools to choose from in this request")
+        raise refusal(engine, "tool_choice", "cannot use tool_choice in a request without function tools")
     if choice not in ("auto", "none") and not engine.quirks.forced_tools:
-        raise refusal(engine, "tool_choice", "cannot be made to call a tool")
-    calling: dict[str, Json] = {"mode": {"auto": "AUTO", "none": "NONE"}.get(choice, "ANY")}
+        raise refusal(engine, "tool_choice", "does not support forced tool calls")
+    config: dict[str, Json] = {"mode": {"auto": "AUTO", "none": "NONE"}.get(choice, "ANY")}
     if choice.startswith("tool:"):
-        calling["allowedFunctionNames"] = [choice.removeprefix("tool:")]
-    return {"functionCallingConfig": calling}
+        config["allowedFunctionNames"] = [choice.removeprefix("tool:")]
+    return {"functionCallingConfig": config}
 
 
-def _tier(options: Options, engine: Engine) -> Json:
+def _write_tier(options: Options, engine: Engine) -> Json:
     if options.service_tier in (None, "auto"):
         return None
     if options.service_tier not in _TIERS:
-        raise refusal(
-            engine, "service_tier", f"has no such service tier; it has {', '.join(sorted({*_TIERS.values()}))}"
-        )
+        accepted = ", ".join(sorted({*_TIERS.values()}))
+        raise refusal(engine, "service_tier", f"does not support this service tier; it accepts {accepted}")
     return _TIERS[options.service_tier]

@@ -1,4 +1,4 @@
-"""Towards an engine: a request as the body of ``generateContent``."""
+"""Writes a ChatRequest as the body of ``generateContent``."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from llm.wire.json_codec import Json, in_address, loads
 from llm.wire.schema_refs import step
 from llm.wire.schema_subset import fitted, told
 
-# What stands for a signature where history comes from elsewhere: https://ai.google.dev/gemini-api/docs/thought-signatures
+# Replaces the signature of calls from another provider: https://ai.google.dev/gemini-api/docs/thought-signatures
 NO_SIGNATURE: Final = "skip_thought_signature_validator"
-_SCHEMAS: Final = replace(SCHEMAS, keywords=None)
+_PARAMETERS_SUBSET: Final = replace(SCHEMAS, keywords=None)
 
 
 def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
-    """Raises ``Unsupported`` naming the option or the part."""
+    """Writes a chat request. Raises ``Unsupported`` naming the option or the part."""
     dropped = [*lost_fields(request, NAME)]
     names = {p.id: p.name for m in request.messages for p in m.parts if isinstance(p, ToolCall)}
     traits = traits_of(request.model)
     system: list[Json] = []
     contents: list[dict[str, Json]] = []
-    for at, message in enumerate(request.messages):
+    for position, message in enumerate(request.messages):
         if message.role == "system":
             system += [{"text": part.text} for part in message.parts if isinstance(part, Text)]
             continue
-        unsigned = traits.signs and at > _last_question(request.messages)
-        parts = [*_write_parts(message, engine, names, traits.shows, unsigned, dropped)]
+        needs_signature = traits.signs and position > _find_last_prompt(request.messages)
+        parts = [*_write_parts(message, engine, names, traits.shows, needs_signature, dropped)]
         role = "model" if message.role == "assistant" else "user"
         last = contents[-1] if contents else None
         if last is not None and last["role"] == role and isinstance(last["parts"], list):
-            last["parts"] += parts  # neighbours of one role are one turn here
+            last["parts"] += parts  # consecutive messages of one role are one message on this wire
         elif parts:
             contents.append({"role": role, "parts": parts})
     body: dict[str, Json] = {**opaque_for(request.keep, NAME, engine.issuer), "contents": [*contents]}
@@ -53,24 +53,24 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
         body["tools"] = tools
     body |= write_options(request, engine, dropped)
     body |= {name: over(body.get(name), value) for name, value in request.options.extra.items()}
-    verb = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
-    path = f"/v1beta/{_address(request.model)}:{verb}"
+    method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
+    path = f"/v1beta/{_write_model_path(request.model)}:{method}"
     return Outgoing(path=path, body=body, dropped=tuple(dict.fromkeys(dropped)))
 
 
-def _address(model: str) -> str:
-    """A tuned model has a folder of its own; nothing else in a name may change the path."""
+def _write_model_path(model: str) -> str:
+    """Tuned models have their own path; any other slash in a model id is escaped."""
     folder, slash, name = model.partition("/")
     if slash and folder in ("models", "tunedModels"):
         return f"{folder}/{in_address(name)}"
     return f"models/{in_address(model)}"
 
 
-def _last_question(messages: Sequence[Message]) -> int:
-    """Where the current turn begins: the last message in which the user says something."""
-    for at in range(len(messages) - 1, -1, -1):
-        if messages[at].role == "user" and any(not isinstance(p, ToolResult) for p in messages[at].parts):
-            return at
+def _find_last_prompt(messages: Sequence[Message]) -> int:
+    """Index of the last user message that holds more than tool results; -1 if there is none."""
+    for index in range(len(messages) - 1, -1, -1):
+        if messages[index].role == "user" and any(not isinstance(p, ToolResult) for p in messages[index].parts):
+            return index
     return -1
 
 
@@ -78,36 +78,36 @@ def _write_parts(
     message: Message,
     engine: Engine,
     names: Mapping[str, str],
-    inside: Callable[[Media], bool],
-    unsigned: bool,
+    accepts_in_result: Callable[[Media], bool],
+    needs_signature: bool,
     dropped: list[str],
 ) -> Iterator[Json]:
     first_call = True
-    for part in only_text(message, inside).parts:
-        kept = opaque_for(part.keep, NAME, engine.issuer)
+    for part in only_text(message, accepts_in_result).parts:
+        fields = opaque_for(part.keep, NAME, engine.issuer)
         match part:
             case Text(text):
-                if text or kept:
-                    yield {**kept, "text": text}
+                if text or fields:
+                    yield {**fields, "text": text}
             case Reasoning(text):
-                if kept:
-                    yield {**kept, "text": text, "thought": True}
+                if fields:
+                    yield {**fields, "text": text, "thought": True}
             case ToolCall(id, name, arguments):
                 wire: dict[str, Json] = {
-                    **kept,
-                    "functionCall": {"id": id, "name": name, "args": _arguments(arguments)},
+                    **fields,
+                    "functionCall": {"id": id, "name": name, "args": _read_arguments(arguments)},
                 }
-                if unsigned and first_call and "thoughtSignature" not in kept:
+                if needs_signature and first_call and "thoughtSignature" not in fields:
                     wire["thoughtSignature"] = NO_SIGNATURE
                 first_call = False
                 yield wire
             case ToolResult():
                 yield _write_result(part, names, engine)
             case Media():
-                yield {**kept, **_write_media(part, engine)}
+                yield {**fields, **_write_media(part, engine)}
             case Foreign():
-                if kept:
-                    yield dict(kept)
+                if fields:
+                    yield dict(fields)
                 elif message.role == "assistant":
                     dropped.append("foreign block")
                 else:
@@ -127,7 +127,7 @@ def _write_result(part: ToolResult, names: Mapping[str, str], engine: Engine) ->
         value = {"error" if part.is_error else "result": value}
     name = part.name or names.get(part.call_id)
     if name is None:
-        raise Unsupported(f"The result of {part.call_id!r} belongs to no call.", param="messages", engine=engine.name)
+        raise Unsupported(f"There is no call for the result {part.call_id!r}.", param="messages", engine=engine.name)
     wire: dict[str, Json] = {"id": part.call_id, "name": name, "response": value}
     if media := [_write_media(one, engine) for one in part.content if isinstance(one, Media)]:
         wire["parts"] = [*media]
@@ -139,15 +139,15 @@ def _write_media(media: Media, engine: Engine) -> dict[str, Json]:
         return {"inlineData": {"mimeType": media.mime, "data": media.base64}}
     if media.url is not None:
         return {"fileData": {"mimeType": media.mime, "fileUri": media.url}}
-    if media.file_id is not None:  # no client of this wire comes here, so it is another's
+    if media.file_id is not None:  # uploaded to another provider: this dialect has no client side
         raise Unsupported(
-            f"The file {media.file_id!r} was not uploaded to this engine.", param="messages", engine=engine.name
+            f"{engine.label} does not have the file {media.file_id!r}.", param="messages", engine=engine.name
         )
-    raise refusal(engine, "messages", f"takes no {media.mime} in this form")
+    raise refusal(engine, "messages", f"does not accept {media.mime} in this form")
 
 
-def _arguments(text: str) -> Json:
-    """An object, whatever the model wrote."""
+def _read_arguments(text: str) -> Json:
+    """Arguments are an object on this wire; any other JSON or text becomes ``{"value": …}``."""
     try:
         value: Json = loads(text or "{}")
     except ValueError:
@@ -163,17 +163,17 @@ def _write_tools(request: ChatRequest, dropped: list[str]) -> list[Json]:
     for tool in request.tools:
         if tool.executor != "provider":
             function: dict[str, Json] = {"name": tool.name, "description": tool.description}
-            if tool.parameters:  # plain JSON Schema, references and unions included; ``parameters`` takes a subset
-                function["parametersJsonSchema"] = _parameters(tool, dropped)
+            if tool.parameters:  # JSON Schema with references and unions; ``parameters`` accepts a subset
+                function["parametersJsonSchema"] = _write_parameters(tool, dropped)
             declared.append(function)
     return [*hosted, {"functionDeclarations": declared}] if declared else hosted
 
 
-def _parameters(tool: ToolSpec, dropped: list[str]) -> Json:
-    """Keywords that it does not know do no harm; a reference with something beside it, or without end, does (T6)."""
+def _write_parameters(tool: ToolSpec, dropped: list[str]) -> Json:
+    """Unknown keywords are ignored by the engine; recursive references and those with other keywords fail (T6)."""
     if tool.wire is None:
         return dict(tool.parameters)
     place = step("tools", tool.name)
-    whole = fitted(tool.parameters, _SCHEMAS, place)
-    dropped += told(place, whole.lost)
-    return whole.schema if whole.schema is not None else dict(tool.parameters)
+    fit = fitted(tool.parameters, _PARAMETERS_SUBSET, place)
+    dropped += told(place, fit.lost)
+    return fit.schema if fit.schema is not None else dict(tool.parameters)

@@ -1,4 +1,4 @@
-"""From an engine: a streamed answer as events, a whole one as a reply."""
+"""Reads an engine's answers: a stream of chunks as events, a whole answer as a Reply."""
 
 from __future__ import annotations
 
@@ -39,19 +39,22 @@ _FINISH: Final[Mapping[str, FinishReason]] = {
     "TOO_MANY_TOOL_CALLS": "error",
     "MISSING_THOUGHT_SIGNATURE": "error",
 }
+# The values of the wire's enumeration by number, which some hosts send instead of names.
 _FINISH_NUMBERS: Final = ("", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER")
 
 
 def framing(most: int = MAX_FRAME) -> Framing:
+    """Creates the splitter of a streamed answer into frames of at most ``most`` bytes."""
     return Sse(most)
 
 
 def reader(engine: Engine) -> ContentReader:
+    """Creates the reader of one streamed answer."""
     return ContentReader(engine)
 
 
 class ContentReader:
-    """The chunks of one answer."""
+    """Reads the chunks of one answer."""
 
     noise = None
     unlike = None
@@ -60,17 +63,18 @@ class ContentReader:
     def __init__(self, engine: Engine) -> None:
         self.done = False
         self._engine = engine
-        self._flow = Flow()
+        self._parts = Flow()
         self._started = False
         self._finish: str | None = None
         self._usage: Usage | None = None
-        self._text = StringIO()  # the whole answer's, which grounding counts in
-        self._before = 0  # characters of it before the open part
-        self._signature: Keep = ()  # of the open part, which grounding may still cite for
-        self._cited: set[tuple[object, ...]] = set()
-        self._code = ""  # id of the code that the provider ran last
+        self._text = StringIO()  # of the whole answer: grounding offsets count in it
+        self._part_start = 0  # characters of text before the open part
+        self._signature: Keep = ()  # of the open part, which stays open for its citations
+        self._citations: set[tuple[object, ...]] = set()  # emitted
+        self._code_id = ""  # id of the code that the provider executed last
 
     def feed(self, frame: Frame) -> list[Event]:
+        """Reads one chunk. Raises an ``LLMError`` for an error chunk, ``Malformed`` for a chunk that is not JSON."""
         if self.done or frame.data.strip() == "[DONE]":
             return []
         try:
@@ -80,107 +84,110 @@ class ContentReader:
         if isinstance(wire, list):
             wire = next((one for one in wire if isinstance(one, dict)), None)
         if isinstance(wire, dict):
-            self._chunk(wire)
-        return self._flow.take()
+            self._read_chunk(wire)
+        return self._parts.take()
 
     def skipped(self, piece: Piece) -> None:
+        """Adds the text of a delta that was not fed."""
         if isinstance(piece, TextDelta):
             self._text.write(piece.text)
 
     def close(self) -> list[Event]:
+        """Ends the stream. Raises ``Truncated`` if there was no finish reason."""
         if self._finish is None:
             raise Truncated(f"{self._engine.label} ended its answer before it was complete.", engine=self._engine.name)
-        self._flow.end_all()
+        self._parts.end_all()
         if self._usage is not None:
-            self._flow.out.append(UsageReported(self._usage))
+            self._parts.out.append(UsageReported(self._usage))
         reason = _FINISH.get(self._finish, "other")
-        self._flow.out.append(Finished(settled(reason, self._flow.called), self._finish))
+        self._parts.out.append(Finished(settled(reason, self._parts.called), self._finish))
         self.done = True
-        return self._flow.take()
+        return self._parts.take()
 
-    def _chunk(self, wire: Mapping[str, Any]) -> None:
+    def _read_chunk(self, wire: Mapping[str, Any]) -> None:
         if wire.get("error"):
             raise error_of(0, wire, self._engine)
         if not self._started:
             self._started = True
-            self._flow.out.append(Started(text_of(wire.get("responseId")), text_of(wire.get("modelVersion"))))
+            self._parts.out.append(Started(text_of(wire.get("responseId")), text_of(wire.get("modelVersion"))))
         blocked = dict_of(wire.get("promptFeedback")).get("blockReason")
         if isinstance(blocked, str) and not wire.get("candidates"):
-            said = ProviderSaid(
+            provider = ProviderSaid(
                 0, blocked, None, text_of(dict_of(wire.get("promptFeedback")).get("blockReasonMessage")) or None
             )
-            raise ContentBlocked(f"{self._engine.label} blocked the prompt ({blocked}).", provider=said)
+            raise ContentBlocked(f"{self._engine.label} blocked the prompt ({blocked}).", provider=provider)
         candidates = wire.get("candidates")
         for candidate in candidates[:1] if isinstance(candidates, list) else ():
             if isinstance(candidate, dict):
-                self._candidate(candidate)
+                self._read_candidate(candidate)
         if isinstance(usage := wire.get("usageMetadata"), dict):
             self._usage = _read_usage(usage)
 
-    def _candidate(self, wire: Mapping[str, Any]) -> None:
+    def _read_candidate(self, wire: Mapping[str, Any]) -> None:
         parts = dict_of(wire.get("content")).get("parts")
         for part in parts if isinstance(parts, list) else ():
             if isinstance(part, dict):
-                self._part(part)
-        self._ground(dict_of(wire.get("groundingMetadata")))
+                self._read_part(part)
+        self._read_grounding(dict_of(wire.get("groundingMetadata")))
         for source in dicts_of(dict_of(wire.get("citationMetadata")).get("citationSources")):
             self._cite(Citation(url=text_of(source.get("uri")) or None, title=text_of(source.get("title")) or None))
-        self._sign()
-        self._finish = _finish_word(wire.get("finishReason")) or self._finish
+        self._end_signed_part()
+        self._finish = _read_finish(wire.get("finishReason")) or self._finish
 
-    def _sign(self) -> None:
-        """A part with a signature ends with it: it is never merged with the next."""
+    def _end_signed_part(self) -> None:
+        """Ends a part with a signature, so that it is not merged with the next one."""
         if self._signature:
-            self._flow.end_open(self._signature)
+            self._parts.end_open(self._signature)
             self._signature = ()
 
-    def _part(self, wire: Mapping[str, Any]) -> None:
-        self._sign()
+    def _read_part(self, wire: Mapping[str, Any]) -> None:
+        self._end_signed_part()
         issuer = self._engine.issuer
         if isinstance(wire.get("functionCall"), dict):
-            self._call(wire, wire["functionCall"])
+            self._read_call(wire, wire["functionCall"])
         elif isinstance(wire.get("text"), str):
             keep = rest_of(wire, ("text", "thought"), NAME, issuer)
             if wire.get("thought"):
-                self._flow.reasoning(wire["text"], withheld=bool(keep))
+                self._parts.reasoning(wire["text"], withheld=bool(keep))
             elif wire["text"] or not keep:
-                if not self._flow.speaking:
-                    self._before = self._text.tell()
-                self._flow.text(wire["text"])
+                if not self._parts.speaking:
+                    self._part_start = self._text.tell()
+                self._parts.text(wire["text"])
                 self._text.write(wire["text"])
-            elif not self._flow.speaking:
-                self._flow.whole(Text("", keep=keep))
+            elif not self._parts.speaking:
+                self._parts.whole(Text("", keep=keep))
                 return
             self._signature = keep
         elif isinstance(data := wire.get("inlineData"), dict) and isinstance(data.get("data"), str):
             keep = rest_of(wire, ("inlineData",), NAME, issuer)
-            self._flow.whole(Media(mime=text_of(data.get("mimeType")), base64=data["data"], keep=keep))
+            self._parts.whole(Media(mime=text_of(data.get("mimeType")), base64=data["data"], keep=keep))
         elif wire:
-            self._flow.whole(Foreign((Opaque(NAME, issuer, dict(wire)),), self._ran(wire)))
+            self._parts.whole(Foreign((Opaque(NAME, issuer, dict(wire)),), self._read_code(wire)))
 
-    def _ran(self, wire: Mapping[str, Any]) -> Ran | None:
-        """Code that the provider ran, or what became of it: the next part, or the one with its id."""
+    def _read_code(self, wire: Mapping[str, Any]) -> Ran | None:
+        """Code that the provider executes, or its result: the next part, or the part with the same id."""
         if code := dict_of(wire.get("executableCode")):
-            self._code = text_of(code.get("id")) or f"call_{token_hex(12)}"
-            given = dumps({name: value for name, value in code.items() if name != "id"})
-            return Ran(id=self._code, name="code_execution", arguments=given, state="running")
+            self._code_id = text_of(code.get("id")) or f"call_{token_hex(12)}"
+            arguments = dumps({name: value for name, value in code.items() if name != "id"})
+            return Ran(id=self._code_id, name="code_execution", arguments=arguments, state="running")
         if done := dict_of(wire.get("codeExecutionResult")):
             failed = done.get("outcome") not in (None, "OUTCOME_OK", "OUTCOME_UNSPECIFIED")
-            id = text_of(done.get("id")) or self._code
+            id = text_of(done.get("id")) or self._code_id
             return Ran(id=id, state="error" if failed else "completed", result=done.get("output"))
         return None
 
-    def _call(self, wire: Mapping[str, Any], call: Mapping[str, Any]) -> None:
-        index = self._flow.call(text_of(call.get("id")) or f"call_{token_hex(12)}", text_of(call.get("name")))
+    def _read_call(self, wire: Mapping[str, Any], call: Mapping[str, Any]) -> None:
+        index = self._parts.call(text_of(call.get("id")) or f"call_{token_hex(12)}", text_of(call.get("name")))
         if args := call.get("args"):
-            self._flow.arguments(index, dumps(args))
-        self._flow.end_call(index, rest_of(wire, ("functionCall",), NAME, self._engine.issuer))
+            self._parts.arguments(index, dumps(args))
+        self._parts.end_call(index, rest_of(wire, ("functionCall",), NAME, self._engine.issuer))
 
-    def _ground(self, wire: Mapping[str, Any]) -> None:
+    def _read_grounding(self, wire: Mapping[str, Any]) -> None:
         chunks = dicts_of(wire.get("groundingChunks"))
         for support in dicts_of(wire.get("groundingSupports")):
             segment = dict_of(support.get("segment"))
-            start, end = self._offset(segment.get("startIndex") or 0), self._offset(segment.get("endIndex"))
+            start = self._to_part_offset(segment.get("startIndex") or 0)
+            end = self._to_part_offset(segment.get("endIndex"))
             if start is None or end is None:
                 start = end = None
             numbers = support.get("groundingChunkIndices")
@@ -192,23 +199,23 @@ class ContentReader:
                         Citation(url=url, title=title, quote=text_of(segment.get("text")) or None, start=start, end=end)
                     )
 
-    def _offset(self, at: object) -> int | None:
-        """Characters into the open part; grounding counts bytes of UTF-8 into the whole answer (T5)."""
-        if not isinstance(at, int) or at < 0 or not self._flow.speaking:
+    def _to_part_offset(self, byte_offset: object) -> int | None:
+        """Converts UTF-8 bytes in the whole answer to characters in the open part (T5: offsets count in the part)."""
+        if not isinstance(byte_offset, int) or byte_offset < 0 or not self._parts.speaking:
             return None
-        inside = len(self._text.getvalue().encode()[:at].decode(errors="ignore")) - self._before
-        return inside if inside >= 0 else None
+        offset = len(self._text.getvalue().encode()[:byte_offset].decode(errors="ignore")) - self._part_start
+        return offset if offset >= 0 else None
 
     def _cite(self, citation: Citation) -> None:
-        """The same grounding may be told in every chunk."""
-        mark = (citation.url, citation.title, citation.start, citation.end)
-        if mark not in self._cited:
-            self._cited.add(mark)
-            self._flow.cite(citation)
+        """Emits a citation once, since each chunk may repeat the grounding."""
+        key = (citation.url, citation.title, citation.start, citation.end)
+        if key not in self._citations:
+            self._citations.add(key)
+            self._parts.cite(citation)
 
 
-def _finish_word(value: object) -> str:
-    """Hosts that keep the wire's enumeration send its numbers."""
+def _read_finish(value: object) -> str:
+    """Some hosts send the number of the enumeration value instead of its name."""
     if isinstance(value, int) and not isinstance(value, bool):
         return _FINISH_NUMBERS[value] if 0 <= value < len(_FINISH_NUMBERS) else str(value)
     return text_of(value)
@@ -216,7 +223,7 @@ def _finish_word(value: object) -> str:
 
 def _read_usage(wire: Mapping[str, Any]) -> Usage:
     prompt = count_of(wire.get("promptTokenCount"))
-    hosted = count_of(wire.get("toolUsePromptTokenCount")) or 0  # what hosted tools brought in is input as well
+    hosted = count_of(wire.get("toolUsePromptTokenCount")) or 0  # input from hosted tools
     cached = min(count_of(wire.get("cachedContentTokenCount")) or 0, prompt or 0)
     thoughts = count_of(wire.get("thoughtsTokenCount")) or 0
     output = count_of(wire.get("candidatesTokenCount"))
@@ -230,10 +237,10 @@ def _read_usage(wire: Mapping[str, Any]) -> Usage:
 
 
 def read_reply(body: Any, engine: Engine) -> Reply:
-    """One object, or the chunks of a stream as a list (``alt=sse`` was lost on the way)."""
-    reading = ContentReader(engine)
+    """Reads a whole answer: one object, or the list of chunks that a host sends if it ignores ``alt=sse``."""
+    chunks = ContentReader(engine)
     for wire in body if isinstance(body, list) else [body]:
         if not isinstance(wire, dict):
             raise Malformed(f"{engine.label} answered with something other than content.", engine=engine.name)
-        reading._chunk(wire)
-    return collect(reading.close())
+        chunks._read_chunk(wire)
+    return collect(chunks.close())

@@ -1,8 +1,8 @@
-"""What the models of this wire take: budgets or levels of thinking, samplers, schemas beside tools.
+"""Profiles of Gemini's models: budgets or levels of thinking, samplers, schemas with tools.
 
-From providers.md 3.2 and https://ai.google.dev/gemini-api/docs/thinking; where a level is refused, by what people
-were answered ("Thinking level MINIMAL is not supported for this model"). An id of Gemini that no row knows is taken
-for a newer model, which answers for itself.
+Sources: providers.md 3.2 and https://ai.google.dev/gemini-api/docs/thinking; refused levels by the provider's error
+"Thinking level MINIMAL is not supported for this model". An unknown Gemini id counts as a newer model, and every option
+is sent to it.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ _FOUR: Final = ("minimal", *_THREE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    thinking: Literal["none", "budget", "level", "unknown"]  # "unknown": nothing is said unless it is asked for
-    efforts: tuple[str, ...] = (*_FOUR, "xhigh")  # levels it takes
-    most: int = 0  # tokens of the largest budget
-    off: Mapping[str, Json] | None = None  # what turns thinking off, or nearly; None: nothing does
-    on: Mapping[str, Json] | None = None  # what turns it on where it is off by itself; None: it is on
-    refuses: frozenset[str] = frozenset()  # names of ``Options`` that are answered with 400
-    ignores: frozenset[str] = frozenset()  # those without effect
-    schema_with_tools: bool = True  # takes a schema for its answer beside tools
-    signs: bool = False  # wants a signature on calls of the current turn
-    results: frozenset[str] = frozenset()  # types of what the result of a tool may hold beside text
+    """The options that a model accepts. Options have the names of ``Options`` fields."""
+
+    thinking: Literal["none", "budget", "level", "unknown"]  # "unknown": send ``thinkingConfig`` only if requested
+    efforts: tuple[str, ...] = (*_FOUR, "xhigh")  # accepted levels
+    most: int = 0  # the largest budget, in tokens
+    off: Mapping[str, Json] | None = None  # ``thinkingConfig`` with the least thinking; None: it cannot be turned off
+    on: Mapping[str, Json] | None = None  # ``thinkingConfig`` that turns thinking on; None: it is on by default
+    refuses: frozenset[str] = frozenset()  # options that the model answers with status 400
+    ignores: frozenset[str] = frozenset()  # options without effect
+    schema_with_tools: bool = True  # accepts a response schema together with tools
+    signs: bool = False  # requires a signature on tool calls after the last user message
+    results: frozenset[str] = frozenset()  # MIME types that a tool result may contain
 
     def shows(self, media: Media) -> bool:
-        """Whether the result of a tool may hold it."""
+        """True if a tool result may contain the media inline."""
         return media.base64 is not None and media.mime in self.results
 
 
@@ -43,24 +45,24 @@ _NO_BUDGET: Final[Mapping[str, Json]] = {"thinkingBudget": 0}
 _SAMPLERS: Final = frozenset({"temperature", "top_p", "top_k"})
 _PENALTIES: Final = frozenset({"presence_penalty", "frequency_penalty"})
 
-_SILENT = Traits(thinking="none", schema_with_tools=False)
+_NO_THINKING = Traits(thinking="none", schema_with_tools=False)
 _BUDGET = Traits(thinking="budget", most=24576, off=_NO_BUDGET, schema_with_tools=False)
-# Levels from Gemini 3 on. MINIMAL is not quite "off", but Google has no other word for it.
-# https://ai.google.dev/gemini-api/docs/function-calling: results with pictures are for Gemini 3 and later (recorded).
-_SHOWN: Final = frozenset({"image/png", "image/jpeg", "image/webp", "application/pdf"})
-_LEVEL = Traits(thinking="level", off=_MINIMAL, signs=True, results=_SHOWN)
+# Gemini 3 and later have levels. MINIMAL is the least: there is no "off".
+# https://ai.google.dev/gemini-api/docs/function-calling: tool results with images need Gemini 3 or later (recorded).
+_RESULT_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/webp", "application/pdf"})
+_LEVEL = Traits(thinking="level", off=_MINIMAL, signs=True, results=_RESULT_TYPES)
 _FLASH = replace(_LEVEL, efforts=_FOUR)
-# Unasked it hardly thinks at all; the middle level is what its larger sisters do unasked.
+# Its default is almost no thinking; MEDIUM is the default of the larger models.
 _LITE = replace(_FLASH, on={"thinkingLevel": "MEDIUM"})
-_FIXED = replace(_LEVEL, ignores=_SAMPLERS, refuses=_PENALTIES)  # samplers that may not be set any more
+_FIXED = replace(_LEVEL, ignores=_SAMPLERS, refuses=_PENALTIES)  # sampling parameters are fixed
 _NEWEST = replace(_FIXED, efforts=_THREE, off=None)
 
-_MODELS: Final[tuple[tuple[str, Traits], ...]] = (  # the first glob that fits holds
+_MODELS: Final[tuple[tuple[str, Traits], ...]] = (  # the first matching glob wins
     ("gemini-2.0*thinking*", _BUDGET),
-    ("gemini-1.*", _SILENT),
-    ("gemini-2.0*", _SILENT),
-    ("gemini-2.5*-tts*", _SILENT),
-    ("gemini-2.5*-image*", _SILENT),
+    ("gemini-1.*", _NO_THINKING),
+    ("gemini-2.0*", _NO_THINKING),
+    ("gemini-2.5*-tts*", _NO_THINKING),
+    ("gemini-2.5*-image*", _NO_THINKING),
     ("gemini-2.5-pro*", replace(_BUDGET, most=32768, off=None)),
     ("gemini-2.5-flash-lite*", replace(_BUDGET, on={"thinkingBudget": -1})),
     ("gemini-2.5*", _BUDGET),
@@ -83,11 +85,12 @@ _MODELS: Final[tuple[tuple[str, Traits], ...]] = (  # the first glob that fits h
     ("gemini-[3-9]*", _LEVEL),
     ("gemini-[1-9][0-9]*", _LEVEL),
     ("gemini-*latest", _LEVEL),
-    ("gemma-[123]*", _SILENT),
+    ("gemma-[123]*", _NO_THINKING),
 )
-_OTHERS: Final = Traits(thinking="unknown", off=_MINIMAL)
+# Profile of ids that no glob matches.
+_UNKNOWN_MODEL: Final = Traits(thinking="unknown", off=_MINIMAL)
 
-# Where a model takes a budget: providers.md 17.4; the upper two are its largest.
+# Effort to thinking budget in tokens, for models with budgets (providers.md 17.4); limited by the model's maximum.
 BUDGETS: Final[Mapping[Effort, int]] = {
     "minimal": 512,
     "low": 2048,
@@ -99,13 +102,14 @@ BUDGETS: Final[Mapping[Effort, int]] = {
 
 
 def traits_of(model: str) -> Traits:
-    """
+    """Returns the profile of a model id.
+
     >>> traits_of("models/gemini-2.5-pro").most
     32768
     """
     name = model.lower().removeprefix("models/")
-    number = first(name, _GLOBS)
-    return _OTHERS if number is None else _MODELS[number][1]
+    row = first(name, _GLOBS)
+    return _UNKNOWN_MODEL if row is None else _MODELS[row][1]
 
 
 _GLOBS: Final = tuple(glob for glob, _ in _MODELS)
