@@ -1,6 +1,6 @@
-"""Our own JSON, client side: the API of the older server, as ``POST /llm/chat`` promises it.
+"""The server's own JSON API, ``POST /llm/chat``, client side; compatible with the older server.
 
-Wire: README.md, "Native API". One object a chunk, every one with ``type`` and ``done``; three framings.
+Wire: README.md, "Native API". A stream is one object per chunk, each with ``type`` and ``done``, in three framings.
 """
 
 from llm.dialects.base import REQUEST_ID, status_of

@@ -1,4 +1,4 @@
-"""Requests of native clients."""
+"""Reads requests of native clients."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from llm.engines.media_limits import image_type
 from llm.errors import InvalidRequest
 from llm.wire.json_lenient import list_of, text_of
 
-# Which of them an engine takes is told by its record.
+# Types of attachments that are sent as media; the engine's record limits them further.
 _MEDIA_TYPES: Final = re.compile(
     r"(image|audio|video)/[a-z0-9.+-]+|application/(pdf|msword|rtf|epub\+zip|vnd\.(ms-|openxmlformats-|oasis\.)[a-z.-]+)"
 )
-# Beside text/*: what is text although its name does not say so.
+# Types that are sent as text, besides text/*.
 _TEXT_TYPES: Final = re.compile(
     r"application/(json|ld\+json|xml|xhtml\+xml|(x-)?yaml|toml|javascript|x-javascript|typescript|x-sh|sql|graphql|x-[a-z+.-]*script)"
 )
 
 
 def read_request(body: Mapping[str, Any], system: Message | None = None) -> ChatRequest:
-    """A body that ``schemas/llm.chat.json`` has accepted, with a system message where it brings none of its own.
+    """Reads a body that is valid by ``schemas/llm.chat.json``.
 
-    Raises ``InvalidRequest`` naming the place.
+    ``default_system`` is used if the body has no system message. Raises ``InvalidRequest`` with the field's path.
     """
     messages = [read_message(wire, f"messages[{n}]") for n, wire in enumerate(body.get("messages") or ())]
     instructions = body.get("instructions")
@@ -51,13 +51,14 @@ def read_request(body: Mapping[str, Any], system: Message | None = None) -> Chat
 
 
 def read_message(wire: Mapping[str, Any], place: str) -> Message:
+    """Reads one message. Raises ``InvalidRequest`` with the path, which begins with ``place``."""
     role: Role = wire["role"]
     parts: list[Part] = []
     if content := wire.get("content"):
         parts.append(Text(content))
     attachments = _read_attachments(wire, f"{place}.")
     if attachments and role != "user":
-        raise InvalidRequest(f"{place}: only a user message can have attachments", param=place)
+        raise InvalidRequest(f"{place}: only user messages can have attachments", param=place)
     parts += attachments
     return Message(role, tuple(parts))
 
@@ -65,63 +66,63 @@ def read_message(wire: Mapping[str, Any], place: str) -> Message:
 def _read_attachments(wire: Mapping[str, Any], place: str) -> tuple[Part, ...]:
     if "attachment" not in wire and "attachments" not in wire:
         return ()
-    given = []
+    items = []
     if "attachment" in wire:
-        given.append((wire["attachment"], f"{place}attachment"))
-    given += [(item, f"{place}attachments[{n}]") for n, item in enumerate(list_of(wire.get("attachments")))]
-    return tuple(_read_attachment(item, where) for item, where in given if item is not None)
+        items.append((wire["attachment"], f"{place}attachment"))
+    items += [(item, f"{place}attachments[{n}]") for n, item in enumerate(list_of(wire.get("attachments")))]
+    return tuple(_read_attachment(item, path) for item, path in items if item is not None)
 
 
 def _read_attachment(wire: Any, place: str) -> Part:
-    if not isinstance(wire, Mapping):  # a client's body was checked, a thread of the older server was not
-        raise InvalidRequest(f"{place}: is no object", param=place)
+    if not isinstance(wire, Mapping):  # possible in threads of the older server, which no schema has checked
+        raise InvalidRequest(f"{place}: must be an object", param=place)
     contents = wire.get("contents", wire.get("content"))
     if not isinstance(contents, str) or not contents:
-        raise InvalidRequest(f"{place}.contents: is required, as text", param=f"{place}.contents")
-    declared, contents = _without_data_prefix(contents)
+        raise InvalidRequest(f"{place}.contents: must be a string that is not empty", param=f"{place}.contents")
+    declared, contents = _split_data_url(contents)
     mime = str(wire.get("mimeType") or declared).partition(";")[0].strip().lower()
     mime = {"image/jpg": "image/jpeg"}.get(mime, mime)
     title = text_of(wire.get("title")) or None
     if mime.startswith("text/") or _TEXT_TYPES.fullmatch(mime):
-        about = {"mimeType": mime, "title": title} if title else {"mimeType": mime}
-        return Text(f"\n\n{_text_of(contents, declared, place)}", keep=(Opaque(NAME, NAME, about),))
+        fields = {"mimeType": mime, "title": title} if title else {"mimeType": mime}
+        return Text(f"\n\n{_decode_text(contents, declared, place)}", keep=(Opaque(NAME, NAME, fields),))
     if not _MEDIA_TYPES.fullmatch(mime):
         raise InvalidRequest(
-            f"{place}.mimeType: {mime[:60]!r} cannot be used as an attachment", param=f"{place}.mimeType"
+            f"{place}.mimeType: {mime[:60]!r} is not supported as an attachment", param=f"{place}.mimeType"
         )
     contents = "".join(contents.split())
-    _decoded(contents, place)
-    if mime.startswith("image/"):  # every provider refuses one type under another's name
+    _decode_base64(contents, place)
+    if mime.startswith("image/"):  # providers refuse an image whose declared type is wrong
         mime = image_type(contents) or mime
     return Media(mime=mime, base64=contents, name=title)
 
 
-def _text_of(contents: str, declared: str, place: str) -> str:
+def _decode_text(contents: str, declared: str, place: str) -> str:
     if not declared.endswith(";base64"):
         return contents
     try:
-        return _decoded(contents, place).decode("utf-8-sig")
+        return _decode_base64(contents, place).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InvalidRequest(f"{place}.contents: is not UTF-8", param=f"{place}.contents") from None
+        raise InvalidRequest(f"{place}.contents: must be UTF-8", param=f"{place}.contents") from None
 
 
-def _without_data_prefix(contents: str) -> tuple[str, str]:
-    """``data:image/png;base64,AAAA`` to ``("image/png;base64", "AAAA")``."""
+def _split_data_url(contents: str) -> tuple[str, str]:
+    """Splits ``data:image/png;base64,AAAA`` into ``("image/png;base64", "AAAA")``."""
     if not contents.startswith("data:"):
         return "", contents
     head, comma, rest = contents[5:].partition(",")
     return (head, rest) if comma else ("", contents)
 
 
-def _decoded(contents: str, place: str) -> bytes:
+def _decode_base64(contents: str, place: str) -> bytes:
     try:
         return base64.b64decode(contents, validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidRequest(f"{place}.contents: is not base64", param=f"{place}.contents") from None
+        raise InvalidRequest(f"{place}.contents: must be base64", param=f"{place}.contents") from None
 
 
 def read_options(wire: Mapping[str, Any]) -> Options:
-    """``options`` of a request, whose types the schema has checked."""
+    """Reads ``options`` of a request that is valid by the schema. Raises ``InvalidRequest`` for an unknown effort."""
     if not wire:
         return NO_OPTIONS
     budget = wire.get("reasoningBudget", wire.get("thinkingBudget"))

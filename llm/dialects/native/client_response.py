@@ -1,4 +1,4 @@
-"""The native wire towards clients: streamed chunks, whole answers, errors and model lists."""
+"""Writes answers for native clients: stream chunks, whole answers, errors and model lists."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from llm.wire.json_codec import Json, dump_text, loads
 from llm.wire.ndjson import json_line, one_line
 from llm.wire.sse import sse
 
+# How objects are separated: "chunks" (the older server: one object per HTTP chunk), NDJSON or SSE.
 NativeFraming: TypeAlias = Literal["chunks", "ndjson", "sse"]
 _NOT_RUN: Final = "Not run here."
 _LINE_TEXT: Final = b'{"type":"content","text":%b,"done":false}\n'
@@ -39,7 +40,7 @@ _SSE_TEXT: Final = b"data: " + _LINE_TEXT + b"\n"
 
 
 class NativeWriter:
-    """Events to native objects in one of the three framings."""
+    """Writes events as native objects in one of the three framings."""
 
     __slots__ = ("_calls", "_framing", "_usage", "content_type", "spacing")
 
@@ -53,7 +54,8 @@ class NativeWriter:
         self._calls: dict[int, _Call] = {}
 
     def feed(self, batch: Sequence[Event]) -> list[bytes]:
-        if batch and isinstance(batch[0], Started):  # of which nothing is told here
+        """Returns the objects of the events: one byte string per object with "chunks", else one for all."""
+        if batch and isinstance(batch[0], Started):  # this wire has no object for it
             batch = batch[1:]
         if not batch:
             return []
@@ -61,13 +63,14 @@ class NativeWriter:
             text = dump_text(delta.text)
             return [_SSE_TEXT % text if self._framing == "sse" else _LINE_TEXT % one_line(text)]
         encode = sse if self._framing == "sse" else json_line
-        pieces = [encode(wire) for event in merged(batch) for wire in self._objects(event)]
-        return pieces if self.spacing or not pieces else [b"".join(pieces)]
+        objects = [encode(wire) for event in merged(batch) for wire in self._write_event(event)]
+        return objects if self.spacing or not objects else [b"".join(objects)]
 
     def ping(self) -> bytes:
+        """Returns an SSE comment, or an empty line in the other framings."""
         return b": ping\n\n" if self._framing == "sse" else b"\n"
 
-    def _objects(self, event: Event) -> Iterable[dict[str, Json]]:
+    def _write_event(self, event: Event) -> Iterable[dict[str, Json]]:
         match event:
             case TextDelta(_, text) if text:
                 yield {"type": "content", "text": text, "done": False}
@@ -75,30 +78,30 @@ class NativeWriter:
                 yield {"type": "reasoning", "text": text, "done": False}
             case ToolCallStarted(index, id, name, executor):
                 call = self._calls[index] = _Call(id, name, executor)
-                yield call.chunk("preparing")
+                yield call.write_chunk("preparing")
             case ToolCallDelta(index, arguments):
                 self._calls[index].arguments.append(arguments)
-                yield {**self._calls[index].chunk("preparing"), "arguments": arguments}
+                yield {**self._calls[index].write_chunk("preparing"), "arguments": arguments}
             case PartEnded(index, ran=ran) if index in self._calls:
                 call = self._calls[index]
-                yield call.chunk("preparing", whole=True)
+                yield call.write_chunk("preparing", whole=True)
                 if call.executor == "provider":
-                    yield call.chunk("running", whole=True)
+                    yield call.write_chunk("running", whole=True)
                 if ran is not None:
                     call.result = ran.result
-                    yield call.chunk(ran.state, whole=True)
+                    yield call.write_chunk(ran.state, whole=True)
             case ToolProgress(index, state, status):
-                yield self._calls[index].chunk(state, status, whole=True)
+                yield self._calls[index].write_chunk(state, status, whole=True)
             case WholePart(_, ToolResult() as result):
                 for call in self._calls.values():
                     if call.id == result.call_id:
                         call.result = result_json(result)
             case WholePart(index, Media() | Foreign() as part):
                 if part.ran is not None:
-                    yield from self._ran(index, part.ran)
+                    yield from self._write_provider_run(index, part.ran)
                 if isinstance(part, Media) and part.base64 is not None:
-                    made: dict[str, Json] = {"mimeType": part.mime, "contents": part.base64}
-                    yield {"type": "attachment", "attachment": made, "done": False}
+                    attachment: dict[str, Json] = {"mimeType": part.mime, "contents": part.base64}
+                    yield {"type": "attachment", "attachment": attachment, "done": False}
             case Cited(_, citation):
                 wire: dict[str, Json] = {"type": "citation", "url": citation.url, "title": citation.title}
                 wire |= {"text": citation.quote, "start": citation.start, "end": citation.end, "done": False}
@@ -106,41 +109,41 @@ class NativeWriter:
             case UsageReported(usage):
                 self._usage = usage
             case Finished(reason, keep=keep):
-                yield from self._settle(reason)
+                yield from self._finish_calls(reason)
                 end: dict[str, Json] = {"type": "content", "text": "", "done": True}
                 yield {**end, "finishReason": FINISH.get(reason, reason), **opaque_to_client(keep, NAME)}
                 yield {"type": "usage", "usage": write_usage(self._usage), "done": True}
             case Failed(error):
-                for call in self._calls.values():  # what was stopped with the answer
-                    if not call.settled:
-                        yield call.chunk("canceled", whole=True)
+                for call in self._calls.values():  # calls that the failure interrupted
+                    if not call.is_final:
+                        yield call.write_chunk("canceled", whole=True)
                 yield {"type": "error", **write_error(error), "status": error.status, "done": True}
 
-    def _ran(self, index: int, ran: Ran) -> Iterable[dict[str, Json]]:
-        """A tool that the provider ran: the call, what became of it, or both."""
+    def _write_provider_run(self, index: int, ran: Ran) -> Iterable[dict[str, Json]]:
+        """Writes a tool that the provider ran: its call, its result, or both."""
         if ran.name:
             call = self._calls[index] = _Call(ran.id, ran.name, "provider")
             call.arguments.append(ran.arguments)
-            yield call.chunk("preparing", whole=True)
-            yield call.chunk("running", whole=True)
+            yield call.write_chunk("preparing", whole=True)
+            yield call.write_chunk("running", whole=True)
         for call in self._calls.values():
-            if call.id == ran.id and not call.settled and ran.state != "running":
+            if call.id == ran.id and not call.is_final and ran.state != "running":
                 call.result = ran.result
-                yield call.chunk(ran.state, whole=True)
+                yield call.write_chunk(ran.state, whole=True)
 
-    def _settle(self, reason: FinishReason) -> Iterable[dict[str, Json]]:
-        """No call is left without a final state: a provider's own has run, unless the answer was cut off; another that
-        nobody has run by now is not run here.
+    def _finish_calls(self, reason: FinishReason) -> Iterable[dict[str, Json]]:
+        """Gives each open call a final state: ``completed`` if the provider ran it in a complete answer, else
+        ``canceled``, since this server does not run it.
         """
-        whole = reason not in ("length", "filtered", "error")
+        complete = reason not in ("length", "filtered", "error")
         for call in self._calls.values():
-            if not call.settled:
-                ran = call.executor == "provider" and whole
-                yield call.chunk("completed" if ran else "canceled", "" if ran else _NOT_RUN, whole=True)
+            if not call.is_final:
+                ran = call.executor == "provider" and complete
+                yield call.write_chunk("completed" if ran else "canceled", "" if ran else _NOT_RUN, whole=True)
 
 
 class _Call:
-    """A tool call as it grows."""
+    """A streamed tool call and its state."""
 
     __slots__ = ("arguments", "executor", "id", "name", "result", "state")
 
@@ -153,10 +156,10 @@ class _Call:
         self.state = "preparing"
 
     @property
-    def settled(self) -> bool:
+    def is_final(self) -> bool:
         return self.state not in ("preparing", "running")
 
-    def chunk(self, state: str, status: str = "", whole: bool = False) -> dict[str, Json]:
+    def write_chunk(self, state: str, status: str = "", whole: bool = False) -> dict[str, Json]:
         self.state = state
         params = read_arguments("".join(self.arguments)) if whole else None
         return {
@@ -171,44 +174,46 @@ class _Call:
 
 
 def merged(batch: Sequence[Event]) -> Iterable[Event]:
-    """Neighbouring deltas of one kind as one: what came in one read leaves as one object."""
-    held: TextDelta | ReasoningDelta | ToolCallDelta | None = None
-    pieces: list[str] = []
+    """Merges consecutive deltas of one part, so that deltas of one read become one object."""
+    pending: TextDelta | ReasoningDelta | ToolCallDelta | None = None
+    fragments: list[str] = []
     for event in batch:
-        if held is not None and type(event) is type(held) and event.index == held.index:
-            pieces.append(_piece(event))
+        if pending is not None and type(event) is type(pending) and event.index == pending.index:
+            fragments.append(_get_text(event))
             continue
-        if held is not None:
-            yield type(held)(held.index, "".join(pieces))
-            held = None
+        if pending is not None:
+            yield type(pending)(pending.index, "".join(fragments))
+            pending = None
         if isinstance(event, TextDelta | ReasoningDelta | ToolCallDelta):
-            held, pieces = event, [_piece(event)]
+            pending, fragments = event, [_get_text(event)]
         else:
             yield event
-    if held is not None:
-        yield type(held)(held.index, "".join(pieces))
+    if pending is not None:
+        yield type(pending)(pending.index, "".join(fragments))
 
 
-def _piece(delta: TextDelta | ReasoningDelta | ToolCallDelta) -> str:
+def _get_text(delta: TextDelta | ReasoningDelta | ToolCallDelta) -> str:
     return delta.arguments if isinstance(delta, ToolCallDelta) else delta.text
 
 
 def writer(request: ChatRequest, now: int, framing: NativeFraming = "chunks") -> NativeWriter:
+    """Creates the writer of one streamed answer; the wire has no field for ``request`` and ``now``."""
     return NativeWriter(framing)
 
 
 def framing_for(accept: str) -> NativeFraming:
-    """The framing that an ``Accept`` header asks for."""
+    """Returns the framing for an ``Accept`` header."""
     if "text/event-stream" in accept:
         return "sse"
     return "ndjson" if "application/x-ndjson" in accept else "chunks"
 
 
+# Finish reasons that this wire names differently.
 FINISH: Final[Mapping[FinishReason, str]] = {"filtered": "content_filter"}
 
 
 def read_arguments(text: str) -> Json:
-    """A call's arguments as a value; the text itself where a model wrote broken JSON."""
+    """Returns a call's arguments as JSON; the text itself if it is not JSON."""
     try:
         value: Json = loads(text or "{}")
     except ValueError:
@@ -217,6 +222,7 @@ def read_arguments(text: str) -> Json:
 
 
 def result_json(result: ToolResult) -> Json:
+    """Returns the text of a tool result as JSON; the text itself if it is not JSON."""
     text = "".join(part.text for part in result.content if isinstance(part, Text))
     try:
         value: Json = loads(text)
@@ -226,15 +232,16 @@ def result_json(result: ToolResult) -> Json:
 
 
 def call_json(call: ToolCall, result: Json) -> Json:
+    """Writes a tool call with its result; ``result`` is None if there is none."""
     return {"id": call.id, "name": call.name, "params": read_arguments(call.arguments), "result": result}
 
 
 def ran_in(part: Part) -> Ran | None:
-    """A tool that the provider ran, where a part tells of one or of its result."""
+    """Returns the provider's run of a tool that a part describes; None if there is none."""
     return part.ran if isinstance(part, ToolCall | Foreign | Media) else None
 
 
-def _calls_json(parts: Sequence[Part]) -> Iterator[Json]:
+def _write_calls(parts: Sequence[Part]) -> Iterator[Json]:
     results = {part.call_id: result_json(part) for part in parts if isinstance(part, ToolResult)}
     results |= {ran.id: ran.result for part in parts if (ran := ran_in(part)) is not None and ran.result is not None}
     for part in parts:
@@ -245,11 +252,13 @@ def _calls_json(parts: Sequence[Part]) -> Iterator[Json]:
 
 
 def citations_json(message: Message) -> list[Json]:
-    cited = (citation for part in message.parts if isinstance(part, Text) for citation in part.citations)
-    return [{"url": one.url, "title": one.title, "text": one.quote} for one in cited]
+    """Writes the citations of all text parts."""
+    citations = (citation for part in message.parts if isinstance(part, Text) for citation in part.citations)
+    return [{"url": one.url, "title": one.title, "text": one.quote} for one in citations]
 
 
 def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]:
+    """Writes the body of a whole answer; the wire has no field for ``request`` and ``now``."""
     parts = reply.message.parts
     wire: dict[str, Json] = {"type": "text", "content": reply.text}
     if reply.reasoning:
@@ -258,14 +267,14 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
         wire["attachments"] = [{"mimeType": image.mime, "contents": image.base64} for image in images]
     if citations := citations_json(reply.message):
         wire["citations"] = citations
-    wire["toolCalls"] = [*_calls_json(parts)]
+    wire["toolCalls"] = [*_write_calls(parts)]
     wire["usage"] = write_usage(reply.usage)
     wire["finishReason"] = FINISH.get(reply.finish.reason, reply.finish.reason)
     return {**wire, **opaque_to_client(reply.finish.keep, NAME)}
 
 
 def write_usage(usage: Usage) -> dict[str, Json]:
-    """The same arithmetic for every provider: totals outside, the parts of them in the details."""
+    """Writes token counts: totals on the outer level, their parts in the details; the same for every provider."""
     prompt: dict[str, Json] = {"cached_tokens": usage.cache_read}
     if usage.cache_write:
         prompt["cache_write_tokens"] = usage.cache_write
@@ -280,6 +289,7 @@ def write_usage(usage: Usage) -> dict[str, Json]:
     return wire
 
 
+# Field of ``Options`` to the wire's name, where they differ.
 OPTION_NAMES: Final[Mapping[str, str]] = {
     "max_tokens": "maxTokens",
     "reasoning_tokens": "reasoningBudget",
@@ -291,15 +301,15 @@ OPTION_NAMES: Final[Mapping[str, str]] = {
     "responses_api": "useResponsesApi",
     "extra": "customOpts",
 }
-"""Our names of options where they differ from the fields of ``Options``."""
 
 
 def write_error(error: LLMError) -> dict[str, Json]:
+    """Writes the body of an error response. ``param`` is a path in the body or the wire's name of an option."""
     wire: dict[str, Json] = {"error": error.message, "code": error.code}
     if error.param:
-        # What names its place in the body, as the schema does, means no option that happens to be called the same.
-        placed = error.message.startswith(f"{error.param}: ")
-        wire["param"] = error.param if placed else OPTION_NAMES.get(error.param, error.param)
+        # A message that begins with the path comes from the schema: its field may have the same name as an option.
+        is_path = error.message.startswith(f"{error.param}: ")
+        wire["param"] = error.param if is_path else OPTION_NAMES.get(error.param, error.param)
     if error.engine:
         wire["engine"] = error.engine
     if error.retry_after is not None:
@@ -310,7 +320,7 @@ def write_error(error: LLMError) -> dict[str, Json]:
 
 
 def write_models(models: Iterable[ModelInfo]) -> dict[str, Json]:
-    """``{"models": {"chat": […], "image": […], …}}``; ``chat`` is always there."""
+    """Writes ``{"models": {"chat": […], "image": […], …}}``; ``chat`` always exists."""
     kinds: dict[str, Json] = {"chat": []}
     for model in models:
         entry: dict[str, Json] = {
@@ -331,7 +341,7 @@ def write_models(models: Iterable[ModelInfo]) -> dict[str, Json]:
             entry["contextWindow"] = model.context_tokens
         if model.max_output_tokens is not None:
             entry["maxOutputTokens"] = model.max_output_tokens
-        listed = kinds.setdefault(model.kind, [])
-        assert isinstance(listed, list)
-        listed.append(entry)
+        entries = kinds.setdefault(model.kind, [])
+        assert isinstance(entries, list)
+        entries.append(entry)
     return {"models": kinds}

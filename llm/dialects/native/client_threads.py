@@ -1,4 +1,4 @@
-"""A thread as its messages are shown: a question and its whole answer, calls and results in the answer."""
+"""Writes a stored thread for clients: each answer is one message with its tool calls and their results."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from llm.wire.json_codec import Json
 
 
 def write_thread(messages: Iterable[Message]) -> list[Json]:
-    """``[{role, content, reasoning?, attachments?, toolCalls?, citations?}, …]``."""
-    return [_write_message(message) for message in _joined(messages)]
+    """Returns ``[{role, content, reasoning?, attachments?, toolCalls?, citations?}, …]``."""
+    return [_write_message(message) for message in _join_rounds(messages)]
 
 
-def _joined(messages: Iterable[Message]) -> Iterator[Message]:
-    """The rounds of an answer as one message, what its tools said among its parts."""
+def _join_rounds(messages: Iterable[Message]) -> Iterator[Message]:
+    """Joins the rounds of each answer into one message, tool results included."""
     parts: list[Part] = []
     for message in messages:
         if message.role == "user" and not any(isinstance(part, ToolResult) for part in message.parts):
@@ -38,8 +38,8 @@ def _write_message(message: Message) -> Json:
         match part:
             case Media():
                 attachments.append(_write_media(part))
-            case Text(text, keep=keep) if about := opaque_to_client(keep, NAME):
-                attachments.append({**about, "contents": text.removeprefix("\n\n")})
+            case Text(text, keep=keep) if fields := opaque_to_client(keep, NAME):
+                attachments.append({**fields, "contents": text.removeprefix("\n\n")})
             case Text(text):
                 texts.append(text)
     wire: dict[str, Json] = {"role": message.role, "content": "".join(texts)}

@@ -1,4 +1,4 @@
-"""The dialect's name, which its modules stamp on what only they understand."""
+"""The dialect's name, which marks its provider metadata."""
 
 from typing import Final
 
