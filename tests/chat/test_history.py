@@ -123,7 +123,7 @@ def test_to_gemini_it_goes_in_the_result_from_its_third_version_on() -> None:
 
 def test_t8_what_an_engine_takes_nowhere_is_refused_still() -> None:
     request = ChatRequest(model="m", messages=(Message("user", (ToolResult("c1", (PDF,)),)),))
-    with pytest.raises(Unsupported, match="takes only text and pictures"):
+    with pytest.raises(Unsupported, match="accepts only text and base64 images"):
         ENGINE_DIALECTS["ollama"].write_request(request, ENGINES["ollama"])
 
 

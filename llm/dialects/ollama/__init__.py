@@ -1,15 +1,15 @@
-"""Ollama's own API, both ways: ``/api/chat``, towards clients ``/api/generate`` and the lists of models too.
+"""Ollama's own API for clients and engines: ``/api/chat``; for clients also ``/api/generate`` and model lists.
 
 Wire: https://github.com/ollama/ollama/blob/main/docs/api.md
 
-What surprises:
+Differences from other wires:
 
-- JSON lines, not events; ``stream`` is on unless it is said to be off.
-- Arguments of calls are objects both ways; calls come whole, on older servers without ids.
-- Pictures are bare base64 beside the text.
-- ``prompt_eval_count`` is left out when the whole prompt was in the cache.
-- A model that cannot think answers ``think`` with 400.
-- There is no choice among tools: to use none, none are told.
+- A stream is JSON lines, not SSE; ``stream`` is true by default.
+- Arguments of tool calls are objects; calls come whole, from older servers without ids.
+- Images are base64 strings in a field of the message.
+- ``prompt_eval_count`` is absent if the whole prompt was cached.
+- A model without reasoning answers ``think`` with status 400.
+- There is no tool choice: for ``none``, the tools are left out.
 """
 
 from llm.dialects.base import REQUEST_ID, status_of

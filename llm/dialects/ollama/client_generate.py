@@ -1,6 +1,6 @@
-"""``/api/generate``: one prompt instead of messages, ``response`` instead of a message; else as ``/api/chat``.
+"""Client dialect of ``/api/generate``: like ``/api/chat``, with ``prompt`` and ``response`` instead of messages.
 
-Engines of this wire get it as it is; what is translated goes to their ``/api/chat``.
+Requests pass unchanged to engines of this wire; translated requests are sent to ``/api/chat``.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ __all__ = ["NAME", "REQUEST_ID", "read_request", "status_of", "write_error", "wr
 
 
 def writer(request: ChatRequest, now: int) -> LineWriter:
+    """Creates the writer of one streamed answer. ``now``: seconds since 1970."""
     return LineWriter(request, now, generate=True)
 
 
 def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]:
+    """Writes a whole answer. Raises ``EngineFailed`` if the finish reason is ``error``."""
     return _write_reply(reply, request, now, generate=True)

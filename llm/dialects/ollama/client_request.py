@@ -1,4 +1,4 @@
-"""From a client: the bodies of ``POST /api/chat`` and ``/api/generate`` as requests."""
+"""Reads the bodies of ``POST /api/chat`` and ``/api/generate`` as a ChatRequest."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from llm.wire.json_strict import Fields, invalid
 
 _KNOWN: Final = ("model", "messages", "tools", "stream", "format", "options", "think", "logprobs", "top_logprobs")
 _GENERATE: Final = ("prompt", "system", "images")
-_ITS_OWN: Final = ("raw", "template", "suffix", "context")  # only the engine itself can do what they say
-# What a model elsewhere has in its own size; clients of this wire name it with every request.
-_WISHES: Final = frozenset({"context_tokens"})
-# What only a server that runs the model itself can mean; the answer is the same without.
-_HINTS: Final = frozenset({"keep_alive", "options", "shift", "truncate"})
-# What asks for nothing with these values: some clients always send them.
-_NOTHING_ASKED: Final[Mapping[str, object]] = {"raw": False, "template": "", "suffix": "", "context": []}
+_OLLAMA_ONLY: Final = ("raw", "template", "suffix", "context")  # only Ollama's ``/api/generate`` supports them
+# Options that are dropped where the engine lacks them: clients of this wire send the context size in every request.
+_SOFT_OPTIONS: Final = frozenset({"context_tokens"})
+# Fields that concern only how a local server runs the model: they do not change the answer.
+_DROPPABLE: Final = frozenset({"keep_alive", "options", "shift", "truncate"})
+# Default values of fields that some clients always send: with these they may be dropped.
+_DEFAULTS: Final[Mapping[str, object]] = {"raw": False, "template": "", "suffix": "", "context": []}
 _OPTIONS: Final = (
     "num_ctx", "num_predict", "temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty",
 )  # fmt: skip
@@ -28,7 +28,10 @@ _ROLES: Final[Mapping[object, Role]] = {"system": "system", "user": "user", "ass
 
 
 def read_request(body: Mapping[str, Any]) -> ChatRequest:
-    """``/api/chat``, or ``/api/generate`` where there is a ``prompt`` and no messages."""
+    """Reads a body of ``/api/chat``; without ``messages``, one of ``/api/generate``.
+
+    Raises ``InvalidRequest`` with the field's path.
+    """
     fields = Fields(body)
     known: tuple[str, ...] = _KNOWN
     if "messages" in body:
@@ -38,11 +41,11 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     stream = fields.flag("stream")
     inner = fields.inner("options")
     options = _read_options(fields, inner)
-    harmless = [name for name, value in _NOTHING_ASKED.items() if body.get(name) == value]
-    told = {name: value for name, value in body.items() if value is not None}
-    keep = rest_of(told, (*known, *_ITS_OWN), NAME, None)
-    if own := {name: told[name] for name in _ITS_OWN if name in told}:
-        keep = (*keep, Opaque(GENERATE, None, own))
+    defaults = [name for name, value in _DEFAULTS.items() if body.get(name) == value]
+    present = {name: value for name, value in body.items() if value is not None}
+    keep = rest_of(present, (*known, *_OLLAMA_ONLY), NAME, None)
+    if generate_fields := {name: present[name] for name in _OLLAMA_ONLY if name in present}:
+        keep = (*keep, Opaque(GENERATE, None, generate_fields))
     if inner and (more := {n: v for n, v in inner.wire.items() if n not in _OPTIONS and v is not None}):
         keep = (*keep, Opaque(NAME, None, {"options": more}))
     return ChatRequest(
@@ -52,8 +55,8 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         options=options,
         stream=True if stream is None else stream,
         keep=keep,
-        hints=_HINTS.union(harmless),
-        wishes=_WISHES,
+        hints=_DROPPABLE.union(defaults),
+        wishes=_SOFT_OPTIONS,
     )
 
 
@@ -69,16 +72,16 @@ def _read_prompt(fields: Fields) -> list[Message]:
 
 def _read_messages(wires: list[Any]) -> list[Message]:
     messages: list[Message] = []
-    waiting: list[ToolCall] = []  # calls without a result yet: older clients name no ids
+    open_calls: list[ToolCall] = []  # without a result so far: older clients send no ids
     after_result = False
     for n, wire in enumerate(wires):
         place = f"messages[{n}]"
         if not isinstance(wire, dict):
-            raise invalid(place, "is not an object")
+            raise invalid(place, "must be an object")
         fields = Fields(wire, place)
         if wire.get("role") == "tool":
-            result = _read_result(fields, waiting)
-            if after_result:  # the results of one turn belong together
+            result = _read_result(fields, open_calls)
+            if after_result:  # results of one round are one message
                 messages[-1] = Message("user", (*messages[-1].parts, result))
             else:
                 messages.append(Message("user", (result,)))
@@ -86,7 +89,7 @@ def _read_messages(wires: list[Any]) -> list[Message]:
             continue
         after_result = False
         message = _read_message(fields, wire, place, n)
-        waiting += [part for part in message.parts if isinstance(part, ToolCall)]
+        open_calls += [part for part in message.parts if isinstance(part, ToolCall)]
         messages.append(message)
     return messages
 
@@ -96,8 +99,8 @@ def _read_message(fields: Fields, wire: Mapping[str, Any], place: str, number: i
     if role is None:
         raise invalid(f"{place}.role", f"{str(wire.get('role'))[:40]!r} is not one of system, user, assistant, tool")
     parts: list[Part] = []
-    if thought := fields.text("thinking"):
-        parts.append(Reasoning(thought))
+    if reasoning := fields.text("thinking"):
+        parts.append(Reasoning(reasoning))
     if text := fields.text("content"):
         parts.append(Text(text))
     parts += [_read_image(one, f"{place}.images[{n}]") for n, one in enumerate(fields.items("images") or ())]
@@ -107,40 +110,40 @@ def _read_message(fields: Fields, wire: Mapping[str, Any], place: str, number: i
     return Message(role, tuple(parts), rest_of({k: v for k, v in wire.items() if v is not None}, known, NAME, None))
 
 
-def _read_call(wire: object, place: str, minted: str) -> ToolCall:
-    """An id that is missing is minted, the same for the same history: caches depend on it."""
+def _read_call(wire: object, place: str, default_id: str) -> ToolCall:
+    """``default_id`` replaces a missing id; it is the same for the same history, since prompt caches depend on it."""
     if not isinstance(wire, dict):
-        raise invalid(place, "is not an object")
+        raise invalid(place, "must be an object")
     fields = Fields(wire, place)
     function = fields.inner("function")
     if function is None:
         raise invalid(f"{place}.function", "is required")
     arguments = function.wire.get("arguments")
     if arguments is not None and not isinstance(arguments, dict | str):
-        raise function.invalid("arguments", "is not an object")
+        raise function.invalid("arguments", "must be an object")
     text = arguments if isinstance(arguments, str) else dumps(arguments or {})
     keep = rest_of(wire, ("id", "type", "function"), NAME, None)
-    return ToolCall(fields.text("id") or minted, function.required_text("name"), text or "{}", keep=keep)
+    return ToolCall(fields.text("id") or default_id, function.required_text("name"), text or "{}", keep=keep)
 
 
-def _read_result(fields: Fields, waiting: list[ToolCall]) -> ToolResult:
-    """For the call that it names, by id or by tool; else for the first one that waits."""
+def _read_result(fields: Fields, open_calls: list[ToolCall]) -> ToolResult:
+    """The result belongs to the open call with its id, else with its tool name, else to the first open call."""
     id = fields.text("tool_call_id")
     name = fields.text("tool_name") or fields.text("name")
-    call = next((c for c in waiting if c.id == id), None) if id else None
-    call = call or next((c for c in waiting if c.name == name), None) or (waiting[0] if waiting else None)
+    call = next((c for c in open_calls if c.id == id), None) if id else None
+    call = call or next((c for c in open_calls if c.name == name), None) or (open_calls[0] if open_calls else None)
     if call is not None:
-        waiting.remove(call)
+        open_calls.remove(call)
     elif not id:
-        raise fields.invalid("tool_call_id", "is required: no call waits for a result")
+        raise fields.invalid("tool_call_id", "is required, because every call has a result")
     text = fields.text("content") or ""
     return ToolResult(call.id if call else str(id), (Text(text),), name=name or (call.name if call else None))
 
 
 def _read_image(wire: object, place: str) -> Media:
-    """Bare base64; some clients send a data URL."""
+    """Reads base64; some clients send a data URL."""
     if not isinstance(wire, str) or not wire:
-        raise invalid(place, "is not base64")
+        raise invalid(place, "must be base64")
     head, comma, data = wire.partition(";base64,")
     data = data if comma and head.startswith("data:") else wire
     return Media(mime=image_type(data), base64=data)
@@ -148,7 +151,7 @@ def _read_image(wire: object, place: str) -> Media:
 
 def _read_tool(wire: object, place: str) -> ToolSpec:
     if not isinstance(wire, dict):
-        raise invalid(place, "is not an object")
+        raise invalid(place, "must be an object")
     function = Fields(wire, place).inner("function")
     if function is None:
         raise invalid(f"{place}.function", "is required")
@@ -167,14 +170,14 @@ def _read_options(fields: Fields, inner: Fields | None) -> Options:
     if isinstance(think, str) and think not in get_args(Effort):
         raise fields.invalid("think", f"{think[:40]!r} is not one of {', '.join(get_args(Effort))}")
     if not isinstance(think, bool | str | None):
-        raise fields.invalid("think", "is not true, false or a level")
+        raise fields.invalid("think", "must be true, false or a level")
     stop = inner.wire.get("stop")
     stops = [stop] if isinstance(stop, str) else stop or []
     if not isinstance(stops, list) or not all(isinstance(one, str) for one in stops):
-        raise inner.invalid("stop", "is not text or a list of texts")
-    longest = inner.integer("num_predict")
+        raise inner.invalid("stop", "must be text or a list of texts")
+    max_tokens = inner.integer("num_predict")
     return Options(
-        max_tokens=longest if longest is None or longest >= 0 else None,  # below: without a limit
+        max_tokens=max_tokens if max_tokens is None or max_tokens >= 0 else None,  # negative: no limit
         temperature=inner.number("temperature"),
         top_p=inner.number("top_p"),
         top_k=inner.integer("top_k"),
@@ -198,5 +201,5 @@ def _read_format(fields: Fields) -> JsonFormat | None:
     if wire == "json":
         return JsonFormat()
     if not isinstance(wire, dict):
-        raise fields.invalid("format", "is neither 'json' nor a schema")
-    return JsonFormat(wire, strict=True, wire=NAME)  # its servers hold a model to it
+        raise fields.invalid("format", "must be 'json' or a schema")
+    return JsonFormat(wire, strict=True, wire=NAME)  # Ollama enforces schemas

@@ -1,4 +1,4 @@
-"""Towards a client: events as JSON lines, whole answers, errors, lists of models."""
+"""Writes answers for clients: events as JSON lines, whole answers, errors and model lists."""
 
 from __future__ import annotations
 
@@ -35,57 +35,60 @@ _LENGTH: Final = "length"
 
 
 def writer(request: ChatRequest, now: int) -> LineWriter:
+    """Creates the writer of one streamed answer. ``now``: seconds since 1970."""
     return LineWriter(request, now)
 
 
 class LineWriter:
-    """The lines of one answer to ``/api/chat``; calls are told whole, as this wire wants them."""
+    """Writes the lines of one answer. Tool calls are written whole, since the wire has no deltas of arguments."""
 
     content_type = "application/x-ndjson"
     spacing = 0.0
 
     def __init__(self, request: ChatRequest, now: int, *, generate: bool = False) -> None:
-        # The name that the client asked for: it matches answers by it.
-        self.head: dict[str, Json] = {"model": request.model, "created_at": _time(now)}
+        # The requested model name, since clients compare it.
+        self.head: dict[str, Json] = {"model": request.model, "created_at": _format_time(now)}
         self._generate = generate
         self._in_order = InOrder()
         self._usage = Usage()
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
-        self._told = 0  # calls so far
+        self._call_count = 0  # calls written so far
 
     def feed(self, batch: Sequence[Event]) -> list[bytes]:
-        out = b"".join([line for event in self._in_order.feed(batch) for line in self._lines(event)])
+        """Returns the lines of the events as one byte string, or nothing."""
+        out = b"".join([line for event in self._in_order.feed(batch) for line in self._write_event(event)])
         return [out] if out else []
 
     def ping(self) -> bytes:
+        """Returns an empty line."""
         return b"\n"
 
-    def _lines(self, event: Event) -> Iterator[bytes]:
+    def _write_event(self, event: Event) -> Iterator[bytes]:
         match event:
             case TextDelta(_, text) if text:
-                yield self._line(text=text)
+                yield self._write_line(text=text)
             case ReasoningDelta(_, text) if text:
-                yield self._line(thinking=text)
+                yield self._write_line(thinking=text)
             case ToolCallStarted(index, id, name, "client"):
                 self._calls[index] = (id, name, [])
             case ToolCallDelta(index, arguments) if index in self._calls:
                 self._calls[index][2].append(arguments)
             case PartEnded(index) if index in self._calls:
-                id, name, pieces = self._calls.pop(index)
-                yield self._line(calls=[_call(id, name, "".join(pieces), self._told)])
-                self._told += 1
+                id, name, fragments = self._calls.pop(index)
+                yield self._write_line(calls=[_write_call(id, name, "".join(fragments), self._call_count)])
+                self._call_count += 1
             case WholePart(_, Media() as media) if media.kind == "image" and media.base64:
-                yield self._line(images=[media.base64])
+                yield self._write_line(images=[media.base64])
             case UsageReported(usage):
                 self._usage = usage
             case Finished("error"):
                 yield json_line(write_error(ended_badly(event)))
             case Finished(reason):
-                yield json_line({**self.head, **self.said(""), **_end(reason, self._usage)})
+                yield json_line({**self.head, **self.said(""), **_write_end(reason, self._usage)})
             case Failed(error):
                 yield json_line(write_error(error))
 
-    def _line(
+    def _write_line(
         self, text: str = "", thinking: str = "", calls: list[Json] | None = None, images: list[Json] | None = None
     ) -> bytes:
         return json_line({**self.head, **self.said(text, thinking, calls, images), "done": False})
@@ -93,6 +96,7 @@ class LineWriter:
     def said(
         self, text: str, thinking: str = "", calls: list[Json] | None = None, images: list[Json] | None = None
     ) -> dict[str, Json]:
+        """Returns the text, reasoning, calls and images as ``message``, for ``/api/generate`` as ``response``."""
         more: dict[str, Json] = {"thinking": thinking, "tool_calls": calls, "images": images}
         more = {name: value for name, value in more.items() if value}
         if self._generate:
@@ -102,7 +106,7 @@ class LineWriter:
 
 
 def write_reply(reply: Reply, request: ChatRequest, now: int, *, generate: bool = False) -> dict[str, Json]:
-    """Raises ``EngineFailed`` for an answer that ended with an error, for which the wire has no word."""
+    """Writes a whole answer. Raises ``EngineFailed`` for the finish reason ``error``, which the wire does not have."""
     if reply.finish.reason == "error":
         raise ended_badly(reply.finish)
     calls: list[Json] = []
@@ -115,43 +119,43 @@ def write_reply(reply: Reply, request: ChatRequest, now: int, *, generate: bool 
             case Reasoning(more):
                 thinking += more
             case ToolCall(id, name, arguments, "client"):
-                calls.append(_call(id, name, arguments, len(calls)))
+                calls.append(_write_call(id, name, arguments, len(calls)))
             case Media() if part.kind == "image" and part.base64:
                 images.append(part.base64)
-    said = LineWriter(request, now, generate=generate)
+    lines = LineWriter(request, now, generate=generate)
     logprobs = opaque_to_client(reply.finish.keep, NAME).get("logprobs")
     return {
-        **said.head,
-        **said.said(text, thinking, calls, images),
+        **lines.head,
+        **lines.said(text, thinking, calls, images),
         **({"logprobs": logprobs} if logprobs else {}),
-        **_end(reply.finish.reason, reply.usage),
+        **_write_end(reply.finish.reason, reply.usage),
     }
 
 
-def _call(id: str, name: str, arguments: str, index: int) -> Json:
-    """Arguments are an object on this wire, whatever the model wrote."""
+def _write_call(id: str, name: str, arguments: str, index: int) -> Json:
+    """Arguments are an object on this wire; any other JSON or text becomes ``{"value": …}``."""
     try:
         value: Json = loads(arguments or "{}")
     except ValueError:
         value = arguments
-    given: Json = value if isinstance(value, dict) else {"value": value}
-    return {"id": id, "function": {"index": index, "name": name, "arguments": given}}
+    value = value if isinstance(value, dict) else {"value": value}
+    return {"id": id, "function": {"index": index, "name": name, "arguments": value}}
 
 
-def _end(reason: str, usage: Usage) -> dict[str, Json]:
-    """The counts are there where they are known; no clock is read here, so no durations are told."""
+def _write_end(reason: str, usage: Usage) -> dict[str, Json]:
+    """Fields of the last line. Durations are absent, since dialects read no clock."""
     wire: dict[str, Json] = {"done": True, "done_reason": _LENGTH if reason == "length" else "stop"}
     wire["prompt_eval_count"] = usage.input or 0
     wire["eval_count"] = usage.output or 0
     return wire
 
 
-def _time(seconds: int) -> str:
+def _format_time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
 
 
 def write_error(error: LLMError) -> dict[str, Json]:
-    """The wire has no codes; what more is known stands beside the sentence."""
+    """Writes the body of an error response: the wire's ``error`` text, and more fields that clients ignore."""
     wire: dict[str, Json] = {"error": error.message, "code": error.code}
     if error.param:
         wire["param"] = error.param
@@ -163,25 +167,25 @@ def write_error(error: LLMError) -> dict[str, Json]:
 
 
 def write_models(models: Iterable[ModelInfo]) -> dict[str, Json]:
-    """``/api/tags``: what can chat or embed, named as a client has to name it here."""
-    return {"models": [_tag(model) for model in models if model.kind in ("chat", "embedding")]}
+    """Writes ``/api/tags``: chat and embedding models, named ``engine/model``."""
+    return {"models": [_write_tag(model) for model in models if model.kind in ("chat", "embedding")]}
 
 
-def _tag(model: ModelInfo) -> Json:
+def _write_tag(model: ModelInfo) -> Json:
     name = f"{model.engine}/{model.id}"
     return {
         "name": name,
         "model": name,
-        "modified_at": _time(model.created or 0),
+        "modified_at": _format_time(model.created or 0),
         "size": 0,
-        "digest": sha256(name.encode()).hexdigest(),  # clients take models of one digest for one model
-        "details": _details(model),
-        "capabilities": [*_capabilities(model)],
+        "digest": sha256(name.encode()).hexdigest(),  # clients treat models with the same digest as one model
+        "details": _write_details(model),
+        "capabilities": [*_list_capabilities(model)],
     }
 
 
 def write_show(model: ModelInfo) -> dict[str, Json]:
-    """``/api/show``: what a model is and can do."""
+    """Writes ``/api/show``: a model's context size and capabilities."""
     info: dict[str, Json] = {"general.architecture": model.engine}
     if model.context_tokens is not None:
         info[f"{model.engine}.context_length"] = model.context_tokens
@@ -190,14 +194,14 @@ def write_show(model: ModelInfo) -> dict[str, Json]:
         "modelfile": "",
         "parameters": "",
         "template": "",
-        "details": _details(model),
+        "details": _write_details(model),
         "model_info": info,
-        "capabilities": [*_capabilities(model)],
-        "modified_at": _time(model.created or 0),
+        "capabilities": [*_list_capabilities(model)],
+        "modified_at": _format_time(model.created or 0),
     }
 
 
-def _details(model: ModelInfo) -> dict[str, Json]:
+def _write_details(model: ModelInfo) -> dict[str, Json]:
     return {
         "parent_model": "",
         "format": "",
@@ -208,7 +212,7 @@ def _details(model: ModelInfo) -> dict[str, Json]:
     }
 
 
-def _capabilities(model: ModelInfo) -> Iterator[str]:
+def _list_capabilities(model: ModelInfo) -> Iterator[str]:
     if model.kind == "embedding":
         yield "embedding"
         return

@@ -1,4 +1,4 @@
-"""Ollama's error bodies to errors."""
+"""Reads the engine's errors."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from llm.errors import ContextTooLong, LLMError, ProviderSaid, by_status
 from llm.wire.json_codec import loads
 from llm.wire.json_lenient import text_of
 
-_TOO_LONG: Final = ("context length", "exceeds the available context", "context window")  # it has no codes
+# Parts of error messages, since the wire has no error codes.
+_TOO_LONG: Final = ("context length", "exceeds the available context", "context window")
 
 
 def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
+    """Reads the body of an error response; a body that is not JSON gives an error by its status."""
     try:
         wire = loads(body)
     except ValueError:
@@ -22,13 +24,15 @@ def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
 
 
 def error_of(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMError:
+    """Returns the error for a JSON error. ``status`` is 0 inside a stream; a status in the JSON then replaces it."""
     error = wire.get("error")
     message = error if isinstance(error, str) else text_of(error.get("message")) if isinstance(error, dict) else ""
-    told = wire.get("status") or wire.get("status_code")
-    inside = status or (told if isinstance(told, int) and 400 <= told < 600 else 500)
-    kind = by_status(inside)
+    inner_status = wire.get("status") or wire.get("status_code")
+    known = inner_status if isinstance(inner_status, int) and 400 <= inner_status < 600 else 500
+    http_status = status or known
+    kind = by_status(http_status)
     if any(words in message.lower() for words in _TOO_LONG):
         kind = ContextTooLong
-    said = ProviderSaid(status, None, None, message or None)
-    text = message or f"{engine.label} answered with status {inside}."
-    return kind(text, engine=engine.name, provider=said)
+    provider = ProviderSaid(status, None, None, message or None)
+    text = message or f"{engine.label} answered with status {http_status}."
+    return kind(text, engine=engine.name, provider=provider)

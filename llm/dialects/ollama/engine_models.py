@@ -1,4 +1,4 @@
-"""Ollama's model list."""
+"""Reads the engine's model list."""
 
 from __future__ import annotations
 
@@ -13,30 +13,33 @@ from llm.wire.json_lenient import count_of, text_of
 
 
 def list_models(engine: Engine) -> ModelLister:
-    """The list, then what each model can: all of them at once."""
+    """Lists the models, then requests the details of all of them at once.
+
+    Raises ``Malformed`` if the answer is not a list.
+    """
     [body] = yield [Outgoing(path="/api/tags", method="GET")]
     models = body.get("models") if isinstance(body, dict) else None
     if not isinstance(models, list):
         raise Malformed(f"{engine.label} answered with something other than a list of models.", engine=engine.name)
     entries = [m for m in models if isinstance(m, dict) and text_of(m.get("model") or m.get("name"))]
-    asked = [Outgoing(path="/api/show", body={"model": entry.get("model") or entry["name"]}) for entry in entries]
-    shown = (yield asked) if asked else []
-    found = [_read_model(entry, show, engine) for entry, show in zip(entries, shown, strict=True)]
+    requests = [Outgoing(path="/api/show", body={"model": entry.get("model") or entry["name"]}) for entry in entries]
+    details = (yield requests) if requests else []
+    found = [_read_model(entry, show, engine) for entry, show in zip(entries, details, strict=True)]
     return sorted(found, key=lambda model: model.name.lower())
 
 
 def _read_model(entry: Mapping[str, Any], show: Any, engine: Engine) -> ModelInfo:
-    """``show`` is an error where it could not be told: the model stays, with what the list says."""
+    """``show`` is an error if the details could not be read: the model then has only the facts of its entry."""
     show = show if isinstance(show, dict) else {}
-    abilities = show.get("capabilities") or entry.get("capabilities")
-    words = {word for word in abilities if isinstance(word, str)} if isinstance(abilities, list) else set()
+    listed = show.get("capabilities") or entry.get("capabilities")
+    capabilities = {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
     facts = {"tools": "tools", "vision": "images", "thinking": "reasoning", "audio": "audio"}
-    can = frozenset(ability for word, ability in facts.items() if word in words)
+    can = frozenset(fact for name, fact in facts.items() if name in capabilities)
     id = str(entry.get("model") or entry["name"])
     details, info = entry.get("details"), show.get("model_info")
     family = text_of(details.get("family")) if isinstance(details, dict) else ""
-    embeds = "embedding" in words or "bert" in family
-    guessed = frozenset[str]() if words or embeds else guessed_abilities(id, engine.models, ())
+    embeds = "embedding" in capabilities or "bert" in family
+    guessed = frozenset[str]() if capabilities or embeds else guessed_abilities(id, engine.models, ())
     lengths = [v for k, v in info.items() if k.endswith(".context_length")] if isinstance(info, dict) else []
     return ModelInfo(
         id=id,
@@ -46,5 +49,5 @@ def _read_model(entry: Mapping[str, Any], show: Any, engine: Engine) -> ModelInf
         context_tokens=count_of(lengths[0]) if lengths else None,
         can=can | guessed,
         guessed=guessed,
-        meta={**entry, **({"capabilities": [*sorted(words)]} if words else {})},
+        meta={**entry, **({"capabilities": [*sorted(capabilities)]} if capabilities else {})},
     )

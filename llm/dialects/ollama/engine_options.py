@@ -1,4 +1,4 @@
-"""A ChatRequest's options as fields of Ollama's ``/api/chat``."""
+"""Writes generation options as fields of ``/api/chat``."""
 
 from __future__ import annotations
 
@@ -15,26 +15,30 @@ from llm.errors import Unsupported
 from llm.wire.json_codec import Json
 from llm.wire.schema_subset import inlined
 
-# https://docs.ollama.com/capabilities/thinking: most models take true or false, newer servers a level too. One family
-# thinks whatever it is told, and takes no "max".
+# Effort to level of ``think``. https://docs.ollama.com/capabilities/thinking: most models accept true or false, newer
+# servers a level too. One family always reasons and does not accept "max".
 _LEVELS: Final[Mapping[str, str]] = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "max": "max"}
-_ALWAYS_THINKS: Final = "*gpt-oss*"
+_ALWAYS_REASONS: Final = "*gpt-oss*"
 # The options that this wire has fields for.
 _KNOWN: Final = frozenset({
     "max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "presence_penalty", "frequency_penalty",
     "reasoning", "effort", "reasoning_tokens", "format", "tool_choice", "parallel_tools", "logprobs", "top_logprobs",
     "caching", "context_tokens", "extra",
 })  # fmt: skip
-_BESIDE: Final = ("keep_alive", "truncate", "shift")  # of ``extra``: they have no place among the wire's own options
+_TOP_LEVEL: Final = ("keep_alive", "truncate", "shift")  # fields of ``extra`` that are not in the wire's ``options``
 
 
 def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> dict[str, Json]:
+    """Writes the options; names of those without effect are appended to ``dropped``.
+
+    Raises ``Unsupported`` naming the option.
+    """
     options = taken(request.options, engine, request.model, ANY, False, _KNOWN)
     dropped += unmet_caching(options, engine, False)
     if options.parallel_tools is False and request.tools:
-        dropped.append("parallel_tools")  # told, not refused: agents ask for it with every request
+        dropped.append("parallel_tools")  # dropped, not refused: agents set it in every request
     if options.tool_choice not in (None, "auto", "none"):
-        raise refusal(engine, "tool_choice", "cannot be made to call a tool")
+        raise refusal(engine, "tool_choice", "does not support forced tool calls")
     inner: dict[str, Json] = {
         "num_ctx": options.context_tokens,
         "num_predict": options.max_tokens,
@@ -47,53 +51,54 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
         "frequency_penalty": options.frequency_penalty,
     }
     inner = {name: value for name, value in inner.items() if value is not None}
-    inner |= {name: value for name, value in options.extra.items() if name not in _BESIDE}
+    inner |= {name: value for name, value in options.extra.items() if name not in _TOP_LEVEL}
     wire: dict[str, Json] = {
         "options": inner or None,
-        "think": _think(options, request, engine, dropped),
-        "format": _format(options, engine),
+        "think": _write_think(options, request, engine, dropped),
+        "format": _write_format(options, engine),
         "logprobs": options.logprobs if options.top_logprobs is None else True,
         "top_logprobs": options.top_logprobs,
     }
-    beside = {name: options.extra[name] for name in _BESIDE if name in options.extra}
-    return {**{name: value for name, value in wire.items() if value is not None}, **beside}
+    top_level = {name: options.extra[name] for name in _TOP_LEVEL if name in options.extra}
+    return {**{name: value for name, value in wire.items() if value is not None}, **top_level}
 
 
-def _think(options: Options, request: ChatRequest, engine: Engine, dropped: list[str]) -> Json:
+def _write_think(options: Options, request: ChatRequest, engine: Engine, dropped: list[str]) -> Json:
     model = request.model
-    by, wanted, effort = asked(options)
-    known = engine.models.reasoning
-    if wanted and by in request.wishes and known and "reasoning" not in guessed_abilities(model, engine.models, ()):
-        raise refusal(engine, by, f"cannot take {by} for {model}: it does not think")
-    if by in engine.quirks.refuses and wanted is not None:
-        raise refusal(engine, by, f"has no option {by}")
-    always = fnmatchcase(model.lower(), _ALWAYS_THINKS)
-    if always and wanted is False:
-        dropped.append(by)  # taken, without effect: recorded
+    option, enabled, effort = asked(options)
+    is_soft = enabled and option in request.wishes
+    if is_soft and engine.models.reasoning and "reasoning" not in guessed_abilities(model, engine.models, ()):
+        raise refusal(engine, option, f"does not accept {option} for {model}: the model does not reason")
+    if option in engine.quirks.refuses and enabled is not None:
+        raise refusal(engine, option, f"does not have the option {option}")
+    always = fnmatchcase(model.lower(), _ALWAYS_REASONS)
+    if always and enabled is False:
+        dropped.append(option)  # accepted, without effect: recorded
         return False
-    if effort is None or not wanted or (by == "reasoning_tokens" and not always):
-        if by == "reasoning_tokens" and wanted and effort is not None:
-            dropped.append(by)  # how much cannot be said
-        return None if always else wanted
+    if effort is None or not enabled or (option == "reasoning_tokens" and not always):
+        if option == "reasoning_tokens" and enabled and effort is not None:
+            dropped.append(option)  # the wire has no budget
+        return None if always else enabled
     if effort not in _LEVELS or (always and effort == "max"):
-        words = "low, medium, high" if always else "low, medium, high, max"
-        raise refusal(engine, by, f"cannot take effort {effort!r} for {model}: it takes {words}")
-    if by == "effort" and options.reasoning_tokens is not None:
+        accepted = "low, medium, high" if always else "low, medium, high, max"
+        raise refusal(engine, option, f"does not accept effort {effort!r} for {model}: it accepts {accepted}")
+    if option == "effort" and options.reasoning_tokens is not None:
         dropped.append("reasoning_tokens")
     return _LEVELS[effort]
 
 
-def _format(options: Options, engine: Engine) -> Json:
+def _write_format(options: Options, engine: Engine) -> Json:
     if options.format is None:
         return None
     if options.format.schema is not None and not engine.quirks.json_schema:
-        raise refusal(engine, "format", "does not keep to a schema")
+        raise refusal(engine, "format", "does not support JSON schemas")
     if options.format.schema is None:
         return "json"
-    # Its grammars follow references inside a schema, but from older servers; one that contains itself needs them.
-    whole = inlined(options.format.schema, "format")
-    return dict(options.format.schema) if whole.lost else whole.schema
+    # Older servers do not resolve references, so they are inlined; a recursive schema cannot be inlined completely.
+    fit = inlined(options.format.schema, "format")
+    return dict(options.format.schema) if fit.lost else fit.schema
 
 
 def refusal(engine: Engine, name: str, why: str) -> Unsupported:
+    """Returns the error for an option or part; its sentence is the engine's label and ``reason``."""
     return Unsupported(f"{engine.label} {why}.", param=name, engine=engine.name)

@@ -1,4 +1,4 @@
-"""Towards an engine: requests as bodies of ``/api/chat``, its lines as events."""
+"""Writes a ChatRequest as the body of ``POST /api/chat``."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from llm.wire.json_codec import Json, loads
 from llm.wire.schema_refs import step
 from llm.wire.schema_subset import inlined, told
 
+# Path of chat requests, appended to the engine's base URL.
 PATH: Final = "/api/chat"
-_GENERATE: Final = "/api/generate"
+_GENERATE_PATH: Final = "/api/generate"
 _NO_PARAMETERS: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
-_MESSAGE: Final = ("role", "content", "thinking", "tool_calls", "images")
 
 
 def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
-    """Raises ``Unsupported`` naming the option or the part."""
+    """Writes a chat request. Raises ``Unsupported`` naming the option or the part."""
     dropped = [*lost_fields(request, NAME)]
     names = {p.id: p.name for m in request.messages for p in m.parts if isinstance(p, ToolCall)}
     messages: list[Json] = []
     for message in request.messages:
         messages += _write_message(message, engine, names, dropped)
-    own = opaque_for(request.keep, NAME, engine.issuer)
+    client_fields = opaque_for(request.keep, NAME, engine.issuer)
     options = write_options(request, engine, dropped)
-    if "options" in own:
-        options["options"] = over(own["options"], options.get("options") or {})
+    if "options" in client_fields:
+        options["options"] = over(client_fields["options"], options.get("options") or {})
     body: dict[str, Json] = {
-        **own,
+        **client_fields,
         "model": request.model,
         "messages": messages,
         "stream": request.stream,
@@ -51,7 +51,7 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
                 "function": {
                     "name": tool.name,
                     "description": tool.description,
-                    "parameters": _parameters(tool, dropped),
+                    "parameters": _write_parameters(tool, dropped),
                 },
             }
             for tool in request.tools
@@ -60,37 +60,38 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
 
 
 def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
-    """A client's own body; usage is always told here."""
-    return Outgoing(path=PATH if "messages" in body else _GENERATE, body={**body, "model": model})
+    """Returns the client's body with the engine's model id; usage is always part of this wire's answers."""
+    return Outgoing(path=PATH if "messages" in body else _GENERATE_PATH, body={**body, "model": model})
 
 
 def only_usage(frame: Frame) -> bool:
+    """Returns False: usage is part of the last line, which is always sent to clients."""
     return False
 
 
-def _parameters(tool: ToolSpec, dropped: list[str]) -> Json:
-    """Without references: the server puts what it knows of a schema before the model, and knows none."""
+def _write_parameters(tool: ToolSpec, dropped: list[str]) -> Json:
+    """Inlines references, since the server shows the model only the parts of a schema that it knows."""
     if tool.wire in (None, NAME):
         return dict(tool.parameters or _NO_PARAMETERS)
     place = step("tools", tool.name)
-    whole = inlined(tool.parameters or _NO_PARAMETERS, place)
-    dropped += told(place, whole.lost)
-    return whole.schema
+    fit = inlined(tool.parameters or _NO_PARAMETERS, place)
+    dropped += told(place, fit.lost)
+    return fit.schema
 
 
 def _write_message(message: Message, engine: Engine, names: Mapping[str, str], dropped: list[str]) -> list[Json]:
-    texts, images, calls, thoughts = [], list[Json](), list[Json](), []
+    texts, images, calls, reasoning = [], list[Json](), list[Json](), []
     results: list[Json] = []
     for part in only_text(message).parts:
         match part:
             case Text(text):
                 texts.append(text)
             case Reasoning(text):
-                thoughts.append(text)
+                reasoning.append(text)
             case Media() if part.kind == "image" and part.base64 is not None and message.role == "user":
                 images.append(part.base64)
             case ToolCall(id, name, arguments):
-                calls.append({"id": id, "function": {"name": name, "arguments": _arguments(arguments)}})
+                calls.append({"id": id, "function": {"name": name, "arguments": _read_arguments(arguments)}})
             case ToolResult(call_id, content, failed):
                 if failed:
                     dropped.append("is_error")
@@ -105,28 +106,28 @@ def _write_message(message: Message, engine: Engine, names: Mapping[str, str], d
             case Foreign():
                 raise unknown_block(part, engine)
             case _:
-                raise refusal(engine, "messages", "takes only text and pictures as base64")
-    wire: dict[str, Json] = {"role": message.role, "content": "".join(_apart(texts, message.role))}
-    if thoughts and calls:  # a model that thinks between calls wants its thought back
-        wire["thinking"] = "".join(thoughts)
+                raise refusal(engine, "messages", "accepts only text and base64 images")
+    wire: dict[str, Json] = {"role": message.role, "content": "".join(_separate(texts, message.role))}
+    if reasoning and calls:  # models that reason between calls need their reasoning back
+        wire["thinking"] = "".join(reasoning)
     if images:
         wire["images"] = images
     if calls:
         wire["tool_calls"] = calls
-    plain = texts or images or calls or not results
-    return [*results, wire] if plain else results
+    has_content = texts or images or calls or not results
+    return [*results, wire] if has_content else results
 
 
-def _apart(texts: Iterable[str], role: str) -> Iterator[str]:
-    """What a model said goes on where it stopped; blocks of a question or of a system prompt are paragraphs."""
+def _separate(texts: Iterable[str], role: str) -> Iterator[str]:
+    """Texts of an assistant continue each other; texts of other roles are separated by a blank line."""
     for number, text in enumerate(texts):
         if number and role != "assistant" and not text.startswith("\n\n"):
             yield "\n\n"
         yield text
 
 
-def _arguments(text: str) -> Json:
-    """An object, whatever the model wrote."""
+def _read_arguments(text: str) -> Json:
+    """Arguments are an object on this wire; any other JSON or text becomes ``{"value": …}``."""
     try:
         value: Json = loads(text or "{}")
     except ValueError:

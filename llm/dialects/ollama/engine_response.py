@@ -1,4 +1,4 @@
-"""Ollama's answers, streamed and whole, to neutral events."""
+"""Reads an engine's answers: a stream of JSON lines as events, a whole answer as a Reply."""
 
 from __future__ import annotations
 
@@ -22,19 +22,22 @@ from llm.wire.json_lenient import count_of, text_of
 from llm.wire.ndjson import JsonLines
 
 _FINISH: Final[Mapping[str, FinishReason]] = {"stop": "stop", "length": "length"}
-_TIME: Final = re.compile(rb'"created_at": ?"[^"\\\n]*"')  # of each line, which nothing here reads
+# ``created_at`` differs in each line and is not read.
+_TIME: Final = re.compile(rb'"created_at": ?"[^"\\\n]*"')
 
 
 def framing(most: int = MAX_FRAME) -> Framing:
+    """Creates the splitter of a streamed answer into lines of at most ``most`` bytes."""
     return JsonLines(most)
 
 
 def reader(engine: Engine) -> LineReader:
+    """Creates the reader of one streamed answer."""
     return LineReader(engine)
 
 
 class LineReader:
-    """The lines of one answer, which ends with ``done: true``."""
+    """Reads the lines of one answer, which ends with ``done: true``."""
 
     noise = _TIME
     unlike = None
@@ -43,10 +46,11 @@ class LineReader:
     def __init__(self, engine: Engine) -> None:
         self.done = False
         self._engine = engine
-        self._flow = Flow()
+        self._parts = Flow()
         self._started = False
 
     def feed(self, frame: Frame) -> list[Event]:
+        """Reads one line. Raises an ``LLMError`` for an error line, ``Malformed`` for a line that is not JSON."""
         if self.done:
             return []
         try:
@@ -54,61 +58,62 @@ class LineReader:
         except ValueError:
             raise Malformed("The engine sent a line that is not JSON.", engine=self._engine.name) from None
         if isinstance(wire, dict):
-            self._line(wire)
-        return self._flow.take()
+            self._read_line(wire)
+        return self._parts.take()
 
     def skipped(self, piece: Piece) -> None:
-        """Nothing here counts what was said."""
+        """Does nothing: this reader counts no text."""
 
     def close(self) -> list[Event]:
+        """Raises ``Truncated``, since a complete stream ends with ``done: true``."""
         raise Truncated(f"{self._engine.label} ended its answer before it was complete.", engine=self._engine.name)
 
-    def _line(self, wire: Mapping[str, Any]) -> None:
+    def _read_line(self, wire: Mapping[str, Any]) -> None:
         if wire.get("error"):
             raise error_of(0, wire, self._engine)
         if not self._started:
             self._started = True
-            self._flow.out.append(Started("", text_of(wire.get("model"))))
-        message = wire.get("message", wire)  # else an answer to a prompt alone
+            self._parts.out.append(Started("", text_of(wire.get("model"))))
+        message = wire.get("message", wire)  # without ``message``: an answer of ``/api/generate``
         if isinstance(message, dict):
-            self._flow.reasoning(text_of(message.get("thinking")))
-            self._flow.text(text_of(message.get("content", message.get("response"))))
+            self._parts.reasoning(text_of(message.get("thinking")))
+            self._parts.text(text_of(message.get("content", message.get("response"))))
             calls = message.get("tool_calls")
             for call in calls if isinstance(calls, list) else ():
                 if isinstance(call, dict):
-                    self._call(call)
+                    self._read_call(call)
         if wire.get("done") is True:
             self._finish(wire)
 
-    def _call(self, wire: Mapping[str, Any]) -> None:
+    def _read_call(self, wire: Mapping[str, Any]) -> None:
         function = wire.get("function")
         function = function if isinstance(function, dict) else {}
-        index = self._flow.call(text_of(wire.get("id")) or f"call_{token_hex(12)}", text_of(function.get("name")))
+        index = self._parts.call(text_of(wire.get("id")) or f"call_{token_hex(12)}", text_of(function.get("name")))
         arguments = function.get("arguments")
         if arguments:
-            self._flow.arguments(index, arguments if isinstance(arguments, str) else dumps(arguments))
-        self._flow.end_call(index, rest_of(wire, ("id", "function", "type"), NAME, self._engine.issuer))
+            self._parts.arguments(index, arguments if isinstance(arguments, str) else dumps(arguments))
+        self._parts.end_call(index, rest_of(wire, ("id", "function", "type"), NAME, self._engine.issuer))
 
     def _finish(self, wire: Mapping[str, Any]) -> None:
-        self._flow.end_all()
+        self._parts.end_all()
         prompt, output = count_of(wire.get("prompt_eval_count")), count_of(wire.get("eval_count"))
         if prompt is not None or output is not None:
-            self._flow.out.append(UsageReported(Usage(fresh=prompt or 0, text=output)))
+            self._parts.out.append(UsageReported(Usage(fresh=prompt or 0, text=output)))
         raw = text_of(wire.get("done_reason"))
-        reason = _FINISH.get(raw, "stop" if not raw else "other")  # servers before 0.3 gave no reason
-        self._flow.out.append(Finished(settled(reason, self._flow.called), raw or None))
+        reason = _FINISH.get(raw, "stop" if not raw else "other")  # servers before 0.3 send no reason
+        self._parts.out.append(Finished(settled(reason, self._parts.called), raw or None))
         self.done = True
 
 
 def read_reply(body: Any, engine: Engine) -> Reply:
-    """One object, or the lines of a stream as a list."""
-    reading = LineReader(engine)
+    """Reads a whole answer: one object, or the lines of a stream as a list. Raises ``Malformed`` for any other."""
+    lines = LineReader(engine)
     events: list[Event] = []
     for wire in body if isinstance(body, list) else [body]:
         if not isinstance(wire, dict):
             raise Malformed(f"{engine.label} answered with something other than a message.", engine=engine.name)
-        reading._line(wire)
-        events += reading._flow.take()
-    if not reading.done:
+        lines._read_line(wire)
+        events += lines._parts.take()
+    if not lines.done:
         raise Malformed(f"{engine.label} answered with something other than a message.", engine=engine.name)
     return collect(events)

@@ -1,15 +1,15 @@
-"""What both sides share."""
+"""Names and image types, shared by both sides of the dialect."""
 
 from __future__ import annotations
 
 from typing import Final
 
 NAME: Final = "ollama"
-GENERATE: Final = "ollama-generate"  # whose words ``/api/chat`` does not have
+GENERATE: Final = "ollama-generate"  # marks metadata of ``/api/generate`` that ``/api/chat`` has no fields for
 
-_IMAGES: Final = (("/9j/", "image/jpeg"), ("UklGR", "image/webp"), ("R0lGOD", "image/gif"))  # how their base64 begins
+_IMAGES: Final = (("/9j/", "image/jpeg"), ("UklGR", "image/webp"), ("R0lGOD", "image/gif"))  # base64 prefix, type
 
 
 def image_type(data: str) -> str:
-    """Of bare base64: the wire does not say."""
+    """Returns the MIME type of base64 image data, since the wire does not name it; PNG by default."""
     return next((mime for start, mime in _IMAGES if data.startswith(start)), "image/png")
