@@ -109,7 +109,7 @@ def compare_call(client: CrossingClient, mine: Call, given: Call) -> None:
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-async def test_s7_every_recorded_answer_keeps_the_grammar_and_says_what_is_in_it(name: str) -> None:
+async def test_s7_every_recorded_answer_is_complete_and_keeps_the_grammar(name: str) -> None:
     faults, total = await faults_of(CLIENTS[name])
     print(f"recorded answers to a client of {name}: {total - len(faults)} of {total}")
     assert not faults, f"{len(faults)} of {total}: {json.dumps(faults, indent=1)[:8000]}"
@@ -125,7 +125,7 @@ ENDED_BADLY: list[Event] = [
 
 
 @pytest.mark.parametrize("name", [name for name in CLIENTS if not name.startswith("native")])
-def test_s1_an_answer_that_ended_with_an_error_is_no_success(name: str) -> None:
+def test_s1_an_answer_that_ends_with_an_error_is_an_error(name: str) -> None:
     """The native API has a word for it, the others have none."""
     client = CLIENTS[name]
     dialect = ollama.client_generate if name == "ollama generate" else CLIENT_DIALECTS[DIALECTS[client.path]]

@@ -434,7 +434,7 @@ async def faults_of(wire: str) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize("wire", dict.fromkeys(back.wire for back in BACK.values()))
-async def test_t1_a_recorded_answer_comes_back_to_its_engine_as_it_was_said(wire: str) -> None:
+async def test_t1_a_recorded_answer_returns_to_its_engine_unchanged(wire: str) -> None:
     for name, faults in (await faults_of(wire)).items():
         crossing = [case for case in cases() if crossed(BACK[name], case) is not None]
         why = {case.name: found for case in crossing if (found := reasons(name, case))}
@@ -446,7 +446,7 @@ async def test_t1_a_recorded_answer_comes_back_to_its_engine_as_it_was_said(wire
         assert len(crossing) > 300
 
 
-def test_each_reason_is_needed() -> None:
+def test_each_exception_is_needed() -> None:
     covered = {
         why for name, back in BACK.items() for case in cases() if crossed(back, case) for why in reasons(name, case)
     }

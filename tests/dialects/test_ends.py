@@ -51,7 +51,7 @@ def name_of(value: object) -> str:
 
 @pytest.mark.parametrize("left", [b"", b"\n"], ids=["no line end", "one line end"])
 @pytest.mark.parametrize("case", VERBATIM, ids=name_of)
-async def test_s8_every_event_is_handed_on_though_the_last_has_no_blank_line(case: Case, left: bytes) -> None:
+async def test_s8_every_event_is_forwarded_if_the_last_has_no_blank_line(case: Case, left: bytes) -> None:
     """Cut off behind each event: after the finish that is an end, before it the error comes behind the event."""
     border = BLANK[case.content_type]
     if left and border == left:
@@ -72,7 +72,7 @@ async def test_s8_every_event_is_handed_on_though_the_last_has_no_blank_line(cas
 
 
 @pytest.mark.parametrize("verbatim", BOTH)
-async def test_half_an_event_at_the_end_is_no_event(verbatim: bool) -> None:
+async def test_an_incomplete_event_at_the_end_is_ignored(verbatim: bool) -> None:
     for case in EVERY:
         if verbatim in lanes(case.dialect):
             reads = [case.events[0], case.events[1], case.events[2][:-12]]
@@ -82,7 +82,7 @@ async def test_half_an_event_at_the_end_is_no_event(verbatim: bool) -> None:
                 assert seen.told == case.events[0] + case.events[1]
 
 
-async def test_e7_usage_that_was_not_asked_for_is_withheld_without_its_blank_line_too() -> None:
+async def test_e7_unrequested_usage_is_withheld_also_without_a_blank_line() -> None:
     case = VERBATIM[0]
     assert case.dialect == "openai-chat" and b'"usage"' in case.events[-2]
     reads = [*case.events[:-2], case.events[-2].rstrip()]
@@ -97,7 +97,7 @@ async def test_e7_usage_that_was_not_asked_for_is_withheld_without_its_blank_lin
     "empty", [b"data:\n\n", b"data: \n\n", b"data\n\n", b"data:\r\n\r\n", b"event: ping\ndata:\n\n"]
 )
 @pytest.mark.parametrize("verbatim", BOTH, ids=["translated", "verbatim"])
-async def test_an_event_without_data_is_skipped_wherever_it_stands(verbatim: bool, empty: bytes) -> None:
+async def test_an_event_without_data_is_ignored_at_any_position(verbatim: bool, empty: bytes) -> None:
     """A client of its own wire would read JSON in it, so it is not handed on either."""
     for case in EVERY:
         if verbatim not in lanes(case.dialect) or case.content_type == NDJSON:
@@ -110,7 +110,7 @@ async def test_an_event_without_data_is_skipped_wherever_it_stands(verbatim: boo
                 assert seen.compared() == plain.compared()
 
 
-async def test_a_comment_is_handed_on() -> None:
+async def test_a_comment_is_forwarded() -> None:
     case = VERBATIM[0]
     events = [case.events[0], b": data:\n\n", b"data:\n\n: kept\n\n", *case.events[1:]]
     seen = await outcome(case, events, verbatim=True)
@@ -123,7 +123,7 @@ SEPARATORS = "".join(chr(code) for code in range(0x110000) if len(f"a{chr(code)}
 REQUEST = ChatRequest(model="m", messages=(Message("user", (Text("Hello"),)),), stream=True)
 
 
-def test_a_line_of_json_is_one_line_for_whoever_splits_at_any_separator() -> None:
+def test_a_json_line_has_no_unicode_line_separators() -> None:
     assert {"\x85", "\u2028", "\u2029"} < {*SEPARATORS}
     line = json_line({"text": f"ü{SEPARATORS}🦊"})
     assert len(line.decode().splitlines()) == 1 and json.loads(line)["text"] == f"ü{SEPARATORS}🦊"
@@ -131,7 +131,7 @@ def test_a_line_of_json_is_one_line_for_whoever_splits_at_any_separator() -> Non
 
 @pytest.mark.parametrize("form", ["native chunks", "native ndjson", "ollama"])
 @pytest.mark.parametrize("alone", [True, False])
-def test_every_piece_of_a_stream_of_lines_is_one_line(form: str, alone: bool) -> None:
+def test_every_write_of_a_json_lines_stream_is_one_line(form: str, alone: bool) -> None:
     text = f"a{SEPARATORS}b"
     arguments = json.dumps({"x": text}, ensure_ascii=False)
     events: list[Event] = [Started("r", "m"), ReasoningDelta(0, text), PartEnded(0), TextDelta(1, text), PartEnded(1)]
@@ -189,9 +189,7 @@ TYPES = ["", "application/octet-stream", "text/plain", "text/plain; charset=utf-
 
 @pytest.mark.parametrize("content_type", TYPES)
 @pytest.mark.parametrize("verbatim", BOTH, ids=["translated", "verbatim"])
-async def test_what_was_asked_for_as_a_stream_is_read_as_one_under_any_content_type(
-    verbatim: bool, content_type: str
-) -> None:
+async def test_a_requested_stream_is_read_as_a_stream_with_any_content_type(verbatim: bool, content_type: str) -> None:
     for case in EVERY:
         if verbatim not in lanes(case.dialect):
             continue
@@ -209,7 +207,7 @@ async def test_what_was_asked_for_as_a_stream_is_read_as_one_under_any_content_t
 
 @pytest.mark.parametrize("content_type", [*TYPES, "application/json"])
 @pytest.mark.parametrize("engine", ["openai", "anthropic", "responses"])
-async def test_a_whole_answer_where_a_stream_was_asked_for_is_still_one(engine: str, content_type: str) -> None:
+async def test_a_whole_answer_to_a_stream_request_is_read(engine: str, content_type: str) -> None:
     wire = WIRES[engine]
     dialect = {"openai": "openai-chat", "responses": "openai-responses"}.get(engine, engine)
     raw = json.dumps(wire.whole("Hi"), indent=1).encode()

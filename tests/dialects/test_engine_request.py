@@ -179,13 +179,13 @@ def test_o11_options_are_spelled_as_the_wire_has_them(engine: str, options: Opti
         ("ollama", Options(service_tier="flex"), "service_tier"),
     ],
 )
-def test_t8_what_a_wire_has_no_word_for_is_refused_by_name(engine: str, options: Options, name: str) -> None:
+def test_t8_an_option_without_a_field_is_refused_by_name(engine: str, options: Options, name: str) -> None:
     with pytest.raises(errors.Unsupported) as told:
         sent(replace(PLAIN, options=options), engine)
     assert told.value.param == name
 
 
-def test_a_record_can_refuse_an_option() -> None:
+def test_an_engine_record_can_refuse_an_option() -> None:
     engine = replace(OPENAI, quirks=Quirks(refuses=frozenset({"seed"})))
     with pytest.raises(errors.Unsupported, match="seed"):
         openai_chat.write_request(replace(PLAIN, options=Options(seed=0)), engine)
@@ -199,7 +199,7 @@ def test_a_hostile_model_name_does_not_change_the_address() -> None:
     assert gemini.write_request(replace(PLAIN, model="models/g-1"), GOOGLE).path == "/v1beta/models/g-1:generateContent"
 
 
-def test_t2_a_signature_goes_back_on_its_own_part_and_to_its_own_issuer_only() -> None:
+def test_t2_a_signature_is_sent_back_on_its_part_to_its_issuer_only() -> None:
     keep = (Opaque("gemini", "google", {"thoughtSignature": "c2ln"}),)
     history = (
         Message("user", (Text("Go"),)),
@@ -217,12 +217,12 @@ def test_t2_a_signature_goes_back_on_its_own_part_and_to_its_own_issuer_only() -
     assert sent(foreign, "google")["contents"][1]["parts"][0]["thoughtSignature"] == gemini.NO_SIGNATURE
 
 
-def test_reasoning_goes_back_where_the_record_says() -> None:
+def test_reasoning_is_sent_back_if_the_record_requires_it() -> None:
     assert "reasoning_content" not in sent(LOOP, "openai")["messages"][2]
     assert sent(LOOP, "deepseek")["messages"][2]["reasoning_content"] == "Hm."
 
 
-def test_a_foreign_block_is_refused_from_a_user_and_told_from_history() -> None:
+def test_a_foreign_block_is_refused_from_a_user_and_dropped_from_history() -> None:
     block = Foreign((Opaque("anthropic", None, {"type": "x"}),))
     for dialect, engine in ((openai_chat, OPENAI), (gemini, GOOGLE), (ollama, OLLAMA)):
         with pytest.raises(errors.Unsupported):
@@ -249,7 +249,7 @@ CLIENT: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_a_client_s_request_is_read_whole_and_written_again() -> None:
+def test_a_client_request_is_written_as_it_was_read() -> None:
     request = openai_chat.read_request(CLIENT)
     assert [m.role for m in request.messages] == ["system", "user", "assistant", "user", "assistant", "user"]
     assert request.messages[2].parts[0] == Reasoning("Hm.")
@@ -280,7 +280,7 @@ PLACES = [
 
 
 @pytest.mark.parametrize(("more", "place"), PLACES)
-def test_what_is_wrong_with_a_client_s_request_is_told_with_its_place(more: dict[str, Any], place: str) -> None:
+def test_an_invalid_client_request_names_the_path(more: dict[str, Any], place: str) -> None:
     with pytest.raises(errors.InvalidRequest) as told:
         openai_chat.read_request({"model": "e/m", **more})
     assert told.value.param == place
@@ -301,7 +301,7 @@ JSON = st.recursive(
         st.sampled_from([*CLIENT, "functions", "function_call", "stream", "stream_options", "seed", "top_k"]), JSON
     )
 )
-def test_s8_any_json_is_a_request_or_a_told_fault(fields: dict[str, Any]) -> None:
+def test_s8_any_json_is_a_request_or_an_invalid_request(fields: dict[str, Any]) -> None:
     with suppress(errors.InvalidRequest):
         request = openai_chat.read_request({"model": "e/m", "messages": [], **fields})
         for dialect, name in (
@@ -314,7 +314,7 @@ def test_s8_any_json_is_a_request_or_a_told_fault(fields: dict[str, Any]) -> Non
                 dialect.write_request(request, ENGINES[name])
 
 
-def test_e2_our_own_errors_and_a_provider_s_are_told_apart() -> None:
+def test_e2_server_errors_and_provider_errors_differ() -> None:
     ours = openai_chat.write_error(errors.Truncated("Cut."))["error"]
     theirs = openai_chat.write_error(
         errors.RateLimited("Slow.", provider=errors.ProviderSaid(429, "rate_limit_exceeded", "requests", "Slow."))

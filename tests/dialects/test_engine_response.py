@@ -222,31 +222,31 @@ END = chunk({}, "stop") + b"data: [DONE]\n\n"
           {"index": 0, "id": "b", "function": {"name": "g", "arguments": ""}}], [("a", "f", "{}"), ("b", "g", "{}")]),
     ],
 )  # fmt: skip
-def test_s5_calls_are_told_apart_in_all_their_forms(pieces: list[Any], calls: list[tuple[str, str, str]]) -> None:
+def test_s5_tool_calls_stay_separate_in_all_forms(pieces: list[Any], calls: list[tuple[str, str, str]]) -> None:
     body = b"".join(chunk({"tool_calls": [piece]}) for piece in pieces) + END
     reply = collect(events_of(OPENAI, body))
     assert [(call.id, call.name, call.arguments) for call in reply.calls] == calls
     assert reply.finish.reason == "tool_calls"
 
 
-def test_content_may_be_a_list_with_thoughts() -> None:
+def test_content_can_be_a_list_with_reasoning() -> None:
     thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
     body = chunk({"content": [thinking]}) + chunk({"content": [{"type": "text", "text": "Yes."}]}) + END
     reply = collect(events_of(OPENAI, body))
     assert (reply.reasoning, reply.text) == ("Hm.", "Yes.")
 
 
-def test_a_finish_may_come_before_the_last_text_and_twice() -> None:
+def test_a_finish_reason_can_come_before_the_last_text_and_twice() -> None:
     body = chunk({"content": "A"}, "stop") + chunk({"content": "B"}, "eos") + chunk({}, None)
     assert collect(events_of(OPENAI, body)).text == "AB"  # and without [DONE]
 
 
-def test_done_without_a_reason_is_no_reason_made_up() -> None:
+def test_done_without_a_finish_reason_is_other() -> None:
     reply = collect(events_of(OPENAI, chunk({"content": "A"}) + b"data: [DONE]\n\n"))
     assert (reply.finish.reason, reply.finish.raw) == ("other", None)
 
 
-def test_citations_pictures_and_refusals_are_told() -> None:
+def test_citations_images_and_refusals_are_read() -> None:
     cited = {
         "type": "url_citation",
         "url_citation": {"url": "https://a.example", "title": "A", "start_index": 0, "end_index": 2},
@@ -265,7 +265,7 @@ def test_citations_pictures_and_refusals_are_told() -> None:
     assert isinstance(parts[2], Text) and parts[2].text == "No."
 
 
-def test_t5_offsets_told_in_bytes_become_characters() -> None:
+def test_t5_byte_offsets_become_characters() -> None:
     text = "Zwölf 🎈 here"
     support = {"segment": {"startIndex": 7, "endIndex": 11, "text": "🎈"}, "groundingChunkIndices": [0]}
     grounding = {
@@ -282,7 +282,7 @@ def test_t5_offsets_told_in_bytes_become_characters() -> None:
     assert text[6:7] == "🎈"
 
 
-def test_t5_what_went_the_short_way_counts_for_offsets_too() -> None:
+def test_t5_deltas_from_the_fast_path_count_for_offsets() -> None:
     reader = gemini.reader(GOOGLE)
 
     def chunk(text: str, **more: Any) -> Frame:
@@ -319,7 +319,7 @@ _GROWING = {
 
 
 @pytest.mark.parametrize("what", _GROWING)
-def test_o3_a_piece_costs_the_same_late_as_early(what: str) -> None:
+def test_o3_the_cost_of_a_delta_is_constant(what: str) -> None:
     engine, before, piece = _GROWING[what]
     frame = Frame(json.dumps(piece))
 
@@ -397,7 +397,7 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("dialect", "engine", "status", "wire", "kind"), FAILURES)
-def test_e2_a_failure_is_told_by_its_status_and_the_wire_s_own_code(
+def test_e2_a_failure_is_classified_by_status_and_code(
     dialect: EngineDialect, engine: Engine, status: int, wire: dict[str, Any], kind: type[LLMError]
 ) -> None:
     error = dialect.read_error(status, json.dumps(wire).encode(), engine)
@@ -406,7 +406,7 @@ def test_e2_a_failure_is_told_by_its_status_and_the_wire_s_own_code(
     assert isinstance(error.provider, ProviderSaid) and error.provider.status == status
 
 
-def test_a_wait_that_is_told_in_the_body_is_kept() -> None:
+def test_a_retry_delay_in_the_body_is_read() -> None:
     detail = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.4s"}
     body = {"error": {"code": 429, "message": "M", "status": "RESOURCE_EXHAUSTED", "details": [detail]}}
     assert gemini.read_error(429, json.dumps(body).encode(), GOOGLE).retry_after == 34.4
@@ -421,7 +421,7 @@ ODD: st.SearchStrategy[Any] = st.recursive(
 
 @pytest.mark.parametrize("name", GOLDEN)
 @given(data=st.data())
-def test_s8_whatever_stands_anywhere_raises_nothing_but_our_own_errors(name: str, data: st.DataObject) -> None:
+def test_s8_a_mutated_answer_raises_only_llm_errors(name: str, data: st.DataObject) -> None:
     """One place of one event of a sample is replaced, or taken away."""
     engine, _ = GOLDEN[name]
     lines = sample(name).replace(b"\r\n", b"\n").split(b"\n")
@@ -459,7 +459,7 @@ def _mutated(value: Any, data: st.DataObject) -> Any:
 
 
 @given(body=st.binary(max_size=60), status=st.integers(400, 599))
-def test_e2_any_bytes_make_an_error_with_words(body: bytes, status: int) -> None:
+def test_e2_any_error_body_gives_a_message(body: bytes, status: int) -> None:
     for engine in (OPENAI, GOOGLE, OLLAMA):
         error = ENGINE_DIALECTS[engine.dialect].read_error(status, body, engine)
         assert error.message and error.engine == engine.name
@@ -477,7 +477,7 @@ def listed(engine: Engine, *answers: Any) -> list[ModelInfo]:
     return models
 
 
-def test_a_model_list_takes_the_record_s_word_before_a_pattern_s() -> None:
+def test_a_model_list_prefers_the_entry_to_patterns() -> None:
     entry = {
         "id": "a/b",
         "name": "B",
@@ -525,7 +525,7 @@ def test_gemini_lists_page_by_page() -> None:
     assert "reasoning" in models[0].can and "reasoning" not in models[0].guessed
 
 
-def test_ollama_asks_what_each_model_can_and_keeps_those_that_cannot_tell() -> None:
+def test_ollama_requests_details_and_keeps_models_without_them() -> None:
     tags = {
         "models": [{"name": "b:1", "model": "b:1"}, {"name": "a:1", "model": "a:1", "capabilities": ["completion"]}]
     }

@@ -49,7 +49,7 @@ def answer_with(wire: Wire, extra: dict[str, Any]) -> bytes:
 @pytest.mark.parametrize("name", ["openai", "anthropic"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(top=extras, inner=extras, answered=extras)
-async def test_t12_unknown_fields_survive_in_both_directions_where_both_sides_speak_alike(
+async def test_t12_unknown_fields_pass_both_ways_in_the_same_dialect(
     name: str, top: dict[str, Any], inner: dict[str, Any], answered: dict[str, Any]
 ) -> None:
     wire, client = WIRES[name], CLIENTS[name]
@@ -70,7 +70,7 @@ async def test_t12_unknown_fields_survive_in_both_directions_where_both_sides_sp
     assert json.loads(sent.body or b"") == {**body, "model": "some/model"}
 
 
-async def test_e7_the_verbatim_lane_asks_for_usage_and_withholds_what_the_client_did_not_ask_for() -> None:
+async def test_e7_passthrough_requests_usage_and_withholds_it_if_unrequested() -> None:
     wire, client = WIRES["openai"], CLIENTS["openai"]
     finish_with_usage = _sse(
         {"id": "c1", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}
@@ -87,7 +87,7 @@ async def test_e7_the_verbatim_lane_asks_for_usage_and_withholds_what_the_client
     assert all(sent.json["stream_options"] == {"include_usage": True} for sent in upstream.requests)
 
 
-async def test_the_verbatim_lane_appends_an_error_to_a_stream_without_its_end() -> None:
+async def test_passthrough_appends_an_error_to_a_truncated_stream() -> None:
     for name in ("openai", "anthropic"):
         wire, client = WIRES[name], CLIENTS[name]
         pieces = wire.head + wire.delta("Half")
@@ -98,7 +98,7 @@ async def test_the_verbatim_lane_appends_an_error_to_a_stream_without_its_end() 
         assert seen.error is not None and seen.finish is None
 
 
-async def test_the_verbatim_lane_hands_on_an_error_event_once() -> None:
+async def test_passthrough_forwards_an_error_event_once() -> None:
     for name in ("openai", "anthropic"):
         wire, client = WIRES[name], CLIENTS[name]
         async with between(wire, script_of(wire, wire.head, wire.error)) as (server, _):
@@ -106,7 +106,7 @@ async def test_the_verbatim_lane_hands_on_an_error_event_once() -> None:
         assert raw == wire.head + wire.error
 
 
-async def test_the_verbatim_lane_forwards_beta_headers_byte_for_byte() -> None:
+async def test_passthrough_forwards_beta_headers_unchanged() -> None:
     wire, client = WIRES["anthropic"], CLIENTS["anthropic"]
     beta = {"anthropic-beta": "one-2025-01-01,two-2025-02-02", "anthropic-version": "2026-10-21"}
     async with between(wire, script_of(wire, wire.head, wire.end)) as (server, upstream):
@@ -144,7 +144,7 @@ async def test_t1_signed_thinking_comes_back_byte_exact_and_in_order() -> None:
 
 
 @pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
-async def test_t3_reasoning_is_read_under_both_names_and_told_under_one(field: str) -> None:
+async def test_t3_reasoning_is_read_from_both_fields_and_written_to_one(field: str) -> None:
     wire, client = WIRES["openai"], CLIENTS["openai"]
     pieces = [wire.head, _chunk({field: "Hm. "}), _chunk({field: "Yes."}), wire.delta("Sure."), wire.end]
     async with between(wire, script_of(wire, *pieces), OPENAI_THINK_TAGS="true") as (server, _):
@@ -156,7 +156,7 @@ async def test_t3_reasoning_is_read_under_both_names_and_told_under_one(field: s
     assert "".join(o["text"] for o in objects if o["type"] == "reasoning") == "Hm. Yes."
 
 
-async def test_t3_one_delta_with_both_names_is_told_once() -> None:
+async def test_t3_a_delta_with_both_fields_is_written_once() -> None:
     wire = WIRES["openai"]
     pieces = [wire.head, _chunk({"reasoning": "Hm.", "reasoning_content": "Hm."}), wire.delta("Sure."), wire.end]
     async with between(wire, script_of(wire, *pieces)) as (server, _):
@@ -164,7 +164,7 @@ async def test_t3_one_delta_with_both_names_is_told_once() -> None:
     assert "".join(o["text"] for o in objects if o["type"] == "reasoning") == "Hm."
 
 
-async def test_t8_what_an_engine_cannot_take_is_refused_with_its_name_before_any_call() -> None:
+async def test_t8_an_unsupported_option_is_refused_before_any_request() -> None:
     async def never(request: Request, connection: Connection) -> None:
         raise AssertionError("the provider was called")
 
@@ -181,7 +181,7 @@ async def test_t8_what_an_engine_cannot_take_is_refused_with_its_name_before_any
             assert "logit_bias" in (await answer.body()).decode()
 
 
-async def test_t8_a_hint_without_a_place_is_dropped_and_told() -> None:
+async def test_t8_a_droppable_field_is_dropped_and_reported() -> None:
     wire = WIRES["anthropic"]
     async with between(wire, script_of(wire, wire.head, wire.delta("Hi"), wire.end)) as (server, upstream):
         body = CLIENTS["openai"].request("anthropic", user="u-1", store=False)
@@ -268,7 +268,7 @@ async def test_t2_a_signature_survives_a_client_that_drops_unknown_fields(name: 
     assert theirs.get("thoughtSignature") != "c2lnbmVk"
 
 
-async def test_s5_parallel_calls_without_ids_get_distinct_ones_that_find_their_way_back() -> None:
+async def test_s5_parallel_calls_without_ids_get_distinct_ids_that_match_results() -> None:
     wire, client = WIRES["google"], CLIENTS["openai"]
     calls = [{"functionCall": {"name": "f", "args": {"n": n}}} for n in (1, 2)]
     chunk = {"candidates": [{"content": {"role": "model", "parts": calls}, "finishReason": "STOP"}]}
@@ -309,7 +309,7 @@ S6 = [
 
 
 @pytest.mark.parametrize(("engine", "said", "called", "told"), S6)
-async def test_s6_the_finish_reason_says_calls_exactly_when_there_are_some(
+async def test_s6_the_finish_reason_is_tool_calls_exactly_if_there_are_calls(
     engine: str, said: str, called: bool, told: str
 ) -> None:
     wire = WIRES[engine]
@@ -327,7 +327,7 @@ async def test_s6_the_finish_reason_says_calls_exactly_when_there_are_some(
     assert seen.finish == words[told]
 
 
-async def test_e7_usage_that_a_provider_does_not_tell_is_estimated_and_marked() -> None:
+async def test_e7_missing_usage_is_estimated_and_marked() -> None:
     wire = WIRES["openai"]
     async with between(
         wire, script_of(wire, wire.head, wire.delta("x" * 40), _chunk({}, "stop"), b"data: [DONE]\n\n")

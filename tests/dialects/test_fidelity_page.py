@@ -11,13 +11,13 @@ from tests.support.paths import ROOT
 PAGE = ROOT / "docs" / "fidelity.md"
 
 
-def test_the_page_is_what_the_code_does() -> None:
+def test_the_page_is_up_to_date() -> None:
     if os.environ.get("UPDATE_DOCS"):
         PAGE.write_text(page())
     assert PAGE.read_text() == page(), "UPDATE_DOCS=1 writes it anew"
 
 
-def test_t8_nothing_is_lost_in_silence() -> None:
+def test_t8_every_loss_is_reported() -> None:
     lost = [
         (feature.name, client, towards.name)
         for feature in FEATURES
@@ -28,7 +28,7 @@ def test_t8_nothing_is_lost_in_silence() -> None:
     assert not lost
 
 
-def test_every_request_of_the_page_is_one_of_its_features() -> None:
+def test_every_request_of_the_page_is_a_feature() -> None:
     names = {feature.name for feature in FEATURES}
     for spoken in CLIENTS.values():
         assert set(spoken.bodies("", "")) <= names

@@ -187,7 +187,7 @@ ASKED: Final = ChatRequest(model="m", messages=(Message("user", (Text("Hello"),)
 @pytest.mark.parametrize("name", STREAMS)
 @given(data=st.data())
 @settings(max_examples=60 * TIMES, deadline=None)
-def test_s8_spoiled_frames_raise_nothing_but_our_own_errors(name: str, data: st.DataObject) -> None:
+def test_s8_mutated_frames_raise_only_llm_errors(name: str, data: st.DataObject) -> None:
     """And what is read of them keeps the grammar, and can be written in every client's dialect."""
     events = read(spoiled(frames_of(name), data), name)
     grammar = Grammar()
@@ -201,7 +201,7 @@ def test_s8_spoiled_frames_raise_nothing_but_our_own_errors(name: str, data: st.
 @pytest.mark.parametrize("name", STREAMS)
 @given(data=st.data())
 @settings(max_examples=25 * TIMES, deadline=None)
-def test_s8_a_spoiled_whole_answer_raises_nothing_but_our_own_errors(name: str, data: st.DataObject) -> None:
+def test_s8_a_mutated_whole_answer_raises_only_llm_errors(name: str, data: st.DataObject) -> None:
     dialect, engine = ENGINE_DIALECTS[name.partition("/")[0]], engine_of(name)
     frames = [frame for frame in frames_of(name) if frame.data.startswith("{")]
     value = mutated(json.loads(data.draw(st.sampled_from(frames)).data), data)
@@ -219,7 +219,7 @@ def test_s8_a_spoiled_whole_answer_raises_nothing_but_our_own_errors(name: str, 
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_the_bodies_themselves_are_read(name: str) -> None:
+def test_the_unchanged_bodies_are_read(name: str) -> None:
     dialect, schema, body = BODIES[name]
     SCHEMAS.check(schema, body)
     assert dialect.read_request(body).messages
@@ -228,7 +228,7 @@ def test_the_bodies_themselves_are_read(name: str) -> None:
 @pytest.mark.parametrize("name", BODIES)
 @given(data=st.data())
 @settings(max_examples=150 * TIMES, deadline=None)
-def test_s8_a_spoiled_request_raises_nothing_but_our_own_errors(name: str, data: st.DataObject) -> None:
+def test_s8_a_mutated_request_raises_only_llm_errors(name: str, data: st.DataObject) -> None:
     """Nor does any engine's dialect that has to write what was read of it."""
     dialect, schema, body = BODIES[name]
     body = mutated(body, data)

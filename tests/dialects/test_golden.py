@@ -139,7 +139,7 @@ def differences(name: str, kept: str, now: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
-async def test_o11_an_engine_is_sent_what_it_was_sent_before(name: str) -> None:
+async def test_o11_engine_requests_equal_the_golden_files(name: str) -> None:
     subject, path = SUBJECTS[name], GOLDEN / f"{name}.json"
     upstream = ScriptedTransport(answer)
     outcomes: dict[str, dict[str, Any]] = {}
@@ -166,7 +166,7 @@ def test_o11_every_engine_has_its_file_and_every_file_an_engine() -> None:
     assert {path.name for path in GOLDEN.iterdir()} == {f"{name}.json" for name in SUBJECTS}
 
 
-def test_o11_a_difference_is_told_with_its_engine_and_case() -> None:
+def test_o11_a_difference_names_its_engine_and_case() -> None:
     kept = file_of({"chat": {"method": "POST", "headers": {}, "url": "u", "body": {"model": "m", "seed": 0}}})
     now = file_of({"chat": {"method": "POST", "headers": {}, "url": "u", "body": {"model": "m", "seed": None}}})
     [told] = differences("box", kept, now)

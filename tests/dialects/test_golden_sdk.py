@@ -102,7 +102,7 @@ FILES: Final = ("openai", "openai-responses", "anthropic", "google")
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_o11_a_golden_request_is_one_that_the_vendor_s_sdk_could_send(name: str) -> None:
+def test_o11_golden_requests_are_valid_for_the_vendor_sdk(name: str) -> None:
     excused = [pattern for file, pattern, _ in EXCEPTIONS if file == name]
     needed: set[str] = set()
     told: list[str] = []
@@ -139,6 +139,6 @@ BLIND: Final[list[tuple[str, dict[str, Any], str]]] = [
 
 
 @pytest.mark.parametrize(("name", "body", "named"), BLIND)
-def test_the_judges_are_not_blind(name: str, body: dict[str, Any], named: str) -> None:
+def test_the_sdk_checks_find_invalid_bodies(name: str, body: dict[str, Any], named: str) -> None:
     told = judge(name)(body)
     assert told and any(named in fault for fault in told), told

@@ -40,7 +40,7 @@ def test_every_engine_dialect_has_its_cases() -> None:
 
 @pytest.mark.parametrize("verbatim", [False, True], ids=["translated", "verbatim"])
 @pytest.mark.parametrize("name", CASES)
-async def test_an_answer_is_the_same_in_every_grouping_of_its_events_into_reads(name: str, verbatim: bool) -> None:
+async def test_an_answer_is_the_same_for_every_grouping_of_events_into_reads(name: str, verbatim: bool) -> None:
     case = CASES[name]
     if verbatim not in lanes(case.dialect):
         return
@@ -102,7 +102,7 @@ def some_groupings() -> list[list[bytes]]:
 
 @pytest.mark.parametrize("reads", some_groupings())
 @pytest.mark.parametrize("client", CLIENTS)
-async def test_a_client_is_told_the_same_by_the_real_server_in_every_grouping(client: str, reads: list[bytes]) -> None:
+async def test_the_real_server_answers_the_same_for_every_grouping(client: str, reads: list[bytes]) -> None:
     """Each read is sent once the client has something of the one before."""
     asks, wire = CLIENTS[client], WIRES["openai"]
     arrived = asyncio.Event()

@@ -67,7 +67,7 @@ def _own(case: Case, keys: Mapping[str, str]) -> dict[str, str]:
     return {f"X-{name_of(case)}-Key": key for key in keys.values()}
 
 
-async def test_e2_every_recorded_error_is_told_as_the_contract_says() -> None:
+async def test_e2_every_recorded_error_has_status_code_and_retry_after() -> None:
     found = await all_told(CLIENT, {})
     wanted = {name: Told(*row) for name, row in EXPECTED.items()}
     wrong = {name: (one, wanted.get(name)) for name, one in found.items() if one != wanted.get(name)}
@@ -76,7 +76,7 @@ async def test_e2_every_recorded_error_is_told_as_the_contract_says() -> None:
     assert set(wanted) == set(found) or not found
 
 
-async def test_e2_a_caller_s_own_key_is_the_caller_s_to_mend() -> None:
+async def test_e2_an_error_of_the_callers_key_is_a_401() -> None:
     found = await all_told({}, {"own": "sk-of-the-caller-1"})
     wanted = {name: Told(*OWN_KEY.get(name, row)) for name, row in EXPECTED.items()}
     wrong = {name: (one, wanted.get(name)) for name, one in found.items() if one != wanted.get(name)}

@@ -145,7 +145,7 @@ async def test_a_recorded_list_is_classified_and_kept(name: str) -> None:
             assert when == sorted(when, reverse=True), f"{kind} is not newest first"
 
 
-async def test_pages_are_one_list() -> None:
+async def test_pages_are_joined_into_one_list() -> None:
     recording = of("google/models-gemini-test-cli-gemini-models-ee081f")
     rest = b'{"models": [{"name": "models/gemini-9-flash", "supportedGenerationMethods": ["generateContent"]}]}'
     [(_, first)] = recording.exchanges
@@ -155,7 +155,7 @@ async def test_pages_are_one_list() -> None:
 
 
 @pytest.mark.parametrize(("provider", "id", "can", "guessed", "context", "output"), FACTS)
-async def test_o10_a_fact_comes_from_the_record_first_and_says_where_it_does_not(
+async def test_o10_a_fact_comes_from_the_entry_first_and_is_marked_if_guessed(
     provider: str, id: str, can: set[str], guessed: set[str], context: int | None, output: int | None
 ) -> None:
     found = []

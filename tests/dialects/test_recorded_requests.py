@@ -192,7 +192,7 @@ def fault(number: int) -> str | None:
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[case.name for case in CASES])
-def test_t12_a_recorded_request_is_sent_on_as_it_came(number: int) -> None:
+def test_t12_a_recorded_request_is_forwarded_unchanged(number: int) -> None:
     found = fault(number)
     if CASES[number].name in EXCEPTIONS:
         assert found is not None, "no longer exceptional: take it off the list"
@@ -200,7 +200,7 @@ def test_t12_a_recorded_request_is_sent_on_as_it_came(number: int) -> None:
         assert found is None
 
 
-def test_t12_the_share_of_recorded_requests_that_are_sent_on_as_they_came(capsys: pytest.CaptureFixture[str]) -> None:
+def test_t12_the_share_of_recorded_requests_forwarded_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     same = sum(fault(number) is None for number in range(len(CASES)))
     with capsys.disabled():
         print(f"\nrecorded requests sent on as they came: {same} of {len(CASES)}")
@@ -226,7 +226,7 @@ def with_unknown_fields(body: Body) -> Body:
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_t12_unknown_fields_are_sent_on_from_wherever_they_stand(wire: str) -> None:
+def test_t12_unknown_fields_are_forwarded_from_every_object(wire: str) -> None:
     faults = []
     for case in CASES:
         if case.engine.dialect == wire and case.name not in EXCEPTIONS:
@@ -237,7 +237,7 @@ def test_t12_unknown_fields_are_sent_on_from_wherever_they_stand(wire: str) -> N
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_each_spelling_is_needed(wire: str) -> None:
+def test_each_normalisation_is_needed(wire: str) -> None:
     """Without it some request would not come out the same."""
     needed: set[Callable[[Body], None]] = set()
     for case in CASES:

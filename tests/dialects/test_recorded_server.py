@@ -82,7 +82,7 @@ def _same_tokens(got: Tokens | None, wanted: Tokens | None) -> bool:
 
 
 @pytest.mark.parametrize("way", ["whole", "torn", "crlf"])
-async def test_every_recorded_answer_arrives_as_what_is_in_it(way: str) -> None:
+async def test_every_recorded_answer_arrives_complete(way: str) -> None:
     everything = cases()
     engines = {name_of(case): replace(case.engine, base_url="https://provider.invalid") for case in everything}
     configured = replace(

@@ -212,7 +212,7 @@ def fault(number: int) -> AssertionError | None:
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[case.name for case in CASES])
-def test_s9_a_recorded_answer_is_read_as_what_is_in_it(number: int) -> None:
+def test_s9_a_recorded_answer_is_read_completely(number: int) -> None:
     found = fault(number)
     if CASES[number].name in EXCEPTIONS:
         assert found is not None, "no longer exceptional: take it off the list"
@@ -220,7 +220,7 @@ def test_s9_a_recorded_answer_is_read_as_what_is_in_it(number: int) -> None:
         raise found
 
 
-def test_every_recorded_answer_counts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_recorded_answer_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     right = sum(fault(number) is None for number in range(len(CASES)))
     with capsys.disabled():
         print(f"\nrecorded answers read as what is in them: {right} of {len(CASES)}")
@@ -260,7 +260,7 @@ def test_s1_a_recorded_stream_that_ends_early_is_an_error_unless_it_had_finished
     assert ended > 0
 
 
-def test_where_there_are_no_recordings_the_tests_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_recordings_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(recordings, "FOLDER", tmp_path / "recordings")
     monkeypatch.setenv("CI", "")
     with pytest.raises(pytest.skip.Exception, match=r"no recorded traffic at .*LLM_SERVER_SHARED"):
@@ -270,6 +270,6 @@ def test_where_there_are_no_recordings_the_tests_say_so(monkeypatch: pytest.Monk
         recordings.recordings.__wrapped__()
 
 
-def test_every_exception_is_of_a_recording_that_exists() -> None:
+def test_every_exception_names_an_existing_recording() -> None:
     names = {case.name for case in CASES}
     assert {*EXCEPTIONS, *CODES_BY_NAME} <= names

@@ -75,7 +75,7 @@ async def test_s1_an_answer_that_ends_inside_an_event_is_truncated_too(wire: Wir
 
 @ALL
 @EVERY
-async def test_s2_an_error_inside_the_stream_keeps_its_words(wire: Wire, client: ClientWire) -> None:
+async def test_s2_an_error_inside_the_stream_keeps_its_message(wire: Wire, client: ClientWire) -> None:
     async with between(wire, script_of(wire, wire.head, wire.delta("Then "), wire.error)) as (server, _):
         seen = await ask(server, client, wire)
     assert seen.text == "Then "
@@ -86,7 +86,7 @@ async def test_s2_an_error_inside_the_stream_keeps_its_words(wire: Wire, client:
 
 @ALL
 @EVERY
-async def test_s10_each_chunk_leaves_before_the_next_has_come(wire: Wire, client: ClientWire) -> None:
+async def test_s10_each_chunk_is_sent_before_the_next_arrives(wire: Wire, client: ClientWire) -> None:
     """In lock-step: the upstream says the next word only after the client has seen the last one."""
     heard = asyncio.Semaphore(0)
 
@@ -119,7 +119,7 @@ async def test_s10_each_chunk_leaves_before_the_next_has_come(wire: Wire, client
 
 
 @EVERY
-async def test_s11_a_silent_provider_does_not_mean_a_silent_server(wire: Wire) -> None:
+async def test_s11_keepalives_are_sent_while_the_provider_is_silent(wire: Wire) -> None:
     for client in CLIENTS.values():
         go = asyncio.Event()
 
@@ -200,7 +200,7 @@ async def test_s12_each_timeout_has_its_own_code() -> None:
 
 
 @EVERY
-async def test_s8_empty_and_odd_frames_are_no_chunks(wire: Wire) -> None:
+async def test_s8_empty_and_unknown_frames_are_ignored(wire: Wire) -> None:
     odd = {
         "openai": b'data: {"choices": []}\n\ndata:{"choices":[{"index":0,"delta":null}]}\n\n: x\n\nevent: foo\n\n'
         b'data: {"choices":[{"index":0,"delta":{"content":null,"tool_calls":null}}]}\r\n\r\ndata: {"id":"c1"}\n\n',
@@ -223,7 +223,7 @@ async def test_s8_empty_and_odd_frames_are_no_chunks(wire: Wire) -> None:
 
 
 @EVERY
-async def test_a_stream_that_is_answered_with_whole_json_is_read_all_the_same(wire: Wire) -> None:
+async def test_a_whole_json_answer_to_a_stream_request_is_read(wire: Wire) -> None:
     async def script(request: Request, connection: Connection) -> None:
         await connection.whole(wire.whole("All at once"))
 
@@ -256,14 +256,14 @@ async def test_an_answer_that_is_not_streamed(wire: Wire) -> None:
 
 
 @EVERY
-async def test_s14_nothing_is_repeated_after_the_first_event(wire: Wire) -> None:
+async def test_s14_a_request_is_not_retried_after_the_first_event(wire: Wire) -> None:
     async with between(wire, script_of(wire, wire.head, wire.delta("Once "), wire.error)) as (server, upstream):
         objects = await server.chat(engine=wire.engine, model="m")
     assert len(upstream.requests) == 1
     assert [o.get("text") for o in objects if o["type"] == "content"] == ["Once "]
 
 
-async def test_s13_think_tags_become_reasoning_for_an_engine_that_asks_for_it() -> None:
+async def test_s13_think_tags_become_reasoning_if_the_engine_record_sets_it() -> None:
     wire = WIRES["openai"]
     pieces = [wire.delta(c) for c in "<think>Hm.</think>\n\nYes."]
     async with between(wire, script_of(wire, wire.head, *pieces, wire.end), OPENAI_THINK_TAGS="true") as (server, _):
@@ -274,7 +274,7 @@ async def test_s13_think_tags_become_reasoning_for_an_engine_that_asks_for_it() 
     assert (seen.reasoning, seen.text) == ("Hm.", "Yes.")
 
 
-async def test_s4_arguments_that_come_whole_come_out_once() -> None:
+async def test_s4_whole_arguments_are_written_once() -> None:
     """The call is in one chunk, as xAI and Groq send it."""
     wire = WIRES["openai"]
     call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
@@ -287,7 +287,7 @@ async def test_s4_arguments_that_come_whole_come_out_once() -> None:
     assert [o["call"]["params"] for o in objects if o["type"] == "tool"][-1] == {"a": 1}
 
 
-async def test_the_older_framing_gives_one_object_a_chunk_and_merges_what_came_together() -> None:
+async def test_the_older_framing_sends_one_object_per_chunk_and_merges_deltas() -> None:
     wire = WIRES["openai"]
     together = b"".join(wire.delta(f"{n} ") for n in range(50))
     async with between(wire, script_of(wire, wire.head, together, wire.end)) as (server, _):
@@ -308,7 +308,7 @@ async def test_a_client_of_http_1_0_gets_an_unframed_body() -> None:
     assert CLIENTS["native"].read(raw).text == "Old"
 
 
-async def test_each_request_is_one_line_of_the_log_that_tells_how_it_went(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_each_request_is_one_log_line_with_its_result(capsys: pytest.CaptureFixture[str]) -> None:
     log.setup()
     try:
         async with serving(config()) as server:

@@ -198,7 +198,7 @@ def read(engine_name: str, answer: dict[str, Any]) -> Usage:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_e8_a_provider_s_counts_become_counters_that_do_not_overlap(name: str) -> None:
+def test_e8_provider_usage_becomes_counters_that_do_not_overlap(name: str) -> None:
     row = ROWS[name]
     usage = read(row.engine, row.answer)
     assert (usage.fresh or 0, usage.cache_read, usage.cache_write, usage.text, usage.reasoning) == row.counters
@@ -206,7 +206,7 @@ def test_e8_a_provider_s_counts_become_counters_that_do_not_overlap(name: str) -
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_e8_clients_are_told_the_same_arithmetic_for_every_provider(name: str) -> None:
+def test_e8_usage_for_clients_is_the_same_for_every_provider(name: str) -> None:
     row = ROWS[name]
     usage = read(row.engine, row.answer)
     fresh, cached, written, _, reasoning = row.counters

@@ -108,7 +108,7 @@ def tokens(number: int) -> dict[str, Any]:
         ("gemma-4-31b-it", effort("high"), {**SHOWN, "thinkingLevel": "HIGH"}),
     ],
 )
-def test_thinking_is_asked_for_in_the_form_that_the_model_takes(
+def test_thinking_has_the_form_that_the_model_accepts(
     model: str, asked: dict[str, Any], thinking: dict[str, Any] | None
 ) -> None:
     assert sent(model, **asked).get("generationConfig", {}).get("thinkingConfig") == thinking
@@ -131,17 +131,17 @@ def test_thinking_is_asked_for_in_the_form_that_the_model_takes(
         ("gemini-5-of-tomorrow", effort("max"), "effort"),
     ],
 )  # fmt: skip
-def test_t8_thinking_that_a_model_cannot_do_is_refused_by_name(model: str, asked: dict[str, Any], named: str) -> None:
+def test_t8_unsupported_thinking_is_refused_by_name(model: str, asked: dict[str, Any], named: str) -> None:
     assert refused(model, **asked) == named
 
 
-def test_t8_of_an_effort_and_a_budget_the_effort_is_sent_and_the_other_is_told() -> None:
+def test_t8_with_effort_and_budget_the_effort_is_sent_and_the_budget_dropped() -> None:
     body, dropped = written("gemini-3.5-flash", (), effort="low", reasoning_tokens=9000)
     assert body["generationConfig"]["thinkingConfig"] == {**SHOWN, "thinkingLevel": "LOW"}
     assert dropped == ("reasoning_tokens",)
 
 
-def test_t8_samplers_without_effect_are_told_and_penalties_refused() -> None:
+def test_t8_sampling_options_without_effect_are_reported_and_penalties_refused() -> None:
     body, dropped = written("gemini-3.8-flash", (), temperature=0, top_p=0.5, top_k=0, seed=0)
     assert dropped == ("temperature", "top_k", "top_p")
     assert {name: body["generationConfig"][name] for name in ("temperature", "topK", "seed")} == {
@@ -161,7 +161,7 @@ def test_service_tiers(tier: str, word: str | None) -> None:
     assert sent("gemini-3.5-flash", service_tier=tier).get("serviceTier") == word
 
 
-def test_t7_a_schema_is_kept_to_beside_tools_only_by_newer_models() -> None:
+def test_t7_only_newer_models_accept_a_schema_with_tools() -> None:
     asked: dict[str, Any] = {"format": JsonFormat(SCHEMA)}
     config = sent("gemini-3.5-flash", (TOOL,), **asked)["generationConfig"]
     assert config["responseMimeType"] == "application/json" and config["responseJsonSchema"] == SCHEMA
@@ -181,18 +181,18 @@ def test_t7_a_schema_is_kept_to_beside_tools_only_by_newer_models() -> None:
         ("tool:f", {"mode": "ANY", "allowedFunctionNames": ["f"]}),
     ],
 )
-def test_the_choice_of_tools(choice: str, calling: dict[str, Any]) -> None:
+def test_tool_choice(choice: str, calling: dict[str, Any]) -> None:
     assert sent("gemini-3.5-flash", (TOOL,), tool_choice=choice)["toolConfig"] == {"functionCallingConfig": calling}
 
 
-def test_t8_a_choice_among_no_tools_is_refused() -> None:
+def test_t8_a_tool_choice_without_tools_is_refused() -> None:
     assert refused("gemini-3.5-flash", tool_choice="required") == "tool_choice"
     assert refused("gemini-3.5-flash", (HOSTED,), tool_choice="none") == "tool_choice"
     assert "toolConfig" not in sent("gemini-3.5-flash", tool_choice="none")
     assert "toolConfig" not in sent("gemini-3.5-flash", (HOSTED,), tool_choice="auto")
 
 
-def test_customopts_come_last_and_leave_the_other_options() -> None:
+def test_customopts_are_merged_last_and_keep_other_options() -> None:
     body = sent(
         "gemini-2.0-flash",
         max_tokens=5,
@@ -205,7 +205,7 @@ def test_customopts_come_last_and_leave_the_other_options() -> None:
     }
 
 
-def test_an_engine_s_record_refuses_too() -> None:
+def test_an_engine_record_can_refuse_an_option() -> None:
     engine = replace(
         GOOGLE, quirks=Quirks(refuses=frozenset({"top_k", "effort"}), json_schema=False, forced_tools=False)
     )

@@ -27,7 +27,7 @@ def attached(text: str, **about: str) -> Text:
     return Text(f"\n\n{text}", keep=(Opaque("native", "native", dict(about)),))
 
 
-def test_the_older_server_s_body_is_read() -> None:
+def test_a_body_of_the_older_server_is_read() -> None:
     request = native.read_request(
         {
             **BODY,
@@ -46,7 +46,7 @@ def test_the_older_server_s_body_is_read() -> None:
 @pytest.mark.parametrize(
     "odd", [{"attachment": "Hi"}, {"attachments": {"a": 1}}, {"attachments": [5]}, {"attachments": 5}]
 )
-def test_s8_a_message_of_the_older_server_keeps_its_text_whatever_it_attached(odd: dict[str, Any]) -> None:
+def test_s8_an_older_message_keeps_its_text_with_any_attachment(odd: dict[str, Any]) -> None:
     assert read_older(json.dumps([{"role": "user", "content": "Hi", **odd}])) == [Message("user", (Text("Hi"),))]
 
 
@@ -74,13 +74,13 @@ def test_s8_a_message_of_the_older_server_keeps_its_text_whatever_it_attached(od
         ),  # text is taken as it is
     ],
 )
-def test_attachments_are_taken_in_all_their_spellings(attachment: dict[str, str], part: Any) -> None:
+def test_attachments_are_read_in_all_forms(attachment: dict[str, str], part: Any) -> None:
     for body in ({**BODY, "attachment": attachment}, {**BODY, "attachments": [attachment]}):
         assert native.read_request(body).messages[-1].parts[1] == part
 
 
 @pytest.mark.parametrize("mime", ["application/zip", "font/woff", "x/y", "image/", ""])
-def test_an_attachment_that_cannot_be_used_is_refused(mime: str) -> None:
+def test_an_unsupported_attachment_is_refused(mime: str) -> None:
     with pytest.raises(errors.InvalidRequest, match=r"attachment\.mimeType"):
         native.read_request({**BODY, "attachment": {"mimeType": mime, "contents": "AAAA"}})
 
@@ -118,7 +118,7 @@ NAMES = ["messages", "attachment", "attachments", "options", "instructions", "st
 
 
 @given(fields=st.dictionaries(st.sampled_from(NAMES), JSON))
-def test_whatever_passes_the_schema_is_read_or_refused(fields: dict[str, Any]) -> None:
+def test_any_body_valid_by_the_schema_is_read_or_refused(fields: dict[str, Any]) -> None:
     body = {**BODY, **fields}
     with suppress(errors.LLMError):
         SCHEMA.check("llm.chat", body)
@@ -142,7 +142,7 @@ def test_whatever_passes_the_schema_is_read_or_refused(fields: dict[str, Any]) -
         JSON,
     )
 )
-def test_whatever_options_pass_the_schema_are_read_or_refused(options: dict[str, Any]) -> None:
+def test_any_options_valid_by_the_schema_are_read_or_refused(options: dict[str, Any]) -> None:
     body = {**BODY, "options": options}
     with suppress(errors.LLMError):
         SCHEMA.check("llm.chat", body)

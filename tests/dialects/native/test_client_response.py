@@ -81,7 +81,7 @@ def test_events_become_the_objects_of_the_contract() -> None:
         ]
 
 
-def test_an_error_is_the_last_object_with_all_that_is_known() -> None:
+def test_an_error_is_the_last_object_with_all_known_fields() -> None:
     said = errors.ProviderSaid(429, "slow", "t", "Slow.")
     failure = errors.RateLimited("Slow.", engine="e", provider=said, retry_after=3)
     [*_, error] = written([Started("1", "m"), TextDelta(0, "A"), Failed(failure)])
@@ -91,7 +91,7 @@ def test_an_error_is_the_last_object_with_all_that_is_known() -> None:
     }  # fmt: skip
 
 
-def test_an_emoji_that_a_provider_cut_in_two_is_joined_by_the_client() -> None:
+def test_an_emoji_split_by_a_provider_is_joined_by_the_client() -> None:
     objects = written(
         [Started("1", "m"), TextDelta(0, "\ud83c"), TextDelta(0, "\udf88"), PartEnded(0), Finished("stop")]
     )
@@ -101,6 +101,6 @@ def test_an_emoji_that_a_provider_cut_in_two_is_joined_by_the_client() -> None:
     )
 
 
-def test_arguments_that_are_no_json_are_shown_as_they_are() -> None:
+def test_arguments_that_are_not_json_are_written_as_text() -> None:
     assert native.read_arguments('{"x": ') == '{"x": '
     assert native.read_arguments("") == {}

@@ -201,7 +201,7 @@ def tools_of(objects: Sequence[dict[str, Any]]) -> list[Tool]:
 
 
 @pytest.mark.parametrize("name", HOSTED)
-def test_what_the_provider_runs_is_shown_running_and_then_as_it_ended(name: str) -> None:
+def test_a_provider_run_is_shown_running_and_then_with_its_final_state(name: str) -> None:
     case = HOSTED[name]
     engine = Engine(name="e", label="E", dialect=case.dialect, base_url="http://engine.test")
     events = streamed(case)
@@ -217,7 +217,7 @@ def test_what_the_provider_runs_is_shown_running_and_then_as_it_ended(name: str)
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.calls])
-def test_a_call_that_nobody_runs_here_ends_as_canceled(name: str) -> None:
+def test_a_call_that_is_not_run_here_ends_as_canceled(name: str) -> None:
     """The client may run it, as `finishReason` says: here it was not run, and nothing is under way."""
     case = CASES[name]
     objects = shown(streamed(Case(case.dialect, case.events, None, [])))
@@ -228,7 +228,7 @@ def test_a_call_that_nobody_runs_here_ends_as_canceled(name: str) -> None:
 
 @pytest.mark.parametrize("reason", ["length", "filtered", "error"])
 @pytest.mark.parametrize("executor", ["client", "server", "provider"])
-def test_half_a_call_ends_as_canceled(executor: Any, reason: Any) -> None:
+def test_an_incomplete_call_ends_as_canceled(executor: Any, reason: Any) -> None:
     events: list[Event] = [Started("r", "m"), ToolCallStarted(0, "c", "f", executor), ToolCallDelta(0, '{"a":')]
     events += [PartEnded(0), Finished(reason)]
     [(_, states, _, _)] = tools_of(shown(events))
@@ -236,7 +236,7 @@ def test_half_a_call_ends_as_canceled(executor: Any, reason: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["web search", "shell", "image, failed"])
-async def test_a_client_of_the_real_server_is_told_the_same(name: str) -> None:
+async def test_the_real_server_writes_the_same_states(name: str) -> None:
     case = HOSTED[name]
 
     async def script(request: Request, connection: Connection) -> None:

@@ -82,7 +82,7 @@ def test_options_are_read_zeros_included() -> None:
         ({"messages": [], "tools": [{}]}, "tools[0].function"),
     ],
 )
-def test_a_fault_names_its_place(body: dict[str, Any], place: str) -> None:
+def test_an_invalid_request_names_the_path(body: dict[str, Any], place: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         read(**body)
     assert caught.value.param == place
@@ -105,7 +105,7 @@ _JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["messages", "prompt", "tools", "options", "think", "format", "system"]), _JSON))
-def test_s8_no_body_is_answered_with_anything_but_an_error_of_ours(body: dict[str, Any]) -> None:
+def test_s8_any_body_is_read_or_an_invalid_request(body: dict[str, Any]) -> None:
     with suppress(LLMError):
         ENGINE_DIALECTS["anthropic"].write_request(read(**body), ENGINES["anthropic"])
 

@@ -55,7 +55,7 @@ def lines(events: list[Event], size: int = 1) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("size", [1, 100])
-def test_s3_a_stream_is_lines_with_whole_calls(size: int) -> None:
+def test_s3_a_stream_is_json_lines_with_whole_calls(size: int) -> None:
     told = lines(LOOP, size)
     assert all(line["model"] == "demo/m" and line["created_at"].endswith("Z") for line in told)
     assert [line["message"].get("thinking") for line in told if "thinking" in line["message"]] == ["Hm."]
@@ -69,7 +69,7 @@ def test_s3_a_stream_is_lines_with_whole_calls(size: int) -> None:
     assert (told[-1]["done_reason"], told[-1]["prompt_eval_count"], told[-1]["eval_count"]) == ("stop", 8, 6)
 
 
-def test_a_whole_answer_says_the_same() -> None:
+def test_a_whole_answer_equals_the_stream() -> None:
     whole: Any = DIALECT.write_reply(collect(LOOP), REQUEST, NOW)
     assert (whole["message"]["content"], whole["message"]["thinking"], whole["done"]) == ("Grüße 🦊", "Hm.", True)
     assert [call["id"] for call in whole["message"]["tool_calls"]] == ["c1", "c2"]

@@ -75,26 +75,26 @@ def test_thinking_is_a_switch_or_a_level(model: str, options: dict[str, Any], th
         ("qwen3:8b", {"tool_choice": "tool:f", "tools": (TOOL,)}, "tool_choice"),
     ],
 )
-def test_t8_what_cannot_be_said_is_refused_by_name(model: str, options: dict[str, Any], named: str) -> None:
+def test_t8_unsupported_options_are_refused_by_name(model: str, options: dict[str, Any], named: str) -> None:
     assert refused(model, **options) == named
 
 
 @pytest.mark.parametrize(("name", "value"), [("reasoning", False), ("effort", "none"), ("reasoning_tokens", 0)])
-def test_t8_what_is_taken_without_effect_is_told(name: str, value: Any) -> None:
+def test_t8_options_without_effect_are_reported(name: str, value: Any) -> None:
     assert written("gpt-oss:20b", **{name: value}) == ({"think": False}, (name,))
 
 
-def test_t8_a_budget_that_cannot_be_said_is_told() -> None:
+def test_t8_a_budget_without_a_field_is_reported() -> None:
     assert written("qwen3:8b", reasoning_tokens=2000) == ({"think": True}, ("reasoning_tokens",))
     assert written("qwen3:8b", effort="low", reasoning_tokens=2000) == ({"think": "low"}, ("reasoning_tokens",))
 
 
-def test_tools_that_must_not_be_used_are_not_told() -> None:
+def test_tools_are_left_out_for_tool_choice_none() -> None:
     assert "tools" in sent("qwen3:8b", (TOOL,), tool_choice="auto")
     assert sent("qwen3:8b", (TOOL,), tool_choice="none") == {}
 
 
-def test_customopts_go_where_the_wire_has_them() -> None:
+def test_customopts_are_sent_in_their_place_on_the_wire() -> None:
     body = sent("m", temperature=0, extra={"temperature": 1, "min_p": 0, "keep_alive": "10m", "truncate": False})
     assert body == {"options": {"temperature": 1, "min_p": 0}, "keep_alive": "10m", "truncate": False}
 
@@ -104,12 +104,12 @@ def test_t7_a_schema_or_any_json() -> None:
     assert sent("m", format=JsonFormat()) == {"format": "json"}
 
 
-def test_log_probabilities_are_asked_for_by_their_number_too() -> None:
+def test_top_logprobs_alone_requests_log_probabilities() -> None:
     assert sent("m", top_logprobs=0) == {"logprobs": True, "top_logprobs": 0}
     assert sent("m", logprobs=False) == {"logprobs": False}
 
 
-def test_an_engine_s_record_refuses_too() -> None:
+def test_an_engine_record_can_refuse_an_option() -> None:
     engine = replace(OLLAMA, quirks=Quirks(refuses=frozenset({"seed", "effort"}), json_schema=False))
     for named, options in (
         ("seed", Options(seed=0)),

@@ -37,7 +37,7 @@ def kept(**data: Any) -> tuple[Opaque, ...]:
     return (Opaque("openai-chat", None, data),)
 
 
-def test_results_in_a_row_are_one_message_of_the_user() -> None:
+def test_consecutive_results_are_one_user_message() -> None:
     request = read(
         {"role": "tool", "tool_call_id": "a", "content": "1"},
         {"role": "tool", "tool_call_id": "b", "name": "f", "content": [{"type": "text", "text": "2"}]},
@@ -51,13 +51,13 @@ def test_results_in_a_row_are_one_message_of_the_user() -> None:
     )
 
 
-def test_both_words_for_the_system_are_the_system_and_keep_their_spelling() -> None:
+def test_system_and_developer_messages_keep_their_role() -> None:
     request = read({"role": "system", "content": "A"}, {"role": "developer", "content": "B"})
     assert [message.role for message in request.messages] == ["system", "system"]
     assert [message["role"] for message in sent(request)["messages"]] == ["system", "developer"]
 
 
-def test_functions_of_old_find_their_results() -> None:
+def test_legacy_function_calls_match_their_results() -> None:
     made = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
     told = {"role": "function", "name": "f", "content": "1"}
     request = read(made, told, made, told, functions=[{"name": "f"}], function_call={"name": "f"})
@@ -71,13 +71,13 @@ def test_functions_of_old_find_their_results() -> None:
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
-def test_t3_a_thought_is_read_under_both_names(field: str) -> None:
+def test_t3_reasoning_is_read_from_both_fields(field: str) -> None:
     request = read({"role": "assistant", "content": "A", field: "Hm."})
     assert request.messages[0].parts == (Reasoning("Hm."), Text("A"))
     assert sent(request)["messages"][0] == {"role": "assistant", "content": "A", "reasoning_content": "Hm."}
 
 
-def test_t1_reasoning_details_come_back_as_they_came() -> None:
+def test_t1_reasoning_details_are_sent_back_unchanged() -> None:
     details = [{"type": "reasoning.encrypted", "data": "QQ==", "x": [None]}, {"type": "new"}]
     message = {"role": "assistant", "content": "A", "reasoning_details": details}
     assert sent(read(message))["messages"] == [message]
@@ -85,7 +85,7 @@ def test_t1_reasoning_details_come_back_as_they_came() -> None:
     assert sent(read(odd))["messages"] == [odd]
 
 
-def test_a_refusal_is_what_was_said() -> None:
+def test_a_refusal_is_text() -> None:
     request = read({"role": "assistant", "content": None, "refusal": "No."})
     assert request.messages[0].parts == (Text("No."),)
 
@@ -124,7 +124,7 @@ HOSTS_OWN: list[Any] = [
 
 
 @pytest.mark.parametrize(("wire", "part"), [*CONTENT, *((wire, Foreign(kept(**wire))) for wire in HOSTS_OWN)])
-def test_t12_parts_are_read_and_written_again(wire: Any, part: Any) -> None:
+def test_t12_parts_are_written_as_they_were_read(wire: Any, part: Any) -> None:
     request = read({"role": "user", "content": [{"type": "text", "text": "Look"}, wire]})
     assert request.messages[0].parts == (Text("Look"), part)
     [_, again] = sent(request)["messages"][0]["content"]
@@ -200,7 +200,7 @@ def test_options_are_read_with_their_zeros() -> None:
     assert read(stop=["a", "b"], max_tokens=3).options == Options(stop=("a", "b"), max_tokens=3)
 
 
-def test_t8_what_changes_the_answer_is_no_hint_unless_it_asks_for_nothing() -> None:
+def test_t8_fields_that_change_the_answer_are_droppable_only_with_defaults() -> None:
     telling = {"n": 2, "modalities": ["audio"], "audio": {"voice": "x"}, "logit_bias": {"1": 2}, "min_p": 0.1}
     asking_nothing: dict[str, Any] = {"n": 1, "modalities": ["text"], "logit_bias": {}}
     hints = {"user": "u", "metadata": {}, "store": False, "prompt_cache_key": "k", "safety_identifier": "s"}
@@ -213,13 +213,13 @@ def test_t8_what_changes_the_answer_is_no_hint_unless_it_asks_for_nothing() -> N
 
 
 @pytest.mark.parametrize("effort", ["default", "ultra"])
-def test_an_effort_that_only_some_hosts_have_is_kept_for_them(effort: str) -> None:
+def test_a_host_specific_effort_is_passed_to_the_engine(effort: str) -> None:
     request = read(reasoning_effort=effort)
     assert request.options.effort is None and "reasoning_effort" not in request.hints
     assert sent(request)["reasoning_effort"] == effort
 
 
-def test_usage_is_shown_to_a_stream_that_asked_and_to_every_whole_answer() -> None:
+def test_usage_is_in_requested_streams_and_in_every_whole_answer() -> None:
     assert not read(stream=True).show_usage
     assert not read(stream=True, stream_options={"include_usage": False}).show_usage
     assert read(stream=True, stream_options={"include_usage": True}).show_usage
@@ -245,7 +245,7 @@ PLACES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("fields", "place"), PLACES)
-def test_what_is_wrong_is_told_with_its_place(fields: dict[str, Any], place: str) -> None:
+def test_an_invalid_request_names_the_path(fields: dict[str, Any], place: str) -> None:
     with pytest.raises(errors.InvalidRequest) as told:
         read({"role": "assistant", **fields})
     assert told.value.param == place and str(told.value).startswith(f"{place}: ")
@@ -280,7 +280,7 @@ ROLES = st.sampled_from(["system", "developer", "user", "assistant", "tool", "fu
         "reasoning_effort", "temperature", "max_tokens", "logprobs", "metadata", "modalities", "logit_bias", "seed",
     ]), JSON, max_size=4),
 )  # fmt: skip
-def test_s8_any_json_object_is_a_request_or_a_fault_that_is_told(messages: list[Any], fields: dict[str, Any]) -> None:
+def test_s8_any_json_object_is_a_request_or_an_invalid_request(messages: list[Any], fields: dict[str, Any]) -> None:
     with suppress(LLMError):
         request = read(*({**more, "role": role} for role, more in messages), **fields)
         with suppress(errors.Unsupported):

@@ -71,7 +71,7 @@ def deltas(raw: bytes) -> Iterator[Any]:
 BEGIN, END = Started("r1", "m-1"), Finished("stop", "eos")
 
 
-def test_a_stream_byte_by_byte() -> None:
+def test_the_bytes_of_a_stream() -> None:
     raw = written(
         BEGIN,
         ReasoningDelta(0, "Hm\n"),
@@ -93,7 +93,7 @@ def test_a_stream_byte_by_byte() -> None:
     )
 
 
-def test_e7_usage_is_told_behind_the_end_to_those_who_asked() -> None:
+def test_e7_usage_follows_the_last_chunk_if_requested() -> None:
     usage = Usage(fresh=10, cache_read=60, cache_write=30, text=30, reasoning=20, other={"audio_output": 7})
     raw = written(
         BEGIN, TextDelta(0, "A"), PartEnded(0), UsageReported(Usage(fresh=1)), UsageReported(usage), END,
@@ -121,26 +121,26 @@ def test_e7_usage_is_told_behind_the_end_to_those_who_asked() -> None:
         (Usage(fresh=1, cache_read=5, cache_write=2, text=4, reasoning=3), (8, 7)),
     ],
 )
-def test_e8_the_wholes_of_usage_hold_their_parts(usage: Usage, wholes: tuple[int, int]) -> None:
+def test_e8_usage_totals_include_their_parts(usage: Usage, wholes: tuple[int, int]) -> None:
     raw = written(BEGIN, UsageReported(usage), END, request=replace(ASKED, show_usage=True))
     told = json.loads(raw.split(b"\n\n")[-3][6:])["usage"]
     assert (told["prompt_tokens"], told["completion_tokens"], told["total_tokens"]) == (*wholes, sum(wholes))
 
 
-def test_half_an_emoji_in_each_of_two_deltas_is_whole_when_joined() -> None:
+def test_an_emoji_split_over_two_deltas_is_complete_when_joined() -> None:
     raw = written(BEGIN, TextDelta(0, "\ud83c"), TextDelta(0, "\udf88"), PartEnded(0), END)
     joined = "".join(delta.get("content", "") for delta in deltas(raw))
     assert joined.encode("utf-16", "surrogatepass").decode("utf-16") == "🎈"
 
 
 @given(texts=st.lists(st.text(max_size=8), max_size=5))
-def test_s4_whatever_is_said_comes_out_as_it_was_said(texts: list[str]) -> None:
+def test_s4_any_text_is_written_unchanged(texts: list[str]) -> None:
     said: list[Event] = [TextDelta(0, text) for text in texts]
     raw = written(BEGIN, *said, *([PartEnded(0)] if said else []), END)
     assert "".join(delta.get("content", "") for delta in deltas(raw)) == "".join(texts)
 
 
-def test_s3_pieces_of_calls_in_turn_keep_their_bytes_and_their_numbers() -> None:
+def test_s3_interleaved_call_deltas_keep_their_bytes_and_indexes() -> None:
     raw = written(
         BEGIN,
         TextDelta(0, "A"),
@@ -176,7 +176,7 @@ def test_s3_pieces_of_calls_in_turn_keep_their_bytes_and_their_numbers() -> None
     }
 
 
-def test_what_a_client_has_to_bring_back_is_told() -> None:
+def test_fields_that_clients_must_send_back_are_written() -> None:
     details: list[Json] = [{"type": "reasoning.text", "text": "Hm.", "signature": "c2ln"}]
     signature: Json = {"google": {"thought_signature": "c2ln"}}
     raw = written(
@@ -200,7 +200,7 @@ def test_what_a_client_has_to_bring_back_is_told() -> None:
     assert b"not for this wire" not in raw
 
 
-def test_s4_a_call_without_arguments_has_an_empty_object_of_them() -> None:
+def test_s4_a_call_without_arguments_has_an_empty_object() -> None:
     """Clients read the joined pieces as JSON."""
     raw = written(
         BEGIN,
@@ -219,7 +219,7 @@ def test_s4_a_call_without_arguments_has_an_empty_object_of_them() -> None:
     ]
 
 
-def test_t5_offsets_count_in_all_the_text() -> None:
+def test_t5_offsets_count_in_the_whole_text() -> None:
     own: dict[str, Any] = {
         "type": "url_citation",
         "url_citation": {"url": "https://own", "start_index": 1, "end_index": 2, "x": 3},
@@ -253,7 +253,7 @@ def test_t5_offsets_count_in_all_the_text() -> None:
 
 
 @pytest.mark.parametrize("begun", [(), (BEGIN,), (BEGIN, TextDelta(0, "A"))])
-def test_s1_s2_a_failure_is_an_error_and_then_the_end_of_the_wire(begun: tuple[Event, ...]) -> None:
+def test_s1_s2_a_failure_is_an_error_followed_by_done(begun: tuple[Event, ...]) -> None:
     said = ProviderSaid(0, "tool_use_failed", "invalid_request_error", "Broke.")
     raw = written(*begun, Failed(errors.InvalidRequest("Broke.", provider=said)))
     assert b'"finish_reason":"' not in raw and raw.endswith(b"\n\n" + DONE if begun else DONE)
@@ -264,7 +264,7 @@ def test_s1_s2_a_failure_is_an_error_and_then_the_end_of_the_wire(begun: tuple[E
     assert b'"finish_reason":"' not in cut
 
 
-def test_s11_a_ping_is_a_comment() -> None:
+def test_s11_a_keepalive_is_a_comment() -> None:
     assert openai_chat.writer(ASKED, 7).ping() == b": ping\n\n"
 
 
@@ -274,12 +274,12 @@ ENDS: list[tuple[FinishReason, str]] = [
 
 
 @pytest.mark.parametrize(("reason", "word"), ENDS)
-def test_s6_the_end_in_the_words_of_the_wire(reason: FinishReason, word: str) -> None:
+def test_s6_finish_reasons_of_the_wire(reason: FinishReason, word: str) -> None:
     raw = written(BEGIN, TextDelta(0, "A"), PartEnded(0), Finished(reason))
     assert raw.endswith(chunk(b"{}", f'"{word}"'.encode()) + DONE)
 
 
-def test_a_stream_without_an_id_or_a_model_gets_them() -> None:
+def test_a_stream_without_id_or_model_gets_both() -> None:
     writer = openai_chat.writer(ASKED, 7)
     [raw] = writer.feed([Started("", ""), TextDelta(0, "A"), PartEnded(0), END])
     check_openai_chat(raw)
@@ -346,7 +346,7 @@ def test_a_whole_answer() -> None:
     }
 
 
-def test_content_is_null_only_beside_calls() -> None:
+def test_content_is_null_only_with_calls() -> None:
     def content(*events: Event) -> Any:
         reply: Any = openai_chat.write_reply(collect([BEGIN, *events]), ASKED, 7)
         return reply["choices"][0]["message"]["content"]
@@ -355,7 +355,7 @@ def test_content_is_null_only_beside_calls() -> None:
     assert content(ReasoningDelta(0, "Hm."), PartEnded(0), Finished("length")) == ""
 
 
-def test_what_a_client_got_it_can_bring_back() -> None:
+def test_an_answer_can_be_sent_back_as_history() -> None:
     """A whole answer, and the same one streamed, are the same history."""
     whole: Any = openai_chat.write_reply(WHOLE, ASKED, 7)
     history = read(whole["choices"][0]["message"]).messages[0]
@@ -398,7 +398,7 @@ def test_what_a_client_got_it_can_bring_back() -> None:
          "gateway_error", "provider_permission"),
     ],
 )  # fmt: skip
-def test_e2_errors_are_told_in_the_shape_of_the_wire(error: LLMError, type_: str, code: str) -> None:
+def test_e2_errors_have_the_form_of_the_wire(error: LLMError, type_: str, code: str) -> None:
     wire: Any = openai_chat.write_error(error)["error"]
     assert (wire["message"], wire["type"], wire["param"], wire["code"]) == ("M", type_, error.param, code)
     assert wire.get("provider") == (error.provider.as_json() if error.provider else None)
@@ -425,7 +425,7 @@ def test_models_are_named_with_their_engine() -> None:
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-def test_t1_another_engine_s_signed_thoughts_come_back_each_with_its_own_text(streamed: bool) -> None:
+def test_t1_sealed_reasoning_of_another_engine_returns_with_its_own_text(streamed: bool) -> None:
     first, second = (Opaque("anthropic", "anthropic", {"signature": "s1"}),), (Opaque("gemini", "google", {"t": 1}),)
     events: list[Event] = [
         Started("i", "m"),

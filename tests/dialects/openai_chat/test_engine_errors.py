@@ -31,7 +31,7 @@ FAILURES: dict[str, tuple[int, Any, type[LLMError], str | None]] = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_e2_failures_are_told_by_whom_they_concern(name: str) -> None:
+def test_e2_failures_are_classified_by_who_must_act(name: str) -> None:
     status, wire, kind, param = FAILURES[name]
     error = openai_chat.read_error(status, json.dumps(wire).encode(), HOST)
     assert type(error) is kind
@@ -46,7 +46,7 @@ def test_e2_failures_are_told_by_whom_they_concern(name: str) -> None:
     prefix=st.sampled_from(["Incorrect API key provided: ", "Bad key sk-", "No: gsk_", "xai-"]),
     key=st.text("abcdefXYZ0189", min_size=8, max_size=30),
 )
-def test_x4_a_key_in_an_error_is_not_told(prefix: str, key: str) -> None:
+def test_x4_a_key_in_an_error_is_masked(prefix: str, key: str) -> None:
     wire = {"error": {"message": f"{prefix}{key}. You can find yours elsewhere."}}
     for status in (400, 401):
         error = openai_chat.read_error(status, json.dumps(wire).encode(), HOST)

@@ -72,14 +72,14 @@ RECORDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_o10_a_model_is_what_its_record_says_and_else_what_its_name_says(name: str) -> None:
+def test_o10_model_facts_come_from_the_entry_then_from_the_id(name: str) -> None:
     entry, wanted = RECORDS[name]
     [model] = listed({"data": [entry]}, replace(HOST, models=SAYING))
     assert {field: getattr(model, field) for field in wanted} == wanted
     assert model.meta == entry and model.engine == "host"
 
 
-def test_models_that_nobody_can_use_are_not_listed() -> None:
+def test_unusable_models_are_not_listed() -> None:
     entries = [
         {"id": "off", "active": False},
         {"id": "gone", "providers": [{"status": "error"}]},
@@ -94,7 +94,7 @@ def test_models_that_nobody_can_use_are_not_listed() -> None:
 
 
 @pytest.mark.parametrize("body", [None, {}, {"data": None}, "x", {"error": {"message": "no"}}])
-def test_s8_what_is_no_list_of_models_is_malformed(body: Any) -> None:
+def test_s8_an_answer_that_is_not_a_list_is_malformed(body: Any) -> None:
     lister = openai_chat.list_models(HOST)
     next(lister)
     with pytest.raises(errors.Malformed):

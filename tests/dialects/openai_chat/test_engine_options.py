@@ -197,7 +197,7 @@ THOUGHTS: Final[list[tuple[str, str, tuple[str, Any], dict[str, Any] | str]]] = 
 
 
 @pytest.mark.parametrize(("engine", "model", "asked", "wire"), THOUGHTS)
-def test_t8_how_much_to_think_is_said_in_the_family_s_words(
+def test_t8_reasoning_options_have_the_form_of_the_profile(
     engine: str, model: str, asked: tuple[str, Any], wire: dict[str, Any] | str
 ) -> None:
     if wire == REFUSED:
@@ -207,17 +207,17 @@ def test_t8_how_much_to_think_is_said_in_the_family_s_words(
 
 
 @pytest.mark.parametrize("engine", [name for name in NAMES if name not in ("openai", "azure")])
-def test_nothing_is_said_of_thinking_where_nothing_was_asked(engine: str) -> None:
+def test_no_reasoning_field_is_sent_without_an_option(engine: str) -> None:
     assert sent(engine, "some/model") == {}
 
 
-def test_t8_of_an_effort_and_a_budget_the_effort_is_said_and_the_budget_is_told() -> None:
+def test_t8_with_effort_and_budget_the_effort_is_sent_and_the_budget_dropped() -> None:
     for engine in ("openrouter", "box"):
         assert outgoing(engine, "m", {"effort": "low", "reasoning_tokens": 9000}).dropped == ("reasoning_tokens",)
     assert sent("openrouter", "m", effort="low", reasoning_tokens=9000) == {"reasoning": {"effort": "low"}}
 
 
-def test_what_else_a_client_said_of_thinking_stays() -> None:
+def test_other_reasoning_fields_of_a_client_stay() -> None:
     kept = {"reasoning": {"exclude": True, "effort": "high"}, "reasoning_format": "hidden"}
     assert sent("openrouter", "m", kept, effort="low") == {**kept, "reasoning": {"exclude": True, "effort": "low"}}
     assert sent("groq", "qwen/qwen3-32b", {"reasoning_format": "hidden"}) == {"reasoning_format": "hidden"}
@@ -242,7 +242,7 @@ def test_what_else_a_client_said_of_thinking_stays() -> None:
         ("azure", "o4-mini", {}),
     ],
 )
-def test_t8_a_model_that_thinks_is_asked_for_no_sampler_that_it_refuses(
+def test_t8_sampling_options_that_a_reasoning_model_refuses_are_refused(
     engine: str, model: str, more: dict[str, Any], name: str
 ) -> None:
     assert refused(engine, model, **{name: SAMPLERS[name]}, **more) == name
@@ -271,7 +271,7 @@ def test_t8_a_model_that_thinks_is_asked_for_no_sampler_that_it_refuses(
         ("box", "m", {}, {}),
     ],
 )
-def test_t8_zeros_and_all_samplers_go_out_where_they_are_taken(
+def test_t8_zeros_and_all_sampling_options_are_sent_if_accepted(
     engine: str, model: str, more: dict[str, Any], wire: dict[str, Any]
 ) -> None:
     asked = {**SAMPLERS, "presence_penalty": 0, "frequency_penalty": 0, "seed": 0}
@@ -280,7 +280,7 @@ def test_t8_zeros_and_all_samplers_go_out_where_they_are_taken(
     assert sent(engine, model, **asked, **more) == {**body, **wire}
 
 
-def test_what_asks_for_nothing_is_no_question_to_a_model_that_refuses_it() -> None:
+def test_default_values_of_refused_options_are_left_out() -> None:
     nothing: dict[str, Any] = {
         "temperature": 1,
         "presence_penalty": 0,
@@ -299,7 +299,7 @@ def test_what_asks_for_nothing_is_no_question_to_a_model_that_refuses_it() -> No
 @pytest.mark.parametrize(
     "model", ["grok-4.5", "grok-3-mini", "grok-4-0709", "grok-code-fast-1", "grok-4-fast-reasoning"]
 )
-def test_t8_xai_s_reasoning_models_take_samplers_but_no_stop_and_no_penalty(model: str) -> None:
+def test_t8_xai_reasoning_models_accept_sampling_options_except_stop_and_penalties(model: str) -> None:
     assert sent("xai", model, temperature=0, top_p=0, seed=0, logprobs=True, top_logprobs=8) == {
         "temperature": 0, "top_p": 0, "seed": 0, "logprobs": True, "top_logprobs": 8,
     }  # fmt: skip
@@ -308,7 +308,7 @@ def test_t8_xai_s_reasoning_models_take_samplers_but_no_stop_and_no_penalty(mode
     assert sent("xai", "grok-4.6", reasoning=False, stop=("x",)) == {"reasoning_effort": "none", "stop": ["x"]}
 
 
-def test_t8_what_deepseek_ignores_while_it_thinks_is_sent_and_told() -> None:
+def test_t8_options_that_deepseek_ignores_while_reasoning_are_sent_and_reported() -> None:
     asked: dict[str, Any] = {"temperature": 0, "top_p": 0.5, "presence_penalty": 1, "frequency_penalty": 1}
     assert sent("deepseek", "deepseek-v4-flash", **asked) == asked
     assert outgoing("deepseek", "deepseek-v4-flash", asked).dropped == tuple(sorted(asked))
@@ -320,7 +320,7 @@ def test_t8_what_deepseek_ignores_while_it_thinks_is_sent_and_told() -> None:
     assert sent("deepseek", "deepseek-v4-flash", top_logprobs=2) == {"logprobs": True, "top_logprobs": 2}
 
 
-def test_top_k_is_top_k_where_there_is_one() -> None:
+def test_top_k_is_sent_if_the_engine_accepts_it() -> None:
     for engine in ("openrouter", "together", "lmstudio", "huggingface", "meta", "demo", "box"):
         assert sent(engine, "m", top_k=0) == {"top_k": 0}
     for engine in ("openai", "azure", "xai", "groq", "cerebras", "deepseek", "mistralai"):
@@ -347,7 +347,7 @@ def test_log_probabilities_in_each_engine_s_form() -> None:
         assert refused(engine, model, top_logprobs=most + 1) == "top_logprobs"
 
 
-def test_as_many_texts_to_stop_at_as_are_taken() -> None:
+def test_the_number_of_stop_sequences_is_limited() -> None:
     four, five = tuple("abcd"), tuple("abcde")
     for engine in ("openai", "azure", "groq"):
         assert sent(engine, "m", stop=four) == {"stop": [*four]}
@@ -360,7 +360,7 @@ def test_as_many_texts_to_stop_at_as_are_taken() -> None:
 
 
 @pytest.mark.parametrize("engine", [*NAMES, "box"])
-def test_the_limit_has_the_engine_s_name_for_it(engine: str) -> None:
+def test_max_tokens_has_the_engines_field_name(engine: str) -> None:
     newer = ("openai", "azure", "xai", "groq", "cerebras", "meta")
     assert sent(engine, "m", max_tokens=0) == {"max_completion_tokens" if engine in newer else "max_tokens": 0}
 
@@ -385,7 +385,7 @@ def test_a_service_tier_goes_to_the_engines_that_have_them() -> None:
         assert refused(engine, "m", service_tier="flex") == "service_tier"
 
 
-def test_t4_caching_is_asked_for_where_it_is_not_automatic() -> None:
+def test_t4_caching_is_requested_if_it_is_not_automatic() -> None:
     marked = {"cache_control": {"type": "ephemeral"}}
     assert sent("openrouter", "anthropic/claude-sonnet-4.5", caching=True) == marked
     assert sent("openrouter", "anthropic/claude-sonnet-4.5:online", caching=True, citations=True) == marked
@@ -408,7 +408,7 @@ def test_citations_come_from_models_that_search() -> None:
 
 
 @pytest.mark.parametrize("engine", [*NAMES, "box"])
-def test_t7_a_schema_is_kept_to_or_refused(engine: str) -> None:
+def test_t7_a_schema_is_sent_or_refused(engine: str) -> None:
     if engine == "deepseek":
         assert refused(engine, "m", format=FORMAT) == "format"
     elif engine == "openrouter":
@@ -425,7 +425,7 @@ def test_t7_a_schema_is_kept_to_or_refused(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", [*NAMES, "box"])
-def test_a_tool_is_chosen_as_far_as_the_engine_lets_one_choose(engine: str) -> None:
+def test_a_tool_choice_is_sent_or_refused(engine: str) -> None:
     named = {"type": "function", "function": {"name": "f"}}
     assert sent(engine, "m", tool_choice="auto") == {"tool_choice": "auto"}
     for choice, wire in (("none", "none"), ("required", "required"), ("tool:f", named)):
@@ -436,7 +436,7 @@ def test_a_tool_is_chosen_as_far_as_the_engine_lets_one_choose(engine: str) -> N
     assert sent(engine, "m", parallel_tools=False) == {"parallel_tool_calls": False}
 
 
-def test_usage_is_not_asked_of_an_engine_that_always_tells_it() -> None:
+def test_usage_is_not_requested_from_an_engine_that_always_sends_it() -> None:
     request = ChatRequest(model="m", messages=(Message("user", (Text("Hi"),)),), stream=True)
     body = openai_chat.write_request(request, ENGINES["mistralai"]).body or {}
     assert body["stream"] is True and "stream_options" not in body
@@ -446,7 +446,7 @@ def test_usage_is_not_asked_of_an_engine_that_always_tells_it() -> None:
 
 
 @pytest.mark.parametrize("engine", NAMES)
-def test_the_rows_name_options_that_there_are(engine: str) -> None:
+def test_profiles_name_existing_options(engine: str) -> None:
     known = {field.name for field in fields(Options)}
     families = ENGINES[engine].models.families
     for family in families:
@@ -456,7 +456,7 @@ def test_the_rows_name_options_that_there_are(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", NAMES)
-def test_every_row_is_the_first_for_something(engine: str) -> None:
+def test_every_profile_matches_some_model_first(engine: str) -> None:
     families = ENGINES[engine].models.families
     for family in families:
         examples = [glob.replace("[134]", "3").replace("[34]", "4") for glob in family.globs]
@@ -467,7 +467,7 @@ def test_every_row_is_the_first_for_something(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_request_without_options_goes_out_as_one_whose_options_ask_for_nothing(engine: str) -> None:
+def test_no_options_and_empty_options_give_the_same_request(engine: str) -> None:
     record = ENGINES[engine]
     globs = (glob for family in record.models.families for glob in family.globs)
     for model in {record.example, "what nobody knows", *(glob.replace("*", "x") for glob in globs)}:
@@ -501,9 +501,7 @@ MODELS = sorted({(engine, model) for engine, model, *_ in THOUGHTS})
 
 
 @given(which=st.sampled_from(MODELS), options=OPTIONS)
-def test_t8_any_options_make_a_body_or_an_error_that_names_one_of_them(
-    which: tuple[str, str], options: dict[str, Any]
-) -> None:
+def test_t8_any_options_give_a_body_or_an_error_that_names_one(which: tuple[str, str], options: dict[str, Any]) -> None:
     try:
         body = sent(*which, **options)
     except errors.Unsupported as error:
@@ -515,7 +513,7 @@ def test_t8_any_options_make_a_body_or_an_error_that_names_one_of_them(
             assert body[{"seed": "random_seed"}.get(name, name) if which[0] == "mistralai" else name] == options[name]
 
 
-def test_t8_no_option_that_a_provider_was_recorded_to_take_is_refused() -> None:
+def test_t8_options_that_providers_accepted_in_recordings_are_accepted() -> None:
     """Of its record, by the model that took it."""
     seen, faults = 0, []
     for recording in recordings():
@@ -540,7 +538,7 @@ def test_t8_no_option_that_a_provider_was_recorded_to_take_is_refused() -> None:
     assert seen >= 307
 
 
-def test_t8_what_openai_was_recorded_to_refuse_is_refused_before_it_is_asked() -> None:
+def test_t8_options_that_openai_refused_in_recordings_are_refused_before_sending() -> None:
     """``stop`` of gpt-5-mini: 400 ``unsupported_parameter``."""
     seen = False
     for recording in recordings():
@@ -562,7 +560,7 @@ async def _answer(request: Request, connection: Connection) -> None:
     )
 
 
-async def test_t8_a_refusal_names_the_option_as_its_client_does_and_asks_nobody() -> None:
+async def test_t8_a_refusal_uses_the_clients_option_name_and_sends_no_request() -> None:
     async with Upstream(_answer).running() as upstream:
         environ = {"OPENAI_API_KEY": "sk-canary-1", "OPENAI_BASE_URL": upstream.url, "DEEPSEEK_API_KEY": "sk-canary-2"}
         async with serving(config(**environ, DEEPSEEK_BASE_URL=upstream.url)) as server:
@@ -592,7 +590,7 @@ async def test_t8_a_refusal_names_the_option_as_its_client_does_and_asks_nobody(
             assert upstream.requests[-1].json["temperature"] == 0
 
 
-def test_a_record_s_families_go_with_it_to_another_address() -> None:
+def test_profiles_stay_with_an_engine_at_another_base_url() -> None:
     engine = replace(ENGINES["openai"], base_url="https://proxy.example/v1")
     request = ChatRequest(model="o3", messages=(), options=Options(temperature=0))
     with pytest.raises(errors.Unsupported):

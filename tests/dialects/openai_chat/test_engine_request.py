@@ -42,24 +42,24 @@ def with_options(**options: Any) -> ChatRequest:
         ({}, None),
     ],
 )
-def test_how_much_to_think_is_said_as_an_effort(options: dict[str, Any], effort: str | None) -> None:
+def test_reasoning_options_become_an_effort(options: dict[str, Any], effort: str | None) -> None:
     assert sent(with_options(**options)).get("reasoning_effort") == effort
 
 
-def test_t8_a_wish_to_think_without_a_word_on_this_wire_is_told() -> None:
+def test_t8_a_reasoning_option_without_a_field_is_reported() -> None:
     assert dropped(with_options(reasoning=True)) == ("reasoning",)
     assert dropped(with_options(reasoning=True, effort="low")) == ()
 
 
 @pytest.mark.parametrize("name", ["effort", "reasoning", "reasoning_tokens"])
-def test_t8_an_effort_that_is_refused_is_refused_however_it_was_asked_for(name: str) -> None:
+def test_t8_a_refused_effort_is_refused_from_every_option(name: str) -> None:
     engine = replace(HOST, quirks=Quirks(refuses=frozenset({"effort"})))
     with pytest.raises(errors.Unsupported) as told:
         sent(with_options(**{name: {"effort": "low", "reasoning": False, "reasoning_tokens": 2000}[name]}), engine)
     assert (told.value.param, told.value.engine) == (name, "host")
 
 
-def test_e7_usage_is_asked_for_in_every_stream_that_can_tell_it() -> None:
+def test_e7_usage_is_requested_in_every_stream_that_supports_it() -> None:
     streamed = replace(PLAIN, stream=True)
     assert sent(streamed)["stream_options"] == {"include_usage": True}
     assert "stream_options" not in sent(PLAIN)
@@ -78,7 +78,7 @@ def test_e7_usage_is_asked_for_in_every_stream_that_can_tell_it() -> None:
     assert dropped(more, silent) == ("stream_options",)
 
 
-def test_an_engine_that_knows_no_other_fields_gets_none() -> None:
+def test_an_engine_without_unknown_fields_gets_none() -> None:
     engine = replace(HOST, quirks=Quirks(unknown_fields=False))
     request = openai_chat.read_request({"model": "m", "messages": [], "user": "u", "store": False})
     assert "user" in sent(request)
@@ -87,7 +87,7 @@ def test_an_engine_that_knows_no_other_fields_gets_none() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("n", 2), ("modalities", ["text", "audio"])])
-def test_t8_what_only_the_verbatim_lane_can_carry_is_refused_where_it_is_not_taken(name: str, value: Any) -> None:
+def test_t8_fields_for_passthrough_only_are_refused_in_translation(name: str, value: Any) -> None:
     request = openai_chat.read_request({"model": "m", "messages": [], name: value})
     assert sent(request)[name] == value
     with pytest.raises(errors.Unsupported) as told:
@@ -95,7 +95,7 @@ def test_t8_what_only_the_verbatim_lane_can_carry_is_refused_where_it_is_not_tak
     assert told.value.param == name
 
 
-def test_results_come_first_and_right_behind_their_calls() -> None:
+def test_results_come_directly_after_their_calls() -> None:
     request = ChatRequest(
         model="m",
         messages=(
@@ -113,7 +113,7 @@ def test_results_come_first_and_right_behind_their_calls() -> None:
     ]
 
 
-def test_flat_content_keeps_what_was_apart_apart() -> None:
+def test_flat_content_separates_texts_with_blank_lines() -> None:
     engine = replace(HOST, quirks=Quirks(flat_content=True))
     request = ChatRequest(
         model="m",
@@ -132,21 +132,21 @@ def test_flat_content_keeps_what_was_apart_apart() -> None:
     ]
 
 
-def test_a_call_that_another_provider_ran_itself_is_not_sent_as_one_to_answer() -> None:
+def test_a_call_that_another_provider_ran_is_not_sent_as_a_tool_call() -> None:
     hosted = ToolCall("s1", "web_search", "{}", executor="provider")
     request = replace(PLAIN, messages=(*PLAIN.messages, Message("assistant", (hosted, Text("Found.")))))
     assert sent(request)["messages"][1] == {"role": "assistant", "content": "Found."}
     assert dropped(request) == ("foreign block",)
 
 
-def test_t8_that_a_tool_failed_is_told_as_lost() -> None:
+def test_t8_the_lost_error_flag_of_a_result_is_reported() -> None:
     failed = ToolResult("a", (Text("no such file"),), is_error=True)
     request = replace(PLAIN, messages=(Message("assistant", (ToolCall("a", "f"),)), Message("user", (failed,))))
     assert sent(request)["messages"][1] == {"role": "tool", "tool_call_id": "a", "content": "no such file"}
     assert dropped(request) == ("is_error",)
 
 
-def test_t9_a_picture_as_the_result_of_a_tool_stands_in_the_message_behind() -> None:
+def test_t9_an_image_of_a_tool_result_is_in_the_next_message() -> None:
     result = ToolResult("a", (Text("See"), Media(mime="image/png", base64="AA==")))
     assert sent(replace(PLAIN, messages=(Message("user", (result,)),)))["messages"] == [
         {"role": "tool", "tool_call_id": "a", "content": "See"},
@@ -219,20 +219,20 @@ def test_a_tool_without_parameters_has_an_empty_list_of_them() -> None:
         (Quirks(echo_reasoning="always", reasoning_field="r"), ["Hm.", "Hm."]),
     ],
 )
-def test_t3_a_thought_goes_back_by_the_record_alone(quirks: Quirks, told: list[str | None]) -> None:
+def test_t3_reasoning_is_sent_back_only_by_the_record(quirks: Quirks, told: list[str | None]) -> None:
     thought = Reasoning("Hm.")
     turns = (Message("assistant", (thought, ToolCall("a", "f"))), Message("assistant", (thought, Text("A"))))
     body = sent(replace(PLAIN, messages=turns), replace(HOST, quirks=quirks))
     assert [message.get("r") for message in body["messages"]] == told
 
 
-def test_a_caller_s_own_fields_are_the_last_word() -> None:
+def test_extra_fields_of_the_caller_win() -> None:
     body = sent(with_options(temperature=1, extra={"temperature": 0.5, "min_p": 0.1}))
     assert (body["temperature"], body["min_p"]) == (0.5, 0.1)
 
 
 @pytest.mark.parametrize(("engine", "named"), [("mistralai", True), ("groq", False)])
-def test_a_tool_s_name_stands_beside_its_result_where_it_may(engine: str, named: bool) -> None:
+def test_a_tool_result_has_the_tool_name_if_the_engine_accepts_it(engine: str, named: bool) -> None:
     results = Message("user", (ToolResult("c1", (Text("42"),), name="f"),))
     body: Any = openai_chat.write_request(ChatRequest(model="m", messages=(results,)), ENGINES[engine]).body
     wanted = {"role": "tool", "tool_call_id": "c1", "content": "42", **({"name": "f"} if named else {})}

@@ -130,7 +130,7 @@ TOLD_APART = {
 
 
 @pytest.mark.parametrize("name", TOLD_APART)
-def test_s5_calls_are_told_apart(name: str) -> None:
+def test_s5_tool_calls_stay_separate(name: str) -> None:
     pieces, wanted = TOLD_APART[name]
     reply = reply_of(b"".join(calls(*each) for each in pieces) + END)
     assert made(reply) == wanted
@@ -138,20 +138,20 @@ def test_s5_calls_are_told_apart(name: str) -> None:
     assert all(each.id not in ("", "null") for each in reply.calls)
 
 
-def test_s5_calls_of_a_whole_answer_are_told_apart_by_their_place() -> None:
+def test_s5_calls_of_a_whole_answer_are_separated_by_position() -> None:
     made_ = [call("f", "{}", index=0, id=""), call("f", "{}", index=0, id="")]
     reply = whole({"content": None, "tool_calls": made_})
     assert made(reply) == [("f", "{}"), ("f", "{}")]
     assert reply.calls[0].id != reply.calls[1].id
 
 
-def test_s5_an_id_given_twice_is_given_once() -> None:
+def test_s5_a_repeated_id_is_replaced() -> None:
     reply = reply_of(calls(call("f", "{}", index=0, id="a"), call("g", "{}", index=1, id="a")) + END)
     first, second = reply.calls
     assert first.id == "a" and second.id not in ("a", "")
 
 
-def test_s8_a_call_without_a_name_is_no_answer() -> None:
+def test_s8_a_call_without_a_name_is_malformed() -> None:
     for body in (calls(call(None, "{}", index=0)) + END, calls({"index": 0, "id": "a", "function": {}}) + END):
         with pytest.raises(errors.Malformed, match="name"):
             events_of(body)
@@ -159,7 +159,7 @@ def test_s8_a_call_without_a_name_is_no_answer() -> None:
         whole({"tool_calls": [{"id": "a", "type": "function", "function": {"arguments": "{}"}}]})
 
 
-def test_s3_pieces_of_two_calls_in_turn_come_out_with_their_own_bytes() -> None:
+def test_s3_interleaved_deltas_of_two_calls_keep_their_bytes() -> None:
     events = events_of(
         calls(call("f", "", index=0, id="a"))
         + calls(call("g", '{ "é":', index=1, id="b"))
@@ -244,7 +244,7 @@ ODD_CHUNKS: list[Any] = [
 ]
 
 
-def test_s8_empty_and_odd_chunks_say_nothing() -> None:
+def test_s8_empty_and_unknown_chunks_give_no_events() -> None:
     odd = b"".join(map(frame, ODD_CHUNKS))
     body = odd + b": ping\n\nevent: x\n\ndata:" + chunk({"content": "A"})[6:] + odd + chunk({}, "stop") + odd + DONE
     events = events_of(body)
@@ -252,7 +252,7 @@ def test_s8_empty_and_odd_chunks_say_nothing() -> None:
     assert collect(events).finish == Finished("stop", "stop")
 
 
-def test_s1_what_ends_without_a_reason_is_truncated_and_done_alone_makes_none_up() -> None:
+def test_s1_an_end_without_finish_reason_is_truncated_and_done_alone_is_other() -> None:
     with pytest.raises(errors.Truncated):
         events_of(chunk({"content": "A"}))
     assert reply_of(chunk({"content": "A"}) + DONE).finish == Finished("other", None)
@@ -273,7 +273,9 @@ S6 = [
 
 
 @pytest.mark.parametrize(("said", "alone", "beside_a_call"), S6)
-def test_s6_the_reason_says_calls_exactly_when_there_are_some(said: str, alone: str, beside_a_call: str) -> None:
+def test_s6_the_finish_reason_is_tool_calls_exactly_if_there_are_calls(
+    said: str, alone: str, beside_a_call: str
+) -> None:
     assert reply_of(chunk({"content": "A"}) + chunk({}, said) + DONE).finish == Finished(alone, said)  # type: ignore[arg-type]
     called = calls(call("f", "{}", index=0, id="a"))
     assert reply_of(called + chunk({}, said) + DONE).finish.reason == beside_a_call
@@ -281,7 +283,7 @@ def test_s6_the_reason_says_calls_exactly_when_there_are_some(said: str, alone: 
     assert whole({"tool_calls": [call("f", "{}", id="a")]}, said).finish.reason == beside_a_call
 
 
-def test_t3_a_thought_told_under_two_names_is_told_once() -> None:
+def test_t3_reasoning_in_both_fields_is_read_once() -> None:
     for delta in ({"reasoning": "Hm."}, {"reasoning_content": "Hm."}, {"reasoning": "Hm.", "reasoning_content": "Hm."}):
         assert reply_of(chunk(delta) + chunk({"content": "A"}) + END).reasoning == "Hm."
         assert whole({**delta, "content": "A"}).reasoning == "Hm."
@@ -298,7 +300,7 @@ def details_of(reply: Reply) -> list[Any]:
     return found
 
 
-def test_t1_pieces_of_a_reasoning_detail_become_one_and_the_last_signature_is_theirs() -> None:
+def test_t1_reasoning_detail_deltas_are_merged_with_the_last_signature() -> None:
     def piece(text: str | None, **more: Any) -> bytes:
         return chunk({"reasoning": text, "reasoning_details": [{"type": "reasoning.text", "text": text, **more}]})
 
@@ -318,7 +320,7 @@ ENCRYPTED = [
 ]
 
 
-def test_t1_encrypted_details_stay_apart_and_go_back_byte_exact_to_their_issuer_alone() -> None:
+def test_t1_encrypted_details_stay_separate_and_return_unchanged_to_their_issuer_only() -> None:
     body = b"".join(chunk({"reasoning_details": [detail]}) for detail in ENCRYPTED)
     reply = reply_of(body + calls(call("f", "{}", index=0, id="call_a")) + END)
     assert details_of(reply) == ENCRYPTED
@@ -327,12 +329,12 @@ def test_t1_encrypted_details_stay_apart_and_go_back_byte_exact_to_their_issuer_
     assert "reasoning_details" not in sent(history, replace(HOST, issuer="another"))["messages"][1]
 
 
-def test_t1_the_details_of_a_whole_answer_are_whole() -> None:
+def test_t1_details_of_a_whole_answer_are_not_merged() -> None:
     details = [{"type": "reasoning.text", "text": "A"}, {"type": "reasoning.text", "text": "B"}, *ENCRYPTED]
     assert details_of(whole({"content": "Yes.", "reasoning": "AB", "reasoning_details": details})) == details
 
 
-def test_a_thought_withheld_is_a_thought_all_the_same() -> None:
+def test_withheld_reasoning_is_a_reasoning_part() -> None:
     reply = whole({"content": "Yes.", "reasoning_details": ENCRYPTED[:1]})
     assert [type(part) for part in reply.message.parts] == [Text, Reasoning]
     assert details_of(reply) == ENCRYPTED[:1]
@@ -342,7 +344,7 @@ def cited(url: str, start: int, end: int) -> dict[str, Any]:
     return {"type": "url_citation", "url_citation": {"url": url, "start_index": start, "end_index": end}}
 
 
-def test_t5_offsets_count_in_the_part_that_is_cited_for() -> None:
+def test_t5_offsets_count_in_the_cited_part() -> None:
     body = chunk({"content": "🎈 one. "}) + chunk({"annotations": [cited("https://a", 2, 5)]})
     body += calls(call("f", "{}", index=0, id="a")) + chunk({"content": "Then two."})
     body += chunk({"annotations": [cited("https://b", 12, 15), cited("https://a", 2, 5)]}) + END
@@ -366,7 +368,7 @@ def test_t5_sources_repeated_in_every_chunk_are_cited_once() -> None:
     assert [citation.url for citation in part.citations] == urls
 
 
-def test_content_may_hold_thoughts_texts_and_pictures() -> None:
+def test_content_can_hold_reasoning_text_and_images() -> None:
     content = [
         {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]},
         {"type": "thinking", "thinking": "Hm."},
@@ -383,13 +385,13 @@ def test_content_may_hold_thoughts_texts_and_pictures() -> None:
         )
 
 
-def test_the_form_before_there_were_tools_is_a_call() -> None:
+def test_a_legacy_function_call_is_a_tool_call() -> None:
     body = chunk({"function_call": {"name": "f", "arguments": ""}}) + chunk({"function_call": {"arguments": "{}"}})
     assert made(reply_of(body + chunk({}, "function_call") + DONE)) == [("f", "{}")]
     assert made(whole({"content": None, "function_call": {"name": "f", "arguments": "{}"}}, "stop")) == [("f", "{}")]
 
 
-def test_log_probabilities_and_sound_of_a_whole_answer_are_kept() -> None:
+def test_log_probabilities_and_audio_of_a_whole_answer_are_kept() -> None:
     sound: dict[str, Json] = {"id": "audio_1", "data": "T2dn", "transcript": "Hi", "expires_at": 9}
     choice = {
         "message": {"content": None, "audio": sound},
@@ -471,7 +473,7 @@ def test_e8_no_usage_is_none_and_not_zero() -> None:
     assert reply_of(chunk({"content": "A"}) + END[: -len(DONE)] + frame({"choices": [], "usage": zeros}) + DONE).usage == Usage(fresh=0, text=0)  # fmt: skip
 
 
-def test_o3_a_chunk_costs_the_same_late_as_early() -> None:
+def test_o3_the_cost_of_a_chunk_is_constant() -> None:
     """With log probabilities and reasoning details, which are gathered over the whole answer."""
     choice = {
         "index": 0,
@@ -510,7 +512,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(values=st.lists(JSON, max_size=4), choice=JSON, status=st.integers(400, 599))
-def test_s8_any_json_is_read_or_told_as_an_error_of_ours(values: list[Any], choice: Any, status: int) -> None:
+def test_s8_any_json_is_read_or_an_llm_error(values: list[Any], choice: Any, status: int) -> None:
     for value in (*values, {"choices": [choice]}, {"choices": [{"delta": choice}]}, {"choices": [{"message": choice}]}):
         for read in (
             lambda value=value: events_of(frame(value) + END),
@@ -532,7 +534,7 @@ def listed_or_error(value: Any) -> None:
             lister.send([body])
 
 
-def test_s9_the_samples_are_the_same_cut_anywhere() -> None:
+def test_s9_the_samples_are_read_the_same_for_any_cut() -> None:
     for path in (SAMPLES / "openai-chat").glob("*.sse"):
         body = path.read_bytes()
         once = events_of(body)
@@ -541,7 +543,7 @@ def test_s9_the_samples_are_the_same_cut_anywhere() -> None:
             assert events_of(body.replace(b"\n", b"\r\n"), size=size) == once
 
 
-def test_a_sample_of_imitations_is_read_as_what_it_says() -> None:
+def test_a_sample_of_imitating_hosts_is_read() -> None:
     """``samples/openai-chat/imitations.sse``: what several hosts do, in one stream."""
     body = (SAMPLES / "openai-chat" / "imitations.sse").read_bytes()
     events = events_of(body)
