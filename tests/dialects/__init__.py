@@ -1,1 +1,1 @@
-"""Tests of ``llm.dialects``; what holds for all dialects stands here, one dialect's own tests in its folder."""
+"""Tests of ``llm.dialects``: tests of all dialects here, tests of one dialect in its folder."""

@@ -1,7 +1,7 @@
-"""Every recorded answer through the running server to every client: its wire's grammar, and all that it says (S7).
+"""Every recorded answer through the running server to every client keeps the grammar and is complete (S7).
 
-An answer that was recorded as a stream is asked for as one, any other in one piece. What is in it is told by the
-oracle, which reads the provider's bytes with code of its own; here each client says what it was told.
+An answer that was recorded as a stream is requested as a stream, any other as a whole answer. Its expected content comes
+from the oracle, which reads the provider's bytes with separate code; the client's content comes from the client's reader.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DIALECTS = {
 
 async def faults_of(client: CrossingClient) -> tuple[dict[str, str], int]:
     everything = cases()
-    # Forced through translation where client and engine speak alike: the verbatim lane hands on what it gets.
+    # ``translate`` forces translation where both have the same dialect, since passthrough changes nothing.
     engines = {
         name_of(case): replace(case.engine, base_url="https://provider.invalid", translate=True) for case in everything
     }
@@ -44,7 +44,7 @@ async def faults_of(client: CrossingClient) -> tuple[dict[str, str], int]:
     async def one(server: Client, number: int, case: Case) -> None:
         try:
             await crossed(server, client, number, case)
-        except Exception as broken:  # of a client as well: it could not read its answer
+        except Exception as broken:  # also raised by a client that cannot read its answer
             faults[case.name] = f"{type(broken).__name__}: {broken}"[:400]
 
     async with serving(configured, https=transport_of(everything, "whole")) as server:
@@ -98,10 +98,10 @@ def compare(client: CrossingClient, told: Answer, wanted: Answer) -> None:
 
 
 def compare_call(client: CrossingClient, mine: Call, given: Call) -> None:
-    """Byte for byte where both wires have arguments as text."""
+    """Compares arguments as bytes if both wires have them as text."""
     assert mine.name == given.name and mine.id and given.id in (None, mine.id), f"{mine} is not {given}"
     wanted = given.arguments
-    if not isinstance(wanted, dict):  # a model wrote something that is no object
+    if not isinstance(wanted, dict):  # a model wrote arguments that are not an object
         wanted = client.no_object(given.text or json.dumps(wanted), mine)
     assert mine.arguments == wanted, f"{mine} is not {given}"
     if mine.text is not None and given.text is not None:
@@ -126,7 +126,7 @@ ENDED_BADLY: list[Event] = [
 
 @pytest.mark.parametrize("name", [name for name in CLIENTS if not name.startswith("native")])
 def test_s1_an_answer_that_ends_with_an_error_is_an_error(name: str) -> None:
-    """The native API has a word for it, the others have none."""
+    """Only the native API has a finish reason for it."""
     client = CLIENTS[name]
     dialect = ollama.client_generate if name == "ollama generate" else CLIENT_DIALECTS[DIALECTS[client.path]]
     request = ChatRequest(model="m", messages=())

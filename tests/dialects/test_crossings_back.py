@@ -1,9 +1,8 @@
-"""What a client was answered comes back with its next request, and reaches the engine as it was said (T1, T2).
+"""An answer that a client sends back as history reaches the engine unchanged (T1, T2).
 
-Each recorded answer goes out to each client, which puts it into its next request the way clients of its wire do. What
-the engine is sent then has to be what it would be sent by our own loop, which never let the answer out of its hands
-(``test_recorded_loops`` holds that against what was sent when it was recorded); and every signature in the recorded
-bytes has to be in it.
+Each recorded answer is sent to each client, which puts it into its next request as clients of its wire do. The engine
+must then get the same messages as from the server's own tool loop, which keeps the neutral answer
+(``test_recorded_loops`` compares that loop with the recorded requests), with every signature of the recorded bytes.
 """
 
 from __future__ import annotations
@@ -30,20 +29,20 @@ from tests.support.oracle import Answer, _values, arguments_of
 from tests.support.recorded_server import name_of
 from tests.support.recordings import Case, cases, expected
 
-Turn = Callable[[Wire], list[Wire]]  # of a whole answer: what goes into the next request of it
-FIELDS = {"responses": "input"}  # elsewhere: messages
+Turn = Callable[[Wire], list[Wire]]  # whole answer to the messages of the next request
+FIELDS = {"responses": "input"}  # other wires: messages
 
 
 # --- what clients make of an answer ---
 
 
 def chat(whole: Wire) -> list[Wire]:
-    """All that came, as OpenAI's client sends a message that it was given."""
+    """Sends the whole message back, as OpenAI's client does."""
     return [whole["choices"][0]["message"]]
 
 
 def chat_strict(whole: Wire) -> list[Wire]:
-    """Only what OpenAI documents."""
+    """Sends only documented fields back."""
     message = whole["choices"][0]["message"]
     turn: Wire = {"role": "assistant", "content": message.get("content")}
     if calls := message.get("tool_calls"):
@@ -66,7 +65,7 @@ _ITEMS = {
 
 
 def responses_strict(whole: Wire) -> list[Wire]:
-    """As a client does that knows no other fields, and sends no ids of what was not stored."""
+    """Sends only known fields back, and no ids, since the items were not stored."""
     items = [item for item in whole["output"] if item["type"] in _ITEMS]
     return [{name: item[name] for name in _ITEMS[item["type"]] if name in item} for item in items]
 
@@ -81,7 +80,7 @@ def ollama(whole: Wire) -> list[Wire]:
 
 
 def ollama_strict(whole: Wire) -> list[Wire]:
-    """As Ollama's own client does, whose calls have no ids."""
+    """Sends calls without ids, as Ollama's own client does."""
     message = dict(whole["message"])
     if calls := message.get("tool_calls"):
         functions = [{n: call["function"][n] for n in ("name", "arguments")} for call in calls]
@@ -111,15 +110,15 @@ def followed(wire: str, results: Sequence[Wire]) -> list[Wire]:
 
 @dataclass(frozen=True)
 class Back:
-    """A client that comes back: its wire, and what it makes of an answer."""
+    """A client that sends history: its wire and its form of an answer."""
 
     wire: str
     turn: Turn
     dialect: str
-    ids: bool = True  # it brings back the ids of calls
+    ids: bool = True  # it sends the ids of calls back
 
 
-# Of a wire's clients the one first that says least: nothing but the first answer can have told the server the rest.
+# The client that sends the fewest fields comes first, so that the server can know the rest only from the first answer.
 BACK: Mapping[str, Back] = {
     "chat completions, strict": Back("chat completions", chat_strict, "openai-chat"),
     "chat completions": Back("chat completions", chat, "openai-chat"),
@@ -136,14 +135,14 @@ BACK: Mapping[str, Back] = {
 
 @cache
 def replies() -> Mapping[str, Reply]:
-    """The recorded answers that can be gone on from, by the names of their cases."""
+    """Returns the recorded answers that a conversation can continue from, by case name."""
     wanted = ((case, expected(case)) for case in cases())
     ended = [case for case, answer in wanted if isinstance(answer, Answer) and answer.finish != "error"]
     return {case.name: collect(events_of(case, case.response, (case.response.body,))) for case in ended}
 
 
 def crossed(back: Back, case: Case) -> Reply | None:
-    """The same, where it crosses from one wire to another: where both speak alike nothing is translated."""
+    """Returns the recorded answer; None if client and engine have the same dialect, so that nothing is translated."""
     return None if case.engine.dialect == back.dialect else replies().get(case.name)
 
 
@@ -152,7 +151,7 @@ def calls_of(reply: Reply) -> list[ToolCall]:
 
 
 def native(case: Case, reply: Reply, number: int, ids: Sequence[str], named_results: bool = False) -> Any:
-    """The messages that our own loop would send. Ids that no provider gave are those that the client was told."""
+    """Returns the messages of the server's own tool loop. Generated call ids are replaced by those of the client."""
     named = dict(zip([call.id for call in calls_of(reply)], ids, strict=True))
     parts = [replace(p, id=named.get(p.id, p.id)) if isinstance(p, ToolCall) else p for p in reply.message.parts]
     reply = replace(reply, message=replace(reply.message, parts=tuple(parts)))
@@ -211,7 +210,7 @@ def _no_object(case: Case, reply: Reply) -> bool:
 
 
 def _thought(case: Case, reply: Reply) -> bool:
-    """The engine wants its thoughts back."""
+    """True if the engine needs its reasoning back."""
     kept = tuple(part for part in _parts(reply) if not isinstance(part, Reasoning))
     ids = [call.id for call in calls_of(reply)]
     without = replace(reply, message=replace(reply.message, parts=kept))
@@ -223,7 +222,7 @@ def _thought_alone(case: Case, reply: Reply) -> bool:
 
 
 def _unknowable(case: Case, reply: Reply) -> bool:
-    """The engine wants a signature back, and showed nothing of what it thought."""
+    """True if the engine needs a signature back and sent no reasoning text."""
     bare = tuple(
         replace(p, keep=()) if isinstance(p, ToolCall) else p for p in _parts(reply) if not isinstance(p, Reasoning)
     )
@@ -247,7 +246,7 @@ def _parts(reply: Reply) -> tuple[Part, ...]:
 
 
 OLLAMA, STRICT = ("ollama", "ollama, strict"), "chat completions, strict"
-# Answers that come back otherwise from these clients. Each of them has to, or it is no exception any more.
+# Answers that differ when these clients send them back. An entry that no longer differs fails.
 EXCEPTIONS: Mapping[str, tuple[Sequence[str], Callable[[Case, Reply], bool]]] = {
     "what the provider ran itself has no word on another wire": ([*BACK], _hosted),
     "no wire has a place for a signature on text; Google wants none back but on calls": ([*BACK], _signed_text),
@@ -277,7 +276,7 @@ def _covered(why: str, name: str) -> bool:
 
 @dataclass(frozen=True)
 class Told:
-    """What a client asked and was answered."""
+    """A client's request and its answer."""
 
     body: Wire
     whole: Wire
@@ -285,7 +284,7 @@ class Told:
 
 
 async def first(wire: str, server: Client, number: int, case: Case) -> Told | str:
-    """What a client of this wire is told, or why it could not read it."""
+    """Returns the first answer for a client of this wire, or the reason why it could not be read."""
     client, names = CLIENTS[wire], [*dict.fromkeys(call.name for call in calls_of(replies()[case.name]))]
     try:
         body = client.ask(f"{name_of(case)}/case-{number}", case.streamed, names)
@@ -301,7 +300,7 @@ async def first(wire: str, server: Client, number: int, case: Case) -> Told | st
 async def difference(
     back: Back, server: Client, told: Told | str | None, sent: Mapping[int, list[Any]], number: int, case: Case
 ) -> str | None:
-    """The first thing that is not as our own loop would send it."""
+    """Returns the first difference from the messages of the server's own tool loop."""
     if not isinstance(told, Told):
         return told
     client, reply, before = CLIENTS[back.wire], replies()[case.name], len(sent[number])
@@ -331,12 +330,12 @@ async def difference(
 _SIGNED = ("signature", "thoughtSignature", "thought_signature", "encrypted_content")
 
 
-# Signed on the message, in an early form of Google's imitation of OpenAI: it wants it back on calls only.
+# Signed on the message, in an early form of Google's imitation of OpenAI, which needs it back on calls only.
 _UNWANTED = frozenset({"google/chat-compatible-api-with-tool-calls-without-id-3c837a#0"})
 
 
 def signatures(case: Case) -> list[str]:
-    """What the recorded bytes are signed with, read without any of our readers."""
+    """Returns the signatures in the recorded bytes, read without the server's readers."""
     if (
         case.engine.dialect == "ollama"
         or case.name in _UNWANTED
@@ -344,7 +343,7 @@ def signatures(case: Case) -> list[str]:
     ):
         return []
     values, _, _ = _values(case.response.body.decode().replace("\r\n", "\n"))
-    # An item of a response is whole in its last events; when it is announced it may bear another signature.
+    # An item of a response is complete in its last events; when it is added it may have another signature.
     return [one for v in values if not str(v.get("type", "")).startswith("response.") for one in signed(v)] + [
         one for v in values if v.get("type") == "response.output_item.done" for one in signed(v)
     ]
@@ -359,13 +358,13 @@ def signed(value: Any) -> Iterator[str]:
 
 
 def spelled(message: Any) -> Any:
-    """In one form: arguments as values, since some wires have them as objects; neighbouring texts as one."""
+    """Normalises a message: arguments as JSON values, consecutive texts as one."""
     message = json.loads(json.dumps(message))
     for call in (message, *(message.get("tool_calls") or ())):
         inner = call.get("function", call)
         if isinstance(inner.get("arguments"), str):
             inner["arguments"] = arguments_of(inner["arguments"])
-    if message.get("type") in ("message", "function_call"):  # an item: what is said of it is not in it
+    if message.get("type") in ("message", "function_call"):  # an item
         for name in ("id", "status"):
             message.pop(name, None)
     for field in ("content", "parts"):
@@ -399,7 +398,7 @@ REFUSED: tuple[int, Mapping[str, str], list[bytes]] = (400, {}, [b'{"error": {"m
 
 
 async def faults_of(wire: str) -> dict[str, dict[str, str]]:
-    """By the client's name and the case's. All clients of a wire are told the same, so it is asked for once."""
+    """Returns faults by client and case name. All clients of a wire get the same answer, so it is requested once."""
     everything, backs = cases(), {name: back for name, back in BACK.items() if back.wire == wire}
     engines = {
         name_of(case): replace(case.engine, base_url="https://provider.invalid", translate=True) for case in everything
@@ -414,7 +413,7 @@ async def faults_of(wire: str) -> dict[str, dict[str, str]]:
         number = int(found[1])
         sent[number].append(json.loads(request.body or b""))
         response = everything[number].response
-        # What comes back is looked at when it is sent: an answer to it could only be kept in the place of the first.
+        # The second request is inspected when it is sent; its answer is not needed.
         return ScriptedReply(*(REFUSED if sent[number][1:] else (response.status, response.headers, [response.body])))
 
     faults: dict[str, dict[str, str]] = {name: {} for name in backs}

@@ -1,4 +1,4 @@
-"""How streams may be spelled: the last event without its end, events without data, any content type; separators."""
+"""Forms of streams: a last event without blank line, events without data, content types, line separators."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BOTH = [False, True]
 
 
 def cases_of(dialects: Any) -> list[Case]:
-    """One of each dialect, with text and calls."""
+    """Returns one case of each dialect, with text and calls."""
     return [next(c for c in CASES.values() if c.dialect == d and c.text and c.calls) for d in dialects]
 
 
@@ -52,7 +52,7 @@ def name_of(value: object) -> str:
 @pytest.mark.parametrize("left", [b"", b"\n"], ids=["no line end", "one line end"])
 @pytest.mark.parametrize("case", VERBATIM, ids=name_of)
 async def test_s8_every_event_is_forwarded_if_the_last_has_no_blank_line(case: Case, left: bytes) -> None:
-    """Cut off behind each event: after the finish that is an end, before it the error comes behind the event."""
+    """Cuts after each event: after the finish the stream is complete, before it an error follows the event."""
     border = BLANK[case.content_type]
     if left and border == left:
         return
@@ -98,7 +98,7 @@ async def test_e7_unrequested_usage_is_withheld_also_without_a_blank_line() -> N
 )
 @pytest.mark.parametrize("verbatim", BOTH, ids=["translated", "verbatim"])
 async def test_an_event_without_data_is_ignored_at_any_position(verbatim: bool, empty: bytes) -> None:
-    """A client of its own wire would read JSON in it, so it is not handed on either."""
+    """It is not forwarded either, since a client of the same wire would parse it as JSON."""
     for case in EVERY:
         if verbatim not in lanes(case.dialect) or case.content_type == NDJSON:
             continue
@@ -148,7 +148,7 @@ def test_every_write_of_a_json_lines_stream_is_one_line(form: str, alone: bool) 
 
 
 def values_of(value: Any) -> str:
-    """All texts in it, one behind the other."""
+    """Joins all texts in a JSON value."""
     if isinstance(value, dict | list):
         return "".join(values_of(one) for one in (value.values() if isinstance(value, dict) else value))
     return str(value)
@@ -156,7 +156,7 @@ def values_of(value: Any) -> str:
 
 @pytest.mark.parametrize("engine", ["ollama", "openai"])
 async def test_the_official_ollama_client_reads_a_text_with_separators(engine: str) -> None:
-    """Verbatim from Ollama, and translated. What came raw and verbatim is escaped: the same JSON."""
+    """Passed through from Ollama, and translated. Passthrough escapes separators that Ollama sends raw."""
     wire = WIRES[engine]
     texts = ["a\u2028b", "c\u2029", "\x85d", " e"]
 

@@ -1,4 +1,4 @@
-"""What we send over the wires of Chat Completions, Gemini and Ollama, compared whole; what we read from OpenAI's clients."""
+"""Requests for Chat Completions, Gemini and Ollama engines, compared whole; requests of OpenAI's clients."""
 
 from __future__ import annotations
 
@@ -256,8 +256,8 @@ def test_a_client_request_is_written_as_it_was_read() -> None:
     assert request.options.max_tokens == 7 and request.options.tool_choice == "tool:f"
     wire = json.loads(json.dumps(openai_chat.write_request(request, OPENAI).body))
     expected = json.loads(json.dumps(CLIENT))
-    del expected["messages"][2]["reasoning_content"]  # not wanted back by this engine
-    expected["messages"][3]["content"] = "42"  # one text may stand alone
+    del expected["messages"][2]["reasoning_content"]  # this engine does not need it back
+    expected["messages"][3]["content"] = "42"  # one text is written as a string
     expected["stop"] = ["x"]
     assert wire == expected
 

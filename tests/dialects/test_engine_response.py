@@ -1,4 +1,4 @@
-"""The wires of Chat Completions, Gemini and Ollama: hand-written answers to events, in any pieces; errors; lists."""
+"""Chat Completions, Gemini and Ollama: answers read as events for any cut of their bytes; errors; model lists."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ OPENAI, GOOGLE, OLLAMA, XAI = (ENGINES[name] for name in ("openai", "google", "o
 
 
 def events_of(engine: Engine, body: bytes, size: int = 1 << 30) -> list[Event]:
-    """What an answer that comes in pieces of ``size`` bytes is read as; its grammar holds."""
+    """Reads an answer in reads of ``size`` bytes and checks the grammar of its events."""
     dialect = ENGINE_DIALECTS[engine.dialect]
     framing, reader = dialect.framing(), dialect.reader(engine)
     events: list[Event] = []
@@ -196,7 +196,7 @@ def test_s1_every_beginning_of_an_answer_is_truncated(name: str) -> None:
             continue  # cut inside an event
         assert isinstance(events[-1], Finished)
         whole += 1
-    assert whole <= len(body) // 11 * 0.25  # only what follows the reason to finish may be missing
+    assert whole <= len(body) // 11 * 0.25  # only events after the finish reason may be missing
 
 
 def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
@@ -422,7 +422,7 @@ ODD: st.SearchStrategy[Any] = st.recursive(
 @pytest.mark.parametrize("name", GOLDEN)
 @given(data=st.data())
 def test_s8_a_mutated_answer_raises_only_llm_errors(name: str, data: st.DataObject) -> None:
-    """One place of one event of a sample is replaced, or taken away."""
+    """Replaces or removes one value of one event of a sample."""
     engine, _ = GOLDEN[name]
     lines = sample(name).replace(b"\r\n", b"\n").split(b"\n")
     places = [n for n, line in enumerate(lines) if b"{" in line]
@@ -466,7 +466,7 @@ def test_e2_any_error_body_gives_a_message(body: bytes, status: int) -> None:
 
 
 def listed(engine: Engine, *answers: Any) -> list[ModelInfo]:
-    """Drives a model lister with what the engine answers, batch by batch."""
+    """Drives a model lister with the engine's answers, batch by batch."""
     lister = ENGINE_DIALECTS[engine.dialect].list_models(engine)
     next(lister)
     for answer in answers[:-1]:

@@ -1,4 +1,4 @@
-"""What must survive the way through: unknown fields, reasoning, what cannot be carried."""
+"""Fidelity through the server: unknown fields, reasoning, and fields that a dialect cannot write."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ extras = st.dictionaries(names, values, max_size=3)
 
 
 def answer_with(wire: Wire, extra: dict[str, Any]) -> bytes:
-    """A stream of the wire with unknown fields in every event, and an event that nobody knows."""
+    """Returns a stream with unknown fields in every event, and an unknown event."""
     unknown = b"event: x_new\ndata: %b\n\n" % json.dumps({"type": "x_new", **extra}).encode()
     events = []
     for block in (wire.head + wire.delta("Hi") + wire.end).split(b"\n\n"):
@@ -119,7 +119,7 @@ async def test_passthrough_forwards_beta_headers_unchanged() -> None:
 
 
 async def test_t1_signed_thinking_comes_back_byte_exact_and_in_order() -> None:
-    """Through the verbatim lane as through translation with the dialect's own reader and writer."""
+    """Checked with passthrough and with translation by the dialect's own reader and writer."""
     thinking = [
         {"type": "thinking", "thinking": "Hm.\n", "signature": "EqQB+/=="},
         {"type": "redacted_thinking", "data": "EmwK+/=="},

@@ -1,4 +1,4 @@
-"""``docs/fidelity.md`` says what the code does, and nothing is lost in silence."""
+"""``docs/fidelity.md`` is generated from the code, and every loss is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a provider or a client sends, only our own errors come out of the dialects."""
+"""Dialects raise only ``LLMError`` for any input of providers and clients."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.bodies import BODIES
 from tests.support.paths import SAMPLES
 
 SCHEMAS: Final = Schemas()
-TIMES: Final = int(os.environ.get("FUZZ", "1"))  # as many examples as usual
+TIMES: Final = int(os.environ.get("FUZZ", "1"))  # the default number of examples
 ENGINE_OF: Final = {  # a dialect's sample, read for one of its engines
     "openai-chat": "openai",
     "openai-responses": "openai",
@@ -69,7 +69,7 @@ NAMES: Final = [
     "status",
     "candidates",
 ]
-HALVES: Final = (chr(0xD83D), chr(0xDE00), "a" + chr(0xDFFF))  # of characters that JSON writes as two
+HALVES: Final = (chr(0xD83D), chr(0xDE00), "a" + chr(0xDFFF))  # characters that JSON writes as a surrogate pair
 LEAVES: Final = (
     st.none() | st.booleans() | st.sampled_from((*HUGE, *HALVES)) | st.text(max_size=4) | st.sampled_from(NAMES)
 )
@@ -100,7 +100,7 @@ def deep(levels: int) -> Any:
 
 
 def mutated(value: Any, data: Draw) -> Any:
-    """One to three places of it are replaced, taken away, wrapped or said twice."""
+    """Replaces, removes, wraps or duplicates one to three values."""
     value = copy.deepcopy(value)
     for _ in range(data.draw(st.integers(1, 3))):
         places = list(_places(value))
@@ -143,7 +143,7 @@ def engine_of(name: str) -> Engine:
 
 
 def spoiled(frames: list[Frame], data: Draw) -> list[Frame]:
-    """With some frames said twice, left out, changed, or in another order."""
+    """Duplicates, removes, mutates or reorders some frames."""
     frames = [*frames]
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(frames) - 1))
@@ -166,7 +166,7 @@ def spoiled(frames: list[Frame], data: Draw) -> list[Frame]:
 
 
 def read(frames: list[Frame], name: str) -> list[Event]:
-    """As far as they can be read; with the error that ends them."""
+    """Reads frames until an error; the error becomes the last event."""
     dialect = ENGINE_DIALECTS[name.partition("/")[0]]
     reader = dialect.reader(engine_of(name))
     events: list[Event] = []
@@ -188,7 +188,7 @@ ASKED: Final = ChatRequest(model="m", messages=(Message("user", (Text("Hello"),)
 @given(data=st.data())
 @settings(max_examples=60 * TIMES, deadline=None)
 def test_s8_mutated_frames_raise_only_llm_errors(name: str, data: st.DataObject) -> None:
-    """And what is read of them keeps the grammar, and can be written in every client's dialect."""
+    """The events keep the grammar and can be written in every client dialect."""
     events = read(spoiled(frames_of(name), data), name)
     grammar = Grammar()
     grammar.feed(events)
@@ -229,7 +229,7 @@ def test_the_unchanged_bodies_are_read(name: str) -> None:
 @given(data=st.data())
 @settings(max_examples=150 * TIMES, deadline=None)
 def test_s8_a_mutated_request_raises_only_llm_errors(name: str, data: st.DataObject) -> None:
-    """Nor does any engine's dialect that has to write what was read of it."""
+    """Neither does an engine dialect that writes the request."""
     dialect, schema, body = BODIES[name]
     body = mutated(body, data)
     with suppress(LLMError):

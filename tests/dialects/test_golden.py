@@ -1,11 +1,11 @@
-"""Every engine's outgoing requests, whole, as they are kept in ``tests/golden`` (O11).
+"""Compares every engine's whole requests with ``tests/golden`` (O11).
 
-``tests/support/golden_cases.py`` has the requests. They go through the running server to an upstream that notes what it gets;
-method, address, our headers and the body are compared with the file. A difference that is meant is accepted by
+``tests/support/golden_cases.py`` has the requests. They go through the running server to an upstream that records
+them; method, URL, the server's headers and the body are compared with the file. An intended difference is accepted by
 
     UPDATE_GOLDEN=1 pytest tests/dialects/test_golden.py
 
-which writes the files anew: read their diff, it is what providers will be sent. A refusal is golden too.
+which rewrites the files. Read their diff: it is what providers will get. Refusals are recorded too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ KEY: Final = "golden-key"
 
 
 def configured() -> Config:
-    """All engines, at their own addresses."""
+    """Configures all engines with their own base URLs."""
     environ = {variable(name, "API_KEY"): KEY for name, engine in ENGINES.items() if engine.needs_key}
     environ |= {variable(name, "ENABLED"): "true" for name, engine in ENGINES.items() if engine.local}
     environ |= {variable(name, "BASE_URL"): f"https://{name}.example" for name, e in ENGINES.items() if not e.base_url}
@@ -44,7 +44,7 @@ def configured() -> Config:
 
 
 def answer(request: HttpRequest) -> ScriptedReply:
-    """A word, in the wire that was spoken."""
+    """Answers with one word in the wire of the request."""
     address, body = request.url.partition("?")[0], json.loads(request.body or b"{}")
     ends = {"/responses": "responses", "/messages": "anthropic", "Content": "google", "/api/chat": "ollama"}
     wire = WIRES[next((name for end, name in ends.items() if address.endswith(end)), "openai")]
@@ -54,7 +54,7 @@ def answer(request: HttpRequest) -> ScriptedReply:
 
 
 async def outcome(case: Case, subject: Subject, client: Client, upstream: ScriptedTransport) -> dict[str, Any]:
-    """What one request became: the request that left, or a refusal."""
+    """The result of one case: the request that was sent, or a refusal."""
     upstream.requests.clear()
     if case.native is not None:
         told = await _natively(case.native, case.model, subject.engine, client)
@@ -94,7 +94,7 @@ async def _neutrally(case: Case, engine: str, client: Client) -> dict[str, Any]:
 
 
 def rendered(case: Mapping[str, Any]) -> str:
-    """One line for each field of the request, and of its body; lists of messages and tools a line an item."""
+    """Formats one line for each field of the request and its body, and for each message and tool."""
     return "{\n" + ",\n".join(f"    {json.dumps(n)}: {_field(n, v)}" for n, v in case.items()) + "\n  }"
 
 
@@ -112,7 +112,7 @@ def _item(value: Any) -> str:
 
 
 def file_of(outcomes: Mapping[str, Mapping[str, Any]]) -> str:
-    """A case a key, sorted. What all requests have in common is said once, on top."""
+    """Formats the cases by name. Fields that all requests share are written once, at the top."""
     first = next(case for case in outcomes.values() if "body" in case)
     common = {name: first[name] for name in ("method", "headers")}
     entries = [f'  "always": {rendered(common)}']
@@ -123,7 +123,7 @@ def file_of(outcomes: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def differences(name: str, kept: str, now: str) -> list[str]:
-    """What to say of each case that is not as it is kept."""
+    """Describes each case that differs from the file."""
     was, is_ = json.loads(kept or "{}"), json.loads(now)
     told = []
     for case in sorted({*was, *is_}):
@@ -178,7 +178,7 @@ def test_o11_a_difference_names_its_engine_and_case() -> None:
 
 
 def _read(text: str) -> dict[str, Any]:
-    """The cases of a file, with what is said once on top."""
+    """Reads the cases of a file, with the shared fields merged in."""
     value = json.loads(text)
     always = value.pop("always")
     return {name: {**(always if "body" in case else {}), **case} for name, case in value.items()}

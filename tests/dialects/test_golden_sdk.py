@@ -1,4 +1,4 @@
-"""The vendors' own request types as judges of ``tests/golden``: each body has to be one that their SDK could send."""
+"""Validates ``tests/golden`` with the vendors' SDK types: each body must be one that their SDK can send."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tests.support.paths import GOLDEN
 from tests.support.typed_shapes import faults
 
-# Faults that are meant: the file, what the fault says, why it is none. One that is not needed any more fails.
+# Accepted faults: file, text of the fault, reason. An entry that is no longer needed fails.
 _ONLY_NAMED: Final = "customOpts are the caller's own fields, which we pass on"
 _OLDER: Final = "the SDK speaks an API version that has no samplers; ours is 2023-06-01, which has (providers.md 2)"
 EXCEPTIONS: Final = (
@@ -31,7 +31,7 @@ EXCEPTIONS: Final = (
 
 @cache
 def judge(name: str) -> Callable[[dict[str, Any]], list[str]]:
-    """What an SDK says of a body. Imported when asked for: each takes a second."""
+    """Returns the validator of an SDK, which names the faults of a body. Imported on demand: each import takes a second."""
     if name == "google":
         return _google()
     if name == "openai":
@@ -48,9 +48,9 @@ def judge(name: str) -> Callable[[dict[str, Any]], list[str]]:
 
 
 def _google() -> Callable[[dict[str, Any]], list[str]]:
-    """Its types are pydantic models that forbid other fields; the body around them has none, so it stands here.
+    """Validates with Google's pydantic models, which forbid unknown fields; the outer body, which has no model, is here.
 
-    Fields are known by two names, of which the wire has one: what is read has to be written as it was.
+    Fields have two names, of which the wire has one, so a body must be written as it was read.
     """
     from google.genai import types
     from pydantic import TypeAdapter, ValidationError
@@ -71,7 +71,7 @@ def _google() -> Callable[[dict[str, Any]], list[str]]:
                 continue
             try:
                 read = fields[name].validate_python(value)
-            except (ValidationError, UserWarning) as error:  # it warns of a word that an enumeration has not
+            except (ValidationError, UserWarning) as error:  # it warns of unknown enumeration values
                 yield f"{name}: {error}"
                 continue
             written = fields[name].dump_python(read, by_alias=True, mode="json", exclude_unset=True)
@@ -82,7 +82,7 @@ def _google() -> Callable[[dict[str, Any]], list[str]]:
 
 
 def _alike(value: Any) -> Any:
-    """Base64 has two spellings, and a whole number may be written as one that is not."""
+    """Normalises the two base64 alphabets, and whole numbers that are written as floats."""
     match value:
         case dict():
             return {name: _alike(one) for name, one in value.items()}

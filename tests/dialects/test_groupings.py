@@ -1,4 +1,4 @@
-"""An answer is the same however its events are grouped into reads, by either lane, with the short way or without."""
+"""An answer is the same for every grouping of events into reads, with passthrough, translation and fast path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.wires import CLIENTS, WIRES
 
 
 def groupings(events: Sequence[bytes]) -> Iterator[list[bytes]]:
-    """All ways to put events into reads, from one read for all of them to one for each."""
+    """Yields all groupings of events into reads, from one read for all to one read for each."""
     for mask in range(1 << (len(events) - 1)):
         reads = [events[0]]
         for number, event in enumerate(events[1:]):
@@ -85,9 +85,9 @@ OFFICIAL = CASES["chat, text and a call"]
 
 
 def some_groupings() -> list[list[bytes]]:
-    """The one that went wrong, with the name in a read of its own and the last piece together with the end; neighbours.
+    """A grouping that failed once (the name alone in a read, the last delta with the end) and similar ones.
 
-    Each read has something for any client, so that the next one can wait until that has arrived.
+    Each read holds output for every client, so that the next read can wait for it.
     """
     *texts, name, first, second, last = OFFICIAL.events[:-3]
     end = b"".join([last, *OFFICIAL.events[-3:]])
@@ -103,7 +103,7 @@ def some_groupings() -> list[list[bytes]]:
 @pytest.mark.parametrize("reads", some_groupings())
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_the_real_server_answers_the_same_for_every_grouping(client: str, reads: list[bytes]) -> None:
-    """Each read is sent once the client has something of the one before."""
+    """Each read is sent after the client has received output of the previous one."""
     asks, wire = CLIENTS[client], WIRES["openai"]
     arrived = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Every option on every engine: write_engine_request into the request, refused by its name, or told as dropped; none is lost (T8)."""
+"""Every option on every engine is written, refused by name or reported as dropped (T8)."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ SCHEMA: Final[dict[str, Any]] = {
     "additionalProperties": False,
 }
 TOOL: Final = ToolSpec("f", "Does it", SCHEMA)
-# Of the values that an option may have, those that no engine takes for its default. A switch has two: an engine where
-# one is so anyway has to say something of the other.
+# Values of each option that are not the default of any engine. A switch has two values, since an engine may have one
+# of them as its default.
 VALUES: Final[dict[str, tuple[Any, ...]]] = {
     "max_tokens": (5,), "temperature": (0,), "top_p": (0,), "top_k": (0,), "stop": (("x",),), "seed": (0,),
     "presence_penalty": (0.5,), "frequency_penalty": (0.5,), "reasoning": (True, False), "effort": ("low",),
@@ -45,7 +45,7 @@ def _models(engine: Engine) -> list[str]:
 
 
 def _targets() -> Iterator[tuple[str, tuple[Target, ...]]]:
-    """Each engine over each API that it has, with models of all kinds."""
+    """Yields each engine with each of its APIs, with models of all kinds."""
     for name, engine in ENGINES.items():
         targets = tuple(Target(engine=engine, model=model) for model in _models(engine))
         yield name, targets
@@ -61,7 +61,7 @@ def write(target: Target, options: Options) -> Outgoing:
     request = ChatRequest(
         model=target.model, messages=(Message("user", (Text("Hi"),)),), tools=(TOOL,), options=options
     )
-    if target.engine.dialect != RESPONSES:  # else that is settled
+    if target.engine.dialect != RESPONSES:  # otherwise it is reported
         target = routed(request, target)
     elif options.responses_api is not None:
         routed(request, target)
@@ -69,7 +69,7 @@ def write(target: Target, options: Options) -> Outgoing:
 
 
 def is_lost(target: Target, name: str, value: Any) -> bool:
-    """Whether a request with this option is the same as one without, and nobody is told."""
+    """True if a request with the option equals one without, and the option is not reported as dropped."""
     plain = write(target, Options())
     try:
         outgoing = write(target, Options(**{name: value}))

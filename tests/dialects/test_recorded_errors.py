@@ -1,4 +1,4 @@
-"""Every recorded error of a chat through the running server: status, code and retry-after as the contract says (E2)."""
+"""Every recorded chat error through the running server has the specified status, code and retry-after (E2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.recordings import Case, cases, expected
 
 @dataclass(frozen=True)
 class Told:
-    """What a client is told."""
+    """The error that a client gets."""
 
     status: int
     code: str

@@ -13,12 +13,12 @@ from llm.transport.interface import HttpRequest
 from tests.support.harness import CLIENT, ScriptedReply, ScriptedTransport, config, serving
 from tests.support.recordings import Recording, Response, recordings
 
-ENGINE_OF = {"mistral": "mistralai"}  # where our name is another
+ENGINE_OF = {"mistral": "mistralai"}  # engines with another name here
 NAMED = (
     "openai", "anthropic", "google", "mistral", "ollama", "azure", "xai", "groq", "cerebras", "deepseek", "openrouter",
     "together", "huggingface", "lmstudio",
 )  # fmt: skip
-# How many of each kind, counted by hand in the recordings by the rules of the providers' documentation.
+# Models of each kind, counted by hand in the recordings by the rules of the providers' documentation.
 KINDS: dict[str, dict[str, int]] = {
     "anthropic/models-provider-anthropic-test-anthropic-list-models-2c7247": {"chat": 10},
     "anthropic/models-testthat-anthropic-list-models-a47209": {"chat": 11},
@@ -52,7 +52,7 @@ OTHERS = {
     "openai/models-v1-model-delete-3c95a9",
     "openai/models-v1-model-retrieve-90457f",
 }
-# Of some models: what they can, those of it that only a pattern on the id says, and the limits that are told.
+# For some models: capabilities, those guessed from the id, and the listed limits.
 FACTS: list[tuple[str, str, set[str], set[str], int | None, int | None]] = [
     ("openai", "gpt-5.4-mini", {"tools", "vision", "reasoning"}, {"tools", "images", "reasoning"}, None, None),
     ("openai", "gpt-3.5-turbo", {"tools"}, {"tools"}, None, None),
@@ -81,7 +81,7 @@ FACTS: list[tuple[str, str, set[str], set[str], int | None, int | None]] = [
 
 
 async def listed(engine: str, answers: Sequence[Response]) -> dict[str, list[dict[str, Any]]]:
-    """What the server makes of these answers of a provider, which are given in turn; then there is nothing."""
+    """Sends the recorded answers of a provider one after another and returns the server's response."""
     left = list(answers)
 
     def answer(request: HttpRequest) -> ScriptedReply:
@@ -172,7 +172,7 @@ async def test_o10_a_fact_comes_from_the_entry_first_and_is_marked_if_guessed(
 
 
 async def test_a_bare_array_is_a_list_too() -> None:
-    """Together's, which nobody recorded: https://docs.together.ai/reference/models-1"""
+    """Together's list, of which there is no recording: https://docs.together.ai/reference/models-1"""
     own = [
         {"id": "Qwen/Qwen3.5-397B-A17B", "object": "model", "created": 2, "type": "chat", "context_length": 262144},
         {"id": "black-forest-labs/FLUX.1-schnell", "object": "model", "created": 3, "type": "image"},

@@ -1,7 +1,7 @@
-"""Every recorded request, read as a client's and written to an engine of its own dialect, is the same request (T12).
+"""Every recorded request stays the same if read from a client and written to an engine of its dialect (T12).
 
-The same but for its spelling: what one wire lets a client say in two ways comes out in one of them. Each such pair is
-a function here that brings both into one form, and each has to be needed by some recording.
+Where a wire has two forms of the same request, one of them is written. Each such pair has a function here that
+normalises both forms, and each function must be needed by some recording.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EXCEPTIONS: Mapping[str, str] = {
 
 
 def objects(body: Body, *path: str) -> Iterator[Body]:
-    """The objects in lists at ``path``: ``objects(body, "messages", "content")``."""
+    """Yields the objects in lists at ``path``: ``objects(body, "messages", "content")``."""
     name, *rest = path
     inner = body.get(name)
     for each in inner if isinstance(inner, list) else [inner]:
@@ -71,7 +71,7 @@ def no_text_is_nothing(body: Body) -> None:
 
 
 def blank_text_is_nothing(body: Body) -> None:
-    """Anthropic answers it with 400."""
+    """Anthropic answers blank text with status 400."""
     for message in objects(body, "messages"):
         if isinstance(message.get("content"), list):
             blank = [part for part in message["content"] if part.get("type") == "text" and not part["text"].strip()]
@@ -117,7 +117,7 @@ def a_file_has_a_name(body: Body) -> None:
 
 
 def functions_are_tools(body: Body) -> None:
-    """The form before there were tools."""
+    """The older form of tools."""
     if "functions" in body:
         body["tools"] = [{"type": "function", "function": function} for function in body.pop("functions")]
     if "function_call" in body:
@@ -151,14 +151,14 @@ SPELLINGS: Mapping[str, tuple[Callable[[Body], None], ...]] = {
 
 
 def asked(case: Case) -> Body:
-    """The recorded body. Some hosts have the model in the address alone."""
+    """Returns the recorded body. Some hosts have the model only in the URL."""
     body = json.loads(json.dumps(case.request.body))
     body.setdefault("model", "model")
     return dict(body)
 
 
 def written(body: Body, wire: str) -> Body:
-    """The body towards an engine that takes whatever the wire has."""
+    """Returns the body for an engine that accepts every field of the wire."""
     quirks = Quirks(echo_reasoning="always")
     engine = Engine(name="engine", label="Engine", dialect=wire, base_url="https://localhost", quirks=quirks)
     request = CLIENT_DIALECTS[wire].read_request(body)
@@ -169,7 +169,7 @@ def written(body: Body, wire: str) -> Body:
 
 
 def spelled(body: Body, wire: str) -> str:
-    """In one form, and as text, in which ``true`` is not 1."""
+    """Returns the normalised body as JSON text, in which ``true`` and 1 differ."""
     body = json.loads(json.dumps(body))
     for spelling in SPELLINGS[wire]:
         spelling(body)
@@ -209,7 +209,7 @@ def test_t12_the_share_of_recorded_requests_forwarded_unchanged(capsys: pytest.C
 
 
 def with_unknown_fields(body: Body) -> Body:
-    """A field that nobody knows, in every object that a dialect looks into."""
+    """Adds an unknown field to every object that a dialect reads."""
     body = json.loads(json.dumps(body))
     places = [
         body,
@@ -238,7 +238,7 @@ def test_t12_unknown_fields_are_forwarded_from_every_object(wire: str) -> None:
 
 @pytest.mark.parametrize("wire", WIRES)
 def test_each_normalisation_is_needed(wire: str) -> None:
-    """Without it some request would not come out the same."""
+    """Without each function, some recorded request would differ."""
     needed: set[Callable[[Body], None]] = set()
     for case in CASES:
         if case.engine.dialect != wire or case.name in EXCEPTIONS:

@@ -1,7 +1,7 @@
-"""Every recorded chat answer through the running server: whole, torn into small pieces, and with CRLF.
+"""Every recorded chat answer through the running server: whole, in small reads, and with CRLF.
 
-Torn, an answer goes byte by byte at its beginning and end, and in between is cut wherever a line end or a character can
-be cut (``Response.torn``). Without a server, ``test_recordings`` cuts most of them at every byte."""
+A torn answer is sent byte by byte at its start and end, and is cut inside each line end and multi-byte character in
+between (``Response.torn``). Without a server, ``test_recordings`` cuts most of them at every byte."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.recordings import Case, cases, expected
 
 
 async def heard(server: Client, case: Case, number: int) -> Answer | Failure:
-    """What a native client gets of one recording."""
+    """A native client's answer for one recording."""
     body = {"engine": name_of(case), "model": f"case-{number}", "prompt": "x", "stream": case.streamed}
     answer = await server.post("/llm/chat", body, {**CLIENT, "Accept": "application/x-ndjson"})
     objects = [json.loads(line) for line in (await answer.body()).splitlines() if line]
@@ -53,7 +53,7 @@ def _answer(text: str, reasoning: str, calls: tuple[Call, ...], finish: str, usa
 
 
 def difference(got: Answer | Failure, wanted: Answer | Failure) -> str | None:
-    """The first field in which they differ."""
+    """Returns the first field that differs."""
     match got, wanted:
         case Failure(), Failure("cut"):
             return None if got.code in ("upstream_truncated", "upstream_malformed") else f"code {got.code}"
@@ -77,7 +77,7 @@ def _same_tokens(got: Tokens | None, wanted: Tokens | None) -> bool:
     if got is None or wanted is None:
         return got is wanted
     input_, output = wanted.input or 0, wanted.output or 0
-    # They are parts of the totals (spec.md): where a host tells more than the whole, it is the whole.
+    # Parts of the totals (spec.md): a part that is larger than its total counts as the total.
     return got == Tokens(input_, output, min(wanted.cached, input_), min(wanted.reasoning, output))
 
 
@@ -101,7 +101,7 @@ async def test_every_recorded_answer_arrives_complete(way: str) -> None:
     print(f"recorded answers through the running server, {way}: {told}")
     assert not faults, f"{told}: {json.dumps(faults, indent=1)[:6000]}"
     assert len(everything) >= 866
-    for provider in PROVIDERS:  # each with the wires that it was recorded on
+    for provider in PROVIDERS:  # each with the wires of its recordings
         names = [case.name for case in everything if case.recording.provider == provider]
         right = len([name for name in names if name not in faults])
         print(f"  {provider}: {right} of {len(names)}")

@@ -1,4 +1,4 @@
-"""Every recorded chat answer, read by its dialect, is what the oracle finds in it, however its bytes are cut (S9)."""
+"""Every recorded chat answer is read as the oracle reads it, for any cut of its bytes (S9)."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from tests.support.oracle import Answer, Call, Failure, Tokens, arguments_of
 from tests.support.recordings import Case, Response, cases, expected
 
 CASES = cases()
-SHORT = 8000  # bytes: two of three streams are no longer
+SHORT = 8000  # bytes: two of three streams are at most this long
 
-# Where the oracle's plain view is not what we want to say. Each has to be exceptional still, or it has to go.
+# Expected differences from the oracle. An entry that no longer differs must be removed.
 _GROUNDED = "gemini.py cites for a part that a signature has ended: offsets of the whole answer on an empty text (T5)"
 EXCEPTIONS: Mapping[str, str] = {}
 
-# The word for an error by the status of the answer, or by what an error inside a stream says of itself.
+# Error code by the status of the answer, or by the status inside a stream error.
 CODES = {
     0: "provider_error",
     400: "bad_request",
@@ -49,7 +49,7 @@ CODES = {
     503: "provider_overloaded",
     529: "provider_overloaded",
 }
-# Those whose provider says more than its status does.
+# Errors whose body is more exact than their status.
 CODES_BY_NAME = {
     "anthropic/messages-400-sync-messages-create-api-error-ea23c7#0": "quota_exceeded",  # credit balance is too low
     "anthropic/messages-stream-function-calling-anthropic-claude-3-5-haiku-20241022-can-use-313558#0": (
@@ -70,7 +70,7 @@ CODES_BY_NAME = {
 
 
 def events_of(case: Case, response: Response, pieces: Iterable[bytes]) -> Iterator[Event]:
-    """What the server makes of an answer that comes in such pieces. Raises the error that is in it."""
+    """Reads an answer from the given reads as events. Raises the error in it."""
     dialect, engine = ENGINE_DIALECTS[case.engine.dialect], case.engine
     tags = ThinkTags()
     polish: Callable[[Iterable[Event]], Iterable[Event]] = tags.feed if engine.quirks.think_tags else iter
@@ -101,8 +101,8 @@ def forms(response: Response) -> Iterator[tuple[str, Response]]:
 
 
 def ways(response: Response) -> Iterator[tuple[str, Iterable[bytes]]]:
-    """The bytes cut in ways that should make no difference: of what is short at every byte, of what is long at each place
-    where it could. (``test_sse`` cuts at every byte too, whatever it is.)
+    """Yields the bytes in different cuts: short answers at every byte, long ones only where a cut can matter.
+    (``test_sse`` cuts at every byte.)
     """
     yield ("byte by byte", response.pieces(1)) if len(response.body) <= SHORT else ("torn", response.torn())
     yield "as it came", response.reads()
@@ -138,7 +138,7 @@ def kind_of(part: Part) -> str | None:
 
 
 def citations_of(reply: Reply) -> Iterator[Citation]:
-    """All of them, after a look at where they stand (T5)."""
+    """Returns all citations and checks their offsets (T5)."""
     for part in reply.message.parts:
         if isinstance(part, Text):
             for citation in part.citations:
@@ -175,7 +175,7 @@ def compare_failure(case: Case, error: LLMError, events: list[Event], wanted: Fa
 
 
 def check(case: Case) -> None:
-    """What is in it, and that its frames are the same however it is cut: a reader is given nothing else."""
+    """Checks the content, and that any cut gives the same frames, which are a reader's only input."""
     framing = ENGINE_DIALECTS[case.engine.dialect].framing
     for ends, response in forms(case.response):
         check_read(replace(case, response=response), ends, (response.body,), expected(case))
@@ -188,7 +188,7 @@ def check_read(case: Case, what: str, pieces: Iterable[bytes], wanted: Answer | 
     events: list[Event] = []
     try:
         for event in events_of(case, case.response, pieces):
-            events.append(event)  # one by one: those before an error count
+            events.append(event)  # one by one: events before an error count
     except LLMError as error:
         assert isinstance(wanted, Failure), f"{what}: {error!r}"
         compare_failure(case, error, events, wanted)
@@ -229,7 +229,7 @@ def test_every_recorded_answer_is_read(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def cuts(case: Case) -> Iterator[Case]:
-    """The same stream ending after its first event, half of them, and all but the last."""
+    """Yields the stream cut after its first event, after half of the events and before the last event."""
     border = b"\n" if case.engine.dialect == "ollama" else b"\n\n"
     body = case.response.body.replace(b"\r\n", b"\n").rstrip(b"\n")
     blocks = [block + border for block in body.split(border)]
@@ -252,7 +252,7 @@ def test_s1_a_recorded_stream_that_ends_early_is_an_error_unless_it_had_finished
             wanted = expected(short)
             check_read(short, case.name, short.response.pieces(50), wanted)
             ended += isinstance(wanted, Failure)
-            # Inside an event: nothing of it is told, and it is never a normal end.
+            # Cut inside an event: the event is ignored, and the end is never a normal one.
             half = replace(short.response, body=short.response.body[:-9])
             if isinstance(wanted, Failure) and half.is_stream:
                 with pytest.raises((Truncated, Malformed)):

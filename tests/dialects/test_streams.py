@@ -1,4 +1,4 @@
-"""Streams through the running server, every provider wire to every client wire."""
+"""Streams through the running server, from every engine wire to every client wire."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_s1_a_stream_without_its_end_is_an_error_and_never_a_normal_finish
     assert seen.text == "Half an "
     assert seen.error is not None
     assert seen.finish is None
-    assert not seen.ended or client.name == "openai"  # its [DONE] follows the error, never stands alone
+    assert not seen.ended or client.name == "openai"  # [DONE] follows the error
     if client.name != "anthropic":
         assert seen.error["code"] == "upstream_truncated"
 
@@ -87,12 +87,12 @@ async def test_s2_an_error_inside_the_stream_keeps_its_message(wire: Wire, clien
 @ALL
 @EVERY
 async def test_s10_each_chunk_is_sent_before_the_next_arrives(wire: Wire, client: ClientWire) -> None:
-    """In lock-step: the upstream says the next word only after the client has seen the last one."""
+    """The upstream sends the next word only after the client has received the previous one."""
     heard = asyncio.Semaphore(0)
 
     async def script(request: Request, connection: Connection) -> None:
         await connection.stream(wire.content_type)
-        await heard.acquire()  # the headers were seen
+        await heard.acquire()  # the headers have arrived
         await connection.chunk(wire.head + wire.delta("one "))
         for word in ("two ", "three "):
             await heard.acquire()
@@ -131,7 +131,7 @@ async def test_s11_keepalives_are_sent_while_the_provider_is_silent(wire: Wire) 
 
         async with between(wire, script, KEEPALIVE_INTERVAL="0.05") as (server, _):
             answer = await server.post(client.path, client.request(wire.engine), client.headers)
-            assert answer.status == 200  # although the provider has not said a word
+            assert answer.status == 200  # although the provider has sent nothing
             pings = []
             raw = b""
             async for chunk in answer.chunks():
@@ -230,7 +230,7 @@ async def test_a_whole_json_answer_to_a_stream_request_is_read(wire: Wire) -> No
     async with between(wire, script) as (server, _):
         for client in CLIENTS.values():
             if client.name == wire.engine:
-                continue  # verbatim: handed on as it came
+                continue  # passthrough: forwarded unchanged
             seen = await ask(server, client, wire)
             assert seen.text == "All at once" and seen.ended
 

@@ -1,7 +1,7 @@
-"""The arithmetic of tokens, provider by provider: what each says, what is meant, and what clients are told (E7, E8).
+"""Token counts of each provider: as sent, as neutral usage and as written for clients (E7, E8).
 
-Inside, counters do not overlap: fresh + read + written is all input, text + reasoning is all output. Outside, for every
-provider alike: prompt is all input, cached or not; completion is all output, reasoning included.
+Neutral counters do not overlap: fresh + read + written is all input, text + reasoning is all output. For clients of
+every provider, prompt is all input, cached or not; completion is all output, reasoning included.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Each option in the form that a model of Gemini takes it, or refused by its name. From providers.md, section 3."""
+"""Each option in the form that a Gemini model accepts, or refused by name (providers.md, section 3)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HIDDEN: Final = {"includeThoughts": False}
 
 
 def written(model: str, tools: tuple[ToolSpec, ...], **options: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The body less its contents, and what was dropped."""
+    """Returns the body without ``contents``, and the dropped names."""
     request = ChatRequest(
         model=model, messages=(Message("user", (Text("Hi"),)),), tools=tools, options=Options(**options)
     )
@@ -64,7 +64,7 @@ def tokens(number: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("model", "asked", "thinking"),
     [
-        # Models that take a number of tokens.
+        # Models with a budget in tokens.
         ("gemini-2.5-flash", {}, SHOWN),
         ("gemini-2.5-flash", ON, SHOWN),
         ("gemini-2.5-flash", OFF, {**HIDDEN, "thinkingBudget": 0}),
@@ -80,7 +80,7 @@ def tokens(number: int) -> dict[str, Any]:
         ("gemini-2.5-flash-lite", {}, SHOWN),
         ("gemini-2.5-flash-lite", ON, {**SHOWN, "thinkingBudget": -1}),
         ("gemini-2.5-computer-use-preview-10-2025", tokens(5), {**SHOWN, "thinkingBudget": 5}),
-        # Models that take a level.
+        # Models with levels.
         ("gemini-3-pro-preview", {}, SHOWN),
         ("gemini-3-pro-preview", effort("high"), {**SHOWN, "thinkingLevel": "HIGH"}),
         ("gemini-3.1-pro-preview", effort("medium"), {**SHOWN, "thinkingLevel": "MEDIUM"}),
@@ -95,14 +95,14 @@ def tokens(number: int) -> dict[str, Any]:
         ("gemini-4-argon", effort("high"), {**SHOWN, "thinkingLevel": "HIGH"}),
         ("gemini-5-of-tomorrow", effort("xhigh"), {**SHOWN, "thinkingLevel": "XHIGH"}),
         ("gemini-12-flash", {}, SHOWN),
-        # Models that do not think are not told not to.
+        # Models without thinking get no field that turns it off.
         ("gemini-2.0-flash", {}, None),
         ("gemini-2.0-flash", OFF, None),
         ("gemini-1.5-pro-latest", tokens(0), None),
         ("gemini-2.5-flash-image", {}, None),
         ("gemini-2.5-pro-preview-tts", {}, None),
         ("gemma-3-27b-it", effort("none"), None),
-        # To a model that no row knows nothing is said unless it is asked for.
+        # A model without a profile gets no thinking field unless an option requests it.
         ("gemma-4-31b-it", {}, None),
         ("tunedModels/mine", {}, None),
         ("gemma-4-31b-it", effort("high"), {**SHOWN, "thinkingLevel": "HIGH"}),

@@ -1,4 +1,4 @@
-"""Requests to the native API: bodies that apps of the older server send."""
+"""Requests to the native API, with bodies that clients of the older server send."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEMA = Schemas()
 
 
 def attached(text: str, **about: str) -> Text:
-    """A text attachment: part of the text for a model, told apart where a thread is shown."""
+    """A text attachment: text for a model, but an attachment in a thread."""
     return Text(f"\n\n{text}", keep=(Opaque("native", "native", dict(about)),))
 
 
@@ -71,7 +71,7 @@ def test_s8_an_older_message_keeps_its_text_with_any_attachment(odd: dict[str, A
         (
             {"mimeType": "text/plain", "contents": "QUJD"},
             attached("QUJD", mimeType="text/plain"),
-        ),  # text is taken as it is
+        ),  # text is used unchanged
     ],
 )
 def test_attachments_are_read_in_all_forms(attachment: dict[str, str], part: Any) -> None:

@@ -1,4 +1,4 @@
-"""A native client is told how every call ended: those that the provider runs, the client's own, and what nobody runs."""
+"""A native client gets a final state of every call: run by the provider, by the client or not at all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Tool = tuple[str, list[str], Any, Any]  # name, states without repetition, param
 
 @dataclass(frozen=True)
 class Case:
-    """One answer, streamed and whole, and the tools that a client is shown."""
+    """One answer, streamed and whole, and the tools that a client gets."""
 
     dialect: str
     frames: Sequence[bytes]
@@ -218,7 +218,7 @@ def test_a_provider_run_is_shown_running_and_then_with_its_final_state(name: str
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.calls])
 def test_a_call_that_is_not_run_here_ends_as_canceled(name: str) -> None:
-    """The client may run it, as `finishReason` says: here it was not run, and nothing is under way."""
+    """`finishReason` leaves the call to the client; this server neither runs it nor waits for it."""
     case = CASES[name]
     objects = shown(streamed(Case(case.dialect, case.events, None, [])))
     assert [(name, states) for name, states, _, _ in tools_of(objects)] == [(name, LEFT) for name, _ in case.calls]

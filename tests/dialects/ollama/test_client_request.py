@@ -1,4 +1,4 @@
-"""Requests of Ollama's clients, read."""
+"""Reading requests of Ollama's clients."""
 
 from __future__ import annotations
 

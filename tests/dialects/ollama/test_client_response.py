@@ -1,4 +1,4 @@
-"""Answers written for Ollama's clients."""
+"""Writing answers for Ollama's clients."""
 
 from __future__ import annotations
 

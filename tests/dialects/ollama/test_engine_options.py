@@ -1,4 +1,4 @@
-"""Each option in Ollama's form, or refused by its name. From providers.md, section 5."""
+"""Each option in Ollama's form, or refused by name (providers.md, section 5)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def refused(model: str, tools: tuple[ToolSpec, ...] = (), **options: Any) -> str
         ("qwen3.8:27b", {"effort": "max"}, "max"),
         ("deepseek-r1:7b", {"effort": "minimal"}, "low"),
         ("gpt-oss:20b", {}, None),
-        ("gpt-oss:20b", {"reasoning": True}, None),  # it does so anyway, and takes no true
+        ("gpt-oss:20b", {"reasoning": True}, None),  # it always reasons, and does not accept true
         ("gpt-oss:120b-cloud", {"effort": "high"}, "high"),
         ("hf.co/me/gpt-oss-20b:Q4", {"reasoning_tokens": 8000}, "medium"),
         ("llama3.1:8b", {"reasoning": False}, False),

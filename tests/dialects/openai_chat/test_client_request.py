@@ -1,4 +1,4 @@
-"""Chat Completions requests of clients, read."""
+"""Reading Chat Completions requests of clients."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ CONTENT: list[tuple[Any, Any]] = [
     ({"type": "file", "file": {"file_id": "f1"}}, Media(mime="application/octet-stream", file_id="f1", keep=kept())),
     ({"type": "video_url", "video_url": {"url": "u"}}, Foreign(kept(type="video_url", video_url={"url": "u"}))),
 ]
-# Forms that only some hosts have are theirs to judge.
+# Forms that only some hosts define are kept unchanged.
 HOSTS_OWN: list[Any] = [
     {"type": "input_audio", "input_audio": "https://x/y.mp3"},
     {"type": "input_audio", "input_audio": {"data": "AA==", "format": "pcm24"}},
@@ -156,7 +156,7 @@ def test_t12_a_custom_tool_keeps_its_form() -> None:
         ("auto", "auto"),
         ("none", "none"),
         ("required", "required"),
-        ("any", "required"),  # Mistral's word
+        ("any", "required"),  # Mistral's value
         ({"type": "auto"}, "auto"),
         ({"type": "function", "function": {"name": "f"}}, "tool:f"),
         ({"function": {"name": "f"}}, "tool:f"),

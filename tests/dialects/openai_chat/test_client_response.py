@@ -1,4 +1,4 @@
-"""Chat Completions written for clients, byte by byte where it counts."""
+"""Writing Chat Completions for clients, compared as bytes where that matters."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_e7_usage_follows_the_last_chunk_if_requested() -> None:
     ("usage", "wholes"),
     [
         (Usage(), (0, 0)),
-        (Usage(cache_read=5, reasoning=3), (5, 3)),  # the wholes were not told
+        (Usage(cache_read=5, reasoning=3), (5, 3)),  # unknown totals
         (Usage(fresh=1, cache_read=5, cache_write=2, text=4, reasoning=3), (8, 7)),
     ],
 )
@@ -201,7 +201,7 @@ def test_fields_that_clients_must_send_back_are_written() -> None:
 
 
 def test_s4_a_call_without_arguments_has_an_empty_object() -> None:
-    """Clients read the joined pieces as JSON."""
+    """Clients parse the joined arguments as JSON."""
     raw = written(
         BEGIN,
         ToolCallStarted(0, "a", "f"),
@@ -356,7 +356,7 @@ def test_content_is_null_only_with_calls() -> None:
 
 
 def test_an_answer_can_be_sent_back_as_history() -> None:
-    """A whole answer, and the same one streamed, are the same history."""
+    """A whole answer and the same answer streamed give the same history."""
     whole: Any = openai_chat.write_reply(WHOLE, ASKED, 7)
     history = read(whole["choices"][0]["message"]).messages[0]
     assert [type(part) for part in history.parts] == [Reasoning, Text, ToolCall]
@@ -391,7 +391,7 @@ def test_an_answer_can_be_sent_back_as_history() -> None:
         (errors.EngineFailed("M", provider=ProviderSaid(500, "c", "t")), "t", "c"),
         (errors.ContextTooLong("M", provider=ProviderSaid(400, "context_length_exceeded", "invalid_request_error")),
          "invalid_request_error", "context_length_exceeded"),
-        # The server's key is not the client's.
+        # The provider refused the server's key.
         (errors.EngineRefusedKey("M", provider=ProviderSaid(401, "invalid_api_key", "invalid_request_error")),
          "gateway_error", "provider_auth"),
         (errors.EngineForbids("M", provider=ProviderSaid(403, "x", "permission_error")),

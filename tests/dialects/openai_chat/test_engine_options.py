@@ -1,6 +1,6 @@
-"""Each option in each engine's and each family's own form on the Chat Completions wire, or refused by its name.
+"""Each option in the form of each engine and model profile on the Chat Completions wire, or refused by name.
 
-From providers.md, sections 0.4, 1.2, 4, 6 to 15; the body that goes out is compared whole.
+From providers.md, sections 0.4, 1.2, 4, 6 to 15; the whole request body is compared.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SAMPLERS: Final[dict[str, Any]] = {
     "top_logprobs": 0, "stop": ("x",),
 }  # fmt: skip
 NAMES = [engine.name for engine in ENGINES.values() if engine.dialect == "openai-chat"]
-OTHER = Engine(name="box", label="Box", dialect="openai-chat", base_url="http://box/v1")  # by configuration alone
+OTHER = Engine(name="box", label="Box", dialect="openai-chat", base_url="http://box/v1")  # only by configuration
 
 
 def outgoing(engine: str, model: str, options: Mapping[str, Any], kept: Mapping[str, Any] | None = None) -> Any:
@@ -51,7 +51,7 @@ def outgoing(engine: str, model: str, options: Mapping[str, Any], kept: Mapping[
 
 
 def sent(engine: str, model: str, kept: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:
-    """The body, less what is in every one."""
+    """Returns the body without the fields that every body has."""
     body = dict(json.loads(json.dumps(outgoing(engine, model, options, kept).body)))
     assert body.pop("messages") == [{"role": "user", "content": "Hi"}]
     assert body.pop("model") == model
@@ -59,7 +59,7 @@ def sent(engine: str, model: str, kept: Mapping[str, Any] | None = None, **optio
 
 
 def refused(engine: str, model: str, **options: Any) -> str | None:
-    """The option that an error names."""
+    """Returns the option that the error names."""
     with pytest.raises(errors.Unsupported) as told:
         outgoing(engine, model, options)
     assert told.value.engine == engine
@@ -83,7 +83,7 @@ def tokens(number: int) -> tuple[str, int]:
 
 
 THOUGHTS: Final[list[tuple[str, str, tuple[str, Any], dict[str, Any] | str]]] = [
-    # Models that do not think: to be told not to is nothing, to be told to is an error.
+    # Models without reasoning: turning it off sends nothing, turning it on is an error.
     ("openai", "gpt-4o", OFF, {}),
     ("openai", "gpt-4o", effort("none"), {}),
     ("openai", "gpt-4.1-mini", tokens(0), {}),
@@ -91,7 +91,7 @@ THOUGHTS: Final[list[tuple[str, str, tuple[str, Any], dict[str, Any] | str]]] = 
     ("openai", "gpt-4o-2024-08-06", effort("low"), REFUSED),
     ("openai", "ft:gpt-4o-mini:org::id", tokens(2000), REFUSED),
     ("openai", "gpt-3.5-turbo", ON, REFUSED),
-    # Models that always think.
+    # Models that always reason.
     ("openai", "o3", ON, {}),
     ("openai", "o3", OFF, REFUSED),
     ("openai", "o4-mini-2025-04-16", effort("none"), REFUSED),
@@ -103,7 +103,7 @@ THOUGHTS: Final[list[tuple[str, str, tuple[str, Any], dict[str, Any] | str]]] = 
     ("openai", "gpt-5-nano", effort("minimal"), {"reasoning_effort": "minimal"}),
     ("openai", "gpt-6-astra", effort("none"), REFUSED),
     ("openai", "gpt-6.1-sol", effort("max"), {"reasoning_effort": "max"}),
-    # Models that think when they are told to, and models that do until they are told not to.
+    # Models whose reasoning is off by default, and models whose reasoning is on by default.
     ("openai", "gpt-5.1", OFF, {"reasoning_effort": "none"}),
     ("openai", "gpt-5.4-mini", ON, {"reasoning_effort": "medium"}),
     ("openai", "gpt-5.2", tokens(-1), {"reasoning_effort": "medium"}),
@@ -112,7 +112,7 @@ THOUGHTS: Final[list[tuple[str, str, tuple[str, Any], dict[str, Any] | str]]] = 
     ("openai", "gpt-5.6-sol", ON, {}),
     ("openai", "gpt-6-sol", tokens(30000), {"reasoning_effort": "high"}),
     ("openai", "gpt-5.3-codex", ON, {}),
-    # What no row knows is told what it was asked.
+    # A model without a profile gets every option.
     ("openai", "gpt-5.2-chat-latest", effort("medium"), {"reasoning_effort": "medium"}),
     ("openai", "gpt-oss-120b", OFF, {"reasoning_effort": "none"}),
     ("azure", "default", effort("low"), {"reasoning_effort": "low"}),
@@ -252,7 +252,7 @@ def test_t8_sampling_options_that_a_reasoning_model_refuses_are_refused(
     ("engine", "model", "more", "wire"),
     [
         ("openai", "gpt-4o", {}, {}),
-        ("openai", "gpt-5.4", {}, {}),  # recorded: it does not think unasked
+        ("openai", "gpt-5.4", {}, {}),  # recorded: it does not reason by default
         ("openai", "gpt-5.6-sol", {"reasoning": False}, {"reasoning_effort": "none"}),
         ("openai", "gpt-6-luna", {"effort": "none"}, {"reasoning_effort": "none"}),
         ("openai", "gpt-5-chat-latest", {}, {}),
@@ -293,7 +293,7 @@ def test_default_values_of_refused_options_are_left_out() -> None:
     assert sent("openai", "gpt-4o", **nothing) == {
         "temperature": 1, "presence_penalty": 0, "frequency_penalty": 0, "logprobs": False,
     }  # fmt: skip
-    assert refused("openai", "o3", top_p=1) == "top_p"  # not what such a model does by itself
+    assert refused("openai", "o3", top_p=1) == "top_p"  # not the default of such a model
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_t8_options_that_deepseek_ignores_while_reasoning_are_sent_and_reported(
                  outgoing("deepseek", "deepseek-v4-flash", {**asked, "reasoning": False})):  # fmt: skip
         assert told.dropped == ()
     assert outgoing("deepseek", "deepseek-chat", {**asked, "effort": "low"}).dropped == tuple(sorted(asked))
-    # Recorded: log probabilities come with the thoughts.
+    # Recorded: log probabilities come with reasoning.
     assert sent("deepseek", "deepseek-v4-flash", top_logprobs=2) == {"logprobs": True, "top_logprobs": 2}
 
 
@@ -452,7 +452,7 @@ def test_profiles_name_existing_options(engine: str) -> None:
     for family in families:
         assert family.refuses | family.refuses_thinking | family.ignores_thinking <= known
     assert ENGINES[engine].quirks.refuses <= known
-    assert all("*" not in family.globs for family in families[:-1])  # no row hides all behind it
+    assert all("*" not in family.globs for family in families[:-1])  # no profile makes the later ones unreachable
 
 
 @pytest.mark.parametrize("engine", NAMES)
@@ -514,7 +514,7 @@ def test_t8_any_options_give_a_body_or_an_error_that_names_one(which: tuple[str,
 
 
 def test_t8_options_that_providers_accepted_in_recordings_are_accepted() -> None:
-    """Of its record, by the model that took it."""
+    """Checked against the provider's record, for the model that accepted the option."""
     seen, faults = 0, []
     for recording in recordings():
         engine = ENGINES.get({"mistral": "mistralai"}.get(recording.provider, recording.provider))
@@ -539,7 +539,7 @@ def test_t8_options_that_providers_accepted_in_recordings_are_accepted() -> None
 
 
 def test_t8_options_that_openai_refused_in_recordings_are_refused_before_sending() -> None:
-    """``stop`` of gpt-5-mini: 400 ``unsupported_parameter``."""
+    """``stop`` for gpt-5-mini: status 400, ``unsupported_parameter``."""
     seen = False
     for recording in recordings():
         for request, response in recording.exchanges:
@@ -578,12 +578,12 @@ async def test_t8_a_refusal_uses_the_clients_option_name_and_sends_no_request() 
             asked = {**wire.request("openai", "gpt-5-mini"), "temperature": 0.5}
             assert (await server.post(wire.path, asked, wire.headers)).status == 400
             assert not upstream.requests
-            # A client of the same wire says what it wants, and is told by the provider what it thinks of it.
+            # A request of the same wire passes through, and the provider's answer too.
             wire = CLIENTS["openai"]
             asked = {**wire.request("openai", "gpt-5-mini"), "temperature": 0.5, "stream": False}
             assert (await server.post(wire.path, asked, wire.headers)).status == 200
             assert upstream.requests[-1].json["temperature"] == 0.5
-            # What has no effect is told.
+            # Options without effect are reported.
             body |= {"engine": "deepseek", "model": "deepseek-flash", "options": {"temperature": 0}}
             answer = await server.post("/llm/chat", body, CLIENT)
             assert (answer.status, answer.headers["X-Dropped-Fields"]) == (200, "temperature")

@@ -1,4 +1,4 @@
-"""Chat Completions requests written for an engine."""
+"""Writing Chat Completions requests for an engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chat Completions answers of engines, streamed and whole."""
+"""Reading Chat Completions answers of engines, streamed and whole."""
 
 from __future__ import annotations
 
@@ -357,7 +357,11 @@ def test_t5_offsets_count_in_the_cited_part() -> None:
     assert texts[0].text[2:5] == "one"
     assert (second.url, second.start, second.end) == ("https://b", 5, 8)
     assert texts[1].text[5:8] == "two"
-    assert (late.url, late.start, late.end) == ("https://a", None, None)  # it is of the part that has ended
+    assert (late.url, late.start, late.end) == (
+        "https://a",
+        None,
+        None,
+    )  # the citation belongs to a part that has ended
 
 
 def test_t5_sources_repeated_in_every_chunk_are_cited_once() -> None:
@@ -439,7 +443,7 @@ def test_log_probabilities_and_audio_of_a_whole_answer_are_kept() -> None:
             Usage(fresh=9, text=4, reasoning=6),
         ),
         (
-            HOST,  # more parts than there is of the whole: the whole is what is billed
+            HOST,  # parts larger than the total: the total is billed
             {
                 "prompt_tokens": 9,
                 "completion_tokens": 4,
@@ -474,7 +478,7 @@ def test_e8_no_usage_is_none_and_not_zero() -> None:
 
 
 def test_o3_the_cost_of_a_chunk_is_constant() -> None:
-    """With log probabilities and reasoning details, which are gathered over the whole answer."""
+    """Includes log probabilities and reasoning details, which are collected over the whole answer."""
     choice = {
         "index": 0,
         "delta": {"reasoning_details": [{"type": "reasoning.text", "index": 0, "text": "x" * 400}]},
@@ -544,7 +548,7 @@ def test_s9_the_samples_are_read_the_same_for_any_cut() -> None:
 
 
 def test_a_sample_of_imitating_hosts_is_read() -> None:
-    """``samples/openai-chat/imitations.sse``: what several hosts do, in one stream."""
+    """``samples/openai-chat/imitations.sse`` combines deviations of several hosts in one stream."""
     body = (SAMPLES / "openai-chat" / "imitations.sse").read_bytes()
     events = events_of(body)
     kinds = [type(event) for event in events]
