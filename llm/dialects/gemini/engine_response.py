@@ -146,21 +146,21 @@ class ContentReader:
         if isinstance(wire.get("functionCall"), dict):
             self._read_call(wire, wire["functionCall"])
         elif isinstance(wire.get("text"), str):
-            keep = rest_of(wire, ("text", "thought"), NAME, issuer)
+            metadata = rest_of(wire, ("text", "thought"), NAME, issuer)
             if wire.get("thought"):
-                self._parts.reasoning(wire["text"], withheld=bool(keep))
-            elif wire["text"] or not keep:
+                self._parts.reasoning(wire["text"], withheld=bool(metadata))
+            elif wire["text"] or not metadata:
                 if not self._parts.speaking:
                     self._part_start = self._text.tell()
                 self._parts.text(wire["text"])
                 self._text.write(wire["text"])
             elif not self._parts.speaking:
-                self._parts.whole(Text("", keep=keep))
+                self._parts.whole(Text("", keep=metadata))
                 return
-            self._signature = keep
+            self._signature = metadata
         elif isinstance(data := wire.get("inlineData"), dict) and isinstance(data.get("data"), str):
-            keep = rest_of(wire, ("inlineData",), NAME, issuer)
-            self._parts.whole(Media(mime=text_of(data.get("mimeType")), base64=data["data"], keep=keep))
+            metadata = rest_of(wire, ("inlineData",), NAME, issuer)
+            self._parts.whole(Media(mime=text_of(data.get("mimeType")), base64=data["data"], keep=metadata))
         elif wire:
             self._parts.whole(Foreign((Opaque(NAME, issuer, dict(wire)),), self._read_code(wire)))
 

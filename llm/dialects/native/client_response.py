@@ -108,10 +108,10 @@ class NativeWriter:
                 yield {name: value for name, value in wire.items() if value is not None}
             case UsageReported(usage):
                 self._usage = usage
-            case Finished(reason, keep=keep):
+            case Finished(reason, keep=metadata):
                 yield from self._finish_calls(reason)
                 end: dict[str, Json] = {"type": "content", "text": "", "done": True}
-                yield {**end, "finishReason": FINISH.get(reason, reason), **opaque_to_client(keep, NAME)}
+                yield {**end, "finishReason": FINISH.get(reason, reason), **opaque_to_client(metadata, NAME)}
                 yield {"type": "usage", "usage": write_usage(self._usage), "done": True}
             case Failed(error):
                 for call in self._calls.values():  # calls that the failure interrupted

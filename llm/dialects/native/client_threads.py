@@ -38,7 +38,7 @@ def _write_message(message: Message) -> Json:
         match part:
             case Media():
                 attachments.append(_write_media(part))
-            case Text(text, keep=keep) if fields := opaque_to_client(keep, NAME):
+            case Text(text, keep=metadata) if fields := opaque_to_client(metadata, NAME):
                 attachments.append({**fields, "contents": text.removeprefix("\n\n")})
             case Text(text):
                 texts.append(text)

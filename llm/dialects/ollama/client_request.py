@@ -43,18 +43,18 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     options = _read_options(fields, inner)
     defaults = [name for name, value in _DEFAULTS.items() if body.get(name) == value]
     present = {name: value for name, value in body.items() if value is not None}
-    keep = rest_of(present, (*known, *_OLLAMA_ONLY), NAME, None)
+    metadata = rest_of(present, (*known, *_OLLAMA_ONLY), NAME, None)
     if generate_fields := {name: present[name] for name in _OLLAMA_ONLY if name in present}:
-        keep = (*keep, Opaque(GENERATE, None, generate_fields))
+        metadata = (*metadata, Opaque(GENERATE, None, generate_fields))
     if inner and (more := {n: v for n, v in inner.wire.items() if n not in _OPTIONS and v is not None}):
-        keep = (*keep, Opaque(NAME, None, {"options": more}))
+        metadata = (*metadata, Opaque(NAME, None, {"options": more}))
     return ChatRequest(
         model=fields.required_text("model"),
         messages=tuple(messages),
         tools=tuple(_read_tool(wire, f"tools[{n}]") for n, wire in enumerate(fields.items("tools") or ())),
         options=options,
         stream=True if stream is None else stream,
-        keep=keep,
+        keep=metadata,
         hints=_DROPPABLE.union(defaults),
         wishes=_SOFT_OPTIONS,
     )
@@ -122,8 +122,8 @@ def _read_call(wire: object, place: str, default_id: str) -> ToolCall:
     if arguments is not None and not isinstance(arguments, dict | str):
         raise function.invalid("arguments", "must be an object")
     text = arguments if isinstance(arguments, str) else dumps(arguments or {})
-    keep = rest_of(wire, ("id", "type", "function"), NAME, None)
-    return ToolCall(fields.text("id") or default_id, function.required_text("name"), text or "{}", keep=keep)
+    metadata = rest_of(wire, ("id", "type", "function"), NAME, None)
+    return ToolCall(fields.text("id") or default_id, function.required_text("name"), text or "{}", keep=metadata)
 
 
 def _read_result(fields: Fields, open_calls: list[ToolCall]) -> ToolResult:

@@ -201,7 +201,7 @@ def _read_tool(wire: Any, place: str) -> ToolSpec:
     return _read_function(inner, f"{place}.function", rest_of(wire, ("type", "function"), NAME, None))
 
 
-def _read_function(wire: Any, place: str, keep: Keep) -> ToolSpec:
+def _read_function(wire: Any, place: str, metadata: Keep) -> ToolSpec:
     if not isinstance(wire, dict):
         _raise_invalid(place, "must be an object")
     more = {n: v for n, v in wire.items() if n not in ("name", "description", "parameters", "strict")}
@@ -211,7 +211,7 @@ def _read_function(wire: Any, place: str, keep: Keep) -> ToolSpec:
         description=_typed(wire, "description", str, f"{place}.") or "",
         parameters=_typed(wire, "parameters", dict, f"{place}.") or {},
         strict=_typed(wire, "strict", bool, f"{place}."),
-        keep=(*keep, Opaque(NAME, None, {"function": more})) if more else keep,
+        keep=(*metadata, Opaque(NAME, None, {"function": more})) if more else metadata,
         wire=NAME,
     )
 
@@ -240,10 +240,10 @@ def _read_messages(wires: Sequence[Any]) -> list[Message]:
             message = _read_assistant(wire, place, n, functions)
         else:
             parts = _read_content(wire.get("content"), f"{place}.content")
-            keep = () if wire.keys() <= _MESSAGE_FIELDS else rest_of(wire, _MESSAGE_FIELDS, NAME, None)
+            metadata = () if wire.keys() <= _MESSAGE_FIELDS else rest_of(wire, _MESSAGE_FIELDS, NAME, None)
             if role == "developer":
-                keep = (*keep, Opaque(NAME, None, {"role": "developer"}))
-            message = Message("user" if role == "user" else "system", parts, keep)
+                metadata = (*metadata, Opaque(NAME, None, {"role": "developer"}))
+            message = Message("user" if role == "user" else "system", parts, metadata)
         messages.append(message)
     return messages
 
@@ -252,11 +252,11 @@ def _read_result(wire: Mapping[str, Any], place: str, functions: Mapping[str, st
     content = _read_content(wire.get("content"), f"{place}.content")
     parts = tuple(part for part in content if isinstance(part, Text | Media | Foreign))
     name = _typed(wire, "name", str, f"{place}.")
-    keep = rest_of(wire, ("role", "content", "tool_call_id", "name"), NAME, None)
+    metadata = rest_of(wire, ("role", "content", "tool_call_id", "name"), NAME, None)
     if wire["role"] == "function":
         called = _text(wire, "name", f"{place}.")
-        return ToolResult(functions.get(called, f"call_{called}"), parts, keep=keep)
-    return ToolResult(_text(wire, "tool_call_id", f"{place}."), parts, name=name or None, keep=keep)
+        return ToolResult(functions.get(called, f"call_{called}"), parts, keep=metadata)
+    return ToolResult(_text(wire, "tool_call_id", f"{place}."), parts, name=name or None, keep=metadata)
 
 
 def _read_assistant(wire: Mapping[str, Any], place: str, number: int, functions: dict[str, str]) -> Message:
@@ -291,8 +291,8 @@ def _read_reasoning(text: str, details: Sequence[Any]) -> list[Reasoning]:
         sealed = unseal(str(one.get("data"))) if isinstance(one, dict) and one.get("type") == SEALED else None
         if sealed is not None:
             texts = [opaque.data[THOUGHT] for opaque in sealed if opaque.dialect == NAME and THOUGHT in opaque.data]
-            keep = tuple(opaque for opaque in sealed if opaque.dialect != NAME)
-            parts.append(Reasoning("".join(one for one in texts if isinstance(one, str)), keep))
+            metadata = tuple(opaque for opaque in sealed if opaque.dialect != NAME)
+            parts.append(Reasoning("".join(one for one in texts if isinstance(one, str)), metadata))
     return parts or [Reasoning(text, (Opaque(NAME, None, {"reasoning_details": [*details]}),) if details else ())]
 
 
@@ -345,16 +345,16 @@ def _read_image(wire: Mapping[str, Any], place: str) -> Media:
     if not isinstance(inner, dict):
         _raise_invalid(f"{place}.image_url", "must be an object with a url")
     url = _text(inner, "url", f"{place}.image_url.")
-    keep = _read_media_metadata(wire, "image_url", inner, ("url",))
+    metadata = _read_media_metadata(wire, "image_url", inner, ("url",))
     mime, data = _split_data_url(url)
-    return Media(mime=mime or "image/png", base64=data, url=None if data is not None else url, keep=keep)
+    return Media(mime=mime or "image/png", base64=data, url=None if data is not None else url, keep=metadata)
 
 
 def _read_media_metadata(wire: Mapping[str, Any], kind: str, inner: Mapping[str, Any], known: Sequence[str]) -> Keep:
     """Unknown fields of a media part, and of the object in it."""
-    keep = rest_of(wire, ("type", kind), NAME, None)
+    metadata = rest_of(wire, ("type", kind), NAME, None)
     more = {name: value for name, value in inner.items() if name not in known and value is not None}
-    return (*keep, Opaque(NAME, None, {kind: more})) if more else keep
+    return (*metadata, Opaque(NAME, None, {kind: more})) if more else metadata
 
 
 def _read_audio(wire: Mapping[str, Any], place: str) -> Media | Foreign:
@@ -373,16 +373,16 @@ def _read_audio(wire: Mapping[str, Any], place: str) -> Media | Foreign:
 
 def _read_file(wire: Mapping[str, Any], place: str) -> Media | Foreign:
     inner = _typed(wire, "file", dict, f"{place}.") or {}
-    keep = _read_media_metadata(wire, "file", inner, ("filename", "file_id", "file_data"))
+    metadata = _read_media_metadata(wire, "file", inner, ("filename", "file_id", "file_data"))
     name = _typed(inner, "filename", str, f"{place}.file.")
     if (file_id := _typed(inner, "file_id", str, f"{place}.file.")) is not None:
         # Metadata, even empty, marks the provider that issued the file id.
-        keep = keep or (Opaque(NAME, None, {}),)
-        return Media(mime="application/octet-stream", file_id=file_id, name=name, keep=keep)
+        metadata = metadata or (Opaque(NAME, None, {}),)
+        return Media(mime="application/octet-stream", file_id=file_id, name=name, keep=metadata)
     mime, data = _split_data_url(_text(inner, "file_data", f"{place}.file."))
     if data is None:  # OpenRouter also accepts a URL
         return Foreign((Opaque(NAME, None, wire),))
-    return Media(mime=mime or "application/pdf", base64=data, name=name, keep=keep)
+    return Media(mime=mime or "application/pdf", base64=data, name=name, keep=metadata)
 
 
 def _split_data_url(url: str) -> tuple[str, str | None]:

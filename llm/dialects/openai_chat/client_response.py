@@ -121,8 +121,8 @@ class ChunkWriter:
             case ToolCallDelta(index, arguments) if index in self._calls:
                 self._calls_without_arguments.discard(index)
                 yield self._write_call(index, {"function": {"arguments": arguments}})
-            case PartEnded(index, keep):
-                yield from self._end_part(index, keep)
+            case PartEnded(index, metadata):
+                yield from self._end_part(index, metadata)
             case Cited(index, citation):
                 part_start = self._part_starts.get(index, self._characters)
                 yield self._write_entries("annotations", _write_annotation(citation, part_start))
@@ -133,8 +133,8 @@ class ChunkWriter:
             case Finished("error"):
                 yield sse(write_error(ended_badly(event)))
                 yield _DONE
-            case Finished(reason, _, keep):
-                logprobs = opaque_to_client(keep, NAME).get("logprobs")
+            case Finished(reason, _, metadata):
+                logprobs = opaque_to_client(metadata, NAME).get("logprobs")
                 yield self._write_delta({}, _FINISH[reason], logprobs)
                 if self._shows_usage:
                     yield b'%b"choices":[],"usage":%b}\n\n' % (self._head, dump_bytes(write_usage(self._usage)))
@@ -143,11 +143,11 @@ class ChunkWriter:
                 yield sse(write_error(error))
                 yield _DONE
 
-    def _end_part(self, index: int, keep: Keep) -> Iterator[bytes]:
+    def _end_part(self, index: int, metadata: Keep) -> Iterator[bytes]:
         """Writes what a client must send back: Google's ``extra_content`` of a call, OpenRouter's reasoning details."""
         reasoning = self._reasoning.pop(index, None)
-        more = dict(opaque_to_client(keep, NAME))
-        if reasoning is not None and (details := _write_details(reasoning.getvalue(), keep)):
+        more = dict(opaque_to_client(metadata, NAME))
+        if reasoning is not None and (details := _write_details(reasoning.getvalue(), metadata)):
             yield self._write_entries("reasoning_details", *details)
         elif index in self._calls and (more or index in self._calls_without_arguments):
             # Clients read ``function`` in each delta, and expect an empty object for a call without arguments.
@@ -186,15 +186,15 @@ class ChunkWriter:
         return self._write_delta({"tool_calls": [{"index": self._calls[index], **call}]})
 
 
-def _write_details(text: str, keep: Keep) -> list[Json]:
+def _write_details(text: str, metadata: Keep) -> list[Json]:
     """Returns the details of a reasoning part; another engine's signature is sealed as one detail (T1: it must return).
 
     A seal includes the part's text: this wire joins all reasoning of an answer, and a signature belongs to one part.
     """
-    own = opaque_to_client(keep, NAME).get("reasoning_details")
+    own = opaque_to_client(metadata, NAME).get("reasoning_details")
     if isinstance(own, list):
         return own
-    foreign = tuple(opaque for opaque in keep if opaque.dialect != NAME)
+    foreign = tuple(opaque for opaque in metadata if opaque.dialect != NAME)
     if not foreign:
         return []
     return [{"type": SEALED, "data": seal((*foreign, Opaque(NAME, None, {THOUGHT: text})))}]
@@ -229,11 +229,11 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
             case Text(more, citations):
                 annotations += [_write_annotation(citation, len(text)) for citation in citations]
                 text += more
-            case Reasoning(reasoning, keep):
-                details += _write_details(reasoning, keep)
-            case ToolCall(id, name, arguments, "client", keep):
+            case Reasoning(reasoning, metadata):
+                details += _write_details(reasoning, metadata)
+            case ToolCall(id, name, arguments, "client", metadata):
                 function: Json = {"name": name, "arguments": arguments}
-                calls.append({**opaque_to_client(keep, NAME), "id": id, "type": "function", "function": function})
+                calls.append({**opaque_to_client(metadata, NAME), "id": id, "type": "function", "function": function})
             case Media() if part.kind == "image" and (part.base64 or part.url):
                 images.append(_write_image(part))
     message: dict[str, Json] = {"role": "assistant", "content": text or (None if calls else ""), "refusal": None}

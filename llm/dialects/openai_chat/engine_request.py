@@ -168,14 +168,14 @@ def _write_content(parts: Sequence[Part], engine: Engine, separator: str = "\n\n
 
 def _write_part(part: Part, engine: Engine) -> Json:
     match part:
-        case Text(text, _, keep):
-            return {**opaque_for(keep, NAME, engine.issuer), "type": "text", "text": text}
+        case Text(text, _, metadata):
+            return {**opaque_for(metadata, NAME, engine.issuer), "type": "text", "text": text}
         case Media():
             fields = opaque_for(part.keep, NAME, engine.issuer)
             outer = {name: value for name, value in fields.items() if name not in _MEDIA_FIELDS}
             return {**outer, **_write_media(part, fields, engine)}
-        case Foreign(keep):
-            if block := opaque_for(keep, NAME, engine.issuer):
+        case Foreign(metadata):
+            if block := opaque_for(metadata, NAME, engine.issuer):
                 return dict(block)
             raise unknown_block(part, engine)
         case Reasoning() | ToolCall() | ToolResult():
@@ -231,7 +231,7 @@ def _write_assistant(message: Message, engine: Engine, dropped: list[str]) -> di
                 dropped.append("foreign block")  # written as a tool call it would need a result
             case ToolCall():
                 calls.append(_write_call(part, engine))
-            case Foreign(keep) if opaque_for(keep, NAME, engine.issuer):
+            case Foreign(metadata) if opaque_for(metadata, NAME, engine.issuer):
                 texts.append(part)
             case Media() | Foreign() | ToolResult():
                 dropped.append("foreign block" if isinstance(part, Foreign) else type(part).__name__.lower())

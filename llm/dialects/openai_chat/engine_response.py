@@ -41,7 +41,7 @@ def reader(engine: Engine) -> ChunkReader:
 class _Call:
     """A streamed tool call. Its events are emitted once its name is known."""
 
-    __slots__ = ("emitted", "fragments", "id", "index", "keep", "name")
+    __slots__ = ("emitted", "fragments", "id", "index", "metadata", "name")
 
     def __init__(self, id: str) -> None:
         self.id = id
@@ -49,7 +49,7 @@ class _Call:
         self.fragments: list[str] = []  # of its arguments
         self.emitted = 0  # number of fragments already emitted
         self.index: int | None = None
-        self.keep: dict[str, Json] = {}
+        self.metadata: dict[str, Json] = {}
 
     def is_complete(self) -> bool:
         """True if the arguments so far are one JSON text."""
@@ -299,7 +299,7 @@ class ChunkReader:
         inner = dict_of(wire.get("function")) or dict_of(wire.get("custom"))
         name = text_of(inner.get("name"))
         call = self._find_call(wire, number, name, whole)
-        call.keep.update(
+        call.metadata.update(
             {name: value for name, value in wire.items() if name not in _CALL_FIELDS and value is not None}
         )
         call.name = call.name or name
@@ -355,9 +355,9 @@ class ChunkReader:
             if call.index is None and (call.fragments or call.id):
                 raise Malformed(f"{self._engine.label} sent a tool call without a name.", engine=self._engine.name)
             if call.index is not None:
-                keep: Keep = (Opaque(NAME, self._engine.issuer, call.keep),) if call.keep else ()
+                metadata: Keep = (Opaque(NAME, self._engine.issuer, call.metadata),) if call.metadata else ()
                 self._parts.end_open()
-                self._parts.end_call(call.index, keep)
+                self._parts.end_call(call.index, metadata)
         if self._details:
             self._parts.reasoning("", withheld=True)
             self._parts.end_open(self._take_details())
@@ -365,8 +365,8 @@ class ChunkReader:
         if self._usage is not None:
             self._parts.out.append(UsageReported(self._usage))
         reason = FINISH.get(self._finish or "", "other")
-        keep = rest_of(self._extra, (), NAME, self._engine.issuer)
-        self._parts.out.append(Finished(settled(reason, self._parts.called), self._finish, keep))
+        metadata = rest_of(self._extra, (), NAME, self._engine.issuer)
+        self._parts.out.append(Finished(settled(reason, self._parts.called), self._finish, metadata))
         self.done = True
         return self._parts.take()
 
