@@ -31,7 +31,7 @@ DIALECTS = {
 }
 
 
-async def faults_of(client: CrossingClient) -> tuple[dict[str, str], int]:
+async def find_faults(client: CrossingClient) -> tuple[dict[str, str], int]:
     everything = cases()
     # ``translate`` forces translation where both have the same dialect, since passthrough changes nothing.
     engines = {
@@ -43,7 +43,7 @@ async def faults_of(client: CrossingClient) -> tuple[dict[str, str], int]:
 
     async def one(server: Client, number: int, case: Case) -> None:
         try:
-            await crossed(server, client, number, case)
+            await check_case(server, client, number, case)
         except Exception as broken:  # also raised by a client that cannot read its answer
             faults[case.name] = f"{type(broken).__name__}: {broken}"[:400]
 
@@ -52,7 +52,7 @@ async def faults_of(client: CrossingClient) -> tuple[dict[str, str], int]:
     return faults, len(everything)
 
 
-async def crossed(server: Client, client: CrossingClient, number: int, case: Case) -> None:
+async def check_case(server: Client, client: CrossingClient, number: int, case: Case) -> None:
     body = client.ask(f"{name_of(case)}/case-{number}", case.streamed, ())
     answer = await server.post(client.path, body, client.headers)
     raw = await answer.body()
@@ -76,25 +76,25 @@ async def crossed(server: Client, client: CrossingClient, number: int, case: Cas
     compare(client, client.said(whole), wanted)
 
 
-def compare(client: CrossingClient, told: Answer, wanted: Answer) -> None:
-    assert told.text == wanted.text, f"text: {told.text[:100]!r} is not {wanted.text[:100]!r}"
-    assert told.reasoning == wanted.reasoning, f"reasoning: {told.reasoning[:100]!r} not {wanted.reasoning[:100]!r}"
+def compare(client: CrossingClient, got: Answer, wanted: Answer) -> None:
+    assert got.text == wanted.text, f"text: {got.text[:100]!r} is not {wanted.text[:100]!r}"
+    assert got.reasoning == wanted.reasoning, f"reasoning: {got.reasoning[:100]!r} not {wanted.reasoning[:100]!r}"
     finish = client.finishes.get(wanted.finish, wanted.finish)
-    ours = [call for call in told.calls if not call.hosted]
+    ours = [call for call in got.calls if not call.hosted]
     theirs = [call for call in wanted.calls if client.shows_hosted or not call.hosted]
     assert len(ours) == len(theirs), f"calls: {ours} are not {theirs}"
     for mine, given in zip(ours, theirs, strict=True):
         compare_call(client, mine, given)
     assert len({call.id for call in ours}) == len(ours), f"ids: {ours}"
-    assert told.finish == finish, f"finish: {told.finish} is not {finish}"
+    assert got.finish == finish, f"finish: {got.finish} is not {finish}"
     if client.cites:
-        assert told.sources == wanted.sources, f"sources: {told.sources} are not {wanted.sources}"
-    if wanted.tokens is not None and told.tokens is not None:
+        assert got.sources == wanted.sources, f"sources: {got.sources} are not {wanted.sources}"
+    if wanted.tokens is not None and got.tokens is not None:
         before, after = wanted.tokens.input or 0, wanted.tokens.output or 0
-        assert (told.tokens.input, told.tokens.output) == (before, after), f"{told.tokens} is not {wanted.tokens}"
+        assert (got.tokens.input, got.tokens.output) == (before, after), f"{got.tokens} is not {wanted.tokens}"
         if client.counts_parts:
             parts = (min(wanted.tokens.cached, before), min(wanted.tokens.reasoning, after))
-            assert (told.tokens.cached, told.tokens.reasoning) == parts, f"{told.tokens} is not {wanted.tokens}"
+            assert (got.tokens.cached, got.tokens.reasoning) == parts, f"{got.tokens} is not {wanted.tokens}"
 
 
 def compare_call(client: CrossingClient, mine: Call, given: Call) -> None:
@@ -110,7 +110,7 @@ def compare_call(client: CrossingClient, mine: Call, given: Call) -> None:
 
 @pytest.mark.parametrize("name", CLIENTS)
 async def test_s7_every_recorded_answer_is_complete_and_keeps_the_grammar(name: str) -> None:
-    faults, total = await faults_of(CLIENTS[name])
+    faults, total = await find_faults(CLIENTS[name])
     print(f"recorded answers to a client of {name}: {total - len(faults)} of {total}")
     assert not faults, f"{len(faults)} of {total}: {json.dumps(faults, indent=1)[:8000]}"
     assert total >= 866

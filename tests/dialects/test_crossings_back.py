@@ -91,7 +91,7 @@ def ollama_strict(whole: Wire) -> list[Wire]:
 # --- what they send with it ---
 
 
-def result_of(wire: str, id: str, name: str) -> Wire:
+def write_result(wire: str, id: str, name: str) -> Wire:
     match wire:
         case "chat completions":
             return {"role": "tool", "tool_call_id": id, "content": f"of {name}"}
@@ -102,14 +102,14 @@ def result_of(wire: str, id: str, name: str) -> Wire:
     return {"type": "tool_result", "tool_use_id": id, "content": f"of {name}"}
 
 
-def followed(wire: str, results: Sequence[Wire]) -> list[Wire]:
+def write_next_turn(wire: str, results: Sequence[Wire]) -> list[Wire]:
     if not results:
         return [{"role": "user", "content": "And?"}]
     return [{"role": "user", "content": [*results]}] if wire == "anthropic" else [*results]
 
 
 @dataclass(frozen=True)
-class Back:
+class HistoryClient:
     """A client that sends history: its wire and its form of an answer."""
 
     wire: str
@@ -119,14 +119,14 @@ class Back:
 
 
 # The client that sends the fewest fields comes first, so that the server can know the rest only from the first answer.
-BACK: Mapping[str, Back] = {
-    "chat completions, strict": Back("chat completions", chat_strict, "openai-chat"),
-    "chat completions": Back("chat completions", chat, "openai-chat"),
-    "responses, strict": Back("responses", responses_strict, "openai-responses"),
-    "responses": Back("responses", responses, "openai-responses"),
-    "anthropic": Back("anthropic", anthropic, "anthropic"),
-    "ollama, strict": Back("ollama chat", ollama_strict, "ollama", ids=False),
-    "ollama": Back("ollama chat", ollama, "ollama"),
+BACK: Mapping[str, HistoryClient] = {
+    "chat completions, strict": HistoryClient("chat completions", chat_strict, "openai-chat"),
+    "chat completions": HistoryClient("chat completions", chat, "openai-chat"),
+    "responses, strict": HistoryClient("responses", responses_strict, "openai-responses"),
+    "responses": HistoryClient("responses", responses, "openai-responses"),
+    "anthropic": HistoryClient("anthropic", anthropic, "anthropic"),
+    "ollama, strict": HistoryClient("ollama chat", ollama_strict, "ollama", ids=False),
+    "ollama": HistoryClient("ollama chat", ollama, "ollama"),
 }
 
 
@@ -134,28 +134,28 @@ BACK: Mapping[str, Back] = {
 
 
 @cache
-def replies() -> Mapping[str, Reply]:
+def read_replies() -> Mapping[str, Reply]:
     """Returns the recorded answers that a conversation can continue from, by case name."""
     wanted = ((case, expected(case)) for case in cases())
     ended = [case for case, answer in wanted if isinstance(answer, Answer) and answer.finish != "error"]
     return {case.name: collect(events_of(case, case.response, (case.response.body,))) for case in ended}
 
 
-def crossed(back: Back, case: Case) -> Reply | None:
+def get_crossing_reply(back: HistoryClient, case: Case) -> Reply | None:
     """Returns the recorded answer; None if client and engine have the same dialect, so that nothing is translated."""
-    return None if case.engine.dialect == back.dialect else replies().get(case.name)
+    return None if case.engine.dialect == back.dialect else read_replies().get(case.name)
 
 
-def calls_of(reply: Reply) -> list[ToolCall]:
+def get_calls(reply: Reply) -> list[ToolCall]:
     return [call for call in reply.calls if call.executor == "client"]
 
 
-def native(case: Case, reply: Reply, number: int, ids: Sequence[str], named_results: bool = False) -> Any:
+def write_expected(case: Case, reply: Reply, number: int, ids: Sequence[str], named_results: bool = False) -> Any:
     """Returns the messages of the server's own tool loop. Generated call ids are replaced by those of the client."""
-    named = dict(zip([call.id for call in calls_of(reply)], ids, strict=True))
+    named = dict(zip([call.id for call in get_calls(reply)], ids, strict=True))
     parts = [replace(p, id=named.get(p.id, p.id)) if isinstance(p, ToolCall) else p for p in reply.message.parts]
     reply = replace(reply, message=replace(reply.message, parts=tuple(parts)))
-    calls = calls_of(reply)
+    calls = get_calls(reply)
     names = [call.name if named_results else None for call in calls]
     results = tuple(ToolResult(c.id, (Text(f"of {c.name}"),), name=n) for c, n in zip(calls, names, strict=True))
     request = ChatRequest(
@@ -168,10 +168,10 @@ def native(case: Case, reply: Reply, number: int, ids: Sequence[str], named_resu
         tools=tuple(ToolSpec(name, "", {"type": "object", "properties": {}}) for name in {call.name for call in calls}),
     )
     engine = replace(case.engine, base_url="https://provider.invalid")
-    return messages_of(ENGINE_DIALECTS[engine.dialect].write_request(request, engine).body, case)
+    return get_messages(ENGINE_DIALECTS[engine.dialect].write_request(request, engine).body, case)
 
 
-def messages_of(body: Any, case: Case) -> list[Any]:
+def get_messages(body: Any, case: Case) -> list[Any]:
     messages: list[Any] = json.loads(json.dumps(body))[MESSAGES.get(case.engine.dialect, "messages")]
     return messages
 
@@ -192,8 +192,8 @@ def _cited(case: Case, reply: Reply) -> bool:
 
 
 def _silent(case: Case, reply: Reply) -> bool:
-    said = [part for part in _parts(reply) if not isinstance(part, Text) or part.text]
-    return case.engine.dialect == "openai-chat" and not said
+    text = [part for part in _parts(reply) if not isinstance(part, Text) or part.text]
+    return case.engine.dialect == "openai-chat" and not text
 
 
 def _phase(case: Case, reply: Reply) -> bool:
@@ -206,19 +206,19 @@ def _picture(case: Case, reply: Reply) -> bool:
 
 
 def _no_object(case: Case, reply: Reply) -> bool:
-    return any(not isinstance(arguments_of(call.arguments), dict) for call in calls_of(reply))
+    return any(not isinstance(arguments_of(call.arguments), dict) for call in get_calls(reply))
 
 
 def _thought(case: Case, reply: Reply) -> bool:
     """True if the engine needs its reasoning back."""
     kept = tuple(part for part in _parts(reply) if not isinstance(part, Reasoning))
-    ids = [call.id for call in calls_of(reply)]
+    ids = [call.id for call in get_calls(reply)]
     without = replace(reply, message=replace(reply.message, parts=kept))
-    return differs(case, reply, without, ids)
+    return is_different(case, reply, without, ids)
 
 
 def _thought_alone(case: Case, reply: Reply) -> bool:
-    return not calls_of(reply) and _thought(case, reply)
+    return not get_calls(reply) and _thought(case, reply)
 
 
 def _unknowable(case: Case, reply: Reply) -> bool:
@@ -226,19 +226,19 @@ def _unknowable(case: Case, reply: Reply) -> bool:
     bare = tuple(
         replace(p, keep=()) if isinstance(p, ToolCall) else p for p in _parts(reply) if not isinstance(p, Reasoning)
     )
-    ids = [call.id for call in calls_of(reply)]
+    ids = [call.id for call in get_calls(reply)]
     without = replace(reply, message=replace(reply.message, parts=bare))
-    return bool(ids) and not reply.reasoning and differs(case, reply, without, ids)
+    return bool(ids) and not reply.reasoning and is_different(case, reply, without, ids)
 
 
-def differs(case: Case, one: Reply, other: Reply, ids: Sequence[str]) -> bool:
-    mine, theirs = (native(case, reply, 0, ids) for reply in (one, other))
-    return [*map(spelled, mine)] != [*map(spelled, theirs)]
+def is_different(case: Case, one: Reply, other: Reply, ids: Sequence[str]) -> bool:
+    mine, theirs = (write_expected(case, reply, 0, ids) for reply in (one, other))
+    return [*map(normalise, mine)] != [*map(normalise, theirs)]
 
 
 def _unsigned(case: Case, reply: Reply) -> bool:
     signed = any(isinstance(part, Reasoning) and part.keep for part in _parts(reply))
-    return bool(calls_of(reply)) and not signed and _thought(case, reply)
+    return bool(get_calls(reply)) and not signed and _thought(case, reply)
 
 
 def _parts(reply: Reply) -> tuple[Part, ...]:
@@ -264,18 +264,18 @@ EXCEPTIONS: Mapping[str, tuple[Sequence[str], Callable[[Case, Reply], bool]]] = 
 }
 
 
-def reasons(name: str, case: Case) -> list[str]:
+def list_exceptions(name: str, case: Case) -> list[str]:
     return [why for why, (clients, _) in EXCEPTIONS.items() if name in clients and _covered(why, case.name)]
 
 
 @cache
 def _covered(why: str, name: str) -> bool:
     [case] = (case for case in cases() if case.name == name)
-    return EXCEPTIONS[why][1](case, replies()[name])
+    return EXCEPTIONS[why][1](case, read_replies()[name])
 
 
 @dataclass(frozen=True)
-class Told:
+class FirstAnswer:
     """A client's request and its answer."""
 
     body: Wire
@@ -283,47 +283,52 @@ class Told:
     ids: Sequence[str]  # of the calls
 
 
-async def first(wire: str, server: Client, number: int, case: Case) -> Told | str:
+async def request_first(wire: str, server: Client, number: int, case: Case) -> FirstAnswer | str:
     """Returns the first answer for a client of this wire, or the reason why it could not be read."""
-    client, names = CLIENTS[wire], [*dict.fromkeys(call.name for call in calls_of(replies()[case.name]))]
+    client, names = CLIENTS[wire], [*dict.fromkeys(call.name for call in get_calls(read_replies()[case.name]))]
     try:
         body = client.ask(f"{name_of(case)}/case-{number}", case.streamed, names)
         answer = await server.post(client.path, body, client.headers)
         raw = await answer.body()
         assert answer.status == 200, raw
         whole = client.assembled(raw) if case.streamed else json.loads(raw)
-        return Told(body, whole, [call.id or "" for call in client.said(whole).calls if not call.hosted])
+        return FirstAnswer(body, whole, [call.id or "" for call in client.said(whole).calls if not call.hosted])
     except Exception as broken:
         return f"{type(broken).__name__}: {broken}"[:2000]
 
 
-async def difference(
-    back: Back, server: Client, told: Told | str | None, sent: Mapping[int, list[Any]], number: int, case: Case
+async def find_difference(
+    back: HistoryClient,
+    server: Client,
+    answered: FirstAnswer | str | None,
+    sent: Mapping[int, list[Any]],
+    number: int,
+    case: Case,
 ) -> str | None:
     """Returns the first difference from the messages of the server's own tool loop."""
-    if not isinstance(told, Told):
-        return told
-    client, reply, before = CLIENTS[back.wire], replies()[case.name], len(sent[number])
-    calls = calls_of(reply)
-    results = [result_of(back.wire, id, call.name) for id, call in zip(told.ids, calls, strict=True)]
+    if not isinstance(answered, FirstAnswer):
+        return answered
+    client, reply, before = CLIENTS[back.wire], read_replies()[case.name], len(sent[number])
+    calls = get_calls(reply)
+    results = [write_result(back.wire, id, call.name) for id, call in zip(answered.ids, calls, strict=True)]
     field = FIELDS.get(back.wire, "messages")
-    again = {**told.body, "stream": False}
-    again[field] = [*told.body[field], *back.turn(told.whole), *followed(back.wire, results)]
+    again = {**answered.body, "stream": False}
+    again[field] = [*answered.body[field], *back.turn(answered.whole), *write_next_turn(back.wire, results)]
     again.pop("stream_options", None)
     answer = await server.post(client.path, again, client.headers)
     raw = await answer.body()
     if len(sent[number]) == before:
         return f"{answer.status}: {raw!r}"
     went = sent[number][-1]
-    mine, theirs = messages_of(went, case), native(case, reply, number, told.ids, back.dialect == "ollama")
+    mine, theirs = get_messages(went, case), write_expected(case, reply, number, answered.ids, back.dialect == "ollama")
     if not back.ids:
-        mine, theirs = without_ids(mine), without_ids(theirs)
-    for ours, wanted in zip(map(spelled, mine), map(spelled, theirs), strict=False):
+        mine, theirs = drop_ids(mine), drop_ids(theirs)
+    for ours, wanted in zip(map(normalise, mine), map(normalise, theirs), strict=False):
         if ours != wanted:
             return f"{json.dumps(ours)[:1500]} is not {json.dumps(wanted)[:1500]}"
     if len(mine) != len(theirs):
         return f"{len(mine)} messages, not {len(theirs)}: {json.dumps(mine)[:1500]}"
-    lost = [one for one in signatures(case) if calls and json.dumps(one) not in json.dumps(went)]
+    lost = [one for one in read_signatures(case) if calls and json.dumps(one) not in json.dumps(went)]
     return f"signatures that did not come back: {lost}" if lost else None
 
 
@@ -334,7 +339,7 @@ _SIGNED = ("signature", "thoughtSignature", "thought_signature", "encrypted_cont
 _UNWANTED = frozenset({"google/chat-compatible-api-with-tool-calls-without-id-3c837a#0"})
 
 
-def signatures(case: Case) -> list[str]:
+def read_signatures(case: Case) -> list[str]:
     """Returns the signatures in the recorded bytes, read without the server's readers."""
     if (
         case.engine.dialect == "ollama"
@@ -357,7 +362,7 @@ def signed(value: Any) -> Iterator[str]:
         yield from signed(inner)
 
 
-def spelled(message: Any) -> Any:
+def normalise(message: Any) -> Any:
     """Normalises a message: arguments as JSON values, consecutive texts as one."""
     message = json.loads(json.dumps(message))
     for call in (message, *(message.get("tool_calls") or ())):
@@ -369,35 +374,35 @@ def spelled(message: Any) -> Any:
             message.pop(name, None)
     for field in ("content", "parts"):
         if isinstance(message.get(field), list):
-            message[field] = joined(message[field])
+            message[field] = join_texts(message[field])
     return message
 
 
-def joined(parts: Sequence[Wire]) -> Any:
+def join_texts(parts: Sequence[Wire]) -> Any:
     out: list[Wire] = []
     for part in parts:
-        said = part.get("text", part.get("refusal"))
-        plain = said is not None and not part.keys() - {"type", "text", "refusal", "annotations", "logprobs"}
+        text = part.get("text", part.get("refusal"))
+        plain = text is not None and not part.keys() - {"type", "text", "refusal", "annotations", "logprobs"}
         if plain and out and "said" in out[-1]:
-            out[-1]["said"] += said
+            out[-1]["said"] += text
         else:
-            out.append({"said": said} if plain else part)
+            out.append({"said": text} if plain else part)
     return out[0]["said"] if len(out) == 1 and "said" in out[0] else out
 
 
-def without_ids(value: Any) -> Any:
+def drop_ids(value: Any) -> Any:
     if isinstance(value, list):
-        return [without_ids(one) for one in value]
+        return [drop_ids(one) for one in value]
     if isinstance(value, dict):
         ids = ("id", "tool_call_id", "tool_use_id", "call_id")
-        return {name: without_ids(one) for name, one in value.items() if name not in ids}
+        return {name: drop_ids(one) for name, one in value.items() if name not in ids}
     return value
 
 
 REFUSED: tuple[int, Mapping[str, str], list[bytes]] = (400, {}, [b'{"error": {"message": "Enough."}}'])
 
 
-async def faults_of(wire: str) -> dict[str, dict[str, str]]:
+async def find_faults(wire: str) -> dict[str, dict[str, str]]:
     """Returns faults by client and case name. All clients of a wire get the same answer, so it is requested once."""
     everything, backs = cases(), {name: back for name, back in BACK.items() if back.wire == wire}
     engines = {
@@ -420,11 +425,11 @@ async def faults_of(wire: str) -> dict[str, dict[str, str]]:
     async with serving(configured, https=ScriptedTransport(answer)) as serves:
         with serves.kept() as server:
             for number, case in enumerate(everything):  # one by one: some were recorded twice with the same ids
-                names = [name for name, back in backs.items() if crossed(back, case) is not None]
-                told = await first(wire, server, number, case) if names else None
+                names = [name for name, back in backs.items() if get_crossing_reply(back, case) is not None]
+                answered = await request_first(wire, server, number, case) if names else None
                 for name in names:
                     try:
-                        fault = await difference(backs[name], server, told, sent, number, case)
+                        fault = await find_difference(backs[name], server, answered, sent, number, case)
                     except Exception as broken:
                         fault = f"{type(broken).__name__}: {broken}"[:2000]
                     if fault is not None:
@@ -434,9 +439,9 @@ async def faults_of(wire: str) -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("wire", dict.fromkeys(back.wire for back in BACK.values()))
 async def test_t1_a_recorded_answer_returns_to_its_engine_unchanged(wire: str) -> None:
-    for name, faults in (await faults_of(wire)).items():
-        crossing = [case for case in cases() if crossed(BACK[name], case) is not None]
-        why = {case.name: found for case in crossing if (found := reasons(name, case))}
+    for name, faults in (await find_faults(wire)).items():
+        crossing = [case for case in cases() if get_crossing_reply(BACK[name], case) is not None]
+        why = {case.name: found for case in crossing if (found := list_exceptions(name, case))}
         print(f"recorded answers back from a client of {name}: {len(crossing) - len(faults)} of {len(crossing)}")
         new = {case: fault for case, fault in faults.items() if case not in why}
         assert not new, f"{name}: {len(new)} of {len(crossing)}: {json.dumps(new, indent=1)}"
@@ -447,6 +452,10 @@ async def test_t1_a_recorded_answer_returns_to_its_engine_unchanged(wire: str) -
 
 def test_each_exception_is_needed() -> None:
     covered = {
-        why for name, back in BACK.items() for case in cases() if crossed(back, case) for why in reasons(name, case)
+        why
+        for name, back in BACK.items()
+        for case in cases()
+        if get_crossing_reply(back, case)
+        for why in list_exceptions(name, case)
     }
     assert covered == set(EXCEPTIONS)

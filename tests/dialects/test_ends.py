@@ -33,13 +33,13 @@ BLANK = {SSE: b"\n\n", NDJSON: b"\n"}
 BOTH = [False, True]
 
 
-def cases_of(dialects: Any) -> list[Case]:
+def get_cases(dialects: Any) -> list[Case]:
     """Returns one case of each dialect, with text and calls."""
     return [next(c for c in CASES.values() if c.dialect == d and c.text and c.calls) for d in dialects]
 
 
-VERBATIM = cases_of(VERBATIM_DIALECTS)
-EVERY = cases_of(ENGINE_DIALECTS)
+VERBATIM = get_cases(VERBATIM_DIALECTS)
+EVERY = get_cases(ENGINE_DIALECTS)
 
 
 def name_of(value: object) -> str:
@@ -143,14 +143,14 @@ def test_every_write_of_a_json_lines_stream_is_one_line(form: str, alone: bool) 
     batches = [[event] for event in events] if alone else [events]
     raw = b"".join(piece for batch in batches for piece in writer.feed(batch))
     assert raw.decode().splitlines() == raw.decode().strip("\n").split("\n")
-    told = [json.loads(line) for line in raw.decode().splitlines()]
-    assert values_of(told).count(text) >= 3
+    objects = [json.loads(line) for line in raw.decode().splitlines()]
+    assert join_values(objects).count(text) >= 3
 
 
-def values_of(value: Any) -> str:
+def join_values(value: Any) -> str:
     """Joins all texts in a JSON value."""
     if isinstance(value, dict | list):
-        return "".join(values_of(one) for one in (value.values() if isinstance(value, dict) else value))
+        return "".join(join_values(one) for one in (value.values() if isinstance(value, dict) else value))
     return str(value)
 
 
@@ -176,10 +176,10 @@ async def test_the_official_ollama_client_reads_a_text_with_separators(engine: s
         client = ollama.AsyncClient(host=server.url, headers={"Authorization": f"Bearer {CLIENT_ID}"})
         try:
             parts = await client.chat(model=f"{engine}/m", messages=[{"role": "user", "content": "Hi"}], stream=True)
-            said = "".join([part.message.content or "" async for part in parts])
+            text_read = "".join([part.message.content or "" async for part in parts])
         finally:
             await client._client.aclose()
-    assert said == "".join(texts)
+    assert text_read == "".join(texts)
 
 
 # --- content types ---

@@ -44,14 +44,14 @@ ZEROS = Options(
 )
 
 
-def sent(request: ChatRequest, engine_name: str) -> Any:
+def write_body(request: ChatRequest, engine_name: str) -> Any:
     engine = ENGINES[engine_name]
     outgoing = ENGINE_DIALECTS[engine.dialect].write_request(request, engine)
     return json.loads(json.dumps(outgoing.body))
 
 
 def test_o11_a_tool_loop_with_a_picture_to_openai() -> None:
-    assert sent(LOOP, "openai") == {
+    assert write_body(LOOP, "openai") == {
         "model": "m",
         "messages": [
             {"role": "system", "content": "Be brief."},
@@ -81,7 +81,7 @@ def test_o11_a_tool_loop_with_a_picture_to_openai() -> None:
 
 
 def test_o11_a_tool_loop_with_a_picture_to_gemini() -> None:
-    assert sent(replace(LOOP, model="gemini-3-pro"), "google") == {
+    assert write_body(replace(LOOP, model="gemini-3-pro"), "google") == {
         "systemInstruction": {"parts": [{"text": "Be brief."}]},
         "contents": [
             {"role": "user", "parts": [{"text": "Look"}, {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}]},
@@ -108,7 +108,7 @@ def test_o11_a_tool_loop_with_a_picture_to_gemini() -> None:
 
 
 def test_o11_a_tool_loop_with_a_picture_to_ollama() -> None:
-    assert sent(LOOP, "ollama") == {
+    assert write_body(LOOP, "ollama") == {
         "model": "m",
         "stream": True,
         "messages": [
@@ -136,16 +136,16 @@ PLAIN = ChatRequest(model="m", messages=(Message("user", (Text("Hi"),)),))
 
 def test_t8_every_zero_is_sent() -> None:
     zeros = replace(PLAIN, options=ZEROS)
-    body = sent(zeros, "openrouter")
+    body = write_body(zeros, "openrouter")
     assert {name: body[name] for name in body if name not in ("model", "messages")} == {
         "max_tokens": 5, "temperature": 0, "top_p": 0, "top_k": 0, "stop": ["a", "b"], "seed": 0,
         "presence_penalty": 0, "frequency_penalty": 0,
     }  # fmt: skip
-    assert sent(zeros, "google")["generationConfig"] == {
+    assert write_body(zeros, "google")["generationConfig"] == {
         "maxOutputTokens": 5, "temperature": 0, "topP": 0, "topK": 0, "stopSequences": ["a", "b"], "seed": 0,
         "presencePenalty": 0, "frequencyPenalty": 0,
     }  # fmt: skip
-    assert sent(zeros, "ollama")["options"] == {
+    assert write_body(zeros, "ollama")["options"] == {
         "num_predict": 5, "temperature": 0, "top_p": 0, "top_k": 0, "stop": ["a", "b"], "seed": 0,
         "presence_penalty": 0, "frequency_penalty": 0,
     }  # fmt: skip
@@ -166,7 +166,7 @@ def test_t8_every_zero_is_sent() -> None:
     ],
 )  # fmt: skip
 def test_o11_options_are_spelled_as_the_wire_has_them(engine: str, options: Options, wire: dict[str, Any]) -> None:
-    body = sent(replace(PLAIN, options=options), engine)
+    body = write_body(replace(PLAIN, options=options), engine)
     assert {name: body[name] for name in wire} == wire
 
 
@@ -180,9 +180,9 @@ def test_o11_options_are_spelled_as_the_wire_has_them(engine: str, options: Opti
     ],
 )
 def test_t8_an_option_without_a_field_is_refused_by_name(engine: str, options: Options, name: str) -> None:
-    with pytest.raises(errors.Unsupported) as told:
-        sent(replace(PLAIN, options=options), engine)
-    assert told.value.param == name
+    with pytest.raises(errors.Unsupported) as raised:
+        write_body(replace(PLAIN, options=options), engine)
+    assert raised.value.param == name
 
 
 def test_an_engine_record_can_refuse_an_option() -> None:
@@ -207,19 +207,19 @@ def test_t2_a_signature_is_sent_back_on_its_part_to_its_issuer_only() -> None:
         Message("user", (ToolResult("c1", (Text("1"),)), ToolResult("c2", (Text("2"),)))),
     )
     request = ChatRequest(model="gemini-3-pro", messages=history)
-    first, second = sent(request, "google")["contents"][1]["parts"]
+    first, second = write_body(request, "google")["contents"][1]["parts"]
     assert first["thoughtSignature"] == "c2ln" and "thoughtSignature" not in second
-    assert "c2ln" not in json.dumps(sent(request, "openai"))
+    assert "c2ln" not in json.dumps(write_body(request, "openai"))
     foreign = replace(
         request, messages=(history[0], replace(history[1], parts=(ToolCall("c1", "f", "{}"),)), history[2])
     )
     foreign = replace(foreign, messages=(*foreign.messages[:2], Message("user", (ToolResult("c1", (Text("1"),)),))))
-    assert sent(foreign, "google")["contents"][1]["parts"][0]["thoughtSignature"] == gemini.NO_SIGNATURE
+    assert write_body(foreign, "google")["contents"][1]["parts"][0]["thoughtSignature"] == gemini.NO_SIGNATURE
 
 
 def test_reasoning_is_sent_back_if_the_record_requires_it() -> None:
-    assert "reasoning_content" not in sent(LOOP, "openai")["messages"][2]
-    assert sent(LOOP, "deepseek")["messages"][2]["reasoning_content"] == "Hm."
+    assert "reasoning_content" not in write_body(LOOP, "openai")["messages"][2]
+    assert write_body(LOOP, "deepseek")["messages"][2]["reasoning_content"] == "Hm."
 
 
 def test_a_foreign_block_is_refused_from_a_user_and_dropped_from_history() -> None:
@@ -281,10 +281,10 @@ PLACES = [
 
 @pytest.mark.parametrize(("more", "place"), PLACES)
 def test_an_invalid_client_request_names_the_path(more: dict[str, Any], place: str) -> None:
-    with pytest.raises(errors.InvalidRequest) as told:
+    with pytest.raises(errors.InvalidRequest) as raised:
         openai_chat.read_request({"model": "e/m", **more})
-    assert told.value.param == place
-    assert str(told.value).startswith(f"{place}: ")
+    assert raised.value.param == place
+    assert str(raised.value).startswith(f"{place}: ")
 
 
 JSON = st.recursive(

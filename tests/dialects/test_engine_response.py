@@ -44,7 +44,7 @@ from tests.support.work import within_processor_time, work_of
 OPENAI, GOOGLE, OLLAMA, XAI = (ENGINES[name] for name in ("openai", "google", "ollama", "xai"))
 
 
-def events_of(engine: Engine, body: bytes, size: int = 1 << 30) -> list[Event]:
+def read_events(engine: Engine, body: bytes, size: int = 1 << 30) -> list[Event]:
     """Reads an answer in reads of ``size`` bytes and checks the grammar of its events."""
     dialect = ENGINE_DIALECTS[engine.dialect]
     framing, reader = dialect.framing(), dialect.reader(engine)
@@ -62,11 +62,11 @@ def events_of(engine: Engine, body: bytes, size: int = 1 << 30) -> list[Event]:
     return events
 
 
-def sample(name: str) -> bytes:
+def read_sample(name: str) -> bytes:
     return (SAMPLES / name).read_bytes()
 
 
-def without_minted(events: Sequence[Event]) -> list[Event]:
+def drop_generated_ids(events: Sequence[Event]) -> list[Event]:
     return [
         ToolCallStarted(e.index, "minted", e.name, e.executor)
         if isinstance(e, ToolCallStarted) and e.id.startswith("call_") and len(e.id) > 20
@@ -75,7 +75,7 @@ def without_minted(events: Sequence[Event]) -> list[Event]:
     ]
 
 
-def kept(engine: Engine, **data: Any) -> tuple[Opaque, ...]:
+def metadata(engine: Engine, **data: Any) -> tuple[Opaque, ...]:
     return (Opaque(engine.dialect, engine.issuer, data),)
 
 
@@ -111,14 +111,14 @@ GOLDEN: dict[str, tuple[Engine, list[Event]]] = {
             Started("g1", "m-2"),
             ReasoningDelta(0, "Let "),
             ReasoningDelta(0, "me."),
-            PartEnded(0, kept(ENGINES["openrouter"], reasoning_details=DETAILS)),
+            PartEnded(0, metadata(ENGINES["openrouter"], reasoning_details=DETAILS)),
             ToolCallStarted(1, "t1", "f"),
             ToolCallDelta(1, "{}"),
             PartEnded(1),
             ReasoningDelta(2, ""),
             PartEnded(
                 2,
-                kept(
+                metadata(
                     ENGINES["openrouter"],
                     reasoning_details=[{"type": "reasoning.encrypted", "data": "ZW5j", "index": 1}],
                 ),
@@ -136,10 +136,10 @@ GOLDEN: dict[str, tuple[Engine, list[Event]]] = {
             PartEnded(1),
             ToolCallStarted(2, "minted", "f"),
             ToolCallDelta(2, '{"n":1}'),
-            PartEnded(2, kept(GOOGLE, thoughtSignature="c2ln+/==")),
+            PartEnded(2, metadata(GOOGLE, thoughtSignature="c2ln+/==")),
             ToolCallStarted(3, "minted", "f"),
             PartEnded(3),
-            WholePart(4, Text("", keep=kept(GOOGLE, thoughtSignature="bGFzdA=="))),
+            WholePart(4, Text("", keep=metadata(GOOGLE, thoughtSignature="bGFzdA=="))),
             UsageReported(Usage(fresh=9, cache_read=4, text=5, reasoning=30, other={"tool_input": 3})),
             Finished("tool_calls", "STOP"),
         ],
@@ -168,16 +168,16 @@ GOLDEN: dict[str, tuple[Engine, list[Event]]] = {
 @pytest.mark.parametrize("name", GOLDEN)
 def test_s9_a_sample_is_read_as_its_events_in_any_pieces(name: str) -> None:
     engine, golden = GOLDEN[name]
-    body = sample(name)
+    body = read_sample(name)
     for form in (body, body.replace(b"\r\n", b"\n"), body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")):
         for size in (1, 7, 50, 1 << 20):
-            assert without_minted(events_of(engine, form, size)) == golden
+            assert drop_generated_ids(read_events(engine, form, size)) == golden
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_s4_deltas_together_are_the_whole(name: str) -> None:
     engine, _ = GOLDEN[name]
-    reply = collect(events_of(engine, sample(name)))
+    reply = collect(read_events(engine, read_sample(name)))
     assert collect(replay(reply)) == reply
     assert len({call.id for call in reply.calls}) == len(reply.calls)
 
@@ -185,11 +185,11 @@ def test_s4_deltas_together_are_the_whole(name: str) -> None:
 @pytest.mark.parametrize("name", GOLDEN)
 def test_s1_every_beginning_of_an_answer_is_truncated(name: str) -> None:
     engine, _ = GOLDEN[name]
-    body = sample(name)
+    body = read_sample(name)
     whole = 0
     for end in range(0, len(body), 11):
         try:
-            events = events_of(engine, body[:end])
+            events = read_events(engine, body[:end])
         except errors.Truncated:
             continue
         except errors.Malformed:
@@ -224,7 +224,7 @@ END = chunk({}, "stop") + b"data: [DONE]\n\n"
 )  # fmt: skip
 def test_s5_tool_calls_stay_separate_in_all_forms(pieces: list[Any], calls: list[tuple[str, str, str]]) -> None:
     body = b"".join(chunk({"tool_calls": [piece]}) for piece in pieces) + END
-    reply = collect(events_of(OPENAI, body))
+    reply = collect(read_events(OPENAI, body))
     assert [(call.id, call.name, call.arguments) for call in reply.calls] == calls
     assert reply.finish.reason == "tool_calls"
 
@@ -232,17 +232,17 @@ def test_s5_tool_calls_stay_separate_in_all_forms(pieces: list[Any], calls: list
 def test_content_can_be_a_list_with_reasoning() -> None:
     thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
     body = chunk({"content": [thinking]}) + chunk({"content": [{"type": "text", "text": "Yes."}]}) + END
-    reply = collect(events_of(OPENAI, body))
+    reply = collect(read_events(OPENAI, body))
     assert (reply.reasoning, reply.text) == ("Hm.", "Yes.")
 
 
 def test_a_finish_reason_can_come_before_the_last_text_and_twice() -> None:
     body = chunk({"content": "A"}, "stop") + chunk({"content": "B"}, "eos") + chunk({}, None)
-    assert collect(events_of(OPENAI, body)).text == "AB"  # and without [DONE]
+    assert collect(read_events(OPENAI, body)).text == "AB"  # and without [DONE]
 
 
 def test_done_without_a_finish_reason_is_other() -> None:
-    reply = collect(events_of(OPENAI, chunk({"content": "A"}) + b"data: [DONE]\n\n"))
+    reply = collect(read_events(OPENAI, chunk({"content": "A"}) + b"data: [DONE]\n\n"))
     assert (reply.finish.reason, reply.finish.raw) == ("other", None)
 
 
@@ -259,7 +259,7 @@ def test_citations_images_and_refusals_are_read() -> None:
         + chunk({"refusal": "No."})
         + END
     )
-    parts = collect(events_of(OPENAI, body)).message.parts
+    parts = collect(read_events(OPENAI, body)).message.parts
     assert isinstance(parts[0], Text) and parts[0].citations[0].url == "https://a.example"
     assert parts[1] == Media(mime="image/png", base64="AAAA")
     assert isinstance(parts[2], Text) and parts[2].text == "No."
@@ -275,7 +275,7 @@ def test_t5_byte_offsets_become_characters() -> None:
     value = {
         "candidates": [{"content": {"parts": [{"text": text}]}, "groundingMetadata": grounding, "finishReason": "STOP"}]
     }
-    [part] = collect(events_of(GOOGLE, f"data: {json.dumps(value)}\n\n".encode())).message.parts
+    [part] = collect(read_events(GOOGLE, f"data: {json.dumps(value)}\n\n".encode())).message.parts
     assert isinstance(part, Text)
     [citation] = part.citations
     assert citation == Citation("https://a.example", "A", "🎈", 6, 7)
@@ -336,7 +336,7 @@ def test_o3_the_cost_of_a_delta_is_constant(what: str) -> None:
 
 def test_a_blocked_prompt_is_an_error() -> None:
     with pytest.raises(errors.ContentBlocked, match="SAFETY"):
-        events_of(GOOGLE, b'data: {"promptFeedback": {"blockReason": "SAFETY"}}\n\n')
+        read_events(GOOGLE, b'data: {"promptFeedback": {"blockReason": "SAFETY"}}\n\n')
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ def test_a_blocked_prompt_is_an_error() -> None:
 )  # fmt: skip
 def test_e8_the_arithmetic_of_usage(engine: Engine, wire: dict[str, Any], usage: Usage) -> None:
     body = chunk({"content": "A"}, "stop", usage=wire) + b"data: [DONE]\n\n"
-    reply = collect(events_of(engine, body))
+    reply = collect(read_events(engine, body))
     assert reply.usage == usage
     total = (usage.input or 0) + (usage.output or 0)
     assert total == sum((usage.fresh or 0, usage.cache_read, usage.cache_write, usage.text or 0, usage.reasoning))
@@ -374,10 +374,10 @@ IN_BAND = [
 def test_s2_an_error_inside_a_stream_is_that_error(
     engine: Engine, body: bytes, kind: type[LLMError], code: str | None
 ) -> None:
-    with pytest.raises(kind, match="Broke") as told:
-        events_of(engine, body)
-    assert told.value.provider is not None
-    assert (told.value.provider.message, told.value.provider.code) == ("Broke.", code)
+    with pytest.raises(kind, match="Broke") as raised:
+        read_events(engine, body)
+    assert raised.value.provider is not None
+    assert (raised.value.provider.message, raised.value.provider.code) == ("Broke.", code)
 
 
 FAILURES = [
@@ -424,21 +424,21 @@ ODD: st.SearchStrategy[Any] = st.recursive(
 def test_s8_a_mutated_answer_raises_only_llm_errors(name: str, data: st.DataObject) -> None:
     """Replaces or removes one value of one event of a sample."""
     engine, _ = GOLDEN[name]
-    lines = sample(name).replace(b"\r\n", b"\n").split(b"\n")
+    lines = read_sample(name).replace(b"\r\n", b"\n").split(b"\n")
     places = [n for n, line in enumerate(lines) if b"{" in line]
     at = data.draw(st.sampled_from(places))
     prefix, _, raw = lines[at].partition(b"{")
-    value = _mutated(json.loads(b"{" + raw), data)
+    value = _mutate(json.loads(b"{" + raw), data)
     lines[at] = prefix + json.dumps(value).encode()
     dialect = ENGINE_DIALECTS[engine.dialect]
     with suppress(LLMError):
-        events_of(engine, b"\n".join(lines))
+        read_events(engine, b"\n".join(lines))
     with suppress(LLMError):
         dialect.read_reply(value, engine)
     assert isinstance(dialect.read_error(500, json.dumps(value).encode(), engine), LLMError)
 
 
-def _mutated(value: Any, data: st.DataObject) -> Any:
+def _mutate(value: Any, data: st.DataObject) -> Any:
     value = copy.deepcopy(value)
     node: Any = value
     path: list[Any] = []
@@ -465,7 +465,7 @@ def test_e2_any_error_body_gives_a_message(body: bytes, status: int) -> None:
         assert error.message and error.engine == engine.name
 
 
-def listed(engine: Engine, *answers: Any) -> list[ModelInfo]:
+def run_lister(engine: Engine, *answers: Any) -> list[ModelInfo]:
     """Drives a model lister with the engine's answers, batch by batch."""
     lister = ENGINE_DIALECTS[engine.dialect].list_models(engine)
     next(lister)
@@ -487,7 +487,7 @@ def test_a_model_list_prefers_the_entry_to_patterns() -> None:
         "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
         "top_provider": {"max_completion_tokens": 50},
     }
-    [model] = listed(ENGINES["openrouter"], [{"data": [entry]}])
+    [model] = run_lister(ENGINES["openrouter"], [{"data": [entry]}])
     assert model.can == {"tools", "images"} and not model.guessed
     assert (model.context_tokens, model.max_output_tokens, model.meta) == (1000, 50, entry)
 
@@ -502,7 +502,7 @@ def test_a_model_list_of_bare_ids_is_classified_by_patterns() -> None:
         "omni-moderation",
         "gpt-5-chat-latest",
     ]
-    models = {m.id: m for m in listed(OPENAI, [{"data": [{"id": id, "created": n} for n, id in enumerate(ids)]}])}
+    models = {m.id: m for m in run_lister(OPENAI, [{"data": [{"id": id, "created": n} for n, id in enumerate(ids)]}])}
     kinds = {id: model.kind for id, model in models.items()}
     assert kinds == {
         "gpt-5.4": "chat", "text-embedding-3-small": "embedding", "gpt-image-2": "image", "whisper-1": "stt",
@@ -520,7 +520,7 @@ def test_gemini_lists_page_by_page() -> None:
     next(lister)
     [asked] = lister.send([first])
     assert asked.path.endswith("pageToken=x%2Fy")
-    models = listed(GOOGLE, [first], [second])
+    models = run_lister(GOOGLE, [first], [second])
     assert [(m.id, m.kind) for m in models] == [("gemini-9", "chat"), ("embed-1", "embedding")]
     assert "reasoning" in models[0].can and "reasoning" not in models[0].guessed
 
@@ -530,12 +530,12 @@ def test_ollama_requests_details_and_keeps_models_without_them() -> None:
         "models": [{"name": "b:1", "model": "b:1"}, {"name": "a:1", "model": "a:1", "capabilities": ["completion"]}]
     }
     show = {"capabilities": ["completion", "tools", "vision", "thinking"], "model_info": {"q.context_length": 4096}}
-    models = listed(OLLAMA, [tags], [show, errors.EngineFailed("no")])
+    models = run_lister(OLLAMA, [tags], [show, errors.EngineFailed("no")])
     assert [(m.id, m.context_tokens) for m in models] == [("a:1", None), ("b:1", 4096)]
     assert models[1].can == {"tools", "images", "reasoning"}
 
 
 def test_parts_of_a_reply_keep_their_order() -> None:
-    reply = collect(events_of(GOOGLE, sample("gemini/signed-calls.sse")))
+    reply = collect(read_events(GOOGLE, read_sample("gemini/signed-calls.sse")))
     assert [type(part) for part in reply.message.parts] == [Reasoning, Text, ToolCall, ToolCall, Text]
     assert any(isinstance(event, Cited) for event in [*replay(reply)]) is False

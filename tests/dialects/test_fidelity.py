@@ -78,11 +78,11 @@ async def test_e7_passthrough_requests_usage_and_withholds_it_if_unrequested() -
     only_usage = _sse({"id": "c1", "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}})
     pieces = [wire.head, wire.delta("Hi"), finish_with_usage, only_usage, b"data: [DONE]\n\n"]
     async with between(wire, script_of(wire, *pieces)) as (server, upstream):
-        asked = await (await server.post(client.path, client.request("openai"), client.headers)).body()
+        requested = await (await server.post(client.path, client.request("openai"), client.headers)).body()
         body = client.request("openai")
         del body["stream_options"]
         unasked = await (await server.post(client.path, body, client.headers)).body()
-    assert asked == b"".join(pieces)
+    assert requested == b"".join(pieces)
     assert unasked == b"".join(pieces).replace(only_usage, b"")
     assert all(sent.json["stream_options"] == {"include_usage": True} for sent in upstream.requests)
 

@@ -99,7 +99,7 @@ def deep(levels: int) -> Any:
     return value
 
 
-def mutated(value: Any, data: Draw) -> Any:
+def mutate(value: Any, data: Draw) -> Any:
     """Replaces, removes, wraps or duplicates one to three values."""
     value = copy.deepcopy(value)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -133,16 +133,16 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 # --- what providers send
 
 
-def frames_of(name: str) -> list[Frame]:
+def get_frames(name: str) -> list[Frame]:
     framing = ENGINE_DIALECTS[name.partition("/")[0]].framing()
     return [*framing.feed((SAMPLES / name).read_bytes()), *framing.close()]
 
 
-def engine_of(name: str) -> Engine:
+def get_engine(name: str) -> Engine:
     return ENGINES[ENGINE_OF[name.partition("/")[0]]]
 
 
-def spoiled(frames: list[Frame], data: Draw) -> list[Frame]:
+def mutate_frames(frames: list[Frame], data: Draw) -> list[Frame]:
     """Duplicates, removes, mutates or reorders some frames."""
     frames = [*frames]
     for _ in range(data.draw(st.integers(1, 3))):
@@ -150,7 +150,7 @@ def spoiled(frames: list[Frame], data: Draw) -> list[Frame]:
         match data.draw(st.sampled_from(["mutate", "mutate", "mutate", "drop", "again", "swap", "text"])):
             case "mutate":
                 with suppress(ValueError, RecursionError):  # ``[DONE]``, or what an earlier turn made of it
-                    value = mutated(json.loads(frames[at].data), data)
+                    value = mutate(json.loads(frames[at].data), data)
                     frames[at] = Frame(frames[at].event, json.dumps(value))
             case "drop":
                 del frames[at]
@@ -165,10 +165,10 @@ def spoiled(frames: list[Frame], data: Draw) -> list[Frame]:
     return frames
 
 
-def read(frames: list[Frame], name: str) -> list[Event]:
+def read_frames(frames: list[Frame], name: str) -> list[Event]:
     """Reads frames until an error; the error becomes the last event."""
     dialect = ENGINE_DIALECTS[name.partition("/")[0]]
-    reader = dialect.reader(engine_of(name))
+    reader = dialect.reader(get_engine(name))
     events: list[Event] = []
     try:
         for frame in frames:
@@ -189,7 +189,7 @@ ASKED: Final = ChatRequest(model="m", messages=(Message("user", (Text("Hello"),)
 @settings(max_examples=60 * TIMES, deadline=None)
 def test_s8_mutated_frames_raise_only_llm_errors(name: str, data: st.DataObject) -> None:
     """The events keep the grammar and can be written in every client dialect."""
-    events = read(spoiled(frames_of(name), data), name)
+    events = read_frames(mutate_frames(get_frames(name), data), name)
     grammar = Grammar()
     grammar.feed(events)
     for dialect in CLIENT_DIALECTS.values():
@@ -202,9 +202,9 @@ def test_s8_mutated_frames_raise_only_llm_errors(name: str, data: st.DataObject)
 @given(data=st.data())
 @settings(max_examples=25 * TIMES, deadline=None)
 def test_s8_a_mutated_whole_answer_raises_only_llm_errors(name: str, data: st.DataObject) -> None:
-    dialect, engine = ENGINE_DIALECTS[name.partition("/")[0]], engine_of(name)
-    frames = [frame for frame in frames_of(name) if frame.data.startswith("{")]
-    value = mutated(json.loads(data.draw(st.sampled_from(frames)).data), data)
+    dialect, engine = ENGINE_DIALECTS[name.partition("/")[0]], get_engine(name)
+    frames = [frame for frame in get_frames(name) if frame.data.startswith("{")]
+    value = mutate(json.loads(data.draw(st.sampled_from(frames)).data), data)
     for body in (value, value.get("response"), [value]) if isinstance(value, dict) else (value,):
         with suppress(LLMError):
             reply = dialect.read_reply(body, engine)
@@ -231,7 +231,7 @@ def test_the_unchanged_bodies_are_read(name: str) -> None:
 def test_s8_a_mutated_request_raises_only_llm_errors(name: str, data: st.DataObject) -> None:
     """Neither does an engine dialect that writes the request."""
     dialect, schema, body = BODIES[name]
-    body = mutated(body, data)
+    body = mutate(body, data)
     with suppress(LLMError):
         SCHEMAS.check(schema, body)
         request = dialect.read_request(body)

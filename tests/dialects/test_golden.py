@@ -35,7 +35,7 @@ from tests.support.wires import WIRES
 KEY: Final = "golden-key"
 
 
-def configured() -> Config:
+def configure_engines() -> Config:
     """Configures all engines with their own base URLs."""
     environ = {variable(name, "API_KEY"): KEY for name, engine in ENGINES.items() if engine.needs_key}
     environ |= {variable(name, "ENABLED"): "true" for name, engine in ENGINES.items() if engine.local}
@@ -57,19 +57,19 @@ async def outcome(case: Case, subject: Subject, client: Client, upstream: Script
     """The result of one case: the request that was sent, or a refusal."""
     upstream.requests.clear()
     if case.native is not None:
-        told = await _natively(case.native, case.model, subject.engine, client)
+        result = await _send_native(case.native, case.model, subject.engine, client)
     else:
-        told = await _neutrally(case, subject.engine, client)
-    if "refused" in told:
+        result = await _send_neutral(case, subject.engine, client)
+    if "refused" in result:
         assert upstream.requests == []
-        return told
+        return result
     [request] = upstream.requests
     headers = {name.lower(): value.replace(KEY, "<key>") for name, value in sorted(request.headers.items())}
     sent = {"method": request.method, "url": request.url, "headers": headers}
-    return {**sent, "body": json.loads(request.body or b""), **told}
+    return {**sent, "body": json.loads(request.body or b""), **result}
 
 
-async def _natively(native: Mapping[str, Any], model: str, engine: str, client: Client) -> dict[str, Any]:
+async def _send_native(native: Mapping[str, Any], model: str, engine: str, client: Client) -> dict[str, Any]:
     reply = await client.post("/llm/chat", {"engine": engine, "model": model, **native}, CLIENT)
     if reply.status != 200:
         said = await reply.json()
@@ -81,7 +81,7 @@ async def _natively(native: Mapping[str, Any], model: str, engine: str, client: 
     return {"dropped": dropped.split(", ")} if dropped else {}
 
 
-async def _neutrally(case: Case, engine: str, client: Client) -> dict[str, Any]:
+async def _send_neutral(case: Case, engine: str, client: Client) -> dict[str, Any]:
     assert case.request is not None
     context, trace = client.server.context, Trace()
     try:
@@ -93,7 +93,7 @@ async def _neutrally(case: Case, engine: str, client: Client) -> dict[str, Any]:
     return {"dropped": [*trace.dropped]} if trace.dropped else {}
 
 
-def rendered(case: Mapping[str, Any]) -> str:
+def format_case(case: Mapping[str, Any]) -> str:
     """Formats one line for each field of the request and its body, and for each message and tool."""
     return "{\n" + ",\n".join(f"    {json.dumps(n)}: {_field(n, v)}" for n, v in case.items()) + "\n  }"
 
@@ -111,31 +111,31 @@ def _item(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def file_of(outcomes: Mapping[str, Mapping[str, Any]]) -> str:
+def format_file(outcomes: Mapping[str, Mapping[str, Any]]) -> str:
     """Formats the cases by name. Fields that all requests share are written once, at the top."""
     first = next(case for case in outcomes.values() if "body" in case)
     common = {name: first[name] for name in ("method", "headers")}
-    entries = [f'  "always": {rendered(common)}']
+    entries = [f'  "always": {format_case(common)}']
     for name in sorted(outcomes):
         own = {field: value for field, value in outcomes[name].items() if common.get(field) != value}
-        entries.append(f"  {json.dumps(name, ensure_ascii=False)}: {rendered(own)}")
+        entries.append(f"  {json.dumps(name, ensure_ascii=False)}: {format_case(own)}")
     return "{\n" + ",\n".join(entries) + "\n}\n"
 
 
-def differences(name: str, kept: str, now: str) -> list[str]:
+def list_differences(name: str, kept: str, now: str) -> list[str]:
     """Describes each case that differs from the file."""
     was, is_ = json.loads(kept or "{}"), json.loads(now)
-    told = []
+    found = []
     for case in sorted({*was, *is_}):
         place = f"{name}: {case}"
         if case not in was:
-            told.append(f"{place}: is new\n{rendered(is_[case])}")
+            found.append(f"{place}: is new\n{format_case(is_[case])}")
         elif case not in is_:
-            told.append(f"{place}: is missing\n{rendered(was[case])}")
-        elif (before := rendered(was[case])) != (after := rendered(is_[case])):
+            found.append(f"{place}: is missing\n{format_case(was[case])}")
+        elif (before := format_case(was[case])) != (after := format_case(is_[case])):
             lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "kept", "now", lineterm="", n=1)
-            told.append("\n".join([place, *lines]))
-    return told or ([f"{name}: its cases are the same, but not its spelling"] if kept != now else [])
+            found.append("\n".join([place, *lines]))
+    return found or ([f"{name}: its cases are the same, but not its spelling"] if kept != now else [])
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
@@ -143,21 +143,21 @@ async def test_o11_engine_requests_equal_the_golden_files(name: str) -> None:
     subject, path = SUBJECTS[name], GOLDEN / f"{name}.json"
     upstream = ScriptedTransport(answer)
     outcomes: dict[str, dict[str, Any]] = {}
-    async with serving(configured(), http=upstream, https=upstream) as client:
+    async with serving(configure_engines(), http=upstream, https=upstream) as client:
         for case in cases(subject):
             assert case.name not in outcomes, f"{case.name} is there twice"
             outcomes[case.name] = await outcome(case, subject, client, upstream)
-    now = file_of(outcomes)
+    now = format_file(outcomes)
     assert KEY not in now
     if os.environ.get("UPDATE_GOLDEN"):
         path.parent.mkdir(exist_ok=True)
         path.write_text(now)
         return
-    told = differences(name, path.read_text() if path.exists() else "", now)
-    if told:
+    found = list_differences(name, path.read_text() if path.exists() else "", now)
+    if found:
         hint = "If this is meant: UPDATE_GOLDEN=1 pytest tests/dialects/test_golden.py"
         pytest.fail(
-            "\n\n".join([f"{len(told)} requests to {name} are not as in {path.name}.", *told[:20], hint]), False
+            "\n\n".join([f"{len(found)} requests to {name} are not as in {path.name}.", *found[:20], hint]), False
         )
 
 
@@ -167,14 +167,18 @@ def test_o11_every_engine_has_its_file_and_every_file_an_engine() -> None:
 
 
 def test_o11_a_difference_names_its_engine_and_case() -> None:
-    kept = file_of({"chat": {"method": "POST", "headers": {}, "url": "u", "body": {"model": "m", "seed": 0}}})
-    now = file_of({"chat": {"method": "POST", "headers": {}, "url": "u", "body": {"model": "m", "seed": None}}})
-    [told] = differences("box", kept, now)
-    assert told.startswith("box: chat\n") and '-      "seed": 0' in told and '+      "seed": null' in told
-    assert differences("box", kept, kept) == []
-    more = file_of({"more": {"refused": "unsupported", "param": "seed"}, **_read(kept)})
-    assert differences("box", kept, more)[0].startswith("box: more: is new")
-    assert differences("box", more, kept)[0].startswith("box: more: is missing")
+    kept = format_file({"chat": {"method": "POST", "headers": {}, "url": "u", "body": {"model": "m", "seed": 0}}})
+    now = format_file({"chat": {"method": "POST", "headers": {}, "url": "u", "body": {"model": "m", "seed": None}}})
+    [difference] = list_differences("box", kept, now)
+    assert (
+        difference.startswith("box: chat\n")
+        and '-      "seed": 0' in difference
+        and '+      "seed": null' in difference
+    )
+    assert list_differences("box", kept, kept) == []
+    more = format_file({"more": {"refused": "unsupported", "param": "seed"}, **_read(kept)})
+    assert list_differences("box", kept, more)[0].startswith("box: more: is new")
+    assert list_differences("box", more, kept)[0].startswith("box: more: is missing")
 
 
 def _read(text: str) -> dict[str, Any]:

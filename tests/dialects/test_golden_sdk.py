@@ -30,7 +30,7 @@ EXCEPTIONS: Final = (
 
 
 @cache
-def judge(name: str) -> Callable[[dict[str, Any]], list[str]]:
+def load_validator(name: str) -> Callable[[dict[str, Any]], list[str]]:
     """Returns the validator of an SDK, which names the faults of a body. Imported on demand: each import takes a second."""
     if name == "google":
         return _google()
@@ -64,7 +64,7 @@ def _google() -> Callable[[dict[str, Any]], list[str]]:
         "serviceTier": TypeAdapter(types.ServiceTier),
     }
 
-    def judged(body: dict[str, Any]) -> Iterator[str]:
+    def validate(body: dict[str, Any]) -> Iterator[str]:
         for name, value in body.items():
             if name not in fields:
                 yield f"{name}: is not a field"
@@ -75,27 +75,27 @@ def _google() -> Callable[[dict[str, Any]], list[str]]:
                 yield f"{name}: {error}"
                 continue
             written = fields[name].dump_python(read, by_alias=True, mode="json", exclude_unset=True)
-            if _alike(written) != _alike(value):
+            if _normalise(written) != _normalise(value):
                 yield f"{name}: is written as {written}"
 
-    return lambda body: [*judged(body)]
+    return lambda body: [*validate(body)]
 
 
-def _alike(value: Any) -> Any:
+def _normalise(value: Any) -> Any:
     """Normalises the two base64 alphabets, and whole numbers that are written as floats."""
     match value:
         case dict():
-            return {name: _alike(one) for name, one in value.items()}
+            return {name: _normalise(one) for name, one in value.items()}
         case list():
-            return [_alike(one) for one in value]
+            return [_normalise(one) for one in value]
         case str():
             return value.replace("-", "+").replace("_", "/")
     return value
 
 
-def bodies(name: str) -> dict[str, dict[str, Any]]:
-    kept = json.loads((GOLDEN / f"{name}.json").read_text())
-    return {case: value["body"] for case, value in kept.items() if "body" in value}
+def read_bodies(name: str) -> dict[str, dict[str, Any]]:
+    golden = json.loads((GOLDEN / f"{name}.json").read_text())
+    return {case: value["body"] for case, value in golden.items() if "body" in value}
 
 
 FILES: Final = ("openai", "openai-responses", "anthropic", "google")
@@ -106,8 +106,8 @@ def test_o11_golden_requests_are_valid_for_the_vendor_sdk(name: str) -> None:
     excused = [pattern for file, pattern, _ in EXCEPTIONS if file == name]
     needed: set[str] = set()
     told: list[str] = []
-    for case, body in bodies(name).items():
-        for fault in judge(name)(body):
+    for case, body in read_bodies(name).items():
+        for fault in load_validator(name)(body):
             pattern = next((pattern for pattern in excused if re.match(pattern, fault)), None)
             if pattern is None:
                 told.append(f"{name}: {case}: {fault}")
@@ -140,5 +140,5 @@ BLIND: Final[list[tuple[str, dict[str, Any], str]]] = [
 
 @pytest.mark.parametrize(("name", "body", "named"), BLIND)
 def test_the_sdk_checks_find_invalid_bodies(name: str, body: dict[str, Any], named: str) -> None:
-    told = judge(name)(body)
+    told = load_validator(name)(body)
     assert told and any(named in fault for fault in told), told

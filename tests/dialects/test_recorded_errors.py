@@ -16,7 +16,7 @@ from tests.support.recordings import Case, cases, expected
 
 
 @dataclass(frozen=True)
-class Told:
+class ClientError:
     """The error that a client gets."""
 
     status: int
@@ -28,15 +28,15 @@ def failing() -> tuple[Case, ...]:
     return tuple(c for c in cases() if c.recording.provider in PROVIDERS and isinstance(expected(c), Failure))
 
 
-async def told(server: Client, case: Case, number: int, headers: Mapping[str, str]) -> Told:
+async def request_error(server: Client, case: Case, number: int, headers: Mapping[str, str]) -> ClientError:
     body = {"engine": name_of(case), "model": f"case-{number}", "prompt": "x", "stream": case.streamed}
     answer = await server.post("/llm/chat", body, {**headers, "Accept": "application/x-ndjson"})
     objects = [json.loads(line) for line in (await answer.body()).splitlines() if line]
     answer.close()
     error = objects[-1]
     assert error.get("error"), f"{case.name}: {error}"
-    said = error.get("provider")
-    assert said or error["code"].startswith("upstream_"), f"{case.name}: the provider's own words are gone"
+    provider = error.get("provider")
+    assert provider or error["code"].startswith("upstream_"), f"{case.name}: the provider's own words are gone"
     if answer.status != 200:
         given = answer.headers.get("Retry-After")
         assert (given is None) == (error.get("retry_after") is None), case.name
@@ -45,10 +45,10 @@ async def told(server: Client, case: Case, number: int, headers: Mapping[str, st
         for name in ("retry-after", "x-should-retry"):
             assert answer.headers.get(name) == own.get(name, answer.headers.get(name)), f"{case.name}: {name} (E1)"
     status = answer.status if answer.status != 200 else error["status"]
-    return Told(status, error["code"], error.get("retry_after"))
+    return ClientError(status, error["code"], error.get("retry_after"))
 
 
-async def all_told(headers: Mapping[str, str], keys: Mapping[str, str]) -> dict[str, Told]:
+async def all_told(headers: Mapping[str, str], keys: Mapping[str, str]) -> dict[str, ClientError]:
     everything = failing()
     engines = {
         name_of(c): replace(c.engine, name=name_of(c), base_url="https://provider.invalid", local=False)
@@ -58,7 +58,10 @@ async def all_told(headers: Mapping[str, str], keys: Mapping[str, str]) -> dict[
     configured: Any = replace(config(MAX_RETRIES="0"), engines=engines, enabled=enabled)
     async with serving(configured, https=transport_of(everything, "whole")) as server:
         found = await asyncio.gather(
-            *(told(server, case, number, {**headers, **_own(case, keys)}) for number, case in enumerate(everything))
+            *(
+                request_error(server, case, number, {**headers, **_own(case, keys)})
+                for number, case in enumerate(everything)
+            )
         )
     return {case.name: one for case, one in zip(everything, found, strict=True)}
 
@@ -69,7 +72,7 @@ def _own(case: Case, keys: Mapping[str, str]) -> dict[str, str]:
 
 async def test_e2_every_recorded_error_has_status_code_and_retry_after() -> None:
     found = await all_told(CLIENT, {})
-    wanted = {name: Told(*row) for name, row in EXPECTED.items()}
+    wanted = {name: ClientError(*row) for name, row in EXPECTED.items()}
     wrong = {name: (one, wanted.get(name)) for name, one in found.items() if one != wanted.get(name)}
     print(f"recorded errors: {len(found) - len(wrong)} of {len(found)}")
     assert not wrong, "\n".join(f"{name}: {got} is not {want}" for name, (got, want) in wrong.items())
@@ -78,6 +81,6 @@ async def test_e2_every_recorded_error_has_status_code_and_retry_after() -> None
 
 async def test_e2_an_error_of_the_callers_key_is_a_401() -> None:
     found = await all_told({}, {"own": "sk-of-the-caller-1"})
-    wanted = {name: Told(*OWN_KEY.get(name, row)) for name, row in EXPECTED.items()}
+    wanted = {name: ClientError(*OWN_KEY.get(name, row)) for name, row in EXPECTED.items()}
     wrong = {name: (one, wanted.get(name)) for name, one in found.items() if one != wanted.get(name)}
     assert not wrong, "\n".join(f"{name}: {got} is not {want}" for name, (got, want) in wrong.items())

@@ -95,8 +95,8 @@ async def listed(engine: str, answers: Sequence[Response]) -> dict[str, list[dic
     configured = config(**key, **base, MAX_RETRIES="0")
     if engine == "azure":  # which lists its catalogue, so that its deployments are named by configuration
         record = configured.engines["azure"]
-        asked = replace(record, models=replace(record.models, fixed=()))
-        configured = replace(configured, engines={**configured.engines, "azure": asked})
+        unfixed = replace(record, models=replace(record.models, fixed=()))
+        configured = replace(configured, engines={**configured.engines, "azure": unfixed})
     transport = ScriptedTransport(answer)
     async with serving(configured, https=transport, http=transport) as server:
         reply = await server.get(f"/llm/models/{engine}", CLIENT)
@@ -112,7 +112,7 @@ def entries(response: Response) -> list[dict[str, Any]]:
     return found
 
 
-def of(name: str) -> Recording:
+def get_recording(name: str) -> Recording:
     return next(recording for recording in recordings() if recording.name == name)
 
 
@@ -123,7 +123,7 @@ def test_every_recorded_list_of_the_named_providers_is_here() -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 async def test_a_recorded_list_is_classified_and_kept(name: str) -> None:
-    recording = of(name)
+    recording = get_recording(name)
     engine = ENGINE_OF.get(recording.provider, recording.provider)
     [(_, response)] = recording.exchanges
     kinds = await listed(engine, [response])
@@ -146,7 +146,7 @@ async def test_a_recorded_list_is_classified_and_kept(name: str) -> None:
 
 
 async def test_pages_are_joined_into_one_list() -> None:
-    recording = of("google/models-gemini-test-cli-gemini-models-ee081f")
+    recording = get_recording("google/models-gemini-test-cli-gemini-models-ee081f")
     rest = b'{"models": [{"name": "models/gemini-9-flash", "supportedGenerationMethods": ["generateContent"]}]}'
     [(_, first)] = recording.exchanges
     kinds = await listed("google", [first, Response(200, {}, rest)])
@@ -160,9 +160,9 @@ async def test_o10_a_fact_comes_from_the_entry_first_and_is_marked_if_guessed(
 ) -> None:
     found = []
     for name in KINDS:
-        [(_, response)] = of(name).exchanges
-        told = {wire.get("id") or wire["name"].removeprefix("models/") for wire in entries(response)}
-        if name.startswith(f"{provider}/") and id in told:
+        [(_, response)] = get_recording(name).exchanges
+        listed_ids = {wire.get("id") or wire["name"].removeprefix("models/") for wire in entries(response)}
+        if name.startswith(f"{provider}/") and id in listed_ids:
             kinds = await listed(ENGINE_OF.get(provider, provider), [response])
             found += [one for one in kinds["chat"] if one["id"] == id]
     model = found[-1]

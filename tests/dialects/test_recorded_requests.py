@@ -150,14 +150,14 @@ SPELLINGS: Mapping[str, tuple[Callable[[Body], None], ...]] = {
 }
 
 
-def asked(case: Case) -> Body:
+def read_body(case: Case) -> Body:
     """Returns the recorded body. Some hosts have the model only in the URL."""
     body = json.loads(json.dumps(case.request.body))
     body.setdefault("model", "model")
     return dict(body)
 
 
-def written(body: Body, wire: str) -> Body:
+def write_body(body: Body, wire: str) -> Body:
     """Returns the body for an engine that accepts every field of the wire."""
     quirks = Quirks(echo_reasoning="always")
     engine = Engine(name="engine", label="Engine", dialect=wire, base_url="https://localhost", quirks=quirks)
@@ -168,7 +168,7 @@ def written(body: Body, wire: str) -> Body:
     return dict(json.loads(json.dumps(outgoing.body)))
 
 
-def spelled(body: Body, wire: str) -> str:
+def normalise(body: Body, wire: str) -> str:
     """Returns the normalised body as JSON text, in which ``true`` and 1 differ."""
     body = json.loads(json.dumps(body))
     for spelling in SPELLINGS[wire]:
@@ -177,14 +177,14 @@ def spelled(body: Body, wire: str) -> str:
 
 
 @cache
-def fault(number: int) -> str | None:
+def find_fault(number: int) -> str | None:
     case = CASES[number]
-    wire, body = case.engine.dialect, asked(case)
+    wire, body = case.engine.dialect, read_body(case)
     try:
-        ours = spelled(written(body, wire), wire)
+        ours = normalise(write_body(body, wire), wire)
     except LLMError as error:
         return repr(error)
-    theirs = spelled(body, wire)
+    theirs = normalise(body, wire)
     if ours == theirs:
         return None
     lines = [f"{mine!r} is not {given!r}" for mine, given in zip(ours.split("\n"), theirs.split("\n"), strict=False)]
@@ -193,7 +193,7 @@ def fault(number: int) -> str | None:
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[case.name for case in CASES])
 def test_t12_a_recorded_request_is_forwarded_unchanged(number: int) -> None:
-    found = fault(number)
+    found = find_fault(number)
     if CASES[number].name in EXCEPTIONS:
         assert found is not None, "no longer exceptional: take it off the list"
     else:
@@ -201,14 +201,14 @@ def test_t12_a_recorded_request_is_forwarded_unchanged(number: int) -> None:
 
 
 def test_t12_the_share_of_recorded_requests_forwarded_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
-    same = sum(fault(number) is None for number in range(len(CASES)))
+    same = sum(find_fault(number) is None for number in range(len(CASES)))
     with capsys.disabled():
         print(f"\nrecorded requests sent on as they came: {same} of {len(CASES)}")
     assert same == len(CASES) - len(EXCEPTIONS) >= SHARE
     assert {*EXCEPTIONS} <= {case.name for case in CASES}
 
 
-def with_unknown_fields(body: Body) -> Body:
+def add_unknown_fields(body: Body) -> Body:
     """Adds an unknown field to every object that a dialect reads."""
     body = json.loads(json.dumps(body))
     places = [
@@ -230,8 +230,8 @@ def test_t12_unknown_fields_are_forwarded_from_every_object(wire: str) -> None:
     faults = []
     for case in CASES:
         if case.engine.dialect == wire and case.name not in EXCEPTIONS:
-            body = with_unknown_fields(asked(case))
-            if spelled(written(body, wire), wire) != spelled(body, wire):
+            body = add_unknown_fields(read_body(case))
+            if normalise(write_body(body, wire), wire) != normalise(body, wire):
                 faults.append(case.name)
     assert not faults, f"{len(faults)}: {faults[:10]}"
 
@@ -243,7 +243,7 @@ def test_each_normalisation_is_needed(wire: str) -> None:
     for case in CASES:
         if case.engine.dialect != wire or case.name in EXCEPTIONS:
             continue
-        ours, theirs = written(asked(case), wire), asked(case)
+        ours, theirs = write_body(read_body(case), wire), read_body(case)
         for left_out in set(SPELLINGS[wire]) - needed:
             forms = [json.loads(json.dumps(body)) for body in (ours, theirs)]
             for form in forms:

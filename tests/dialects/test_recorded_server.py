@@ -97,9 +97,9 @@ async def test_every_recorded_answer_arrives_complete(way: str) -> None:
 
     async with serving(configured, https=transport_of(everything, way)) as server:
         await each(server, everything, one)
-    told = f"{len(everything) - len(faults)} of {len(everything)}"
-    print(f"recorded answers through the running server, {way}: {told}")
-    assert not faults, f"{told}: {json.dumps(faults, indent=1)[:6000]}"
+    summary = f"{len(everything) - len(faults)} of {len(everything)}"
+    print(f"recorded answers through the running server, {way}: {summary}")
+    assert not faults, f"{summary}: {json.dumps(faults, indent=1)[:6000]}"
     assert len(everything) >= 866
     for provider in PROVIDERS:  # each with the wires of its recordings
         names = [case.name for case in everything if case.recording.provider == provider]

@@ -100,7 +100,7 @@ def forms(response: Response) -> Iterator[tuple[str, Response]]:
         yield "CRLF", response.crlf()
 
 
-def ways(response: Response) -> Iterator[tuple[str, Iterable[bytes]]]:
+def cut_bytes(response: Response) -> Iterator[tuple[str, Iterable[bytes]]]:
     """Yields the bytes in different cuts: short answers at every byte, long ones only where a cut can matter.
     (``test_sse`` cuts at every byte.)
     """
@@ -110,7 +110,7 @@ def ways(response: Response) -> Iterator[tuple[str, Iterable[bytes]]]:
         yield f"in pieces of {size}", response.pieces(size)
 
 
-def answer_of(reply: Reply) -> Answer:
+def to_answer(reply: Reply) -> Answer:
     usage = reply.usage
     return Answer(
         text=reply.text,
@@ -121,12 +121,12 @@ def answer_of(reply: Reply) -> Answer:
         ),
         finish=reply.finish.reason,
         tokens=None if usage == Usage() else Tokens(usage.input, usage.output, usage.cache_read, usage.reasoning),
-        order=tuple(kind for kind, _ in groupby(filter(None, map(kind_of, reply.message.parts)))),
-        sources=frozenset(citation.url for citation in citations_of(reply) if citation.url),
+        order=tuple(kind for kind, _ in groupby(filter(None, map(get_kind, reply.message.parts)))),
+        sources=frozenset(citation.url for citation in check_citations(reply) if citation.url),
     )
 
 
-def kind_of(part: Part) -> str | None:
+def get_kind(part: Part) -> str | None:
     match part:
         case Text(text):
             return "text" if text else None
@@ -137,7 +137,7 @@ def kind_of(part: Part) -> str | None:
     return "other"
 
 
-def citations_of(reply: Reply) -> Iterator[Citation]:
+def check_citations(reply: Reply) -> Iterator[Citation]:
     """Returns all citations and checks their offsets (T5)."""
     for part in reply.message.parts:
         if isinstance(part, Text):
@@ -180,7 +180,7 @@ def check(case: Case) -> None:
     for ends, response in forms(case.response):
         check_read(replace(case, response=response), ends, (response.body,), expected(case))
         whole = [*frames_of(framing(), (response.body,))]
-        for way, pieces in ways(response) if response.is_stream else ():
+        for way, pieces in cut_bytes(response) if response.is_stream else ():
             assert [*frames_of(framing(), pieces)] == whole, f"{ends}, {way}"
 
 
@@ -197,13 +197,13 @@ def check_read(case: Case, what: str, pieces: Iterable[bytes], wanted: Answer | 
     check_stream(events)
     Grammar().feed(events)
     reply = collect(events)
-    compare(answer_of(reply), wanted)
+    compare(to_answer(reply), wanted)
     assert collect(replay(reply)) == reply
     check_stream(replay(reply))
 
 
 @cache
-def fault(number: int) -> AssertionError | None:
+def find_fault(number: int) -> AssertionError | None:
     try:
         check(CASES[number])
     except AssertionError as error:
@@ -213,7 +213,7 @@ def fault(number: int) -> AssertionError | None:
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[case.name for case in CASES])
 def test_s9_a_recorded_answer_is_read_completely(number: int) -> None:
-    found = fault(number)
+    found = find_fault(number)
     if CASES[number].name in EXCEPTIONS:
         assert found is not None, "no longer exceptional: take it off the list"
     elif found is not None:
@@ -221,14 +221,14 @@ def test_s9_a_recorded_answer_is_read_completely(number: int) -> None:
 
 
 def test_every_recorded_answer_is_read(capsys: pytest.CaptureFixture[str]) -> None:
-    right = sum(fault(number) is None for number in range(len(CASES)))
+    right = sum(find_fault(number) is None for number in range(len(CASES)))
     with capsys.disabled():
         print(f"\nrecorded answers read as what is in them: {right} of {len(CASES)}")
     assert right == len(CASES) - len(EXCEPTIONS)
     assert len(CASES) >= 866
 
 
-def cuts(case: Case) -> Iterator[Case]:
+def truncate_stream(case: Case) -> Iterator[Case]:
     """Yields the stream cut after its first event, after half of the events and before the last event."""
     border = b"\n" if case.engine.dialect == "ollama" else b"\n\n"
     body = case.response.body.replace(b"\r\n", b"\n").rstrip(b"\n")
@@ -248,7 +248,7 @@ def test_s1_a_recorded_stream_that_ends_early_is_an_error_unless_it_had_finished
     for case in STREAMS:
         if case.engine.dialect != dialect:
             continue
-        for short in cuts(case):
+        for short in truncate_stream(case):
             wanted = expected(short)
             check_read(short, case.name, short.response.pieces(50), wanted)
             ended += isinstance(wanted, Failure)

@@ -250,8 +250,8 @@ def test_e8_no_counter_is_ever_negative_and_parts_are_never_more_than_the_whole(
         return
     counters = (read_.fresh, read_.cache_read, read_.cache_write, read_.text, read_.reasoning)
     assert all(n is None or n >= 0 for n in counters)
-    told: Any = native.write_usage(read_)
-    assert told["prompt_tokens_details"]["cached_tokens"] <= max(told["prompt_tokens"], read_.cache_read)
+    wire: Any = native.write_usage(read_)
+    assert wire["prompt_tokens_details"]["cached_tokens"] <= max(wire["prompt_tokens"], read_.cache_read)
     if read_.input is not None and read_.output is not None:
         assert read_.cache_read + read_.cache_write <= read_.input
         assert read_.reasoning <= read_.output

@@ -24,7 +24,7 @@ SHOWN: Final = {"includeThoughts": True}
 HIDDEN: Final = {"includeThoughts": False}
 
 
-def written(model: str, tools: tuple[ToolSpec, ...], **options: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+def write_options(model: str, tools: tuple[ToolSpec, ...], **options: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Returns the body without ``contents``, and the dropped names."""
     request = ChatRequest(
         model=model, messages=(Message("user", (Text("Hi"),)),), tools=tools, options=Options(**options)
@@ -36,17 +36,17 @@ def written(model: str, tools: tuple[ToolSpec, ...], **options: Any) -> tuple[di
     return body, outgoing.dropped
 
 
-def sent(model: str, tools: tuple[ToolSpec, ...] = (), **options: Any) -> dict[str, Any]:
-    body, dropped = written(model, tools, **options)
+def write_body(model: str, tools: tuple[ToolSpec, ...] = (), **options: Any) -> dict[str, Any]:
+    body, dropped = write_options(model, tools, **options)
     assert dropped == ()
     return body
 
 
-def refused(model: str, tools: tuple[ToolSpec, ...] = (), **options: Any) -> str | None:
-    with pytest.raises(errors.Unsupported) as told:
-        written(model, tools, **options)
-    assert told.value.engine == "google" and str(told.value).startswith("Google ")
-    return told.value.param
+def get_refused_option(model: str, tools: tuple[ToolSpec, ...] = (), **options: Any) -> str | None:
+    with pytest.raises(errors.Unsupported) as raised:
+        write_options(model, tools, **options)
+    assert raised.value.engine == "google" and str(raised.value).startswith("Google ")
+    return raised.value.param
 
 
 OFF: Final[dict[str, Any]] = {"reasoning": False}
@@ -111,7 +111,7 @@ def tokens(number: int) -> dict[str, Any]:
 def test_thinking_has_the_form_that_the_model_accepts(
     model: str, asked: dict[str, Any], thinking: dict[str, Any] | None
 ) -> None:
-    assert sent(model, **asked).get("generationConfig", {}).get("thinkingConfig") == thinking
+    assert write_body(model, **asked).get("generationConfig", {}).get("thinkingConfig") == thinking
 
 
 @pytest.mark.parametrize(
@@ -132,25 +132,25 @@ def test_thinking_has_the_form_that_the_model_accepts(
     ],
 )  # fmt: skip
 def test_t8_unsupported_thinking_is_refused_by_name(model: str, asked: dict[str, Any], named: str) -> None:
-    assert refused(model, **asked) == named
+    assert get_refused_option(model, **asked) == named
 
 
 def test_t8_with_effort_and_budget_the_effort_is_sent_and_the_budget_dropped() -> None:
-    body, dropped = written("gemini-3.5-flash", (), effort="low", reasoning_tokens=9000)
+    body, dropped = write_options("gemini-3.5-flash", (), effort="low", reasoning_tokens=9000)
     assert body["generationConfig"]["thinkingConfig"] == {**SHOWN, "thinkingLevel": "LOW"}
     assert dropped == ("reasoning_tokens",)
 
 
 def test_t8_sampling_options_without_effect_are_reported_and_penalties_refused() -> None:
-    body, dropped = written("gemini-3.8-flash", (), temperature=0, top_p=0.5, top_k=0, seed=0)
+    body, dropped = write_options("gemini-3.8-flash", (), temperature=0, top_p=0.5, top_k=0, seed=0)
     assert dropped == ("temperature", "top_k", "top_p")
     assert {name: body["generationConfig"][name] for name in ("temperature", "topK", "seed")} == {
         "temperature": 0, "topK": 0, "seed": 0,
     }  # fmt: skip
     for name in ("presence_penalty", "frequency_penalty"):
-        assert refused("gemini-3.5-flash-lite", (), **{name: 0.5}) == name
-        assert sent("gemini-3.5-flash-lite", (), **{name: 0}) == sent("gemini-3.5-flash-lite")
-        assert sent("gemini-2.5-flash", (), **{name: 0}) != sent("gemini-2.5-flash")
+        assert get_refused_option("gemini-3.5-flash-lite", (), **{name: 0.5}) == name
+        assert write_body("gemini-3.5-flash-lite", (), **{name: 0}) == write_body("gemini-3.5-flash-lite")
+        assert write_body("gemini-2.5-flash", (), **{name: 0}) != write_body("gemini-2.5-flash")
 
 
 @pytest.mark.parametrize(
@@ -158,16 +158,16 @@ def test_t8_sampling_options_without_effect_are_reported_and_penalties_refused()
     [("auto", None), ("default", "standard"), ("standard", "standard"), ("flex", "flex"), ("priority", "priority")],
 )
 def test_service_tiers(tier: str, word: str | None) -> None:
-    assert sent("gemini-3.5-flash", service_tier=tier).get("serviceTier") == word
+    assert write_body("gemini-3.5-flash", service_tier=tier).get("serviceTier") == word
 
 
 def test_t7_only_newer_models_accept_a_schema_with_tools() -> None:
     asked: dict[str, Any] = {"format": JsonFormat(SCHEMA)}
-    config = sent("gemini-3.5-flash", (TOOL,), **asked)["generationConfig"]
+    config = write_body("gemini-3.5-flash", (TOOL,), **asked)["generationConfig"]
     assert config["responseMimeType"] == "application/json" and config["responseJsonSchema"] == SCHEMA
-    assert refused("gemini-2.5-flash", (TOOL,), **asked) == "format"
-    assert sent("gemini-2.5-flash", **asked)["generationConfig"]["responseJsonSchema"] == SCHEMA
-    assert sent("gemini-2.0-flash", format=JsonFormat()) == {
+    assert get_refused_option("gemini-2.5-flash", (TOOL,), **asked) == "format"
+    assert write_body("gemini-2.5-flash", **asked)["generationConfig"]["responseJsonSchema"] == SCHEMA
+    assert write_body("gemini-2.0-flash", format=JsonFormat()) == {
         "generationConfig": {"responseMimeType": "application/json"}
     }
 
@@ -182,18 +182,20 @@ def test_t7_only_newer_models_accept_a_schema_with_tools() -> None:
     ],
 )
 def test_tool_choice(choice: str, calling: dict[str, Any]) -> None:
-    assert sent("gemini-3.5-flash", (TOOL,), tool_choice=choice)["toolConfig"] == {"functionCallingConfig": calling}
+    assert write_body("gemini-3.5-flash", (TOOL,), tool_choice=choice)["toolConfig"] == {
+        "functionCallingConfig": calling
+    }
 
 
 def test_t8_a_tool_choice_without_tools_is_refused() -> None:
-    assert refused("gemini-3.5-flash", tool_choice="required") == "tool_choice"
-    assert refused("gemini-3.5-flash", (HOSTED,), tool_choice="none") == "tool_choice"
-    assert "toolConfig" not in sent("gemini-3.5-flash", tool_choice="none")
-    assert "toolConfig" not in sent("gemini-3.5-flash", (HOSTED,), tool_choice="auto")
+    assert get_refused_option("gemini-3.5-flash", tool_choice="required") == "tool_choice"
+    assert get_refused_option("gemini-3.5-flash", (HOSTED,), tool_choice="none") == "tool_choice"
+    assert "toolConfig" not in write_body("gemini-3.5-flash", tool_choice="none")
+    assert "toolConfig" not in write_body("gemini-3.5-flash", (HOSTED,), tool_choice="auto")
 
 
 def test_customopts_are_merged_last_and_keep_other_options() -> None:
-    body = sent(
+    body = write_body(
         "gemini-2.0-flash",
         max_tokens=5,
         seed=1,
@@ -216,6 +218,6 @@ def test_an_engine_record_can_refuse_an_option() -> None:
         ("tool_choice", Options(tool_choice="required")),
     ):
         request = ChatRequest(model="gemini-3.5-flash", messages=(), tools=(TOOL,), options=options)
-        with pytest.raises(errors.Unsupported) as told:
+        with pytest.raises(errors.Unsupported) as raised:
             gemini.write_request(request, engine)
-        assert told.value.param == named
+        assert raised.value.param == named

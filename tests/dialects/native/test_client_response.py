@@ -25,7 +25,7 @@ from llm.dialects import native
 from tests.support.grammars import check_native
 
 
-def written(events: list[Event], framing: native.NativeFraming = "ndjson") -> list[Any]:
+def write_objects(events: list[Event], framing: native.NativeFraming = "ndjson") -> list[Any]:
     writer = native.NativeWriter(framing)
     raw = b"".join(piece for event in events for piece in writer.feed([event]))
     if framing == "sse":
@@ -59,7 +59,7 @@ def test_events_become_the_objects_of_the_contract() -> None:
         return {"type": "tool", "id": "c1", "name": "f", "state": state, "status": status, "call": call, "done": False}
 
     for framing in ("ndjson", "sse", "chunks"):
-        assert written(ANSWER, framing) == [
+        assert write_objects(ANSWER, framing) == [
             {"type": "reasoning", "text": "Hm.", "done": False},
             {"type": "content", "text": "A", "done": False},
             tool("preparing", "", None, None),
@@ -82,9 +82,9 @@ def test_events_become_the_objects_of_the_contract() -> None:
 
 
 def test_an_error_is_the_last_object_with_all_known_fields() -> None:
-    said = errors.ProviderSaid(429, "slow", "t", "Slow.")
-    failure = errors.RateLimited("Slow.", engine="e", provider=said, retry_after=3)
-    [*_, error] = written([Started("1", "m"), TextDelta(0, "A"), Failed(failure)])
+    provider = errors.ProviderSaid(429, "slow", "t", "Slow.")
+    failure = errors.RateLimited("Slow.", engine="e", provider=provider, retry_after=3)
+    [*_, error] = write_objects([Started("1", "m"), TextDelta(0, "A"), Failed(failure)])
     assert error == {
         "type": "error", "error": "Slow.", "code": "rate_limited", "status": 429, "engine": "e", "retry_after": 3,
         "provider": {"status": 429, "code": "slow", "message": "Slow.", "type": "t"}, "done": True,
@@ -92,7 +92,7 @@ def test_an_error_is_the_last_object_with_all_known_fields() -> None:
 
 
 def test_an_emoji_split_by_a_provider_is_joined_by_the_client() -> None:
-    objects = written(
+    objects = write_objects(
         [Started("1", "m"), TextDelta(0, "\ud83c"), TextDelta(0, "\udf88"), PartEnded(0), Finished("stop")]
     )
     assert (

@@ -174,7 +174,7 @@ HOSTED = {
 }
 
 
-def streamed(case: Case) -> list[Event]:
+def read_events(case: Case) -> list[Event]:
     engine = Engine(name="e", label="E", dialect=case.dialect, base_url="http://engine.test")
     dialect = ENGINE_DIALECTS[case.dialect]
     framing, reader = dialect.framing(), dialect.reader(engine)
@@ -183,14 +183,14 @@ def streamed(case: Case) -> list[Event]:
     return events if reader.done else events + reader.close()
 
 
-def shown(events: Sequence[Event]) -> list[dict[str, Any]]:
+def write_objects(events: Sequence[Event]) -> list[dict[str, Any]]:
     writer = native.writer(ChatRequest(model="m", messages=()), 0, "ndjson")
     objects = [json.loads(line) for piece in writer.feed(events) for line in piece.splitlines()]
     check_native(objects)
     return objects
 
 
-def tools_of(objects: Sequence[dict[str, Any]]) -> list[Tool]:
+def collect_tools(objects: Sequence[dict[str, Any]]) -> list[Tool]:
     chunks = [one for one in objects if one["type"] == "tool"]
     tools = []
     for id in dict.fromkeys(chunk["id"] for chunk in chunks):
@@ -204,10 +204,12 @@ def tools_of(objects: Sequence[dict[str, Any]]) -> list[Tool]:
 def test_a_provider_run_is_shown_running_and_then_with_its_final_state(name: str) -> None:
     case = HOSTED[name]
     engine = Engine(name="e", label="E", dialect=case.dialect, base_url="http://engine.test")
-    events = streamed(case)
-    assert tools_of(shown(events)) == case.tools
+    events = read_events(case)
+    assert collect_tools(write_objects(events)) == case.tools
     whole = ENGINE_DIALECTS[case.dialect].read_reply(case.whole, engine)
-    assert tools_of(shown([*replay(whole)])) == case.tools  # an engine that answers a stream with one document
+    assert (
+        collect_tools(write_objects([*replay(whole)])) == case.tools
+    )  # an engine that answers a stream with one document
     for reply in (whole, collect(events)):
         wire = native.write_reply(reply, ChatRequest(model="m", messages=()), 0)
         calls: Any = wire["toolCalls"]
@@ -220,8 +222,8 @@ def test_a_provider_run_is_shown_running_and_then_with_its_final_state(name: str
 def test_a_call_that_is_not_run_here_ends_as_canceled(name: str) -> None:
     """`finishReason` leaves the call to the client; this server neither runs it nor waits for it."""
     case = CASES[name]
-    objects = shown(streamed(Case(case.dialect, case.events, None, [])))
-    assert [(name, states) for name, states, _, _ in tools_of(objects)] == [(name, LEFT) for name, _ in case.calls]
+    objects = write_objects(read_events(Case(case.dialect, case.events, None, [])))
+    assert [(name, states) for name, states, _, _ in collect_tools(objects)] == [(name, LEFT) for name, _ in case.calls]
     last = [one for one in objects if one["type"] == "tool"][-1]
     assert last["status"] and last["call"]["params"] and objects[-2]["finishReason"] == "tool_calls"
 
@@ -231,7 +233,7 @@ def test_a_call_that_is_not_run_here_ends_as_canceled(name: str) -> None:
 def test_an_incomplete_call_ends_as_canceled(executor: Any, reason: Any) -> None:
     events: list[Event] = [Started("r", "m"), ToolCallStarted(0, "c", "f", executor), ToolCallDelta(0, '{"a":')]
     events += [PartEnded(0), Finished(reason)]
-    [(_, states, _, _)] = tools_of(shown(events))
+    [(_, states, _, _)] = collect_tools(write_objects(events))
     assert states[-1] == "canceled"
 
 
@@ -248,5 +250,5 @@ async def test_the_real_server_writes_the_same_states(name: str) -> None:
     upstream = Upstream(script)
     async with upstream.running(), serving(config(**WIRES["responses"].environ(upstream))) as server:
         objects = await server.chat({"Accept": lanes.NDJSON}, engine="responses", model="m")
-    assert tools_of(objects) == case.tools
+    assert collect_tools(objects) == case.tools
     assert {[one["state"] for one in objects if one["type"] == "tool"][-1]} <= FINAL

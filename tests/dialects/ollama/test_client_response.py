@@ -56,17 +56,17 @@ def lines(events: list[Event], size: int = 1) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("size", [1, 100])
 def test_s3_a_stream_is_json_lines_with_whole_calls(size: int) -> None:
-    told = lines(LOOP, size)
-    assert all(line["model"] == "demo/m" and line["created_at"].endswith("Z") for line in told)
-    assert [line["message"].get("thinking") for line in told if "thinking" in line["message"]] == ["Hm."]
-    assert "".join(line["message"]["content"] for line in told) == "Grüße 🦊"
-    calls = [call for line in told for call in line["message"].get("tool_calls", ())]
+    objects = lines(LOOP, size)
+    assert all(line["model"] == "demo/m" and line["created_at"].endswith("Z") for line in objects)
+    assert [line["message"].get("thinking") for line in objects if "thinking" in line["message"]] == ["Hm."]
+    assert "".join(line["message"]["content"] for line in objects) == "Grüße 🦊"
+    calls = [call for line in objects for call in line["message"].get("tool_calls", ())]
     assert calls == [
         {"id": "c1", "function": {"index": 0, "name": "f", "arguments": {"a": 1}}},
         {"id": "c2", "function": {"index": 1, "name": "g", "arguments": {"value": "broken"}}},
     ]
-    assert [line["done"] for line in told] == [False] * (len(told) - 1) + [True]
-    assert (told[-1]["done_reason"], told[-1]["prompt_eval_count"], told[-1]["eval_count"]) == ("stop", 8, 6)
+    assert [line["done"] for line in objects] == [False] * (len(objects) - 1) + [True]
+    assert (objects[-1]["done_reason"], objects[-1]["prompt_eval_count"], objects[-1]["eval_count"]) == ("stop", 8, 6)
 
 
 def test_a_whole_answer_equals_the_stream() -> None:

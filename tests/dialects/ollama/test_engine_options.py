@@ -20,7 +20,9 @@ SCHEMA: Final[dict[str, Any]] = {"type": "object", "properties": {"x": {"type": 
 TOOL = ToolSpec("f", "Does it", SCHEMA)
 
 
-def written(model: str, tools: tuple[ToolSpec, ...] = (), **options: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+def write_options(
+    model: str, tools: tuple[ToolSpec, ...] = (), **options: Any
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     request = ChatRequest(
         model=model, messages=(Message("user", (Text("Hi"),)),), tools=tools, options=Options(**options)
     )
@@ -31,17 +33,17 @@ def written(model: str, tools: tuple[ToolSpec, ...] = (), **options: Any) -> tup
     return body, outgoing.dropped
 
 
-def sent(model: str, tools: tuple[ToolSpec, ...] = (), **options: Any) -> dict[str, Any]:
-    body, dropped = written(model, tools, **options)
+def write_body(model: str, tools: tuple[ToolSpec, ...] = (), **options: Any) -> dict[str, Any]:
+    body, dropped = write_options(model, tools, **options)
     assert dropped == ()
     return body
 
 
-def refused(model: str, tools: tuple[ToolSpec, ...] = (), **options: Any) -> str | None:
-    with pytest.raises(errors.Unsupported) as told:
-        written(model, tools, **options)
-    assert told.value.engine == "ollama" and str(told.value).startswith("Ollama ")
-    return told.value.param
+def get_refused_option(model: str, tools: tuple[ToolSpec, ...] = (), **options: Any) -> str | None:
+    with pytest.raises(errors.Unsupported) as raised:
+        write_options(model, tools, **options)
+    assert raised.value.engine == "ollama" and str(raised.value).startswith("Ollama ")
+    return raised.value.param
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,7 @@ def refused(model: str, tools: tuple[ToolSpec, ...] = (), **options: Any) -> str
     ],
 )
 def test_thinking_is_a_switch_or_a_level(model: str, options: dict[str, Any], think: bool | str | None) -> None:
-    body = sent(model, **options)
+    body = write_body(model, **options)
     assert body.get("think") == think and ("think" in body) == (think is not None)
 
 
@@ -76,37 +78,37 @@ def test_thinking_is_a_switch_or_a_level(model: str, options: dict[str, Any], th
     ],
 )
 def test_t8_unsupported_options_are_refused_by_name(model: str, options: dict[str, Any], named: str) -> None:
-    assert refused(model, **options) == named
+    assert get_refused_option(model, **options) == named
 
 
 @pytest.mark.parametrize(("name", "value"), [("reasoning", False), ("effort", "none"), ("reasoning_tokens", 0)])
 def test_t8_options_without_effect_are_reported(name: str, value: Any) -> None:
-    assert written("gpt-oss:20b", **{name: value}) == ({"think": False}, (name,))
+    assert write_options("gpt-oss:20b", **{name: value}) == ({"think": False}, (name,))
 
 
 def test_t8_a_budget_without_a_field_is_reported() -> None:
-    assert written("qwen3:8b", reasoning_tokens=2000) == ({"think": True}, ("reasoning_tokens",))
-    assert written("qwen3:8b", effort="low", reasoning_tokens=2000) == ({"think": "low"}, ("reasoning_tokens",))
+    assert write_options("qwen3:8b", reasoning_tokens=2000) == ({"think": True}, ("reasoning_tokens",))
+    assert write_options("qwen3:8b", effort="low", reasoning_tokens=2000) == ({"think": "low"}, ("reasoning_tokens",))
 
 
 def test_tools_are_left_out_for_tool_choice_none() -> None:
-    assert "tools" in sent("qwen3:8b", (TOOL,), tool_choice="auto")
-    assert sent("qwen3:8b", (TOOL,), tool_choice="none") == {}
+    assert "tools" in write_body("qwen3:8b", (TOOL,), tool_choice="auto")
+    assert write_body("qwen3:8b", (TOOL,), tool_choice="none") == {}
 
 
 def test_customopts_are_sent_in_their_place_on_the_wire() -> None:
-    body = sent("m", temperature=0, extra={"temperature": 1, "min_p": 0, "keep_alive": "10m", "truncate": False})
+    body = write_body("m", temperature=0, extra={"temperature": 1, "min_p": 0, "keep_alive": "10m", "truncate": False})
     assert body == {"options": {"temperature": 1, "min_p": 0}, "keep_alive": "10m", "truncate": False}
 
 
 def test_t7_a_schema_or_any_json() -> None:
-    assert sent("m", format=JsonFormat(SCHEMA)) == {"format": SCHEMA}
-    assert sent("m", format=JsonFormat()) == {"format": "json"}
+    assert write_body("m", format=JsonFormat(SCHEMA)) == {"format": SCHEMA}
+    assert write_body("m", format=JsonFormat()) == {"format": "json"}
 
 
 def test_top_logprobs_alone_requests_log_probabilities() -> None:
-    assert sent("m", top_logprobs=0) == {"logprobs": True, "top_logprobs": 0}
-    assert sent("m", logprobs=False) == {"logprobs": False}
+    assert write_body("m", top_logprobs=0) == {"logprobs": True, "top_logprobs": 0}
+    assert write_body("m", logprobs=False) == {"logprobs": False}
 
 
 def test_an_engine_record_can_refuse_an_option() -> None:
@@ -116,6 +118,6 @@ def test_an_engine_record_can_refuse_an_option() -> None:
         ("effort", Options(effort="low")),
         ("format", Options(format=JsonFormat(SCHEMA))),
     ):
-        with pytest.raises(errors.Unsupported) as told:
+        with pytest.raises(errors.Unsupported) as raised:
             ollama.write_request(ChatRequest(model="m", messages=(), options=options), engine)
-        assert told.value.param == named
+        assert raised.value.param == named

@@ -29,11 +29,11 @@ HOST = Engine(
 )
 
 
-def sent(request: ChatRequest, engine: Engine = HOST) -> Any:
+def write_body(request: ChatRequest, engine: Engine = HOST) -> Any:
     return json.loads(json.dumps(openai_chat.write_request(request, engine).body))
 
 
-def kept(**data: Any) -> tuple[Opaque, ...]:
+def metadata(**data: Any) -> tuple[Opaque, ...]:
     return (Opaque("openai-chat", None, data),)
 
 
@@ -54,35 +54,35 @@ def test_consecutive_results_are_one_user_message() -> None:
 def test_system_and_developer_messages_keep_their_role() -> None:
     request = read({"role": "system", "content": "A"}, {"role": "developer", "content": "B"})
     assert [message.role for message in request.messages] == ["system", "system"]
-    assert [message["role"] for message in sent(request)["messages"]] == ["system", "developer"]
+    assert [message["role"] for message in write_body(request)["messages"]] == ["system", "developer"]
 
 
 def test_legacy_function_calls_match_their_results() -> None:
     made = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
-    told = {"role": "function", "name": "f", "content": "1"}
-    request = read(made, told, made, told, functions=[{"name": "f"}], function_call={"name": "f"})
+    result = {"role": "function", "name": "f", "content": "1"}
+    request = read(made, result, made, result, functions=[{"name": "f"}], function_call={"name": "f"})
     calls = [part.id for message in request.messages for part in message.parts if isinstance(part, ToolCall)]
     results = [part.call_id for message in request.messages for part in message.parts if isinstance(part, ToolResult)]
     assert calls == results and len({*calls}) == 2
     assert request.tools == (ToolSpec("f"),)
     assert request.options.tool_choice == "tool:f"
-    assert [message["role"] for message in sent(request)["messages"]] == ["assistant", "tool"] * 2
-    assert read(made, told, made, told) == read(made, told, made, told)  # caches depend on the same bytes
+    assert [message["role"] for message in write_body(request)["messages"]] == ["assistant", "tool"] * 2
+    assert read(made, result, made, result) == read(made, result, made, result)  # caches depend on the same bytes
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
 def test_t3_reasoning_is_read_from_both_fields(field: str) -> None:
     request = read({"role": "assistant", "content": "A", field: "Hm."})
     assert request.messages[0].parts == (Reasoning("Hm."), Text("A"))
-    assert sent(request)["messages"][0] == {"role": "assistant", "content": "A", "reasoning_content": "Hm."}
+    assert write_body(request)["messages"][0] == {"role": "assistant", "content": "A", "reasoning_content": "Hm."}
 
 
 def test_t1_reasoning_details_are_sent_back_unchanged() -> None:
     details = [{"type": "reasoning.encrypted", "data": "QQ==", "x": [None]}, {"type": "new"}]
     message = {"role": "assistant", "content": "A", "reasoning_details": details}
-    assert sent(read(message))["messages"] == [message]
+    assert write_body(read(message))["messages"] == [message]
     odd = {"role": "assistant", "content": "A", "reasoning_details": {"no": "list"}}
-    assert sent(read(odd))["messages"] == [odd]
+    assert write_body(read(odd))["messages"] == [odd]
 
 
 def test_a_refusal_is_text() -> None:
@@ -92,11 +92,11 @@ def test_a_refusal_is_text() -> None:
 
 CONTENT: list[tuple[Any, Any]] = [
     ({"type": "text", "text": "A"}, Text("A")),
-    ({"type": "text", "text": "A", "x": 1}, Text("A", keep=kept(x=1))),
+    ({"type": "text", "text": "A", "x": 1}, Text("A", keep=metadata(x=1))),
     ({"type": "refusal", "refusal": "No."}, Text("No.")),
     (
         {"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "low"}},
-        Media(mime="image/png", url="https://x/y.png", keep=kept(image_url={"detail": "low"})),
+        Media(mime="image/png", url="https://x/y.png", keep=metadata(image_url={"detail": "low"})),
     ),
     (
         {"type": "image_url", "image_url": {"url": "data:image/webp;base64,AA=="}},
@@ -109,10 +109,13 @@ CONTENT: list[tuple[Any, Any]] = [
     ),
     (
         {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA==", "x": 1}},
-        Media(mime="application/pdf", base64="AA==", name="a.pdf", keep=kept(file={"x": 1})),
+        Media(mime="application/pdf", base64="AA==", name="a.pdf", keep=metadata(file={"x": 1})),
     ),
-    ({"type": "file", "file": {"file_id": "f1"}}, Media(mime="application/octet-stream", file_id="f1", keep=kept())),
-    ({"type": "video_url", "video_url": {"url": "u"}}, Foreign(kept(type="video_url", video_url={"url": "u"}))),
+    (
+        {"type": "file", "file": {"file_id": "f1"}},
+        Media(mime="application/octet-stream", file_id="f1", keep=metadata()),
+    ),
+    ({"type": "video_url", "video_url": {"url": "u"}}, Foreign(metadata(type="video_url", video_url={"url": "u"}))),
 ]
 # Forms that only some hosts define are kept unchanged.
 HOSTS_OWN: list[Any] = [
@@ -123,11 +126,11 @@ HOSTS_OWN: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("wire", "part"), [*CONTENT, *((wire, Foreign(kept(**wire))) for wire in HOSTS_OWN)])
+@pytest.mark.parametrize(("wire", "part"), [*CONTENT, *((wire, Foreign(metadata(**wire))) for wire in HOSTS_OWN)])
 def test_t12_parts_are_written_as_they_were_read(wire: Any, part: Any) -> None:
     request = read({"role": "user", "content": [{"type": "text", "text": "Look"}, wire]})
     assert request.messages[0].parts == (Text("Look"), part)
-    [_, again] = sent(request)["messages"][0]["content"]
+    [_, again] = write_body(request)["messages"][0]["content"]
     if isinstance(wire.get("image_url"), str):
         wire = {**wire, "image_url": {"url": wire["image_url"]}}
     if wire.get("type") == "refusal":
@@ -144,7 +147,7 @@ def test_t12_a_custom_tool_keeps_its_form() -> None:
         tools=[tool],
         tool_choice={"type": "custom", "custom": {"name": "shell"}},
     )
-    body = sent(request)
+    body = write_body(request)
     assert body["tools"] == [tool]
     assert body["messages"][0]["tool_calls"] == [call]
     assert body["tool_choice"] == {"type": "custom", "custom": {"name": "shell"}}
@@ -168,7 +171,7 @@ def test_a_choice_of_tools_is_read(wire: Any, choice: str | None) -> None:
     request = read(tool_choice=wire)
     assert request.options.tool_choice == choice
     if isinstance(wire, dict) and choice is None:
-        assert sent(request)["tool_choice"] == wire
+        assert write_body(request)["tool_choice"] == wire
 
 
 @pytest.mark.parametrize(
@@ -179,7 +182,7 @@ def test_a_choice_of_tools_is_read(wire: Any, choice: str | None) -> None:
         ({"type": "json_object", "schema": {"type": "object"}}, JsonFormat({"type": "object"})),
         (
             {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "strict": True, "description": "d"}},
-            JsonFormat({}, "n", True, kept(description="d")),
+            JsonFormat({}, "n", True, metadata(description="d")),
         ),
     ],
 )
@@ -207,7 +210,7 @@ def test_t8_fields_that_change_the_answer_are_droppable_only_with_defaults() -> 
     assert not read(**telling).hints & telling.keys()
     assert asking_nothing.keys() | hints.keys() <= read(**asking_nothing, **hints).hints
     for fields in (telling, {**asking_nothing, **hints}):
-        body = sent(read(**fields))
+        body = write_body(read(**fields))
         assert {name: body[name] for name in fields} == fields
     assert not read(audio=None).keep
 
@@ -216,7 +219,7 @@ def test_t8_fields_that_change_the_answer_are_droppable_only_with_defaults() -> 
 def test_a_host_specific_effort_is_passed_to_the_engine(effort: str) -> None:
     request = read(reasoning_effort=effort)
     assert request.options.effort is None and "reasoning_effort" not in request.hints
-    assert sent(request)["reasoning_effort"] == effort
+    assert write_body(request)["reasoning_effort"] == effort
 
 
 def test_usage_is_in_requested_streams_and_in_every_whole_answer() -> None:
@@ -246,9 +249,9 @@ PLACES: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("fields", "place"), PLACES)
 def test_an_invalid_request_names_the_path(fields: dict[str, Any], place: str) -> None:
-    with pytest.raises(errors.InvalidRequest) as told:
+    with pytest.raises(errors.InvalidRequest) as raised:
         read({"role": "assistant", **fields})
-    assert told.value.param == place and str(told.value).startswith(f"{place}: ")
+    assert raised.value.param == place and str(raised.value).startswith(f"{place}: ")
 
 
 JSON: st.SearchStrategy[Any] = st.recursive(
@@ -284,6 +287,6 @@ def test_s8_any_json_object_is_a_request_or_an_invalid_request(messages: list[An
     with suppress(LLMError):
         request = read(*({**more, "role": role} for role, more in messages), **fields)
         with suppress(errors.Unsupported):
-            sent(request)
+            write_body(request)
         with suppress(errors.Unsupported):
-            sent(request, replace(HOST, translate=True, quirks=Quirks(flat_content=True, unknown_fields=False)))
+            write_body(request, replace(HOST, translate=True, quirks=Quirks(flat_content=True, unknown_fields=False)))

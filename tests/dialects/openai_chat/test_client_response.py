@@ -51,7 +51,7 @@ def chunk(delta: bytes, finish: bytes = b"null") -> bytes:
 ROLE = chunk(b'{"role":"assistant","content":""}')
 
 
-def written(*events: Event, request: ChatRequest = ASKED) -> bytes:
+def write_events(*events: Event, request: ChatRequest = ASKED) -> bytes:
     writer = openai_chat.writer(request, 7)
     raw = b"".join(piece for event in events for piece in writer.feed([event]))
     writer = openai_chat.writer(request, 7)
@@ -72,7 +72,7 @@ BEGIN, END = Started("r1", "m-1"), Finished("stop", "eos")
 
 
 def test_the_bytes_of_a_stream() -> None:
-    raw = written(
+    raw = write_events(
         BEGIN,
         ReasoningDelta(0, "Hm\n"),
         PartEnded(0),
@@ -95,7 +95,7 @@ def test_the_bytes_of_a_stream() -> None:
 
 def test_e7_usage_follows_the_last_chunk_if_requested() -> None:
     usage = Usage(fresh=10, cache_read=60, cache_write=30, text=30, reasoning=20, other={"audio_output": 7})
-    raw = written(
+    raw = write_events(
         BEGIN, TextDelta(0, "A"), PartEnded(0), UsageReported(Usage(fresh=1)), UsageReported(usage), END,
         request=replace(ASKED, show_usage=True),
     )  # fmt: skip
@@ -110,7 +110,7 @@ def test_e7_usage_follows_the_last_chunk_if_requested() -> None:
         "prompt_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 30},
         "completion_tokens_details": {"reasoning_tokens": 20, "audio_tokens": 7},
     }
-    assert b"usage" not in written(BEGIN, UsageReported(usage), END)
+    assert b"usage" not in write_events(BEGIN, UsageReported(usage), END)
 
 
 @pytest.mark.parametrize(
@@ -122,13 +122,13 @@ def test_e7_usage_follows_the_last_chunk_if_requested() -> None:
     ],
 )
 def test_e8_usage_totals_include_their_parts(usage: Usage, wholes: tuple[int, int]) -> None:
-    raw = written(BEGIN, UsageReported(usage), END, request=replace(ASKED, show_usage=True))
+    raw = write_events(BEGIN, UsageReported(usage), END, request=replace(ASKED, show_usage=True))
     told = json.loads(raw.split(b"\n\n")[-3][6:])["usage"]
     assert (told["prompt_tokens"], told["completion_tokens"], told["total_tokens"]) == (*wholes, sum(wholes))
 
 
 def test_an_emoji_split_over_two_deltas_is_complete_when_joined() -> None:
-    raw = written(BEGIN, TextDelta(0, "\ud83c"), TextDelta(0, "\udf88"), PartEnded(0), END)
+    raw = write_events(BEGIN, TextDelta(0, "\ud83c"), TextDelta(0, "\udf88"), PartEnded(0), END)
     joined = "".join(delta.get("content", "") for delta in deltas(raw))
     assert joined.encode("utf-16", "surrogatepass").decode("utf-16") == "🎈"
 
@@ -136,12 +136,12 @@ def test_an_emoji_split_over_two_deltas_is_complete_when_joined() -> None:
 @given(texts=st.lists(st.text(max_size=8), max_size=5))
 def test_s4_any_text_is_written_unchanged(texts: list[str]) -> None:
     said: list[Event] = [TextDelta(0, text) for text in texts]
-    raw = written(BEGIN, *said, *([PartEnded(0)] if said else []), END)
+    raw = write_events(BEGIN, *said, *([PartEnded(0)] if said else []), END)
     assert "".join(delta.get("content", "") for delta in deltas(raw)) == "".join(texts)
 
 
 def test_s3_interleaved_call_deltas_keep_their_bytes_and_indexes() -> None:
-    raw = written(
+    raw = write_events(
         BEGIN,
         TextDelta(0, "A"),
         PartEnded(0),
@@ -179,7 +179,7 @@ def test_s3_interleaved_call_deltas_keep_their_bytes_and_indexes() -> None:
 def test_fields_that_clients_must_send_back_are_written() -> None:
     details: list[Json] = [{"type": "reasoning.text", "text": "Hm.", "signature": "c2ln"}]
     signature: Json = {"google": {"thought_signature": "c2ln"}}
-    raw = written(
+    raw = write_events(
         BEGIN,
         ReasoningDelta(0, "Hm."),
         PartEnded(0, (Opaque("openai-chat", "openrouter", {"reasoning_details": details}),)),
@@ -202,7 +202,7 @@ def test_fields_that_clients_must_send_back_are_written() -> None:
 
 def test_s4_a_call_without_arguments_has_an_empty_object() -> None:
     """Clients parse the joined arguments as JSON."""
-    raw = written(
+    raw = write_events(
         BEGIN,
         ToolCallStarted(0, "a", "f"),
         PartEnded(0),
@@ -239,7 +239,7 @@ def test_t5_offsets_count_in_the_whole_text() -> None:
         PartEnded(2),
         Finished("tool_calls"),
     ]
-    streamed = [note for delta in deltas(written(*events)) for note in delta.get("annotations", ())]
+    streamed = [note for delta in deltas(write_events(*events)) for note in delta.get("annotations", ())]
     reply: Any = openai_chat.write_reply(collect(events), ASKED, 7)
     message = reply["choices"][0]["message"]
     assert [note.pop("index", None) for note in streamed] == [None, 1, 2, 3]  # how OpenAI's own client joins them
@@ -255,11 +255,11 @@ def test_t5_offsets_count_in_the_whole_text() -> None:
 @pytest.mark.parametrize("begun", [(), (BEGIN,), (BEGIN, TextDelta(0, "A"))])
 def test_s1_s2_a_failure_is_an_error_followed_by_done(begun: tuple[Event, ...]) -> None:
     said = ProviderSaid(0, "tool_use_failed", "invalid_request_error", "Broke.")
-    raw = written(*begun, Failed(errors.InvalidRequest("Broke.", provider=said)))
+    raw = write_events(*begun, Failed(errors.InvalidRequest("Broke.", provider=said)))
     assert b'"finish_reason":"' not in raw and raw.endswith(b"\n\n" + DONE if begun else DONE)
     [error] = [json.loads(block[6:])["error"] for block in raw.decode().split("\n\n") if '"error"' in block]
     assert (error["message"], error["type"], error["code"]) == ("Broke.", "invalid_request_error", "tool_use_failed")
-    cut = written(*begun, Failed(errors.Truncated("Cut.")))
+    cut = write_events(*begun, Failed(errors.Truncated("Cut.")))
     assert b'"code":"upstream_truncated"' in cut and b'"type":"gateway_error"' in cut
     assert b'"finish_reason":"' not in cut
 
@@ -275,7 +275,7 @@ ENDS: list[tuple[FinishReason, str]] = [
 
 @pytest.mark.parametrize(("reason", "word"), ENDS)
 def test_s6_finish_reasons_of_the_wire(reason: FinishReason, word: str) -> None:
-    raw = written(BEGIN, TextDelta(0, "A"), PartEnded(0), Finished(reason))
+    raw = write_events(BEGIN, TextDelta(0, "A"), PartEnded(0), Finished(reason))
     assert raw.endswith(chunk(b"{}", f'"{word}"'.encode()) + DONE)
 
 
@@ -361,7 +361,7 @@ def test_an_answer_can_be_sent_back_as_history() -> None:
     history = read(whole["choices"][0]["message"]).messages[0]
     assert [type(part) for part in history.parts] == [Reasoning, Text, ToolCall]
     joined: dict[str, Any] = {"role": "assistant", "content": "", "reasoning_content": "", "tool_calls": {}}
-    for delta in deltas(written(*replay(WHOLE))):
+    for delta in deltas(write_events(*replay(WHOLE))):
         for name in ("content", "reasoning_content"):
             joined[name] += delta.get(name, "")
         if "reasoning_details" in delta:

@@ -14,7 +14,7 @@ from llm.engines.engine import Engine
 from tests.support.chat_engine import HOST
 
 
-def listed(body: Any, engine: Engine = HOST) -> list[ModelInfo]:
+def run_lister(body: Any, engine: Engine = HOST) -> list[ModelInfo]:
     lister = openai_chat.list_models(engine)
     [asked] = next(lister)
     assert (asked.method, asked.path, asked.body) == ("GET", "/models", None)
@@ -33,7 +33,7 @@ def test_models_are_listed_newest_first_and_then_by_name() -> None:
         {"id": "z", "created": 0},
     ]
     for body in ({"object": "list", "data": entries}, entries):
-        assert [model.id for model in listed(body)] == ["new", "old", "A", "b", "z"]
+        assert [model.id for model in run_lister(body)] == ["new", "old", "A", "b", "z"]
 
 
 SAYING = ModelRules(tools=("*",), images=("see*",), reasoning=("think*",))
@@ -74,7 +74,7 @@ RECORDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("name", RECORDS)
 def test_o10_model_facts_come_from_the_entry_then_from_the_id(name: str) -> None:
     entry, wanted = RECORDS[name]
-    [model] = listed({"data": [entry]}, replace(HOST, models=SAYING))
+    [model] = run_lister({"data": [entry]}, replace(HOST, models=SAYING))
     assert {field: getattr(model, field) for field in wanted} == wanted
     assert model.meta == entry and model.engine == "host"
 
@@ -90,7 +90,7 @@ def test_unusable_models_are_not_listed() -> None:
         {"id": "on", "active": True, "providers": [{"provider": "p"}]},
     ]
     engine = replace(HOST, models=ModelRules(kinds=(("guard*", "hidden"),)))
-    assert [model.id for model in listed(entries, engine)] == ["on"]
+    assert [model.id for model in run_lister(entries, engine)] == ["on"]
 
 
 @pytest.mark.parametrize("body", [None, {}, {"data": None}, "x", {"error": {"message": "no"}}])

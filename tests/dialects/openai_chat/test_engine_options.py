@@ -40,31 +40,35 @@ NAMES = [engine.name for engine in ENGINES.values() if engine.dialect == "openai
 OTHER = Engine(name="box", label="Box", dialect="openai-chat", base_url="http://box/v1")  # only by configuration
 
 
-def outgoing(engine: str, model: str, options: Mapping[str, Any], kept: Mapping[str, Any] | None = None) -> Any:
+def write_request(
+    engine: str, model: str, options: Mapping[str, Any], client_fields: Mapping[str, Any] | None = None
+) -> Any:
     request = ChatRequest(
         model=model,
         messages=(Message("user", (Text("Hi"),)),),
         options=Options(**options),
-        keep=(Opaque("openai-chat", None, kept),) if kept else (),
+        keep=(Opaque("openai-chat", None, client_fields),) if client_fields else (),
     )
     return openai_chat.write_request(request, ENGINES.get(engine, OTHER))
 
 
-def sent(engine: str, model: str, kept: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+def write_body(
+    engine: str, model: str, client_fields: Mapping[str, Any] | None = None, **options: Any
+) -> dict[str, Any]:
     """Returns the body without the fields that every body has."""
-    body = dict(json.loads(json.dumps(outgoing(engine, model, options, kept).body)))
+    body = dict(json.loads(json.dumps(write_request(engine, model, options, client_fields).body)))
     assert body.pop("messages") == [{"role": "user", "content": "Hi"}]
     assert body.pop("model") == model
     return body
 
 
-def refused(engine: str, model: str, **options: Any) -> str | None:
+def get_refused_option(engine: str, model: str, **options: Any) -> str | None:
     """Returns the option that the error names."""
-    with pytest.raises(errors.Unsupported) as told:
-        outgoing(engine, model, options)
-    assert told.value.engine == engine
-    assert (told.value.param or "") in str(told.value) or told.value.param in ("tool_choice", "format")
-    return told.value.param
+    with pytest.raises(errors.Unsupported) as raised:
+        write_request(engine, model, options)
+    assert raised.value.engine == engine
+    assert (raised.value.param or "") in str(raised.value) or raised.value.param in ("tool_choice", "format")
+    return raised.value.param
 
 
 # --- how much to think: off, on, an effort, a budget ---
@@ -201,26 +205,29 @@ def test_t8_reasoning_options_have_the_form_of_the_profile(
     engine: str, model: str, asked: tuple[str, Any], wire: dict[str, Any] | str
 ) -> None:
     if wire == REFUSED:
-        assert refused(engine, model, **dict([asked])) == asked[0]
+        assert get_refused_option(engine, model, **dict([asked])) == asked[0]
     else:
-        assert sent(engine, model, **dict([asked])) == wire
+        assert write_body(engine, model, **dict([asked])) == wire
 
 
 @pytest.mark.parametrize("engine", [name for name in NAMES if name not in ("openai", "azure")])
 def test_no_reasoning_field_is_sent_without_an_option(engine: str) -> None:
-    assert sent(engine, "some/model") == {}
+    assert write_body(engine, "some/model") == {}
 
 
 def test_t8_with_effort_and_budget_the_effort_is_sent_and_the_budget_dropped() -> None:
     for engine in ("openrouter", "box"):
-        assert outgoing(engine, "m", {"effort": "low", "reasoning_tokens": 9000}).dropped == ("reasoning_tokens",)
-    assert sent("openrouter", "m", effort="low", reasoning_tokens=9000) == {"reasoning": {"effort": "low"}}
+        assert write_request(engine, "m", {"effort": "low", "reasoning_tokens": 9000}).dropped == ("reasoning_tokens",)
+    assert write_body("openrouter", "m", effort="low", reasoning_tokens=9000) == {"reasoning": {"effort": "low"}}
 
 
 def test_other_reasoning_fields_of_a_client_stay() -> None:
-    kept = {"reasoning": {"exclude": True, "effort": "high"}, "reasoning_format": "hidden"}
-    assert sent("openrouter", "m", kept, effort="low") == {**kept, "reasoning": {"exclude": True, "effort": "low"}}
-    assert sent("groq", "qwen/qwen3-32b", {"reasoning_format": "hidden"}) == {"reasoning_format": "hidden"}
+    client_fields = {"reasoning": {"exclude": True, "effort": "high"}, "reasoning_format": "hidden"}
+    assert write_body("openrouter", "m", client_fields, effort="low") == {
+        **client_fields,
+        "reasoning": {"exclude": True, "effort": "low"},
+    }
+    assert write_body("groq", "qwen/qwen3-32b", {"reasoning_format": "hidden"}) == {"reasoning_format": "hidden"}
 
 
 # --- samplers, and what comes with them ---
@@ -245,7 +252,7 @@ def test_other_reasoning_fields_of_a_client_stay() -> None:
 def test_t8_sampling_options_that_a_reasoning_model_refuses_are_refused(
     engine: str, model: str, more: dict[str, Any], name: str
 ) -> None:
-    assert refused(engine, model, **{name: SAMPLERS[name]}, **more) == name
+    assert get_refused_option(engine, model, **{name: SAMPLERS[name]}, **more) == name
 
 
 @pytest.mark.parametrize(
@@ -277,7 +284,7 @@ def test_t8_zeros_and_all_sampling_options_are_sent_if_accepted(
     asked = {**SAMPLERS, "presence_penalty": 0, "frequency_penalty": 0, "seed": 0}
     seed = "random_seed" if engine == "mistralai" else "seed"
     body = {name: value for name, value in asked.items() if name != "seed"} | {"stop": ["x"], seed: 0}
-    assert sent(engine, model, **asked, **more) == {**body, **wire}
+    assert write_body(engine, model, **asked, **more) == {**body, **wire}
 
 
 def test_default_values_of_refused_options_are_left_out() -> None:
@@ -288,72 +295,72 @@ def test_default_values_of_refused_options_are_left_out() -> None:
         "logprobs": False,
         "stop": (),
     }
-    assert sent("openai", "o3", **nothing, verbosity="medium", citations=False, context_tokens=0) == {}
-    assert sent("deepseek", "deepseek-chat", service_tier="auto", verbosity="medium") == {}
-    assert sent("openai", "gpt-4o", **nothing) == {
+    assert write_body("openai", "o3", **nothing, verbosity="medium", citations=False, context_tokens=0) == {}
+    assert write_body("deepseek", "deepseek-chat", service_tier="auto", verbosity="medium") == {}
+    assert write_body("openai", "gpt-4o", **nothing) == {
         "temperature": 1, "presence_penalty": 0, "frequency_penalty": 0, "logprobs": False,
     }  # fmt: skip
-    assert refused("openai", "o3", top_p=1) == "top_p"  # not the default of such a model
+    assert get_refused_option("openai", "o3", top_p=1) == "top_p"  # not the default of such a model
 
 
 @pytest.mark.parametrize(
     "model", ["grok-4.5", "grok-3-mini", "grok-4-0709", "grok-code-fast-1", "grok-4-fast-reasoning"]
 )
 def test_t8_xai_reasoning_models_accept_sampling_options_except_stop_and_penalties(model: str) -> None:
-    assert sent("xai", model, temperature=0, top_p=0, seed=0, logprobs=True, top_logprobs=8) == {
+    assert write_body("xai", model, temperature=0, top_p=0, seed=0, logprobs=True, top_logprobs=8) == {
         "temperature": 0, "top_p": 0, "seed": 0, "logprobs": True, "top_logprobs": 8,
     }  # fmt: skip
     for name in ("stop", "presence_penalty", "frequency_penalty"):
-        assert refused("xai", model, **{name: SAMPLERS[name]}) == name
-    assert sent("xai", "grok-4.6", reasoning=False, stop=("x",)) == {"reasoning_effort": "none", "stop": ["x"]}
+        assert get_refused_option("xai", model, **{name: SAMPLERS[name]}) == name
+    assert write_body("xai", "grok-4.6", reasoning=False, stop=("x",)) == {"reasoning_effort": "none", "stop": ["x"]}
 
 
 def test_t8_options_that_deepseek_ignores_while_reasoning_are_sent_and_reported() -> None:
     asked: dict[str, Any] = {"temperature": 0, "top_p": 0.5, "presence_penalty": 1, "frequency_penalty": 1}
-    assert sent("deepseek", "deepseek-v4-flash", **asked) == asked
-    assert outgoing("deepseek", "deepseek-v4-flash", asked).dropped == tuple(sorted(asked))
-    for told in (outgoing("deepseek", "deepseek-chat", asked),
-                 outgoing("deepseek", "deepseek-v4-flash", {**asked, "reasoning": False})):  # fmt: skip
-        assert told.dropped == ()
-    assert outgoing("deepseek", "deepseek-chat", {**asked, "effort": "low"}).dropped == tuple(sorted(asked))
+    assert write_body("deepseek", "deepseek-v4-flash", **asked) == asked
+    assert write_request("deepseek", "deepseek-v4-flash", asked).dropped == tuple(sorted(asked))
+    for written in (write_request("deepseek", "deepseek-chat", asked),
+                 write_request("deepseek", "deepseek-v4-flash", {**asked, "reasoning": False})):  # fmt: skip
+        assert written.dropped == ()
+    assert write_request("deepseek", "deepseek-chat", {**asked, "effort": "low"}).dropped == tuple(sorted(asked))
     # Recorded: log probabilities come with reasoning.
-    assert sent("deepseek", "deepseek-v4-flash", top_logprobs=2) == {"logprobs": True, "top_logprobs": 2}
+    assert write_body("deepseek", "deepseek-v4-flash", top_logprobs=2) == {"logprobs": True, "top_logprobs": 2}
 
 
 def test_top_k_is_sent_if_the_engine_accepts_it() -> None:
     for engine in ("openrouter", "together", "lmstudio", "huggingface", "meta", "demo", "box"):
-        assert sent(engine, "m", top_k=0) == {"top_k": 0}
+        assert write_body(engine, "m", top_k=0) == {"top_k": 0}
     for engine in ("openai", "azure", "xai", "groq", "cerebras", "deepseek", "mistralai"):
-        assert refused(engine, "m", top_k=0) == "top_k"
+        assert get_refused_option(engine, "m", top_k=0) == "top_k"
 
 
 def test_log_probabilities_in_each_engine_s_form() -> None:
     for engine in ("openai", "azure", "xai", "cerebras", "openrouter", "mistralai", "huggingface", "box"):
-        assert sent(engine, "m", logprobs=True) == {"logprobs": True}
-        assert sent(engine, "m", top_logprobs=0) == {"logprobs": True, "top_logprobs": 0}
-        assert sent(engine, "m", logprobs=False) == {"logprobs": False}
+        assert write_body(engine, "m", logprobs=True) == {"logprobs": True}
+        assert write_body(engine, "m", top_logprobs=0) == {"logprobs": True, "top_logprobs": 0}
+        assert write_body(engine, "m", logprobs=False) == {"logprobs": False}
     for options, wire in (
         ({"logprobs": True}, {"logprobs": 1}),
         ({"top_logprobs": 0}, {"logprobs": 1}),
         ({"logprobs": True, "top_logprobs": 5}, {"logprobs": 5}),
         ({"logprobs": False}, {}),
     ):
-        assert sent("together", "m", **options) == wire
+        assert write_body("together", "m", **options) == wire
     for name in ("logprobs", "top_logprobs"):
-        assert refused("groq", "m", **{name: True}) == name
-    assert sent("groq", "m", logprobs=False) == {}
-    assert sent("openai", "gpt-4o", top_logprobs=20) == {"logprobs": True, "top_logprobs": 20}
+        assert get_refused_option("groq", "m", **{name: True}) == name
+    assert write_body("groq", "m", logprobs=False) == {}
+    assert write_body("openai", "gpt-4o", top_logprobs=20) == {"logprobs": True, "top_logprobs": 20}
     for engine, model, most in (("openai", "gpt-4o", 20), ("azure", "gpt-4o", 20), ("xai", "grok-3", 8)):
-        assert refused(engine, model, top_logprobs=most + 1) == "top_logprobs"
+        assert get_refused_option(engine, model, top_logprobs=most + 1) == "top_logprobs"
 
 
 def test_the_number_of_stop_sequences_is_limited() -> None:
     four, five = tuple("abcd"), tuple("abcde")
     for engine in ("openai", "azure", "groq"):
-        assert sent(engine, "m", stop=four) == {"stop": [*four]}
-        assert refused(engine, "m", stop=five) == "stop"
+        assert write_body(engine, "m", stop=four) == {"stop": [*four]}
+        assert get_refused_option(engine, "m", stop=five) == "stop"
     for engine in ("mistralai", "deepseek", "openrouter", "together", "box"):
-        assert sent(engine, "m", stop=five) == {"stop": [*five]}
+        assert write_body(engine, "m", stop=five) == {"stop": [*five]}
 
 
 # --- the other options ---
@@ -362,7 +369,7 @@ def test_the_number_of_stop_sequences_is_limited() -> None:
 @pytest.mark.parametrize("engine", [*NAMES, "box"])
 def test_max_tokens_has_the_engines_field_name(engine: str) -> None:
     newer = ("openai", "azure", "xai", "groq", "cerebras", "meta")
-    assert sent(engine, "m", max_tokens=0) == {"max_completion_tokens" if engine in newer else "max_tokens": 0}
+    assert write_body(engine, "m", max_tokens=0) == {"max_completion_tokens" if engine in newer else "max_tokens": 0}
 
 
 def test_verbosity_goes_to_the_models_that_have_it() -> None:
@@ -370,30 +377,30 @@ def test_verbosity_goes_to_the_models_that_have_it() -> None:
         ("openai", "gpt-5"), ("openai", "gpt-5.4-mini"), ("openai", "gpt-6-sol"), ("azure", "gpt-5-x"),
         ("openrouter", "openai/gpt-5"), ("openai", "new"), ("lmstudio", "m"), ("huggingface", "m"), ("box", "m"),
     ):  # fmt: skip
-        assert sent(engine, model, verbosity="low") == {"verbosity": "low"}
+        assert write_body(engine, model, verbosity="low") == {"verbosity": "low"}
     for engine, model in (
         ("openai", "gpt-4o"), ("openai", "o3"), ("azure", "gpt-4.1"), ("xai", "m"), ("groq", "m"), ("cerebras", "m"),
         ("deepseek", "m"), ("together", "m"), ("mistralai", "m"),
     ):  # fmt: skip
-        assert refused(engine, model, verbosity="low") == "verbosity"
+        assert get_refused_option(engine, model, verbosity="low") == "verbosity"
 
 
 def test_a_service_tier_goes_to_the_engines_that_have_them() -> None:
     for engine in ("openai", "groq", "cerebras", "openrouter", "xai", "together", "huggingface", "box"):
-        assert sent(engine, "m", service_tier="flex") == {"service_tier": "flex"}
+        assert write_body(engine, "m", service_tier="flex") == {"service_tier": "flex"}
     for engine in ("azure", "deepseek", "mistralai"):
-        assert refused(engine, "m", service_tier="flex") == "service_tier"
+        assert get_refused_option(engine, "m", service_tier="flex") == "service_tier"
 
 
 def test_t4_caching_is_requested_if_it_is_not_automatic() -> None:
     marked = {"cache_control": {"type": "ephemeral"}}
-    assert sent("openrouter", "anthropic/claude-sonnet-4.5", caching=True) == marked
-    assert sent("openrouter", "anthropic/claude-sonnet-4.5:online", caching=True, citations=True) == marked
-    assert sent("openrouter", "anthropic/claude-sonnet-4.5", caching=False) == {}
+    assert write_body("openrouter", "anthropic/claude-sonnet-4.5", caching=True) == marked
+    assert write_body("openrouter", "anthropic/claude-sonnet-4.5:online", caching=True, citations=True) == marked
+    assert write_body("openrouter", "anthropic/claude-sonnet-4.5", caching=False) == {}
     longer = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
-    assert sent("openrouter", "anthropic/claude-sonnet-4.5", longer, caching=True) == longer
+    assert write_body("openrouter", "anthropic/claude-sonnet-4.5", longer, caching=True) == longer
     for engine in [*NAMES, "box"]:
-        assert sent(engine, "m", caching=True) == sent(engine, "m", caching=False) == {}
+        assert write_body(engine, "m", caching=True) == write_body(engine, "m", caching=False) == {}
 
 
 def test_citations_come_from_models_that_search() -> None:
@@ -401,39 +408,39 @@ def test_citations_come_from_models_that_search() -> None:
         ("openai", "gpt-4o-search-preview"), ("openai", "gpt-5-search-api"), ("openrouter", "x/y:online"),
         ("openrouter", "perplexity/sonar"), ("openrouter", "openai/gpt-4o-search-preview"),
     ):  # fmt: skip
-        assert sent(engine, model, citations=True) == {}
+        assert write_body(engine, model, citations=True) == {}
     for engine in [*NAMES, "box"]:
-        assert refused(engine, "m", citations=True) == "citations"
-        assert refused(engine, "m", context_tokens=4096) == "context_tokens"
+        assert get_refused_option(engine, "m", citations=True) == "citations"
+        assert get_refused_option(engine, "m", context_tokens=4096) == "context_tokens"
 
 
 @pytest.mark.parametrize("engine", [*NAMES, "box"])
 def test_t7_a_schema_is_sent_or_refused(engine: str) -> None:
     if engine == "deepseek":
-        assert refused(engine, "m", format=FORMAT) == "format"
+        assert get_refused_option(engine, "m", format=FORMAT) == "format"
     elif engine == "openrouter":
-        assert sent(engine, "m", format=FORMAT) == {**FORMATTED, "provider": {"require_parameters": True}}
+        assert write_body(engine, "m", format=FORMAT) == {**FORMATTED, "provider": {"require_parameters": True}}
         routed = {"provider": {"order": ["x"], "require_parameters": False}}
-        assert sent(engine, "m", routed, format=FORMAT) == {**FORMATTED, **routed}
-        assert sent(engine, "m", {"provider": {"order": ["x"]}}, format=FORMAT) == {
+        assert write_body(engine, "m", routed, format=FORMAT) == {**FORMATTED, **routed}
+        assert write_body(engine, "m", {"provider": {"order": ["x"]}}, format=FORMAT) == {
             **FORMATTED,
             "provider": {"require_parameters": True, "order": ["x"]},
         }
     else:
-        assert sent(engine, "m", format=FORMAT) == FORMATTED
-    assert sent(engine, "m", format=JsonFormat()) == {"response_format": {"type": "json_object"}}
+        assert write_body(engine, "m", format=FORMAT) == FORMATTED
+    assert write_body(engine, "m", format=JsonFormat()) == {"response_format": {"type": "json_object"}}
 
 
 @pytest.mark.parametrize("engine", [*NAMES, "box"])
 def test_a_tool_choice_is_sent_or_refused(engine: str) -> None:
     named = {"type": "function", "function": {"name": "f"}}
-    assert sent(engine, "m", tool_choice="auto") == {"tool_choice": "auto"}
+    assert write_body(engine, "m", tool_choice="auto") == {"tool_choice": "auto"}
     for choice, wire in (("none", "none"), ("required", "required"), ("tool:f", named)):
         if engine == "meta":
-            assert refused(engine, "m", tool_choice=choice) == "tool_choice"
+            assert get_refused_option(engine, "m", tool_choice=choice) == "tool_choice"
         else:
-            assert sent(engine, "m", tool_choice=choice) == {"tool_choice": wire}
-    assert sent(engine, "m", parallel_tools=False) == {"parallel_tool_calls": False}
+            assert write_body(engine, "m", tool_choice=choice) == {"tool_choice": wire}
+    assert write_body(engine, "m", parallel_tools=False) == {"parallel_tool_calls": False}
 
 
 def test_usage_is_not_requested_from_an_engine_that_always_sends_it() -> None:
@@ -503,7 +510,7 @@ MODELS = sorted({(engine, model) for engine, model, *_ in THOUGHTS})
 @given(which=st.sampled_from(MODELS), options=OPTIONS)
 def test_t8_any_options_give_a_body_or_an_error_that_names_one(which: tuple[str, str], options: dict[str, Any]) -> None:
     try:
-        body = sent(*which, **options)
+        body = write_body(*which, **options)
     except errors.Unsupported as error:
         assert error.param in options
         return
@@ -545,9 +552,9 @@ def test_t8_options_that_openai_refused_in_recordings_are_refused_before_sending
         for request, response in recording.exchanges:
             if recording.api == "chat-completions" and b"'stop' is not supported with this model" in response.body:
                 seen = True
-                with pytest.raises(errors.Unsupported) as told:
+                with pytest.raises(errors.Unsupported) as raised:
                     openai_chat.write_request(openai_chat.read_request(request.body), ENGINES["openai"])
-                assert told.value.param == json.loads(response.body)["error"]["param"] == "stop"
+                assert raised.value.param == json.loads(response.body)["error"]["param"] == "stop"
     assert seen
 
 
@@ -572,8 +579,8 @@ async def test_t8_a_refusal_uses_the_clients_option_name_and_sends_no_request() 
                 ({"contextWindowSize": 9}, "contextWindowSize"),
             ):
                 answer = await server.post("/llm/chat", {**body, "options": options}, CLIENT)
-                told = await answer.json()
-                assert (answer.status, told["code"], told["param"]) == (400, "unsupported", name)
+                written = await answer.json()
+                assert (answer.status, written["code"], written["param"]) == (400, "unsupported", name)
             wire = CLIENTS["anthropic"]
             asked = {**wire.request("openai", "gpt-5-mini"), "temperature": 0.5}
             assert (await server.post(wire.path, asked, wire.headers)).status == 400

@@ -19,7 +19,7 @@ from tests.support.chat_engine import HOST, sent
 PLAIN = ChatRequest(model="m", messages=(Message("user", (Text("Hi"),)),))
 
 
-def dropped(request: ChatRequest, engine: Engine = HOST) -> tuple[str, ...]:
+def get_dropped(request: ChatRequest, engine: Engine = HOST) -> tuple[str, ...]:
     return openai_chat.write_request(request, engine).dropped
 
 
@@ -47,16 +47,16 @@ def test_reasoning_options_become_an_effort(options: dict[str, Any], effort: str
 
 
 def test_t8_a_reasoning_option_without_a_field_is_reported() -> None:
-    assert dropped(with_options(reasoning=True)) == ("reasoning",)
-    assert dropped(with_options(reasoning=True, effort="low")) == ()
+    assert get_dropped(with_options(reasoning=True)) == ("reasoning",)
+    assert get_dropped(with_options(reasoning=True, effort="low")) == ()
 
 
 @pytest.mark.parametrize("name", ["effort", "reasoning", "reasoning_tokens"])
 def test_t8_a_refused_effort_is_refused_from_every_option(name: str) -> None:
     engine = replace(HOST, quirks=Quirks(refuses=frozenset({"effort"})))
-    with pytest.raises(errors.Unsupported) as told:
+    with pytest.raises(errors.Unsupported) as raised:
         sent(with_options(**{name: {"effort": "low", "reasoning": False, "reasoning_tokens": 2000}[name]}), engine)
-    assert (told.value.param, told.value.engine) == (name, "host")
+    assert (raised.value.param, raised.value.engine) == (name, "host")
 
 
 def test_e7_usage_is_requested_in_every_stream_that_supports_it() -> None:
@@ -75,7 +75,7 @@ def test_e7_usage_is_requested_in_every_stream_that_supports_it() -> None:
     )
     assert sent(more)["stream_options"] == {"include_usage": True, "include_obfuscation": False}
     assert "stream_options" not in sent(more, silent)
-    assert dropped(more, silent) == ("stream_options",)
+    assert get_dropped(more, silent) == ("stream_options",)
 
 
 def test_an_engine_without_unknown_fields_gets_none() -> None:
@@ -83,16 +83,16 @@ def test_an_engine_without_unknown_fields_gets_none() -> None:
     request = openai_chat.read_request({"model": "m", "messages": [], "user": "u", "store": False})
     assert "user" in sent(request)
     assert not {"user", "store"} & sent(request, engine).keys()
-    assert set(dropped(request, engine)) == {"user", "store"}
+    assert set(get_dropped(request, engine)) == {"user", "store"}
 
 
 @pytest.mark.parametrize(("name", "value"), [("n", 2), ("modalities", ["text", "audio"])])
 def test_t8_fields_for_passthrough_only_are_refused_in_translation(name: str, value: Any) -> None:
     request = openai_chat.read_request({"model": "m", "messages": [], name: value})
     assert sent(request)[name] == value
-    with pytest.raises(errors.Unsupported) as told:
+    with pytest.raises(errors.Unsupported) as raised:
         sent(request, replace(HOST, translate=True))
-    assert told.value.param == name
+    assert raised.value.param == name
 
 
 def test_results_come_directly_after_their_calls() -> None:
@@ -136,14 +136,14 @@ def test_a_call_that_another_provider_ran_is_not_sent_as_a_tool_call() -> None:
     hosted = ToolCall("s1", "web_search", "{}", executor="provider")
     request = replace(PLAIN, messages=(*PLAIN.messages, Message("assistant", (hosted, Text("Found.")))))
     assert sent(request)["messages"][1] == {"role": "assistant", "content": "Found."}
-    assert dropped(request) == ("foreign block",)
+    assert get_dropped(request) == ("foreign block",)
 
 
 def test_t8_the_lost_error_flag_of_a_result_is_reported() -> None:
     failed = ToolResult("a", (Text("no such file"),), is_error=True)
     request = replace(PLAIN, messages=(Message("assistant", (ToolCall("a", "f"),)), Message("user", (failed,))))
     assert sent(request)["messages"][1] == {"role": "tool", "tool_call_id": "a", "content": "no such file"}
-    assert dropped(request) == ("is_error",)
+    assert get_dropped(request) == ("is_error",)
 
 
 def test_t9_an_image_of_a_tool_result_is_in_the_next_message() -> None:

@@ -54,7 +54,7 @@ def calls(*pieces: Any) -> bytes:
 END = chunk({}, "stop") + DONE
 
 
-def events_of(body: bytes, engine: Engine = HOST, size: int = 1 << 20) -> list[Event]:
+def read_events(body: bytes, engine: Engine = HOST, size: int = 1 << 20) -> list[Event]:
     framing, reader = openai_chat.framing(), openai_chat.reader(engine)
     events: list[Event] = []
     for start in range(0, len(body), size):
@@ -70,16 +70,16 @@ def events_of(body: bytes, engine: Engine = HOST, size: int = 1 << 20) -> list[E
     return events
 
 
-def reply_of(body: bytes, engine: Engine = HOST) -> Reply:
-    return collect(events_of(body, engine))
+def read_streamed(body: bytes, engine: Engine = HOST) -> Reply:
+    return collect(read_events(body, engine))
 
 
-def whole(message: Any, finish: str | None = "stop", engine: Engine = HOST, **more: Any) -> Reply:
+def read_whole(message: Any, finish: str | None = "stop", engine: Engine = HOST, **more: Any) -> Reply:
     choice = {"index": 0, "message": message, "finish_reason": finish}
     return openai_chat.read_reply({"id": "c", "model": "m", "choices": [choice], **more}, engine)
 
 
-def made(reply: Reply) -> list[tuple[str, str]]:
+def list_calls(reply: Reply) -> list[tuple[str, str]]:
     return [(call.name, call.arguments) for call in reply.calls]
 
 
@@ -132,21 +132,21 @@ TOLD_APART = {
 @pytest.mark.parametrize("name", TOLD_APART)
 def test_s5_tool_calls_stay_separate(name: str) -> None:
     pieces, wanted = TOLD_APART[name]
-    reply = reply_of(b"".join(calls(*each) for each in pieces) + END)
-    assert made(reply) == wanted
+    reply = read_streamed(b"".join(calls(*each) for each in pieces) + END)
+    assert list_calls(reply) == wanted
     assert len({each.id for each in reply.calls}) == len(wanted)
     assert all(each.id not in ("", "null") for each in reply.calls)
 
 
 def test_s5_calls_of_a_whole_answer_are_separated_by_position() -> None:
     made_ = [call("f", "{}", index=0, id=""), call("f", "{}", index=0, id="")]
-    reply = whole({"content": None, "tool_calls": made_})
-    assert made(reply) == [("f", "{}"), ("f", "{}")]
+    reply = read_whole({"content": None, "tool_calls": made_})
+    assert list_calls(reply) == [("f", "{}"), ("f", "{}")]
     assert reply.calls[0].id != reply.calls[1].id
 
 
 def test_s5_a_repeated_id_is_replaced() -> None:
-    reply = reply_of(calls(call("f", "{}", index=0, id="a"), call("g", "{}", index=1, id="a")) + END)
+    reply = read_streamed(calls(call("f", "{}", index=0, id="a"), call("g", "{}", index=1, id="a")) + END)
     first, second = reply.calls
     assert first.id == "a" and second.id not in ("a", "")
 
@@ -154,13 +154,13 @@ def test_s5_a_repeated_id_is_replaced() -> None:
 def test_s8_a_call_without_a_name_is_malformed() -> None:
     for body in (calls(call(None, "{}", index=0)) + END, calls({"index": 0, "id": "a", "function": {}}) + END):
         with pytest.raises(errors.Malformed, match="name"):
-            events_of(body)
+            read_events(body)
     with pytest.raises(errors.Malformed):
-        whole({"tool_calls": [{"id": "a", "type": "function", "function": {"arguments": "{}"}}]})
+        read_whole({"tool_calls": [{"id": "a", "type": "function", "function": {"arguments": "{}"}}]})
 
 
 def test_s3_interleaved_deltas_of_two_calls_keep_their_bytes() -> None:
-    events = events_of(
+    events = read_events(
         calls(call("f", "", index=0, id="a"))
         + calls(call("g", '{ "é":', index=1, id="b"))
         + calls(call(None, '{"x" :', index=0))
@@ -209,12 +209,12 @@ def test_s2_an_error_among_the_chunks_is_that_error(name: str) -> None:
     framing, reader = openai_chat.framing(), openai_chat.reader(HOST)
     for each in framing.feed(chunk({"content": "A"})):
         reader.feed(each)
-    with pytest.raises(kind) as told:
+    with pytest.raises(kind) as raised:
         for each in framing.feed(body):
             reader.feed(each)
-    assert type(told.value) is kind
+    assert type(raised.value) is kind
     assert not reader.done
-    said = told.value.provider
+    said = raised.value.provider
     assert said is not None
     assert (said.message, said.code) == ("Broke.", code)
 
@@ -247,16 +247,16 @@ ODD_CHUNKS: list[Any] = [
 def test_s8_empty_and_unknown_chunks_give_no_events() -> None:
     odd = b"".join(map(frame, ODD_CHUNKS))
     body = odd + b": ping\n\nevent: x\n\ndata:" + chunk({"content": "A"})[6:] + odd + chunk({}, "stop") + odd + DONE
-    events = events_of(body)
+    events = read_events(body)
     assert [event for event in events if isinstance(event, TextDelta)] == [TextDelta(0, "A")]
     assert collect(events).finish == Finished("stop", "stop")
 
 
 def test_s1_an_end_without_finish_reason_is_truncated_and_done_alone_is_other() -> None:
     with pytest.raises(errors.Truncated):
-        events_of(chunk({"content": "A"}))
-    assert reply_of(chunk({"content": "A"}) + DONE).finish == Finished("other", None)
-    assert reply_of(chunk({"content": "A"}, "stop")).finish == Finished("stop", "stop")  # some send no [DONE]
+        read_events(chunk({"content": "A"}))
+    assert read_streamed(chunk({"content": "A"}) + DONE).finish == Finished("other", None)
+    assert read_streamed(chunk({"content": "A"}, "stop")).finish == Finished("stop", "stop")  # some send no [DONE]
 
 
 S6 = [
@@ -276,20 +276,20 @@ S6 = [
 def test_s6_the_finish_reason_is_tool_calls_exactly_if_there_are_calls(
     said: str, alone: str, beside_a_call: str
 ) -> None:
-    assert reply_of(chunk({"content": "A"}) + chunk({}, said) + DONE).finish == Finished(alone, said)  # type: ignore[arg-type]
+    assert read_streamed(chunk({"content": "A"}) + chunk({}, said) + DONE).finish == Finished(alone, said)  # type: ignore[arg-type]
     called = calls(call("f", "{}", index=0, id="a"))
-    assert reply_of(called + chunk({}, said) + DONE).finish.reason == beside_a_call
-    assert whole({"content": "A"}, said).finish.reason == alone
-    assert whole({"tool_calls": [call("f", "{}", id="a")]}, said).finish.reason == beside_a_call
+    assert read_streamed(called + chunk({}, said) + DONE).finish.reason == beside_a_call
+    assert read_whole({"content": "A"}, said).finish.reason == alone
+    assert read_whole({"tool_calls": [call("f", "{}", id="a")]}, said).finish.reason == beside_a_call
 
 
 def test_t3_reasoning_in_both_fields_is_read_once() -> None:
     for delta in ({"reasoning": "Hm."}, {"reasoning_content": "Hm."}, {"reasoning": "Hm.", "reasoning_content": "Hm."}):
-        assert reply_of(chunk(delta) + chunk({"content": "A"}) + END).reasoning == "Hm."
-        assert whole({**delta, "content": "A"}).reasoning == "Hm."
+        assert read_streamed(chunk(delta) + chunk({"content": "A"}) + END).reasoning == "Hm."
+        assert read_whole({**delta, "content": "A"}).reasoning == "Hm."
 
 
-def details_of(reply: Reply) -> list[Any]:
+def get_details(reply: Reply) -> list[Any]:
     found: list[Any] = []
     for part in reply.message.parts:
         if isinstance(part, Reasoning):
@@ -306,7 +306,7 @@ def test_t1_reasoning_detail_deltas_are_merged_with_the_last_signature() -> None
 
     body = piece("A", index=0, signature=None) + piece("B", index=0) + piece(None, index=0, signature="c2ln")
     body += piece("C", index=1, signature="bmV4dA==") + chunk({"content": "Yes."}) + END
-    assert details_of(reply_of(body)) == [
+    assert get_details(read_streamed(body)) == [
         {"type": "reasoning.text", "text": "AB", "index": 0, "signature": "c2ln"},
         {"type": "reasoning.text", "text": "C", "index": 1, "signature": "bmV4dA=="},
     ]
@@ -322,8 +322,8 @@ ENCRYPTED = [
 
 def test_t1_encrypted_details_stay_separate_and_return_unchanged_to_their_issuer_only() -> None:
     body = b"".join(chunk({"reasoning_details": [detail]}) for detail in ENCRYPTED)
-    reply = reply_of(body + calls(call("f", "{}", index=0, id="call_a")) + END)
-    assert details_of(reply) == ENCRYPTED
+    reply = read_streamed(body + calls(call("f", "{}", index=0, id="call_a")) + END)
+    assert get_details(reply) == ENCRYPTED
     history = ChatRequest(model="m", messages=(Message("user", (Text("Go"),)), reply.message))
     assert sent(history)["messages"][1]["reasoning_details"] == ENCRYPTED
     assert "reasoning_details" not in sent(history, replace(HOST, issuer="another"))["messages"][1]
@@ -331,13 +331,13 @@ def test_t1_encrypted_details_stay_separate_and_return_unchanged_to_their_issuer
 
 def test_t1_details_of_a_whole_answer_are_not_merged() -> None:
     details = [{"type": "reasoning.text", "text": "A"}, {"type": "reasoning.text", "text": "B"}, *ENCRYPTED]
-    assert details_of(whole({"content": "Yes.", "reasoning": "AB", "reasoning_details": details})) == details
+    assert get_details(read_whole({"content": "Yes.", "reasoning": "AB", "reasoning_details": details})) == details
 
 
 def test_withheld_reasoning_is_a_reasoning_part() -> None:
-    reply = whole({"content": "Yes.", "reasoning_details": ENCRYPTED[:1]})
+    reply = read_whole({"content": "Yes.", "reasoning_details": ENCRYPTED[:1]})
     assert [type(part) for part in reply.message.parts] == [Text, Reasoning]
-    assert details_of(reply) == ENCRYPTED[:1]
+    assert get_details(reply) == ENCRYPTED[:1]
 
 
 def cited(url: str, start: int, end: int) -> dict[str, Any]:
@@ -348,7 +348,7 @@ def test_t5_offsets_count_in_the_cited_part() -> None:
     body = chunk({"content": "🎈 one. "}) + chunk({"annotations": [cited("https://a", 2, 5)]})
     body += calls(call("f", "{}", index=0, id="a")) + chunk({"content": "Then two."})
     body += chunk({"annotations": [cited("https://b", 12, 15), cited("https://a", 2, 5)]}) + END
-    parts = reply_of(body).message.parts
+    parts = read_streamed(body).message.parts
     texts = [part for part in parts if isinstance(part, Text)]
     assert [part.text for part in texts] == ["🎈 one. ", "Then two."]
     [first] = texts[0].citations
@@ -367,7 +367,7 @@ def test_t5_offsets_count_in_the_cited_part() -> None:
 def test_t5_sources_repeated_in_every_chunk_are_cited_once() -> None:
     urls = ["https://a", "https://b"]
     body = chunk({"content": "A"}, citations=urls) + chunk({"content": "B"}, "stop", citations=urls) + DONE
-    [part] = reply_of(body).message.parts
+    [part] = read_streamed(body).message.parts
     assert isinstance(part, Text)
     assert [citation.url for citation in part.citations] == urls
 
@@ -381,7 +381,7 @@ def test_content_can_hold_reasoning_text_and_images() -> None:
         {"type": "reference", "reference_ids": [1]},
         None,
     ]
-    for reply in (whole({"content": content}), reply_of(chunk({"content": content}) + END)):
+    for reply in (read_whole({"content": content}), read_streamed(chunk({"content": content}) + END)):
         assert reply.message.parts == (
             Reasoning("Hm.Hm."),
             Text("Look: "),
@@ -391,8 +391,10 @@ def test_content_can_hold_reasoning_text_and_images() -> None:
 
 def test_a_legacy_function_call_is_a_tool_call() -> None:
     body = chunk({"function_call": {"name": "f", "arguments": ""}}) + chunk({"function_call": {"arguments": "{}"}})
-    assert made(reply_of(body + chunk({}, "function_call") + DONE)) == [("f", "{}")]
-    assert made(whole({"content": None, "function_call": {"name": "f", "arguments": "{}"}}, "stop")) == [("f", "{}")]
+    assert list_calls(read_streamed(body + chunk({}, "function_call") + DONE)) == [("f", "{}")]
+    assert list_calls(read_whole({"content": None, "function_call": {"name": "f", "arguments": "{}"}}, "stop")) == [
+        ("f", "{}")
+    ]
 
 
 def test_log_probabilities_and_audio_of_a_whole_answer_are_kept() -> None:
@@ -464,17 +466,17 @@ def test_e8_counters_do_not_overlap(engine: Engine, wire: dict[str, Any], usage:
         chunk({"content": "A"}, usage={"prompt_tokens": 9, "completion_tokens": 1}) + END[: -len(DONE)] + behind + DONE,
         frame({"id": "c", "choices": [{"delta": {"content": "A"}, "finish_reason": "stop", "usage": wire}]}) + DONE,
     ):
-        reply = reply_of(body, engine)
+        reply = read_streamed(body, engine)
         assert reply.usage == usage
-    assert whole({"content": "A"}, engine=engine, usage=wire).usage == usage
+    assert read_whole({"content": "A"}, engine=engine, usage=wire).usage == usage
     assert usage.input == 9 or usage.input == 100
 
 
 def test_e8_no_usage_is_none_and_not_zero() -> None:
-    for reply in (reply_of(chunk({"content": "A"}) + END), whole({"content": "A"}, usage=None)):
+    for reply in (read_streamed(chunk({"content": "A"}) + END), read_whole({"content": "A"}, usage=None)):
         assert reply.usage == Usage()
     zeros = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-    assert reply_of(chunk({"content": "A"}) + END[: -len(DONE)] + frame({"choices": [], "usage": zeros}) + DONE).usage == Usage(fresh=0, text=0)  # fmt: skip
+    assert read_streamed(chunk({"content": "A"}) + END[: -len(DONE)] + frame({"choices": [], "usage": zeros}) + DONE).usage == Usage(fresh=0, text=0)  # fmt: skip
 
 
 def test_o3_the_cost_of_a_chunk_is_constant() -> None:
@@ -519,7 +521,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 def test_s8_any_json_is_read_or_an_llm_error(values: list[Any], choice: Any, status: int) -> None:
     for value in (*values, {"choices": [choice]}, {"choices": [{"delta": choice}]}, {"choices": [{"message": choice}]}):
         for read in (
-            lambda value=value: events_of(frame(value) + END),
+            lambda value=value: read_events(frame(value) + END),
             lambda value=value: openai_chat.read_reply(value, HOST),
             lambda value=value: listed_or_error(value),
         ):
@@ -541,16 +543,16 @@ def listed_or_error(value: Any) -> None:
 def test_s9_the_samples_are_read_the_same_for_any_cut() -> None:
     for path in (SAMPLES / "openai-chat").glob("*.sse"):
         body = path.read_bytes()
-        once = events_of(body)
+        once = read_events(body)
         for size in (1, 2, 3, 7, 64):
-            assert events_of(body, size=size) == once
-            assert events_of(body.replace(b"\n", b"\r\n"), size=size) == once
+            assert read_events(body, size=size) == once
+            assert read_events(body.replace(b"\n", b"\r\n"), size=size) == once
 
 
 def test_a_sample_of_imitating_hosts_is_read() -> None:
     """``samples/openai-chat/imitations.sse`` combines deviations of several hosts in one stream."""
     body = (SAMPLES / "openai-chat" / "imitations.sse").read_bytes()
-    events = events_of(body)
+    events = read_events(body)
     kinds = [type(event) for event in events]
     assert kinds.count(WholePart) == 1 and kinds.count(Cited) == 2
     assert ReasoningDelta in kinds and PartEnded in kinds
