@@ -1,19 +1,19 @@
-"""Anthropic Messages, both ways.
+"""Anthropic Messages, for clients and for engines.
 
 Wire: https://docs.anthropic.com/en/api/messages, https://docs.anthropic.com/en/api/messages-streaming
 
-What surprises:
+Facts that are easy to miss:
 
-- ``max_tokens`` has to be sent, and includes what is thought.
-- ``input_tokens`` leaves out what was read from a cache or written to one; ``Usage`` has them in counters of their own.
-- The results of one turn's calls have to be in one user message, first in it.
-- Blank text is refused wherever it stands, and so is blank space at the end of a text to go on from.
-- Thoughts come back signed and have to be returned byte for byte, in their place; what is not signed is left out.
-- Which forms of thinking, samplers and efforts are taken depends on the model (``traits``).
+- ``max_tokens`` is required and includes the thinking tokens.
+- ``input_tokens`` excludes cache reads and cache writes; ``Usage`` has separate counters for them.
+- The results of all tool calls of one assistant message have to be in one user message, at its start.
+- Blank text is refused in any block, and so is trailing white space in a last assistant message that is continued.
+- Thinking blocks are signed and have to be sent back byte for byte, at the same position; unsigned ones are left out.
+- Which forms of thinking, samplers and efforts are accepted depends on the model (``profiles``).
 - An error may be the first and only event of a stream whose status is 200.
-- That a prompt is too long is told in English only.
-- The fields of a call beside id and name come first on this wire but last among our events. So a call that the provider
-  runs is written when it is complete, and the ``caller`` of any other is lost to a client that streams.
+- A prompt that is too long is reported by an English message only, without a code.
+- This wire sends all fields of a tool call at its start, our events send the unknown ones at its end. So a
+  provider-run call is written when it is complete, and a streaming client loses the ``caller`` of every other call.
 """
 
 from llm.dialects.anthropic.client_request import read_request

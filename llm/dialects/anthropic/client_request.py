@@ -1,4 +1,4 @@
-"""From a client: a body of ``POST /v1/messages`` as a neutral request."""
+"""Reads the body of a client's ``POST /v1/messages`` as a ChatRequest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llm.errors import InvalidRequest
 from llm.wire.json_codec import Json
 from llm.wire.json_strict import Fields, invalid
 
-_KNOWN: Final = (
+_KNOWN_FIELDS: Final = (
     "model",
     "messages",
     "system",
@@ -28,9 +28,9 @@ _KNOWN: Final = (
     "tools",
     "tool_choice",
 )
-# Fields whose loss changes the cost of an answer or who may see it, not the answer. The region of the computation, a
-# container, MCP servers and the like are not among them.
-_HINTS: Final = frozenset(
+# Fields that may be dropped: they change the cost of an answer or who may see it, not the answer. The inference region,
+# a container, MCP servers and the like may not.
+_DROPPABLE_FIELDS: Final = frozenset(
     {
         "anthropic_beta",
         "anthropic_version",
@@ -46,8 +46,9 @@ _HINTS: Final = frozenset(
         "user_profile_id",
     }
 )
-# Its agents ask for thinking by the name of a model of this wire, and cannot know who answers here.
-_WISHES: Final = frozenset({"reasoning", "reasoning_tokens", "effort"})
+# Options that may be dropped: agents of this wire set them by the name of an Anthropic model, and another engine may
+# answer.
+_SOFT_OPTIONS: Final = frozenset({"reasoning", "reasoning_tokens", "effort"})
 _TIERS: Final[Mapping[str, str]] = {"standard_only": "default"}
 _THINKING: Final[Mapping[str, bool]] = {"enabled": True, "adaptive": True, "disabled": False, "between_tools": False}
 _EFFORTS: Final[Mapping[str, Effort]] = {effort: effort for effort in get_args(Effort)}
@@ -55,61 +56,61 @@ _CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "none": "none", "any": "re
 
 
 def read_request(body: Mapping[str, Any]) -> ChatRequest:
-    """Raises ``InvalidRequest`` naming the place."""
+    """Reads a request body. Raises ``InvalidRequest`` with the JSON path of the invalid field in ``param``."""
     fields = Fields(body)
-    asked = _read_asked(fields)
+    settings = _read_output_settings(fields)
     messages = [*_read_system(body.get("system"))]
-    listed = fields.items("messages")
-    if listed is None:
+    wire_messages = fields.items("messages")
+    if wire_messages is None:
         raise invalid("messages", "is required, as a list")
-    messages += [_read_message(wire, f"messages[{n}]") for n, wire in enumerate(listed)]
-    known = (*_KNOWN, *asked.spelling)
-    keep = rest_of(body, known, NAME, None)
+    messages += [_read_message(wire, f"messages[{n}]") for n, wire in enumerate(wire_messages)]
+    known = (*_KNOWN_FIELDS, *settings.wire_form)
+    metadata = rest_of(body, known, NAME, None)
     return ChatRequest(
         model=fields.required_text("model"),
         messages=tuple(messages),
         tools=tuple(_read_tool(wire, f"tools[{n}]") for n, wire in enumerate(fields.items("tools") or ())),
-        options=_read_options(fields, asked),
+        options=_read_options(fields, settings),
         stream=fields.flag("stream") or False,
-        keep=keep + spelled(**asked.spelling),
-        hints=_HINTS.intersection(body),
-        wishes=_WISHES,
+        keep=metadata + spelled(**settings.wire_form),
+        hints=_DROPPABLE_FIELDS.intersection(body),
+        wishes=_SOFT_OPTIONS,
     )
 
 
 def _read_system(wire: object) -> list[Message]:
     if wire is None or wire in ("", []):
         return []
-    parts = _parts(wire, "system")
+    parts = _read_parts(wire, "system")
     for n, part in enumerate(parts):
         if not isinstance(part, Text | Foreign):
             raise invalid(f"system[{n}].type", "is not 'text'")
     return [Message("system", parts)]
 
 
-def _read_message(wire: object, place: str) -> Message:
+def _read_message(wire: object, path: str) -> Message:
     if not isinstance(wire, dict):
-        raise invalid(place, "is not an object")
+        raise invalid(path, "is not an object")
     role = wire.get("role")
     if role not in ("user", "assistant", "system"):
-        raise invalid(f"{place}.role", f"{str(role)[:40]!r} is not one of 'user', 'assistant', 'system'")
-    keep = rest_of(wire, ("role", "content"), NAME, None)
-    if role == "system":  # in the middle of the conversation, where newer models take it; elsewhere it is moved up
-        keep += spelled(role="system")
-    return Message(cast(Role, role), _parts(wire.get("content"), f"{place}.content"), keep)
+        raise invalid(f"{path}.role", f"{str(role)[:40]!r} is not one of 'user', 'assistant', 'system'")
+    metadata = rest_of(wire, ("role", "content"), NAME, None)
+    if role == "system":  # newer models accept it between other messages; other wires move it to the front
+        metadata += spelled(role="system")
+    return Message(cast(Role, role), _read_parts(wire.get("content"), f"{path}.content"), metadata)
 
 
-def _parts(content: object, place: str) -> tuple[Part, ...]:
+def _read_parts(content: object, path: str) -> tuple[Part, ...]:
     try:
-        return read_blocks(content, None, place)
-    except Unreadable as odd:
-        raise InvalidRequest(str(odd), param=odd.place) from None
+        return read_blocks(content, None, path)
+    except Unreadable as error:
+        raise InvalidRequest(str(error), param=error.place) from None
 
 
-def _read_tool(wire: object, place: str) -> ToolSpec:
+def _read_tool(wire: object, path: str) -> ToolSpec:
     if not isinstance(wire, dict):
-        raise invalid(place, "is not an object")
-    fields = Fields(wire, place)
+        raise invalid(path, "is not an object")
+    fields = Fields(wire, path)
     kind = fields.text("type")
     if kind is not None and kind != "custom":
         return ToolSpec(fields.text("name") or kind, executor="provider", keep=(Opaque(NAME, None, dict(wire)),))
@@ -126,38 +127,38 @@ def _read_tool(wire: object, place: str) -> ToolSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What is asked of thinking and format, and how the client put it."""
+class _OutputSettings:
+    """The thinking and format settings, as neutral values and in the client's own form."""
 
     reasoning: bool | None
     reasoning_tokens: int | None
     effort: Effort | None
     format: JsonFormat | None
-    spelling: Mapping[str, Json]
+    wire_form: Mapping[str, Json]
 
 
-def _read_asked(fields: Fields) -> _Asked:
-    """A form of thinking that is not known yet stays an unknown field, which only its own wire can take."""
-    spelling: dict[str, Json] = {}
+def _read_output_settings(fields: Fields) -> _OutputSettings:
+    """Reads the settings. An unknown form of thinking stays an unknown field, which only this wire accepts."""
+    wire_form: dict[str, Json] = {}
     thinking, config = fields.inner("thinking"), fields.inner("output_config")
     form = thinking.text("type") if thinking else None
     if thinking and form in _THINKING:
-        spelling["thinking"] = dict(thinking.wire)
+        wire_form["thinking"] = dict(thinking.wire)
     effort = config.text("effort") if config else None
     if config:
-        spelling["output_config"] = dict(config.wire)
+        wire_form["output_config"] = dict(config.wire)
         if effort is not None and effort not in _EFFORTS:
             raise config.invalid("effort", f"{effort[:40]!r} is not one of {', '.join(_EFFORTS)}")
     format_ = _read_format(config.inner("format") if config else None)
-    if "output_format" in fields.wire:  # the same, as it was called in the beta
+    if "output_format" in fields.wire:  # the beta's name for it
         format_ = format_ or _read_format(fields.inner("output_format"))
-        spelling["output_format"] = fields.wire["output_format"]
-    return _Asked(
+        wire_form["output_format"] = fields.wire["output_format"]
+    return _OutputSettings(
         reasoning=_THINKING.get(form) if form else None,
         reasoning_tokens=thinking.integer("budget_tokens") if thinking and form == "enabled" else None,
         effort=_EFFORTS[effort] if effort else None,
         format=format_,
-        spelling=spelling,
+        wire_form=wire_form,
     )
 
 
@@ -166,10 +167,10 @@ def _read_format(fields: Fields | None) -> JsonFormat | None:
     return JsonFormat(schema.wire, strict=True, wire=NAME) if schema else None
 
 
-def _read_options(fields: Fields, asked: _Asked) -> Options:
+def _read_options(fields: Fields, settings: _OutputSettings) -> Options:
     stop = fields.items("stop_sequences") or []
     if not all(isinstance(text, str) for text in stop):
-        raise invalid("stop_sequences", "is not a list of texts")
+        raise invalid("stop_sequences", "is not a list of strings")
     choice = fields.inner("tool_choice")
     parallel = choice.flag("disable_parallel_tool_use") if choice else None
     tier = fields.text("service_tier")
@@ -179,10 +180,10 @@ def _read_options(fields: Fields, asked: _Asked) -> Options:
         top_p=fields.number("top_p"),
         top_k=fields.integer("top_k"),
         stop=tuple(stop),
-        reasoning=asked.reasoning,
-        reasoning_tokens=asked.reasoning_tokens,
-        effort=asked.effort,
-        format=asked.format,
+        reasoning=settings.reasoning,
+        reasoning_tokens=settings.reasoning_tokens,
+        effort=settings.effort,
+        format=settings.format,
         tool_choice=_read_choice(choice) if choice else None,
         parallel_tools=None if parallel is None else not parallel,
         service_tier=_TIERS.get(tier, tier) if tier else None,

@@ -1,4 +1,4 @@
-"""Towards a client: events as the stream of ``POST /v1/messages``, whole answers, errors, the list of models."""
+"""Writes responses of ``POST /v1/messages`` for clients: streams, whole messages, errors, and the model list."""
 
 from __future__ import annotations
 
@@ -52,24 +52,28 @@ from llm.errors import (
 from llm.wire.json_codec import Json, dump_bytes
 from llm.wire.sse import sse
 
-_STOP_WORDS: Final[Mapping[FinishReason, str]] = {
+_WIRE_STOP_REASONS: Final[Mapping[FinishReason, str]] = {
     "stop": "end_turn",
     "length": "max_tokens",
     "tool_calls": "tool_use",
     "filtered": "refusal",
     "paused": "pause_turn",
-    "other": "end_turn",  # it has ended, by its wire's own end; this wire has no word for an unknown why
+    "other": "end_turn",  # the answer is complete, and this wire has no value for an unknown reason
 }
-# Of what is kept of an answer's end, this stands beside the delta of ``message_delta``, not in it.
+# Unknown fields of the end of an answer that are written beside the delta of ``message_delta``, not in it.
 _BESIDE_DELTA: Final = ("context_management", "input_transformations", "diagnostics")
 
 
 def writer(request: ChatRequest, now: int) -> MessageWriter:
+    """Creates the writer of one stream; neither parameter affects this wire."""
     return MessageWriter()
 
 
 class MessageWriter:
-    """One block open at a time, numbered as this client sees them: what runs on this server is not shown."""
+    """Writes events as the SSE stream of one message.
+
+    One block is open at a time. Tool calls run on this server are left out; block indexes count only written blocks.
+    """
 
     content_type = "text/event-stream"
     spacing = 0.0
@@ -77,26 +81,28 @@ class MessageWriter:
     def __init__(self) -> None:
         self._order = InOrder()
         self._hidden: set[int] = set()
-        self._started: Started | None = None  # held until it is known whether usage comes right behind it
+        self._started: Started | None = None  # held back in case usage is the next event
         self._usage = Usage()
         self._index = 0
-        self._open: str | None = None  # type of the open block
-        self._thinking = False  # a thought is being told, whether or not there is any text of it
-        self._prefix = b""  # of a delta of the open block
-        self._call: ToolCallStarted | None = None  # of the provider: its type is known at its end
-        self._json: list[str] = []
+        self._open_type: str | None = None  # type of the open block; None: no block is open
+        self._in_reasoning = False  # the current part is reasoning, with or without text
+        self._delta_prefix = b""  # first bytes of every delta of the open block
+        self._provider_call: ToolCallStarted | None = None  # provider-run; its block type comes with its end
+        self._arguments: list[str] = []
 
     def feed(self, batch: Sequence[Event]) -> list[bytes]:
+        """Writes the events; returns at most one piece."""
         out: list[bytes] = []
-        for event in self._order.feed(self._shown(batch)):
-            self._write(event, out)
-        self._begin(out)
+        for event in self._order.feed(self._remove_server_calls(batch)):
+            self._write_event(event, out)
+        self._write_message_start(out)
         return [b"".join(out)] if out else []
 
     def ping(self) -> bytes:
+        """Returns the wire's keepalive event."""
         return b'event: ping\ndata: {"type":"ping"}\n\n'
 
-    def _shown(self, batch: Sequence[Event]) -> Iterator[Event]:
+    def _remove_server_calls(self, batch: Sequence[Event]) -> Iterator[Event]:
         for event in batch:
             match event:
                 case ToolProgress() | WholePart(part=ToolResult()):
@@ -108,7 +114,7 @@ class MessageWriter:
                     continue
             yield event
 
-    def _write(self, event: Event, out: list[bytes]) -> None:
+    def _write_event(self, event: Event, out: list[bytes]) -> None:
         match event:
             case Started():
                 self._started = event
@@ -117,42 +123,42 @@ class MessageWriter:
                 self._usage = usage
                 return
             case Failed(error):
-                self._started = None  # an error may well be the first and only event
+                self._started = None  # an error may be the first and only event of this wire
                 out.append(sse(write_error(error), "error"))
                 return
-        self._begin(out)
+        self._write_message_start(out)
         match event:
             case TextDelta(_, text):
                 if text:
-                    self._delta("text", text, out)
+                    self._write_delta("text", text, out)
             case ReasoningDelta(_, text):
-                self._thinking = True
+                self._in_reasoning = True
                 if text:
-                    self._delta("thinking", text, out)
+                    self._write_delta("thinking", text, out)
             case ToolCallStarted(_, id, name, executor):
                 if executor == "client":
-                    self._start({"type": "tool_use", "id": id, "name": name, "input": {}}, out)
+                    self._start_block({"type": "tool_use", "id": id, "name": name, "input": {}}, out)
                 else:
-                    self._call, self._json = event, []
+                    self._provider_call, self._arguments = event, []
             case ToolCallDelta(_, arguments):
-                if self._call is None:
-                    self._delta("tool_use", arguments, out)
+                if self._provider_call is None:
+                    self._write_delta("tool_use", arguments, out)
                 else:
-                    self._json.append(arguments)
+                    self._arguments.append(arguments)
             case Cited(_, citation):
-                for wire in write_citations((citation,), _kept):
-                    self._ensure("text", out)
-                    self._put({"type": "citations_delta", "citation": wire}, out)
-            case PartEnded(_, keep):
-                self._end(keep, out)
+                for wire in write_citations((citation,), _fields_for_client):
+                    self._open_block("text", out)
+                    self._write_delta_event({"type": "citations_delta", "citation": wire}, out)
+            case PartEnded(_, metadata):
+                self._end_part(metadata, out)
             case WholePart(_, part):
                 for wire in write_parts((part,)):
-                    self._start(wire, out)
-                    self._stop(out)
+                    self._start_block(wire, out)
+                    self._stop_block(out)
             case Finished():
-                self._finish(event, out)
+                self._finish_message(event, out)
 
-    def _begin(self, out: list[bytes]) -> None:
+    def _write_message_start(self, out: list[bytes]) -> None:
         if self._started is None:
             return
         message: dict[str, Json] = {
@@ -168,141 +174,152 @@ class MessageWriter:
         out.append(sse({"type": "message_start", "message": message}, "message_start"))
         self._started = None
 
-    def _delta(self, kind: str, text: str, out: list[bytes]) -> None:
-        """What comes ten thousand times an answer: only the text is made into JSON."""
-        self._ensure(kind, out)
-        out.append(b"%b%b}}\n\n" % (self._prefix, dump_bytes(text)))
+    def _write_delta(self, kind: str, text: str, out: list[bytes]) -> None:
+        """Writes a delta of the open block. This is the hot path, so only the text is encoded."""
+        self._open_block(kind, out)
+        out.append(b"%b%b}}\n\n" % (self._delta_prefix, dump_bytes(text)))
 
-    def _ensure(self, kind: str, out: list[bytes]) -> None:
-        if self._open != kind:
-            self._start({"type": "text", "text": ""} if kind == "text" else _unsigned(""), out)
+    def _open_block(self, kind: str, out: list[bytes]) -> None:
+        if self._open_type != kind:
+            self._start_block({"type": "text", "text": ""} if kind == "text" else _build_thinking(""), out)
 
-    def _start(self, block: Mapping[str, Json], out: list[bytes]) -> None:
-        self._open = str(block["type"])
-        name = {"text": "text", "thinking": "thinking"}.get(self._open, "partial_json")
-        delta = {"text": "text_delta", "thinking": "thinking_delta"}.get(self._open, "input_json_delta")
-        self._prefix = (
+    def _start_block(self, block: Mapping[str, Json], out: list[bytes]) -> None:
+        self._open_type = str(block["type"])
+        name = {"text": "text", "thinking": "thinking"}.get(self._open_type, "partial_json")
+        delta = {"text": "text_delta", "thinking": "thinking_delta"}.get(self._open_type, "input_json_delta")
+        self._delta_prefix = (
             b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"%b","%b":'
             % (self._index, delta.encode(), name.encode())
         )
         wire: dict[str, Json] = {"type": "content_block_start", "index": self._index, "content_block": dict(block)}
         out.append(sse(wire, "content_block_start"))
 
-    def _put(self, delta: dict[str, Json], out: list[bytes]) -> None:
+    def _write_delta_event(self, delta: dict[str, Json], out: list[bytes]) -> None:
         wire: dict[str, Json] = {"type": "content_block_delta", "index": self._index, "delta": delta}
         out.append(sse(wire, "content_block_delta"))
 
-    def _stop(self, out: list[bytes]) -> None:
-        if self._open is not None:
+    def _stop_block(self, out: list[bytes]) -> None:
+        if self._open_type is not None:
             out.append(sse({"type": "content_block_stop", "index": self._index}, "content_block_stop"))
-            self._open = None
+            self._open_type = None
             self._index += 1
 
-    def _end(self, keep: Keep, out: list[bytes]) -> None:
-        kept, signature = _kept(keep), _signature(keep)
-        if self._call is not None:
-            self._end_call(self._call, kept, out)
-        elif self._open is None:  # thought that is withheld; empty text leaves no trace
-            if kept.get("type") == "redacted_thinking":
-                self._start(kept, out)
-            elif signature and self._thinking:
-                self._start(_unsigned(""), out)
-        if self._open == "thinking" and signature:
-            self._put({"type": "signature_delta", "signature": signature}, out)
-        self._thinking = False
-        self._stop(out)
+    def _end_part(self, metadata: Keep, out: list[bytes]) -> None:
+        fields, signature = _fields_for_client(metadata), _choose_signature(metadata)
+        if self._provider_call is not None:
+            self._end_provider_call(self._provider_call, fields, out)
+        elif self._open_type is None:  # redacted or empty reasoning; an empty text gets no block
+            if fields.get("type") == "redacted_thinking":
+                self._start_block(fields, out)
+            elif signature and self._in_reasoning:
+                self._start_block(_build_thinking(""), out)
+        if self._open_type == "thinking" and signature:
+            self._write_delta_event({"type": "signature_delta", "signature": signature}, out)
+        self._in_reasoning = False
+        self._stop_block(out)
 
-    def _end_call(self, call: ToolCallStarted, kept: Mapping[str, Json], out: list[bytes]) -> None:
-        """A call of the provider's own, in this wire's words only."""
-        self._call = None
-        if "type" in kept:
-            self._start({**kept, "id": call.id, "name": call.name, "input": {}}, out)
-            if arguments := "".join(self._json):
-                self._put({"type": "input_json_delta", "partial_json": arguments}, out)
+    def _end_provider_call(self, call: ToolCallStarted, fields: Mapping[str, Json], out: list[bytes]) -> None:
+        """Writes a provider-run tool call, if it came over this wire."""
+        self._provider_call = None
+        if "type" in fields:
+            self._start_block({**fields, "id": call.id, "name": call.name, "input": {}}, out)
+            if arguments := "".join(self._arguments):
+                self._write_delta_event({"type": "input_json_delta", "partial_json": arguments}, out)
 
-    def _finish(self, finish: Finished, out: list[bytes]) -> None:
+    def _finish_message(self, finish: Finished, out: list[bytes]) -> None:
         if finish.reason == "error":
             out.append(sse(write_error(ended_badly(finish)), "error"))
             return
-        kept = {**_kept(finish.keep)}
-        more = kept.pop("usage", None)
+        fields = {**_fields_for_client(finish.keep)}
+        more = fields.pop("usage", None)
         usage: dict[str, Json] = {**(more if isinstance(more, dict) else {}), **write_usage(self._usage)}
-        beside = {name: kept.pop(name) for name in _BESIDE_DELTA if name in kept}
-        delta: dict[str, Json] = {"stop_reason": _stop_word(finish), "stop_sequence": None, **kept}
+        beside = {name: fields.pop(name) for name in _BESIDE_DELTA if name in fields}
+        delta: dict[str, Json] = {"stop_reason": _choose_stop_reason(finish), "stop_sequence": None, **fields}
         wire: dict[str, Json] = {"type": "message_delta", "delta": delta, **beside, "usage": usage}
         out.append(sse(wire, "message_delta"))
         out.append(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
 
 
-def _kept(keep: Keep) -> Mapping[str, Json]:
-    return opaque_to_client(keep, NAME)
+def _fields_for_client(metadata: Keep) -> Mapping[str, Json]:
+    return opaque_to_client(metadata, NAME)
 
 
-def _signature(keep: Keep) -> Json:
-    """This wire's own, else what another engine wants back, sealed: clients return it as it is (T1)."""
-    return _kept(keep).get("signature") or seal(tuple(opaque for opaque in keep if opaque.dialect != NAME))
+def _choose_signature(metadata: Keep) -> Json:
+    """Returns the wire's own signature, else the sealed metadata of other engines.
+
+    T1: clients send a signature back unchanged, and the engine gets its metadata back.
+    """
+    return _fields_for_client(metadata).get("signature") or seal(
+        tuple(opaque for opaque in metadata if opaque.dialect != NAME)
+    )
 
 
-def _unsigned(thought: str) -> dict[str, Json]:
-    """The field is always there on this wire."""
-    return {"type": "thinking", "thinking": thought, "signature": ""}
+def _build_thinking(text: str) -> dict[str, Json]:
+    """Builds a thinking block with an empty signature, since the wire requires the field."""
+    return {"type": "thinking", "thinking": text, "signature": ""}
 
 
-def _stop_word(finish: Finished) -> str:
-    """The engine's own word where it is one of this wire: it may say more than our reason."""
+def _choose_stop_reason(finish: Finished) -> str:
+    """Returns the engine's own stop reason if this wire has it, since it may be more exact than ours."""
     if finish.raw is not None and STOP_REASONS.get(finish.raw) == finish.reason:
         return finish.raw
-    return _STOP_WORDS[finish.reason]
+    return _WIRE_STOP_REASONS[finish.reason]
 
 
 def write_parts(parts: Iterable[Part]) -> Iterator[dict[str, Json]]:
-    """An answer's parts as blocks: those that this wire has a word for, less what ran on this server."""
+    """Writes the parts of an answer as blocks, except unknown parts of other wires and calls run on this server."""
     for part in parts:
         match part:
-            case Text(text, citations, keep):
-                wire: dict[str, Json] = {"type": "text", **_kept(keep), "text": text}
-                if cited := write_citations(citations, _kept):
+            case Text(text, citations, metadata):
+                wire: dict[str, Json] = {"type": "text", **_fields_for_client(metadata), "text": text}
+                if cited := write_citations(citations, _fields_for_client):
                     wire["citations"] = cited
                 if text or cited:
                     yield wire
-            case Reasoning(text, keep):
-                kept = _kept(keep)
-                if kept.get("type") == "redacted_thinking":
-                    yield dict(kept)
-                elif text or _signature(keep):
-                    yield {**_unsigned(text), **kept, "signature": _signature(keep)}
-            case ToolCall(id, name, arguments, executor, keep):
-                wire = {"type": "tool_use", **_kept(keep), "id": id, "name": name, "input": write_input(arguments)}
+            case Reasoning(text, metadata):
+                fields = _fields_for_client(metadata)
+                if fields.get("type") == "redacted_thinking":
+                    yield dict(fields)
+                elif text or _choose_signature(metadata):
+                    yield {**_build_thinking(text), **fields, "signature": _choose_signature(metadata)}
+            case ToolCall(id, name, arguments, executor, metadata):
+                wire = {
+                    "type": "tool_use",
+                    **_fields_for_client(metadata),
+                    "id": id,
+                    "name": name,
+                    "input": write_input(arguments),
+                }
                 if executor == "client" or (executor == "provider" and wire["type"] != "tool_use"):
                     yield wire
-            case Foreign(keep):
-                kept = _kept(keep)
-                if isinstance(kept.get("type"), str):  # a block that does not say what it is is none
-                    yield dict(kept)
+            case Foreign(metadata):
+                fields = _fields_for_client(metadata)
+                if isinstance(fields.get("type"), str):  # a block needs a type
+                    yield dict(fields)
 
 
 def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]:
-    """Raises ``EngineFailed`` for an answer that ended with an error, for which the wire has no word."""
+    """Writes a whole message. Raises ``EngineFailed`` if the answer ended with an error, which has no field here."""
     if reply.finish.reason == "error":
         raise ended_badly(reply.finish)
-    kept = {**_kept(reply.finish.keep)}
-    more = kept.pop("usage", None)
+    fields = {**_fields_for_client(reply.finish.keep)}
+    more = fields.pop("usage", None)
     return {
         "id": reply.id or f"msg_{token_hex(12)}",
         "type": "message",
         "role": "assistant",
         "model": reply.model,
         "content": [*write_parts(reply.message.parts)],
-        "stop_reason": _stop_word(reply.finish),
+        "stop_reason": _choose_stop_reason(reply.finish),
         "stop_sequence": None,
-        **kept,
+        **fields,
         "usage": {**(more if isinstance(more, dict) else {}), **write_usage(reply.usage)},
     }
 
 
-# The first that fits; the wire has no more words (platform.claude.com/docs/en/api/errors). A key of ours that was
-# refused is no fault of the client's, so it is told as an error of the API.
-_WORDS: Final[tuple[tuple[tuple[type[LLMError], ...], str], ...]] = (
+# Error classes to the wire's error types; the first match wins (platform.claude.com/docs/en/api/errors). A server key
+# that was refused is not the client's fault, so it is an ``api_error``.
+_ERROR_TYPES: Final[tuple[tuple[tuple[type[LLMError], ...], str], ...]] = (
     ((NotFound, UnknownModel), "not_found_error"),
     ((TooLarge,), "request_too_large"),
     ((RequestError,), "invalid_request_error"),
@@ -314,38 +331,46 @@ _WORDS: Final[tuple[tuple[tuple[type[LLMError], ...], str], ...]] = (
     ((ConnectTimeout, FirstByteTimeout, IdleTimeout), "timeout_error"),
     ((LLMError,), "api_error"),
 )
-_TOO_LONG: Final = "prompt is too long"
-# Told this code, clients send the conversation whole and go on without a thread at the provider.
-_NO_THREADS: Final = "thread_unsupported_request"
-REQUEST_ID: Final = "request-id"
+_TOO_LONG_MESSAGE: Final = "prompt is too long"
+# On this code clients send the whole conversation and continue without a thread at the provider.
+_NO_THREADS_CODE: Final = "thread_unsupported_request"
+REQUEST_ID: Final = "request-id"  # the header in which clients of this wire look for the request id
 
 
 def status_of(error: LLMError) -> int:
-    """This wire has a status of its own for an engine with too much to do, and its clients an error for that."""
-    said = error.provider
-    return said.status if isinstance(error, Overloaded) and said is not None and said.status == 529 else error.status
+    """Returns the HTTP status of an error: an engine's 529 (overloaded) as it is, since clients handle it."""
+    reported = error.provider
+    return (
+        reported.status
+        if isinstance(error, Overloaded) and reported is not None and reported.status == 529
+        else error.status
+    )
 
 
 def write_error(error: LLMError) -> dict[str, Json]:
+    """Writes the body of an error response, which is also the data of an ``error`` event."""
     message = error.message
-    if isinstance(error, ContextTooLong) and _TOO_LONG not in message.lower():
-        # Clients know by these words alone that they have to compact; the wire has no code for it.
-        message = f"{_TOO_LONG}: {message}"
-    said = error.provider
+    if isinstance(error, ContextTooLong) and _TOO_LONG_MESSAGE not in message.lower():
+        # Clients compact the conversation only when they see these words; the wire has no code for it.
+        message = f"{_TOO_LONG_MESSAGE}: {message}"
+    reported = error.provider
     threaded = isinstance(error, Unsupported) and error.param == "thread"
     wire: dict[str, Json] = {
-        "type": next(word for classes, word in _WORDS if isinstance(error, classes)),
+        "type": next(word for classes, word in _ERROR_TYPES if isinstance(error, classes)),
         "message": message,
-        "details": {"error_code": (said.code if said else None) or (_NO_THREADS if threaded else error.code)},
+        "details": {
+            "error_code": (reported.code if reported else None) or (_NO_THREADS_CODE if threaded else error.code)
+        },
     }
     if error.param is not None:
         wire["param"] = error.param
-    if said is not None:
-        wire["provider"] = dict(said.as_json())
+    if reported is not None:
+        wire["provider"] = dict(reported.as_json())
     return {"type": "error", "error": wire}
 
 
 def write_models(models: Iterable[ModelInfo]) -> dict[str, Json]:
+    """Writes the chat models as one page."""
     data: list[Any] = [_write_model(model) for model in models if model.kind == "chat"]
     return {
         "data": data,
@@ -356,7 +381,7 @@ def write_models(models: Iterable[ModelInfo]) -> dict[str, Json]:
 
 
 def _write_model(model: ModelInfo) -> dict[str, Json]:
-    """Named as a client has to name it here; the epoch stands for a date that is not known, as it does on this wire."""
+    """Writes one model under its id on this server; as on this wire, an unknown date becomes 1970-01-01."""
     wire: dict[str, Json] = {
         "type": "model",
         "id": f"{model.engine}/{model.id}",

@@ -1,4 +1,4 @@
-"""From an engine: what went wrong."""
+"""Reads an engine's error responses and error events."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from llm.errors import ContentBlocked, ContextTooLong, LLMError, ProviderSaid, Q
 from llm.wire.json_codec import loads
 from llm.wire.json_lenient import text_of
 
-# Only English tells these from any other invalid_request_error (platform.claude.com/docs/en/api/errors names no code;
-# texts as reported in anthropics/claude-code issues 228, 12186 and as recorded).
-_WORDS: Final[tuple[tuple[str, type[LLMError]], ...]] = (
+# Only the English message distinguishes these from other errors of type invalid_request_error
+# (platform.claude.com/docs/en/api/errors has no codes; texts from anthropics/claude-code issues 228 and 12186 and from
+# recordings).
+_BY_MESSAGE: Final[tuple[tuple[str, type[LLMError]], ...]] = (
     ("prompt is too long", ContextTooLong),
     ("exceed context limit", ContextTooLong),
     ("credit balance is too low", QuotaExceeded),
     ("blocked by content filtering policy", ContentBlocked),
 )
 
-_STATUS: Final[Mapping[str, int]] = {
+# The HTTP status that an error inside a stream would have as a response.
+_STATUS_BY_TYPE: Final[Mapping[str, int]] = {
     "invalid_request_error": 400,
     "authentication_error": 401,
     "billing_error": 402,
@@ -34,38 +36,46 @@ _STATUS: Final[Mapping[str, int]] = {
 
 
 def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
+    """Reads the body of an error response, JSON or plain text."""
     try:
         wire = loads(body)
     except ValueError:
-        return _plain_error(status, body.decode("utf-8", "replace").strip(), engine)
+        return _build_plain_error(status, body.decode("utf-8", "replace").strip(), engine)
     return error_of(status, wire, engine)
 
 
 def error_of(status: int, wire: object, engine: Engine) -> LLMError:
-    """An error object, with or without ``{"type": "error"}`` around it; status 0 for one inside a stream."""
+    """Builds the error of an error object, with or without ``{"type": "error"}`` around it.
+
+    ``status`` is 0 for an error inside a stream.
+    """
     error = wire.get("error") if isinstance(wire, dict) else wire
     if isinstance(error, str):
-        return _plain_error(status, error, engine)
+        return _build_plain_error(status, error, engine)
     if not isinstance(error, dict):
         error = wire if isinstance(wire, dict) else {}
     kind, message = text_of(error.get("type")), text_of(error.get("message")).strip()
     details = error.get("details")
     code = (text_of(details.get("error_code")) or None) if isinstance(details, dict) else None
-    cls = by_status(status or _STATUS.get(kind, 500), code, kind)
+    cls = by_status(status or _STATUS_BY_TYPE.get(kind, 500), code, kind)
     if code is not None and code.endswith("_spend_limit_reached"):
         cls = QuotaExceeded
     elif kind in ("invalid_request_error", ""):
-        cls = next((c for words, c in _WORDS if words in message.lower()), cls)
-    said = ProviderSaid(status, code, kind or None, message or None)
-    return cls(message or _no_words(status, engine), engine=engine.name, provider=said)
+        cls = next((c for words, c in _BY_MESSAGE if words in message.lower()), cls)
+    reported = ProviderSaid(status, code, kind or None, message or None)
+    return cls(message or _default_message(status, engine), engine=engine.name, provider=reported)
 
 
-def _plain_error(status: int, text: str, engine: Engine) -> LLMError:
-    """Text of a proxy on the way. A page of HTML says nothing to anybody."""
+def _build_plain_error(status: int, text: str, engine: Engine) -> LLMError:
+    """Builds the error of a plain text body, as proxies send it. HTML pages are left out of the message."""
     text = "" if text.startswith("<") else text[:500]
-    said = ProviderSaid(status, message=text or None)
-    return by_status(status or 500)(text or _no_words(status, engine), engine=engine.name, provider=said)
+    reported = ProviderSaid(status, message=text or None)
+    return by_status(status or 500)(text or _default_message(status, engine), engine=engine.name, provider=reported)
 
 
-def _no_words(status: int, engine: Engine) -> str:
-    return f"{engine.label} answered with status {status}." if status else f"{engine.label} broke off with an error."
+def _default_message(status: int, engine: Engine) -> str:
+    return (
+        f"{engine.label} answered with status {status}."
+        if status
+        else f"{engine.label} ended the stream with an error."
+    )

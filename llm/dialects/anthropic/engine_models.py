@@ -1,4 +1,4 @@
-"""From an engine: its models."""
+"""Lists an engine's models (``GET /v1/models``)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from llm.errors import Malformed
 from llm.wire.json_codec import in_address
 from llm.wire.json_lenient import count_of, text_of
 
+# The wire's capabilities to ``ModelInfo.can``.
 _CAPABILITIES: Final[Mapping[str, str]] = {
     "image_input": "images",
     "pdf_input": "documents",
@@ -24,6 +25,7 @@ _MAX_PAGES: Final = 20
 
 
 def list_models(engine: Engine) -> ModelLister:
+    """Lists the models, page by page. Raises ``Malformed`` for an unknown shape."""
     if engine.models.fixed:
         return [model for id in engine.models.fixed if (model := _read_model({"id": id}, engine))]
     models: list[ModelInfo] = []
@@ -32,7 +34,7 @@ def list_models(engine: Engine) -> ModelLister:
         (page,) = yield (Outgoing(path=path, method="GET"),)
         data = page.get("data") if isinstance(page, dict) else None
         if not isinstance(data, list):
-            raise Malformed(f"{engine.label} listed its models in an unknown form.", engine=engine.name)
+            raise Malformed(f"{engine.label} sent a model list of an unknown shape.", engine=engine.name)
         models += [model for wire in data if (model := _read_model(wire, engine))]
         if page.get("has_more") is not True or not text_of(page.get("last_id")):
             break
@@ -49,27 +51,29 @@ def _read_model(wire: object, engine: Engine) -> ModelInfo | None:
         return None
     capabilities = wire.get("capabilities")
     capabilities = capabilities if isinstance(capabilities, dict) else {}
-    told = {
+    reported = {
         name: c.get("supported") for wn, name in _CAPABILITIES.items() if isinstance(c := capabilities.get(wn), dict)
     }
-    guessed = guessed_abilities(id, engine.models, told) | {"caching"}  # every current model can, but no record says so
+    guessed = guessed_abilities(id, engine.models, reported) | {
+        "caching"
+    }  # every current model has it, but the list does not report it
     return ModelInfo(
         id=id,
         engine=engine.name,
         name=text_of(wire.get("display_name")) or id,
         kind=kind,
-        created=_seconds(wire.get("created_at")),
+        created=_read_seconds(wire.get("created_at")),
         context_tokens=count_of(wire.get("max_input_tokens")) or None,
         max_output_tokens=count_of(wire.get("max_tokens")) or None,
-        can=frozenset(name for name, supported in told.items() if supported) | guessed,
+        can=frozenset(name for name, supported in reported.items() if supported) | guessed,
         guessed=guessed,
         meta=wire,
     )
 
 
-def _seconds(value: object) -> int | None:
+def _read_seconds(value: object) -> int | None:
     try:
-        told = datetime.fromisoformat(text_of(value))
-        return int((told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp())
+        time = datetime.fromisoformat(text_of(value))
+        return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError):
         return None

@@ -1,4 +1,4 @@
-"""Generation options as fields of a request, by what its model takes (``traits``)."""
+"""Writes generation options as request fields, by the profile of the model (``profiles``)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from llm.chat.messages import Media
 from llm.chat.request import ChatRequest, JsonFormat, Options
-from llm.dialects.anthropic.profiles import BUDGETS, MIN_BUDGET, Traits, traits_of
+from llm.dialects.anthropic.profiles import BUDGETS, MIN_BUDGET, AnthropicProfile, find_profile
 from llm.dialects.anthropic.shared import NAME, spelling
 from llm.engines.engine import Engine
 from llm.engines.options import taken
@@ -17,9 +17,10 @@ from llm.errors import Unsupported
 from llm.wire.json_codec import Json
 from llm.wire.schema_subset import Subset, fitted, told
 
-Refuse = Callable[[str, str], Unsupported]  # of the name of an option, and why
+Refuse = Callable[[str, str], Unsupported]  # (option, reason) to the error to raise
 
-# https://platform.claude.com/docs/en/build-with-claude/structured-outputs: what its own clients leave of a schema.
+# https://platform.claude.com/docs/en/build-with-claude/structured-outputs: the part of JSON
+# Schema that Anthropic's own clients send.
 SCHEMAS: Final = Subset(
     formats=frozenset({"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}),
     min_items=frozenset({0, 1}),
@@ -28,44 +29,47 @@ SCHEMAS: Final = Subset(
     recursion="no",
 )
 # The options that this wire has fields for.
-_KNOWN: Final = frozenset({
+_KNOWN_OPTIONS: Final = frozenset({
     "max_tokens", "temperature", "top_p", "top_k", "stop", "reasoning", "effort", "reasoning_tokens", "format",
     "tool_choice", "parallel_tools", "service_tier", "caching", "citations", "extra",
 })  # fmt: skip
 _TIERS: Final = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
-# Without "summarized" the newer models show nothing of what they thought.
-_SHOWN: Final[Mapping[str, Json]] = {"type": "adaptive", "display": "summarized"}
+# Without "summarized" the newer models return no thinking text.
+_ADAPTIVE: Final[Mapping[str, Json]] = {"type": "adaptive", "display": "summarized"}
 _CHOICES: Final = {"auto": "auto", "none": "none", "required": "any"}
 
 
 def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> dict[str, Json]:
-    """Raises ``Unsupported`` naming the option."""
-    options, traits = taken(request.options, engine, request.model, ANY, False, _KNOWN), traits_of(request.model)
-    refuse = partial(_refusal, engine, request.model)
+    """Writes the options; appends ignored ones to ``dropped``. Raises ``Unsupported`` naming the option."""
+    options, profile = (
+        taken(request.options, engine, request.model, ANY, False, _KNOWN_OPTIONS),
+        find_profile(request.model),
+    )
+    refuse = partial(_build_refusal, engine, request.model)
     if options.citations and options.format is not None and _has_documents(request):
-        raise refuse("citations", "an answer that is held to a schema cites nothing")
-    max_tokens = traits.max_tokens if options.max_tokens is None else options.max_tokens
+        raise refuse("citations", "citations cannot be combined with a JSON schema")
+    max_tokens = profile.max_tokens if options.max_tokens is None else options.max_tokens
     wire: dict[str, Json] = {"max_tokens": max_tokens}
-    # A client of this wire has its own words for thinking and format: they say more than the options.
+    # The fields that a client of this wire sent for thinking and format are more exact than the options.
     wire |= spelling(request.keep) or {
-        **_thinking(options, traits, max_tokens, refuse, dropped),
-        **_output_config(options, traits, engine, refuse, dropped),
+        **_write_thinking(options, profile, max_tokens, refuse, dropped),
+        **_write_output_config(options, profile, engine, refuse, dropped),
     }
-    wire |= _samplers(options, traits, _thinks(wire), refuse)
+    wire |= _write_samplers(options, profile, _find_active_thinking(wire), refuse)
     if options.stop:
         wire["stop_sequences"] = [*options.stop]
     if options.service_tier is not None:
         if options.service_tier not in _TIERS:
-            raise refuse("service_tier", f"it is one of {', '.join(_TIERS)} here")
+            raise refuse("service_tier", f"the allowed values are {', '.join(_TIERS)}")
         wire["service_tier"] = _TIERS[options.service_tier]
     if request.tools:
-        wire |= _tool_choice(options, traits, engine, wire, refuse)
+        wire |= _write_tool_choice(options, profile, engine, wire, refuse)
     elif options.tool_choice not in (None, "auto", "none"):
-        raise refuse("tool_choice", "there are no tools")
+        raise refuse("tool_choice", "the request has no tools")
     return wire
 
 
-def _refusal(engine: Engine, model: str, option: str, why: str) -> Unsupported:
+def _build_refusal(engine: Engine, model: str, option: str, why: str) -> Unsupported:
     return Unsupported(f"{engine.label} cannot take {option} for {model}: {why}.", param=option, engine=engine.name)
 
 
@@ -73,8 +77,8 @@ def _has_documents(request: ChatRequest) -> bool:
     return any(isinstance(part, Media) and part.kind == "document" for m in request.messages for part in m.parts)
 
 
-def _off(options: Options) -> str | None:
-    """The option that turns thinking off, if one does."""
+def _find_option_turning_off(options: Options) -> str | None:
+    """Returns the name of the option that turns thinking off, or None."""
     if options.reasoning is False:
         return "reasoning"
     if options.effort == "none":
@@ -82,9 +86,9 @@ def _off(options: Options) -> str | None:
     return "reasoning_tokens" if options.reasoning_tokens == 0 else None
 
 
-def _on(options: Options) -> str | None:
-    """The option that asks for thinking, if one does and none forbids it."""
-    if _off(options):
+def _find_option_turning_on(options: Options) -> str | None:
+    """Returns the name of the option that turns thinking on, or None; an option that turns it off wins."""
+    if _find_option_turning_off(options):
         return None
     if options.reasoning_tokens is not None:
         return "reasoning_tokens"
@@ -93,30 +97,36 @@ def _on(options: Options) -> str | None:
     return "reasoning" if options.reasoning else None
 
 
-def _thinking(options: Options, traits: Traits, max_tokens: int, refuse: Refuse, dropped: list[str]) -> dict[str, Json]:
-    if options.effort not in (None, "none") and _effort(options, traits) is None and _on(options) != "effort":
-        dropped.append("effort")  # the other option says more, and there is no field for this one
-    if off := _off(options):
-        if traits.thinking == "none":
+def _write_thinking(
+    options: Options, profile: AnthropicProfile, max_tokens: int, refuse: Refuse, dropped: list[str]
+) -> dict[str, Json]:
+    if (
+        options.effort not in (None, "none")
+        and _choose_effort(options, profile) is None
+        and _find_option_turning_on(options) != "effort"
+    ):
+        dropped.append("effort")  # another option decides about thinking, and the model has no effort field
+    if off := _find_option_turning_off(options):
+        if profile.thinking == "none":
             return {}
-        if traits.off is None:
-            raise refuse(off, "its thinking cannot be turned off")
-        return {"thinking": {"type": traits.off}}
-    on = _on(options)
+        if profile.off_type is None:
+            raise refuse(off, "the model's thinking cannot be turned off")
+        return {"thinking": {"type": profile.off_type}}
+    on = _find_option_turning_on(options)
     if on is None:
-        return {"thinking": dict(_SHOWN)} if traits.unasked else {}
-    if traits.thinking == "none":
-        raise refuse(on, "it does not think")
-    budget = options.reasoning_tokens is not None and options.reasoning_tokens > 0  # below: as the model likes
-    if traits.thinking == "adaptive" and budget:
-        raise refuse("reasoning_tokens", "it takes no budget, only an effort")
-    if traits.thinking == "budget" or budget:
-        return {"thinking": {"type": "enabled", "budget_tokens": _budget(options, max_tokens, refuse)}}
-    return {"thinking": dict(_SHOWN)}
+        return {"thinking": dict(_ADAPTIVE)} if profile.thinks_by_default else {}
+    if profile.thinking == "none":
+        raise refuse(on, "the model does not support thinking")
+    budget = options.reasoning_tokens is not None and options.reasoning_tokens > 0  # negative: the model decides
+    if profile.thinking == "adaptive" and budget:
+        raise refuse("reasoning_tokens", "the model accepts an effort, not a token budget")
+    if profile.thinking == "budget" or budget:
+        return {"thinking": {"type": "enabled", "budget_tokens": _choose_budget(options, max_tokens, refuse)}}
+    return {"thinking": dict(_ADAPTIVE)}
 
 
-def _budget(options: Options, max_tokens: int, refuse: Refuse) -> int:
-    """Thinking counts against ``max_tokens``, which has to stay the larger of the two."""
+def _choose_budget(options: Options, max_tokens: int, refuse: Refuse) -> int:
+    """Returns the thinking budget in tokens. It counts against ``max_tokens`` and has to be smaller."""
     budget = options.reasoning_tokens
     if budget is not None and budget > 0:
         if budget < MIN_BUDGET:
@@ -126,88 +136,90 @@ def _budget(options: Options, max_tokens: int, refuse: Refuse) -> int:
         return budget
     room = max_tokens - MIN_BUDGET
     if room < MIN_BUDGET:
-        raise refuse("max_tokens", f"{max_tokens} tokens leave no room for thinking")
+        raise refuse("max_tokens", f"{max_tokens} tokens are too few for thinking")
     return min(BUDGETS[options.effort or "low"], room)
 
 
-def _effort(options: Options, traits: Traits) -> str | None:
-    """What the field for it says: it goes for the whole answer, whether the model thinks or not."""
+def _choose_effort(options: Options, profile: AnthropicProfile) -> str | None:
+    """Returns the value of ``output_config.effort``, which applies to the whole answer, with or without thinking."""
     effort = "low" if options.effort == "minimal" else options.effort
-    if effort in (None, "none") or not traits.efforts:
+    if effort in (None, "none") or not profile.efforts:
         return None
-    if traits.thinking == "budget" and effort not in traits.efforts:
-        return None  # more than it has a word for; the budget says it
+    if profile.thinking == "budget" and effort not in profile.efforts:
+        return None  # the model has no such effort; the budget expresses it
     return effort
 
 
-def _output_config(
-    options: Options, traits: Traits, engine: Engine, refuse: Refuse, dropped: list[str]
+def _write_output_config(
+    options: Options, profile: AnthropicProfile, engine: Engine, refuse: Refuse, dropped: list[str]
 ) -> dict[str, Json]:
     config: dict[str, Json] = {}
-    effort = _effort(options, traits)
+    effort = _choose_effort(options, profile)
     if effort is not None:
-        if effort not in traits.efforts:
-            raise refuse("effort", f"it takes no effort {effort!r}")
+        if effort not in profile.efforts:
+            raise refuse("effort", f"the model does not accept the effort {effort!r}")
         config["effort"] = effort
     if options.format is not None:
         if options.format.schema is None:
-            raise refuse("format", "it answers in JSON only by a schema")
-        if not traits.schemas or not engine.quirks.json_schema:
-            raise refuse("format", "it cannot be held to a schema")
-        config["format"] = {"type": "json_schema", "schema": _schema(options.format, refuse, dropped)}
+            raise refuse("format", "JSON output needs a schema")
+        if not profile.json_schema or not engine.quirks.json_schema:
+            raise refuse("format", "the model does not support JSON schemas")
+        config["format"] = {"type": "json_schema", "schema": _fit_format_schema(options.format, refuse, dropped)}
     return {"output_config": config} if config else {}
 
 
-def _schema(asked: JsonFormat, refuse: Refuse, dropped: list[str]) -> Json:
-    assert asked.schema is not None
-    if asked.wire in (None, NAME):
-        return dict(asked.schema)
-    whole = fitted(asked.schema, SCHEMAS, "format")
-    if whole.schema is None:
-        raise refuse("format", f"its schemas are closed and end somewhere, and this one is not so at {whole.lost[0]}")
-    dropped += told("format", whole.lost)
-    return whole.schema
+def _fit_format_schema(json_format: JsonFormat, refuse: Refuse, dropped: list[str]) -> Json:
+    assert json_format.schema is not None
+    if json_format.wire in (None, NAME):
+        return dict(json_format.schema)
+    fit = fitted(json_format.schema, SCHEMAS, "format")
+    if fit.schema is None:
+        raise refuse("format", f"schemas have to be closed and free of recursion, and {fit.lost[0]} is not")
+    dropped += told("format", fit.lost)
+    return fit.schema
 
 
-def _thinks(wire: dict[str, Json]) -> str | None:
-    """The form of thinking that is on."""
+def _find_active_thinking(wire: dict[str, Json]) -> str | None:
+    """Returns the form of thinking that is on, or None."""
     thinking = wire.get("thinking")
     form = thinking.get("type") if isinstance(thinking, dict) else None
     return str(form) if form in ("enabled", "adaptive") else None
 
 
-def _samplers(options: Options, traits: Traits, thinks: str | None, refuse: Refuse) -> dict[str, Json]:
-    given = {"temperature": options.temperature, "top_p": options.top_p, "top_k": options.top_k}
-    wire: dict[str, Json] = {name: value for name, value in given.items() if value is not None}
-    if traits.samplers == "any":
+def _write_samplers(
+    options: Options, profile: AnthropicProfile, thinking: str | None, refuse: Refuse
+) -> dict[str, Json]:
+    samplers = {"temperature": options.temperature, "top_p": options.top_p, "top_k": options.top_k}
+    wire: dict[str, Json] = {name: value for name, value in samplers.items() if value is not None}
+    if profile.samplers == "any":
         return wire
-    fixed = traits.samplers == "none"
-    why = "its sampling cannot be changed" if fixed else "it is thinking"
+    fixed = profile.samplers == "none"
+    why = "the model's sampling is fixed" if fixed else "sampling is fixed while the model thinks"
     if options.temperature is not None:
-        if (fixed or thinks) and options.temperature != 1:
+        if (fixed or thinking) and options.temperature != 1:
             raise refuse("temperature", why)
-        if options.top_p is not None and traits.samplers != "both":
-            raise refuse("top_p", "it takes temperature or top_p, not both")
-    if options.top_p is not None and options.top_p < (0.99 if fixed else 0.95 if thinks else 0):
+        if options.top_p is not None and profile.samplers != "both":
+            raise refuse("top_p", "the model accepts temperature or top_p, not both")
+    if options.top_p is not None and options.top_p < (0.99 if fixed else 0.95 if thinking else 0):
         raise refuse("top_p", why)
-    if options.top_k is not None and (fixed or thinks):
+    if options.top_k is not None and (fixed or thinking):
         raise refuse("top_k", why)
     return wire
 
 
-def _tool_choice(
-    options: Options, traits: Traits, engine: Engine, wire: dict[str, Json], refuse: Refuse
+def _write_tool_choice(
+    options: Options, profile: AnthropicProfile, engine: Engine, wire: dict[str, Json], refuse: Refuse
 ) -> dict[str, Json]:
-    asked, parallel = options.tool_choice, options.parallel_tools
-    if asked is None and parallel is None:
+    requested, parallel = options.tool_choice, options.parallel_tools
+    if requested is None and parallel is None:
         return {}
-    kind, _, name = (asked or "auto").partition(":")
+    kind, _, name = (requested or "auto").partition(":")
     choice: dict[str, Json] = {"type": "tool", "name": name} if kind == "tool" else {"type": _CHOICES.get(kind, kind)}
     if choice["type"] not in ("auto", "none"):
-        if not (traits.forced_tools and engine.quirks.forced_tools):
-            raise refuse("tool_choice", "it cannot be made to use a tool")
-        if _thinks(wire) == "enabled":
-            raise refuse("tool_choice", "it cannot be made to use a tool while it thinks")
+        if not (profile.forced_tools and engine.quirks.forced_tools):
+            raise refuse("tool_choice", "the model does not support forced tool calls")
+        if _find_active_thinking(wire) == "enabled":
+            raise refuse("tool_choice", "a forced tool call cannot be combined with a thinking budget")
     if parallel is not None and choice["type"] != "none":
         choice["disable_parallel_tool_use"] = not parallel
     return {"tool_choice": choice}

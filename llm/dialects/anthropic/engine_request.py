@@ -1,4 +1,4 @@
-"""Towards an engine: a neutral request as a body for ``POST /v1/messages``."""
+"""Writes a ChatRequest as the body of an engine's ``POST /v1/messages``."""
 
 from __future__ import annotations
 
@@ -27,31 +27,32 @@ from llm.wire.schema_subset import fitted, told
 
 PATH: Final = "/v1/messages"
 
+# MIME types of images that the wire accepts as base64.
 IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
-_TEXTS: Final = re.compile(r"text/.*|application/(.*\+)?(json|xml|yaml|x-yaml|javascript|toml|sql)")
-_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
+_TEXT_TYPES: Final = re.compile(r"text/.*|application/(.*\+)?(json|xml|yaml|x-yaml|javascript|toml|sql)")
+_VALID_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
 
 
 def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
-    """Raises ``Unsupported`` for what this wire, or the model, cannot take."""
-    kept: Kept = partial(opaque_for, dialect=NAME, issuer=engine.issuer)
-    own = dict(kept(request.keep))
+    """Writes the request. Raises ``Unsupported`` naming an option or part that the wire or the model rejects."""
+    select_fields: Kept = partial(opaque_for, dialect=NAME, issuer=engine.issuer)
+    client_fields = dict(select_fields(request.keep))
     dropped = [*lost_fields(request, NAME)]
     if not engine.quirks.unknown_fields:
-        dropped += [name for name in own if name in request.hints]
-        own = {name: value for name, value in own.items() if name not in request.hints}
-    conversation = _Conversation(engine, kept, citations=request.options.citations is True)
+        dropped += [name for name in client_fields if name in request.hints]
+        client_fields = {name: value for name, value in client_fields.items() if name not in request.hints}
+    conversation = _Conversation(engine, select_fields, citations=request.options.citations is True)
     for message in request.messages:
         conversation.add(message)
     if request.options.citations and not conversation.citable:
         dropped.append("citations")
-    body: dict[str, Json] = {**own, "model": request.model}
+    body: dict[str, Json] = {**client_fields, "model": request.model}
     body |= write_options(request, engine, dropped)
     if system := conversation.system:
-        body["system"] = _content(system)
-    body["messages"] = conversation.written()
+        body["system"] = _write_content(system)
+    body["messages"] = conversation.write_messages()
     if request.tools:
-        body["tools"] = [_write_tool(tool, kept, dropped) for tool in request.tools]
+        body["tools"] = [_write_tool(tool, select_fields, dropped) for tool in request.tools]
     if request.stream:
         body["stream"] = True
     if request.options.caching:
@@ -61,162 +62,177 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
 
 
 def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
-    """A client's own body; usage is always told here."""
+    """Builds a request of the client's own body and the engine's model name; this wire always reports usage."""
     return Outgoing(path=PATH, body={**body, "model": model})
 
 
 def only_usage(frame: Frame) -> bool:
+    """Returns False: this wire has no event that carries only usage."""
     return False
 
 
-def _content(blocks: Sequence[dict[str, Json]]) -> Json:
-    """The short spelling where there is nothing but one text."""
+def _write_content(blocks: Sequence[dict[str, Json]]) -> Json:
+    """Writes blocks as content: as a string if the only block is a plain text."""
     if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
         return blocks[0]["text"]
     return [*blocks]
 
 
-def _write_tool(tool: ToolSpec, kept: Kept, dropped: list[str]) -> dict[str, Json]:
+def _write_tool(tool: ToolSpec, select_fields: Kept, dropped: list[str]) -> dict[str, Json]:
     if tool.executor == "provider":
-        return dict(kept(tool.keep))
-    wire = {**kept(tool.keep), "name": tool.name, "input_schema": {"type": "object", **tool.parameters}}
+        return dict(select_fields(tool.keep))
+    wire = {**select_fields(tool.keep), "name": tool.name, "input_schema": {"type": "object", **tool.parameters}}
     if tool.description:
         wire["description"] = tool.description
     if tool.strict and tool.wire not in (None, NAME):
-        place = step("tools", tool.name)
-        whole = fitted({"type": "object", "properties": {}, **tool.parameters}, SCHEMAS, place)
-        dropped += told(place, whole.lost)
-        if whole.schema is None:
-            dropped.append(f"{place}/strict")
+        path = step("tools", tool.name)
+        fit = fitted({"type": "object", "properties": {}, **tool.parameters}, SCHEMAS, path)
+        dropped += told(path, fit.lost)
+        if fit.schema is None:
+            dropped.append(f"{path}/strict")
             return wire
-        wire["input_schema"] = whole.schema
+        wire["input_schema"] = fit.schema
     if tool.strict is not None:
         wire["strict"] = tool.strict
     return wire
 
 
 class _Conversation:
-    """Messages as this wire wants them: no system role among them, neighbours of one role in one message.
+    """Collects messages in the form of this wire.
 
-    The results of one turn's calls have to be in one user message, first in it; the wire takes no blank text.
+    System messages become ``system``, neighbours of one role become one message. The results of all tool calls of one
+    assistant message have to be in one user message, at its start. Blank texts are left out, since the wire rejects
+    them.
     """
 
-    def __init__(self, engine: Engine, kept: Kept, *, citations: bool) -> None:
+    def __init__(self, engine: Engine, select_fields: Kept, *, citations: bool) -> None:
         self.system: list[dict[str, Json]] = []
         self.dropped: list[str] = []
-        self.citable = False  # there is a document
+        self.citable = False  # the conversation has a document
         self._engine = engine
-        self._kept = kept
+        self._select_fields = select_fields
         self._citations = citations
-        self._turns: list[_Turn] = []
+        self._messages: list[_WireMessage] = []
 
     def add(self, message: Message) -> None:
         if message.role == "system" and spelling(message.keep).get("role") != "system":
-            self.system += self._blocks(message.parts, "system")
+            self.system += self._write_blocks(message.parts, "system")
             return
-        extra = self._kept(message.keep)
-        for role, parts in _by_role(message):
-            blocks = self._blocks(parts, role)
+        extra = self._select_fields(message.keep)
+        for role, parts in _split_by_role(message):
+            blocks = self._write_blocks(parts, role)
             if not blocks:
                 continue
-            if not self._turns or self._turns[-1].role != role:
-                self._turns.append(_Turn(role))
-            self._turns[-1].extra |= extra
-            self._turns[-1].blocks += blocks
+            if not self._messages or self._messages[-1].role != role:
+                self._messages.append(_WireMessage(role))
+            self._messages[-1].extra |= extra
+            self._messages[-1].blocks += blocks
 
-    def written(self) -> list[Json]:
-        if self._turns and self._turns[-1].role == "assistant":
-            self._turns[-1].strip()
-        return [turn.written() for turn in self._turns]
+    def write_messages(self) -> list[Json]:
+        if self._messages and self._messages[-1].role == "assistant":
+            self._messages[-1].strip_trailing_space()
+        return [message.write() for message in self._messages]
 
-    def _blocks(self, parts: Sequence[Part], role: str) -> list[dict[str, Json]]:
-        return [block for part in parts if (block := self._block(part, role)) is not None]
+    def _write_blocks(self, parts: Sequence[Part], role: str) -> list[dict[str, Json]]:
+        return [block for part in parts if (block := self._write_block(part, role)) is not None]
 
-    def _block(self, part: Part, role: str) -> dict[str, Json] | None:
+    def _write_block(self, part: Part, role: str) -> dict[str, Json] | None:
         match part:
             case Text():
-                return self._text(part)
-            case Reasoning(text, keep):
-                return _thinking(text, self._kept(keep))
+                return self._write_text(part)
+            case Reasoning(text, metadata):
+                return _write_thinking(text, self._select_fields(metadata))
             case ToolCall():
-                return self._call(part)
+                return self._write_call(part)
             case ToolResult():
-                return self._result(part)
+                return self._write_result(part)
             case Media() if role == "assistant":
                 self.dropped.append(f"{part.kind} in an assistant message")
                 return None
             case Media():
-                return self._media(part)
-            case Foreign(keep):
-                if wire := self._kept(keep):
+                return self._write_media(part)
+            case Foreign(metadata):
+                if wire := self._select_fields(metadata):
                     return dict(wire)
                 if role == "assistant":
                     self.dropped.append("foreign block")
                     return None
                 raise unknown_block(part, self._engine)
 
-    def _text(self, part: Text) -> dict[str, Json] | None:
+    def _write_text(self, part: Text) -> dict[str, Json] | None:
         if not part.text.strip():
             return None
-        rest, said = self._kept(part.keep), spelling(part.keep)
-        if said.get("type") == "document":
-            source = said.get("source")
+        fields, wire_form = self._select_fields(part.keep), spelling(part.keep)
+        if wire_form.get("type") == "document":
+            source = wire_form.get("source")
             source = {**(source if isinstance(source, dict) else {}), "data": part.text}
-            return self._cited({**rest, "type": "document", "source": source})
-        wire: dict[str, Json] = {"type": "text", **rest, "text": part.text}
-        if citations := write_citations(part.citations, self._kept):
+            return self._enable_citations({**fields, "type": "document", "source": source})
+        wire: dict[str, Json] = {"type": "text", **fields, "text": part.text}
+        if citations := write_citations(part.citations, self._select_fields):
             wire["citations"] = citations
         return wire
 
-    def _call(self, call: ToolCall) -> dict[str, Json] | None:
-        rest = self._kept(call.keep)
-        if call.executor == "provider" and "type" not in rest:
+    def _write_call(self, call: ToolCall) -> dict[str, Json] | None:
+        fields = self._select_fields(call.keep)
+        if call.executor == "provider" and "type" not in fields:
             self.dropped.append("hosted tool call")
             return None
-        return {"type": "tool_use", **rest, "id": _id(call.id), "name": call.name, "input": write_input(call.arguments)}
+        return {
+            "type": "tool_use",
+            **fields,
+            "id": _write_id(call.id),
+            "name": call.name,
+            "input": write_input(call.arguments),
+        }
 
-    def _result(self, result: ToolResult) -> dict[str, Json]:
-        wire: dict[str, Json] = {**self._kept(result.keep), "type": "tool_result", "tool_use_id": _id(result.call_id)}
-        if blocks := self._blocks(result.content, "tool"):
-            wire["content"] = _content(blocks)
+    def _write_result(self, result: ToolResult) -> dict[str, Json]:
+        wire: dict[str, Json] = {
+            **self._select_fields(result.keep),
+            "type": "tool_result",
+            "tool_use_id": _write_id(result.call_id),
+        }
+        if blocks := self._write_blocks(result.content, "tool"):
+            wire["content"] = _write_content(blocks)
         if result.is_error:
             wire["is_error"] = True
         return wire
 
-    def _media(self, part: Media) -> dict[str, Json]:
+    def _write_media(self, part: Media) -> dict[str, Json]:
         kind = part.kind
         if kind not in ("image", "document"):
-            raise self._unsupported(f"{self._engine.label} takes no {kind} here.")
-        rest = dict(self._kept(part.keep))
-        more = rest.get("source")
-        wire: dict[str, Json] = {**rest, "type": kind}
-        wire["source"] = {**(more if isinstance(more, dict) else {}), **self._source(part)}
+            raise self._unsupported(f"{self._engine.label} does not accept {kind} parts.")
+        fields = dict(self._select_fields(part.keep))
+        source_fields = fields.get("source")
+        wire: dict[str, Json] = {**fields, "type": kind}
+        wire["source"] = {**(source_fields if isinstance(source_fields, dict) else {}), **self._write_source(part)}
         if kind == "document" and part.name:
             wire["title"] = part.name
-        return self._cited(wire) if kind == "document" else wire
+        return self._enable_citations(wire) if kind == "document" else wire
 
-    def _source(self, part: Media) -> dict[str, Json]:
+    def _write_source(self, part: Media) -> dict[str, Json]:
         mime = "image/jpeg" if part.mime == "image/jpg" else part.mime
         if part.url is not None:
             return {"type": "url", "url": part.url}
         if part.file_id is not None:
             if not any(o.dialect == NAME and o.issuer in (None, self._engine.issuer) for o in part.keep):
-                raise self._unsupported(f"The file {part.file_id!r} was not uploaded to this engine.")
+                raise self._unsupported(
+                    f"The file {part.file_id!r} is not known to {self._engine.label}: upload it there first."
+                )
             return {"type": "file", "file_id": part.file_id}
         if mime in (*IMAGES, "application/pdf"):
             return {"type": "base64", "media_type": mime, "data": part.base64}
-        if _TEXTS.fullmatch(mime):
-            return {"type": "text", "media_type": "text/plain", "data": self._decoded(part)}
-        raise self._unsupported(f"{self._engine.label} takes no {mime} here.")
+        if _TEXT_TYPES.fullmatch(mime):
+            return {"type": "text", "media_type": "text/plain", "data": self._decode_text(part)}
+        raise self._unsupported(f"{self._engine.label} does not accept {mime} parts.")
 
-    def _decoded(self, part: Media) -> str:
+    def _decode_text(self, part: Media) -> str:
         try:
             return base64.b64decode(part.base64 or "", validate=True).decode("utf-8", "replace")
         except (binascii.Error, ValueError):
-            raise self._unsupported(f"The {part.mime} document is not base64.") from None
+            raise self._unsupported(f"The {part.mime} document is not valid base64.") from None
 
-    def _cited(self, document: dict[str, Json]) -> dict[str, Json]:
-        """The wire wants citations for all documents of a request or for none."""
+    def _enable_citations(self, document: dict[str, Json]) -> dict[str, Json]:
+        """Enables citations on a document: the wire requires them for all documents of a request or for none."""
         self.citable = True
         if self._citations and "citations" not in document:
             document["citations"] = {"enabled": True}
@@ -226,8 +242,8 @@ class _Conversation:
         return Unsupported(message, param="messages", engine=self._engine.name)
 
 
-class _Turn:
-    """One message on its way out."""
+class _WireMessage:
+    """One message of the request body."""
 
     __slots__ = ("blocks", "extra", "role")
 
@@ -236,19 +252,19 @@ class _Turn:
         self.extra: dict[str, Json] = {}
         self.blocks: list[dict[str, Json]] = []
 
-    def strip(self) -> None:
-        """The text that the model is to go on from may not end in blank space."""
+    def strip_trailing_space(self) -> None:
+        """Strips white space from the end of the text; the wire rejects it in a message that is continued."""
         last = self.blocks[-1]
         if last.get("type") == "text":
             self.blocks[-1] = {**last, "text": str(last["text"]).rstrip()}
 
-    def written(self) -> dict[str, Json]:
+    def write(self) -> dict[str, Json]:
         blocks = sorted(self.blocks, key=lambda block: block.get("type") != "tool_result")
-        return {**self.extra, "role": self.role, "content": _content(blocks)}
+        return {**self.extra, "role": self.role, "content": _write_content(blocks)}
 
 
-def _by_role(message: Message) -> Iterator[tuple[str, list[Part]]]:
-    """A message in pieces, since results of tools are always the user's: our own loop keeps them beside the calls."""
+def _split_by_role(message: Message) -> Iterator[tuple[str, list[Part]]]:
+    """Splits a message by role: tool results belong to ``user``, but our tool loop stores them beside the calls."""
     pieces: list[tuple[str, list[Part]]] = []
     for part in message.parts:
         role = "user" if isinstance(part, ToolResult) else message.role
@@ -258,15 +274,15 @@ def _by_role(message: Message) -> Iterator[tuple[str, list[Part]]]:
     yield from pieces
 
 
-def _thinking(text: str, rest: Mapping[str, Json]) -> dict[str, Json] | None:
-    """Byte for byte as it came (T1). What this engine has not signed it would refuse, so that stays behind."""
-    if rest.get("type") == "redacted_thinking":
-        return dict(rest)
-    return {"type": "thinking", "thinking": text, **rest} if rest.get("signature") else None
+def _write_thinking(text: str, fields: Mapping[str, Json]) -> dict[str, Json] | None:
+    """Writes reasoning byte for byte as it came (T1); None without this engine's signature, which it requires."""
+    if fields.get("type") == "redacted_thinking":
+        return dict(fields)
+    return {"type": "thinking", "thinking": text, **fields} if fields.get("signature") else None
 
 
-def _id(id: str) -> str:
-    """The wire refuses other characters; the digest keeps apart what would become equal, the same in every request."""
-    if _ID.fullmatch(id):
+def _write_id(id: str) -> str:
+    """Replaces characters that the wire rejects in a call id; a digest of the id keeps the result unique and stable."""
+    if _VALID_ID.fullmatch(id):
         return id
     return f"{re.sub(r'[^a-zA-Z0-9_-]', '_', id)}_{sha256(id.encode('utf-8', 'replace')).hexdigest()[:8]}"

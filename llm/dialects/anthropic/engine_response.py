@@ -1,4 +1,4 @@
-"""From an engine: a streamed answer as events, a whole one as a reply."""
+"""Reads an engine's responses: a stream as events, a whole message as a Reply."""
 
 from __future__ import annotations
 
@@ -47,24 +47,27 @@ from llm.wire.json_codec import Json, loads
 from llm.wire.json_lenient import count_of, text_of
 from llm.wire.sse import Sse
 
-_Kind: TypeAlias = Literal["text", "thinking", "call", "foreign"]
+_Kind: TypeAlias = Literal["text", "thinking", "call", "unknown"]
 
-_MESSAGE: Final = ("id", "type", "role", "model", "content", "stop_reason", "usage")
+# The known fields of a message.
+_MESSAGE_FIELDS: Final = ("id", "type", "role", "model", "content", "stop_reason", "usage")
 
-# What leaving the field out means: the model called the tool itself, not code that it wrote.
-_DIRECT: Final[Mapping[str, Json]] = {"type": "direct"}
+# The default ``caller`` of a tool call: the model itself, not code that it wrote.
+_DIRECT_CALLER: Final[Mapping[str, Json]] = {"type": "direct"}
 
 
 def framing(most: int = MAX_FRAME) -> Framing:
+    """Creates the SSE decoder of one response."""
     return Sse(most)
 
 
 def reader(engine: Engine) -> MessageReader:
+    """Creates the reader of one response."""
     return MessageReader(engine)
 
 
 class _Block:
-    """One content block on its way. ``part`` is its index among our parts, None until there is something to tell."""
+    """One open content block. ``part`` is the index of its part, None until its first event."""
 
     __slots__ = ("json", "kind", "part", "signature", "wire")
 
@@ -73,30 +76,41 @@ class _Block:
         self.wire = wire
         self.part: int | None = None
         self.json: list[str] = []
-        self.signature: list[str] = []  # of a thought
+        self.signature: list[str] = []  # pieces of the signature of a thinking block
 
 
 class MessageReader:
-    """The events of one stream, which ends with ``message_stop``."""
+    """Reads the events of one stream, which ends with ``message_stop``."""
 
     noise = None
     unlike = None
     needs_text = False
 
-    __slots__ = ("_blocks", "_called", "_engine", "_next", "_rest", "_started", "_stop", "_usage", "done")
+    __slots__ = (
+        "_blocks",
+        "_engine",
+        "_fields",
+        "_has_call",
+        "_next_part",
+        "_started",
+        "_stop_reason",
+        "_usage",
+        "done",
+    )
 
     def __init__(self, engine: Engine) -> None:
         self.done = False
         self._engine = engine
         self._started = False
         self._blocks: dict[int | None, _Block] = {}
-        self._next = 0
-        self._called = False
-        self._stop: str | None = None
-        self._rest: dict[str, Json] = {}
+        self._next_part = 0
+        self._has_call = False
+        self._stop_reason: str | None = None
+        self._fields: dict[str, Json] = {}  # unknown fields of the message
         self._usage: dict[str, Any] = {}
 
     def feed(self, frame: Frame) -> list[Event]:
+        """Reads one frame. Raises ``Malformed`` for an invalid one, or the error that the engine sent."""
         if self.done or frame.data == "[DONE]":
             return []
         try:
@@ -106,123 +120,124 @@ class MessageReader:
         out: list[Event] = []
         if isinstance(wire, dict):
             try:
-                self._event(wire, wire.get("type") or frame.event, out)
-            except Unreadable as odd:
-                raise _malformed(odd, self._engine) from None
+                self._read_event(wire, wire.get("type") or frame.event, out)
+            except Unreadable as error:
+                raise _build_malformed(error, self._engine) from None
         return out
 
     def skipped(self, piece: Piece) -> None:
-        """Nothing here counts what was said, but for what a call was given."""
+        """Records a delta that bypassed ``feed``: only the arguments of tool calls are collected here."""
         if isinstance(piece, ToolCallDelta):
             for block in self._blocks.values():
                 if block.part == piece.index:
                     block.json.append(piece.arguments)
 
     def close(self) -> list[Event]:
+        """Ends the stream. Raises ``Truncated`` if ``message_stop`` is missing."""
         if self.done:
             return []
-        raise Truncated(f"{self._engine.label} ended its answer before it was complete.", engine=self._engine.name)
+        raise Truncated(f"{self._engine.label} ended the answer before it was complete.", engine=self._engine.name)
 
-    def _event(self, wire: dict[str, Any], kind: object, out: list[Event]) -> None:
+    def _read_event(self, wire: dict[str, Any], kind: object, out: list[Event]) -> None:
         if kind == "error" or (kind == "" and "error" in wire):
             raise error_of(0, wire, self._engine)
         if kind == "message_start":
-            self._start(_object(wire, "message"), out)
+            self._read_start(_copy_object(wire, "message"), out)
         elif not self._started:
             if kind in ("content_block_start", "content_block_delta", "message_delta", "message_stop"):
-                raise Malformed("The engine's answer has no beginning.", engine=self._engine.name)
+                raise Malformed("The engine's answer does not start with message_start.", engine=self._engine.name)
         elif kind == "content_block_delta":
             delta = wire.get("delta")
             if isinstance(delta, dict):
-                self._delta(count_of(wire.get("index")), delta, out)
+                self._read_delta(count_of(wire.get("index")), delta, out)
         elif kind == "content_block_start":
-            self._open(count_of(wire.get("index")), _object(wire, "content_block"), out)
+            self._open_block(count_of(wire.get("index")), _copy_object(wire, "content_block"), out)
         elif kind == "content_block_stop":
-            self._close(count_of(wire.get("index")), out)
+            self._close_block(count_of(wire.get("index")), out)
         elif kind == "message_delta":
-            self._settle(wire, out)
+            self._read_message_delta(wire, out)
         elif kind == "message_stop":
-            self._finish(out)
+            self._finish_message(out)
 
-    def _start(self, message: dict[str, Any], out: list[Event]) -> None:
+    def _read_start(self, message: dict[str, Any], out: list[Event]) -> None:
         if self._started:
             return
         self._started = True
         out.append(Started(text_of(message.get("id")), text_of(message.get("model"))))
-        self._rest = _told(message, _MESSAGE)
-        self._report(message.get("usage"), out)
+        self._fields = _select_unknown(message, _MESSAGE_FIELDS)
+        self._report_usage(message.get("usage"), out)
 
-    def _report(self, usage: object, out: list[Event]) -> None:
-        """Counts are cumulative; those left out are as they were told before."""
+    def _report_usage(self, usage: object, out: list[Event]) -> None:
+        """Emits the usage. Counts are cumulative; missing ones keep their last value."""
         if isinstance(usage, dict):
-            told = {name: value for name, value in usage.items() if value is not None}
-            if told:
-                self._usage |= told
+            reported = {name: value for name, value in usage.items() if value is not None}
+            if reported:
+                self._usage |= reported
                 out.append(UsageReported(read_usage(self._usage)))
 
-    def _open(self, index: int | None, wire: dict[str, Any], out: list[Event]) -> None:
+    def _open_block(self, index: int | None, wire: dict[str, Any], out: list[Event]) -> None:
         if index in self._blocks:
-            self._close(index, out)
+            self._close_block(index, out)
         kind = text_of(wire.get("type"))
-        block = self._blocks[index] = _Block(_kind_of(kind), wire)
+        block = self._blocks[index] = _Block(_choose_kind(kind), wire)
         match block.kind:
             case "text":
-                self._text(block, wire.get("text"), out)
-                cited = wire.get("citations")
-                for citation in cited if isinstance(cited, list) else ():
-                    self._cite(block, citation, out)
+                self._emit_text(block, wire.get("text"), out)
+                citations = wire.get("citations")
+                for citation in citations if isinstance(citations, list) else ():
+                    self._emit_citation(block, citation, out)
             case "thinking":
-                self._thought(block, wire.get("thinking"), out)
+                self._emit_reasoning(block, wire.get("thinking"), out)
             case "call":
                 executor = executor_of(kind)
-                self._called = self._called or executor == "client"
+                self._has_call = self._has_call or executor == "client"
                 id = text_of(wire.get("id")) or f"call_{token_hex(12)}"
-                out.append(ToolCallStarted(self._part(block), id, text_of(wire.get("name")), executor))
+                out.append(ToolCallStarted(self._assign_part(block), id, text_of(wire.get("name")), executor))
 
-    def _delta(self, index: int | None, delta: dict[str, Any], out: list[Event]) -> None:
+    def _read_delta(self, index: int | None, delta: dict[str, Any], out: list[Event]) -> None:
         kind = delta.get("type")
-        block = self._block(index, kind, out)
+        block = self._find_block(index, kind, out)
         if block is None:
             return
         match kind, block.kind:
             case "text_delta", "text":
-                self._text(block, delta.get("text"), out)
+                self._emit_text(block, delta.get("text"), out)
             case "thinking_delta", "thinking":
-                self._thought(block, delta.get("thinking"), out)
+                self._emit_reasoning(block, delta.get("thinking"), out)
             case "signature_delta", "thinking":
                 block.signature.append(text_of(delta.get("signature")))
             case "citations_delta", "text":
-                self._cite(block, delta.get("citation"), out)
-            case "input_json_delta", "call" | "foreign":
+                self._emit_citation(block, delta.get("citation"), out)
+            case "input_json_delta", "call" | "unknown":
                 if piece := text_of(delta.get("partial_json")):
                     block.json.append(piece)
                     if block.part is not None:
                         out.append(ToolCallDelta(block.part, piece))
-            case _, "foreign":
-                _fold(block.wire, delta)
+            case _, "unknown":
+                _merge_delta(block.wire, delta)
 
-    def _block(self, index: int | None, kind: object, out: list[Event]) -> _Block | None:
-        """The block that a delta belongs to. Text inside a thought, or outside any block, opens one of its own."""
+    def _find_block(self, index: int | None, kind: object, out: list[Event]) -> _Block | None:
+        """Returns the block of a delta. Opens a new one for text inside a thinking block or outside any block."""
         block = self._blocks.get(index)
         wanted = {"text_delta": "text", "thinking_delta": "thinking"}.get(kind) if isinstance(kind, str) else None
-        if wanted is None or (block is not None and block.kind in (wanted, "foreign")):
+        if wanted is None or (block is not None and block.kind in (wanted, "unknown")):
             return block
-        self._open(index, {"type": wanted}, out)
+        self._open_block(index, {"type": wanted}, out)
         return self._blocks.get(index)
 
-    def _text(self, block: _Block, text: object, out: list[Event]) -> None:
+    def _emit_text(self, block: _Block, text: object, out: list[Event]) -> None:
         if isinstance(text, str) and text:
-            out.append(TextDelta(self._part(block), text))
+            out.append(TextDelta(self._assign_part(block), text))
 
-    def _thought(self, block: _Block, text: object, out: list[Event]) -> None:
+    def _emit_reasoning(self, block: _Block, text: object, out: list[Event]) -> None:
         if isinstance(text, str) and text:
-            out.append(ReasoningDelta(self._part(block), text))
+            out.append(ReasoningDelta(self._assign_part(block), text))
 
-    def _cite(self, block: _Block, citation: object, out: list[Event]) -> None:
+    def _emit_citation(self, block: _Block, citation: object, out: list[Event]) -> None:
         if isinstance(citation, dict):
-            out.append(Cited(self._part(block), read_citation(citation, self._engine.issuer)))
+            out.append(Cited(self._assign_part(block), read_citation(citation, self._engine.issuer)))
 
-    def _close(self, index: int | None, out: list[Event]) -> None:
+    def _close_block(self, index: int | None, out: list[Event]) -> None:
         block = self._blocks.pop(index, None)
         if block is None:
             return
@@ -234,62 +249,62 @@ class MessageReader:
             case "thinking":
                 if block.signature:
                     block.wire["signature"] = text_of(block.wire.get("signature")) + "".join(block.signature)
-                keep = _thinking_keep(block.wire, issuer)
-                if block.part is None and keep:
-                    out.append(ReasoningDelta(self._part(block), ""))
+                metadata = _read_thinking_metadata(block.wire, issuer)
+                if block.part is None and metadata:
+                    out.append(ReasoningDelta(self._assign_part(block), ""))
                 if block.part is not None:
-                    out.append(PartEnded(block.part, keep))
+                    out.append(PartEnded(block.part, metadata))
             case "call":
-                part = self._part(block)
-                given = block.wire.get("input")
-                if given and not block.json:
-                    out.append(ToolCallDelta(part, given if isinstance(given, str) else json_text(given, "input")))
-                out.append(PartEnded(part, call_keep(_undirected(block.wire), issuer)))
-            case "foreign":
-                out.append(WholePart(self._part(block), _foreign(block, issuer)))
+                part = self._assign_part(block)
+                input_ = block.wire.get("input")
+                if input_ and not block.json:
+                    out.append(ToolCallDelta(part, input_ if isinstance(input_, str) else json_text(input_, "input")))
+                out.append(PartEnded(part, call_keep(_remove_direct_caller(block.wire), issuer)))
+            case "unknown":
+                out.append(WholePart(self._assign_part(block), _read_unknown_block(block, issuer)))
 
-    def _settle(self, wire: dict[str, Any], out: list[Event]) -> None:
+    def _read_message_delta(self, wire: dict[str, Any], out: list[Event]) -> None:
         delta = wire.get("delta")
         if isinstance(delta, dict):
             if isinstance(delta.get("stop_reason"), str):
-                self._stop = delta["stop_reason"]
-            self._rest |= _told(delta, ("stop_reason",))
-        self._rest |= _told(wire, ("type", "delta", "usage"))
-        self._report(wire.get("usage"), out)
+                self._stop_reason = delta["stop_reason"]
+            self._fields |= _select_unknown(delta, ("stop_reason",))
+        self._fields |= _select_unknown(wire, ("type", "delta", "usage"))
+        self._report_usage(wire.get("usage"), out)
 
-    def _finish(self, out: list[Event]) -> None:
+    def _finish_message(self, out: list[Event]) -> None:
         for index in [*self._blocks]:
-            self._close(index, out)
-        out.append(_finished(self._stop, self._called, self._rest, self._usage, self._engine))
+            self._close_block(index, out)
+        out.append(_build_finished(self._stop_reason, self._has_call, self._fields, self._usage, self._engine))
         self.done = True
 
-    def _part(self, block: _Block) -> int:
+    def _assign_part(self, block: _Block) -> int:
         if block.part is None:
-            block.part, self._next = self._next, self._next + 1
+            block.part, self._next_part = self._next_part, self._next_part + 1
         return block.part
 
 
-def _kind_of(kind: str) -> _Kind:
+def _choose_kind(kind: str) -> _Kind:
     match kind:
         case "text":
             return "text"
         case "thinking" | "redacted_thinking":
             return "thinking"
-    return "call" if is_call(kind) else "foreign"
+    return "call" if is_call(kind) else "unknown"
 
 
-def _thinking_keep(wire: Mapping[str, Any], issuer: str) -> Keep:
+def _read_thinking_metadata(wire: Mapping[str, Any], issuer: str) -> Keep:
     if wire.get("type") == "redacted_thinking":
         return (Opaque(NAME, issuer, dict(wire)),)
     return thinking_keep(wire, issuer)
 
 
-def _undirected(wire: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: value for name, value in wire.items() if name != "caller" or value != _DIRECT}
+def _remove_direct_caller(wire: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in wire.items() if name != "caller" or value != _DIRECT_CALLER}
 
 
-def _fold(wire: dict[str, Any], delta: Mapping[str, Any]) -> None:
-    """A delta of a block we do not know: text goes on, anything else is new."""
+def _merge_delta(wire: dict[str, Any], delta: Mapping[str, Any]) -> None:
+    """Merges a delta into an unknown block: strings are appended, other values replaced."""
     for name, value in delta.items():
         if name == "type" or value is None:
             continue
@@ -297,7 +312,7 @@ def _fold(wire: dict[str, Any], delta: Mapping[str, Any]) -> None:
         wire[name] = before + value if isinstance(before, str) and isinstance(value, str) else value
 
 
-def _foreign(block: _Block, issuer: str) -> Foreign:
+def _read_unknown_block(block: _Block, issuer: str) -> Foreign:
     wire = block.wire
     if block.json:
         try:
@@ -307,53 +322,56 @@ def _foreign(block: _Block, issuer: str) -> Foreign:
     return foreign(wire, issuer)
 
 
-def _finished(
-    stop: str | None, called: bool, rest: Mapping[str, Json], usage: Mapping[str, Any], engine: Engine
+def _build_finished(
+    stop: str | None, has_call: bool, extra_fields: Mapping[str, Json], usage: Mapping[str, Any], engine: Engine
 ) -> Finished:
-    kept = dict(rest)
-    if more := usage_rest(usage):
-        kept["usage"] = more
+    fields = dict(extra_fields)
+    if usage_fields := usage_rest(usage):
+        fields["usage"] = usage_fields
     reason = STOP_REASONS.get(stop, "other") if stop else "other"
-    return Finished(settled(reason, called), stop, (Opaque(NAME, engine.issuer, kept),) if kept else ())
+    return Finished(settled(reason, has_call), stop, (Opaque(NAME, engine.issuer, fields),) if fields else ())
 
 
-def _told(wire: Mapping[str, Any], known: Sequence[str]) -> dict[str, Json]:
-    """The unknown fields that say something: ``stop_sequence: null`` does not."""
+def _select_unknown(wire: Mapping[str, Any], known: Sequence[str]) -> dict[str, Json]:
+    """Returns the unknown fields that are not null (``stop_sequence: null`` is common)."""
     return {name: value for name, value in wire.items() if name not in known and value is not None}
 
 
 def read_reply(body: Any, engine: Engine) -> Reply:
+    """Reads a whole message. Raises ``Malformed`` for an invalid body, or the error that the engine sent."""
     if not isinstance(body, dict):
-        raise Malformed(f"{engine.label} answered with something other than a message.", engine=engine.name)
+        raise Malformed(f"{engine.label} sent an answer that is not a message.", engine=engine.name)
     if body.get("type") == "error" or ("error" in body and "content" not in body):
         raise error_of(0, body, engine)
     content = body.get("content")
     if not isinstance(content, list):
-        raise Malformed(f"{engine.label} answered with something other than a message.", engine=engine.name)
+        raise Malformed(f"{engine.label} sent an answer that is not a message.", engine=engine.name)
     try:
         parts = tuple(_read_parts(content, engine))
-    except Unreadable as odd:
-        raise _malformed(odd, engine) from None
+    except Unreadable as error:
+        raise _build_malformed(error, engine) from None
     usage = body.get("usage")
     usage = usage if isinstance(usage, dict) else {}
-    called = any(isinstance(part, ToolCall) and part.executor == "client" for part in parts)
+    has_call = any(isinstance(part, ToolCall) and part.executor == "client" for part in parts)
     stop = body.get("stop_reason")
     return Reply(
         id=text_of(body.get("id")),
         model=text_of(body.get("model")),
         message=Message("assistant", parts),
-        finish=_finished(stop if isinstance(stop, str) else None, called, _told(body, _MESSAGE), usage, engine),
+        finish=_build_finished(
+            stop if isinstance(stop, str) else None, has_call, _select_unknown(body, _MESSAGE_FIELDS), usage, engine
+        ),
         usage=read_usage(usage) if usage else Usage(),
     )
 
 
 def _read_parts(content: Sequence[object], engine: Engine) -> Iterator[Part]:
-    """As the stream would tell them: no empty text, no thought without text or signature, no call without id."""
+    """Reads the parts as the stream reader does: skips empty texts and empty reasoning, adds missing call ids."""
     for n, wire in enumerate(content):
         if not wire:
             continue
         if isinstance(wire, dict) and is_call(text_of(wire.get("type"))):
-            wire = {**_undirected(wire), "id": wire.get("id") or f"call_{token_hex(12)}"}
+            wire = {**_remove_direct_caller(wire), "id": wire.get("id") or f"call_{token_hex(12)}"}
         part = read_block(wire, engine.issuer, f"content[{n}]")
         match part:
             case Text("", ()) | Reasoning("", ()):
@@ -361,11 +379,11 @@ def _read_parts(content: Sequence[object], engine: Engine) -> Iterator[Part]:
         yield part
 
 
-def _object(wire: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A copy, since deltas are folded into it; empty where the engine sent something else."""
+def _copy_object(wire: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Returns a copy of an object, since deltas are merged into it; empty for any other value."""
     value = wire.get(name)
     return dict(value) if isinstance(value, dict) else {}
 
 
-def _malformed(odd: Unreadable, engine: Engine) -> Malformed:
-    return Malformed(f"{engine.label} answered with something that cannot be read: {odd}.", engine=engine.name)
+def _build_malformed(error: Unreadable, engine: Engine) -> Malformed:
+    return Malformed(f"{engine.label} sent an invalid answer: {error}.", engine=engine.name)

@@ -1,7 +1,7 @@
-"""What the models of this wire take: forms of thinking, efforts, samplers, the size of an answer.
+"""What each model of the Anthropic wire accepts: forms of thinking, efforts, samplers, output size.
 
-From providers.md 2.1 to 2.3 and the model list recorded on 2026-08-02 (``capabilities``). An id of Claude that no row
-knows is taken for a newer model.
+From providers.md 2.1 to 2.3 and the model list recorded on 2026-08-02 (``capabilities``). A Claude id that matches no
+row is treated as a newer model.
 """
 
 from __future__ import annotations
@@ -15,53 +15,56 @@ from llm.engines.globs import first, remembered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traits:
-    max_tokens: int  # for a request that names none: the wire demands one
-    thinking: Literal["none", "budget", "both", "adaptive"]  # forms it takes, beside ``off``
-    off: str | None = "disabled"  # the form that turns thinking off; None: it cannot be turned off
-    unasked: bool = False  # thinks if nothing is said
-    efforts: frozenset[Effort] = frozenset()  # of ``output_config.effort``
-    samplers: Literal["any", "both", "one", "none"] = "one"  # "one": temperature or top_p; "none": their defaults only
-    forced_tools: bool = True  # takes tool_choice "any" and "tool"
-    schemas: bool = True  # takes output_config.format
+class AnthropicProfile:
+    """What one model accepts, beyond ``ModelProfile``."""
+
+    max_tokens: int  # used if the request has none: the wire requires the field
+    thinking: Literal["none", "budget", "both", "adaptive"]  # forms it accepts, besides ``off_type``
+    off_type: str | None = "disabled"  # the ``thinking.type`` that turns thinking off; None: it cannot be turned off
+    thinks_by_default: bool = False  # thinks if the request does not mention thinking
+    efforts: frozenset[Effort] = frozenset()  # values of ``output_config.effort``
+    samplers: Literal["any", "both", "one", "none"] = "one"  # "one": temperature or top_p; "none": default values only
+    forced_tools: bool = True  # accepts tool_choice "any" and "tool"
+    json_schema: bool = True  # accepts output_config.format
 
 
-_THREE: Final[frozenset[Effort]] = frozenset({"low", "medium", "high"})
-_MOST: Final[frozenset[Effort]] = frozenset({"low", "medium", "high", "max"})
+_UP_TO_HIGH: Final[frozenset[Effort]] = frozenset({"low", "medium", "high"})
+_UP_TO_MAX: Final[frozenset[Effort]] = frozenset({"low", "medium", "high", "max"})
 
-_FIRST = Traits(max_tokens=4096, thinking="none", samplers="both", schemas=False)
-_FOURTH = Traits(max_tokens=64000, thinking="budget")
-_BETWEEN = Traits(max_tokens=128000, thinking="both", efforts=_MOST)
-_NEWEST = Traits(max_tokens=128000, thinking="adaptive", efforts=_MOST | {"xhigh"}, samplers="none")
-# Hosts that imitate the wire mostly know the older form of thinking as well, and keep to no rule about samplers.
-_OTHERS = replace(_NEWEST, max_tokens=8192, thinking="both", samplers="any")
+_CLAUDE_3 = AnthropicProfile(max_tokens=4096, thinking="none", samplers="both", json_schema=False)
+_CLAUDE_4 = AnthropicProfile(max_tokens=64000, thinking="budget")
+_CLAUDE_4_6 = AnthropicProfile(max_tokens=128000, thinking="both", efforts=_UP_TO_MAX)
+_NEWEST = AnthropicProfile(max_tokens=128000, thinking="adaptive", efforts=_UP_TO_MAX | {"xhigh"}, samplers="none")
+# Other hosts of this wire mostly accept the older form of thinking too, and have no rules about samplers.
+_OTHER_HOSTS = replace(_NEWEST, max_tokens=8192, thinking="both", samplers="any")
 
-_MODELS: Final[tuple[tuple[str, Traits], ...]] = (  # the first glob that fits holds
-    ("*claude-3-5*", replace(_FIRST, max_tokens=8192)),
-    ("*claude-3-7*", replace(_FIRST, max_tokens=64000, thinking="budget")),
-    ("*claude-[123]*", _FIRST),
-    ("*claude-instant*", _FIRST),
-    ("*claude*opus-4-1*", replace(_FOURTH, max_tokens=32000)),
-    ("*claude*opus-4-5*", replace(_FOURTH, efforts=_THREE)),
-    ("*claude*-4-5*", _FOURTH),
-    ("*claude*-4-6*", _BETWEEN),
-    # It cannot be made not to: https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-adaptive-thinking.html
-    ("*claude*mythos-preview*", replace(_BETWEEN, thinking="adaptive", unasked=True, off=None)),
+_MODELS: Final[tuple[tuple[str, AnthropicProfile], ...]] = (  # the first matching glob wins
+    ("*claude-3-5*", replace(_CLAUDE_3, max_tokens=8192)),
+    ("*claude-3-7*", replace(_CLAUDE_3, max_tokens=64000, thinking="budget")),
+    ("*claude-[123]*", _CLAUDE_3),
+    ("*claude-instant*", _CLAUDE_3),
+    ("*claude*opus-4-1*", replace(_CLAUDE_4, max_tokens=32000)),
+    ("*claude*opus-4-5*", replace(_CLAUDE_4, efforts=_UP_TO_HIGH)),
+    ("*claude*-4-5*", _CLAUDE_4),
+    ("*claude*-4-6*", _CLAUDE_4_6),
+    # Thinking cannot be turned off: https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-adaptive-thinking.html
+    ("*claude*mythos-preview*", replace(_CLAUDE_4_6, thinking="adaptive", thinks_by_default=True, off_type=None)),
     ("*claude*-4-[789]*", _NEWEST),
-    ("*claude*opus-4*", replace(_FOURTH, max_tokens=32000, samplers="both", schemas=False)),
-    ("*claude-4-opus*", replace(_FOURTH, max_tokens=32000, samplers="both", schemas=False)),
-    ("*claude*sonnet-4*", replace(_FOURTH, samplers="both", schemas=False)),
-    ("*claude-4-*", replace(_FOURTH, samplers="both", schemas=False)),
-    ("*claude*opus-5-5*", replace(_NEWEST, unasked=True, off=None, forced_tools=False)),
-    ("*claude*sonnet-5-5*", replace(_NEWEST, unasked=True, off="between_tools", forced_tools=False)),
-    ("*claude*fable-5-[1-9]*", replace(_NEWEST, unasked=True, off=None, forced_tools=False)),
-    ("*claude*mythos-5-[1-9]*", replace(_NEWEST, unasked=True, off=None, forced_tools=False)),
-    ("*claude*fable-5*", replace(_NEWEST, unasked=True, off=None)),
-    ("*claude*mythos-5*", replace(_NEWEST, unasked=True, off=None)),
+    ("*claude*opus-4*", replace(_CLAUDE_4, max_tokens=32000, samplers="both", json_schema=False)),
+    ("*claude-4-opus*", replace(_CLAUDE_4, max_tokens=32000, samplers="both", json_schema=False)),
+    ("*claude*sonnet-4*", replace(_CLAUDE_4, samplers="both", json_schema=False)),
+    ("*claude-4-*", replace(_CLAUDE_4, samplers="both", json_schema=False)),
+    ("*claude*opus-5-5*", replace(_NEWEST, thinks_by_default=True, off_type=None, forced_tools=False)),
+    ("*claude*sonnet-5-5*", replace(_NEWEST, thinks_by_default=True, off_type="between_tools", forced_tools=False)),
+    ("*claude*fable-5-[1-9]*", replace(_NEWEST, thinks_by_default=True, off_type=None, forced_tools=False)),
+    ("*claude*mythos-5-[1-9]*", replace(_NEWEST, thinks_by_default=True, off_type=None, forced_tools=False)),
+    ("*claude*fable-5*", replace(_NEWEST, thinks_by_default=True, off_type=None)),
+    ("*claude*mythos-5*", replace(_NEWEST, thinks_by_default=True, off_type=None)),
     ("*claude*", _NEWEST),
 )
 
-# Where a model takes a budget and no effort (providers.md 17.4; the upper two go on by the same step).
+# Thinking tokens per effort, for models that accept a budget and no effort (providers.md 17.4; the two highest values
+# continue by the same step).
 BUDGETS: Final[Mapping[Effort, int]] = {
     "minimal": 1024,
     "low": 1024,
@@ -70,18 +73,19 @@ BUDGETS: Final[Mapping[Effort, int]] = {
     "xhigh": 40960,
     "max": 57344,
 }
-MIN_BUDGET: Final = 1024
+MIN_BUDGET: Final = 1024  # thinking tokens
 
 
 @remembered
-def traits_of(model: str) -> Traits:
-    """
-    >>> traits_of("claude-sonnet-4.5").thinking
+def find_profile(model: str) -> AnthropicProfile:
+    """Returns the profile of a model id; ids that are not Claude's get one for other hosts.
+
+    >>> find_profile("claude-sonnet-4.5").thinking
     'budget'
     """
     name = model.lower().replace(".", "-")
-    number = first(name, _GLOBS)
-    return _OTHERS if number is None else _MODELS[number][1]
+    row = first(name, _GLOBS)
+    return _OTHER_HOSTS if row is None else _MODELS[row][1]
 
 
 _GLOBS: Final = tuple(glob for glob, _ in _MODELS)

@@ -1,8 +1,8 @@
-"""Where a prompt is to be cached: marks on a finished body (T4).
+"""Adds prompt cache breakpoints to a finished request body (T4: cached prefixes stay the same between requests).
 
-https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching: a prompt goes tools, system, messages, and what
-stands before a mark is cached up to it. So each of the three is marked at its end, which is the same place in the next
-request, whatever is added behind it.
+https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching: a prompt consists of tools, system, messages, in
+this order, and everything before a breakpoint is cached. So each of the three gets one at its end, which is at the same
+position in the next request, whatever is appended to it.
 """
 
 from __future__ import annotations
@@ -12,45 +12,45 @@ from typing import Final
 
 from llm.wire.json_codec import Json
 
-_MOST: Final = 4  # marks of a request, a client's own included
-_MARK: Final[Mapping[str, Json]] = {"cache_control": {"type": "ephemeral"}}
-_UNMARKABLE: Final = ("thinking", "redacted_thinking")
+_MAX_BREAKPOINTS: Final = 4  # breakpoints in one request, the client's own included
+_BREAKPOINT: Final[Mapping[str, Json]] = {"cache_control": {"type": "ephemeral"}}
+_NOT_CACHEABLE: Final = ("thinking", "redacted_thinking")
 
 
 def marked(body: Mapping[str, Json]) -> dict[str, Json]:
-    """The body with a mark at each end that has none, as many as the wire takes."""
-    out, left = dict(body), _MOST - _count(body)
-    for place in ("tools", "system"):
-        if left > 0 and (blocks := _marked(body.get(place))) is not None:
-            out[place] = blocks
+    """Returns the body with a breakpoint at the end of tools, system and messages, up to the limit of the wire."""
+    out, left = dict(body), _MAX_BREAKPOINTS - _count_breakpoints(body)
+    for section in ("tools", "system"):
+        if left > 0 and (blocks := _mark_last_block(body.get(section))) is not None:
+            out[section] = blocks
             left -= 1
     messages = body.get("messages")
     if left > 0 and isinstance(messages, list) and messages and isinstance(last := messages[-1], dict):
-        blocks = _marked(last.get("content"))
+        blocks = _mark_last_block(last.get("content"))
         if blocks is not None:
             out["messages"] = [*messages[:-1], {**last, "content": blocks}]
     return out
 
 
-def _marked(value: Json) -> list[Json] | None:
-    """The blocks with a mark on the last that takes one; None where there is none, or it has a mark."""
+def _mark_last_block(value: Json) -> list[Json] | None:
+    """Returns the blocks with a breakpoint on the last that allows one; None if none does or if it has one."""
     blocks: list[Json] = [{"type": "text", "text": value}] if isinstance(value, str) and value else []
     if isinstance(value, list):
         blocks = value
     for at in range(len(blocks) - 1, -1, -1):
         block = blocks[at]
-        if isinstance(block, dict) and block.get("type") not in _UNMARKABLE:
+        if isinstance(block, dict) and block.get("type") not in _NOT_CACHEABLE:
             if "cache_control" in block:
                 return None
-            return [*blocks[:at], {**_MARK, **block}, *blocks[at + 1 :]]
+            return [*blocks[:at], {**_BREAKPOINT, **block}, *blocks[at + 1 :]]
     return None
 
 
-def _count(value: Json | Mapping[str, Json]) -> int:
-    """Marks that are there; a tool's schema may have a property of that name, which is none."""
+def _count_breakpoints(value: Json | Mapping[str, Json]) -> int:
+    """Counts the breakpoints; a property of that name in the schema of a tool is not one."""
     if isinstance(value, list):
-        return sum(_count(one) for one in value)
+        return sum(_count_breakpoints(one) for one in value)
     if not isinstance(value, Mapping):
         return 0
     inner = (one for name, one in value.items() if name in ("tools", "system", "messages", "content"))
-    return ("cache_control" in value) + sum(_count(one) for one in inner)
+    return ("cache_control" in value) + sum(_count_breakpoints(one) for one in inner)

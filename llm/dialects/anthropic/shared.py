@@ -1,4 +1,4 @@
-"""What both sides of the Anthropic wire share: content blocks, citations, usage, stop reasons."""
+"""Content blocks, citations, usage and stop reasons: the code that both sides of the Anthropic wire use."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from llm.wire.json_lenient import count_of, text_of
 
 NAME: Final = "anthropic"
 
-Kept: TypeAlias = Callable[[Keep], Mapping[str, Json]]  # which of the kept fields may be written where we write
+Kept: TypeAlias = Callable[[Keep], Mapping[str, Json]]  # selects the metadata fields that the target accepts
 
+# The wire's ``stop_reason`` to our finish reason.
 STOP_REASONS: Final[Mapping[str, FinishReason]] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -34,19 +35,19 @@ STOP_REASONS: Final[Mapping[str, FinishReason]] = {
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
     "pause_turn": "paused",
-    "compaction": "paused",  # beta: the conversation was summed up, and goes on when it is sent back
+    "compaction": "paused",  # beta: the conversation was compacted; it continues when sent back
     "refusal": "filtered",
 }
 
-# A block's mime where the wire names none: a picture by URL may be of any kind, a document by URL is a PDF.
-_UNTOLD: Final[Mapping[str, str]] = {"image": "image/*", "document": "application/pdf"}
+# The MIME type of a block that names none: an image by URL may have any format, a document by URL is a PDF.
+_DEFAULT_MIME: Final[Mapping[str, str]] = {"image": "image/*", "document": "application/pdf"}
 
-_SPELLED: Final = ""  # no engine issues anything under this name
-_NOTHING_SPELLED: Final[Mapping[str, Json]] = {}
+_WIRE_FORM_ISSUER: Final = ""  # an issuer that no engine has
+_NO_FIELDS: Final[Mapping[str, Json]] = {}
 
 
 class Unreadable(ValueError):
-    """A block is not what its type promises."""
+    """A content block breaks the rules of its type; ``path`` is its JSON path (``messages[2].content[0]``)."""
 
     def __init__(self, place: str, what: str) -> None:
         super().__init__(f"{place}: {what}")
@@ -54,39 +55,42 @@ class Unreadable(ValueError):
 
 
 def spelled(**fields: Json) -> Keep:
-    """How a client of this wire put what is also said by a neutral value.
+    """Stores the client's own form of values that the neutral request holds too.
 
-    Only this dialect reads it back. Unlike a kept field its loss elsewhere is none, and is not told.
+    Only this dialect reads it back. Other dialects lose no information by ignoring it, so no loss is reported.
     """
-    return (Opaque(NAME, _SPELLED, fields),) if fields else ()
+    return (Opaque(NAME, _WIRE_FORM_ISSUER, fields),) if fields else ()
 
 
 def spelling(keep: Keep) -> Mapping[str, Json]:
-    """The fields of :func:`spelled`."""
+    """Returns the fields stored by ``pack_wire_form``; empty if there are none."""
     if not keep:
-        return _NOTHING_SPELLED
-    return {n: v for o in keep if o.dialect == NAME and o.issuer == _SPELLED for n, v in o.data.items()}
+        return _NO_FIELDS
+    return {n: v for o in keep if o.dialect == NAME and o.issuer == _WIRE_FORM_ISSUER for n, v in o.data.items()}
 
 
 def read_blocks(content: object, issuer: str | None, place: str) -> tuple[Part, ...]:
-    """A message's content: text, or a list of blocks. Raises ``Unreadable``."""
+    """Reads the content of a message: a string or a list of blocks. Raises ``Unreadable``."""
     if isinstance(content, str):
         return (Text(content),)
     if not isinstance(content, list):
-        raise Unreadable(place, "is neither text nor a list of blocks")
+        raise Unreadable(place, "has to be a string or a list of blocks")
     return tuple(read_block(wire, issuer, f"{place}[{n}]") for n, wire in enumerate(content))
 
 
 def read_block(wire: object, issuer: str | None, place: str) -> Part:
-    """One content block of a request or an answer. Raises ``Unreadable``."""
+    """Reads one content block of a request or a response. Raises ``Unreadable``.
+
+    ``issuer`` is ``Engine.issuer`` for a response and None for a client's request.
+    """
     if not isinstance(wire, dict):
         raise Unreadable(place, "is not an object")
-    kind = _string(wire, "type", place)
+    kind = _required_text(wire, "type", place)
     match kind:
         case "text":
             return _read_text(wire, issuer, place)
         case "thinking":
-            return Reasoning(_string(wire, "thinking", place), thinking_keep(wire, issuer))
+            return Reasoning(_required_text(wire, "thinking", place), thinking_keep(wire, issuer))
         case "redacted_thinking":
             return Reasoning("", (Opaque(NAME, issuer, dict(wire)),))
         case "image" | "document":
@@ -94,56 +98,66 @@ def read_block(wire: object, issuer: str | None, place: str) -> Part:
         case "tool_result":
             return _read_result(wire, issuer, place)
     if is_call(kind):
-        id, name = _string(wire, "id", place), _string(wire, "name", place)
+        id, name = _required_text(wire, "id", place), _required_text(wire, "name", place)
         return ToolCall(id, name, _read_input(wire, place), executor_of(kind), call_keep(wire, issuer))
     return foreign(wire, issuer)
 
 
 def foreign(wire: Mapping[str, Any], issuer: str | None) -> Foreign:
-    """A block that only this wire has; the result of a tool that the provider ran says so."""
+    """Reads a block that has no neutral part, unchanged.
+
+    For the result of a provider-run tool, ``ran`` holds its call id, state and result.
+    """
     id, content = text_of(wire.get("tool_use_id")), wire.get("content")
     ran = None
     if id and text_of(wire.get("type")).endswith("_tool_result"):
         failed = wire.get("is_error") or (isinstance(content, dict) and text_of(content.get("type")).endswith("_error"))
-        ran = Ran(id=id, state="error" if failed else "completed", result=_shown(content))
+        ran = Ran(id=id, state="error" if failed else "completed", result=_remove_encrypted(content))
     return Foreign((Opaque(NAME, issuer, dict(wire)),), ran)
 
 
-def _shown(content: Any) -> Json:
-    """Without what is for the model alone, and long."""
+def _remove_encrypted(content: Any) -> Json:
+    """Removes the long ``encrypted_…`` fields, which only the model can read."""
     if isinstance(content, list):
-        return [_shown(one) for one in content]
+        return [_remove_encrypted(one) for one in content]
     if isinstance(content, dict):
-        return {name: _shown(value) for name, value in content.items() if not name.startswith("encrypted_")}
-    shown: Json = content
-    return shown
+        return {name: _remove_encrypted(value) for name, value in content.items() if not name.startswith("encrypted_")}
+    plain: Json = content
+    return plain
 
 
-def _read_text(wire: Mapping[str, Any], issuer: str | None, place: str) -> Text:
-    cited = wire.get("citations")
-    citations = [read_citation(c, issuer) for c in cited if isinstance(c, dict)] if isinstance(cited, list) else []
-    keep = rest_of(wire, ("type", "text", "citations"), NAME, issuer)
-    return Text(_string(wire, "text", place), tuple(citations), keep)
+def _read_text(wire: Mapping[str, Any], issuer: str | None, path: str) -> Text:
+    wire_citations = wire.get("citations")
+    citations = (
+        [read_citation(c, issuer) for c in wire_citations if isinstance(c, dict)]
+        if isinstance(wire_citations, list)
+        else []
+    )
+    metadata = rest_of(wire, ("type", "text", "citations"), NAME, issuer)
+    return Text(_required_text(wire, "text", path), tuple(citations), metadata)
 
 
 def is_call(kind: str) -> bool:
-    """``tool_use`` is the client's to run; ``server_tool_use``, ``mcp_tool_use`` and their like run at the provider."""
+    """True for ``tool_use`` (run by the client) and ``server_tool_use``, ``mcp_tool_use``, … (run by the provider)."""
     return kind == "tool_use" or kind.endswith("_tool_use")
 
 
 def executor_of(kind: str) -> Executor:
+    """Returns who runs a tool call of block type ``kind``."""
     return "client" if kind == "tool_use" else "provider"
 
 
 def call_keep(wire: Mapping[str, Any], issuer: str | None) -> Keep:
-    """The type of a provider's call is kept: there is more than one."""
+    """Returns the unknown fields of a tool call, and the ``type`` of a provider-run one, since there are several."""
     known = ("type", "id", "name", "input") if wire.get("type") == "tool_use" else ("id", "name", "input")
     return rest_of(wire, known, NAME, issuer)
 
 
 def thinking_keep(wire: Mapping[str, Any], issuer: str | None) -> Keep:
-    """What we sealed for a client is opened again. An empty signature is none: clients send it back for thoughts that
-    no provider has signed.
+    """Returns the signature and the unknown fields of a ``thinking`` block.
+
+    Unseals a signature that this server sealed for a client. An empty signature counts as none: clients send it for
+    reasoning that no provider has signed.
     """
     if issuer is None and (sealed := unseal(text_of(wire.get("signature")))) is not None:
         return sealed
@@ -152,7 +166,7 @@ def thinking_keep(wire: Mapping[str, Any], issuer: str | None) -> Keep:
 
 
 def read_citation(wire: Mapping[str, Any], issuer: str | None) -> Citation:
-    """The wire's own offsets count in the source, not in the text that cites, so they stay in ``keep``."""
+    """Reads a citation. Its offsets count in the source, not in the citing text, so they stay in ``metadata``."""
     return Citation(
         url=text_of(wire.get("url")) or text_of(wire.get("source")) or None,
         title=text_of(wire.get("title")) or text_of(wire.get("document_title")) or None,
@@ -162,71 +176,75 @@ def read_citation(wire: Mapping[str, Any], issuer: str | None) -> Citation:
 
 
 def write_citations(citations: Iterable[Citation], kept: Kept) -> list[Json]:
-    """Those of this wire; another's cannot be put into its words."""
+    """Writes the citations that came over this wire; those of other wires lack its required fields."""
     return [dict(wire) for citation in citations if (wire := kept(citation.keep))]
 
 
-def _read_media(wire: Mapping[str, Any], kind: str, issuer: str | None, place: str) -> Part:
+def _read_media(wire: Mapping[str, Any], kind: str, issuer: str | None, path: str) -> Part:
     source = wire.get("source")
     if not isinstance(source, dict):
-        raise Unreadable(f"{place}.source", "is required, as an object")
-    place = f"{place}.source"
+        raise Unreadable(f"{path}.source", "is required, as an object")
+    path = f"{path}.source"
     title = text_of(wire.get("title")) or None if kind == "document" else None
     known = ("type", "source", "title") if title else ("type", "source")
     match source.get("type"):
         case "base64":
-            mime = _string(source, "media_type", place)
-            keep = _media_keep(wire, known, ("type", "media_type", "data"), issuer)
-            return Media(mime=mime, base64=_string(source, "data", place), name=title, keep=keep)
+            mime = _required_text(source, "media_type", path)
+            metadata = _read_media_metadata(wire, known, ("type", "media_type", "data"), issuer)
+            return Media(mime=mime, base64=_required_text(source, "data", path), name=title, keep=metadata)
         case "url":
-            keep = _media_keep(wire, known, ("type", "url"), issuer)
-            return Media(mime=_UNTOLD[kind], url=_string(source, "url", place), name=title, keep=keep)
+            metadata = _read_media_metadata(wire, known, ("type", "url"), issuer)
+            return Media(mime=_DEFAULT_MIME[kind], url=_required_text(source, "url", path), name=title, keep=metadata)
         case "file":
-            # The mark of whose file it is has to be there even where nothing else is kept.
-            keep = _media_keep(wire, known, ("type", "file_id"), issuer) or (Opaque(NAME, issuer, {}),)
-            return Media(mime=_UNTOLD[kind], file_id=_string(source, "file_id", place), name=title, keep=keep)
+            # The issuer of the file id has to be recorded even if there are no unknown fields.
+            metadata = _read_media_metadata(wire, known, ("type", "file_id"), issuer) or (Opaque(NAME, issuer, {}),)
+            return Media(
+                mime=_DEFAULT_MIME[kind], file_id=_required_text(source, "file_id", path), name=title, keep=metadata
+            )
         case "text":
-            # Everywhere else a text document is text; here its keep makes it a document again.
-            text = _string(source, "data", place)
-            more = {name: value for name, value in source.items() if name != "data"}
-            keep = rest_of(wire, ("type", "source"), NAME, issuer) + spelled(type="document", source=more)
-            return Text(text, keep=keep)
+            # Other wires have no text documents; here the metadata turns the text into a document again.
+            text = _required_text(source, "data", path)
+            source_fields = {name: value for name, value in source.items() if name != "data"}
+            metadata = rest_of(wire, ("type", "source"), NAME, issuer) + spelled(type="document", source=source_fields)
+            return Text(text, keep=metadata)
     return Foreign((Opaque(NAME, issuer, dict(wire)),))
 
 
-def _media_keep(wire: Mapping[str, Any], known: Iterable[str], in_source: Iterable[str], issuer: str | None) -> Keep:
-    rest = {name: value for name, value in wire.items() if name not in known}
-    if more := {name: value for name, value in wire["source"].items() if name not in in_source}:
-        rest["source"] = more
-    return (Opaque(NAME, issuer, rest),) if rest else ()
+def _read_media_metadata(
+    wire: Mapping[str, Any], known: Iterable[str], known_in_source: Iterable[str], issuer: str | None
+) -> Keep:
+    fields = {name: value for name, value in wire.items() if name not in known}
+    if source_fields := {name: value for name, value in wire["source"].items() if name not in known_in_source}:
+        fields["source"] = source_fields
+    return (Opaque(NAME, issuer, fields),) if fields else ()
 
 
-def _read_result(wire: Mapping[str, Any], issuer: str | None, place: str) -> ToolResult:
-    inner = () if wire.get("content") is None else read_blocks(wire["content"], issuer, f"{place}.content")
+def _read_result(wire: Mapping[str, Any], issuer: str | None, path: str) -> ToolResult:
+    inner = () if wire.get("content") is None else read_blocks(wire["content"], issuer, f"{path}.content")
     content: list[Text | Media | Foreign] = []
     for n, part in enumerate(inner):
         if not isinstance(part, Text | Media | Foreign):
-            raise Unreadable(f"{place}.content[{n}].type", "cannot be part of a tool's result")
+            raise Unreadable(f"{path}.content[{n}].type", "is not allowed in a tool result")
         content.append(part)
     known = ("type", "tool_use_id", "content", "is_error")
-    id, failed = _string(wire, "tool_use_id", place), wire.get("is_error") is True
+    id, failed = _required_text(wire, "tool_use_id", path), wire.get("is_error") is True
     return ToolResult(id, tuple(content), failed, keep=rest_of(wire, known, NAME, issuer))
 
 
-def _read_input(wire: Mapping[str, Any], place: str) -> str:
-    given = wire.get("input")
-    if given is None:
+def _read_input(wire: Mapping[str, Any], path: str) -> str:
+    value = wire.get("input")
+    if value is None:
         return "{}"
-    if not isinstance(given, dict):
-        raise Unreadable(f"{place}.input", "is not an object")
-    return json_text(given, f"{place}.input")
+    if not isinstance(value, dict):
+        raise Unreadable(f"{path}.input", "is not an object")
+    return json_text(value, f"{path}.input")
 
 
 def write_input(arguments: str) -> Json:
-    """Arguments as the object that the wire wants.
+    """Parses the arguments of a tool call into the object that the wire requires.
 
-    Broken ones go out under the name that Anthropic's documentation on fine-grained tool streaming gives for them, so
-    that the model sees beside the error what it wrote.
+    Invalid JSON is wrapped as ``{"INVALID_JSON": text}``, the form that Anthropic's documentation on fine-grained tool
+    streaming gives, so that the model sees its own output beside the error.
     """
     try:
         value: Json = loads(arguments.strip() or "{}")
@@ -236,14 +254,14 @@ def write_input(arguments: str) -> Json:
 
 
 def json_text(value: Json, place: str) -> str:
-    """Raises ``Unreadable`` for what could be read but not written again: nesting near the interpreter's limit."""
+    """Writes a value as JSON text. Raises ``Unreadable`` if it is nested too deeply to be written."""
     try:
         return dumps(value)
     except RecursionError:
         raise Unreadable(place, "is nested too deeply") from None
 
 
-_USAGE_NAMES: Final = (
+_USAGE_FIELDS: Final = (
     "input_tokens",
     "output_tokens",
     "cache_creation_input_tokens",
@@ -251,14 +269,14 @@ _USAGE_NAMES: Final = (
     "cache_creation",
     "output_tokens_details",
 )
-_WRITES: Final[Mapping[str, str]] = {
+_CACHE_WRITES: Final[Mapping[str, str]] = {
     "ephemeral_5m_input_tokens": "cache_write_5m",
     "ephemeral_1h_input_tokens": "cache_write_1h",
 }
 
 
 def read_usage(wire: Mapping[str, Any]) -> Usage:
-    """``input_tokens`` leaves out what was read from a cache or written to one."""
+    """Reads token counts. ``input_tokens`` excludes cache reads and cache writes."""
     output = count_of(wire.get("output_tokens"))
     details = wire.get("output_tokens_details")
     reasoning = (count_of(details.get("thinking_tokens")) or 0) if isinstance(details, dict) else 0
@@ -270,24 +288,25 @@ def read_usage(wire: Mapping[str, Any]) -> Usage:
         cache_write=count_of(wire.get("cache_creation_input_tokens")) or 0,
         text=None if output is None else max(output - reasoning, 0),
         reasoning=reasoning,
-        other={name: n for field, name in _WRITES.items() if (n := count_of(created.get(field)))},
+        other={name: n for field, name in _CACHE_WRITES.items() if (n := count_of(created.get(field)))},
     )
 
 
 def usage_rest(wire: Mapping[str, Any]) -> dict[str, Json]:
-    """What an answer's usage says beyond tokens: tier, place, searches made."""
-    return {name: value for name, value in wire.items() if name not in _USAGE_NAMES and value is not None}
+    """Returns the usage fields that are not token counts: service tier, region, number of searches."""
+    return {name: value for name, value in wire.items() if name not in _USAGE_FIELDS and value is not None}
 
 
 def write_usage(usage: Usage) -> dict[str, Json]:
+    """Writes token counts as the wire's ``usage``; unknown counts become 0."""
     wire: dict[str, Json] = {
         "input_tokens": usage.fresh or 0,
         "cache_creation_input_tokens": usage.cache_write,
         "cache_read_input_tokens": usage.cache_read,
         "output_tokens": usage.output or 0,
     }
-    if any(name in usage.other for name in _WRITES.values()):
-        wire["cache_creation"] = {field: usage.other.get(name, 0) for field, name in _WRITES.items()}
+    if any(name in usage.other for name in _CACHE_WRITES.values()):
+        wire["cache_creation"] = {field: usage.other.get(name, 0) for field, name in _CACHE_WRITES.items()}
     if usage.reasoning:
         wire["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
     if usage.estimated:
@@ -295,8 +314,8 @@ def write_usage(usage: Usage) -> dict[str, Json]:
     return wire
 
 
-def _string(wire: Mapping[str, Any], name: str, place: str) -> str:
+def _required_text(wire: Mapping[str, Any], name: str, path: str) -> str:
     value = wire.get(name)
     if not isinstance(value, str):
-        raise Unreadable(f"{place}.{name}", "is required, as text")
+        raise Unreadable(f"{path}.{name}", "is required, as text")
     return value

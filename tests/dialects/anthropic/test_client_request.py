@@ -1,4 +1,4 @@
-"""Requests of Anthropic's clients, read."""
+"""Reads requests of Anthropic clients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.anthropic_client import AGENT, CLIENT, ENGINE, with_extras
 # --- requests ---
 
 
-def test_an_agent_s_request_is_read_part_by_part() -> None:
+def test_an_agent_request_is_read_part_by_part() -> None:
     request = CLIENT.read_request(AGENT)
     assert (request.model, request.stream) == ("claude-sonnet-4-5", True)
     assert request.hints == {"metadata", "context_management"}
@@ -32,17 +32,17 @@ def test_an_agent_s_request_is_read_part_by_part() -> None:
     assert (read.name, read.executor, read.strict) == ("read", "client", None)
     assert (search.name, search.executor, search.keep[0].data) == ("web_search", "provider", AGENT["tools"][1])
     assert note.strict is True and note.keep[0].data == {"cache_control": {"type": "ephemeral"}}
-    system, asked, said, results, later = request.messages
+    system, user, assistant, results, later = request.messages
     assert [part.text for part in system.parts if isinstance(part, Text)] == ["You are an agent.", "Rules."]
-    assert [type(part) for part in asked.parts] == [Text, Media, Media, Media, Text, Media, Foreign, Foreign]
-    image, linked, pdf, notes, uploaded = (asked.parts[n] for n in range(1, 6))
+    assert [type(part) for part in user.parts] == [Text, Media, Media, Media, Text, Media, Foreign, Foreign]
+    image, linked, pdf, notes, uploaded = (user.parts[n] for n in range(1, 6))
     assert image == Media(mime="image/png", base64="iVBORw0KGgo=")
     assert linked == Media(mime="image/*", url="https://example.org/a.jpg")
     assert pdf == Media(mime="application/pdf", base64="JVBERi0=", name="Paper")
     assert isinstance(notes, Text) and notes.text == "plain notes"
     assert isinstance(uploaded, Media) and uploaded.file_id == "file_011" and uploaded.keep[0].dialect == "anthropic"
-    thought, redacted, _, searched, found, call, _ = said.parts
-    assert thought == Reasoning("I read.", (Opaque("anthropic", None, {"signature": "EqQB+/x="}),))
+    reasoning, redacted, _, searched, found, call, _ = assistant.parts
+    assert reasoning == Reasoning("I read.", (Opaque("anthropic", None, {"signature": "EqQB+/x="}),))
     assert isinstance(redacted, Reasoning) and redacted.keep[0].data["data"] == "EmwKAhgB"
     assert isinstance(searched, ToolCall) and searched.executor == "provider"
     assert isinstance(found, Foreign)
@@ -53,12 +53,12 @@ def test_an_agent_s_request_is_read_part_by_part() -> None:
     assert later.role == "system"
 
 
-def test_an_agent_s_request_read_and_written_again_is_the_same() -> None:
+def test_an_agent_request_survives_reading_and_writing() -> None:
     assert anthropic.write_request(CLIENT.read_request(AGENT), ENGINE).body == AGENT
 
 
-def test_what_the_options_carry_elsewhere_is_not_told_as_lost() -> None:
-    asked = {
+def test_fields_that_options_carry_are_not_reported_as_dropped() -> None:
+    wire = {
         "model": "m",
         "max_tokens": 9,
         "messages": [{"role": "user", "content": [AGENT["messages"][0]["content"][4]]}, AGENT["messages"][3]],
@@ -66,12 +66,12 @@ def test_what_the_options_carry_elsewhere_is_not_told_as_lost() -> None:
         "output_config": {"effort": "xhigh", "format": {"type": "json_schema", "schema": {"type": "object"}}},
         "metadata": {"user_id": "u1"},
     }
-    request = CLIENT.read_request(asked)
+    request = CLIENT.read_request(wire)
     assert (request.options.reasoning, request.options.effort) == (True, "xhigh")
     assert request.options.format == JsonFormat({"type": "object"}, strict=True)
     assert set(lost_fields(request, "openai-chat")) == {"metadata", "title", "context", "citations"}
     body = anthropic.write_request(request, ENGINE).body or {}
-    assert (body["thinking"], body["output_config"]) == (asked["thinking"], asked["output_config"])
+    assert (body["thinking"], body["output_config"]) == (wire["thinking"], wire["output_config"])
     assert [message["role"] for message in body["messages"]] == ["user", "system"]  # type: ignore[index, union-attr, call-overload]
 
 
@@ -85,12 +85,12 @@ def test_what_the_options_carry_elsewhere_is_not_told_as_lost() -> None:
         (None, None, None),
     ],
 )
-def test_the_forms_of_thinking(thinking: Any, reasoning: bool | None, budget: int | None) -> None:
+def test_thinking_forms_are_read(thinking: Any, reasoning: bool | None, budget: int | None) -> None:
     options = CLIENT.read_request({"model": "m", "messages": [], "thinking": thinking}).options
     assert (options.reasoning, options.reasoning_tokens) == (reasoning, budget)
 
 
-def test_t8_unknown_fields_are_refused_by_another_wire_unless_they_are_hints() -> None:
+def test_t8_another_wire_refuses_unknown_fields_unless_droppable() -> None:
     body = {"model": "m", "messages": [], "mcp_servers": [{}], "metadata": {}}
     request = CLIENT.read_request(body)
     with pytest.raises(Unsupported) as caught:
@@ -101,15 +101,15 @@ def test_t8_unknown_fields_are_refused_by_another_wire_unless_they_are_hints() -
         lost_fields(thinking, "openai-chat")
 
 
-def test_the_format_of_the_beta_is_a_format_too() -> None:
-    asked = {"type": "json_schema", "schema": {"type": "object"}}
-    request = CLIENT.read_request({"model": "m", "messages": [], "output_format": asked})
+def test_the_beta_output_format_is_read() -> None:
+    output_format = {"type": "json_schema", "schema": {"type": "object"}}
+    request = CLIENT.read_request({"model": "m", "messages": [], "output_format": output_format})
     assert request.options.format == JsonFormat({"type": "object"}, strict=True)
     body = anthropic.write_request(request, ENGINE).body or {}
-    assert body["output_format"] == asked and "output_config" not in body
+    assert body["output_format"] == output_format and "output_config" not in body
 
 
-def test_an_unsigned_thought_that_comes_back_is_not_sent_to_a_signer() -> None:
+def test_unsigned_reasoning_is_not_sent_to_an_engine_that_signs() -> None:
     content = [{"type": "thinking", "thinking": "Mine.", "signature": ""}, {"type": "text", "text": "Yes."}]
     request = CLIENT.read_request({"model": "m", "messages": [{"role": "assistant", "content": content}]})
     assert request.messages[0].parts[0] == Reasoning("Mine.")
@@ -119,7 +119,7 @@ def test_an_unsigned_thought_that_comes_back_is_not_sent_to_a_signer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "place"),
+    ("change", "path"),
     [
         ({"model": 7}, "model"),
         ({"messages": None}, "messages"),
@@ -171,11 +171,11 @@ def test_an_unsigned_thought_that_comes_back_is_not_sent_to_a_signer() -> None:
         ({"output_config": {"effort": "heroic"}}, "output_config.effort"),
     ],
 )
-def test_a_bad_request_is_refused_with_its_place(change: dict[str, Any], place: str) -> None:
+def test_an_invalid_request_is_refused_with_the_path(change: dict[str, Any], path: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         CLIENT.read_request({"model": "m", "max_tokens": 1, "messages": [], **change})
-    assert caught.value.param == place
-    assert caught.value.message.startswith(f"{place}: ")
+    assert caught.value.param == path
+    assert caught.value.message.startswith(f"{path}: ")
 
 
 @given(st.data())
@@ -184,7 +184,7 @@ def test_t12_unknown_fields_of_a_request_survive(data: st.DataObject) -> None:
     assert anthropic.write_request(CLIENT.read_request(body), ENGINE).body == body
 
 
-# --- anything at all ---
+# --- generated requests ---
 
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)
@@ -195,8 +195,8 @@ anything = st.recursive(
 
 
 @st.composite
-def spoiled(draw: st.DrawFn, value: Any) -> Any:
-    """``value`` with something else at one place in it."""
+def corrupted(draw: st.DrawFn, value: Any) -> Any:
+    """Replaces the value at one path inside ``value``."""
     value = copy.deepcopy(value)
     at = value
     while isinstance(at, dict | list) and at:
@@ -209,10 +209,10 @@ def spoiled(draw: st.DrawFn, value: Any) -> Any:
     return value
 
 
-BOLD = {**AGENT, "output_config": {"effort": "low", "format": {"schema": {}}}, "output_format": {"schema": {}}}
+ALL_SETTINGS = {**AGENT, "output_config": {"effort": "low", "format": {"schema": {}}}, "output_format": {"schema": {}}}
 
 
-@given(st.dictionaries(st.sampled_from(sorted(BOLD)), anything) | spoiled(BOLD))
+@given(st.dictionaries(st.sampled_from(sorted(ALL_SETTINGS)), anything) | corrupted(ALL_SETTINGS))
 def test_any_request_is_read_or_refused(body: dict[str, Any]) -> None:
     try:
         request = CLIENT.read_request(body)
@@ -222,7 +222,7 @@ def test_any_request_is_read_or_refused(body: dict[str, Any]) -> None:
         pass
 
 
-def test_a_tool_without_a_schema_gets_an_empty_one() -> None:
+def test_a_tool_without_schema_gets_an_empty_schema() -> None:
     tools = [{"type": "custom", "name": "f"}]
     request = CLIENT.read_request({"model": "m", "messages": [], "tools": tools})
     assert request.tools == (ToolSpec("f"),)

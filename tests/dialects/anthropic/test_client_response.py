@@ -1,4 +1,4 @@
-"""Answers, errors and model lists written for Anthropic's clients."""
+"""Writes answers, errors and model lists for Anthropic clients."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ REQUEST = ChatRequest(model="m", messages=())
 NOW = 1_770_000_000
 
 
-def engine_reads(raw: bytes) -> list[Event]:
+def read_events(raw: bytes) -> list[Event]:
     dialect: EngineDialect = anthropic
     framing, reader = dialect.framing(), dialect.reader(ENGINE)
     return [event for frame in framing.feed(raw) for event in reader.feed(frame)]
 
 
-def written(events: Sequence[Event], group: int = 10**9) -> bytes:
-    """The bytes of a stream whose events come ``group`` at a time."""
+def write(events: Sequence[Event], group: int = 10**9) -> bytes:
+    """Returns the bytes of a stream that gets ``group`` events per call."""
     writer = CLIENT.writer(REQUEST, NOW)
     batches = [events[start : start + group] for start in range(0, len(events), group)]
     return b"".join(piece for batch in batches for piece in writer.feed(batch))
 
 
 def wire_events(raw: bytes) -> list[dict[str, Any]]:
-    """The events on the wire, whose grammar is checked (S7): one block open at a time, in rising order."""
+    """Parses a stream and checks its grammar (S7): one block open at a time, in rising order."""
     events: list[dict[str, Any]] = []
     for block in raw.decode().split("\n\n")[:-1]:
         name, data = block.split("\n")
@@ -101,16 +101,16 @@ def mine(**data: Any) -> Keep:
 
 @pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("group", [1, 2, 5, 10**9])
-def test_an_answer_written_and_read_again_is_the_same(path: Path, group: int) -> None:
-    events = engine_reads(path.read_bytes())
+def test_a_stream_survives_writing_and_reading(path: Path, group: int) -> None:
+    events = read_events(path.read_bytes())
     reply = collect(events)
     for source in (events, [*replay(reply)]):
-        raw = written(source, group)
+        raw = write(source, group)
         wire_events(raw)
-        assert collect(engine_reads(raw)) == reply
+        assert collect(read_events(raw)) == reply
 
 
-def test_a_stream_is_what_the_wire_s_documentation_says() -> None:
+def test_a_stream_matches_the_wire_documentation() -> None:
     usage = Usage(fresh=10, cache_read=4, cache_write=2, text=5, reasoning=3, other={"cache_write_1h": 2})
     events: list[Event] = [
         Started("msg_1", "some-model"),
@@ -146,7 +146,7 @@ def test_a_stream_is_what_the_wire_s_documentation_says() -> None:
     def stop(index: int) -> dict[str, Any]:
         return {"type": "content_block_stop", "index": index}
 
-    assert wire_events(written(events)) == [
+    assert wire_events(write(events)) == [
         {"type": "message_start", "message": message},
         start(0, type="thinking", thinking="", signature=""),
         delta(0, type="thinking_delta", thinking="Hm."),
@@ -174,14 +174,14 @@ def test_a_stream_is_what_the_wire_s_documentation_says() -> None:
     ]
 
 
-def test_s3_interleaved_calls_come_out_one_block_at_a_time() -> None:
+def test_s3_interleaved_calls_are_written_one_block_at_a_time() -> None:
     events: list[Event] = [Started("msg_1", "m")]
     events += [ToolCallStarted(0, "a", "f"), ToolCallStarted(1, "b", "g")]
     events += [ToolCallDelta(0, '{"x": '), ToolCallDelta(1, '{"y": '), ToolCallDelta(0, "1}"), ToolCallDelta(1, "2}")]
     events += [PartEnded(0), PartEnded(1), Finished("tool_calls")]
     for group in (1, 3, 100):
         arguments = {0: "", 1: ""}
-        for event in wire_events(written(events, group)):
+        for event in wire_events(write(events, group)):
             if event["type"] == "content_block_delta":
                 arguments[event["index"]] += event["delta"]["partial_json"]
         assert arguments == {0: '{"x": 1}', 1: '{"y": 2}'}
@@ -192,20 +192,20 @@ def test_s4_the_deltas_add_up_to_the_text(pieces: list[str]) -> None:
     events: list[Event] = [Started("i", "m"), *(TextDelta(0, piece) for piece in pieces), Finished("stop")]
     if pieces:
         events.insert(-1, PartEnded(0))
-    deltas = [e["delta"]["text"] for e in wire_events(written(events)) if e["type"] == "content_block_delta"]
+    deltas = [e["delta"]["text"] for e in wire_events(write(events)) if e["type"] == "content_block_delta"]
     assert "".join(deltas) == "".join(pieces)
     assert all(deltas)
 
 
-def test_half_an_emoji_in_a_delta_is_written_all_the_same() -> None:
+def test_a_lone_surrogate_in_a_delta_is_written() -> None:
     halves = "🦊".encode("utf-16", "surrogatepass").decode("utf-16")
     high, low = "\ud83e", "\udd8a"
     events: list[Event] = [Started("i", "m"), TextDelta(0, high), TextDelta(0, low), PartEnded(0), Finished("stop")]
-    deltas = [e["delta"]["text"] for e in wire_events(written(events)) if e["type"] == "content_block_delta"]
+    deltas = [e["delta"]["text"] for e in wire_events(write(events)) if e["type"] == "content_block_delta"]
     assert "".join(deltas).encode("utf-16", "surrogatepass").decode("utf-16") == halves
 
 
-STOP_WORDS: list[tuple[FinishReason, str | None, str]] = [
+STOP_REASONS: list[tuple[FinishReason, str | None, str]] = [
     ("stop", "stop", "end_turn"),
     ("stop", "stop_sequence", "stop_sequence"),
     ("stop", None, "end_turn"),
@@ -219,40 +219,40 @@ STOP_WORDS: list[tuple[FinishReason, str | None, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("reason", "raw", "word"), STOP_WORDS)
-def test_s6_the_word_for_an_answer_s_end(reason: FinishReason, raw: str | None, word: str) -> None:
+@pytest.mark.parametrize(("reason", "raw", "word"), STOP_REASONS)
+def test_s6_finish_reasons_are_written_as_stop_reasons(reason: FinishReason, raw: str | None, word: str) -> None:
     finish = Finished(reason, raw)
-    *_, delta, _ = wire_events(written([Started("i", "m"), finish]))
+    *_, delta, _ = wire_events(write([Started("i", "m"), finish]))
     assert delta["delta"]["stop_reason"] == word
     reply = Reply(id="i", model="m", message=Message("assistant", ()), finish=finish, usage=Usage())
     assert CLIENT.write_reply(reply, REQUEST, NOW)["stop_reason"] == word
 
 
-def test_an_answer_that_ended_with_an_error_is_no_success() -> None:
+def test_an_answer_that_ended_with_an_error_is_written_as_error() -> None:
     finish = Finished("error", "MALFORMED")
-    *_, last = wire_events(written([Started("i", "m"), finish]))
+    *_, last = wire_events(write([Started("i", "m"), finish]))
     assert last["error"]["type"] == "api_error" and "MALFORMED" in last["error"]["message"]
     reply = Reply(id="i", model="m", message=Message("assistant", ()), finish=finish, usage=Usage())
     with pytest.raises(EngineFailed):
         CLIENT.write_reply(reply, REQUEST, NOW)
 
 
-def test_s1_a_failure_is_an_error_event_and_nothing_after_it() -> None:
+def test_s1_a_failure_ends_the_stream_with_an_error_event() -> None:
     failure = Overloaded(
         "Overloaded", engine="anthropic", provider=ProviderSaid(0, None, "overloaded_error", "Overloaded")
     )
     half: list[Event] = [Started("i", "m"), TextDelta(0, "Half")]
     for before in ([], half):
-        events = wire_events(written([*before, Failed(failure)]))
+        events = wire_events(write([*before, Failed(failure)]))
         assert events[-1] == {"type": "error", **CLIENT.write_error(failure)}
         assert len(events) == (4 if before else 1)
 
 
-def test_s11_a_ping_is_the_wire_s_own() -> None:
+def test_s11_the_ping_is_an_event_of_this_wire() -> None:
     assert CLIENT.writer(REQUEST, NOW).ping() == b'event: ping\ndata: {"type":"ping"}\n\n'
 
 
-def test_what_is_not_for_this_client_is_skipped_and_leaves_no_gap() -> None:
+def test_server_calls_are_left_out_without_gaps_in_the_indexes() -> None:
     other = (Opaque("openai-responses", "openai", {"type": "web_search_call"}),)
     events: list[Event] = [
         Started("", "m"),
@@ -274,7 +274,7 @@ def test_what_is_not_for_this_client_is_skipped_and_leaves_no_gap() -> None:
         Finished("stop"),
     ]
     for group in (1, 100):
-        start, *blocks, _, _ = wire_events(written(events, group))
+        start, *blocks, _, _ = wire_events(write(events, group))
         assert start["message"]["id"].startswith("msg_")
         assert [event["type"] for event in blocks] == [
             "content_block_start",
@@ -286,10 +286,10 @@ def test_what_is_not_for_this_client_is_skipped_and_leaves_no_gap() -> None:
 
 
 @pytest.mark.parametrize("text", ["Hm.", ""])
-def test_t1_another_engine_s_thought_comes_back_with_what_it_was_signed_with(text: str) -> None:
+def test_t1_reasoning_of_another_engine_comes_back_with_its_metadata(text: str) -> None:
     keep = (Opaque("gemini", "google", {"thoughtSignature": "x"}),)
     events: list[Event] = [Started("i", "m"), ReasoningDelta(0, text), PartEnded(0, keep), Finished("stop")]
-    deltas = [e["delta"] for e in wire_events(written(events)) if e["type"] == "content_block_delta"]
+    deltas = [e["delta"] for e in wire_events(write(events)) if e["type"] == "content_block_delta"]
     signature = deltas[-1]["signature"]
     assert [delta["type"] for delta in deltas] == [*(["thinking_delta"] if text else []), "signature_delta"]
     content: Any = CLIENT.write_reply(collect(events), REQUEST, NOW)["content"]
@@ -299,17 +299,17 @@ def test_t1_another_engine_s_thought_comes_back_with_what_it_was_signed_with(tex
     assert message.parts == (Reasoning(text, keep),)
 
 
-def test_a_thought_that_nobody_signed_has_an_empty_signature() -> None:
+def test_unsigned_reasoning_has_an_empty_signature() -> None:
     events: list[Event] = [Started("i", "m"), ReasoningDelta(0, "Hm."), PartEnded(0), Finished("stop")]
     content = CLIENT.write_reply(collect(events), REQUEST, NOW)["content"]
     assert content == [{"type": "thinking", "thinking": "Hm.", "signature": ""}]
 
 
-def test_t5_citations_are_written_in_the_wire_s_own_form() -> None:
+def test_t5_citations_are_written_in_the_form_of_this_wire() -> None:
     wire = {"type": "char_location", "cited_text": "x", "document_index": 0, "start_char_index": 0, "end_char_index": 1}
     cited = Citation(quote="x", keep=mine(**wire))
     events: list[Event] = [Started("i", "m"), TextDelta(0, "🦊"), Cited(0, cited), PartEnded(0), Finished("stop")]
-    deltas = [e["delta"] for e in wire_events(written(events)) if e["type"] == "content_block_delta"]
+    deltas = [e["delta"] for e in wire_events(write(events)) if e["type"] == "content_block_delta"]
     assert deltas[1] == {"type": "citations_delta", "citation": wire}
     content = CLIENT.write_reply(collect(events), REQUEST, NOW)["content"]
     assert content == [{"type": "text", "text": "🦊", "citations": [wire]}]
@@ -319,16 +319,16 @@ def test_t5_citations_are_written_in_the_wire_s_own_form() -> None:
 
 
 @pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem)
-def test_a_whole_answer_written_and_read_again_is_the_same(path: Path) -> None:
-    reply = collect(engine_reads(path.read_bytes()))
+def test_a_whole_message_survives_writing_and_reading(path: Path) -> None:
+    reply = collect(read_events(path.read_bytes()))
     wire = CLIENT.write_reply(reply, REQUEST, NOW)
     assert (wire["type"], wire["role"], wire["id"]) == ("message", "assistant", reply.id)
     again = anthropic.read_reply(json.loads(json.dumps(wire)), ENGINE)
-    assert _valued(again) == _valued(reply)
+    assert with_parsed_arguments(again) == with_parsed_arguments(reply)
 
 
-def _valued(reply: Reply) -> Reply:
-    """Arguments by value: a whole answer has them as an object."""
+def with_parsed_arguments(reply: Reply) -> Reply:
+    """Normalises the JSON text of arguments, since a whole message has them as an object."""
     parts = tuple(
         replace(part, arguments=json.dumps(json.loads(part.arguments))) if isinstance(part, ToolCall) else part
         for part in reply.message.parts
@@ -360,7 +360,7 @@ def test_t12_unknown_fields_of_an_answer_survive(data: st.DataObject) -> None:
     assert CLIENT.write_reply(anthropic.read_reply(wire, ENGINE), REQUEST, NOW) == wire
 
 
-WORDS = [
+ERROR_TYPES = [
     (errors.InvalidRequest, "invalid_request_error"),
     (errors.Unsupported, "invalid_request_error"),
     (errors.ContentBlocked, "invalid_request_error"),
@@ -385,29 +385,29 @@ WORDS = [
 ]
 
 
-@pytest.mark.parametrize(("cls", "word"), WORDS)
-def test_e2_an_error_has_one_of_the_wire_s_words(cls: type[LLMError], word: str) -> None:
+@pytest.mark.parametrize(("cls", "word"), ERROR_TYPES)
+def test_e2_an_error_has_an_error_type_of_this_wire(cls: type[LLMError], word: str) -> None:
     assert CLIENT.write_error(cls("It is so.", param="x")) == {
         "type": "error",
         "error": {"type": word, "message": "It is so.", "details": {"error_code": cls.code}, "param": "x"},
     }
 
 
-def test_e2_a_provider_s_own_words_are_kept() -> None:
-    said = ProviderSaid(429, "insufficient_quota", "insufficient_quota", "No credit.")
-    wire: Any = CLIENT.write_error(errors.QuotaExceeded("No credit.", provider=said))
+def test_e2_the_message_of_the_provider_is_preserved() -> None:
+    provider = ProviderSaid(429, "insufficient_quota", "insufficient_quota", "No credit.")
+    wire: Any = CLIENT.write_error(errors.QuotaExceeded("No credit.", provider=provider))
     assert wire["error"]["details"] == {"error_code": "insufficient_quota"}
-    assert wire["error"]["provider"] == said.as_json()
+    assert wire["error"]["provider"] == provider.as_json()
 
 
-def test_an_overflow_is_told_in_the_words_that_clients_know() -> None:
+def test_a_prompt_too_long_has_the_message_that_clients_recognise() -> None:
     foreign: Any = CLIENT.write_error(errors.ContextTooLong("This model's maximum context length is 8192 tokens."))
     assert foreign["error"]["message"] == "prompt is too long: This model's maximum context length is 8192 tokens."
     own: Any = CLIENT.write_error(errors.ContextTooLong("prompt is too long: 9 tokens > 8 maximum"))
     assert own["error"]["message"] == "prompt is too long: 9 tokens > 8 maximum"
 
 
-def test_models_are_named_as_a_client_has_to_name_them() -> None:
+def test_models_are_listed_with_their_engine_in_the_id() -> None:
     models = [
         ModelInfo(id="claude-x", engine="anthropic", name="Claude X", created=1769904000, max_output_tokens=64000),
         ModelInfo(id="gpt-x", engine="openai", context_tokens=8192),

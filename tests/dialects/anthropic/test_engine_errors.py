@@ -1,4 +1,4 @@
-"""Errors of an engine of the Anthropic dialect."""
+"""Reads errors of engines of the Anthropic dialect."""
 
 from __future__ import annotations
 
@@ -60,19 +60,19 @@ def error(kind: str, message: str, **more: Any) -> bytes:
         (500, b"[1]", EngineFailed),
     ],
 )
-def test_e2_an_error_is_told_by_its_status_and_keeps_its_words(status: int, body: bytes, cls: type[LLMError]) -> None:
+def test_e2_an_error_has_a_class_by_status_and_its_message(status: int, body: bytes, cls: type[LLMError]) -> None:
     failure = DIALECT.read_error(status, body, ENGINE)
     assert type(failure) is cls
     assert failure.engine == "anthropic" and failure.message and "<" not in failure.message
     assert failure.provider is not None and failure.provider.status == status
     if body.startswith(b'{"type"'):
-        said = json.loads(body)["error"]
+        error_object = json.loads(body)["error"]
         assert (failure.provider.type, failure.provider.message, failure.message) == (
-            said["type"],
-            said["message"],
-            said["message"],
+            error_object["type"],
+            error_object["message"],
+            error_object["message"],
         )
-        assert failure.provider.code == said.get("details", {}).get("error_code")
+        assert failure.provider.code == error_object.get("details", {}).get("error_code")
 
 
 @given(st.integers(400, 599), st.binary(max_size=30) | anything.map(lambda v: json.dumps({"error": v}).encode()))

@@ -1,4 +1,4 @@
-"""Model lists of an engine of the Anthropic dialect."""
+"""Lists models of engines of the Anthropic dialect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.anthropic_engine import DIALECT, ENGINE, anything, spoiled
 # --- the list of models ---
 
 
-def listed(*pages: Any, engine: Engine = ENGINE) -> tuple[list[Any], list[str]]:
+def list_models(*pages: Any, engine: Engine = ENGINE) -> tuple[list[Any], list[str]]:
     lister = DIALECT.list_models(engine)
     asked = [next(lister)]
     for page in pages:
@@ -27,14 +27,14 @@ def listed(*pages: Any, engine: Engine = ENGINE) -> tuple[list[Any], list[str]]:
     raise AssertionError("more was asked for")
 
 
-def test_the_list_of_models_is_asked_for_page_by_page() -> None:
+def test_models_are_listed_page_by_page() -> None:
     first = {"data": [{"type": "model", "id": "claude-a"}], "has_more": True, "last_id": "claude-a/b"}
-    models, paths = listed(first, {"data": [{"type": "model", "id": "claude-c"}], "has_more": False})
+    models, paths = list_models(first, {"data": [{"type": "model", "id": "claude-c"}], "has_more": False})
     assert [model.id for model in models] == ["claude-a", "claude-c"]
     assert paths == ["/v1/models?limit=1000", "/v1/models?limit=1000&after_id=claude-a%2Fb"]
 
 
-def test_o10_a_model_s_own_record_comes_before_any_guess() -> None:
+def test_o10_listed_capabilities_win_over_guesses() -> None:
     wire = {
         "type": "model",
         "id": "claude-opus-4-6",
@@ -50,7 +50,7 @@ def test_o10_a_model_s_own_record_comes_before_any_guess() -> None:
             "citations": None,
         },
     }
-    [[model], _] = listed({"data": [wire, {"id": "claude-1", "lifecycle": "retired"}, {"id": ""}, None]})
+    [[model], _] = list_models({"data": [wire, {"id": "claude-1", "lifecycle": "retired"}, {"id": ""}, None]})
     assert (model.id, model.name, model.kind, model.engine) == (
         "claude-opus-4-6",
         "Claude Opus 4.6",
@@ -61,12 +61,12 @@ def test_o10_a_model_s_own_record_comes_before_any_guess() -> None:
     assert {"documents", "reasoning", "json_schema"} <= model.can and "images" not in model.can
     assert not {"documents", "reasoning", "json_schema", "images"} & model.guessed
     assert model.meta == wire
-    [[bare], _] = listed({"data": [{"id": "claude-sonnet-4-5", "created_at": "soon"}]})
+    [[bare], _] = list_models({"data": [{"id": "claude-sonnet-4-5", "created_at": "soon"}]})
     assert (bare.name, bare.created, bare.context_tokens) == ("claude-sonnet-4-5", None, None)
     assert {"tools", "images", "reasoning", "caching"} == bare.can == bare.guessed
 
 
-def test_an_engine_with_a_list_of_its_own_is_not_asked() -> None:
+def test_an_engine_with_a_fixed_list_gets_no_request() -> None:
     lister = DIALECT.list_models(replace(ENGINE, models=ModelRules(fixed=("a", "b"))))
     with pytest.raises(StopIteration) as stopped:
         next(lister)
@@ -74,9 +74,9 @@ def test_an_engine_with_a_list_of_its_own_is_not_asked() -> None:
 
 
 @pytest.mark.parametrize("page", [None, [], {}, {"data": None}, {"data": "x"}])
-def test_a_list_in_an_unknown_form_is_malformed(page: Any) -> None:
+def test_a_list_of_unknown_shape_is_malformed(page: Any) -> None:
     with pytest.raises(Malformed):
-        listed(page)
+        list_models(page)
 
 
 @given(anything | spoiled({"data": [{"id": "m", "created_at": "2026-01-01", "capabilities": {"thinking": {}}}]}))

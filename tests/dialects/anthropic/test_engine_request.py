@@ -1,4 +1,4 @@
-"""Requests written for an engine of the Anthropic dialect."""
+"""Writes requests for engines of the Anthropic dialect."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.support.anthropic_engine import DIALECT, ENGINE, HELLO, MODEL, assist
 TOOL = ToolSpec("f", "Does f.", {"type": "object", "properties": {}})
 
 
-def refused(**given: Any) -> str | None:
-    """The option that is named."""
+def refused_option(**given: Any) -> str | None:
+    """Returns the option that the refusal names."""
     with pytest.raises(Unsupported) as caught:
         body_of(HELLO, **given)
     assert caught.value.engine == "anthropic"
@@ -31,7 +31,7 @@ def refused(**given: Any) -> str | None:
 # --- requests ---
 
 
-def test_a_plain_request_is_sent_whole() -> None:
+def test_a_plain_request_is_written() -> None:
     system = Message("system", (Text("Be terse."),))
     request = ChatRequest(model=MODEL, messages=(system, HELLO), options=Options(temperature=0.0), stream=True)
     outgoing = DIALECT.write_request(request, ENGINE)
@@ -46,7 +46,7 @@ def test_a_plain_request_is_sent_whole() -> None:
     }
 
 
-def test_a_conversation_with_calls_is_sent_whole() -> None:
+def test_a_conversation_with_calls_is_written() -> None:
     messages = (
         user(Text("Weather?")),
         assistant(
@@ -102,7 +102,7 @@ def test_a_conversation_with_calls_is_sent_whole() -> None:
     }
 
 
-def test_results_of_tools_come_first_in_their_message_and_are_always_the_user_s() -> None:
+def test_tool_results_come_first_in_a_user_message() -> None:
     body = body_of(
         HELLO,
         assistant(ToolCall("a", "f"), ToolResult("a", (Text("1"),)), Text("So it is 1.")),
@@ -112,7 +112,7 @@ def test_results_of_tools_come_first_in_their_message_and_are_always_the_user_s(
     assert [part["type"] for part in body["messages"][4]["content"]] == ["tool_result", "text"]
 
 
-def test_blank_text_is_never_sent() -> None:
+def test_blank_text_is_left_out() -> None:
     body = body_of(
         Message("system", (Text(" "),)),
         user(Text(""), Text("Hello")),
@@ -127,13 +127,13 @@ def test_blank_text_is_never_sent() -> None:
     ]
 
 
-def test_system_messages_from_anywhere_are_sent_on_top() -> None:
+def test_all_system_messages_are_written_as_system() -> None:
     body = body_of(Message("system", (Text("One."),)), HELLO, Message("system", (Text("Two."),)))
     assert body["system"] == [{"type": "text", "text": "One."}, {"type": "text", "text": "Two."}]
     assert len(body["messages"]) == 1
 
 
-def test_ids_the_wire_refuses_are_mapped_alike_in_call_and_result() -> None:
+def test_invalid_ids_are_replaced_equally_in_call_and_result() -> None:
     ids = ["call|1", "call:1", "", "Aufruf ü", "fine-1_A"]
     body = body_of(
         HELLO,
@@ -147,13 +147,13 @@ def test_ids_the_wire_refuses_are_mapped_alike_in_call_and_result() -> None:
 
 
 @pytest.mark.parametrize("text", ['{"a": 1', "[1]", '"x"', "nonsense", '{"a": 1e999}'])
-def test_arguments_that_are_no_object_are_shown_to_the_model_as_it_wrote_them(text: str) -> None:
+def test_arguments_that_are_not_an_object_are_wrapped(text: str) -> None:
     body = body_of(HELLO, assistant(ToolCall("a", "f", text)))
     assert body["messages"][1]["content"][0]["input"] == {"INVALID_JSON": text}
     dump_bytes(body)
 
 
-def test_media_are_sent_by_data_by_reference_and_by_id() -> None:
+def test_media_are_written_as_data_url_and_file_id() -> None:
     notes = Media(mime="text/markdown", base64="IyBIaQ==", name="notes.md")
     body = body_of(
         user(
@@ -204,12 +204,12 @@ def test_media_are_sent_by_data_by_reference_and_by_id() -> None:
         Foreign((Opaque("openai-chat", None, {"type": "input_audio"}),)),
     ],
 )
-def test_what_the_wire_cannot_carry_for_the_user_is_refused(part: Part) -> None:
+def test_unsupported_user_parts_are_refused(part: Part) -> None:
     with pytest.raises(Unsupported):
         body_of(user(part))
 
 
-def test_what_an_assistant_cannot_say_here_is_left_out_and_told() -> None:
+def test_unsupported_assistant_parts_are_dropped_and_reported() -> None:
     other = (Opaque("openai-responses", "openai", {"type": "web_search_call"}),)
     parts = (
         Reasoning("Unsigned."),
@@ -228,7 +228,7 @@ def test_what_an_assistant_cannot_say_here_is_left_out_and_told() -> None:
     assert outgoing.dropped == ("hosted tool call", "foreign block", "image in an assistant message")
 
 
-def test_t4_cache_marks_stand_on_the_last_system_text_and_the_last_tool() -> None:
+def test_t4_cache_control_of_system_text_and_tool_is_preserved() -> None:
     mark = {"cache_control": {"type": "ephemeral"}}
     system = Message("system", (Text("One."), Text("Two.")))
     long = ToolSpec("g", keep=(Opaque("anthropic", None, {"cache_control": {"type": "ephemeral", "ttl": "1h"}}),))
@@ -240,15 +240,15 @@ def test_t4_cache_marks_stand_on_the_last_system_text_and_the_last_tool() -> Non
 
 
 def test_t4_equal_requests_are_equal_bytes() -> None:
-    def written() -> bytes:
+    def write() -> bytes:
         messages = (HELLO, assistant(ToolCall("call|1", "f", '{"b": 1, "a": 2}')), user(ToolResult("call|1")))
         return dump_bytes(body_of(*messages, tools=(TOOL,), caching=True))
 
-    assert written() == written()
-    assert b'"input":{"b":1,"a":2}' in written()
+    assert write() == write()
+    assert b'"input":{"b":1,"a":2}' in write()
 
 
-def test_customopts_come_last() -> None:
+def test_extra_options_are_written_last() -> None:
     assert body_of(HELLO, extra={"max_tokens": 5, "x_new": [1]}, max_tokens=9)["max_tokens"] == 5
 
 
@@ -272,7 +272,7 @@ def test_customopts_come_last() -> None:
         ("some-imitation", 8192),
     ],
 )
-def test_an_answer_s_size_is_always_said(model: str, limit: int) -> None:
+def test_max_tokens_is_always_written(model: str, limit: int) -> None:
     assert body_of(HELLO, model=model)["max_tokens"] == limit
     assert body_of(HELLO, model=model, max_tokens=7)["max_tokens"] == 7
 
@@ -308,7 +308,7 @@ ADAPTIVE = {"type": "adaptive", "display": "summarized"}
         ("some-imitation", {"reasoning_tokens": 2000}, {"type": "enabled", "budget_tokens": 2000}, None),
     ],
 )
-def test_thinking_is_asked_for_in_the_form_that_the_model_takes(
+def test_thinking_is_written_in_the_form_the_model_accepts(
     model: str, options: dict[str, Any], thinking: dict[str, Any] | None, effort: str | None
 ) -> None:
     body = body_of(HELLO, model=model, **options)
@@ -350,11 +350,11 @@ def test_thinking_is_asked_for_in_the_form_that_the_model_takes(
         (MODEL, {"service_tier": "flex"}, "service_tier"),
     ],
 )
-def test_t8_what_a_model_cannot_take_is_refused_by_name(model: str, options: dict[str, Any], named: str) -> None:
-    assert refused(model=model, **options) == named
+def test_t8_unsupported_options_are_refused_by_name(model: str, options: dict[str, Any], named: str) -> None:
+    assert refused_option(model=model, **options) == named
 
 
-def test_an_engine_s_record_refuses_too() -> None:
+def test_the_engine_record_refuses_options() -> None:
     engine = replace(ENGINE, quirks=Quirks(refuses=frozenset({"top_k", "stop"}), json_schema=False, forced_tools=False))
     for named, options in (
         ("top_k", {"top_k": 5}),
@@ -362,18 +362,18 @@ def test_an_engine_s_record_refuses_too() -> None:
         ("format", {"format": JsonFormat({})}),
         ("tool_choice", {"tools": (TOOL,), "tool_choice": "required"}),
     ):
-        assert refused(engine=engine, **options) == named
+        assert refused_option(engine=engine, **options) == named
     assert body_of(HELLO, engine=engine)["messages"]
 
 
-def test_what_asks_for_nothing_is_no_reason_to_refuse() -> None:
+def test_options_without_effect_are_accepted() -> None:
     body = body_of(
         HELLO, presence_penalty=0.0, frequency_penalty=0, logprobs=False, tool_choice="auto", parallel_tools=True
     )
     assert body == {"model": MODEL, "max_tokens": 64000, "messages": [{"role": "user", "content": "Hello"}]}
 
 
-def test_samplers_are_sent_where_they_are_taken() -> None:
+def test_samplers_are_written_where_accepted() -> None:
     assert body_of(HELLO, model="claude-opus-4-8", temperature=1, service_tier="auto")["temperature"] == 1
     older = body_of(HELLO, model="claude-3-5-haiku-20241022", temperature=0.0, top_p=0.0, top_k=0)
     assert (older["temperature"], older["top_p"], older["top_k"]) == (0.0, 0.0, 0)
@@ -392,17 +392,17 @@ def test_samplers_are_sent_where_they_are_taken() -> None:
         (None, None, None),
     ],
 )
-def test_the_choice_of_tools(asked: str | None, parallel: bool | None, sent: dict[str, Any] | None) -> None:
+def test_tool_choice_is_written(asked: str | None, parallel: bool | None, sent: dict[str, Any] | None) -> None:
     assert body_of(HELLO, tools=(TOOL,), tool_choice=asked, parallel_tools=parallel).get("tool_choice") == sent
 
 
-def test_t7_a_schema_is_enforced_beside_the_effort() -> None:
+def test_t7_schema_and_effort_are_written_together() -> None:
     schema: dict[str, Json] = {"type": "object", "properties": {}, "additionalProperties": False}
     body = body_of(HELLO, model="claude-opus-4-8", effort="high", format=JsonFormat(schema, "person", True))
     assert body["output_config"] == {"effort": "high", "format": {"type": "json_schema", "schema": schema}}
 
 
-def test_hints_are_kept_back_from_an_imitation_that_refuses_unknown_fields() -> None:
+def test_droppable_fields_are_dropped_for_hosts_that_refuse_unknown_fields() -> None:
     keep = (Opaque("anthropic", None, {"metadata": {"user_id": "u"}, "x_new": 1}),)
     request = ChatRequest(model="m", messages=(HELLO,), keep=keep, hints=frozenset({"metadata"}))
     outgoing = DIALECT.write_request(request, replace(ENGINE, quirks=Quirks(unknown_fields=False)))
@@ -410,7 +410,7 @@ def test_hints_are_kept_back_from_an_imitation_that_refuses_unknown_fields() -> 
     assert outgoing.dropped == ("metadata",)
 
 
-def test_a_verbatim_body_changes_its_model_only() -> None:
+def test_passthrough_changes_the_model_only() -> None:
     body = {"model": "anthropic/m", "max_tokens": 1, "messages": [], "x_new": None}
     outgoing = anthropic.verbatim(body, "m", ENGINE)
     assert outgoing.path == "/v1/messages" and outgoing.body == {**body, "model": "m"}

@@ -1,4 +1,4 @@
-"""Answers of an engine of the Anthropic dialect, streamed and whole."""
+"""Reads answers of engines of the Anthropic dialect, streamed and whole."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STREAMS = sorted(SAMPLES.glob("*.sse"))
 
 
 def read(raw: bytes, size: int = 10**9, engine: Engine = ENGINE) -> list[Event]:
-    """The events of a stream that comes in pieces of ``size`` bytes, with their grammar checked (S7)."""
+    """Reads a stream in chunks of ``size`` bytes and checks the grammar of its events (S7)."""
     framing, reader, grammar = DIALECT.framing(), DIALECT.reader(engine), Grammar()
     events: list[Event] = []
     pieces = [raw[start : start + size] for start in range(0, len(raw), size)]
@@ -64,7 +64,7 @@ def block(index: int, start: Mapping[str, Any], *deltas: Mapping[str, Any]) -> l
     ]
 
 
-def ended(reason: str | None = "end_turn", **more: Any) -> list[dict[str, Any]]:
+def end_events(reason: str | None = "end_turn", **more: Any) -> list[dict[str, Any]]:
     delta = {"stop_reason": reason, "stop_sequence": None, **more}
     return [{"type": "message_delta", "delta": delta, "usage": {"output_tokens": 5}}, {"type": "message_stop"}]
 
@@ -76,7 +76,7 @@ def sample(name: str) -> bytes:
     return (SAMPLES / name).read_bytes()
 
 
-def test_a_stream_with_thoughts_and_calls() -> None:
+def test_a_stream_with_reasoning_and_calls_is_read() -> None:
     reply = collect(read(sample("thinking-and-calls.sse")))
     assert (reply.id, reply.model) == ("msg_1", "claude-sonnet-4-5")
     assert reply.message == assistant(
@@ -89,7 +89,7 @@ def test_a_stream_with_thoughts_and_calls() -> None:
     assert reply.finish == Finished("tool_calls", "tool_use", mine(usage={"service_tier": "standard"}))
 
 
-def test_e8_cached_input_and_thoughts_have_counters_of_their_own() -> None:
+def test_e8_cached_input_and_reasoning_have_separate_counters() -> None:
     usage = collect(read(sample("thinking-and-calls.sse"))).usage
     assert usage == Usage(
         fresh=20,
@@ -102,12 +102,12 @@ def test_e8_cached_input_and_thoughts_have_counters_of_their_own() -> None:
     assert (usage.input, usage.output) == (150, 90)
 
 
-def test_usage_is_told_at_the_start_and_at_the_end() -> None:
-    told = [event.usage for event in read(sample("thinking-and-calls.sse")) if isinstance(event, UsageReported)]
-    assert [(usage.fresh, usage.text, usage.reasoning) for usage in told] == [(20, 1, 0), (20, 50, 40)]
+def test_usage_is_reported_at_the_start_and_at_the_end() -> None:
+    reported = [event.usage for event in read(sample("thinking-and-calls.sse")) if isinstance(event, UsageReported)]
+    assert [(usage.fresh, usage.text, usage.reasoning) for usage in reported] == [(20, 1, 0), (20, 50, 40)]
 
 
-def test_hosted_tools_are_the_provider_s_and_unknown_blocks_are_kept_whole() -> None:
+def test_hosted_tools_have_executor_provider_and_unknown_blocks_stay_whole() -> None:
     reply = collect(read(sample("hosted-tools.sse")))
     compaction, search, found, ask, answered, text = reply.message.parts
     assert compaction == Foreign(mine(type="compaction", content="So far: nothing.", encrypted_content="ENC"))
@@ -134,7 +134,7 @@ def test_hosted_tools_are_the_provider_s_and_unknown_blocks_are_kept_whole() -> 
     }
 
 
-def test_t1_an_answer_goes_back_to_its_issuer_byte_for_byte_and_in_order() -> None:
+def test_t1_an_answer_goes_back_to_its_engine_unchanged() -> None:
     for path in STREAMS:
         raw = path.read_bytes()
         blocks: dict[int, dict[str, Any]] = {}
@@ -143,14 +143,14 @@ def test_t1_an_answer_goes_back_to_its_issuer_byte_for_byte_and_in_order() -> No
             if event.get("type") == "content_block_start":
                 blocks[event["index"]] = event["content_block"]
             if event.get("type") == "content_block_delta":
-                _apply(blocks[event["index"]], event["delta"])
+                apply_delta(blocks[event["index"]], event["delta"])
         message = collect(read(raw)).message
         [_, sent, _] = body_of(HELLO, message, user(Text("Go on.")))["messages"]
-        expected = [_finished(wire) for wire in blocks.values()]
+        expected = [finish_block(wire) for wire in blocks.values()]
         assert sent == {"role": "assistant", "content": expected}
 
 
-def _apply(wire: dict[str, Any], delta: dict[str, Any]) -> None:
+def apply_delta(wire: dict[str, Any], delta: dict[str, Any]) -> None:
     match delta.pop("type"):
         case "input_json_delta":
             wire["json"] = wire.get("json", "") + delta["partial_json"]
@@ -163,7 +163,7 @@ def _apply(wire: dict[str, Any], delta: dict[str, Any]) -> None:
                 wire[name] += value
 
 
-def _finished(wire: dict[str, Any]) -> dict[str, Any]:
+def finish_block(wire: dict[str, Any]) -> dict[str, Any]:
     if text := wire.pop("json", ""):
         wire["input"] = json.loads(text)
     if wire.get("caller") == {"type": "direct"}:
@@ -171,7 +171,7 @@ def _finished(wire: dict[str, Any]) -> dict[str, Any]:
     return wire
 
 
-def test_t1_another_engine_s_signatures_and_blocks_stay_behind() -> None:
+def test_t1_signatures_and_blocks_of_another_engine_are_not_sent() -> None:
     message = collect(read(sample("hosted-tools.sse"), engine=replace(ENGINE, name="other", issuer="other"))).message
     sent = body_of(HELLO, message)["messages"][1]["content"]
     assert sent == "Lima."
@@ -179,7 +179,7 @@ def test_t1_another_engine_s_signatures_and_blocks_stay_behind() -> None:
 
 @pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("size", [1, 2, 7, 50, 1000])
-def test_s9_a_stream_may_be_cut_anywhere(path: Path, size: int) -> None:
+def test_s9_a_stream_is_read_whatever_the_chunk_size(path: Path, size: int) -> None:
     raw = path.read_bytes()
     assert read(raw, size) == read(raw)
     assert read(raw.replace(b"\n", b"\r\n"), size) == read(raw)
@@ -187,12 +187,12 @@ def test_s9_a_stream_may_be_cut_anywhere(path: Path, size: int) -> None:
 
 
 @pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem)
-def test_a_reply_is_the_fold_of_its_shortest_stream(path: Path) -> None:
+def test_a_reply_equals_its_collected_stream(path: Path) -> None:
     reply = collect(read(path.read_bytes()))
     assert collect(replay(reply)) == reply
 
 
-def test_s1_a_stream_without_its_end_raises() -> None:
+def test_s1_a_stream_without_end_event_raises() -> None:
     raw = sample("thinking-and-calls.sse")
     for end in (b"event: message_stop", b"event: message_delta", b"event: ping"):
         with pytest.raises(Truncated):
@@ -203,7 +203,7 @@ def test_s1_a_stream_without_its_end_raises() -> None:
         read(stream() + b"data: [DONE]\n\n")
 
 
-def test_s2_an_error_in_the_stream_keeps_its_words() -> None:
+def test_s2_an_error_in_the_stream_has_its_message() -> None:
     overloaded = sse({"type": "error", "error": {"details": None, "type": "overloaded_error", "message": "Overloaded"}})
     for before in (b"", stream(*block(0, {"type": "text", "text": "Half"}))):
         with pytest.raises(Overloaded) as caught:
@@ -218,7 +218,7 @@ def test_s2_an_error_in_the_stream_keeps_its_words() -> None:
         assert caught.value.engine == "anthropic"
 
 
-def test_s4_what_comes_whole_at_the_start_of_a_block_is_told_once() -> None:
+def test_s4_content_of_a_block_start_is_emitted_once() -> None:
     raw = stream(
         *block(0, {"type": "thinking", "thinking": "Hm.", "signature": "sig"}),
         *block(1, {"type": "text", "text": "Whole"}, {"type": "text_delta", "text": " and more"}),
@@ -228,7 +228,7 @@ def test_s4_what_comes_whole_at_the_start_of_a_block_is_told_once() -> None:
             {"type": "tool_use", "id": "b", "name": "f", "input": {"x": 1}},
             {"type": "input_json_delta", "partial_json": '{"x": 2}'},
         ),
-        *ended("tool_use"),
+        *end_events("tool_use"),
     )
     assert collect(read(raw)).message == assistant(
         Reasoning("Hm.", mine(signature="sig")),
@@ -260,33 +260,35 @@ S6 = {
 
 @pytest.mark.parametrize("content", CONTENTS)
 @pytest.mark.parametrize("reason", S6)
-def test_s6_the_reason_says_calls_exactly_when_the_client_has_one(reason: str | None, content: str) -> None:
+def test_s6_the_finish_reason_is_tool_calls_exactly_when_the_client_has_a_call(
+    reason: str | None, content: str
+) -> None:
     expected = S6[reason][content == "call"]
     blocks = [event for n, start in enumerate(CONTENTS[content]) for event in block(n, start)]
-    finish = collect(read(stream(*blocks, *ended(reason)))).finish
+    finish = collect(read(stream(*blocks, *end_events(reason)))).finish
     assert (finish.reason, finish.raw) == (expected, reason)
     whole = {"content": CONTENTS[content], "stop_reason": reason}
     assert DIALECT.read_reply(whole, ENGINE).finish == finish
 
 
-def test_a_stop_sequence_is_kept() -> None:
-    finish = collect(read(stream(*ended("stop_sequence", stop_sequence="END")))).finish
+def test_a_stop_sequence_is_preserved() -> None:
+    finish = collect(read(stream(*end_events("stop_sequence", stop_sequence="END")))).finish
     assert finish == Finished("stop", "stop_sequence", mine(stop_sequence="END"))
 
 
-def test_s5_calls_without_ids_get_distinct_ones() -> None:
+def test_s5_calls_without_ids_get_distinct_ids() -> None:
     starts: list[dict[str, Any]] = [{"type": "tool_use", "id": id, "name": "f", "input": {}} for id in (None, "")]
     blocks = [event for n, start in enumerate(starts) for event in block(n, start)]
     for reply in (
-        collect(read(stream(*blocks, *ended("tool_use")))),
+        collect(read(stream(*blocks, *end_events("tool_use")))),
         DIALECT.read_reply({"content": starts, "stop_reason": "tool_use"}, ENGINE),
     ):
         first, second = reply.calls
         assert first.id and second.id and first.id != second.id
 
 
-def test_s8_odd_events_are_skipped() -> None:
-    odd: list[Any] = [
+def test_s8_invalid_events_are_ignored() -> None:
+    invalid: list[Any] = [
         {"type": "something_new", "index": 0},
         {"type": "content_block_delta"},
         {"type": "content_block_delta", "index": 0, "delta": None},
@@ -300,20 +302,22 @@ def test_s8_odd_events_are_skipped() -> None:
     ]
     text = [{"type": "text_delta", "text": "A"}, {"type": "text_delta", "text": "B"}]
     start, first, second, stop = block(0, {"type": "text", "text": ""}, *text)
-    raw = stream(start, *odd, first, *odd, second, stop, *odd, *ended()) + b"data: null\n\ndata: [1]\n\n"
+    raw = (
+        stream(start, *invalid, first, *invalid, second, stop, *invalid, *end_events()) + b"data: null\n\ndata: [1]\n\n"
+    )
     events = read(raw)
     assert [event for event in events if isinstance(event, TextDelta)] == [TextDelta(0, "A"), TextDelta(0, "B")]
     assert len(events) == 7  # Started, usage, two deltas, their end, usage again, Finished
     assert collect(events).id == "msg_1"
 
 
-def test_s8_an_event_that_is_no_json_and_an_answer_without_beginning_are_malformed() -> None:
+def test_s8_invalid_json_and_a_missing_start_are_malformed() -> None:
     for raw in (stream() + b"data: {nonsense\n\n", sse({"type": "message_stop"}), sse(block(0, {"type": "text"})[0])):
         with pytest.raises(Malformed):
             read(raw)
 
 
-def test_s7_a_thought_inside_a_text_block_is_a_part_of_its_own() -> None:
+def test_s7_reasoning_inside_a_text_block_is_a_separate_part() -> None:
     raw = stream(
         *block(
             0,
@@ -322,38 +326,42 @@ def test_s7_a_thought_inside_a_text_block_is_a_part_of_its_own() -> None:
             {"type": "thinking_delta", "thinking": "hm"},
             {"type": "text_delta", "text": "B"},
         ),
-        *ended(),
+        *end_events(),
     )
     assert collect(read(raw)).message.parts == (Text("A"), Reasoning("hm"), Text("B"))
 
 
-def test_a_thought_that_is_withheld_is_a_part_with_a_signature() -> None:
-    raw = stream(*block(0, {"type": "thinking", "thinking": "", "signature": ""}, _signature("sig")), *ended())
+def test_redacted_reasoning_is_a_part_with_a_signature() -> None:
+    raw = stream(
+        *block(0, {"type": "thinking", "thinking": "", "signature": ""}, signature_delta("sig")), *end_events()
+    )
     events = [event for event in read(raw) if isinstance(event, ReasoningDelta | PartEnded)]
     assert events == [ReasoningDelta(0, ""), PartEnded(0, mine(signature="sig"))]
 
 
-def _signature(text: str) -> dict[str, str]:
+def signature_delta(text: str) -> dict[str, str]:
     return {"type": "signature_delta", "signature": text}
 
 
-def test_empty_blocks_leave_no_part() -> None:
-    raw = stream(*block(0, {"type": "text", "text": ""}), *block(1, {"type": "thinking", "thinking": ""}), *ended())
+def test_empty_blocks_make_no_part() -> None:
+    raw = stream(
+        *block(0, {"type": "text", "text": ""}), *block(1, {"type": "thinking", "thinking": ""}), *end_events()
+    )
     assert collect(read(raw)).message.parts == ()
     empty = [{"type": "text", "text": ""}, {"type": "thinking", "thinking": "", "signature": ""}, None]
     assert DIALECT.read_reply({"content": empty}, ENGINE).message.parts == ()
 
 
-def test_blocks_that_overlap_keep_their_pieces_apart() -> None:
-    first = block(0, {"type": "tool_use", "id": "a", "name": "f", "input": {}}, *_pieces('{"x":', "1}"))
-    second = block(1, {"type": "tool_use", "id": "b", "name": "g", "input": {}}, *_pieces('{"y":', "2}"))
+def test_overlapping_blocks_are_read_separately() -> None:
+    first = block(0, {"type": "tool_use", "id": "a", "name": "f", "input": {}}, *json_deltas('{"x":', "1}"))
+    second = block(1, {"type": "tool_use", "id": "b", "name": "g", "input": {}}, *json_deltas('{"y":', "2}"))
     mixed = [event for pair in zip(first, second, strict=True) for event in pair]
-    events = read(stream(*mixed, *ended("tool_use")))
+    events = read(stream(*mixed, *end_events("tool_use")))
     assert [type(event) for event in events][2:8] == [ToolCallStarted] * 2 + [ToolCallDelta] * 4
     assert collect(events).calls == (ToolCall("a", "f", '{"x":1}'), ToolCall("b", "g", '{"y":2}'))
 
 
-def _pieces(*texts: str) -> list[dict[str, str]]:
+def json_deltas(*texts: str) -> list[dict[str, str]]:
     return [{"type": "input_json_delta", "partial_json": text} for text in texts]
 
 
@@ -375,7 +383,7 @@ WHOLE = {
 }
 
 
-def test_a_whole_answer_is_read_as_its_stream_would_be() -> None:
+def test_a_whole_message_is_read_like_its_stream() -> None:
     reply = DIALECT.read_reply(WHOLE, ENGINE)
     assert reply.message == assistant(
         Reasoning("Hm.", mine(signature="EqQB")), Text("So."), ToolCall("toolu_1", "f", '{"a":[1,2.5]}')
@@ -389,7 +397,7 @@ def test_a_whole_answer_is_read_as_its_stream_would_be() -> None:
     "body",
     [None, [], "x", {}, {"content": None}, {"content": [{"type": "text"}]}, {"content": [7]}, {"content": [{"x": 1}]}],
 )
-def test_an_answer_that_is_no_message_is_malformed(body: Any) -> None:
+def test_a_body_that_is_not_a_message_is_malformed(body: Any) -> None:
     with pytest.raises(Malformed):
         DIALECT.read_reply(body, ENGINE)
 
@@ -399,7 +407,7 @@ def test_an_error_with_status_200_is_an_error() -> None:
         DIALECT.read_reply({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, ENGINE)
 
 
-def test_usage_that_is_not_told_is_not_made_up() -> None:
+def test_missing_usage_stays_unknown() -> None:
     assert DIALECT.read_reply({"content": []}, ENGINE).usage == Usage()
     raw = sse({"type": "message_start", "message": {}}) + sse({"type": "message_stop"})
     assert not any(isinstance(event, UsageReported) for event in read(raw))
@@ -410,7 +418,7 @@ def events_of(path: Path) -> list[Any]:
 
 
 @given(st.sampled_from(STREAMS).flatmap(lambda path: spoiled(events_of(path))))
-def test_s8_a_spoiled_stream_raises_nothing_but_our_errors(events: Any) -> None:
+def test_s8_a_corrupted_stream_raises_only_llm_errors(events: Any) -> None:
     reader, grammar = DIALECT.reader(ENGINE), Grammar()
     try:
         for event in events:
@@ -422,7 +430,7 @@ def test_s8_a_spoiled_stream_raises_nothing_but_our_errors(events: Any) -> None:
 
 
 @given(anything | spoiled(WHOLE))
-def test_s8_a_spoiled_answer_raises_nothing_but_our_errors(body: Any) -> None:
+def test_s8_a_corrupted_message_raises_only_llm_errors(body: Any) -> None:
     try:
         reply = DIALECT.read_reply(body, ENGINE)
     except LLMError:
