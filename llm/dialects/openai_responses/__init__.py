@@ -1,26 +1,27 @@
-"""OpenAI's Responses, both ways: ``POST /responses`` towards engines, ``POST /v1/responses`` towards clients.
+"""OpenAI Responses: ``POST /responses`` of engines and ``POST /v1/responses`` for clients.
 
 Wire: https://platform.openai.com/docs/api-reference/responses, .../responses-streaming
 
-What surprises:
+Facts that are easy to miss:
 
-- An answer is a list of items (message, reasoning, function_call, …), and so is a question: results of tools and
-  thoughts stand between the messages. A reasoning item parted from what followed it is refused, and so is one that
-  nothing followed.
-- We ask statelessly (``store: false``) unless the request itself says ``store`` or goes on from something stored: what
-  a client tells to this server is its own. Reasoning then comes back encrypted, if it is asked for (``include``), and
-  what came without is not sent back: its id means nothing there. Models that do not reason answer 400 to being asked.
-- A function whose ``strict`` is left out is strict here, unlike in Chat Completions: it is always said.
-- Pieces are told apart by ``output_index``; ids of items may change from event to event (GitHub Copilot) or between
+- Input and output are lists of items (message, reasoning, function_call, …): tool results and reasoning are items
+  between the messages. A reasoning item is refused without the item that followed it, and as the last item.
+- Requests are stateless (``store: false``) unless the client sets ``store`` or continues something stored, so that the
+  provider stores no conversations by default. Reasoning then comes back encrypted, if ``include`` requests it.
+  Reasoning that came unencrypted is not sent back, since the provider does not know its id. Models without reasoning
+  answer 400 to this ``include``.
+- A function without ``strict`` is strict here, unlike in Chat Completions, so ``strict`` is always written.
+- ``output_index`` identifies the item of a delta: item ids may change from event to event (GitHub Copilot) or between
   the stream and its last event (OpenRouter), whose ``output`` may be empty (ChatGPT).
-- Arguments, or a text, may come in the last event alone (LM Studio), or an item may end after the next one has
-  (OpenRouter).
-- The stream ends with ``response.completed``, ``response.incomplete`` or ``response.failed``; ``[DONE]`` is no end.
-- An error is an event ``error``, flat or with an object in it, or ``response.failed``.
-- There is no word for the end: that a tool was called is seen from the items.
+- Arguments or a text may come only in the last event (LM Studio); an item may end after the next one (OpenRouter).
+- The stream ends with ``response.completed``, ``response.incomplete`` or ``response.failed``; ``[DONE]`` does not end
+  it.
+- An error is an event ``error``, flat or with an error object, or ``response.failed``.
+- No finish reason reports a tool call; it follows from the items.
 
-A call's ``id`` is the wire's ``call_id``; the id of its item is kept. What is kept of a text is what its part has more
-(``type`` for a refusal), with the fields of its item under ``item``; of everything else it is the item as it came.
+The ``id`` of our tool call is the wire's ``call_id``; the item's id is in the metadata. The metadata of a text has the
+unknown fields of its part (and ``type`` for a refusal), with the fields of its item under ``item``. The metadata of
+every other part is the whole item.
 """
 
 from llm.dialects.base import REQUEST_ID, status_of

@@ -1,4 +1,4 @@
-"""Towards a client: events as the events of a response, and whole responses."""
+"""Writes responses of ``POST /v1/responses`` for clients: streams and whole responses."""
 
 from __future__ import annotations
 
@@ -36,57 +36,65 @@ from llm.wire.json_codec import Json, dump_bytes, dump_text
 from llm.wire.json_lenient import dict_of, text_of
 from llm.wire.sse import sse
 
-# Why an answer is not complete; whatever is not here is a normal end.
+# Finish reasons that make a response incomplete; with all others it is complete.
 _INCOMPLETE: Final[Mapping[FinishReason, str]] = {"length": "max_output_tokens", "filtered": "content_filter"}
 
 
 def writer(request: ChatRequest, now: int) -> ResponseWriter:
+    """Creates the writer of one stream; ``now`` is in seconds since 1970."""
     return ResponseWriter(request, now)
 
 
 def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]:
-    """The response in the last event of the same answer, had it been streamed.
+    """Writes a whole response, equal to the one in the last event of a stream.
 
-    Raises ``EngineFailed`` for an answer that ended with an error.
+    Raises ``EngineFailed`` if the answer ended with an error.
     """
     if reply.finish.reason == "error":
         raise ended_badly(reply.finish)
-    written = ResponseWriter(request, now)
-    written.feed([*replay(reply)])
-    return written.response(*_status(reply.finish.reason))
+    response_writer = ResponseWriter(request, now)
+    response_writer.feed([*replay(reply)])
+    return response_writer.response(*_choose_status(reply.finish.reason))
 
 
-def _status(reason: FinishReason) -> tuple[str, str | None]:
-    why = _INCOMPLETE.get(reason)
-    return ("incomplete" if why else "completed"), why
+def _choose_status(reason: FinishReason) -> tuple[str, str | None]:
+    """Returns the status of a response, and the reason if it is incomplete."""
+    reason_name = _INCOMPLETE.get(reason)
+    return ("incomplete" if reason_name else "completed"), reason_name
 
 
 class ResponseWriter:
-    """The events of one response, numbered without a gap; its items one after the other."""
+    """Writes events as the SSE stream of one response.
+
+    ``sequence_number`` has no gaps, and one item is open at a time.
+    """
 
     content_type = "text/event-stream"
     spacing = 0.0
 
     def __init__(self, request: ChatRequest, now: int) -> None:
-        self._request = replace(request, messages=())  # which may be large
+        self._request = replace(request, messages=())  # without the messages, which may be large
         self._now = now
         self._in_order = InOrder()
-        self._number = 0
+        self._sequence_number = 0
         self._id = f"resp_{token_hex(16)}"
         self._model = ""
         self._usage = Usage()
-        self._item: _Open | None = None
+        self._item: _OpenItem | None = None
         self._output: list[Json] = []
-        self._names = {tool.name: names_of(tool) for tool in request.tools}
+        self._call_names = {tool.name: names_of(tool) for tool in request.tools}
 
     def feed(self, batch: Sequence[Event]) -> list[bytes]:
-        out = b"".join([piece for event in self._in_order.feed(batch) for piece in self._pieces(event)])
+        """Writes the events; returns at most one piece."""
+        out = b"".join([piece for event in self._in_order.feed(batch) for piece in self._write_event(event)])
         return [out] if out else []
 
     def ping(self) -> bytes:
+        """Returns an SSE comment, since the wire has no keepalive event."""
         return b": ping\n\n"
 
     def response(self, status: str, why: str | None = None, error: Json = None) -> dict[str, Json]:
+        """Writes the response object as of now; ``reason`` says why it is incomplete."""
         request, options = self._request, self._request.options
         format_: dict[str, Json] = {"type": "text"}
         if options.format is not None:
@@ -94,7 +102,7 @@ class ResponseWriter:
             if (schema := options.format.schema) is not None:
                 format_ = {"type": "json_schema", "name": options.format.name, "schema": dict(schema)}
                 format_["strict"] = bool(options.format.strict)
-        tools = [_tool(tool) for tool in request.tools if tool.executor == "client"]
+        tools = [_write_tool(tool) for tool in request.tools if tool.executor == "client"]
         ended = status in ("completed", "incomplete")
         return {
             "id": self._id,
@@ -115,214 +123,228 @@ class ResponseWriter:
             "store": False,
             "temperature": options.temperature,
             "text": {"format": format_},
-            "tool_choice": _choice(options.tool_choice),
+            "tool_choice": _write_tool_choice(options.tool_choice),
             "tools": [*tools],
             "top_p": options.top_p,
             "truncation": "disabled",
-            "usage": _usage(self._usage) if ended else None,
+            "usage": _write_usage(self._usage) if ended else None,
             "user": None,
             "metadata": {},
         }
 
-    def _pieces(self, event: Event) -> Iterator[bytes]:
+    def _write_event(self, event: Event) -> Iterator[bytes]:
         match event:
             case TextDelta(_, text):
-                yield from self._opened("message")
-                yield from self._section("content_part", "content_index")
+                yield from self._open_item("message")
+                yield from self._open_part("content_part", "content_index")
                 if text:
-                    yield self._piece("response.output_text.delta", text)
+                    yield self._write_delta("response.output_text.delta", text)
             case ReasoningDelta(_, text):
-                yield from self._opened("reasoning")
+                yield from self._open_item("reasoning")
                 if text:
-                    yield from self._section("reasoning_summary_part", "summary_index")
-                    yield self._piece("response.reasoning_summary_text.delta", text)
+                    yield from self._open_part("reasoning_summary_part", "summary_index")
+                    yield self._write_delta("response.reasoning_summary_text.delta", text)
             case ToolCallStarted(_, id, name, "client"):
-                yield from self._opened("function_call", {"call_id": id, **self._names.get(name, {"name": name})})
+                yield from self._open_item(
+                    "function_call", {"call_id": id, **self._call_names.get(name, {"name": name})}
+                )
             case ToolCallDelta(_, arguments) if self._item is not None:
-                yield self._piece("response.function_call_arguments.delta", arguments)
+                yield self._write_delta("response.function_call_arguments.delta", arguments)
             case Cited(_, citation):
-                yield from self._opened("message")
-                yield from self._section("content_part", "content_index")
-                yield from self._cited(citation)
-            case PartEnded(_, keep) if self._item is not None:
-                yield from self._closed(self._item, keep)
-            case PartEnded(_, keep):  # a tool that the provider ran itself: told to a client of its own wire
-                item = dict(opaque_to_client(keep, NAME))
+                yield from self._open_item("message")
+                yield from self._open_part("content_part", "content_index")
+                yield from self._write_annotation(citation)
+            case PartEnded(_, metadata) if self._item is not None:
+                yield from self._close_item(self._item, metadata)
+            case PartEnded(_, metadata):  # a provider-run call, written only if it came over this wire
+                item = dict(opaque_to_client(metadata, NAME))
                 if text_of(item.get("type")):
-                    yield from self._whole(item)
+                    yield from self._write_whole_item(item)
             case WholePart(_, Media() as media) if media.kind == "image" and media.base64:
-                made: dict[str, Json] = {"type": "image_generation_call", "status": "completed", "result": media.base64}
-                yield from self._whole({"id": f"ig_{token_hex(12)}", **opaque_to_client(media.keep, NAME), **made})
+                known_fields: dict[str, Json] = {
+                    "type": "image_generation_call",
+                    "status": "completed",
+                    "result": media.base64,
+                }
+                yield from self._write_whole_item(
+                    {"id": f"ig_{token_hex(12)}", **opaque_to_client(media.keep, NAME), **known_fields}
+                )
             case Started(id, model):
                 self._id = id if id.startswith("resp") else self._id
                 self._model = model
-                yield from self._begun()
+                yield from self._write_start()
             case UsageReported(usage):
                 self._usage = usage
             case Finished("error"):
-                yield from self._failed(ended_badly(event))
+                yield from self._write_failure(ended_badly(event))
             case Finished(reason):
-                status, why = _status(reason)
-                yield self._event(f"response.{status}", response=self.response(status, why))
+                status, incomplete_reason = _choose_status(reason)
+                yield self._encode_event(f"response.{status}", response=self.response(status, incomplete_reason))
             case Failed(error):
-                yield from self._failed(error)
+                yield from self._write_failure(error)
 
-    def _begun(self) -> Iterator[bytes]:
-        yield self._event("response.created", response=self.response("in_progress"))
-        yield self._event("response.in_progress", response=self.response("in_progress"))
+    def _write_start(self) -> Iterator[bytes]:
+        yield self._encode_event("response.created", response=self.response("in_progress"))
+        yield self._encode_event("response.in_progress", response=self.response("in_progress"))
 
-    def _failed(self, error: LLMError) -> Iterator[bytes]:
-        if not self._number:  # the engine said nothing at all; clients want a response before they hear that it failed
-            yield from self._begun()
-        told = dict_of(write_error(error)["error"])
-        code, message = told.get("code"), told.get("message")
-        yield self._event("error", **{name: value for name, value in told.items() if name != "type"})
-        failed = self.response("failed", None, {"code": code, "message": message})
-        yield self._event("response.failed", response=failed)
+    def _write_failure(self, error: LLMError) -> Iterator[bytes]:
+        if not self._sequence_number:  # clients require the events of a start before a failure
+            yield from self._write_start()
+        error_fields = dict_of(write_error(error)["error"])
+        code, message = error_fields.get("code"), error_fields.get("message")
+        yield self._encode_event("error", **{name: value for name, value in error_fields.items() if name != "type"})
+        response = self.response("failed", None, {"code": code, "message": message})
+        yield self._encode_event("response.failed", response=response)
 
-    def _event(self, type: str, **more: Json) -> bytes:
-        written = sse({"type": type, "sequence_number": self._number, **more}, type)
-        self._number += 1
-        return written
+    def _encode_event(self, type: str, **fields: Json) -> bytes:
+        encoded = sse({"type": type, "sequence_number": self._sequence_number, **fields}, type)
+        self._sequence_number += 1
+        return encoded
 
-    def _opened(self, type: str, more: Mapping[str, Json] | None = None) -> Iterator[bytes]:
+    def _open_item(self, type: str, extra_fields: Mapping[str, Json] | None = None) -> Iterator[bytes]:
         if self._item is None:
-            item = self._item = _Open(type, len(self._output), more or {})
-            yield self._event("response.output_item.added", output_index=item.place, item=item.written("in_progress"))
-
-    def _section(self, name: str, field: str) -> Iterator[bytes]:
-        """The one part of a text or a thought, announced before its first piece."""
-        item = self._item
-        if item is not None and not item.section:
-            item.section = field
-            yield self._event(
-                f"response.{name}.added", item_id=item.id, output_index=item.place, **{field: 0}, part=item.part()
+            item = self._item = _OpenItem(type, len(self._output), extra_fields or {})
+            yield self._encode_event(
+                "response.output_item.added", output_index=item.output_index, item=item.write("in_progress")
             )
 
-    def _piece(self, type: str, text: str) -> bytes:
-        """One delta; what all deltas of an item share is encoded once."""
+    def _open_part(self, name: str, field: str) -> Iterator[bytes]:
+        """Opens the only part of a text or reasoning item before its first delta."""
+        item = self._item
+        if item is not None and not item.index_field:
+            item.index_field = field
+            yield self._encode_event(
+                f"response.{name}.added",
+                item_id=item.id,
+                output_index=item.output_index,
+                **{field: 0},
+                part=item.write_part(),
+            )
+
+    def _write_delta(self, type: str, text: str) -> bytes:
+        """Writes one delta. The fields that all deltas of an item share are encoded once."""
         item = self._item
         assert item is not None
-        item.told.write(text)
-        if not item.head:
-            shared: dict[str, Json] = {"type": type, "item_id": item.id, "output_index": item.place}
-            if item.section:
-                shared[item.section] = 0
+        item.buffer.write(text)
+        if not item.delta_prefix:
+            shared: dict[str, Json] = {"type": type, "item_id": item.id, "output_index": item.output_index}
+            if item.index_field:
+                shared[item.index_field] = 0
             if item.type == "message":
                 shared["logprobs"] = []
-            item.head = b"event: %b\ndata: %b" % (type.encode(), dump_bytes(shared)[:-1])
-        number = self._number
-        self._number += 1
-        return b'%b,"sequence_number":%d,"delta":%b}\n\n' % (item.head, number, dump_text(text))
+            item.delta_prefix = b"event: %b\ndata: %b" % (type.encode(), dump_bytes(shared)[:-1])
+        number = self._sequence_number
+        self._sequence_number += 1
+        return b'%b,"sequence_number":%d,"delta":%b}\n\n' % (item.delta_prefix, number, dump_text(text))
 
-    def _cited(self, citation: Citation) -> Iterator[bytes]:
+    def _write_annotation(self, citation: Citation) -> Iterator[bytes]:
         item = self._item
         if item is None or item.type != "message":
             return
-        annotation = _annotation(citation)
-        yield self._event(
+        annotation = _write_citation(citation)
+        yield self._encode_event(
             "response.output_text.annotation.added",
             item_id=item.id,
-            output_index=item.place,
+            output_index=item.output_index,
             content_index=0,
             annotation_index=len(item.annotations),
             annotation=annotation,
         )
         item.annotations.append(annotation)
 
-    def _closed(self, item: _Open, keep: Keep) -> Iterator[bytes]:
+    def _close_item(self, item: _OpenItem, metadata: Keep) -> Iterator[bytes]:
         self._item = None
-        text = item.told.getvalue()
-        where: dict[str, Json] = {"item_id": item.id, "output_index": item.place}
-        if item.section:
-            where[item.section] = 0
+        text = item.buffer.getvalue()
+        location: dict[str, Json] = {"item_id": item.id, "output_index": item.output_index}
+        if item.index_field:
+            location[item.index_field] = 0
         match item.type:
             case "message":
-                yield self._event("response.output_text.done", **where, logprobs=[], text=text)
-                yield self._event("response.content_part.done", **where, part=item.part())
+                yield self._encode_event("response.output_text.done", **location, logprobs=[], text=text)
+                yield self._encode_event("response.content_part.done", **location, part=item.write_part())
             case "reasoning" if text:
-                yield self._event("response.reasoning_summary_text.done", **where, text=text)
-                yield self._event("response.reasoning_summary_part.done", **where, part=item.part())
+                yield self._encode_event("response.reasoning_summary_text.done", **location, text=text)
+                yield self._encode_event("response.reasoning_summary_part.done", **location, part=item.write_part())
             case "function_call":
-                yield self._event("response.function_call_arguments.done", **where, arguments=text or "{}")
-        if keep and item.type != "message":  # what the engine wants back travels where clients keep such things
-            item.more["encrypted_content"] = seal(keep)
-        done = item.written("completed")
-        yield self._event("response.output_item.done", output_index=item.place, item=done)
+                yield self._encode_event("response.function_call_arguments.done", **location, arguments=text or "{}")
+        if metadata and item.type != "message":  # clients send this field back unchanged (T1)
+            item.extra_fields["encrypted_content"] = seal(metadata)
+        done = item.write("completed")
+        yield self._encode_event("response.output_item.done", output_index=item.output_index, item=done)
         self._output.append(done)
 
-    def _whole(self, item: dict[str, Json]) -> Iterator[bytes]:
-        place = len(self._output)
-        yield self._event("response.output_item.added", output_index=place, item=item)
-        yield self._event("response.output_item.done", output_index=place, item=item)
+    def _write_whole_item(self, item: dict[str, Json]) -> Iterator[bytes]:
+        output_index = len(self._output)
+        yield self._encode_event("response.output_item.added", output_index=output_index, item=item)
+        yield self._encode_event("response.output_item.done", output_index=output_index, item=item)
         self._output.append(item)
 
 
-class _Open:
-    """The item being told."""
+class _OpenItem:
+    """The open item."""
 
-    __slots__ = ("annotations", "head", "id", "more", "place", "section", "told", "type")
+    __slots__ = ("annotations", "buffer", "delta_prefix", "extra_fields", "id", "index_field", "output_index", "type")
 
     _PREFIXES: Final[Mapping[str, str]] = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
 
-    def __init__(self, type: str, place: int, more: Mapping[str, Json]) -> None:
+    def __init__(self, type: str, output_index: int, extra_fields: Mapping[str, Json]) -> None:
         self.type = type
         self.id = f"{self._PREFIXES[type]}_{token_hex(12)}"
-        self.place = place  # among the items
-        self.more: dict[str, Json] = dict(more)
-        self.section = ""  # the field that counts its parts, once there is one
-        self.told = StringIO()
+        self.output_index = output_index
+        self.extra_fields: dict[str, Json] = dict(extra_fields)
+        self.index_field = ""  # the name of its part index field; "" before its part is open
+        self.buffer = StringIO()
         self.annotations: list[Json] = []
-        self.head = b""  # what all its deltas begin with
+        self.delta_prefix = b""  # first bytes of all its deltas
 
-    def part(self) -> dict[str, Json]:
-        text = self.told.getvalue()
+    def write_part(self) -> dict[str, Json]:
+        text = self.buffer.getvalue()
         if self.type == "reasoning":
             return {"type": "summary_text", "text": text}
         return {"type": "output_text", "text": text, "annotations": [*self.annotations], "logprobs": []}
 
-    def written(self, status: str) -> dict[str, Json]:
+    def write(self, status: str) -> dict[str, Json]:
         wire: dict[str, Json] = {"id": self.id, "type": self.type}
-        parts: list[Json] = [self.part()] if self.section else []
+        parts: list[Json] = [self.write_part()] if self.index_field else []
         match self.type:
             case "message":
                 wire |= {"status": status, "role": "assistant", "content": parts}
             case "reasoning":
                 wire["summary"] = parts
             case _:
-                done = self.told.getvalue() or "{}"
+                done = self.buffer.getvalue() or "{}"
                 wire |= {"status": status, "arguments": done if status == "completed" else ""}
-        return {**wire, **self.more}
+        return {**wire, **self.extra_fields}
 
 
-def _annotation(citation: Citation) -> Json:
-    """Only what the engine told: offsets are the client's to trust, so none is made up."""
-    if kept := opaque_to_client(citation.keep, NAME):
-        return dict(kept)
+def _write_citation(citation: Citation) -> Json:
+    """Writes a citation. Offsets are written only if the engine sent them, since clients rely on them."""
+    if fields := opaque_to_client(citation.keep, NAME):
+        return dict(fields)
     wire: dict[str, Json] = {"type": "url_citation", "url": citation.url or "", "title": citation.title or ""}
     if citation.start is not None and citation.end is not None:
         wire |= {"start_index": citation.start, "end_index": citation.end}
     return wire
 
 
-def _tool(tool: ToolSpec) -> Json:
-    told: dict[str, Json] = {"type": "function", "name": tool.name, "description": tool.description}
-    return {**told, "parameters": dict(tool.parameters), "strict": bool(tool.strict)}
+def _write_tool(tool: ToolSpec) -> Json:
+    wire: dict[str, Json] = {"type": "function", "name": tool.name, "description": tool.description}
+    return {**wire, "parameters": dict(tool.parameters), "strict": bool(tool.strict)}
 
 
-def _choice(choice: str | None) -> Json:
+def _write_tool_choice(choice: str | None) -> Json:
     kind, _, name = (choice or "auto").partition(":")
     return {"type": "function", "name": name} if name else kind
 
 
-def _usage(usage: Usage) -> dict[str, Json]:
-    # Where a whole was not told it is at least what its parts are.
-    given = (usage.fresh or 0) + usage.cache_read + usage.cache_write
-    made = (usage.text or 0) + usage.reasoning
+def _write_usage(usage: Usage) -> dict[str, Json]:
+    # An unknown total is at least the sum of its known parts.
+    input_tokens = (usage.fresh or 0) + usage.cache_read + usage.cache_write
+    output_tokens = (usage.text or 0) + usage.reasoning
     return {
-        "input_tokens": given,
+        "input_tokens": input_tokens,
         "input_tokens_details": {"cached_tokens": usage.cache_read, "cache_write_tokens": usage.cache_write},
-        "output_tokens": made,
+        "output_tokens": output_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning},
-        "total_tokens": given + made,
+        "total_tokens": input_tokens + output_tokens,
     }

@@ -1,4 +1,4 @@
-"""What engines say when they fail."""
+"""Reads an engine's error responses and error events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from llm.errors import (
 from llm.wire.json_codec import loads
 from llm.wire.json_lenient import dict_of, list_of, text_of
 
-# The wire's own codes, where they say more than the status.
+# Error codes and types that are more exact than the status.
 _BY_CODE: Final[Mapping[str, type[LLMError]]] = {
     "context_length_exceeded": ContextTooLong,
     "exceed_context_size_error": ContextTooLong,  # llama.cpp
@@ -36,8 +36,8 @@ _BY_CODE: Final[Mapping[str, type[LLMError]]] = {
     "rate_limit_exceeded": RateLimited,
     "server_is_overloaded": Overloaded,
 }
-# The status that an error inside a stream would have had as an answer of its own.
-_STATUSES: Final[Mapping[str, int]] = {
+# The HTTP status that an error inside a stream would have as a response, by code or type.
+_STATUS_BY_CODE: Final[Mapping[str, int]] = {
     "invalid_api_key": 401,
     "authentication_error": 401,
     "permission_error": 403,
@@ -51,10 +51,11 @@ _STATUSES: Final[Mapping[str, int]] = {
     "server_is_overloaded": 503,
     "data_residency_mismatch": 400,
 }
-# Codes of ``response.error`` that blame the request: invalid_prompt, image_too_large, unsupported_image_media_type, …
-_OURS: Final = ("invalid_", "image_", "unsupported_", "empty_image", "failed_to_download_image")
-# Where the wire has nothing but English: xAI answers 400 for a bad key, and invalid_prompt is nearly always a policy.
-_BY_WORDS: Final = (
+# Prefixes of codes of ``response.error`` that mean an invalid request: invalid_prompt, image_too_large, …
+_REQUEST_CODES: Final = ("invalid_", "image_", "unsupported_", "empty_image", "failed_to_download_image")
+# Errors that only the English message identifies: xAI answers 400 for a bad key, and invalid_prompt nearly always
+# reports a policy violation.
+_BY_MESSAGE: Final = (
     (re.compile(r"incorrect api key|invalid api key|api key not valid", re.I), EngineRefusedKey),
     (
         re.compile(r"maximum context length|context (length|window|size)|prompt is too long|too many tokens", re.I),
@@ -62,10 +63,12 @@ _BY_WORDS: Final = (
     ),
     (re.compile(r"flagged as potentially violating|violat\w+ .{0,40}usage polic", re.I), ContentBlocked),
 )
-_KEY: Final = re.compile(r"(?<=provided: )\S+|\b(?:sk|pk|xai|gsk)[-_][A-Za-z0-9_*-]{4,}")
+# A key, or a part of one, inside an error message.
+_KEY_PATTERN: Final = re.compile(r"(?<=provided: )\S+|\b(?:sk|pk|xai|gsk)[-_][A-Za-z0-9_*-]{4,}")
 
 
 def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
+    """Reads the body of an error response, JSON or plain text. Keys in the message are masked."""
     try:
         wire = loads(body)
     except ValueError:
@@ -74,8 +77,8 @@ def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
         wire = wire[0]
     if isinstance(wire, dict) and wire:
         return error_of(status, wire, engine)
-    # Text of a proxy on the way. A page of HTML says nothing to anybody.
-    plain = _masked(wire[:500]) if isinstance(wire, str) and not wire.startswith("<") else ""
+    # Plain text comes from proxies. HTML pages are left out of the message.
+    plain = _mask_keys(wire[:500]) if isinstance(wire, str) and not wire.startswith("<") else ""
     return by_status(status)(
         plain or f"{engine.label} answered with status {status}.",
         engine=engine.name,
@@ -84,49 +87,54 @@ def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
 
 
 def error_of(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMError:
-    """An error object, flat or inside ``wire``; ``status`` is 0 for one inside a stream."""
+    """Builds the error of an error object, which is ``wire`` itself or inside it.
+
+    ``status`` is 0 for an error inside a stream.
+    """
     error = wire.get("error")
     inner: Mapping[str, Any] = error if isinstance(error, dict) else wire
-    message = _masked(error if isinstance(error, str) else _message(inner))
+    message = _mask_keys(error if isinstance(error, str) else _read_message(inner))
     code, kind = inner.get("code"), text_of(inner.get("type"))
-    word = str(code) if isinstance(code, str | int) and not isinstance(code, bool) else None
+    code_name = str(code) if isinstance(code, str | int) and not isinstance(code, bool) else None
     kind = "" if inner is wire and kind in ("error", "response.failed") else kind  # the name of the event
-    said = ProviderSaid(status, word, kind or None, message or None)
+    reported = ProviderSaid(status, code_name, kind or None, message or None)
     innermost = text_of(dict_of(inner.get("innererror")).get("code"))  # Azure
-    cls = _class(status or _status(inner, word, kind), message, word, kind, innermost)
-    return cls(
-        message or f"{engine.label} failed without saying why.",
+    error_class = _choose_class(status or _guess_status(inner, code_name, kind), message, code_name, kind, innermost)
+    return error_class(
+        message or f"{engine.label} sent an error without a message.",
         engine=engine.name,
-        provider=said,
+        provider=reported,
         param=text_of(inner.get("param")) or None,
     )
 
 
-def _status(inner: Mapping[str, Any], *words: str | None) -> int:
-    for told in (inner.get("status"), inner.get("status_code"), inner.get("code")):
-        number = int(told) if isinstance(told, str) and told.isascii() and told.isdigit() and len(told) == 3 else told
+def _guess_status(inner: Mapping[str, Any], *names: str | None) -> int:
+    for value in (inner.get("status"), inner.get("status_code"), inner.get("code")):
+        number = (
+            int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == 3 else value
+        )
         if isinstance(number, int) and 400 <= number < 600:
             return number
-    known = [word for word in words if word]
-    found = next((_STATUSES[word] for word in known if word in _STATUSES), None)
+    known = [name for name in names if name]
+    found = next((_STATUS_BY_CODE[name] for name in known if name in _STATUS_BY_CODE), None)
     if found is not None:
         return found
-    return 400 if any(word in _BY_CODE or word.startswith(_OURS) for word in known) else 500
+    return 400 if any(name in _BY_CODE or name.startswith(_REQUEST_CODES) for name in known) else 500
 
 
-def _class(status: int, message: str, *words: str | None) -> type[LLMError]:
-    plain = by_status(status, *words)
+def _choose_class(status: int, message: str, *names: str | None) -> type[LLMError]:
+    plain = by_status(status, *names)
     if plain is InvalidRequest or status == 500:
-        known = next((_BY_CODE[word] for word in words if word is not None and word in _BY_CODE), None)
+        known = next((_BY_CODE[name] for name in names if name is not None and name in _BY_CODE), None)
         if known is not None:
             return known
     if plain is InvalidRequest:
-        return next((cls for pattern, cls in _BY_WORDS if pattern.search(message)), plain)
+        return next((cls for pattern, cls in _BY_MESSAGE if pattern.search(message)), plain)
     return plain
 
 
-def _message(wire: Mapping[str, Any]) -> str:
-    """``detail`` is text or a list of places (FastAPI)."""
+def _read_message(wire: Mapping[str, Any]) -> str:
+    """Returns the message; FastAPI hosts send ``detail``, a string or a list of objects with ``msg``."""
     if text := text_of(wire.get("message")):
         return text
     detail = wire.get("detail")
@@ -135,6 +143,6 @@ def _message(wire: Mapping[str, Any]) -> str:
     return "; ".join(filter(None, (text_of(dict_of(one).get("msg")) for one in list_of(detail))))
 
 
-def _masked(text: str) -> str:
-    """Some providers repeat part of the key that they refuse."""
-    return _KEY.sub("***", text)
+def _mask_keys(text: str) -> str:
+    """Masks keys: some providers repeat a part of the key that they refuse."""
+    return _KEY_PATTERN.sub("***", text)

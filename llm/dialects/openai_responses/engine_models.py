@@ -1,4 +1,4 @@
-"""From an engine: its models."""
+"""Lists an engine's models (``GET /models``)."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from llm.wire.json_lenient import count_of, dict_of, dicts_of, text_of
 
 
 def list_models(engine: Engine) -> ModelLister:
+    """Lists the models, newest first. Raises ``Malformed`` for an unknown shape."""
     if engine.models.fixed:
-        return [model for id in engine.models.fixed if (model := _read({"id": id}, engine))]
+        return [model for id in engine.models.fixed if (model := _read_model({"id": id}, engine))]
     [body] = yield [Outgoing(path="/models", method="GET")]
     entries = body if isinstance(body, list) else dict_of(body).get("data")
     if not isinstance(entries, list):
-        raise Malformed(f"{engine.label} answered with something other than a list of models.", engine=engine.name)
-    models = [model for entry in dicts_of(entries) if (model := _read(entry, engine))]
+        raise Malformed(f"{engine.label} sent an answer that is not a list of models.", engine=engine.name)
+    models = [model for entry in dicts_of(entries) if (model := _read_model(entry, engine))]
     return sorted(models, key=lambda model: (-(model.created or 0), model.name.lower()))
 
 
-def _read(entry: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
+def _read_model(entry: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
     id = text_of(entry.get("id"))
     kind = kind_of(id, engine.models)
     if not id or kind is None:
         return None
-    can = guessed_abilities(id, engine.models, ()) if kind == "chat" else frozenset()
+    guessed = guessed_abilities(id, engine.models, ()) if kind == "chat" else frozenset()
     return ModelInfo(
         id=id,
         engine=engine.name,
@@ -36,7 +37,7 @@ def _read(entry: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
         kind=kind,
         created=count_of(entry.get("created")) or None,
         context_tokens=count_of(entry.get("context_length")) or count_of(entry.get("context_window")) or None,
-        can=can,
-        guessed=can,
+        can=guessed,
+        guessed=guessed,
         meta=dict(entry),
     )

@@ -1,4 +1,4 @@
-"""Towards an engine: a neutral request as the body of ``POST /responses``."""
+"""Writes a ChatRequest as the body of an engine's ``POST /responses``."""
 
 from __future__ import annotations
 
@@ -22,32 +22,33 @@ from llm.wire.schema_subset import enforced
 
 PATH: Final = "/responses"
 
-_STORED: Final = ("store", "previous_response_id", "conversation", "background")
+# Fields that make a request stateful.
+_STORE_FIELDS: Final = ("store", "previous_response_id", "conversation", "background")
 _NO_PARAMETERS: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
-# Files are the same ones in the provider's other API.
-_FILES_OF: Final = (NAME, "openai-chat")
+# Dialects whose file ids are valid here: both APIs of the provider share the files.
+_FILE_DIALECTS: Final = (NAME, "openai-chat")
 
 
 def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
-    """Raises ``Unsupported`` naming the option or the part."""
+    """Writes the request. Raises ``Unsupported`` naming an option or part that the engine rejects."""
     dropped = [*lost_fields(request, NAME)]
-    own = dict(opaque_for(request.keep, NAME, engine.issuer))
+    client_fields = dict(opaque_for(request.keep, NAME, engine.issuer))
     if not engine.quirks.unknown_fields:
-        dropped += [name for name in own if name in request.hints]
-        own = {name: value for name, value in own.items() if name not in request.hints}
-    said = {**own, **request.options.extra}
-    stateless = said.get("store") is False or not any(said.get(name) for name in _STORED)
-    system, messages = _instructions(request.messages)
-    items = _Items(engine, stateless, dropped)
+        dropped += [name for name in client_fields if name in request.hints]
+        client_fields = {name: value for name, value in client_fields.items() if name not in request.hints}
+    all_fields = {**client_fields, **request.options.extra}
+    stateless = all_fields.get("store") is False or not any(all_fields.get(name) for name in _STORE_FIELDS)
+    system, messages = _split_instructions(request.messages)
+    item_writer = _ItemWriter(engine, stateless, dropped)
     for message in messages:
-        items.add(message)
-    body: dict[str, Json] = {**own, "model": request.model}
+        item_writer.add(message)
+    body: dict[str, Json] = {**client_fields, "model": request.model}
     if system:
         body["instructions"] = "\n\n".join(system)
-    body["input"] = [*_followed(items.written)]
+    body["input"] = [*_drop_unfollowed_reasoning(item_writer.items)]
     if stateless:
         body["store"] = False
-    body |= write_options(request, engine, own, stateless, dropped)
+    body |= write_options(request, engine, client_fields, stateless, dropped)
     if request.tools:
         body["tools"] = [_write_tool(tool, engine, dropped) for tool in request.tools]
     if request.stream:
@@ -56,42 +57,43 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
 
 
 def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
-    """A client's own body, with the engine's name for the model; usage comes unasked here."""
+    """Builds a request of the client's own body and the engine's model name; this wire always reports usage."""
     return Outgoing(path=PATH, body={**body, "model": model})
 
 
 def only_usage(frame: Frame) -> bool:
+    """Returns False: this wire has no event that carries only usage."""
     return False
 
 
-def _instructions(messages: Sequence[Message]) -> tuple[list[str], Sequence[Message]]:
-    """The texts of the system messages that come first, and the other messages.
+def _split_instructions(messages: Sequence[Message]) -> tuple[list[str], Sequence[Message]]:
+    """Splits off the leading system messages: returns their texts and the other messages.
 
-    One that a client of this wire put among the items stays there: it has its role kept. So does one that has more
-    than text, which is refused then, and one with nothing behind it, since the wire wants some input.
+    These system messages stay items: one that a client of this wire sent as an item (its metadata has the role), one
+    with other parts than text (refused later), and one without any message after it, since the wire requires input.
     """
     texts: list[str] = []
     for number, message in enumerate(messages):
-        plain = [part.text for part in message.parts if isinstance(part, Text)]
-        listed = any(opaque.dialect == NAME and "role" in opaque.data for opaque in message.keep)
-        if message.role != "system" or listed or len(plain) != len(message.parts):
+        text_parts = [part.text for part in message.parts if isinstance(part, Text)]
+        sent_as_item = any(opaque.dialect == NAME and "role" in opaque.data for opaque in message.keep)
+        if message.role != "system" or sent_as_item or len(text_parts) != len(message.parts):
             return texts, messages[number:]
-        texts += plain
+        texts += text_parts
     return [], messages
 
 
-def _followed(items: Sequence[dict[str, Json]]) -> list[dict[str, Json]]:
-    """Without the thoughts that nothing came of (an answer cut off while thinking), which would be refused."""
-    kept: list[dict[str, Json]] = []
-    answered = False
+def _drop_unfollowed_reasoning(items: Sequence[dict[str, Json]]) -> list[dict[str, Json]]:
+    """Drops reasoning items without a following output item (an answer cut off early); the wire refuses them."""
+    sendable: list[dict[str, Json]] = []
+    has_output = False
     for item in reversed(items):
         type, role = text_of(item.get("type")), item.get("role", "assistant")
         if type != "reasoning":
-            answered = role == "assistant" and not type.endswith("_output")
-        elif not answered:
+            has_output = role == "assistant" and not type.endswith("_output")
+        elif not has_output:
             continue
-        kept.append(item)
-    return kept[::-1]
+        sendable.append(item)
+    return sendable[::-1]
 
 
 def _write_tool(tool: ToolSpec, engine: Engine, dropped: list[str]) -> Json:
@@ -101,188 +103,199 @@ def _write_tool(tool: ToolSpec, engine: Engine, dropped: list[str]) -> Json:
     wire |= {"type": "function", "name": tool.name}
     if tool.description:
         wire["description"] = tool.description
-    # Left out, strict is true here: a schema that was never meant to be would be refused.
+    # The default of strict is true here, which would refuse schemas that are not written for it.
     schema, strict = enforced(
         tool.parameters or _NO_PARAMETERS, bool(tool.strict), tool.wire, step("tools", tool.name), dropped
     )
     return {**wire, "parameters": schema, "strict": strict}
 
 
-class _Items:
-    """Messages as items: the parts of each in their order, neighbours that make one message together."""
+class _ItemWriter:
+    """Writes messages as items, in the order of their parts; neighbouring content parts share one message item."""
 
     def __init__(self, engine: Engine, stateless: bool, dropped: list[str]) -> None:
-        self.written: list[dict[str, Json]] = []
+        self.items: list[dict[str, Json]] = []
         self._engine = engine
         self._stateless = stateless
         self._dropped = dropped
-        self._calls: dict[str, str] = {}  # type of each call by its id
+        self._call_types: dict[str, str] = {}  # type of each call by its id
 
     def add(self, message: Message) -> None:
         if message.role == "assistant":
-            self._assistant(message)
+            self._add_output(message)
         else:
-            self._asked(message)
+            self._add_input(message)
 
-    def _asked(self, message: Message) -> None:
-        """A message of user or system; results of tools and items of other kinds stand between its pieces."""
-        kept = self._kept(message.keep)
-        role = message.role if message.role == "user" else kept.get("role", self._engine.quirks.system_role)
+    def _add_input(self, message: Message) -> None:
+        """Writes a user or system message; tool results and other items split it into several message items."""
+        message_fields = self._fields_for_engine(message.keep)
+        role = message.role if message.role == "user" else message_fields.get("role", self._engine.quirks.system_role)
         content: list[Json] = []
 
         def flush() -> None:
             if content:
-                self.written.append({**kept, "type": "message", "role": role, "content": [*content]})
+                self.items.append({**message_fields, "type": "message", "role": role, "content": [*content]})
                 content.clear()
 
         for part in message.parts:
             match part:
                 case ToolResult():
                     flush()
-                    self.written.append(self._result(part))
-                case Foreign(keep) if (item := self._kept(keep)) and not _is_content(item):
+                    self.items.append(self._write_result(part))
+                case Foreign(metadata) if (item := self._fields_for_engine(metadata)) and not _is_content(item):
                     flush()
-                    self.written.append(dict(item))
+                    self.items.append(dict(item))
                 case Text() | Media() | Foreign():
-                    content.append(self._content(part))
+                    content.append(self._write_content(part))
                 case Reasoning() | ToolCall():
-                    raise self._unsupported(f"{type(part).__name__} has no place in such a message.")
+                    raise self._unsupported(
+                        f"A message with the role {message.role!r} cannot have a {type(part).__name__} part."
+                    )
                 case _:
                     assert_never(part)
         flush()
 
-    def _content(self, part: Text | Media | Foreign) -> dict[str, Json]:
+    def _write_content(self, part: Text | Media | Foreign) -> dict[str, Json]:
         match part:
-            case Text(text, _, keep):
-                rest = {name: value for name, value in self._kept(keep).items() if name not in ("item", "type")}
-                return {**rest, "type": "input_text", "text": text}
+            case Text(text, _, metadata):
+                fields = {
+                    name: value
+                    for name, value in self._fields_for_engine(metadata).items()
+                    if name not in ("item", "type")
+                }
+                return {**fields, "type": "input_text", "text": text}
             case Media():
-                return self._media(part)
-            case Foreign(keep):
-                if (block := self._kept(keep)) and _is_content(block):
+                return self._write_media(part)
+            case Foreign(metadata):
+                if (block := self._fields_for_engine(metadata)) and _is_content(block):
                     return dict(block)
                 raise unknown_block(part, self._engine)
 
-    def _media(self, media: Media) -> dict[str, Json]:
-        kind, rest = media.kind, dict(self._kept(media.keep))
+    def _write_media(self, media: Media) -> dict[str, Json]:
+        kind, fields = media.kind, dict(self._fields_for_engine(media.keep))
         data = f"data:{media.mime};base64,{media.base64}"
         if media.file_id is not None and not any(
-            opaque.dialect in _FILES_OF and opaque.issuer in (None, self._engine.issuer) for opaque in media.keep
+            opaque.dialect in _FILE_DIALECTS and opaque.issuer in (None, self._engine.issuer) for opaque in media.keep
         ):
-            raise self._unsupported(f"The file {media.file_id!r} was not uploaded to this engine.")
+            raise self._unsupported(
+                f"The file {media.file_id!r} is not known to {self._engine.label}: upload it there first."
+            )
         if kind == "image":
-            wire: dict[str, Json] = {"detail": "auto", **rest, "type": "input_image"}
+            wire: dict[str, Json] = {"detail": "auto", **fields, "type": "input_image"}
             wire |= {"image_url": media.url or data} if media.file_id is None else {"file_id": media.file_id}
             return wire
         if kind != "document":
-            raise self._unsupported(f"{self._engine.label} takes no {kind} in this API.")
-        wire = {**rest, "type": "input_file"}
+            raise self._unsupported(f"{self._engine.label} does not accept {kind} parts in this API.")
+        wire = {**fields, "type": "input_file"}
         if media.file_id is not None:
             return {**wire, "file_id": media.file_id}
         if media.url is not None:
             return {**wire, "file_url": media.url}
         return {**wire, "filename": media.name or "document.pdf", "file_data": data}
 
-    def _result(self, result: ToolResult) -> dict[str, Json]:
+    def _write_result(self, result: ToolResult) -> dict[str, Json]:
         if result.is_error:
-            self._dropped.append("is_error")  # the wire has no word for it: the text says so
+            self._dropped.append("is_error")  # the wire has no field for it; the text describes the error
         texts = [part.text for part in result.content if isinstance(part, Text)]
         plain = len(texts) == len(result.content)
-        output: Json = "\n\n".join(texts) if plain else [self._content(part) for part in result.content]
-        type = RESULTS[self._calls.get(result.call_id, "function_call")]
-        return {"type": type, **self._kept(result.keep), "call_id": result.call_id, "output": output}
+        output: Json = "\n\n".join(texts) if plain else [self._write_content(part) for part in result.content]
+        type = RESULTS[self._call_types.get(result.call_id, "function_call")]
+        return {"type": type, **self._fields_for_engine(result.keep), "call_id": result.call_id, "output": output}
 
-    def _assistant(self, message: Message) -> None:
-        kept = self._kept(message.keep)
-        # What came of a thought that stays behind is refused under its own id: the engine misses the thought.
-        orphans = self._stateless and any(
-            isinstance(part, Reasoning) and self._stays(self._kept(part.keep)) for part in message.parts
+    def _add_output(self, message: Message) -> None:
+        message_fields = self._fields_for_engine(message.keep)
+        # If reasoning is left out, the engine refuses the ids of the items that followed it.
+        drop_ids = self._stateless and any(
+            isinstance(part, Reasoning) and self._is_unsendable(self._fields_for_engine(part.keep))
+            for part in message.parts
         )
         texts: list[Text] = []
         for part in (*message.parts, None):
-            if texts and not (isinstance(part, Text) and self._item_of(part) == self._item_of(texts[0])):
-                self._say(texts, kept, orphans)
+            if texts and not (
+                isinstance(part, Text) and self._find_item_fields(part) == self._find_item_fields(texts[0])
+            ):
+                self._add_texts(texts, message_fields, drop_ids)
                 texts = []
             match part:
                 case None:
                     pass
                 case Text():
                     texts.append(part)
-                case Reasoning(_, keep):
-                    if (item := self._kept(keep)) and not self._stays(item):
-                        self.written.append(dict(item))
+                case Reasoning(_, metadata):
+                    if (item := self._fields_for_engine(metadata)) and not self._is_unsendable(item):
+                        self.items.append(dict(item))
                 case ToolCall():
-                    self._call(part, orphans)
-                case ToolResult():  # our own loop keeps them beside the calls
-                    self.written.append(self._result(part))
+                    self._add_call(part, drop_ids)
+                case ToolResult():  # our tool loop stores them beside the calls
+                    self.items.append(self._write_result(part))
                 case Media():
-                    self._made(part)
-                case Foreign(keep):
-                    if (item := self._kept(keep)) and not _is_content(item):
-                        self.written.append(dict(item))
+                    self._add_image(part)
+                case Foreign(metadata):
+                    if (item := self._fields_for_engine(metadata)) and not _is_content(item):
+                        self.items.append(dict(item))
                     else:
                         self._dropped.append("foreign block")
                 case _:
                     assert_never(part)
 
-    def _item_of(self, text: Text) -> Mapping[str, Any]:
-        return dict_of(self._kept(text.keep).get("item"))
+    def _find_item_fields(self, text: Text) -> Mapping[str, Any]:
+        return dict_of(self._fields_for_engine(text.keep).get("item"))
 
-    def _say(self, texts: Sequence[Text], kept: Mapping[str, Json], orphans: bool) -> None:
-        """Texts of one item; what came from elsewhere in the short spelling, which every host takes."""
-        item = dict(self._item_of(texts[0]))
-        if not item and not any(self._kept(text.keep) or text.citations for text in texts):
-            said = "".join(text.text for text in texts)
-            if said:
-                self.written.append({**kept, "type": "message", "role": "assistant", "content": said})
+    def _add_texts(self, texts: Sequence[Text], message_fields: Mapping[str, Json], drop_ids: bool) -> None:
+        """Writes the texts of one item; texts of other wires as one string, which every host accepts."""
+        item_fields = dict(self._find_item_fields(texts[0]))
+        if not item_fields and not any(self._fields_for_engine(text.keep) or text.citations for text in texts):
+            joined = "".join(text.text for text in texts)
+            if joined:
+                self.items.append({**message_fields, "type": "message", "role": "assistant", "content": joined})
             return
-        if orphans:
-            item.pop("id", None)
-        content: list[Json] = [self._said(text) for text in texts]
-        self.written.append({**kept, **item, "type": "message", "role": "assistant", "content": content})
+        if drop_ids:
+            item_fields.pop("id", None)
+        content: list[Json] = [self._write_output_text(text) for text in texts]
+        self.items.append({**message_fields, **item_fields, "type": "message", "role": "assistant", "content": content})
 
-    def _said(self, text: Text) -> dict[str, Json]:
-        rest = {name: value for name, value in self._kept(text.keep).items() if name != "item"}
-        kind = text_of(rest.get("type")) or "output_text"
-        wire: dict[str, Json] = {**rest, "type": kind, TEXTS.get(kind, "text"): text.text}
+    def _write_output_text(self, text: Text) -> dict[str, Json]:
+        fields = {name: value for name, value in self._fields_for_engine(text.keep).items() if name != "item"}
+        kind = text_of(fields.get("type")) or "output_text"
+        wire: dict[str, Json] = {**fields, "type": kind, TEXTS.get(kind, "text"): text.text}
         if kind == "output_text":
-            cited = (self._kept(citation.keep) for citation in text.citations)
-            wire["annotations"] = [dict(annotation) for annotation in cited if annotation]
+            annotations = (self._fields_for_engine(citation.keep) for citation in text.citations)
+            wire["annotations"] = [dict(annotation) for annotation in annotations if annotation]
         return wire
 
-    def _call(self, call: ToolCall, orphans: bool) -> None:
-        rest = dict(self._kept(call.keep))
+    def _add_call(self, call: ToolCall, drop_ids: bool) -> None:
+        fields = dict(self._fields_for_engine(call.keep))
         if call.executor == "provider":
-            if rest:
-                self.written.append(rest)
+            if fields:
+                self.items.append(fields)
             else:
                 self._dropped.append("hosted tool call")
             return
-        type = text_of(rest.get("type"))
+        type = text_of(fields.get("type"))
         type = type if type in CALLS else "function_call"
-        if orphans:
-            rest.pop("id", None)
-        self._calls[call.id] = type
-        self.written.append({**rest, "type": type, "call_id": call.id, "name": call.name, CALLS[type]: call.arguments})
+        if drop_ids:
+            fields.pop("id", None)
+        self._call_types[call.id] = type
+        self.items.append({**fields, "type": type, "call_id": call.id, "name": call.name, CALLS[type]: call.arguments})
 
-    def _made(self, media: Media) -> None:
-        rest = self._kept(media.keep)
-        if rest.get("type") == "image_generation_call":
-            self.written.append({**rest, "result": media.base64})
+    def _add_image(self, media: Media) -> None:
+        fields = self._fields_for_engine(media.keep)
+        if fields.get("type") == "image_generation_call":
+            self.items.append({**fields, "result": media.base64})
         else:
             self._dropped.append(f"{media.kind} in an assistant message")
 
-    def _stays(self, item: Mapping[str, Any]) -> bool:
-        """A thought that nobody stored and that is not in the item itself: there is nothing to give back."""
+    def _is_unsendable(self, item: Mapping[str, Any]) -> bool:
+        """True for reasoning that a stateless request cannot send back: neither stored nor in the item itself."""
         return self._stateless and bool(item) and not (item.get("encrypted_content") or item.get("content"))
 
-    def _kept(self, keep: Keep) -> Mapping[str, Json]:
-        return opaque_for(keep, NAME, self._engine.issuer)
+    def _fields_for_engine(self, metadata: Keep) -> Mapping[str, Json]:
+        return opaque_for(metadata, NAME, self._engine.issuer)
 
     def _unsupported(self, message: str) -> Unsupported:
         return Unsupported(message, param="messages", engine=self._engine.name)
 
 
 def _is_content(block: Mapping[str, Any]) -> bool:
-    """A part of a message, not an item of its own."""
+    """True for a part of a message, False for an item."""
     return text_of(block.get("type")).startswith(("input_", "output_"))

@@ -1,4 +1,4 @@
-"""What reading and writing share: the kinds of items, citations, usage, and what is kept of items and answers."""
+"""Types of items, citations, usage and metadata: the code that both sides of the Responses wire use."""
 
 from __future__ import annotations
 
@@ -14,95 +14,103 @@ from llm.wire.json_lenient import count_of, dict_of, text_of
 
 NAME: Final = "openai-responses"
 
-# Calls that the client has to run, and the field with what they are called with.
+# Types of calls that the client runs, to the field with their arguments.
 CALLS: Final[Mapping[str, str]] = {"function_call": "arguments", "custom_tool_call": "input"}
+# Types of calls that the client runs, to the type of their result item.
 RESULTS: Final[Mapping[str, str]] = {
     "function_call": "function_call_output",
     "custom_tool_call": "custom_tool_call_output",
 }
-# Calls that the provider runs, and the tool's name where the item has none.
+# Types of calls that the provider runs, to the tool name for items without one.
 HOSTED: Final[Mapping[str, str]] = {
     "web_search_call": "web_search",
     "file_search_call": "file_search",
     "code_interpreter_call": "code_interpreter",
     "mcp_call": "mcp",
 }
-# Known, or an echo of the request. The rest of an answer says something about it.
-_RESPONSE: Final = {
+# Fields of a response that are read, or that repeat the request. All others become metadata.
+_RESPONSE_FIELDS: Final = {
     "id", "object", "created_at", "completed_at", "status", "error", "incomplete_details", "model", "output",
     "output_text", "usage", "background", "conversation", "frequency_penalty", "include", "instructions",
     "max_output_tokens", "max_tool_calls", "parallel_tool_calls", "presence_penalty", "previous_response_id",
     "prompt", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning", "safety_identifier",
     "store", "stream", "temperature", "text", "tool_choice", "tools", "top_logprobs", "top_p", "truncation", "user",
 }  # fmt: skip
-_IMAGES: Final = (("/9j/", "image/jpeg"), ("UklGR", "image/webp"), ("R0lGOD", "image/gif"))  # how their base64 begins
-# Functions may come in groups, a namespace each, and a call of one names both. Other wires have the function alone: it
-# bears both names there, and is told apart again by what is kept of it, which no engine may see.
-_SPELLED: Final = ""  # no engine issues anything under this name
+# The first base64 characters of image formats.
+_IMAGE_PREFIXES: Final = (
+    ("/9j/", "image/jpeg"),
+    ("UklGR", "image/webp"),
+    ("R0lGOD", "image/gif"),
+)
+# Functions may be grouped in namespaces, and a call has both names. Other wires have no namespaces: there the function
+# has one joined name, and its metadata, which no engine gets, has the two names again.
+_WIRE_FORM_ISSUER: Final = ""  # an issuer that no engine has
 
 
 def grouped_name(namespace: str, name: str) -> str:
+    """Joins both names into one function name, for wires without namespaces."""
     return f"{namespace}__{name}"
 
 
 def grouped(namespace: str, name: str) -> Keep:
-    return (Opaque(NAME, _SPELLED, {"name": name, "namespace": namespace}),)
+    """Stores both names in metadata, to be read by ``read_call_names``."""
+    return (Opaque(NAME, _WIRE_FORM_ISSUER, {"name": name, "namespace": namespace}),)
 
 
 def names_of(tool: ToolSpec) -> Mapping[str, Json]:
-    """What a call of the function says to its client: its name, and its namespace if it is in one."""
-    kept = (opaque.data for opaque in tool.keep if opaque.dialect == NAME and opaque.issuer == _SPELLED)
-    return next(kept, {"name": tool.name})
+    """Returns the fields that name the function in a call for the client: ``name``, and ``namespace`` if it has one."""
+    names = (opaque.data for opaque in tool.keep if opaque.dialect == NAME and opaque.issuer == _WIRE_FORM_ISSUER)
+    return next(names, {"name": tool.name})
 
 
-# Parts of a message, and the field with their text.
+# Types of parts of a message that have a text, to the field with it.
 TEXTS: Final[Mapping[str, str]] = {"output_text": "text", "refusal": "refusal"}
 
 
 def whole(item: Mapping[str, Any], issuer: str | None) -> Keep:
-    """The item as it came."""
+    """Returns the whole item as metadata."""
     return (Opaque(NAME, issuer, dict(item)),)
 
 
 def hosted_arguments(item: Mapping[str, Any]) -> str:
-    """What a hosted tool was called with, as JSON text; "" where nothing is told."""
+    """Returns the arguments of a hosted tool call as JSON text; "" if the item has none."""
     match item.get("type"):
         case "web_search_call":
-            given: Json = dict(dict_of(item.get("action")))
+            arguments: Json = dict(dict_of(item.get("action")))
         case "file_search_call":
-            given = {"queries": item["queries"]} if item.get("queries") else {}
+            arguments = {"queries": item["queries"]} if item.get("queries") else {}
         case "code_interpreter_call":
-            given = {"code": item["code"]} if item.get("code") else {}
+            arguments = {"code": item["code"]} if item.get("code") else {}
         case _:
             return json_of(item.get("arguments"))
-    return dumps(given) if given else ""
+    return dumps(arguments) if arguments else ""
 
 
 def ran_of(item: Mapping[str, Any]) -> Ran | None:
-    """What to show of a call that the provider ran, once it is over; None for any other item."""
+    """Returns name, arguments, state and result of a finished provider-run call; None for any other item."""
     kind = text_of(item.get("type"))
     if not kind.endswith("_call") or kind in CALLS:
         return None
     failed = item.get("status") in ("failed", "incomplete") or item.get("error")
-    given = hosted_arguments(item)
-    if not given:
-        given = next((json_of(item[name]) for name in ("action", "operation", "input") if item.get(name)), "")
+    arguments = hosted_arguments(item)
+    if not arguments:
+        arguments = next((json_of(item[name]) for name in ("action", "operation", "input") if item.get(name)), "")
     return Ran(
         id=text_of(item.get("id")) or text_of(item.get("call_id")) or f"call_{token_hex(12)}",
         name=text_of(item.get("name")) or HOSTED.get(kind) or kind.removesuffix("_call"),
-        arguments=given,
+        arguments=arguments,
         state="error" if failed else "completed",
         result=next((item[name] for name in ("error", "output", "outputs", "results") if item.get(name)), None),
     )
 
 
 def json_of(value: object) -> str:
-    """Arguments are JSON text; some hosts send the value itself."""
+    """Returns arguments as JSON text; some hosts send the value instead of its text."""
     return value if isinstance(value, str) else "" if value is None else dumps(value)
 
 
 def read_citation(wire: Mapping[str, Any], length: int, issuer: str | None) -> Citation:
-    """``length`` is that of the text so far: offsets behind it point nowhere."""
+    """Reads a citation. Offsets beyond ``length``, the number of characters of the text so far, are dropped."""
     start, end = count_of(wire.get("start_index")), count_of(wire.get("end_index"))
     if start is None or end is None or not start <= end <= length:
         start = end = None
@@ -116,67 +124,82 @@ def read_citation(wire: Mapping[str, Any], length: int, issuer: str | None) -> C
     )
 
 
-_USAGE: Final = ("input_tokens", "input_tokens_details", "output_tokens", "output_tokens_details", "total_tokens")
+# The known fields of usage.
+_USAGE_FIELDS: Final = (
+    "input_tokens",
+    "input_tokens_details",
+    "output_tokens",
+    "output_tokens_details",
+    "total_tokens",
+)
 
 
 def read_usage(wire: Mapping[str, Any]) -> Usage:
-    """``input_tokens`` holds the cached ones; ``output_tokens`` holds reasoning, unless the total says not.
+    """Reads token counts.
 
-    In this API it does at xAI too.
+    ``input_tokens`` includes cached tokens. ``output_tokens`` includes reasoning tokens, also at xAI, unless
+    ``total_tokens`` equals the sum of all three.
     """
-    given, made = count_of(wire.get("input_tokens")), count_of(wire.get("output_tokens"))
-    before, after = dict_of(wire.get("input_tokens_details")), dict_of(wire.get("output_tokens_details"))
-    read = count_of(before.get("cached_tokens")) or 0
-    written = count_of(before.get("cache_write_tokens")) or 0
-    if given is not None:
-        read = min(read, given)
-        written = min(written, given - read)
-    reasoning = count_of(after.get("reasoning_tokens")) or 0
-    text = made
-    if made is not None and not (given is not None and wire.get("total_tokens") == given + made + reasoning):
-        reasoning = min(reasoning, made)
-        text = made - reasoning
+    input_tokens, output_tokens = count_of(wire.get("input_tokens")), count_of(wire.get("output_tokens"))
+    input_details = dict_of(wire.get("input_tokens_details"))
+    output_details = dict_of(wire.get("output_tokens_details"))
+    cache_read = count_of(input_details.get("cached_tokens")) or 0
+    cache_write = count_of(input_details.get("cache_write_tokens")) or 0
+    if input_tokens is not None:
+        cache_read = min(cache_read, input_tokens)
+        cache_write = min(cache_write, input_tokens - cache_read)
+    reasoning = count_of(output_details.get("reasoning_tokens")) or 0
+    text_tokens = output_tokens
+    if output_tokens is not None and not (
+        input_tokens is not None and wire.get("total_tokens") == input_tokens + output_tokens + reasoning
+    ):
+        reasoning = min(reasoning, output_tokens)
+        text_tokens = output_tokens - reasoning
     return Usage(
-        fresh=None if given is None else given - read - written,
-        cache_read=read,
-        cache_write=written,
-        text=text,
+        fresh=None if input_tokens is None else input_tokens - cache_read - cache_write,
+        cache_read=cache_read,
+        cache_write=cache_write,
+        text=text_tokens,
         reasoning=reasoning,
     )
 
 
 def usage_rest(wire: Mapping[str, Any]) -> dict[str, Json]:
-    """What else was counted: cost, sources, calls of hosted tools."""
-    return {name: value for name, value in wire.items() if name not in _USAGE and value is not None}
+    """Returns the usage fields that are not token counts: cost, sources, calls of hosted tools."""
+    return {name: value for name, value in wire.items() if name not in _USAGE_FIELDS and value is not None}
 
 
 def read_response_metadata(response: Mapping[str, Any], usage: Mapping[str, Any], issuer: str) -> Keep:
-    """The fields of an answer and of its usage that are unknown here."""
-    rest: dict[str, Json] = {
-        name: value for name, value in response.items() if name not in _RESPONSE and value not in (None, {})
+    """Returns the unknown fields of a response and of its usage."""
+    fields: dict[str, Json] = {
+        name: value for name, value in response.items() if name not in _RESPONSE_FIELDS and value not in (None, {})
     }
-    if more := usage_rest(usage):
-        rest["usage"] = more
-    return (Opaque(NAME, issuer, rest),) if rest else ()
+    if usage_fields := usage_rest(usage):
+        fields["usage"] = usage_fields
+    return (Opaque(NAME, issuer, fields),) if fields else ()
 
 
 def read_text_metadata(part: Mapping[str, Any], more: Mapping[str, Any], issuer: str) -> Keep:
-    """Of a text: what its part has more, and the fields of its item."""
-    rest: dict[str, Json] = {
+    """Returns the unknown fields of a text part, and the fields of its item under ``item``."""
+    fields: dict[str, Json] = {
         name: value
         for name, value in part.items()
         if name not in ("text", "refusal", "annotations") and (name, value) != ("type", "output_text") and value
     }
     if more:
-        rest["item"] = dict(more)
-    return (Opaque(NAME, issuer, rest),) if rest else ()
+        fields["item"] = dict(more)
+    return (Opaque(NAME, issuer, fields),) if fields else ()
 
 
 def read_made(wire: Mapping[str, Any], issuer: str) -> Media | Foreign:
-    """An image that was made; anything else is kept as it came."""
+    """Reads a generated image; any other item becomes an unknown part with the whole item."""
     result = text_of(wire.get("result"))
     if wire.get("type") != "image_generation_call" or not result:
         return Foreign(whole(wire, issuer), ran_of(wire))
-    form = text_of(wire.get("output_format"))
-    mime = f"image/{form}" if form else next((mime for start, mime in _IMAGES if result.startswith(start)), "image/png")
+    output_format = text_of(wire.get("output_format"))
+    mime = (
+        f"image/{output_format}"
+        if output_format
+        else next((mime for start, mime in _IMAGE_PREFIXES if result.startswith(start)), "image/png")
+    )
     return Media(mime=mime, base64=result, keep=rest_of(wire, ("result",), NAME, issuer), ran=ran_of(wire))

@@ -1,4 +1,4 @@
-"""Requests to ``/v1/responses``, read."""
+"""Reads requests to ``/v1/responses``."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def parts(*items: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
     return [(message.role, message.parts) for message in read(input=[*items]).messages]
 
 
-# --- what a client sends ---
+# --- requests ---
 
 
-def test_text_is_one_user_message_behind_the_instructions() -> None:
+def test_input_text_is_one_user_message_after_the_instructions() -> None:
     request = read(input="Hello", instructions="Be brief.", stream=True)
     assert [(m.role, m.parts) for m in request.messages] == [
         ("system", (Text("Be brief."),)),
@@ -38,7 +38,7 @@ def test_text_is_one_user_message_behind_the_instructions() -> None:
     assert request.stream
 
 
-def test_items_become_messages_in_their_order() -> None:
+def test_items_are_read_as_messages_in_order() -> None:
     own: Any = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Hm."}]}
     assert parts(
         {"role": "developer", "content": "Be brief."},
@@ -67,7 +67,7 @@ def test_items_become_messages_in_their_order() -> None:
     ]
 
 
-def test_pictures_and_files_are_read() -> None:
+def test_images_and_files_are_read() -> None:
     [(_, content)] = parts(
         {
             "role": "user",
@@ -123,7 +123,7 @@ def test_options_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "place"),
+    ("body", "path"),
     [
         ({"input": 5}, "input"),
         ({"input": ["x"]}, "input[0]"),
@@ -144,11 +144,11 @@ def test_options_are_read() -> None:
         ({"max_output_tokens": "many"}, "max_output_tokens"),
     ],
 )
-def test_a_fault_names_its_place(body: dict[str, Any], place: str) -> None:
+def test_an_invalid_request_is_refused_with_the_path(body: dict[str, Any], path: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         read(**body)
-    assert caught.value.param == place
-    assert str(caught.value).startswith(f"{place}: ")
+    assert caught.value.param == path
+    assert str(caught.value).startswith(f"{path}: ")
 
 
 _JSON = st.recursive(
@@ -168,7 +168,7 @@ _JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["input", "tools", "tool_choice", "reasoning", "text", "include"]), _JSON))
-def test_s8_no_body_is_answered_with_anything_but_an_error_of_ours(body: dict[str, Any]) -> None:
+def test_s8_any_body_is_read_or_an_llm_error(body: dict[str, Any]) -> None:
     try:
         request = read(**body)
         ENGINE_DIALECTS["anthropic"].write_request(request, ENGINES["anthropic"])
@@ -176,14 +176,14 @@ def test_s8_no_body_is_answered_with_anything_but_an_error_of_ours(body: dict[st
         pass
 
 
-def _plain(value: Any) -> Any:
-    """A body in one spelling: what this wire lets a client say in two ways."""
+def normalize(value: Any) -> Any:
+    """Normalises a body, since this wire has two forms for some values."""
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [normalize(one) for one in value]
     if not isinstance(value, dict):
         return value
     drop = {"description": "", "annotations": [], "logprobs": [], "strict": False, "detail": "auto", "stream": False}
-    plain = {k: _plain(v) for k, v in value.items() if v is not None and (k not in drop or drop[k] != v)}
+    plain = {k: normalize(v) for k, v in value.items() if v is not None and (k not in drop or drop[k] != v)}
     if plain.get("type") == "function" and plain.get("parameters") == {"type": "object", "properties": {}}:
         del plain["parameters"]
     if "role" in plain:
@@ -194,10 +194,10 @@ def _plain(value: Any) -> Any:
     return plain
 
 
-def _body(body: dict[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = _plain(body)
+def normalize_body(body: dict[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = normalize(body)
     if isinstance(plain.get("input"), str):
-        plain["input"] = [_plain({"role": "user", "content": plain["input"]})]
+        plain["input"] = [normalize({"role": "user", "content": plain["input"]})]
     plain.setdefault("input", [])
     for name in ("tools", "include", "instructions", "top_logprobs"):
         if not plain.get(name):
@@ -205,27 +205,26 @@ def _body(body: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-# What the engine side does on its own account (see its docstring): it is stateless, asks for thoughts in a form that
-# can be sent back and shown, and puts leading system messages where the wire wants them.
-def _without_ours(got: dict[str, Any], wanted: dict[str, Any]) -> None:
-    if "store" not in wanted:
-        assert got.pop("store", False) is False
-    if isinstance(got.get("reasoning"), dict):
-        got["reasoning"].setdefault("summary", "auto")
-        wanted["reasoning"] = {"summary": "auto", **wanted.get("reasoning", {})}
-    asked = {"reasoning.encrypted_content", *wanted.pop("include", ())}
-    assert {*got.pop("include", ())} <= asked
+# Removes the fields that the engine side adds by itself: ``store: false``, encrypted reasoning and its summary.
+def remove_added_fields(written: dict[str, Any], expected: dict[str, Any]) -> None:
+    if "store" not in expected:
+        assert written.pop("store", False) is False
+    if isinstance(written.get("reasoning"), dict):
+        written["reasoning"].setdefault("summary", "auto")
+        expected["reasoning"] = {"summary": "auto", **expected.get("reasoning", {})}
+    requested = {"reasoning.encrypted_content", *expected.pop("include", ())}
+    assert {*written.pop("include", ())} <= requested
 
 
-_STORED_THOUGHT = "a thought that only its provider has stored: nothing of it could be sent back"
+_STORED_REASONING = "reasoning that only its provider has stored cannot be sent back"
 _EXCEPTIONS = {
     "openai/responses-400-gpt-5-codex-object-streaming-ae17be#0": "refused: a tool without a name",
-    "github-copilot/responses-prompt-typed-with-tool-call-roundtrip-f0f907#1": _STORED_THOUGHT,
-    "xai/responses-stream-permission-control-streaming-example-012c3e#1": _STORED_THOUGHT,
+    "github-copilot/responses-prompt-typed-with-tool-call-roundtrip-f0f907#1": _STORED_REASONING,
+    "xai/responses-stream-permission-control-streaming-example-012c3e#1": _STORED_REASONING,
 }
 
 
-def test_t12_every_recorded_request_is_written_as_it_was_read() -> None:
+def test_t12_recorded_requests_survive_reading_and_writing() -> None:
     engine = replace(ENGINES["openai"], dialect="openai-responses")
     faults: dict[str, str] = {}
     total = 0
@@ -244,14 +243,14 @@ def test_t12_every_recorded_request_is_written_as_it_was_read() -> None:
         except LLMError as error:
             faults[name_] = str(error)
             continue
-        got, wanted = _body(out), _body(body)
+        got, wanted = normalize_body(out), normalize_body(body)
         texts = [got.pop("instructions", ""), wanted.pop("instructions", "")]
         for plain, said in zip((got, wanted), texts, strict=True):
             system = [said] if said else []
             while plain["input"] and plain["input"][0].get("role") in ("system", "developer"):
                 system += [part["text"] for part in plain["input"].pop(0)["content"] if "text" in part]
             plain["system"] = "\n\n".join(system)
-        _without_ours(got, wanted)
+        remove_added_fields(got, wanted)
         if got != wanted:
             faults[name_] = f"{json.dumps(wanted)[:1500]}\n -> {json.dumps(got)[:1500]}"
     print(f"recorded requests of /responses: {total - len(faults)} of {total}")

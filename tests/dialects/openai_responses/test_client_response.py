@@ -1,4 +1,4 @@
-"""``/v1/responses`` as clients get it: written bytes, and through the server."""
+"""Writes responses of ``/v1/responses``, directly and through the server."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ BEARER = {"Authorization": f"Bearer {CLIENT_ID}"}
 NOW = 1764000000
 
 
-def written(events: list[Event], size: int = 1) -> bytes:
+def write(events: list[Event], size: int = 1) -> bytes:
     writer = CLIENT.writer(REQUEST, NOW)
     return b"".join(p for n in range(0, len(events), size) for p in writer.feed(events[n : n + size]))
 
 
-def wires(raw: bytes) -> list[dict[str, Any]]:
+def parse_events(raw: bytes) -> list[dict[str, Any]]:
     return [json.loads(line[6:]) for line in raw.decode().splitlines() if line.startswith("data: ")]
 
 
-# --- what a client gets ---
+# --- written bytes ---
 
 LOOP: list[Event] = [
     Started("x", "model-1"),
@@ -74,10 +74,10 @@ LOOP: list[Event] = [
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])
-def test_s3_a_stream_is_its_items_one_after_the_other(size: int) -> None:
-    raw = written(LOOP, size)
+def test_s3_items_are_streamed_one_after_the_other(size: int) -> None:
+    raw = write(LOOP, size)
     check_responses(raw)
-    response = wires(raw)[-1]["response"]
+    response = parse_events(raw)[-1]["response"]
     assert [item["type"] for item in response["output"]] == [
         "reasoning",
         "message",
@@ -107,20 +107,20 @@ def test_s3_a_stream_is_its_items_one_after_the_other(size: int) -> None:
     }
 
 
-def test_a_whole_answer_is_the_last_event_of_its_stream() -> None:
-    streamed = wires(written(LOOP))[-1]["response"]
+def test_a_whole_response_equals_the_last_event_of_its_stream() -> None:
+    streamed = parse_events(write(LOOP))[-1]["response"]
     whole: Any = CLIENT.write_reply(collect(LOOP), REQUEST, NOW)
 
-    def nameless(response: dict[str, Any]) -> dict[str, Any]:
+    def without_ids(response: dict[str, Any]) -> dict[str, Any]:
         items = [{name: value for name, value in item.items() if name != "id"} for item in response["output"]]
         return {**response, "id": "", "output": items}
 
-    assert nameless(whole) == nameless(streamed)
+    assert without_ids(whole) == without_ids(streamed)
     assert whole["status"] == "completed"
 
 
-def test_t1_what_another_engine_signed_comes_back_byte_exact() -> None:
-    output = wires(written(LOOP))[-1]["response"]["output"]
+def test_t1_metadata_of_another_engine_comes_back_byte_exact() -> None:
+    output = parse_events(write(LOOP))[-1]["response"]["output"]
     messages = read(input=[{"role": "user", "content": "x"}, *output]).messages
     thought, text, first, second, *_ = messages[1].parts
     assert thought == Reasoning("Hm.", (Opaque("anthropic", "anthropic", {"signature": "EqQ+/x="}),))
@@ -129,9 +129,9 @@ def test_t1_what_another_engine_signed_comes_back_byte_exact() -> None:
     assert isinstance(second, ToolCall) and second.id == "c2"
 
 
-def test_a_withheld_thought_is_an_item_without_text() -> None:
+def test_redacted_reasoning_is_an_item_without_text() -> None:
     keep = (Opaque("openai-responses", "openai", {"type": "reasoning", "encrypted_content": "gAAA", "id": "rs_9"}),)
-    raw = written(
+    raw = write(
         [
             Started("x", "m"),
             ReasoningDelta(0, ""),
@@ -142,7 +142,7 @@ def test_a_withheld_thought_is_an_item_without_text() -> None:
         ]
     )
     check_responses(raw)
-    thought = wires(raw)[-1]["response"]["output"][0]
+    thought = parse_events(raw)[-1]["response"]["output"][0]
     assert thought["summary"] == [] and thought["encrypted_content"] == seal(keep)
 
 
@@ -156,28 +156,28 @@ def test_a_withheld_thought_is_an_item_without_text() -> None:
         ("filtered", "response.incomplete", {"reason": "content_filter"}),
     ],
 )
-def test_s6_the_end_says_how_it_ended(reason: Any, event: str, why: Any) -> None:
-    raw = written([Started("x", "m"), TextDelta(0, "a"), PartEnded(0), Finished(reason)])
+def test_s6_the_finish_reason_sets_the_last_event(reason: Any, event: str, why: Any) -> None:
+    raw = write([Started("x", "m"), TextDelta(0, "a"), PartEnded(0), Finished(reason)])
     check_responses(raw)
-    last = wires(raw)[-1]
+    last = parse_events(raw)[-1]
     assert (last["type"], last["response"]["incomplete_details"]) == (event, why)
 
 
 @pytest.mark.parametrize("before", [[], LOOP[:5], LOOP[:12]])
-def test_s2_an_error_in_the_stream_is_told_and_fails_the_response(before: list[Event]) -> None:
+def test_s2_an_error_in_the_stream_fails_the_response(before: list[Event]) -> None:
     said = errors.ProviderSaid(529, "overloaded", "overloaded_error", "Too much.")
-    raw = written([*before, Failed(errors.Overloaded("Too much.", provider=said))])
+    raw = write([*before, Failed(errors.Overloaded("Too much.", provider=said))])
     check_responses(raw)
-    *_, error, failed = wires(raw)
+    *_, error, failed = parse_events(raw)
     assert (error["type"], error["code"], error["message"]) == ("error", "overloaded", "Too much.")
     assert error["provider"]["status"] == 529
     assert failed["response"]["status"] == "failed"
     assert failed["response"]["error"] == {"code": "overloaded", "message": "Too much."}
 
 
-def test_what_is_not_for_this_client_is_skipped() -> None:
+def test_server_calls_are_left_out() -> None:
     other = (Opaque("anthropic", "anthropic", {"type": "server_tool_use"}),)
-    raw = written(
+    raw = write(
         [
             Started("x", "m"),
             ToolCallStarted(0, "a", "search", "server"),
@@ -195,7 +195,7 @@ def test_what_is_not_for_this_client_is_skipped() -> None:
         ]
     )
     check_responses(raw)
-    assert [item["type"] for item in wires(raw)[-1]["response"]["output"]] == ["message"]
+    assert [item["type"] for item in parse_events(raw)[-1]["response"]["output"]] == ["message"]
 
 
 # --- through the server ---
@@ -214,22 +214,22 @@ def upstream_of(engine: str, *pieces: bytes) -> Upstream:
     return Upstream(script)
 
 
-@pytest.mark.parametrize("engine", [name for name in WIRES if name != "openai"])  # which has the API itself
-async def test_it_works_over_every_engine(engine: str) -> None:
+@pytest.mark.parametrize("engine", [name for name in WIRES if name != "openai"])  # openai has this API
+async def test_every_engine_can_answer(engine: str) -> None:
     wire = WIRES[engine]
     async with upstream_of(engine).running() as upstream, serving(config(**wire.environ(upstream))) as server:
         body = {"model": f"{engine}/m", "input": "Hello", "stream": True}
         answer = await server.post("/v1/responses", body, BEARER)
         raw = await answer.body()
     assert answer.headers["Content-Type"] == "text/event-stream"
-    assert wires(raw)[-1]["type"] == "response.completed"
-    if engine != "responses":  # there it is verbatim
+    assert parse_events(raw)[-1]["type"] == "response.completed"
+    if engine != "responses":  # passthrough there
         check_responses(raw)
-        assert wires(raw)[-1]["response"]["output"][0]["content"][0]["text"] == "Grüße"
+        assert parse_events(raw)[-1]["response"]["output"][0]["content"][0]["text"] == "Grüße"
 
 
 @pytest.mark.parametrize("engine", ["openai", "responses"])
-async def test_t12_where_the_engine_has_the_api_the_exchange_is_verbatim(engine: str) -> None:
+async def test_t12_an_engine_with_this_api_gets_the_request_unchanged(engine: str) -> None:
     wire = WIRES["responses"]
     environ = WIRES[engine].environ
     sent = {
@@ -249,7 +249,7 @@ async def test_t12_where_the_engine_has_the_api_the_exchange_is_verbatim(engine:
     assert raw == b"".join(answers)
 
 
-async def test_t10_what_is_stored_elsewhere_is_refused_by_name() -> None:
+async def test_t10_references_to_stored_responses_are_refused_by_name() -> None:
     async with serving(config(ANTHROPIC_API_KEY="sk-12345678")) as server:
         for name, value in (("previous_response_id", "resp_1"), ("conversation", "conv_1"), ("background", True)):
             body = {"model": "anthropic/m", "input": "Hello", name: value}
@@ -263,7 +263,7 @@ async def test_t10_what_is_stored_elsewhere_is_refused_by_name() -> None:
             assert (await server.post("/v1/responses", sent, BEARER)).status == 400
 
 
-async def test_a_whole_answer_and_an_error_have_the_wire_s_own_form() -> None:
+async def test_a_whole_response_and_an_error_have_the_form_of_this_wire() -> None:
     async with serving(config(MAX_RETRIES="0")) as server:
         body = {"model": "demo/demo-chat", "input": "Hello"}
         whole = await (await server.post("/v1/responses", body, BEARER)).json()

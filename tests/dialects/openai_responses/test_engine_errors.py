@@ -1,4 +1,4 @@
-"""Errors of OpenAI Responses."""
+"""Reads errors of engines of the Responses dialect."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.support.responses_engine import ENGINE
         (500, {}, errors.EngineFailed, None, "Maker answered with status 500."),
     ],
 )  # fmt: skip
-def test_e2_an_error_keeps_its_words(
+def test_e2_an_error_has_its_class_and_message(
     status: int, body: dict[str, Any], kind: type[errors.LLMError], code: str | None, message: str
 ) -> None:
     error = wire.read_error(status, json.dumps(body).encode(), ENGINE)
@@ -53,12 +53,12 @@ def test_e2_an_error_keeps_its_words(
         (b"\xff", "\ufffd"),
     ],
 )
-def test_e2_a_proxy_s_text_is_told_and_its_page_is_not(body: bytes, message: str) -> None:
+def test_e2_plain_text_of_a_proxy_is_the_message_but_html_is_not(body: bytes, message: str) -> None:
     error = wire.read_error(502, body, ENGINE)
     assert type(error) is errors.EngineFailed and error.message == message
 
 
-def test_e2_the_field_at_fault_is_named() -> None:
+def test_e2_the_invalid_field_is_in_param() -> None:
     body = {"error": {"message": "No.", "type": "invalid_request_error", "param": "tools", "code": "unsupported_value"}}
     error = wire.read_error(400, json.dumps(body).encode(), ENGINE)
     assert (error.param, error.provider) == (

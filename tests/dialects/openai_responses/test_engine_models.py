@@ -1,4 +1,4 @@
-"""Model lists of OpenAI Responses."""
+"""Lists models of engines of the Responses dialect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.responses_engine import ENGINE
 # Models
 
 
-def test_models_are_listed_by_their_record_and_by_patterns() -> None:
+def test_models_are_listed_by_patterns_of_the_record() -> None:
     engine = replace(
         ENGINE, models=ModelRules(kinds=(("*embed*", "embedding"), ("*old*", "hidden")), reasoning=("gpt-5*",))
     )
@@ -32,7 +32,7 @@ def test_models_are_listed_by_their_record_and_by_patterns() -> None:
     ]
 
 
-def test_models_of_an_engine_without_a_list_are_those_of_its_record() -> None:
+def test_an_engine_with_a_fixed_list_gets_no_request() -> None:
     lister = wire.list_models(replace(ENGINE, models=ModelRules(fixed=("default",))))
     with pytest.raises(StopIteration) as stop:
         next(lister)
@@ -40,7 +40,7 @@ def test_models_of_an_engine_without_a_list_are_those_of_its_record() -> None:
 
 
 @pytest.mark.parametrize("body", [None, {}, {"data": 1}, "x"])
-def test_a_list_in_an_unknown_form_is_malformed(body: Any) -> None:
+def test_a_list_of_unknown_shape_is_malformed(body: Any) -> None:
     lister = wire.list_models(ENGINE)
     next(lister)
     with pytest.raises(errors.Malformed):

@@ -1,4 +1,4 @@
-"""Options on the Responses wire, by the same records and families as on Chat Completions."""
+"""Options are written by the same engine records and model profiles as for Chat Completions."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ FORMAT: Final[dict[str, Any]] = {"format": {"type": "json_schema", "name": "r", 
 ENCRYPTED: Final = {"include": ["reasoning.encrypted_content"]}
 
 
-def outgoing(engine: str, model: str, kept: dict[str, Any] | None = None, **options: Any) -> Outgoing:
+def write(engine: str, model: str, client_fields: dict[str, Any] | None = None, **options: Any) -> Outgoing:
     request = ChatRequest(
         model=model,
         messages=(Message("user", (Text("Hi"),)),),
         options=Options(**options),
-        keep=(Opaque("openai-responses", None, kept),) if kept else (),
+        keep=(Opaque("openai-responses", None, client_fields),) if client_fields else (),
     )
     return openai_responses.write_request(request, replace(ENGINES[engine], dialect="openai-responses"))
 
 
-def sent(engine: str, model: str, kept: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
-    """The body, less what is in every one."""
-    body = dict(json.loads(json.dumps(outgoing(engine, model, kept, **options).body)))
+def write_body(engine: str, model: str, client_fields: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+    """Returns the body without the fields of every request."""
+    body = dict(json.loads(json.dumps(write(engine, model, client_fields, **options).body)))
     assert (body.pop("model"), body.pop("store")) == (model, False)
     assert body.pop("input") == [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]}]
     return body
@@ -79,10 +79,10 @@ def thinking(effort: str | None) -> dict[str, Any]:
         ("lmstudio", "m", {"tool_choice": "none"}, {"tool_choice": "none"}),
     ],
 )
-def test_t8_options_go_by_the_family_here_too(
+def test_t8_options_follow_the_model_profile(
     engine: str, model: str, options: dict[str, Any], wire: dict[str, Any]
 ) -> None:
-    assert sent(engine, model, **options) == wire
+    assert write_body(engine, model, **options) == wire
 
 
 @pytest.mark.parametrize(
@@ -107,20 +107,22 @@ def test_t8_options_go_by_the_family_here_too(
         ("meta", "muse-spark-1.3", {"tool_choice": "required"}, "tool_choice"),
     ],
 )
-def test_t8_what_a_family_refuses_is_refused_here_too(
+def test_t8_options_that_the_profile_rejects_are_refused(
     engine: str, model: str, options: dict[str, Any], name: str
 ) -> None:
     with pytest.raises(errors.Unsupported) as told:
-        outgoing(engine, model, **options)
+        write(engine, model, **options)
     assert (told.value.param, told.value.engine) == (name, engine)
 
 
-def test_t8_what_has_no_effect_or_no_word_is_told() -> None:
-    assert outgoing("deepseek", "deepseek-flash", temperature=0).dropped == ("temperature",)
-    assert outgoing("openrouter", "m", effort="low", reasoning_tokens=9000).dropped == ("reasoning_tokens",)
-    assert outgoing("openrouter", "m", reasoning=True).dropped == ()  # a summary is asked for
+def test_t8_options_without_effect_or_field_are_reported() -> None:
+    assert write("deepseek", "deepseek-flash", temperature=0).dropped == ("temperature",)
+    assert write("openrouter", "m", effort="low", reasoning_tokens=9000).dropped == ("reasoning_tokens",)
+    assert write("openrouter", "m", reasoning=True).dropped == ()  # requested by its summary
 
 
-def test_a_client_s_own_fields_go_before_what_nobody_asked_for() -> None:
-    body = sent("openrouter", "m", {"provider": {"require_parameters": False}}, format=JsonFormat(SCHEMA, "r", True))
+def test_client_fields_win_over_default_fields() -> None:
+    body = write_body(
+        "openrouter", "m", {"provider": {"require_parameters": False}}, format=JsonFormat(SCHEMA, "r", True)
+    )
     assert body["provider"] == {"require_parameters": False}

@@ -1,4 +1,4 @@
-"""OpenAI Responses requests as they are sent."""
+"""Writes requests for engines of the Responses dialect."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SCHEMA: dict[str, Any] = {"type": "object", "properties": {"q": {"type": "string
 HELLO_ITEM = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello"}]}
 
 
-def sent(**fields: Any) -> Keep:
+def client_metadata(**fields: Any) -> Keep:
     return (Opaque(wire.NAME, None, fields),)
 
 
-def options_of(engine: Engine = ENGINE, **options: Any) -> dict[str, Any]:
-    """The fields that options become, without those of every request."""
+def written_options(engine: Engine = ENGINE, **options: Any) -> dict[str, Any]:
+    """Returns the fields of the options, without those of every request."""
     body = body_of(engine=engine, options=Options(**options))
     assert body.pop("input") == [HELLO_ITEM] and body.pop("model") == "m" and body.pop("store") is False
     if body["include"] == ["reasoning.encrypted_content"]:
@@ -36,7 +36,7 @@ def options_of(engine: Engine = ENGINE, **options: Any) -> dict[str, Any]:
 # Requests
 
 
-def test_the_whole_of_a_conversation_as_it_is_sent() -> None:
+def test_a_whole_conversation_is_written() -> None:
     image = Media(mime="image/png", base64="iVBO")
     pdf = Media(mime="application/pdf", base64="JVBE", name="a.pdf")
     thought = Reasoning("Look.", own(type="reasoning", id="rs", summary=[], encrypted_content="e"))
@@ -70,7 +70,7 @@ def test_the_whole_of_a_conversation_as_it_is_sent() -> None:
         tools=(
             ToolSpec("lookup", "Find.", SCHEMA, strict=True),
             ToolSpec("draw"),
-            ToolSpec("web_search", executor="provider", keep=sent(type="web_search", filters=None)),
+            ToolSpec("web_search", executor="provider", keep=client_metadata(type="web_search", filters=None)),
         ),
         options=Options(
             max_tokens=0,
@@ -183,8 +183,8 @@ def test_the_whole_of_a_conversation_as_it_is_sent() -> None:
         ({"presence_penalty": 0.0, "frequency_penalty": 0, "citations": False, "caching": True}, {}),
     ],
 )
-def test_options_become_these_fields(options: dict[str, Any], wanted: dict[str, Any]) -> None:
-    assert options_of(**options) == wanted
+def test_options_are_written_as_fields(options: dict[str, Any], wanted: dict[str, Any]) -> None:
+    assert written_options(**options) == wanted
 
 
 @pytest.mark.parametrize(
@@ -199,9 +199,9 @@ def test_options_become_these_fields(options: dict[str, Any], wanted: dict[str, 
         ("frequency_penalty", -1),
     ],
 )
-def test_t8_what_the_wire_has_no_word_for_is_refused_by_name(name: str, value: Any) -> None:
+def test_t8_options_without_a_field_are_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(errors.Unsupported) as told:
-        options_of(**{name: value})
+        written_options(**{name: value})
     assert (told.value.param, told.value.engine) == (name, "maker")
 
 
@@ -215,9 +215,11 @@ def test_t8_what_the_wire_has_no_word_for_is_refused_by_name(name: str, value: A
         (Quirks(forced_tools=False), {"tool_choice": "required"}, "tool_choice"),
     ],
 )
-def test_t8_what_the_record_refuses_is_refused_by_name(quirks: Quirks, options: dict[str, Any], param: str) -> None:
+def test_t8_options_that_the_record_rejects_are_refused_by_name(
+    quirks: Quirks, options: dict[str, Any], param: str
+) -> None:
     with pytest.raises(errors.Unsupported) as told:
-        options_of(engine=replace(ENGINE, quirks=quirks), **options)
+        written_options(engine=replace(ENGINE, quirks=quirks), **options)
     assert told.value.param == param
 
 
@@ -228,12 +230,12 @@ def test_t8_what_the_record_refuses_is_refused_by_name(quirks: Quirks, options: 
         ({"type": "custom", "name": "t"}, {"type": "custom", "name": "t"}),
     ],
 )
-def test_a_hosted_tool_is_chosen_by_its_type(tool: dict[str, Any], choice: dict[str, Any]) -> None:
-    spec = ToolSpec("t", executor="provider", keep=sent(**tool))
+def test_tool_choice_names_a_hosted_tool_by_type(tool: dict[str, Any], choice: dict[str, Any]) -> None:
+    spec = ToolSpec("t", executor="provider", keep=client_metadata(**tool))
     assert body_of(tools=(spec,), options=Options(tool_choice="tool:t"))["tool_choice"] == choice
 
 
-def test_reasoning_is_asked_for_encrypted_where_the_record_says_that_the_model_reasons() -> None:
+def test_encrypted_reasoning_is_requested_for_reasoning_models_of_the_record() -> None:
     engine = replace(ENGINE, models=ModelRules(reasoning=("o1*",)))
 
     def include(model: str, engine: Engine = engine, **options: Any) -> Any:
@@ -258,13 +260,13 @@ def test_reasoning_is_asked_for_encrypted_where_the_record_says_that_the_model_r
         ({}, {"store": True}),
     ],
 )
-def test_t10_a_request_that_goes_on_from_something_stored_is_not_stateless(
+def test_t10_a_request_that_continues_a_stored_response_is_not_stateless(
     fields: dict[str, Any], extra: dict[str, Any]
 ) -> None:
     bare = Reasoning("", own(type="reasoning", id="rs", summary=[]))
     body = body_of(
         Message("assistant", (bare, ToolCall("c", "f", keep=own(id="fc")))),
-        keep=sent(**fields) if fields else (),
+        keep=client_metadata(**fields) if fields else (),
         options=Options(extra=extra),
     )
     assert {name: body[name] for name in (*fields, *extra)} == {**fields, **extra}
@@ -275,15 +277,15 @@ def test_t10_a_request_that_goes_on_from_something_stored_is_not_stateless(
     ]
 
 
-def test_what_a_client_of_this_wire_says_beside_goes_out_with_ours() -> None:
-    kept = sent(
+def test_client_fields_of_this_wire_are_merged_with_options() -> None:
+    kept = client_metadata(
         include=["file_search_call.results"],
         reasoning={"summary": "detailed", "context": "all"},
         text={"verbosity": "high"},
         metadata={"a": "b"},
         store=False,
     )
-    body = body_of(keep=kept, options=Options(effort="low", format=JsonFormat(keep=sent(note="x"))))
+    body = body_of(keep=kept, options=Options(effort="low", format=JsonFormat(keep=client_metadata(note="x"))))
     assert body == {
         "metadata": {"a": "b"},
         "model": "m",
@@ -295,15 +297,15 @@ def test_what_a_client_of_this_wire_says_beside_goes_out_with_ours() -> None:
     }
 
 
-def test_hints_stay_behind_where_unknown_fields_are_refused() -> None:
+def test_droppable_fields_are_dropped_for_hosts_that_refuse_unknown_fields() -> None:
     request = ChatRequest(
-        model="m", messages=(HELLO,), keep=sent(user="u", metadata={}), hints=frozenset({"user", "metadata"})
+        model="m", messages=(HELLO,), keep=client_metadata(user="u", metadata={}), hints=frozenset({"user", "metadata"})
     )
     outgoing = wire.write_request(request, replace(ENGINE, quirks=Quirks(unknown_fields=False)))
     assert outgoing.dropped == ("user", "metadata") and not {"user", "metadata"} & (outgoing.body or {}).keys()
 
 
-def test_t1_a_thought_goes_back_byte_exact_to_its_issuer_alone() -> None:
+def test_t1_reasoning_is_sent_back_unchanged_to_its_engine_only() -> None:
     item: dict[str, Any] = {
         "type": "reasoning",
         "id": "rs",
@@ -314,7 +316,7 @@ def test_t1_a_thought_goes_back_byte_exact_to_its_issuer_alone() -> None:
     said = {"type": "message", "role": "assistant", "content": "Hi."}
     for keep, wanted in (
         (own(**item), [item, said]),
-        (sent(**item), [item, said]),
+        (client_metadata(**item), [item, said]),
         ((Opaque(wire.NAME, "another", item),), [said]),
         ((Opaque("anthropic", ENGINE.issuer, {"signature": "x"}),), [said]),
         ((), [said]),
@@ -322,14 +324,14 @@ def test_t1_a_thought_goes_back_byte_exact_to_its_issuer_alone() -> None:
         assert items_of(Message("assistant", (Reasoning("Hm.", keep), Text("Hi.")))) == wanted
 
 
-def test_t1_a_thought_in_the_open_goes_back_too() -> None:
+def test_t1_unencrypted_reasoning_content_is_sent_back() -> None:
     content = [{"type": "reasoning_text", "text": "Hm."}]
     item: dict[str, Any] = {"type": "reasoning", "summary": [], "content": content}
     message = Message("assistant", (Reasoning("Hm.", own(**item)), ToolCall("c", "f")))
     assert items_of(message)[0] == item
 
 
-def test_t1_what_came_of_a_thought_that_stays_behind_loses_its_id() -> None:
+def test_t1_items_after_dropped_reasoning_have_no_id() -> None:
     parts: tuple[Part, ...] = (
         Reasoning("", own(type="reasoning", id="rs", summary=[])),
         Text("Hi.", keep=own(item={"id": "msg", "phase": "final_answer"})),
@@ -346,25 +348,25 @@ def test_t1_what_came_of_a_thought_that_stays_behind_loses_its_id() -> None:
     ]
 
 
-def test_t1_a_thought_that_nothing_came_of_stays_behind() -> None:
+def test_t1_reasoning_without_a_following_item_is_dropped() -> None:
     cut = Message("assistant", (Reasoning("Hm", own(type="reasoning", id="rs", encrypted_content="e")),))
     assert items_of(HELLO, cut, HELLO) == [HELLO_ITEM, HELLO_ITEM]
 
 
-def test_texts_of_two_items_are_two_messages() -> None:
+def test_texts_of_two_items_are_two_message_items() -> None:
     parts = (Text("A", keep=own(item={"id": "m1"})), Text("B", keep=own(item={"id": "m2"})), Text("C"))
     assert [item.get("id") for item in items_of(Message("assistant", parts))] == ["m1", "m2", None]
 
 
-def test_a_system_message_among_the_items_stays_there() -> None:
-    listed = Message("system", (Text("A"),), sent(role="developer"))
+def test_a_system_message_between_items_keeps_its_position() -> None:
+    listed = Message("system", (Text("A"),), client_metadata(role="developer"))
     assert body_of(listed, HELLO)["input"][0]["role"] == "developer"
     assert "instructions" not in body_of(listed, HELLO)
     alone = body_of(Message("system", (Text("A"),)))
     assert "instructions" not in alone and alone["input"][0]["role"] == "system"
 
 
-def test_results_beside_the_calls_stay_in_their_order() -> None:
+def test_results_in_an_assistant_message_stay_in_order() -> None:
     parts: tuple[Part, ...] = (ToolCall("c", "f", executor="server"), ToolResult("c", (Text("1"),)), Text("One."))
     assert [item["type"] for item in items_of(Message("assistant", parts))] == [
         "function_call",
@@ -373,14 +375,14 @@ def test_results_beside_the_calls_stay_in_their_order() -> None:
     ]
 
 
-def test_items_and_parts_that_are_unknown_here_go_out_in_their_place() -> None:
+def test_unknown_items_and_parts_are_written_at_their_position() -> None:
     parts: tuple[Part, ...] = (
         Text("A"),
-        Foreign(sent(type="mcp_approval_response", approve=True)),
-        Foreign(sent(type="input_audio", input_audio={})),
-        Text("B", keep=sent(note=1)),
+        Foreign(client_metadata(type="mcp_approval_response", approve=True)),
+        Foreign(client_metadata(type="input_audio", input_audio={})),
+        Text("B", keep=client_metadata(note=1)),
     )
-    assert items_of(Message("user", parts, sent(id="u"))) == [
+    assert items_of(Message("user", parts, client_metadata(id="u"))) == [
         {"id": "u", "type": "message", "role": "user", "content": [{"type": "input_text", "text": "A"}]},
         {"type": "mcp_approval_response", "approve": True},
         {
@@ -395,10 +397,10 @@ def test_items_and_parts_that_are_unknown_here_go_out_in_their_place() -> None:
     ]
 
 
-def test_media_by_address_and_by_file() -> None:
+def test_media_are_written_as_url_and_file_id() -> None:
     media = (
-        Media(mime="image/png", url="https://a/b.png", keep=sent(detail="low")),
-        Media(mime="image/png", file_id="file-1", keep=sent(detail="high")),
+        Media(mime="image/png", url="https://a/b.png", keep=client_metadata(detail="low")),
+        Media(mime="image/png", file_id="file-1", keep=client_metadata(detail="high")),
         Media(mime="application/pdf", url="https://a/b.pdf"),
         Media(mime="application/pdf", file_id="file-2", keep=(Opaque("openai-chat", None, {}),)),
         Media(mime="application/pdf", base64="JVBE"),
@@ -423,13 +425,13 @@ def test_media_by_address_and_by_file() -> None:
         ToolCall("c", "f"),
     ],
 )
-def test_t8_what_the_wire_cannot_carry_for_the_user_is_refused(part: Part) -> None:
+def test_t8_unsupported_user_parts_are_refused(part: Part) -> None:
     with pytest.raises(errors.Unsupported) as told:
         body_of(Message("user", (part,)))
     assert told.value.param == "messages"
 
 
-def test_what_an_assistant_cannot_say_here_is_left_out_and_told() -> None:
+def test_unsupported_assistant_parts_are_dropped_and_reported() -> None:
     other = (Opaque("anthropic", "anthropic", {"type": "server_tool_use"}),)
     parts = (
         ToolCall("x", "web_search", executor="provider", keep=other),

@@ -1,4 +1,4 @@
-"""OpenAI Responses answers: cases that no recording has."""
+"""Reads responses of engines: the cases that no recording has."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def read(body: bytes, size: int = 10**9) -> list[Event]:
     return found
 
 
-def events(*payloads: dict[str, Any]) -> list[Event]:
-    """What a stream of these tells; its grammar is checked."""
+def read_payloads(*payloads: dict[str, Any]) -> list[Event]:
+    """Reads a stream of these payloads and checks the grammar of its events."""
     reader = wire.reader(ENGINE)
     found = [event for payload in payloads for event in reader.feed(Frame(json.dumps(payload)))] + reader.close()
     grammar = Grammar()
@@ -53,26 +53,26 @@ def event(kind: str, **fields: Any) -> dict[str, Any]:
 CREATED = event("created", response={"id": "r", "model": "m", "status": "in_progress", "output": []})
 
 
-def added(place: int, **item: Any) -> dict[str, Any]:
-    return event("output_item.added", output_index=place, item=item)
+def added(index: int, **item: Any) -> dict[str, Any]:
+    return event("output_item.added", output_index=index, item=item)
 
 
-def done(place: int, **item: Any) -> dict[str, Any]:
-    return event("output_item.done", output_index=place, item=item)
+def done(index: int, **item: Any) -> dict[str, Any]:
+    return event("output_item.done", output_index=index, item=item)
 
 
 def completed(*output: dict[str, Any], **more: Any) -> dict[str, Any]:
     return event("completed", response={"id": "r", "model": "m", "status": "completed", "output": [*output], **more})
 
 
-def answered(*output: dict[str, Any], **more: Any) -> Reply:
+def read_completed(*output: dict[str, Any], **more: Any) -> Reply:
     return wire.read_reply({"id": "r", "model": "m", "status": "completed", "output": [*output], **more}, ENGINE)
 
 
 # Answers
 
 
-def test_s3_the_sample_of_a_thought_and_two_interleaved_calls() -> None:
+def test_s3_reasoning_and_two_interleaved_calls_are_read() -> None:
     told = read((SAMPLES / "thinking-and-calls.sse").read_bytes())
     reply = collect(told)
     thought, text, *calls = reply.message.parts
@@ -101,7 +101,7 @@ def test_s3_the_sample_of_a_thought_and_two_interleaved_calls() -> None:
     assert pieces == ['{"city":"東', '京"}']
 
 
-def test_s4_s8_the_sample_of_what_several_hosts_do() -> None:
+def test_s4_s8_variants_of_several_hosts_are_read() -> None:
     told = read((SAMPLES / "imitations.sse").read_bytes())
     reply = collect(told)
     assert [type(part) for part in reply.message.parts] == [Reasoning, Text, ToolCall, Text]
@@ -112,7 +112,7 @@ def test_s4_s8_the_sample_of_what_several_hosts_do() -> None:
 
 
 @pytest.mark.parametrize("name", ["thinking-and-calls", "imitations"])
-def test_s9_the_samples_are_the_same_cut_anywhere(name: str) -> None:
+def test_s9_samples_are_read_whatever_the_chunk_size(name: str) -> None:
     body = (SAMPLES / f"{name}.sse").read_bytes()
     told = read(body)
     grammar = Grammar()
@@ -129,54 +129,54 @@ CALL = {"type": "function_call", "id": "fc", "call_id": "c", "name": "f"}
 _PIECE = event("function_call_arguments.delta", output_index=0, item_id="fc", delta='{"a":')
 _REST = event("function_call_arguments.delta", output_index=0, item_id="fc", delta="1}")
 _ALL = event("function_call_arguments.done", output_index=0, item_id="fc", arguments='{"a":1}')
-_ENDED = done(0, **CALL, arguments='{"a":1}')
+_DONE = done(0, **CALL, arguments='{"a":1}')
 _LAST = completed({**CALL, "arguments": '{"a":1}'})
-BEGUN = added(0, **CALL, arguments="")
+ADDED = added(0, **CALL, arguments="")
 
 
 @pytest.mark.parametrize(
     "stream",
     [
-        [BEGUN, _PIECE, _REST, _ALL, _ENDED, _LAST],
-        [BEGUN, _PIECE, _REST, completed()],
-        [BEGUN, _PIECE, _ALL, _LAST],
-        [BEGUN, _PIECE, _ENDED, completed()],
-        [BEGUN, _ALL, _ENDED, _LAST],
-        [BEGUN, _ENDED, _ALL, _LAST],
-        [BEGUN, _LAST],
-        [_PIECE, _ENDED, _LAST],
-        [_ENDED, _LAST],
+        [ADDED, _PIECE, _REST, _ALL, _DONE, _LAST],
+        [ADDED, _PIECE, _REST, completed()],
+        [ADDED, _PIECE, _ALL, _LAST],
+        [ADDED, _PIECE, _DONE, completed()],
+        [ADDED, _ALL, _DONE, _LAST],
+        [ADDED, _DONE, _ALL, _LAST],
+        [ADDED, _LAST],
+        [_PIECE, _DONE, _LAST],
+        [_DONE, _LAST],
         [_LAST],
         [added(0, **CALL, arguments='{"a":1}'), completed()],
-        [BEGUN, _PIECE, _REST, done(0, **CALL, arguments={"a": 1}), completed()],
+        [ADDED, _PIECE, _REST, done(0, **CALL, arguments={"a": 1}), completed()],
         [done(0, **CALL, arguments={"a": 1}), completed()],
     ],
 )
-def test_s4_arguments_come_once_wherever_they_are_told(stream: list[dict[str, Any]]) -> None:
-    (call,) = collect(events(CREATED, *stream)).calls
+def test_s4_arguments_are_emitted_once(stream: list[dict[str, Any]]) -> None:
+    (call,) = collect(read_payloads(CREATED, *stream)).calls
     assert (call.id, call.name, json.loads(call.arguments)) == ("c", "f", {"a": 1})
 
 
-SAID = {"type": "message", "id": "m1", "role": "assistant"}
-TEXT = {**SAID, "content": [{"type": "output_text", "text": "Hi!", "annotations": []}]}
+MESSAGE = {"type": "message", "id": "m1", "role": "assistant"}
+TEXT = {**MESSAGE, "content": [{"type": "output_text", "text": "Hi!", "annotations": []}]}
 _DELTA = event("output_text.delta", output_index=0, item_id="m1", content_index=0, delta="Hi")
 
 
 @pytest.mark.parametrize(
     "stream",
     [
-        [added(0, **SAID, content=[]), _DELTA, done(0, **TEXT), completed(TEXT)],
+        [added(0, **MESSAGE, content=[]), _DELTA, done(0, **TEXT), completed(TEXT)],
         [_DELTA, event("output_text.done", output_index=0, content_index=0, text="Hi!"), completed()],
         [_DELTA, completed(TEXT)],
         [done(0, **TEXT), completed()],
         [completed(TEXT)],
-        [completed({**SAID, "content": [{"type": "refusal", "refusal": "Hi!"}]})],
+        [completed({**MESSAGE, "content": [{"type": "refusal", "refusal": "Hi!"}]})],
         [event("refusal.delta", output_index=0, content_index=0, delta="Hi!"), completed()],
         [event("output_text.delta", delta="H"), event("output_text.delta", delta="i!"), completed()],
     ],
 )
-def test_s4_a_text_comes_once_wherever_it_is_told(stream: list[dict[str, Any]]) -> None:
-    reply = collect(events(CREATED, *stream))
+def test_s4_a_text_is_emitted_once(stream: list[dict[str, Any]]) -> None:
+    reply = collect(read_payloads(CREATED, *stream))
     assert reply.text == "Hi!" and len(reply.message.parts) == 1
     assert reply.finish.reason == "stop"
 
@@ -186,7 +186,7 @@ def test_s4_a_text_comes_once_wherever_it_is_told(stream: list[dict[str, Any]]) 
     [
         [],
         [CREATED],
-        [CREATED, BEGUN, _PIECE],
+        [CREATED, ADDED, _PIECE],
         [CREATED, _DELTA, done(0, **TEXT)],
     ],
 )
@@ -242,7 +242,7 @@ BROKEN: list[tuple[dict[str, Any], type[errors.LLMError], str | None]] = [
 
 
 @pytest.mark.parametrize(("payload", "kind", "code"), BROKEN)
-def test_s2_an_error_in_the_stream_is_that_error(
+def test_s2_an_error_in_the_stream_is_raised(
     payload: dict[str, Any], kind: type[errors.LLMError], code: str | None
 ) -> None:
     reader = wire.reader(ENGINE)
@@ -255,13 +255,13 @@ def test_s2_an_error_in_the_stream_is_that_error(
     assert (error.provider.status, error.provider.code, error.provider.message) == (0, code, "Broke.")
 
 
-def test_s2_a_whole_answer_that_failed_is_that_error() -> None:
+def test_s2_a_failed_response_is_raised() -> None:
     with pytest.raises(errors.EngineFailed, match="Broke"):
-        answered(status="failed", error={"code": "server_error", "message": "Broke."})
+        read_completed(status="failed", error={"code": "server_error", "message": "Broke."})
     with pytest.raises(errors.EngineFailed):
-        answered(status="failed")
+        read_completed(status="failed")
     with pytest.raises(errors.EngineFailed):
-        answered(status="cancelled")
+        read_completed(status="cancelled")
     with pytest.raises(errors.InvalidRequest, match="Broke"):
         wire.read_reply(
             {"error": {"type": "invalid_request_error", "code": "unsupported_value", "message": "Broke."}}, ENGINE
@@ -269,9 +269,9 @@ def test_s2_a_whole_answer_that_failed_is_that_error() -> None:
 
 
 @pytest.mark.parametrize("status", ["queued", "in_progress"])
-def test_s1_a_whole_answer_that_is_still_made_is_truncated(status: str) -> None:
+def test_s1_an_unfinished_response_is_truncated(status: str) -> None:
     with pytest.raises(errors.Truncated):
-        answered(status=status)
+        read_completed(status=status)
 
 
 @pytest.mark.parametrize(
@@ -285,20 +285,20 @@ def test_s1_a_whole_answer_that_is_still_made_is_truncated(status: str) -> None:
         ({"status": "incomplete", "incomplete_details": None}, "other", "tool_calls", "incomplete"),
     ],
 )  # fmt: skip
-def test_s6_the_reason_says_calls_exactly_when_there_are_some(
+def test_s6_the_finish_reason_is_tool_calls_exactly_when_there_are_calls(
     response: dict[str, Any], alone: str, beside_a_call: str, raw: str
 ) -> None:
     call = {**CALL, "arguments": "{}"}
     hosted = {"type": "web_search_call", "id": "ws", "status": "completed", "action": {"type": "search", "query": "q"}}
     for output, reason in (((TEXT,), alone), ((call,), beside_a_call), ((hosted,), alone), ((), alone)):
-        finish = answered(*output, **response).finish
+        finish = read_completed(*output, **response).finish
         assert (finish.reason, finish.raw) == (reason, raw)
         kind = "incomplete" if response["status"] == "incomplete" else "completed"
         last = event(kind, response={"id": "r", "model": "m", "output": [*output], **response})
-        assert collect(events(CREATED, last)).finish == finish
+        assert collect(read_payloads(CREATED, last)).finish == finish
 
 
-def test_s8_odd_events_say_nothing() -> None:
+def test_s8_invalid_events_are_ignored() -> None:
     odd: list[Any] = [
         [],
         7,
@@ -317,7 +317,7 @@ def test_s8_odd_events_say_nothing() -> None:
     assert reader.feed(Frame(json.dumps(_DELTA)))
 
 
-def test_s8_what_is_not_json_is_malformed() -> None:
+def test_s8_invalid_json_is_malformed() -> None:
     with pytest.raises(errors.Malformed):
         wire.reader(ENGINE).feed(Frame("{"))
     odd: list[Any] = [[], "x", {}, {"output": None}]
@@ -326,28 +326,28 @@ def test_s8_what_is_not_json_is_malformed() -> None:
             wire.read_reply(body, ENGINE)
 
 
-def test_s8_a_call_without_a_name_is_no_answer() -> None:
+def test_s8_a_call_without_a_name_is_malformed() -> None:
     with pytest.raises(errors.Malformed, match="name"):
-        answered({"type": "function_call", "call_id": "c", "arguments": "{}"})
+        read_completed({"type": "function_call", "call_id": "c", "arguments": "{}"})
 
 
-def test_s5_ids_that_are_missing_or_given_twice_are_minted() -> None:
-    reply = answered({**CALL, "arguments": "{}"}, {**CALL, "arguments": "{}"}, {**CALL, "call_id": None})
+def test_s5_missing_and_repeated_call_ids_are_replaced() -> None:
+    reply = read_completed({**CALL, "arguments": "{}"}, {**CALL, "arguments": "{}"}, {**CALL, "call_id": None})
     first, second, third = (call.id for call in reply.calls)
     assert first == "c" and len({first, second, third}) == 3
     assert second.startswith("call_") and third.startswith("call_")
 
 
-def test_the_event_s_name_serves_where_the_type_is_missing() -> None:
+def test_the_sse_event_name_replaces_a_missing_type() -> None:
     reader = wire.reader(ENGINE)
     (_, delta) = reader.feed(Frame('{"output_index":0,"delta":"Hi"}', "response.output_text.delta"))
     assert delta == TextDelta(0, "Hi")
 
 
-def test_items_that_all_have_the_same_place_are_told_apart() -> None:
+def test_items_with_equal_output_index_are_read_separately() -> None:
     other = {**CALL, "id": "fc2", "call_id": "c2"}
     stream = [
-        BEGUN,
+        ADDED,
         _PIECE,
         _REST,
         added(0, **other, arguments=""),
@@ -355,17 +355,17 @@ def test_items_that_all_have_the_same_place_are_told_apart() -> None:
         _ALL,
         done(0, **other, arguments='{"a":1}'),
     ]
-    calls = collect(events(CREATED, *stream, completed())).calls
+    calls = collect(read_payloads(CREATED, *stream, completed())).calls
     assert [(call.id, call.arguments) for call in calls] == [("c", '{"a":1}'), ("c2", '{"a":1}')]
 
 
-def test_t5_citations_come_once_with_offsets_into_their_own_text() -> None:
+def test_t5_citations_are_emitted_once_with_offsets_into_their_text() -> None:
     url = {"type": "url_citation", "url": "https://a", "title": "A", "start_index": 0, "end_index": 2}
     late = {"type": "file_citation", "file_id": "f", "filename": "b.pdf", "index": 2}
     beyond = {**url, "url": "https://c", "end_index": 99}
     cited = event("output_text.annotation.added", output_index=0, content_index=0, annotation=url)
-    item = {**SAID, "content": [{"type": "output_text", "text": "Hi!", "annotations": [url, late, beyond]}]}
-    told = events(CREATED, _DELTA, cited, done(0, **item), completed(item))
+    item = {**MESSAGE, "content": [{"type": "output_text", "text": "Hi!", "annotations": [url, late, beyond]}]}
+    told = read_payloads(CREATED, _DELTA, cited, done(0, **item), completed(item))
     assert [type(event) for event in told[1:4]] == [TextDelta, Cited, TextDelta]
     (text,) = collect(told).message.parts
     assert isinstance(text, Text)
@@ -374,7 +374,7 @@ def test_t5_citations_come_once_with_offsets_into_their_own_text() -> None:
         Citation(title="b.pdf", keep=own(**late)),
         Citation("https://c", "A", keep=own(**beyond)),
     )
-    assert answered(item).message.parts == (text,)
+    assert read_completed(item).message.parts == (text,)
 
 
 HOSTED = [
@@ -387,11 +387,9 @@ HOSTED = [
 
 
 @pytest.mark.parametrize(("item", "name", "arguments"), HOSTED)
-def test_what_the_provider_runs_is_a_call_of_its_own_and_goes_back_as_it_came(
-    item: dict[str, Any], name: str, arguments: str
-) -> None:
+def test_provider_run_calls_are_read_and_sent_back_unchanged(item: dict[str, Any], name: str, arguments: str) -> None:
     begun = {key: item[key] for key in ("type", "id", "name") if key in item}
-    told = events(
+    told = read_payloads(
         CREATED, added(0, **begun), event(f"{item['type']}.searching", output_index=0), done(0, **item), completed()
     )
     assert told[1] == ToolCallStarted(0, "x", name, "provider")
@@ -400,13 +398,15 @@ def test_what_the_provider_runs_is_a_call_of_its_own_and_goes_back_as_it_came(
     assert items_of(Message("assistant", (call,))) == [item]
 
 
-def test_an_image_that_was_made_is_media_and_what_is_unknown_is_foreign() -> None:
+def test_a_generated_image_is_media_and_other_items_are_unknown_parts() -> None:
     image = {"type": "image_generation_call", "id": "ig", "status": "completed", "result": "iVBORw0KGgo="}
     webp = {**image, "output_format": "webp"}
     jpeg = {**image, "result": "/9j/4AAQ"}
     none = {**image, "result": None}
     poem = {"type": "poem", "id": "p", "lines": ["a"]}
-    reply = answered(image, webp, jpeg, none, poem, {**SAID, "content": [{"type": "output_song", "notes": "do"}]})
+    reply = read_completed(
+        image, webp, jpeg, none, poem, {**MESSAGE, "content": [{"type": "output_song", "notes": "do"}]}
+    )
     rest = {name: value for name, value in image.items() if name != "result"}
     assert reply.message.parts == (
         Media(mime="image/png", base64="iVBORw0KGgo=", keep=own(**rest)),
@@ -419,9 +419,9 @@ def test_an_image_that_was_made_is_media_and_what_is_unknown_is_foreign() -> Non
     assert items_of(reply.message) == [image, webp, jpeg, none, poem]
 
 
-def test_a_custom_tool_s_input_is_text_and_its_result_goes_back_as_such() -> None:
+def test_custom_tool_input_is_text_and_its_result_keeps_the_type() -> None:
     item = {"type": "custom_tool_call", "id": "ct", "call_id": "c", "name": "sh", "input": "ls -l"}
-    told = events(
+    told = read_payloads(
         CREATED,
         added(0, **{**item, "input": ""}),
         event("custom_tool_call_input.delta", output_index=0, delta="ls "),
@@ -470,13 +470,13 @@ def test_a_custom_tool_s_input_is_text_and_its_result_goes_back_as_such() -> Non
     ],
 )
 def test_e8_counters_do_not_overlap(usage: dict[str, Any] | None, counted: Usage) -> None:
-    assert answered(TEXT, usage=usage).usage == counted
+    assert read_completed(TEXT, usage=usage).usage == counted
 
 
-def test_log_probabilities_are_kept_with_their_text() -> None:
+def test_log_probabilities_are_in_the_metadata_of_their_text() -> None:
     logprobs = [{"token": "Hi!", "logprob": -0.5}]
-    item = {**SAID, "content": [{**TEXT["content"][0], "logprobs": logprobs}]}  # type: ignore[dict-item]
-    assert answered(item).message.parts == (Text("Hi!", keep=own(logprobs=logprobs, item={"id": "m1"})),)
+    item = {**MESSAGE, "content": [{**TEXT["content"][0], "logprobs": logprobs}]}  # type: ignore[dict-item]
+    assert read_completed(item).message.parts == (Text("Hi!", keep=own(logprobs=logprobs, item={"id": "m1"})),)
 
 
 JSON = st.recursive(
@@ -491,10 +491,10 @@ _FIELDS = (
 )  # fmt: skip
 _TYPES = (
     "error", "message", "reasoning", "function_call", "custom_tool_call", "web_search_call", "mcp_call", "output_text",
-    "image_generation_call", "refusal", *(payload["type"] for payload in (CREATED, BEGUN, _ALL, _ENDED, _LAST, _DELTA)),
+    "image_generation_call", "refusal", *(payload["type"] for payload in (CREATED, ADDED, _ALL, _DONE, _LAST, _DELTA)),
     "response.output_text.annotation.added", "response.reasoning_text.delta", "response.failed", "response.incomplete",
 )  # fmt: skip
-ODD = st.recursive(
+INVALID = st.recursive(
     JSON,
     lambda inner: (
         st.lists(inner, max_size=3)
@@ -508,8 +508,8 @@ ODD = st.recursive(
 )
 
 
-@given(st.lists(ODD, max_size=6))
-def test_s8_any_json_is_an_answer_or_a_told_error(payloads: list[Any]) -> None:
+@given(st.lists(INVALID, max_size=6))
+def test_s8_any_stream_is_read_or_an_llm_error(payloads: list[Any]) -> None:
     reader, grammar = wire.reader(ENGINE), Grammar()
     try:
         for payload in payloads:
@@ -520,8 +520,8 @@ def test_s8_any_json_is_an_answer_or_a_told_error(payloads: list[Any]) -> None:
         pass
 
 
-@given(ODD, st.integers(400, 599))
-def test_s8_any_json_is_a_reply_or_a_told_error(body: Any, status: int) -> None:
+@given(INVALID, st.integers(400, 599))
+def test_s8_any_body_is_a_reply_or_an_llm_error(body: Any, status: int) -> None:
     whole = {"status": "completed", "output": body}
     for given_ in (body, whole):
         try:

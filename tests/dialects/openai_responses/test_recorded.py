@@ -1,4 +1,4 @@
-"""Every recorded exchange of OpenAI's Responses, against a naive reading of the final response as a whole."""
+"""Compares every recorded exchange of OpenAI Responses with a naive reading of its final response."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from llm.engines.records import ENGINES
 from llm.errors import LLMError
 from tests.support.recordings import Response, recordings
 
-# The last event of the ChatGPT backend has no output: what was in the answer is told by the items alone.
+# Providers whose last event has no output; only the item events have the answer.
 EMPTY_OUTPUT = frozenset({"chatgpt"})
-# Not answers of this API: a count of tokens, which came of the same address.
+# Not answers of this API: a token count from the same URL.
 NOT_ANSWERS = frozenset({"openai/responses-testthat-openai-count-tokens-e8e47a#0"})
-# Where the stream and its last event tell two things under the id of a thought.
+# Providers whose reasoning item differs between the stream and its last event.
 OTHER_IDS = frozenset({"openrouter", "github-copilot"})
 
 
@@ -59,7 +59,7 @@ STREAMS = [case for case in ANSWERS if case.response.is_stream]
 ERRORS = [case for case in _cases() if case.response.status >= 400]
 
 
-def named(cases: Iterable[Case]) -> pytest.MarkDecorator:
+def parametrize(cases: Iterable[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
 
 
@@ -69,28 +69,30 @@ def payloads(response: Response) -> list[dict[str, Any]]:
     return [json.loads(text) for text in data if text != "[DONE]"]
 
 
-def final(case: Case) -> dict[str, Any]:
-    """The response as a whole; the items told before where it leaves them out."""
+def final_response(case: Case) -> dict[str, Any]:
+    """Returns the whole response, with the items of earlier events if its output is empty."""
     if not case.response.is_stream:
         whole: dict[str, Any] = json.loads(case.response.body)
         return whole
-    told = payloads(case.response)
-    last: dict[str, Any] = dict(told[-1]["response"])
-    items = {event["output_index"]: event["item"] for event in told if event["type"] == "response.output_item.done"}
+    event_payloads = payloads(case.response)
+    last: dict[str, Any] = dict(event_payloads[-1]["response"])
+    items = {
+        event["output_index"]: event["item"] for event in event_payloads if event["type"] == "response.output_item.done"
+    }
     if case.provider in EMPTY_OUTPUT:
         assert last["output"] == []
-        last["output"] = [items[place] for place in sorted(items)]
-    # What is encrypted is so anew in the last event: either may go back.
-    anew = [{**item, **_encrypted(items[place])} for place, item in enumerate(last["output"])]
-    return {**last, "output": anew}
+        last["output"] = [items[index] for index in sorted(items)]
+    # The last event has the content encrypted again; either form may be sent back.
+    encrypted_again = [{**item, **_encrypted(items[index])} for index, item in enumerate(last["output"])]
+    return {**last, "output": encrypted_again}
 
 
 def _encrypted(item: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in item.items() if name == "encrypted_content"}
 
 
-def naive(response: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """What is in it, item by item."""
+def list_contents(response: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Lists the contents of a response, item by item."""
     found: list[tuple[Any, ...]] = []
     for item in response["output"]:
         match item["type"]:
@@ -113,33 +115,33 @@ def naive(response: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     return found
 
 
-def seen(parts: Iterable[Part]) -> list[tuple[Any, ...]]:
-    return [_seen(part) for part in parts]
+def list_parts(parts: Iterable[Part]) -> list[tuple[Any, ...]]:
+    return [describe_part(part) for part in parts]
 
 
-def _seen(part: Part) -> tuple[Any, ...]:
-    kept = part.keep[0].data if part.keep else {}
+def describe_part(part: Part) -> tuple[Any, ...]:
+    fields = part.keep[0].data if part.keep else {}
     match part:
         case Text(text, citations):
             return "text", text, [citation.url or citation.title for citation in citations]
         case Reasoning(text):
-            return "reasoning", text, kept.get("encrypted_content")
+            return "reasoning", text, fields.get("encrypted_content")
         case ToolCall(id, name, arguments, "client"):
             return "call", id, name, json.loads(arguments)
         case ToolCall(id):
-            return "hosted", kept["type"], id
+            return "hosted", fields["type"], id
         case Media():
             return "image", part.base64
         case Foreign():
-            return "other", kept
+            return "other", fields
         case _:
             raise AssertionError(part)
 
 
-def tokens(usage: Mapping[str, Any]) -> tuple[int, int, int, int]:
-    before, after = usage.get("input_tokens_details") or {}, usage.get("output_tokens_details") or {}
+def read_tokens(usage: Mapping[str, Any]) -> tuple[int, int, int, int]:
+    input_details, output_details = usage.get("input_tokens_details") or {}, usage.get("output_tokens_details") or {}
     counts = usage["input_tokens"], usage["output_tokens"]
-    return (*counts, before.get("cached_tokens", 0), after.get("reasoning_tokens", 0))
+    return (*counts, input_details.get("cached_tokens", 0), output_details.get("reasoning_tokens", 0))
 
 
 def events(case: Case, pieces: Iterable[bytes]) -> list[Event]:
@@ -149,24 +151,24 @@ def events(case: Case, pieces: Iterable[bytes]) -> list[Event]:
     return found + reader.close()
 
 
-def reply_of(case: Case) -> Reply:
+def read_reply(case: Case) -> Reply:
     if case.response.is_stream:
         return collect(events(case, [case.response.body]))
     return wire.read_reply(json.loads(case.response.body), case.engine)
 
 
-def test_the_recordings_are_these() -> None:
+def test_the_number_of_recordings_is_known() -> None:
     assert (len(ANSWERS), len(STREAMS), len(ERRORS)) == (137, 83, 12)
 
 
-@named(ANSWERS)
-def test_what_is_in_the_final_response_is_in_the_reply(case: Case) -> None:
-    whole, reply = final(case), reply_of(case)
-    assert seen(reply.message.parts) == naive(whole)
+@parametrize(ANSWERS)
+def test_the_reply_has_all_contents_of_the_final_response(case: Case) -> None:
+    whole, reply = final_response(case), read_reply(case)
+    assert list_parts(reply.message.parts) == list_contents(whole)
     first = payloads(case.response)[0]["response"] if case.response.is_stream else whole  # Copilot changes the id
     assert (reply.id, reply.model) == (first["id"], whole["model"])
     usage = reply.usage
-    assert (usage.input, usage.output, usage.cache_read, usage.reasoning) == tokens(whole["usage"])
+    assert (usage.input, usage.output, usage.cache_read, usage.reasoning) == read_tokens(whole["usage"])
     called = any(item["type"] == "function_call" for item in whole["output"])
     length = (whole.get("incomplete_details") or {}).get("reason") == "max_output_tokens"
     assert reply.finish.reason == ("length" if length else "tool_calls" if called else "stop")
@@ -177,8 +179,8 @@ def test_what_is_in_the_final_response_is_in_the_reply(case: Case) -> None:
     assert collect(replay(reply)) == reply
 
 
-@named(STREAMS)
-def test_s9_a_stream_is_the_same_in_any_pieces_and_keeps_the_grammar(case: Case) -> None:
+@parametrize(STREAMS)
+def test_s9_a_stream_is_read_whatever_the_chunk_size_and_keeps_the_grammar(case: Case) -> None:
     body = case.response.body
     told = events(case, [body])
     grammar = Grammar()
@@ -190,16 +192,16 @@ def test_s9_a_stream_is_the_same_in_any_pieces_and_keeps_the_grammar(case: Case)
     assert events(case, crlf.pieces(7)) == told
 
 
-@named(STREAMS)
-def test_the_whole_of_a_stream_reads_like_the_stream(case: Case) -> None:
-    streamed, whole = reply_of(case), wire.read_reply(final(case), case.engine)
+@parametrize(STREAMS)
+def test_a_whole_response_reads_like_its_stream(case: Case) -> None:
+    streamed, whole = read_reply(case), wire.read_reply(final_response(case), case.engine)
     if case.provider in OTHER_IDS:
-        assert seen(streamed.message.parts) == seen(whole.message.parts)
+        assert list_parts(streamed.message.parts) == list_parts(whole.message.parts)
     else:
         assert streamed == whole
 
 
-@named(STREAMS)
+@parametrize(STREAMS)
 def test_s1_a_stream_without_its_last_event_is_an_error(case: Case) -> None:
     cut = case.response.body.rindex(b"data: {")
     with pytest.raises(LLMError) as failed:
@@ -207,10 +209,10 @@ def test_s1_a_stream_without_its_last_event_is_an_error(case: Case) -> None:
     assert failed.value.code == "upstream_truncated"
 
 
-@named(ANSWERS)
-def test_t1_what_was_answered_goes_back_as_it_came(case: Case) -> None:
-    """Except thoughts that nobody stored or that nothing came of, and a text that is empty."""
-    reply, output = reply_of(case), final(case)["output"]
+@parametrize(ANSWERS)
+def test_t1_an_answer_is_sent_back_unchanged(case: Case) -> None:
+    """Except reasoning that was neither stored nor followed by an item, and empty texts."""
+    reply, output = read_reply(case), final_response(case)["output"]
     request = ChatRequest(model="m", messages=(reply.message, Message("user", (Text("And now?"),))))
     body = wire.write_request(request, case.engine).body or {}
     assert isinstance(body["input"], list)
@@ -236,18 +238,20 @@ def _plain(item: Mapping[str, Any], without_ids: bool) -> dict[str, Any]:
     return plain
 
 
-@named(ERRORS)
-def test_e2_an_error_keeps_the_words_of_its_provider(case: Case) -> None:
+@parametrize(ERRORS)
+def test_e2_an_error_has_the_message_of_its_provider(case: Case) -> None:
     body = json.loads(case.response.body)
-    said = body["error"] if isinstance(body["error"], dict) else {"message": body["error"], "code": body["code"]}
+    error_object = (
+        body["error"] if isinstance(body["error"], dict) else {"message": body["error"], "code": body["code"]}
+    )
     error = wire.read_error(case.response.status, case.response.body, case.engine)
     assert error.provider is not None
-    assert (error.provider.status, error.provider.code) == (case.response.status, said["code"])
-    if "api key" not in str(said["message"]).lower():  # which is masked
-        assert error.message == error.provider.message == said["message"]
+    assert (error.provider.status, error.provider.code) == (case.response.status, error_object["code"])
+    if "api key" not in str(error_object["message"]).lower():  # keys are masked
+        assert error.message == error.provider.message == error_object["message"]
     assert error.code == {
         "invalid_api_key": "provider_auth",
         "invalid-argument": "provider_auth",
         "context_length_exceeded": "context_length",
         "server_error": "provider_error",
-    }.get(str(said["code"]), "bad_request")
+    }.get(str(error_object["code"]), "bad_request")
