@@ -44,7 +44,7 @@ TEXTS: Final = st.lists(PIECES, max_size=5).map("".join)
 
 
 @given(st.dictionaries(st.sampled_from(("a", "b", "c", "d")), TEXTS | st.lists(TEXTS) | st.integers() | st.booleans()))
-def test_each_value_of_a_log_line_is_as_clean_as_if_it_stood_alone(fields: dict[str, Any]) -> None:
+def test_each_value_of_a_log_line_is_masked_as_if_it_were_alone(fields: dict[str, Any]) -> None:
     redact = log.Redactor(["the-client-id-of-mine", "a8Z_- éthe-client-id-of-mine"])
     record = logging.LogRecord("llm", logging.INFO, "", 0, "request", None, None)
     record.fields = fields

@@ -1,1 +1,1 @@
-"""Bytes and JSON, without any LLM: JSON, server-sent events, JSON lines, JSON Schema. Pure."""
+"""Formats without LLM meaning: JSON, server-sent events, NDJSON, JSON Schema. Pure: no IO, no clock."""

@@ -1,61 +1,73 @@
-"""Frames of a stream and the protocols that decode them."""
+"""The frames of a stream, and the protocols of the classes that cut and decode it."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple, Protocol
 
-MOST_HALF: Final = 16 * 1024  # bytes of half an event that are worth a second look
-MAX_FRAME: Final = 64 * 1024 * 1024  # bytes; a generated image comes in one event
+MOST_HALF: Final = 16 * 1024  # bytes; a longer incomplete frame is not returned by ``pending``
+MAX_FRAME: Final = 64 * 1024 * 1024  # bytes; one event may hold a whole generated image
 
 
 class Frame(NamedTuple):
+    """The payload of one event of a stream."""
+
     data: str
-    event: str = ""  # the SSE event name, where the wire gives one
+    event: str = ""  # the SSE event name; "" without one and for NDJSON
 
 
 class Framing(Protocol):
-    border: bytes  # what ends a frame
+    """Decodes the bytes of a stream, cut anywhere, into frames."""
+
+    border: bytes  # the bytes that end a frame
 
     def half(self) -> bytes | None:
-        """What has come of a frame that is not whole yet; None if that is too much to be looked at once more, or not
-        as it came.
+        """Returns the bytes of the incomplete last frame.
+
+        None if they are more than ``MAX_PENDING``, or if the decoder's state is more than these bytes.
         """
         ...
 
     def forget(self) -> None:
-        """That half: somebody else has taken it."""
+        """Drops the bytes that ``pending`` returned, because the caller has decoded them itself."""
         ...
 
-    def feed(self, chunk: bytes) -> list[Frame]: ...
+    def feed(self, chunk: bytes) -> list[Frame]:
+        """Returns the frames that ``chunk`` completes. Raises ``Malformed`` for a frame above the size limit."""
+        ...
 
     def close(self) -> list[Frame]:
-        """What was left without its border when the bytes ended: some providers omit the last blank line."""
+        """Returns the last frame if the stream ended without its delimiter, as some providers end it."""
         ...
 
 
 class Blocks(Protocol):
-    """Cuts a stream into its events without changing a byte: for handing them on as they came."""
+    """Cuts a stream into its events without changing a byte, for passthrough."""
 
-    border: bytes  # what ends an event
+    border: bytes  # the bytes that end an event
 
     def half(self) -> bytes | None:
-        """As a :class:`Framing` does."""
+        """Returns the bytes of the incomplete last event, or None if they are more than ``MAX_PENDING``."""
         ...
 
-    def forget(self) -> None: ...
+    def forget(self) -> None:
+        """Drops the bytes that ``pending`` returned, because the caller has sent them itself."""
+        ...
 
     def cut(self, chunk: bytes) -> bytes:
-        """All whole events, each with what ends it; half an event waits for its rest."""
+        """Returns the bytes of all complete events with their delimiters; keeps the incomplete rest.
+
+        Raises ``Malformed`` for an event above the size limit.
+        """
         ...
 
     def split(self, whole: bytes) -> list[bytes]:
-        """What :meth:`cut` gave, event by event."""
+        """Splits the result of ``extract_complete`` into single events, delimiters included."""
         ...
 
     def close(self) -> bytes:
-        """What was left without its end."""
+        """Returns the bytes of an event whose delimiter never came."""
         ...
 
     def frame(self, block: bytes) -> Frame | None:
-        """What one of the events carries, if anything."""
+        """Decodes one event; None if it has no payload, such as a comment."""
         ...

@@ -1,4 +1,4 @@
-"""Values out of what a provider sent: of the kind that is wanted, or nothing. No odd answer raises here (S8)."""
+"""Lenient reading of provider JSON: a value of the wrong type becomes empty or None, and nothing raises (S8)."""
 
 from __future__ import annotations
 
@@ -7,24 +7,27 @@ from typing import Any
 
 
 def text_of(value: object) -> str:
+    """Returns ``value`` if it is a text, else ``""``."""
     return value if isinstance(value, str) else ""
 
 
 def dict_of(value: object) -> Mapping[str, Any]:
+    """Returns ``value`` if it is an object, else ``{}``."""
     return value if isinstance(value, dict) else {}
 
 
 def list_of(value: object) -> list[Any]:
+    """Returns ``value`` if it is a list, else ``[]``."""
     return value if isinstance(value, list) else []
 
 
 def dicts_of(value: object) -> list[Mapping[str, Any]]:
-    """The objects in a list."""
+    """Returns the objects of a list; skips its other items."""
     return [one for one in list_of(value) if isinstance(one, dict)]
 
 
 def count_of(value: object) -> int | None:
-    """A number of things: whole, not below zero. Hosts send floats now and then."""
+    """Returns a count as an integer of at least 0, None if it is no finite number. Some hosts send floats."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value in (_INF, -_INF):
         return None
     return max(int(value), 0)

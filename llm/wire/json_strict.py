@@ -1,4 +1,4 @@
-"""A client's JSON read with its types checked, so that a fault names its place."""
+"""Strict reading of client JSON: a value of the wrong type raises ``InvalidRequest`` with the path of the field."""
 
 from __future__ import annotations
 
@@ -9,46 +9,58 @@ from llm.errors import InvalidRequest
 
 
 def invalid(place: str, what: str) -> InvalidRequest:
+    """Returns the error for the field at ``path``, such as ``messages.0.content``."""
     return InvalidRequest(f"{place}: {what}", param=place)
 
 
 class Fields:
-    """An object of a request, read with its types checked; ``null`` is as good as nothing."""
+    """Reads the fields of one JSON object of a request.
+
+    A field that is missing or ``null`` reads as None. Raises ``InvalidRequest`` for a value of the wrong type.
+    """
 
     def __init__(self, wire: Mapping[str, Any], place: str = "") -> None:
         self.wire = wire
-        self._place = f"{place}." if place else ""
+        self._prefix = f"{place}." if place else ""
 
     def text(self, name: str) -> str | None:
-        return cast("str | None", self._of(name, str, "text"))
+        """Reads a text."""
+        return cast("str | None", self._read(name, str, "text"))
 
     def required_text(self, name: str) -> str:
+        """Reads a text; raises ``InvalidRequest`` if it is missing or empty."""
         value = self.text(name)
         if not value:
-            raise invalid(self._place + name, "is required, as text")
+            raise invalid(self._prefix + name, "is required, as text")
         return value
 
     def flag(self, name: str) -> bool | None:
-        return cast("bool | None", self._of(name, bool, "true or false"))
+        """Reads a boolean."""
+        return cast("bool | None", self._read(name, bool, "true or false"))
 
     def integer(self, name: str) -> int | None:
-        return cast("int | None", self._of(name, int, "a whole number"))
+        """Reads a whole number."""
+        return cast("int | None", self._read(name, int, "a whole number"))
 
     def number(self, name: str) -> float | None:
-        return cast("float | None", self._of(name, int | float, "a number"))
+        """Reads a number."""
+        return cast("float | None", self._read(name, int | float, "a number"))
 
     def items(self, name: str) -> list[Any] | None:
-        return cast("list[Any] | None", self._of(name, list, "a list"))
+        """Reads a list, whose items are not checked."""
+        return cast("list[Any] | None", self._read(name, list, "a list"))
 
     def inner(self, name: str) -> Fields | None:
-        value = self._of(name, dict, "an object")
-        return None if value is None else Fields(cast("dict[str, Any]", value), self._place + name)
+        """Reads an object, as a reader of its own fields."""
+        value = self._read(name, dict, "an object")
+        return None if value is None else Fields(cast("dict[str, Any]", value), self._prefix + name)
 
     def invalid(self, name: str, what: str) -> InvalidRequest:
-        return invalid(self._place + name, what)
+        """Returns the error for the field ``name``, with its full path."""
+        return invalid(self._prefix + name, what)
 
-    def _of(self, name: str, kind: Any, what: str) -> object:
+    def _read(self, name: str, kind: Any, expected: str) -> object:
         value = self.wire.get(name)
         if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
-            raise self.invalid(name, f"is not {what}")
+            raise self.invalid(name, f"is not {expected}")
         return value

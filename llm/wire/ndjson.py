@@ -1,4 +1,4 @@
-"""JSON lines: bytes in any chunking to whole lines."""
+"""NDJSON streams: one JSON text per line (https://github.com/ndjson/ndjson-spec)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llm.wire.json_codec import Json, dump_bytes
 
 
 class LineBlocks:
-    """The same for lines."""
+    """Cuts an NDJSON stream into its lines without changing a byte; a ``FrameSplitter``."""
 
     __slots__ = ("_max", "_rest")
 
@@ -18,15 +18,18 @@ class LineBlocks:
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self._max = max_frame
-        self._rest = bytearray()  # of a line, without its end
+        self._rest = bytearray()  # the incomplete last line
 
     def half(self) -> bytes | None:
+        """Returns the incomplete last line, or None if it is longer than ``MAX_PENDING``."""
         return None if len(self._rest) > MOST_HALF else bytes(self._rest)
 
     def forget(self) -> None:
+        """Drops the incomplete last line."""
         self._rest.clear()
 
     def cut(self, chunk: bytes) -> bytes:
+        """Returns all complete lines. Raises ``Malformed`` for a line above the size limit."""
         before, border, rest = chunk.rpartition(b"\n")
         whole = b""
         if border:
@@ -38,19 +41,22 @@ class LineBlocks:
         return whole
 
     def split(self, whole: bytes) -> list[bytes]:
+        """Splits complete lines, each with its line end."""
         return [line + b"\n" for line in whole.split(b"\n")[:-1]]
 
     def close(self) -> bytes:
+        """Returns a last line without its line end."""
         rest, self._rest = bytes(self._rest), bytearray()
         return rest
 
     def frame(self, block: bytes) -> Frame | None:
+        """Decodes one line; None if it is blank."""
         line = block.strip()
         return Frame(line.decode("utf-8", "replace")) if line else None
 
 
 class JsonLines:
-    """Decodes one JSON text a line; empty lines are keep-alives."""
+    """Decodes an NDJSON stream into one frame per line; a ``FrameDecoder``. Blank lines are keep-alives."""
 
     __slots__ = ("_max", "_rest", "_scanned")
 
@@ -59,16 +65,19 @@ class JsonLines:
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self._max = max_frame
         self._rest = bytearray()
-        self._scanned = 0
+        self._scanned = 0  # the rest has no line end before this offset, so that a long line is searched once
 
     def half(self) -> bytes | None:
+        """Returns the incomplete last line, or None if it is longer than ``MAX_PENDING``."""
         return None if len(self._rest) > MOST_HALF else bytes(self._rest)
 
     def forget(self) -> None:
+        """Drops the incomplete last line."""
         self._rest.clear()
         self._scanned = 0
 
     def feed(self, chunk: bytes) -> list[Frame]:
+        """Returns the lines that ``chunk`` completes. Raises ``Malformed`` for a line above the size limit."""
         rest = self._rest
         rest += chunk
         end = rest.rfind(b"\n", self._scanned)
@@ -79,24 +88,25 @@ class JsonLines:
             return []
         whole, self._rest = bytes(rest[:end]), rest[end + 1 :]
         self._scanned = len(self._rest)
-        return _lines(whole)
+        return _decode_lines(whole)
 
     def close(self) -> list[Frame]:
+        """Returns a last line without its line end."""
         rest, self._rest, self._scanned = bytes(self._rest), bytearray(), 0
-        return _lines(rest)
+        return _decode_lines(rest)
 
 
-def _lines(block: bytes) -> list[Frame]:
+def _decode_lines(block: bytes) -> list[Frame]:
     return [Frame(line.decode("utf-8", "replace")) for line in block.split(b"\n") if line.strip()]
 
 
-# JSON may have these as they are, and many a client takes them for line ends (Python's ``str.splitlines``). The other
-# characters that do so JSON escapes anyway.
+# Valid unescaped in JSON, but line ends for many clients (Python's ``str.splitlines``). JSON always escapes the other
+# characters that are line ends there.
 _SEPARATORS: Final = tuple((one.encode(), b"\\u%04x" % ord(one)) for one in "\u0085\u2028\u2029")
 
 
 def one_line(raw: bytes) -> bytes:
-    """JSON without a character that anyone takes for a line end, but for the LF that may be behind it."""
+    """Escapes the line separators in JSON text that some clients treat as line ends; LF stays."""
     if not raw.isascii():
         for separator, escaped in _SEPARATORS:
             raw = raw.replace(separator, escaped)
@@ -104,4 +114,5 @@ def one_line(raw: bytes) -> bytes:
 
 
 def json_line(value: Json) -> bytes:
+    """Encodes ``value`` as one NDJSON line, line end included."""
     return one_line(dump_bytes(value)) + b"\n"

@@ -1,4 +1,4 @@
-"""Two schemas as one: what both ask for, or the one and nothing."""
+"""Merging of JSON Schemas: two schemas that both have to hold, and a schema or null."""
 
 from __future__ import annotations
 
@@ -7,53 +7,57 @@ from typing import Any, Final
 
 from llm.wire.schema_refs import NOTES
 
-_TIGHTER: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+_STRICTER: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "minimum": max, "exclusiveMinimum": max, "minLength": max, "minItems": max, "minProperties": max,
     "maximum": min, "exclusiveMaximum": min, "maxLength": min, "maxItems": min, "maxProperties": min,
 }  # fmt: skip
 
 
 def united(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Both in one schema, and the names of what of ``other`` could not be kept to."""
-    whole, clashes = dict(one), []
+    """Merges two schemas that both have to hold (``allOf``).
+
+    Returns the merged schema and the keywords of ``other`` that could not be merged; there, ``one`` wins.
+    """
+    merged, clashes = dict(one), []
     for name, value in other.items():
-        if name not in whole:
-            whole[name] = value
-        elif whole[name] == value or name in NOTES:
+        if name not in merged:
+            merged[name] = value
+        elif merged[name] == value or name in NOTES:
             pass
-        elif name == "properties" and isinstance(whole[name], dict) and isinstance(value, dict):
-            held = dict(whole[name])
-            for key, inside in value.items():
-                held[key] = {"allOf": [held[key], inside]} if key in held and held[key] != inside else inside
-            whole[name] = held
-        elif name == "required" and isinstance(value, list) and isinstance(whole[name], list):
-            whole[name] = [*whole[name], *(key for key in value if key not in whole[name])]
-        elif name == "allOf" and isinstance(value, list) and isinstance(whole[name], list):
-            whole[name] = [*whole[name], *value]
-        elif name == "enum" and isinstance(value, list) and isinstance(whole[name], list):
-            whole[name] = [v for v in whole[name] if v in value]
-        elif name == "type" and (types := _common(whole[name], value)):
-            whole[name] = types[0] if len(types) == 1 else types
-        elif name == "additionalProperties" and False in (value, whole[name]):
-            whole[name] = False
-        elif name in _TIGHTER and isinstance(value, int | float) and isinstance(whole[name], int | float):
-            whole[name] = _TIGHTER[name](whole[name], value)
+        elif name == "properties" and isinstance(merged[name], dict) and isinstance(value, dict):
+            properties = dict(merged[name])
+            for key, schema in value.items():
+                both = key in properties and properties[key] != schema
+                properties[key] = {"allOf": [properties[key], schema]} if both else schema
+            merged[name] = properties
+        elif name == "required" and isinstance(value, list) and isinstance(merged[name], list):
+            merged[name] = [*merged[name], *(key for key in value if key not in merged[name])]
+        elif name == "allOf" and isinstance(value, list) and isinstance(merged[name], list):
+            merged[name] = [*merged[name], *value]
+        elif name == "enum" and isinstance(value, list) and isinstance(merged[name], list):
+            merged[name] = [v for v in merged[name] if v in value]
+        elif name == "type" and (types := _common_types(merged[name], value)):
+            merged[name] = types[0] if len(types) == 1 else types
+        elif name == "additionalProperties" and False in (value, merged[name]):
+            merged[name] = False
+        elif name in _STRICTER and isinstance(value, int | float) and isinstance(merged[name], int | float):
+            merged[name] = _STRICTER[name](merged[name], value)
         else:
             clashes.append(name)
-    return whole, clashes
+    return merged, clashes
 
 
-def _common(one: Any, other: Any) -> list[str]:
-    some, more = ([t for t in (ts if isinstance(ts, list) else [ts]) if isinstance(t, str)] for ts in (one, other))
-    whole = [t for t in some if t in more]
+def _common_types(one: Any, other: Any) -> list[str]:
+    first, second = ([t for t in (ts if isinstance(ts, list) else [ts]) if isinstance(t, str)] for ts in (one, other))
+    common = [t for t in first if t in second]
     numbers = {"integer", "number"}
-    if numbers <= {*some, *more} and not numbers & {*whole}:
-        whole.append("integer")  # which is a number too
-    return whole
+    if numbers <= {*first, *second} and not numbers & {*common}:
+        common.append("integer")  # an integer is a number too
+    return common
 
 
 def accepts_null(schema: Any) -> bool:
-    """Whether ``null`` fits, for sure; a list is a union. What a reference allows is not looked up."""
+    """True if ``null`` certainly matches ``schema``; a list is a union. References are not followed."""
     if isinstance(schema, list):
         return any(accepts_null(member) for member in schema)
     if "$ref" in schema:
@@ -69,15 +73,15 @@ def accepts_null(schema: Any) -> bool:
 
 
 def or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The same, or ``null``."""
+    """Returns a schema that allows ``null`` besides the values of ``schema``."""
     types = schema.get("type")
     if "anyOf" in schema and types is None and "enum" not in schema and "const" not in schema:
         return {**schema, "anyOf": [*schema["anyOf"], {"type": "null"}]}
     if types is None or "anyOf" in schema or "const" in schema:
         return {"anyOf": [dict(schema), {"type": "null"}]}
-    whole = {**schema, "type": [*([types] if isinstance(types, str) else types), "null"]}
-    if "null" in whole["type"][:-1]:
-        whole["type"] = whole["type"][:-1]
+    nullable = {**schema, "type": [*([types] if isinstance(types, str) else types), "null"]}
+    if "null" in nullable["type"][:-1]:
+        nullable["type"] = nullable["type"][:-1]
     if "enum" in schema and None not in schema["enum"]:
-        whole["enum"] = [*schema["enum"], None]
-    return whole
+        nullable["enum"] = [*schema["enum"], None]
+    return nullable

@@ -1,7 +1,7 @@
-"""References in a JSON Schema: followed, found to be cyclic, and inlined.
+"""References in a JSON Schema: resolving, detecting cycles, inlining.
 
-A reference is looked up inside its own document: ``#``, ``#/$defs/name`` or any other pointer. An address elsewhere, an
-anchor, or a dynamic one cannot be followed: it is cut, and that is told.
+A reference is resolved within its document: ``#``, ``#/$defs/name`` or any other JSON pointer. A URL of another
+document, an anchor or a dynamic reference cannot be resolved: it is removed and reported as lost.
 """
 
 from __future__ import annotations
@@ -14,153 +14,162 @@ from urllib.parse import quote, unquote
 from llm.errors import InvalidRequest
 from llm.wire.json_codec import Json
 
-MAX_DEPTH: Final = 100  # schemas inside one another
-MAX_NODES: Final = 20_000  # schemas in one, its references followed
+MAX_DEPTH: Final = 100  # levels of nested schemas
+MAX_NODES: Final = 20_000  # schemas in one document, counted again for each reference to them
 
-# Where a schema holds schemas: by name, in a list, or one.
+# Keywords whose value is an object of schemas, a list of schemas, or one schema.
 MAPS: Final = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
 LISTS: Final = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 SINGLE: Final = (
     "items", "additionalProperties", "additionalItems", "unevaluatedItems", "unevaluatedProperties", "contains",
     "propertyNames", "not", "if", "then", "else",
 )  # fmt: skip
-DEFINITIONS: Final = ("$defs", "definitions")
-NOTES: Final = ("title", "description")  # beside a constraint they say nothing about the value
+DEFINITIONS: Final = ("$defs", "definitions")  # keywords of schemas that are used by reference only
+NOTES: Final = ("title", "description")  # keywords that do not constrain the value
 _DYNAMIC: Final = ("$dynamicRef", "$recursiveRef")
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A schema made to fit; None where it cannot be said. ``lost`` are the places of what is not in it, as pointers."""
+    """A schema reduced to a subset of JSON Schema.
+
+    ``schema`` is None if the subset cannot express it. ``lost`` has the JSON pointers of what was removed.
+    """
 
     schema: dict[str, Json] | None
     lost: tuple[str, ...] = ()
 
 
 class Count:
-    """Keeps a schema from growing without bound. Raises ``InvalidRequest``."""
+    """Counts the nodes of a schema; raises ``InvalidRequest`` above ``MAX_DEPTH`` or ``MAX_NODES``.
+
+    ``label`` names the schema in the error, such as ``tools.0.parameters``.
+    """
 
     def __init__(self, place: str) -> None:
-        self._place = place
+        self._label = place
         self._nodes = 0
 
     def __call__(self, depth: int) -> None:
+        """Counts one node at ``depth``."""
         self._nodes += 1
         if depth > MAX_DEPTH:
             raise InvalidRequest(
-                f"{self._place}: the schema is nested deeper than {MAX_DEPTH} levels", param=self._place
+                f"{self._label}: the schema is nested deeper than {MAX_DEPTH} levels", param=self._label
             )
         if self._nodes > MAX_NODES:
-            told = f"{self._place}: the schema is larger than {MAX_NODES} schemas, its references followed"
-            raise InvalidRequest(told, param=self._place)
+            message = f"{self._label}: the schema is larger than {MAX_NODES} schemas, its references followed"
+            raise InvalidRequest(message, param=self._label)
 
 
 def step(at: str, *names: str | int) -> str:
-    """A pointer some steps further, in its form for URLs: nothing but ASCII, no spaces, no commas."""
+    """Appends ``names`` to a JSON pointer in its URL form: ASCII, without spaces and commas (RFC 6901, section 6)."""
     return "/".join((at, *(quote(str(name).replace("~", "~0").replace("/", "~1"), safe="$~") for name in names)))
 
 
 def found(root: Mapping[str, Any], ref: object) -> Any:
-    """The schema that a reference points to; None where there is none."""
+    """Returns the schema at a reference; None if it cannot be resolved."""
     if ref == "#":
         return root
     if not isinstance(ref, str) or not ref.startswith("#/"):
         return None
-    here: Any = root
+    target: Any = root
     for raw in ref[2:].split("/"):
         name = unquote(raw).replace("~1", "/").replace("~0", "~")
-        if isinstance(here, list):
-            here = here[int(name)] if name.isascii() and name.isdigit() and int(name) < len(here) else None
+        if isinstance(target, list):
+            target = target[int(name)] if name.isascii() and name.isdigit() and int(name) < len(target) else None
         else:
-            here = here.get(name) if isinstance(here, dict) else None
-    return here if isinstance(here, dict | bool) else None
+            target = target.get(name) if isinstance(target, dict) else None
+    return target if isinstance(target, dict | bool) else None
 
 
 def inner(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """The schemas that a schema holds, with the way to each."""
+    """Yields the direct subschemas of ``schema``, each with its path of keyword and name or index."""
     for name, value in schema.items():
         if name in MAPS and isinstance(value, dict):
-            yield from (((name, key), held) for key, held in value.items())
+            yield from (((name, key), subschema) for key, subschema in value.items())
         elif name in LISTS and isinstance(value, list):
-            yield from (((name, n), held) for n, held in enumerate(value))
+            yield from (((name, n), subschema) for n, subschema in enumerate(value))
         elif name in SINGLE and isinstance(value, dict | bool):
             yield (name,), value
 
 
 def refs_of(schema: Any, count: Count, depth: int = 0) -> Iterator[str]:
-    """All references in a schema, definitions left aside: they count where they are used."""
+    """Yields all references in a schema, except those in its definitions, which count where they are used."""
     if not isinstance(schema, dict):
         return
     count(depth)
     if isinstance(schema.get("$ref"), str):
         yield schema["$ref"]
-    for way, held in inner(schema):
-        if way[0] not in DEFINITIONS:
-            yield from refs_of(held, count, depth + 1)
+    for path, subschema in inner(schema):
+        if path[0] not in DEFINITIONS:
+            yield from refs_of(subschema, count, depth + 1)
 
 
 class Cycles:
-    """Which references of a document lead back to themselves, and by way of which others."""
+    """Finds the references of a document that lead back to themselves.
+
+    ``ref in cycles`` is true if the schema at ``ref`` contains itself.
+    """
 
     def __init__(self, root: Mapping[str, Any], count: Count) -> None:
         self._edges: dict[str, tuple[str, ...]] = {}
-        waiting = [*refs_of(root, count)]
-        while waiting:
-            ref = waiting.pop()
+        pending = [*refs_of(root, count)]
+        while pending:
+            ref = pending.pop()
             if ref not in self._edges:
                 self._edges[ref] = tuple(dict.fromkeys(refs_of(found(root, ref), count)))
-                waiting += self._edges[ref]
-        self._circle = self._circles()
+                pending += self._edges[ref]
+        self._cycle_of = self._find_cycles()
 
     def __contains__(self, ref: str) -> bool:
-        """The schema at ``ref`` contains itself."""
-        return ref in self._edges and (ref in self._edges[ref] or self._circle[ref][1] > 1)
+        return ref in self._edges and (ref in self._edges[ref] or self._cycle_of[ref][1] > 1)
 
     def back(self, inside: str, ref: str) -> bool:
-        """``ref``, used in the schema at ``inside``, leads back there."""
+        """True if ``ref``, used in the schema at ``inside``, leads back to ``inside``."""
         if inside == ref:
             return True
-        return inside in self._circle and ref in self._circle and self._circle[inside] == self._circle[ref]
+        return inside in self._cycle_of and ref in self._cycle_of and self._cycle_of[inside] == self._cycle_of[ref]
 
-    def _circles(self) -> dict[str, tuple[str, int]]:
-        """For each its circle, by one of it and their number (Kosaraju): all of one reach one another."""
+    def _find_cycles(self) -> dict[str, tuple[str, int]]:
+        """Maps each reference to its cycle: one member of it, and the number of members (Kosaraju's algorithm)."""
         order: list[str] = []
         seen: set[str] = set()
         for start in self._edges:
             stack = [] if start in seen else [(start, iter(self._edges[start]))]
             seen.add(start)
             while stack:
-                ref, further = stack[-1]
-                following = next((one for one in further if one not in seen), None)
-                if following is None:
+                ref, targets = stack[-1]
+                target = next((one for one in targets if one not in seen), None)
+                if target is None:
                     order.append(ref)
                     stack.pop()
                 else:
-                    seen.add(following)
-                    stack.append((following, iter(self._edges[following])))
-        against: dict[str, list[str]] = {ref: [] for ref in self._edges}
-        for ref, onward in self._edges.items():
-            for one in onward:
-                against[one].append(ref)
-        circle: dict[str, tuple[str, int]] = {}
+                    seen.add(target)
+                    stack.append((target, iter(self._edges[target])))
+        users: dict[str, list[str]] = {ref: [] for ref in self._edges}
+        for ref, targets_of_ref in self._edges.items():
+            for one in targets_of_ref:
+                users[one].append(ref)
+        cycle_of: dict[str, tuple[str, int]] = {}
         for start in reversed(order):
-            if start in circle:
+            if start in cycle_of:
                 continue
             members, reached = [start], [start]
-            circle[start] = (start, 1)
+            cycle_of[start] = (start, 1)
             while reached:
-                for one in against[reached.pop()]:
-                    if one not in circle:
-                        circle[one] = (start, 1)
+                for one in users[reached.pop()]:
+                    if one not in cycle_of:
+                        cycle_of[one] = (start, 1)
                         members.append(one)
                         reached.append(one)
             for one in members:
-                circle[one] = (start, len(members))
-        return circle
+                cycle_of[one] = (start, len(members))
+        return cycle_of
 
 
 def joined(target: Mapping[str, Any], beside: Mapping[str, Any]) -> dict[str, Any]:
-    """What a reference points to and what stands beside it, both of which hold."""
+    """Merges the target of a reference with the keywords beside the ``$ref``, which both hold."""
     clash = [name for name in beside if name in target and name not in NOTES]
     if clash:
         return {"allOf": [dict(target), dict(beside)]}
@@ -168,15 +177,16 @@ def joined(target: Mapping[str, Any], beside: Mapping[str, Any]) -> dict[str, An
 
 
 def cut(target: Any) -> dict[str, Json]:
-    """What stands for a schema that cannot be followed: as much of it as holds for sure."""
+    """Reduces a schema that cannot be inlined to its ``type``; ``{}`` without one."""
     kind = target.get("type") if isinstance(target, dict) else None
     return {"type": kind} if isinstance(kind, str | list) else {}
 
 
 def inlined(schema: Mapping[str, Json], place: str = "schema") -> Fitted:
-    """A schema without references and definitions. What points back into itself is cut there, and told.
+    """Replaces all references by their targets and removes the definitions.
 
-    ``place`` is what the caller calls the schema. Raises ``InvalidRequest`` for one that is too deep or too large.
+    A reference back into itself is reduced to a type and reported as lost. ``label`` names the schema in errors. Raises
+    ``InvalidRequest`` for a schema that is too deep or too large.
     """
     count, lost = Count(place), list[str]()
 
@@ -189,32 +199,32 @@ def inlined(schema: Mapping[str, Json], place: str = "schema") -> Fitted:
                 lost.append(step(at, name))
         node = {name: value for name, value in node.items() if name not in (*DEFINITIONS, *_DYNAMIC)}
         if "$ref" not in node:
-            return mapped(node, lambda way, held: walk(held, step(at, *way), stack, depth + 1))
+            return mapped(node, lambda path, subschema: walk(subschema, step(at, *path), stack, depth + 1))
         ref, beside = node["$ref"], {name: value for name, value in node.items() if name != "$ref"}
         target = found(schema, ref)
         if target is None or ref in stack:
             lost.append(step(at, "$ref"))
             return walk(joined(cut(target), beside), at, stack, depth + 1)
         target = target if isinstance(target, dict) else {} if target else {"not": {}}
-        # What stands beside keeps its own stack of references, else it would be cut for nothing.
+        # The keywords beside the reference are not inside its target, so they are walked with the stack of before.
         if not beside:
             return walk(target, at, (*stack, ref), depth + 1)
-        whole = walk(target, at, (*stack, ref), depth + 1)
-        return joined(whole, walk(beside, at, stack, depth + 1))
+        inlined_target = walk(target, at, (*stack, ref), depth + 1)
+        return joined(inlined_target, walk(beside, at, stack, depth + 1))
 
     return Fitted(walk(dict(schema), "#", (), 0), tuple(lost))
 
 
-def mapped(node: Mapping[str, Any], held: Callable[[tuple[str | int, ...], Any], Any]) -> dict[str, Any]:
-    """A copy of a schema with those it holds replaced."""
+def mapped(node: Mapping[str, Any], transform: Callable[[tuple[str | int, ...], Any], Any]) -> dict[str, Any]:
+    """Returns a copy of a schema with each direct subschema replaced by ``transform(path, subschema)``."""
     copy: dict[str, Any] = {}
     for name, value in node.items():
         if name in MAPS and isinstance(value, dict):
-            copy[name] = {key: held((name, key), inside) for key, inside in value.items()}
+            copy[name] = {key: transform((name, key), subschema) for key, subschema in value.items()}
         elif name in LISTS and isinstance(value, list):
-            copy[name] = [held((name, n), inside) for n, inside in enumerate(value)]
+            copy[name] = [transform((name, n), subschema) for n, subschema in enumerate(value)]
         elif name in SINGLE and isinstance(value, dict):
-            copy[name] = held((name,), value)
+            copy[name] = transform((name,), value)
         else:
             copy[name] = value
     return copy

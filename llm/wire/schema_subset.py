@@ -1,12 +1,12 @@
-"""JSON Schema made to fit wires that take less of it (T6, T7).
+"""Reduces JSON Schema to the subset that a wire format accepts (T6, T7).
 
-What a wire takes is a :class:`Subset`, kept beside its dialect. Whatever of a schema the wire has no word for is left
-out and told; where that would turn the schema into another one, there is none at all and the caller decides. The same
-input gives the same bytes, and is never changed.
+A ``Subset`` describes what a wire accepts; each dialect has its own. Keywords outside of the subset are removed and
+reported as lost. Where the schema would then mean something else, there is no result and the caller decides. The input
+is not changed, and the same input gives the same bytes.
 
-Wires differ in little: objects that have to be closed, properties that all have to be required (an optional one may be
-``null`` instead, which then means "not given"), the keywords that hold a value's bounds, how far a schema may contain
-itself. None of those here takes ``allOf`` whole, so its members are made one; ``oneOf`` becomes ``anyOf``.
+Subsets differ in closed objects, in required properties (an optional one becomes nullable, and ``null`` then means that
+it is missing), in the keywords that limit a value, and in recursion. No wire here accepts ``allOf`` in full, so its
+members are merged; ``oneOf`` becomes ``anyOf``.
 """
 
 from __future__ import annotations
@@ -25,25 +25,26 @@ __all__ = ["STRICT", "Fitted", "Subset", "enforced", "fitted", "inlined", "stric
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subset:
-    """What a wire takes of JSON Schema, beside types, properties, items, ``anyOf``, ``enum`` and references."""
+    """The JSON Schema that a wire accepts, besides types, properties, items, ``anyOf``, ``enum`` and references."""
 
-    keywords: frozenset[str] | None = frozenset()  # None: any
-    formats: frozenset[str] | None = None  # values of ``format``; None: any
-    min_items: frozenset[int] | None = None  # values of ``minItems``; None: any
-    closed: bool = False  # every object has to exclude other properties
-    all_required: bool = False  # every property has to be there; an optional one may be null instead
-    object_root: bool = False  # the whole has to be an object, and no union
-    const: bool = True  # takes ``const``; else it is an ``enum`` of one
-    enum_types: tuple[type, ...] | None = None  # of the values in ``enum``; None: any
-    type_lists: bool = True  # takes several types in ``type``; else they are a union
-    recursion: Literal["no", "optional", "yes"] = "yes"  # "optional": through properties that may be left out
+    keywords: frozenset[str] | None = frozenset()  # accepted besides those above; None: any
+    formats: frozenset[str] | None = None  # accepted values of ``format``; None: any
+    min_items: frozenset[int] | None = None  # accepted values of ``minItems``; None: any
+    closed: bool = False  # every object needs ``additionalProperties: false``
+    all_required: bool = False  # every property has to be required; an optional one becomes nullable
+    object_root: bool = False  # the root has to be an object, not a union
+    const: bool = True  # accepts ``const``; else it becomes an ``enum`` of one value
+    enum_types: tuple[type, ...] | None = None  # accepted Python types of ``enum`` values; None: any
+    type_lists: bool = True  # accepts a list in ``type``; else it becomes a union
+    recursion: Literal["no", "optional", "yes"] = "yes"  # "optional": only through optional properties
 
 
 _BOUNDS: Final = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
 _LENGTHS: Final = frozenset({"minLength", "maxLength", "minItems", "maxItems"})
 _FORMATS: Final = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
 
-# https://platform.openai.com/docs/guides/structured-outputs#supported-schemas, which others copied.
+# OpenAI's strict mode, which other providers copied:
+# https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
 STRICT: Final = Subset(
     keywords=_BOUNDS | _LENGTHS | {"pattern"},
     formats=_FORMATS,
@@ -52,65 +53,72 @@ STRICT: Final = Subset(
     object_root=True,
 )
 
-# Without meaning for a value, and not told: names of the schema itself.
-_SILENT: Final = ("$schema", "$id", "$anchor", "$comment", "nullable")
+# Removed without a report: they do not constrain the value, or are handled with the type (``nullable``).
+_UNREPORTED: Final = ("$schema", "$id", "$anchor", "$comment", "nullable")
 _HANDLED: Final = frozenset(
     {
         "$ref", "type", "enum", "const", "anyOf", "oneOf", "allOf", "properties", "required", "additionalProperties",
-        "items", "prefixItems", "format", "minItems", *NOTES, *DEFINITIONS, *_SILENT,
+        "items", "prefixItems", "format", "minItems", *NOTES, *DEFINITIONS, *_UNREPORTED,
     }
 )  # fmt: skip
-_STRICT_WIRES: Final = ("openai-chat", "openai-responses")
-_MOST_TOLD: Final = 20  # places, in a header
+_STRICT_DIALECTS: Final = ("openai-chat", "openai-responses")
+_MAX_REPORTED: Final = 20  # pointers in one response header
 _SCALARS: Final = ["string", "number", "boolean", "null"]
 
 
 class _Unfit(Exception):
-    """The wire cannot say it, not even more loosely."""
+    """The subset cannot express the schema, even with keywords removed. ``str()`` is the pointer of the cause."""
 
 
 def told(what: str, lost: Sequence[str]) -> list[str]:
-    """The places of what was lost, as names of fields: ``format/properties/age/minimum``."""
-    names = [f"{what}{place.removeprefix('#')}" for place in lost[:_MOST_TOLD]]
+    """Describes lost keywords as field names, such as ``format/properties/age/minimum``; at most 20 of them."""
+    names = [f"{what}{pointer.removeprefix('#')}" for pointer in lost[:_MAX_REPORTED]]
     more = len(lost) - len(names)
     return [*names, f"{what} and {more} more"] if more else names
 
 
 def strict(schema: Mapping[str, Json], place: str = "schema") -> Fitted:
-    """What wires take that enforce a schema to the letter, as OpenAI's do."""
+    """Reduces a schema to OpenAI's strict mode, which some engines enforce exactly.
+
+    ``label`` names the schema in errors. Raises ``InvalidRequest`` for a schema that is too deep or too large.
+    """
     return fitted(schema, STRICT, place)
 
 
 def enforced(
     schema: Mapping[str, Json], strictly: bool | None, wire: str | None, what: str, dropped: list[str]
 ) -> tuple[dict[str, Json], bool | None]:
-    """A schema and its ``strict`` for a wire that has the word, which is true only of what fits.
+    """Returns a schema and its ``strict`` flag for a wire that has this flag.
 
-    ``wire`` is the dialect that the schema was written for: a client of such a wire has made it fit itself. What was
-    asked for and cannot be is told in ``dropped``; the schema then goes as a wish.
+    With ``strict``, a schema from a client of another dialect is reduced to OpenAI's strict mode; clients of OpenAI's
+    own dialects (``schema_dialect``) have done that themselves. Lost keywords are added to ``dropped``. If the schema
+    cannot be strict, ``strict`` is reported there too, and the schema is sent unchanged with ``strict`` false.
     """
-    if not strictly or wire is None or wire in _STRICT_WIRES:
+    if not strictly or wire is None or wire in _STRICT_DIALECTS:
         return dict(schema), strictly
-    whole = strict(schema, what)
-    if whole.schema is None:
-        dropped += [f"{what}/strict", *told(what, whole.lost)]
+    fit = strict(schema, what)
+    if fit.schema is None:
+        dropped += [f"{what}/strict", *told(what, fit.lost)]
         return dict(schema), False
-    dropped += told(what, whole.lost)
-    return whole.schema, True
+    dropped += told(what, fit.lost)
+    return fit.schema, True
 
 
 def fitted(schema: Mapping[str, Json], subset: Subset, place: str = "schema") -> Fitted:
-    """``place`` is what the caller calls the schema. Raises ``InvalidRequest`` for one too deep or too large."""
-    fitting = _Fitting(schema, subset, place)
+    """Reduces a schema to ``subset``.
+
+    ``label`` names the schema in errors. Raises ``InvalidRequest`` for a schema that is too deep or too large.
+    """
+    reducer = _Reducer(schema, subset, place)
     try:
-        whole = fitting.whole()
+        fit = reducer.reduce()
     except _Unfit as unfit:
         return Fitted(None, (str(unfit),))
-    return Fitted(whole, tuple(dict.fromkeys(fitting.lost)))
+    return Fitted(fit, tuple(dict.fromkeys(reducer.lost)))
 
 
-class _Fitting:
-    """One schema on its way into a subset."""
+class _Reducer:
+    """Reduces one schema to a subset. ``at`` is the JSON pointer of the node at hand, ``fit`` the result for it."""
 
     def __init__(self, root: Mapping[str, Any], subset: Subset, place: str) -> None:
         self.lost: list[str] = []
@@ -118,49 +126,49 @@ class _Fitting:
         self._subset = subset
         self._count = Count(place)
         self._cycles = Cycles(root, Count(place))
-        self._inside = "#"  # which definition is being written
-        self._names: dict[str, str] = {}  # of the definitions that are to be written, by reference
-        self._order: list[str] = []  # those references
-        self._taken: set[str] = set()  # those names
+        self._definition = "#"  # the definition that is being reduced
+        self._names: dict[str, str] = {}  # reference -> name of its definition in the result
+        self._order: list[str] = []  # the same references, in order of use
+        self._used_names: set[str] = set()
 
-    def whole(self) -> dict[str, Json]:
-        root = self._plain(dict(self._root), "#", ())
+    def reduce(self) -> dict[str, Json]:
+        root = self._resolve(dict(self._root), "#", ())
         union = "anyOf" in root or "oneOf" in root
         if self._subset.object_root and (union or types_of(root) != ("object",)):
             raise _Unfit("#/type")
-        whole = self._node(root, "#", 0, False)
+        fit = self._reduce_node(root, "#", 0, False)
         definitions: dict[str, Any] = {}
-        for ref in self._order:  # it grows: those of the definitions themselves follow
-            self._inside = ref
-            definitions[self._names[ref]] = self._node(found(self._root, ref), ref, 0, False)
-        return {**whole, "$defs": definitions} if definitions else whole
+        for ref in self._order:  # grows while the definitions are reduced, by the references in them
+            self._definition = ref
+            definitions[self._names[ref]] = self._reduce_node(found(self._root, ref), ref, 0, False)
+        return {**fit, "$defs": definitions} if definitions else fit
 
-    def _node(self, node: Any, at: str, depth: int, optional: bool) -> dict[str, Any]:
-        """``optional``: it may be left out of what holds it, or something around it may."""
+    def _reduce_node(self, node: Any, at: str, depth: int, optional: bool) -> dict[str, Any]:
+        """``optional``: the node or one of its parents is an optional property."""
         self._count(depth)
         if node is True:
             node = {}
         if not isinstance(node, dict):
             raise _Unfit(at)
-        node = self._plain(node, at, ())
+        node = self._resolve(node, at, ())
         if "$ref" in node:
-            return self._reference(node, at, optional)
+            return self._reduce_reference(node, at, optional)
         fit: dict[str, Any] = {name: node[name] for name in NOTES if isinstance(node.get(name), str)}
         types = types_of(node)
-        self._type(fit, node, types, at)
-        self._values(fit, node, at)
-        self._union(fit, node, at, depth, optional)
+        self._add_type(fit, node, types)
+        self._add_values(fit, node, at)
+        self._add_union(fit, node, at, depth, optional)
         if "object" in types:
-            self._object(fit, node, at, depth, optional)
+            self._add_object(fit, node, at, depth, optional)
         if "array" in types:
-            self._array(fit, node, at, depth, optional)
-        self._bounds(fit, node, types, at)
+            self._add_array(fit, node, at, depth, optional)
+        self._add_limits(fit, node, at)
         if self._subset.closed and not {"type", "anyOf", "enum", "const"} & fit.keys():
             raise _Unfit(f"{at}/type")
         return fit if self._subset.type_lists else split_types(fit)
 
-    def _plain(self, node: dict[str, Any], at: str, seen: tuple[str, ...]) -> dict[str, Any]:
-        """A node without ``allOf``, and with a reference only where that stands alone."""
+    def _resolve(self, node: dict[str, Any], at: str, seen: tuple[str, ...]) -> dict[str, Any]:
+        """Merges ``allOf`` and the keywords beside a reference; the result is one ``$ref`` alone, or has neither."""
         for name in ("$dynamicRef", "$recursiveRef"):
             if name in node:
                 raise _Unfit(step(at, name))
@@ -168,7 +176,7 @@ class _Fitting:
             notes = {name: node[name] for name in NOTES if name in node}
             return {**notes, "anyOf": [{"$ref": node["$ref"]}, {"type": "null"}]}
         while True:
-            ref, beside = node.get("$ref"), {n: v for n, v in node.items() if n != "$ref" and n not in _SILENT}
+            ref, beside = node.get("$ref"), {n: v for n, v in node.items() if n != "$ref" and n not in _UNREPORTED}
             beside = {n: v for n, v in beside.items() if n not in DEFINITIONS}
             if "$ref" in node:
                 target = found(self._root, ref)
@@ -188,23 +196,23 @@ class _Fitting:
             elif "allOf" in node:
                 rest = {name: value for name, value in node.items() if name != "allOf"}
                 for n, member in enumerate(node["allOf"] if isinstance(node["allOf"], list) else ()):
-                    inside = step(at, "allOf", n)
-                    member = self._member(member, inside, seen)
+                    member_at = step(at, "allOf", n)
+                    member = self._resolve_member(member, member_at, seen)
                     rest, clashes = united(rest, member)
-                    self.lost += [step(inside, name) for name in clashes]
+                    self.lost += [step(member_at, name) for name in clashes]
                 node = rest
             else:
                 return node
 
-    def _member(self, member: Any, at: str, seen: tuple[str, ...]) -> dict[str, Any]:
-        """One of ``allOf``, without references of its own: it is to become part of another schema."""
+    def _resolve_member(self, member: Any, at: str, seen: tuple[str, ...]) -> dict[str, Any]:
+        """Resolves the references of one member of ``allOf``, so that it can be merged."""
         self._count(0)
         if member is True:
             return {}
         if not isinstance(member, dict):
             raise _Unfit(at)
         while "$ref" in member or "allOf" in member:
-            member = self._plain(member, at, seen)
+            member = self._resolve(member, at, seen)
             if "$ref" in member:
                 ref = str(member["$ref"])
                 if ref in seen:
@@ -214,9 +222,9 @@ class _Fitting:
                 member = dict(target) if isinstance(target, dict) else {}
         return dict(member)
 
-    def _reference(self, node: dict[str, Any], at: str, optional: bool) -> dict[str, Any]:
+    def _reduce_reference(self, node: dict[str, Any], at: str, optional: bool) -> dict[str, Any]:
         ref = node["$ref"]
-        if self._cycles.back(self._inside, ref):
+        if self._cycles.back(self._definition, ref):
             allowed = {"no": False, "optional": optional, "yes": True}[self._subset.recursion]
             if not allowed:
                 self.lost.append(step(at, "$ref"))
@@ -226,25 +234,25 @@ class _Fitting:
         if ref == "#":
             return {"$ref": "#"}
         if ref not in self._names:
-            self._names[ref] = self._name_of(ref)
+            self._names[ref] = self._choose_name(ref)
         return {"$ref": step("#", "$defs", self._names[ref])}
 
-    def _name_of(self, ref: str) -> str:
+    def _choose_name(self, ref: str) -> str:
         name, number = ref.rsplit("/", 1)[-1], 2
-        while name in self._taken:
+        while name in self._used_names:
             name, number = f"{ref.rsplit('/', 1)[-1]}_{number}", number + 1
-        self._taken.add(name)
+        self._used_names.add(name)
         self._order.append(ref)
         return name
 
-    def _type(self, fit: dict[str, Any], node: Mapping[str, Any], types: tuple[str, ...], at: str) -> None:
+    def _add_type(self, fit: dict[str, Any], node: Mapping[str, Any], types: tuple[str, ...]) -> None:
         if types:
-            told = [*types]
-            if node.get("nullable") is True and "null" not in told:
-                told.append("null")
-            fit["type"] = told[0] if len(told) == 1 else told
+            names = [*types]
+            if node.get("nullable") is True and "null" not in names:
+                names.append("null")
+            fit["type"] = names[0] if len(names) == 1 else names
 
-    def _values(self, fit: dict[str, Any], node: Mapping[str, Any], at: str) -> None:
+    def _add_values(self, fit: dict[str, Any], node: Mapping[str, Any], at: str) -> None:
         values = node.get("enum")
         if "const" in node and self._subset.const:
             fit["const"] = node["const"]
@@ -262,7 +270,7 @@ class _Fitting:
         if node.get("nullable") is True and None not in values:
             fit["enum"].append(None)
 
-    def _union(self, fit: dict[str, Any], node: Mapping[str, Any], at: str, depth: int, optional: bool) -> None:
+    def _add_union(self, fit: dict[str, Any], node: Mapping[str, Any], at: str, depth: int, optional: bool) -> None:
         kinds = [kind for kind in ("anyOf", "oneOf") if isinstance(node.get(kind), list) and node[kind]]
         if not kinds:
             return
@@ -271,54 +279,58 @@ class _Fitting:
         members = node[kind]
         if kind == "oneOf" and not are_disjoint(members):
             self.lost.append(step(at, kind))
-        fit["anyOf"] = [self._node(member, step(at, kind, n), depth + 1, optional) for n, member in enumerate(members)]
+        fit["anyOf"] = [
+            self._reduce_node(member, step(at, kind, n), depth + 1, optional) for n, member in enumerate(members)
+        ]
         if node.get("nullable") is True and not accepts_null(fit["anyOf"]):
             fit["anyOf"].append({"type": "null"})
 
-    def _object(self, fit: dict[str, Any], node: Mapping[str, Any], at: str, depth: int, optional: bool) -> None:
+    def _add_object(self, fit: dict[str, Any], node: Mapping[str, Any], at: str, depth: int, optional: bool) -> None:
         subset = self._subset
         properties = node.get("properties")
         properties = properties if isinstance(properties, dict) else None
         others = node.get("additionalProperties")
         if subset.closed and (others not in (None, False) or (properties is None and others is None)):
             raise _Unfit(step(at, "additionalProperties"))
-        told_ = node.get("required")
-        needed = [name for name in told_ if isinstance(name, str)] if isinstance(told_, list) else []
-        written: dict[str, Any] = {}
-        for name, held in (properties or {}).items():
-            inside, left = step(at, "properties", name), name not in needed
-            fitted_ = self._node(held, inside, depth + 1, optional or left)
-            if subset.all_required and left and not accepts_null(fitted_):
-                self.lost.append(step(inside, "optional"))
-                fitted_ = or_null(fitted_)
-            written[name] = fitted_
-        self.lost += [step(at, "required", n) for n, name in enumerate(needed) if subset.closed and name not in written]
+        required = node.get("required")
+        required = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
+        reduced: dict[str, Any] = {}
+        for name, value in (properties or {}).items():
+            value_at, may_be_missing = step(at, "properties", name), name not in required
+            schema = self._reduce_node(value, value_at, depth + 1, optional or may_be_missing)
+            if subset.all_required and may_be_missing and not accepts_null(schema):
+                self.lost.append(step(value_at, "optional"))
+                schema = or_null(schema)
+            reduced[name] = schema
+        self.lost += [
+            step(at, "required", n) for n, name in enumerate(required) if subset.closed and name not in reduced
+        ]
         if properties is not None or subset.closed:
-            fit["properties"] = written
+            fit["properties"] = reduced
         if subset.all_required:
-            fit["required"] = [*written]
-        elif needed:
-            fit["required"] = [name for name in needed if name in written or not subset.closed]
+            fit["required"] = [*reduced]
+        elif required:
+            fit["required"] = [name for name in required if name in reduced or not subset.closed]
         if subset.closed:
             fit["additionalProperties"] = False
         elif isinstance(others, bool):
             fit["additionalProperties"] = others
         elif isinstance(others, dict):
-            fit["additionalProperties"] = self._node(others, step(at, "additionalProperties"), depth + 1, True)
+            fit["additionalProperties"] = self._reduce_node(others, step(at, "additionalProperties"), depth + 1, True)
 
-    def _array(self, fit: dict[str, Any], node: Mapping[str, Any], at: str, depth: int, optional: bool) -> None:
+    def _add_array(self, fit: dict[str, Any], node: Mapping[str, Any], at: str, depth: int, optional: bool) -> None:
         items, first = node.get("items"), node.get("prefixItems")
-        if isinstance(items, list):  # as older drafts wrote it
+        if isinstance(items, list):  # before draft 2020-12
             items, first = node.get("additionalItems"), items
         fixed = [
-            self._node(held, step(at, "prefixItems", n), depth + 1, optional)
-            for n, held in enumerate(first if isinstance(first, list) else ())
+            self._reduce_node(item, step(at, "prefixItems", n), depth + 1, optional)
+            for n, item in enumerate(first if isinstance(first, list) else ())
         ]
         if fixed and (self._subset.keywords is None or "prefixItems" in self._subset.keywords):
             fit["prefixItems"] = fixed
             fixed = []
-        told = isinstance(items, dict) and bool(items)
-        more = [self._node(items, step(at, "items"), depth + 1, optional)] if told else []
+        has_items = isinstance(items, dict) and bool(items)
+        more = [self._reduce_node(items, step(at, "items"), depth + 1, optional)] if has_items else []
         if fixed:
             self.lost.append(step(at, "prefixItems"))
             if not more and items is not False and self._subset.closed:
@@ -326,22 +338,22 @@ class _Fitting:
             more = [*fixed, *more]
         if more:
             fit["items"] = more[0] if len(more) == 1 else {"anyOf": more}
-        elif self._subset.closed:  # some are wanted: any value that is no object and no array
+        elif self._subset.closed:  # ``items`` is required there: allow any scalar
             self.lost.append(step(at, "items"))
             fit["items"] = {"type": [*_SCALARS]} if self._subset.type_lists else split_types({"type": [*_SCALARS]})
 
-    def _bounds(self, fit: dict[str, Any], node: Mapping[str, Any], types: tuple[str, ...], at: str) -> None:
+    def _add_limits(self, fit: dict[str, Any], node: Mapping[str, Any], at: str) -> None:
         subset = self._subset
         for name, value in node.items():
             if name in _HANDLED and name not in ("format", "minItems"):
                 continue
             if name == "format":
-                kept = subset.formats is None or (isinstance(value, str) and value in subset.formats)
+                accepted = subset.formats is None or (isinstance(value, str) and value in subset.formats)
             elif name == "minItems" and subset.min_items is not None:
-                kept = isinstance(value, int) and value in subset.min_items
+                accepted = isinstance(value, int) and value in subset.min_items
             else:
-                kept = subset.keywords is None or name in subset.keywords
-            if kept:
+                accepted = subset.keywords is None or name in subset.keywords
+            if accepted:
                 fit[name] = value
             elif not name.startswith("x-"):
                 self.lost.append(step(at, name))

@@ -1,4 +1,4 @@
-"""Server-sent events: bytes in any chunking to whole events.
+"""Server-sent events: decoding, splitting and encoding.
 
 Wire: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
@@ -12,15 +12,18 @@ from llm.errors import Malformed
 from llm.wire.frames import MAX_FRAME, MOST_HALF, Frame
 from llm.wire.json_codec import Json, dump_bytes
 
-# As numbers: bytes are looked for at five times the price, since ``in`` takes them for a number first and fails.
+# As numbers: ``number in bytes`` is five times as fast as ``bytes in bytes``.
 _LF: Final = 0x0A
 _CR: Final = 0x0D
 _BOM: Final = b"\xef\xbb\xbf"
-_HALVES: Final = (_BOM[:1], _BOM[:2])
+_INCOMPLETE_BOMS: Final = (_BOM[:1], _BOM[:2])
 
 
 class Sse:
-    """Decodes an event stream: LF, CRLF or CR, comments, events that no blank line ends."""
+    """Decodes an event stream into frames; a ``FrameDecoder``.
+
+    Accepts LF, CRLF and CR, a byte order mark, comments, and a last event without its blank line.
+    """
 
     __slots__ = ("_cr", "_first", "_max", "_rest", "_scanned")
 
@@ -29,22 +32,28 @@ class Sse:
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self._max = max_frame
         self._rest = bytearray()
-        self._scanned = 0  # no border before this offset of the rest, so that a long event is searched once
-        self._cr = False  # a CR ended the last chunk: it may be half of a CRLF
-        self._first = True
+        self._scanned = 0  # the rest has no delimiter before this offset, so that a long event is searched once
+        self._cr = False  # the last chunk ended with CR, which may be the first byte of CRLF
+        self._first = True  # a byte order mark may still come
 
     def half(self) -> bytes | None:
+        """Returns the bytes of the incomplete last event.
+
+        None if they are more than ``MAX_PENDING``, after a CR that may begin CRLF, and before the first bytes.
+        """
         return None if self._cr or self._first or len(self._rest) > MOST_HALF else bytes(self._rest)
 
     def forget(self) -> None:
+        """Drops the incomplete last event."""
         self._rest.clear()
         self._scanned = 0
 
     def feed(self, chunk: bytes) -> list[Frame]:
+        """Returns the frames that ``chunk`` completes. Raises ``Malformed`` for an event above the size limit."""
         if self._first and chunk:
-            chunk = self._without_bom(chunk)
+            chunk = self._strip_bom(chunk)
         if self._cr or _CR in chunk:
-            chunk = self._normal(chunk)
+            chunk = self._normalize_line_ends(chunk)
         rest = self._rest
         if rest:
             blocks = self._cut(rest, chunk)
@@ -54,10 +63,10 @@ class Sse:
         self._scanned = len(rest) - 1 if rest else 0
         if len(rest) > self._max:
             raise Malformed(f"The engine sent one event of more than {self._max} bytes (MAX_ANSWER_SIZE).")
-        return [frame for block in blocks if (frame := _frame(block))]
+        return [frame for block in blocks if (frame := _decode_event(block))]
 
     def _cut(self, rest: bytearray, chunk: bytes) -> list[bytes]:
-        """The whole events of both, of which the rest is searched no more."""
+        """Returns the complete events of ``rest`` and ``chunk``; leaves the incomplete one in ``rest``."""
         rest += chunk
         blocks = []
         start, at = 0, self._scanned
@@ -68,24 +77,25 @@ class Sse:
         return blocks
 
     def close(self) -> list[Frame]:
+        """Returns a last event without its blank line."""
         rest, self._rest, self._scanned = bytes(self._rest), bytearray(), 0
-        frame = _frame(rest.strip(b"\n"))
+        frame = _decode_event(rest.strip(b"\n"))
         return [frame] if frame else []
 
-    def _without_bom(self, chunk: bytes) -> bytes:
-        # Held back like any other half of something: the three bytes may come one by one.
-        held = bytes(self._rest) + chunk
-        if held in _HALVES:
+    def _strip_bom(self, chunk: bytes) -> bytes:
+        # The three bytes may come one by one, so an incomplete mark is kept in the rest.
+        start = bytes(self._rest) + chunk
+        if start in _INCOMPLETE_BOMS:
             return chunk
         self._first = False
-        if held[:3] == _BOM:
+        if start[:3] == _BOM:
             self._rest.clear()
             self._scanned = 0
-            return held[3:]
+            return start[3:]
         return chunk
 
-    def _normal(self, chunk: bytes) -> bytes:
-        """With LF alone. A CR at the end counts at once; the LF that may follow was half of a CRLF and is dropped."""
+    def _normalize_line_ends(self, chunk: bytes) -> bytes:
+        """Replaces CRLF and CR by LF. After a chunk that ends with CR, an LF at the start of the next is dropped."""
         if self._cr and chunk.startswith(b"\n"):
             chunk = chunk[1:]
             self._cr = False
@@ -94,10 +104,10 @@ class Sse:
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def _frame(block: bytes) -> Frame | None:
-    """One event without its blank line; None if it carries no data (comments, a lone ``event:``, an empty ``data:``).
+def _decode_event(block: bytes) -> Frame | None:
+    """Decodes one event without its blank line; None if it has no data (comments, ``event:`` alone, empty ``data:``).
 
-    An error is one even without data.
+    An event named ``error`` with empty ``data:`` is a frame all the same.
     """
     if block.startswith(b"data: ") and _LF not in block:  # what nearly every provider sends
         text = block[6:].decode("utf-8", "replace")
@@ -115,27 +125,30 @@ def _frame(block: bytes) -> Frame | None:
 
 
 class SseBlocks:
-    """Events of an event stream, ended by an empty line."""
+    """Cuts an event stream into its events without changing a byte; a ``FrameSplitter``."""
 
     __slots__ = ("_max", "_rest", "_scanned")
 
     border: bytes = b"\n\n"
-    # As \r?\n\r?\n|\r\r, but searched for ten times as fast, since it begins with a set of letters.
+    # Matches \r?\n\r?\n|\r\r, ten times as fast, since it begins with a character class.
     _BORDER: Final = re.compile(rb"[\r\n](?:(?<=\n)\r?\n|(?<=\r)(?:\n\r?\n|\r))")
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self._max = max_frame
         self._rest = bytearray()
-        self._scanned = 0  # no border before this offset of the rest
+        self._scanned = 0  # the rest has no delimiter before this offset
 
     def half(self) -> bytes | None:
+        """Returns the bytes of the incomplete last event, or None if they are more than ``MAX_PENDING``."""
         return None if len(self._rest) > MOST_HALF else bytes(self._rest)
 
     def forget(self) -> None:
+        """Drops the incomplete last event."""
         self._rest.clear()
         self._scanned = 0
 
     def cut(self, chunk: bytes) -> bytes:
+        """Returns all complete events. Raises ``Malformed`` for an event above the size limit."""
         rest = self._rest
         if not rest and chunk.endswith(b"\n\n"):
             return chunk
@@ -152,6 +165,7 @@ class SseBlocks:
         return whole
 
     def split(self, whole: bytes) -> list[bytes]:
+        """Splits complete events, each with its blank line."""
         if _CR not in whole:
             *blocks, rest = whole.split(b"\n\n")
             blocks = [block + b"\n\n" for block in blocks]
@@ -162,21 +176,23 @@ class SseBlocks:
             blocks.append(whole[start : border.end()])
             start = border.end()
         if start < len(whole):
-            blocks.append(whole[start:])  # one line end more than it takes
+            blocks.append(whole[start:])  # an extra line end
         return blocks
 
     def close(self) -> bytes:
+        """Returns a last event without its blank line."""
         rest, self._rest, self._scanned = bytes(self._rest), bytearray(), 0
         return rest
 
     def frame(self, block: bytes) -> Frame | None:
+        """Decodes one event; None if it has no data."""
         if _CR in block:
             block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        return _frame(block.removeprefix(_BOM).strip(b"\n"))
+        return _decode_event(block.removeprefix(_BOM).strip(b"\n"))
 
 
 def sse(value: Json | bytes, event: str = "") -> bytes:
-    """One server-sent event; ``value`` is JSON, or bytes that are sent as they are."""
+    """Encodes one server-sent event. ``value`` is JSON, or bytes that are already encoded."""
     data = value if isinstance(value, bytes) else dump_bytes(value)
     name = f"event: {event}\n".encode() if event else b""
     return b"%bdata: %b\n\n" % (name, data)

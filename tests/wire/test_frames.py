@@ -1,4 +1,4 @@
-"""Bounds of a frame, for every protocol (O3)."""
+"""The size limit of a frame, for every decoder and splitter (O3)."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ ENDLESS: list[tuple[Callable[[int], Framing | Blocks], bytes]] = [
 
 
 @pytest.mark.parametrize(("framing", "endless"), ENDLESS)
-def test_a_frame_has_a_bound(framing: Callable[[int], Framing | Blocks], endless: bytes) -> None:
+def test_o3_a_frame_above_the_limit_is_malformed(framing: Callable[[int], Framing | Blocks], endless: bytes) -> None:
     for size in (1, 3, 1000):
-        bounded = framing(100)
+        decoder = framing(100)
         raw = endless * 10
         with pytest.raises(Malformed, match="more than 100 bytes"):
             for start in range(0, len(raw), size):
-                (bounded.cut if hasattr(bounded, "cut") else bounded.feed)(raw[start : start + size])
+                (decoder.feed if hasattr(decoder, "feed") else decoder.cut)(raw[start : start + size])
 
 
-def test_many_frames_may_be_more_than_the_bound() -> None:
+def test_many_frames_together_may_exceed_the_limit() -> None:
     assert len(frames(Sse(100), [b"data: aaaaaaaa\n\n" * 100])) == 100
     assert len(frames(JsonLines(100), [b'{"a":1}\n' * 100])) == 100
     assert len(blocks([b"data: aaaaaaaa\n\n" * 100])) == 101
 
 
-def test_o3_a_long_frame_is_looked_through_once() -> None:
-    """A picture of megabytes in reads of some kilobytes: quadratic work would take minutes here."""
+def test_o3_a_long_frame_is_searched_once() -> None:
+    """An image of 20 MB in reads of 4 KB: quadratic work would take minutes here."""
     raw = b"a" * 20_000_000
     pieces = [raw[start : start + 4096] for start in range(0, len(raw), 4096)]
     assert frames(Sse(), [b"data: ", *pieces, b"\n\n"]) == [Frame(raw.decode())]

@@ -1,4 +1,4 @@
-"""JSON both ways: nothing that is not JSON comes in, nothing goes out that cannot be read."""
+"""JSON encoding and decoding: invalid JSON is rejected, and all output can be decoded."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from llm.wire.json_codec import (
     _decode_fast,
     _decode_std,
-    _finite,
-    _refuse,
+    _parse_finite,
+    _reject_constant,
     dump_bytes,
     dumps,
     in_address,
@@ -31,13 +31,13 @@ values = st.recursive(
 
 
 @pytest.mark.parametrize("text", ["a/b c", "\ud83d", "é\udc00?"])
-def test_s8_whatever_a_name_is_it_can_stand_in_an_address(text: str) -> None:
+def test_s8_any_text_can_be_quoted_in_a_url(text: str) -> None:
     assert in_address(text) == {"a/b c": "a%2Fb%20c", "\ud83d": "%3F", "é\udc00?": "%C3%A9%3F%3F"}[text]
     assert in_address("a/b", "/") == "a/b"
 
 
 @given(values)
-def test_what_is_written_is_read_as_it_was(value: Any) -> None:
+def test_an_encoded_value_decodes_to_itself(value: Any) -> None:
     text = dumps(value)
     assert text.encode() == dump_bytes(value)
     assert loads(text) == loads(dump_bytes(value)) == json.loads(text) == value
@@ -45,7 +45,7 @@ def test_what_is_written_is_read_as_it_was(value: Any) -> None:
 
 
 @given(values)
-def test_what_another_wrote_is_read(value: Any) -> None:
+def test_output_of_the_standard_library_is_decoded(value: Any) -> None:
     for text in (json.dumps(value), json.dumps(value, indent=2)):
         assert loads(text) == loads(text.encode()) == value
 
@@ -54,7 +54,7 @@ def test_text_is_compact_and_not_escaped() -> None:
     assert dumps({"a": [1, "ä 漢 🎈"], "b": None}) == '{"a":[1,"ä 漢 🎈"],"b":null}'
 
 
-def test_half_an_emoji_is_escaped_so_that_a_client_can_join_the_halves() -> None:
+def test_a_lone_surrogate_is_escaped_so_that_a_client_can_join_the_pair() -> None:
     halves = "🎈".encode("utf-16-be", "surrogatepass")
     first, second = (halves[n : n + 2].decode("utf-16-be", "surrogatepass") for n in (0, 2))
     assert dump_bytes(first) == b'"\\ud83c"' and dump_bytes(second) == b'"\\udf88"'
@@ -64,15 +64,15 @@ def test_half_an_emoji_is_escaped_so_that_a_client_can_join_the_halves() -> None
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" + "0" * 400 + ".0"])
-def test_what_is_no_number_is_refused(number: str) -> None:
-    """``1e999`` would be read as infinity, and nobody could be told of it."""
+def test_nan_and_infinity_are_not_decoded(number: str) -> None:
+    """``1e999`` would become infinity, which cannot be encoded again."""
     for text in (number, f'{{"a": [{number}]}}', number.encode()):
         with pytest.raises(ValueError, match=r"is not JSON|too large"):
             loads(text)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_what_is_no_number_is_not_written(value: float) -> None:
+def test_nan_and_infinity_are_not_encoded(value: float) -> None:
     for write in (dumps, dump_bytes):
         with pytest.raises(ValueError, match="not JSON compliant"):
             write({"a": [value]})
@@ -81,7 +81,7 @@ def test_what_is_no_number_is_not_written(value: float) -> None:
 @pytest.mark.parametrize(
     "deep", ["[" * 100_000, "[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000]
 )
-def test_what_is_nested_too_deeply_is_a_value_error(deep: str) -> None:
+def test_too_deep_nesting_is_a_value_error(deep: str) -> None:
     for text in (deep, deep.encode()):
         with pytest.raises(ValueError, match="nested too deeply"):
             loads(text)
@@ -90,7 +90,7 @@ def test_what_is_nested_too_deeply_is_a_value_error(deep: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", " ", "{", '{"a"}', "{'a': 1}", '"a', "a", "1 2", '{"a":1}{"a":1}', "\ufeff{}x", "[1,]"]
 )
-def test_what_is_not_json_is_a_value_error(text: str) -> None:
+def test_invalid_json_is_a_value_error(text: str) -> None:
     for raw in (text, text.encode()):
         with pytest.raises(ValueError):
             loads(raw)
@@ -102,16 +102,16 @@ def test_bytes_that_are_not_utf_8_are_a_value_error(raw: bytes) -> None:
         loads(raw)
 
 
-def test_a_byte_order_mark_and_blank_space_are_no_harm() -> None:
+def test_a_byte_order_mark_and_blank_space_are_accepted() -> None:
     assert loads(b'\xef\xbb\xbf {"a": 1}\r\n') == {"a": 1}
     assert loads(' \n{"a": 1}\n') == {"a": 1}
 
 
-def test_numbers_keep_their_kind() -> None:
+def test_integers_and_floats_keep_their_type() -> None:
     assert dumps(loads("[1, 1.0, 0, -0.0, 12345678901234567890]")) == "[1,1.0,0,-0.0,12345678901234567890]"
 
 
-# --- beside the standard library's own ways ---
+# --- compared with the standard library ---
 
 FAST = pytest.mark.skipif(orjson is None, reason="orjson is not installed")
 
@@ -121,7 +121,7 @@ SCRAPS = st.sampled_from(
 
 
 def outcome(decode: Callable[[str | bytes], Any], text: str | bytes) -> str:
-    """Of a value with the types of all it holds, of an error with its words."""
+    """Returns the ``repr`` of the value, which shows all types in it, or the error's type and message."""
     try:
         return repr(decode(text))
     except ValueError as error:
@@ -130,22 +130,22 @@ def outcome(decode: Callable[[str | bytes], Any], text: str | bytes) -> str:
 
 @settings(max_examples=500)
 @given(st.lists(SCRAPS, max_size=12).map("".join))
-def test_what_cannot_be_read_is_refused_in_the_words_of_the_standard_library(text: str) -> None:
-    usual = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse).decode
-    assert outcome(_decode_std, text) == outcome(lambda text: usual(str(text)), text)
+def test_errors_are_those_of_the_standard_library(text: str) -> None:
+    expected = json.JSONDecoder(parse_float=_parse_finite, parse_constant=_reject_constant).decode
+    assert outcome(_decode_std, text) == outcome(lambda text: expected(str(text)), text)
     if text.isascii():
         assert outcome(_decode_std, text.encode()) == outcome(_decode_std, text)
 
 
 @given(values)
-def test_it_is_written_as_the_standard_library_writes_it(value: Any) -> None:
-    usual = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    assert dumps(value) in (usual, json.dumps(value, separators=(",", ":")))
+def test_output_is_that_of_the_standard_library(value: Any) -> None:
+    expected = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    assert dumps(value) in (expected, json.dumps(value, separators=(",", ":")))
 
 
 @FAST
 @given(values)
-def test_orjson_reads_what_the_standard_library_reads(value: Any) -> None:
+def test_orjson_decodes_as_the_standard_library_does(value: Any) -> None:
     for text in (dumps(value), json.dumps(value), json.dumps(value, indent=2)):
         assert outcome(_decode_fast, text) == outcome(_decode_fast, text.encode()) == repr(value)
 
@@ -153,7 +153,7 @@ def test_orjson_reads_what_the_standard_library_reads(value: Any) -> None:
 @FAST
 @settings(max_examples=500)
 @given(st.lists(SCRAPS, max_size=12).map("".join))
-def test_orjson_refuses_what_the_standard_library_refuses_in_the_same_words(text: str) -> None:
+def test_errors_with_orjson_are_those_of_the_standard_library(text: str) -> None:
     raw = text.encode("utf-8", "surrogatepass")
     assert outcome(_decode_fast, text) == outcome(_decode_std, text)
     assert outcome(_decode_fast, raw) == outcome(_decode_std, raw)
@@ -162,17 +162,17 @@ def test_orjson_refuses_what_the_standard_library_refuses_in_the_same_words(text
 @FAST
 @settings(max_examples=500)
 @given(st.from_regex(r"-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,3})?", fullmatch=True))
-def test_orjson_reads_numbers_as_the_standard_library_does(number: str) -> None:
+def test_orjson_decodes_numbers_as_the_standard_library_does(number: str) -> None:
     assert outcome(_decode_fast, number) == outcome(_decode_std, number)
     assert outcome(_decode_fast, f"[{number}]".encode()) == outcome(_decode_std, f"[{number}]")
 
 
 @FAST
 @pytest.mark.parametrize("depth", [256, 257, 1000, 1025, 100_000])
-def test_orjson_keeps_to_the_same_depth(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_orjson_has_the_same_depth_limit(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "[" * depth + "]" * depth
-    told = set()
+    outcomes = set()
     for decode in (_decode_std, _decode_fast):
         monkeypatch.setattr("llm.wire.json_codec._decode", decode)
-        told |= {outcome(loads, text)[:30], outcome(loads, text.encode())[:30]}
-    assert len(told) == 1 and (depth > 256) == told.pop().startswith("ValueError")
+        outcomes |= {outcome(loads, text)[:30], outcome(loads, text.encode())[:30]}
+    assert len(outcomes) == 1 and (depth > 256) == outcomes.pop().startswith("ValueError")

@@ -1,4 +1,4 @@
-"""JSON lines, cut at every place (S8, S9)."""
+"""NDJSON streams, cut at every byte (S8, S9)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.frames import blocks, byte_by_byte, cut, frames, lines, names
 
 
 @given(st.lists(st.dictionaries(names, lines, max_size=3), max_size=5), st.sampled_from(["\n", "\r\n"]), places)
-def test_s9_any_json_lines_come_out_of_any_cutting(values: list[dict[str, str]], end: str, at: list[int]) -> None:
+def test_s9_chunk_borders_do_not_change_the_lines(values: list[dict[str, str]], end: str, at: list[int]) -> None:
     raw = "".join(dumps(value) + end for value in values).encode()
     for pieces in ([raw], byte_by_byte(raw), cut(raw, at), cut(raw.removesuffix(end.encode()), at)):
         assert [json.loads(frame.data) for frame in frames(JsonLines(), pieces)] == values
@@ -21,7 +21,7 @@ def test_s9_any_json_lines_come_out_of_any_cutting(values: list[dict[str, str]],
         assert [json.loads(frame.data) for frame in passed if frame is not None] == values
 
 
-def test_s8_empty_lines_are_keep_alives() -> None:
+def test_s8_blank_lines_are_keep_alives() -> None:
     raw = b'\n\r\n \n{"a":1}\n\n\n{"b":2}'
     for pieces in ([raw], byte_by_byte(raw)):
         assert [frame.data for frame in frames(JsonLines(), pieces)] == ['{"a":1}', '{"b":2}']

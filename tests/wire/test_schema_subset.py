@@ -1,4 +1,4 @@
-"""JSON Schema made to fit: by examples, by random schemas, and with random values that have to stay valid."""
+"""JSON Schema reduced to subsets: by examples, and by random schemas with random values that have to stay valid."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def only(**properties: Any) -> dict[str, Any]:
 # --- references ---
 
 
-def test_t6_references_are_inlined_with_what_stands_beside_them() -> None:
+def test_t6_references_are_inlined_with_the_keywords_beside_them() -> None:
     schema: dict[str, Any] = {
         "type": "object",
         "properties": {
             "a": {"$ref": "#/$defs/name", "description": "Hers"},
             "b": {"$ref": "#/definitions/na~1me%20"},
             "c": {"$ref": "#/properties/a"},
-            "$ref": {"type": "string"},  # a property that is called so
+            "$ref": {"type": "string"},  # a property with this name
         },
         "$defs": {"name": {"type": "string", "description": "A name"}},
         "definitions": {"na/me ": {"$ref": "#/$defs/name"}},
@@ -73,7 +73,7 @@ def test_t6_references_are_inlined_with_what_stands_beside_them() -> None:
     )
 
 
-def test_t6_a_schema_that_contains_itself_is_cut_and_that_is_told() -> None:
+def test_t6_a_recursive_schema_is_cut_and_reported() -> None:
     whole = inlined(TREE)
     node = whole.schema and whole.schema["properties"]["root"]  # type: ignore[index,call-overload]
     assert node == {
@@ -85,20 +85,20 @@ def test_t6_a_schema_that_contains_itself_is_cut_and_that_is_told() -> None:
 
 
 @pytest.mark.parametrize("ref", ["#/$defs/nobody", "other.json#/a", "https://example.org/s.json", "#anchor", 7])
-def test_t6_a_reference_that_leads_nowhere_is_cut_and_told(ref: Any) -> None:
+def test_t6_an_unresolvable_reference_is_removed_and_reported(ref: Any) -> None:
     assert inlined({"type": "object", "properties": {"a": {"$ref": ref}}}) == Fitted(
         {"type": "object", "properties": {"a": {}}}, ("#/properties/a/$ref",)
     )
     assert strict({"type": "object", "properties": {"a": {"$ref": ref}}}) == Fitted(None, ("#/properties/a/$ref",))
 
 
-def test_t6_both_a_reference_and_what_contradicts_it_hold() -> None:
+def test_t6_conflicting_keywords_beside_a_reference_become_all_of() -> None:
     schema: dict[str, Any] = {"$ref": "#/$defs/a", "minimum": 5, "$defs": {"a": {"minimum": 3}}}
     assert inlined(schema).schema == {"allOf": [{"minimum": 3}, {"minimum": 5}]}
 
 
 @pytest.mark.parametrize("make", [inlined, strict, lambda s: fitted(s, OPEN)])
-def test_t6_no_schema_is_too_deep_or_too_large_for_the_server(make: Any) -> None:
+def test_t6_a_schema_that_is_too_deep_or_too_large_is_refused(make: Any) -> None:
     deep: dict[str, Any] = {"type": "string"}
     for _ in range(MAX_DEPTH + 1):
         deep = {"type": "object", "properties": {"a": deep}}
@@ -109,7 +109,7 @@ def test_t6_no_schema_is_too_deep_or_too_large_for_the_server(make: Any) -> None
         make(wide)
 
 
-def test_t6_references_to_references_to_references_do_not_blow_up() -> None:
+def test_t6_exponential_references_are_refused() -> None:
     defs: dict[str, Any] = {"d0": {"type": "string"}}
     for n in range(1, 40):
         defs[f"d{n}"] = only(a={"$ref": f"#/$defs/d{n - 1}"}, b={"$ref": f"#/$defs/d{n - 1}"})
@@ -127,7 +127,7 @@ def test_t6_references_to_references_to_references_do_not_blow_up() -> None:
 # --- strict ---
 
 
-def test_t7_every_property_is_required_and_an_optional_one_may_be_null() -> None:
+def test_t7_every_property_is_required_and_an_optional_one_is_nullable() -> None:
     schema: dict[str, Any] = {
         "type": "object",
         "properties": {
@@ -164,7 +164,7 @@ def test_t7_every_property_is_required_and_an_optional_one_may_be_null() -> None
     )
 
 
-def test_t7_what_is_strict_already_stays_as_it_is() -> None:
+def test_t7_a_strict_schema_stays_unchanged() -> None:
     schema: dict[str, Any] = {
         **only(a={"type": "string"}, b={"$ref": "#/$defs/b"}),
         "$defs": {"b": only(c={"type": "integer"})},
@@ -175,7 +175,7 @@ def test_t7_what_is_strict_already_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "place"),
+    ("schema", "pointer"),
     [
         ({"type": "object"}, "#/additionalProperties"),
         ({"type": "object", "properties": {}, "additionalProperties": True}, "#/additionalProperties"),
@@ -190,11 +190,11 @@ def test_t7_what_is_strict_already_stays_as_it_is() -> None:
         ({"type": "object", "properties": {"a": {"$dynamicRef": "#x"}}}, "#/properties/a/$dynamicRef"),
     ],
 )  # fmt: skip
-def test_t7_what_cannot_be_strict_is_not_made_so(schema: dict[str, Any], place: str) -> None:
-    assert strict(schema) == Fitted(None, (place,))
+def test_t7_a_schema_that_cannot_be_strict_has_no_result(schema: dict[str, Any], pointer: str) -> None:
+    assert strict(schema) == Fitted(None, (pointer,))
 
 
-def test_t7_the_members_of_all_of_become_one() -> None:
+def test_t7_the_members_of_all_of_are_merged() -> None:
     schema: dict[str, Any] = {
         "allOf": [
             {"$ref": "#/definitions/a"},
@@ -205,7 +205,7 @@ def test_t7_the_members_of_all_of_become_one() -> None:
     assert strict(schema) == Fitted(only(x={"type": "string", "maxLength": 5}, y={"type": "integer"}))
 
 
-def test_t7_what_is_left_out_is_told() -> None:
+def test_t7_removed_keywords_are_reported() -> None:
     schema = only(
         a={"type": "string", "default": "x", "format": "color"},
         b={"type": "array", "items": {"type": "string"}, "uniqueItems": True},
@@ -224,7 +224,7 @@ def test_t7_what_is_left_out_is_told() -> None:
     }  # fmt: skip
 
 
-def test_what_was_lost_is_told_in_few_words() -> None:
+def test_a_long_list_of_lost_keywords_is_shortened() -> None:
     lost = [f"#/properties/p{n}/default" for n in range(23)]
     assert told("format", lost[:2]) == ["format/properties/p0/default", "format/properties/p1/default"]
     assert len(told("format", lost)) == 21 and told("format", lost)[-1] == "format and 3 more"
@@ -233,7 +233,7 @@ def test_what_was_lost_is_told_in_few_words() -> None:
 # --- other subsets ---
 
 
-def test_t7_a_wire_without_lists_of_types_gets_unions() -> None:
+def test_t7_a_list_of_types_becomes_a_union() -> None:
     schema: dict[str, Any] = {
         "type": "object",
         "properties": {
@@ -258,11 +258,11 @@ def test_t7_a_wire_without_lists_of_types_gets_unions() -> None:
     )
 
 
-def test_t7_a_wire_without_recursion_has_no_word_for_a_tree() -> None:
+def test_t7_a_subset_without_recursion_cannot_express_a_tree() -> None:
     assert fitted(TREE, CLOSED) == Fitted(None, ("#/$defs/node/properties/children/items/$ref",))
 
 
-def test_t6_a_tree_may_grow_where_it_may_end() -> None:
+def test_t6_recursion_is_allowed_through_optional_properties() -> None:
     assert fitted(TREE, OPEN) == Fitted(TREE)
     needed = copy.deepcopy(TREE)
     needed["$defs"]["node"]["required"].append("children")
@@ -284,7 +284,7 @@ def test_t6_a_tree_may_grow_where_it_may_end() -> None:
         (True, {}),
     ],
 )  # fmt: skip
-def test_t6_other_spellings_are_understood(schema: Any, fit: Any) -> None:
+def test_t6_other_spellings_are_accepted(schema: Any, fit: Any) -> None:
     whole = fitted({"type": "object", "properties": {"a": schema}}, OPEN)
     assert whole == Fitted({"type": "object", "properties": {"a": fit}})
 
@@ -402,7 +402,7 @@ def test_t7_a_value_with_every_property_stays_valid(pair: tuple[dict[str, Any], 
 
 @settings(max_examples=300)
 @given(documents())
-def test_t6_an_inlined_schema_means_the_same(pair: tuple[dict[str, Any], Any]) -> None:
+def test_t6_an_inlined_schema_accepts_the_same_values(pair: tuple[dict[str, Any], Any]) -> None:
     schema, value = pair
     before = copy.deepcopy(schema)
     whole = inlined(schema)
@@ -414,7 +414,7 @@ def test_t6_an_inlined_schema_means_the_same(pair: tuple[dict[str, Any], Any]) -
 
 @settings(max_examples=200)
 @given(documents(), st.sampled_from([CLOSED, OPEN]))
-def test_t6_a_subset_allows_what_the_schema_allowed(pair: tuple[dict[str, Any], Any], subset: Subset) -> None:
+def test_t6_a_reduced_schema_allows_what_the_schema_allows(pair: tuple[dict[str, Any], Any], subset: Subset) -> None:
     schema, value = pair
     whole = fitted(schema, subset).schema
     if whole is not None and Draft202012Validator(schema).is_valid(value):
@@ -442,8 +442,8 @@ WILD: st.SearchStrategy[Any] = st.recursive(
 
 @settings(max_examples=500)
 @given(st.dictionaries(WORDS, WILD, max_size=6))
-@example({"type": [[]], "allOf": [{"type": "object"}]})  # names of types that are no text
-def test_t6_whatever_a_caller_sends_is_answered(schema: dict[str, Any]) -> None:
+@example({"type": [[]], "allOf": [{"type": "object"}]})  # a type that is not a text
+def test_t6_any_schema_is_reduced_or_refused(schema: dict[str, Any]) -> None:
     before = json.dumps(schema)
     for make in (inlined, strict, lambda s: fitted(s, CLOSED), lambda s: fitted(s, OPEN)):
         try:
@@ -451,7 +451,7 @@ def test_t6_whatever_a_caller_sends_is_answered(schema: dict[str, Any]) -> None:
         except InvalidRequest:
             continue
         assert json.dumps(make(json.loads(before)).schema) == json.dumps(whole.schema)
-        assert all(place.startswith("#") and place.isascii() and "," not in place for place in whole.lost)
+        assert all(pointer.startswith("#") and pointer.isascii() and "," not in pointer for pointer in whole.lost)
         if whole.schema is not None and make is inlined:
             assert not any("$ref" in node for node in nodes(whole.schema))
     assert json.dumps(schema) == before

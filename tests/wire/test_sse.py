@@ -1,4 +1,4 @@
-"""Server-sent events: every way to write an event, cut at every place (S8, S9)."""
+"""Server-sent events: every spelling of an event, cut at every byte (S8, S9)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llm.wire.sse import Sse, SseBlocks, sse
 from tests.support.frames import blocks, byte_by_byte, cut, frames, lines, names, places
 
 BOM = b"\xef\xbb\xbf"
-# What may be written, and what it means (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+# Name -> (text of a stream, its frames) (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 EVENTS: dict[str, tuple[str, list[Frame]]] = {
     "plain": ("data: a\n\n", [Frame("a")]),
     "no space after the colon": ("data:a\n\n", [Frame("a")]),
@@ -25,19 +25,19 @@ EVENTS: dict[str, tuple[str, list[Frame]]] = {
     "a colon in the data": ("data: a: b\n\n", [Frame("a: b")]),
     "several lines": ("data: a\ndata:\ndata: b\n\n", [Frame("a\n\nb")]),
     "a name": ("event: x\ndata: a\n\n", [Frame("a", "x")]),
-    "a name behind the data": ("data: a\nevent:x\n\n", [Frame("a", "x")]),
+    "a name after the data": ("data: a\nevent:x\n\n", [Frame("a", "x")]),
     "the last name counts": ("event: x\nevent: y\ndata: a\n\n", [Frame("a", "y")]),
-    "a name is of one event": ("event: x\ndata: a\n\ndata: b\n\n", [Frame("a", "x"), Frame("b")]),
-    "nothing but a name": ("event: x\n\ndata: a\n\n", [Frame("a")]),
+    "a name counts for one event": ("event: x\ndata: a\n\ndata: b\n\n", [Frame("a", "x"), Frame("b")]),
+    "only a name": ("event: x\n\ndata: a\n\n", [Frame("a")]),
     "a comment": (": keep-alive\n\ndata: a\n\n", [Frame("a")]),
     "a comment inside an event": ("data: a\n: no\ndata: b\n\n", [Frame("a\nb")]),
-    "fields of no use": ("id: 7\nretry: 10\nunknown: z\ndata: a\n\n", [Frame("a")]),
+    "ignored fields": ("id: 7\nretry: 10\nunknown: z\ndata: a\n\n", [Frame("a")]),
     "blank lines": ("\n\n\ndata: a\n\n\n\n\ndata: b\n\n\n", [Frame("a"), Frame("b")]),
     "no last blank line": ("data: a\n\ndata: b\n", [Frame("a"), Frame("b")]),
     "no last line end": ("data: a\n\ndata: b", [Frame("a"), Frame("b")]),
     "a name without its data at the end": ("data: a\n\nevent: x\n", [Frame("a")]),
     "beyond ASCII": ("data: ä 漢 🎈\n\n", [Frame("ä 漢 🎈")]),
-    "separators that are no line ends": (
+    "separators that are not line ends": (
         "data: a\u2028b\u0085c\x0bd\x1ce\n\n",
         [Frame("a\u2028b\u0085c\x0bd\x1ce")],
     ),
@@ -47,39 +47,37 @@ EVENTS: dict[str, tuple[str, list[Frame]]] = {
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
 @pytest.mark.parametrize("bom", [b"", BOM], ids=["no BOM", "BOM"])
-@pytest.mark.parametrize(("text", "meant"), EVENTS.values(), ids=EVENTS)
-def test_s8_an_event_stream_means_the_same_in_every_spelling(
-    text: str, meant: list[Frame], bom: bytes, end: str
-) -> None:
+@pytest.mark.parametrize(("text", "expected"), EVENTS.values(), ids=EVENTS)
+def test_s8_every_spelling_of_an_event_is_decoded(text: str, expected: list[Frame], bom: bytes, end: str) -> None:
     raw = bom + text.replace("\n", end).encode()
-    assert frames(Sse(), [raw]) == meant
-    assert frames(Sse(), byte_by_byte(raw)) == meant
-    assert frames(Sse(), [b"", *(piece for byte in byte_by_byte(raw) for piece in (byte, b""))]) == meant
+    assert frames(Sse(), [raw]) == expected
+    assert frames(Sse(), byte_by_byte(raw)) == expected
+    assert frames(Sse(), [b"", *(piece for byte in byte_by_byte(raw) for piece in (byte, b""))]) == expected
     for place in range(len(raw)):
-        assert frames(Sse(), [raw[:place], raw[place:]]) == meant
+        assert frames(Sse(), [raw[:place], raw[place:]]) == expected
 
 
 def test_s8_line_ends_may_be_mixed() -> None:
     raw = b"data: a\r\n\ndata: b\n\r\ndata: c\r\r\ndata: d\r\n\rdata: e\n\n"
-    meant = [Frame(letter) for letter in "abcde"]
-    assert frames(Sse(), [raw]) == meant
-    assert frames(Sse(), byte_by_byte(raw)) == meant
+    expected = [Frame(letter) for letter in "abcde"]
+    assert frames(Sse(), [raw]) == expected
+    assert frames(Sse(), byte_by_byte(raw)) == expected
 
 
 @pytest.mark.parametrize("raw", [b"data: a\n\n", b"data: a\r\n\r\n", b"data: a\r\r"])
-def test_s10_an_event_is_told_with_its_last_byte(raw: bytes) -> None:
+def test_s10_an_event_is_returned_with_its_last_byte(raw: bytes) -> None:
     framing = Sse()
     assert framing.feed(raw[:-1]) + framing.feed(raw[-1:]) == [Frame("a")]
     assert framing.close() == []
 
 
-def test_a_bom_is_dropped_at_the_beginning_only() -> None:
+def test_a_byte_order_mark_is_dropped_only_at_the_beginning() -> None:
     assert frames(Sse(), [b"data: a\n\n" + BOM + b"data: b\n\n"]) == [Frame("a")]
-    assert frames(Sse(), [b"\xef", b"\xbbdata: a\n\n"]) == []  # the half of one is no BOM, and spoils the name
+    assert frames(Sse(), [b"\xef", b"\xbbdata: a\n\n"]) == []  # an incomplete one is part of the field name
     assert frames(Sse(), [BOM + BOM + b"data: a\n\n"]) == []
 
 
-written = st.lists(
+events_with_lines = st.lists(
     st.tuples(
         st.lists(lines, min_size=1, max_size=3),
         st.none() | names,
@@ -90,34 +88,34 @@ written = st.lists(
 )
 
 
-@given(written, places)
-def test_s9_any_events_come_out_of_any_cutting(
+@given(events_with_lines, places)
+def test_s9_chunk_borders_do_not_change_the_events(
     events: list[tuple[list[str], str | None, str | None, str]], at: list[int]
 ) -> None:
-    text, meant = "", []
+    text, expected = "", []
     for data, name, comment, end in events:
         parts = [f":{comment}"] if comment is not None else []
         parts += [f"event: {name}"] if name else []
         parts += [f"data: {line}" for line in data]
         text += end.join([*parts, "", ""])
         if name == "error" or not all(not line or line.isspace() for line in data):  # else it has no data
-            meant.append(Frame("\n".join(data), name or ""))
+            expected.append(Frame("\n".join(data), name or ""))
     raw = text.encode()
-    assert frames(Sse(), [raw]) == meant
-    assert frames(Sse(), byte_by_byte(raw)) == meant
-    assert frames(Sse(), cut(raw, at)) == meant
+    assert frames(Sse(), [raw]) == expected
+    assert frames(Sse(), byte_by_byte(raw)) == expected
+    assert frames(Sse(), cut(raw, at)) == expected
 
 
 @given(st.lists(st.sampled_from([b"\r", b"\n", b"data:", b"a", b":", b"event: x", BOM, b"\xe6", b"\xbc\xa2"])), places)
-def test_s9_what_makes_no_sense_makes_none_in_any_cutting(tokens: list[bytes], at: list[int]) -> None:
+def test_s9_chunk_borders_do_not_change_the_frames_of_garbage(tokens: list[bytes], at: list[int]) -> None:
     raw = b"".join(tokens)
-    meant = frames(Sse(), [raw])
-    assert frames(Sse(), byte_by_byte(raw)) == meant
-    assert frames(Sse(), cut(raw, at)) == meant
+    expected = frames(Sse(), [raw])
+    assert frames(Sse(), byte_by_byte(raw)) == expected
+    assert frames(Sse(), cut(raw, at)) == expected
 
 
 @given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"data: a", b": ping"])), places)
-def test_blocks_are_the_very_bytes_in_any_cutting(tokens: list[bytes], at: list[int]) -> None:
+def test_split_events_have_the_bytes_of_the_stream(tokens: list[bytes], at: list[int]) -> None:
     raw = b"".join(tokens)
     for pieces in ([raw], byte_by_byte(raw), cut(raw, at)):
         assert b"".join(blocks(pieces)) == raw
@@ -126,15 +124,15 @@ def test_blocks_are_the_very_bytes_in_any_cutting(tokens: list[bytes], at: list[
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
 @pytest.mark.parametrize("bom", [b"", BOM], ids=["no BOM", "BOM"])
-@pytest.mark.parametrize(("text", "meant"), EVENTS.values(), ids=EVENTS)
-def test_blocks_carry_the_frames(text: str, meant: list[Frame], bom: bytes, end: str) -> None:
+@pytest.mark.parametrize(("text", "expected"), EVENTS.values(), ids=EVENTS)
+def test_split_events_decode_to_the_same_frames(text: str, expected: list[Frame], bom: bytes, end: str) -> None:
     raw = bom + text.replace("\n", end).encode()
     for pieces in ([raw], byte_by_byte(raw)):
         found = [SseBlocks().frame(block) for block in blocks(pieces)]
-        assert [frame for frame in found if frame is not None] == meant
+        assert [frame for frame in found if frame is not None] == expected
 
 
-def test_a_block_ends_with_its_blank_line() -> None:
+def test_a_split_event_ends_with_its_blank_line() -> None:
     assert blocks([b": ping\n\nevent: x\r\ndata: a\r\n\r\ndata: b"]) == [
         b": ping\n\n",
         b"event: x\r\ndata: a\r\n\r\n",
@@ -143,14 +141,14 @@ def test_a_block_ends_with_its_blank_line() -> None:
 
 
 @given(st.dictionaries(names, st.text()), st.just("") | names)
-def test_what_we_write_is_what_we_read(value: dict[str, str], name: str) -> None:
+def test_an_encoded_event_decodes_to_itself(value: dict[str, str], name: str) -> None:
     [frame] = frames(Sse(), byte_by_byte(sse(dict(value), name)))
     assert (json.loads(frame.data), frame.event) == (value, name)
     [frame] = frames(JsonLines(), byte_by_byte(json_line(dict(value))))
     assert json.loads(frame.data) == value
 
 
-def test_what_we_write_is_one_line() -> None:
+def test_an_encoded_event_is_one_line() -> None:
     value = {"text": "a\nb\r\nc\u2028"}
     assert not re.search(rb"[\r\n]", sse(dict(value)).removeprefix(b"data: ").removesuffix(b"\n\n"))
     assert sse(b"[DONE]") == b"data: [DONE]\n\n"
