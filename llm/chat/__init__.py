@@ -1,1 +1,1 @@
-"""The neutral model: messages, requests, events and replies. Pure."""
+"""The neutral model that all dialects translate to and from: messages, requests, events, replies. Pure."""

@@ -1,4 +1,8 @@
-"""The neutral model's stream: the events of one answer."""
+"""The events of one streamed answer.
+
+Order: ``Started``; then parts, each as deltas and one ``PartEnded`` or as one ``WholePart``; then one ``Finished``. New
+parts have rising indexes and may be interleaved. ``llm.chat.grammar`` checks these rules (S7).
+"""
 
 from __future__ import annotations
 
@@ -15,21 +19,27 @@ FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "filtered", "p
 
 @dataclass(frozen=True, slots=True)
 class Started:
+    """The answer begins."""
+
     id: str
-    model: str
-    dropped: tuple[str, ...] = ()  # settings asked for that the engine could not take
+    model: str  # as the engine names it
+    dropped: tuple[str, ...] = ()  # names of requested settings that the engine cannot accept
 
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
+    """A piece of a text part; the first one opens the part."""
+
     index: int
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReasoningDelta:
+    """A piece of a reasoning part; the first one opens the part."""
+
     index: int
-    text: str  # "" opens a part whose thought is withheld
+    text: str  # "" opens a part whose text the provider withholds
 
 
 Delta: TypeAlias = TextDelta | ReasoningDelta
@@ -37,6 +47,8 @@ Delta: TypeAlias = TextDelta | ReasoningDelta
 
 @dataclass(frozen=True, slots=True)
 class ToolCallStarted:
+    """A tool call begins."""
+
     index: int
     id: str
     name: str
@@ -45,6 +57,8 @@ class ToolCallStarted:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
+    """A piece of the arguments of a tool call."""
+
     index: int
     arguments: str  # a fragment of JSON text
 
@@ -53,21 +67,22 @@ Piece: TypeAlias = Delta | ToolCallDelta
 
 
 def text_of_piece(piece: Piece) -> str:
+    """Returns the text of a delta: text, reasoning or JSON arguments."""
     return piece.arguments if isinstance(piece, ToolCallDelta) else piece.text
 
 
 @dataclass(frozen=True, slots=True)
 class ToolProgress:
-    """Only from our own loop: a tool this server runs."""
+    """The state of a tool that this server runs; sent by the tool loop only, after the call has ended."""
 
     index: int
     state: Literal["running", "completed", "canceled", "error"]
-    status: str = ""  # for people
+    status: str = ""  # a text for the user
 
 
 @dataclass(frozen=True, slots=True)
 class Cited:
-    """A citation for the text of the part, which may still grow."""
+    """A citation for a text part, of which more text may follow."""
 
     index: int
     citation: Citation
@@ -75,14 +90,16 @@ class Cited:
 
 @dataclass(frozen=True, slots=True)
 class PartEnded:
+    """A part that had deltas is complete."""
+
     index: int
-    keep: Keep = ()  # signatures arrive last on every wire that has them
-    ran: Ran | None = field(default=None, compare=False)  # of a call that the provider has run by then
+    keep: Keep = ()  # here because signatures arrive last on every wire that has them
+    ran: Ran | None = field(default=None, compare=False)  # set if the part is a call that the provider has run
 
 
 @dataclass(frozen=True, slots=True)
 class WholePart:
-    """A part that never streams: an image, a tool result, a foreign block."""
+    """A part without deltas: an image, a tool result, a block of an unknown type."""
 
     index: int
     part: Part
@@ -90,19 +107,25 @@ class WholePart:
 
 @dataclass(frozen=True, slots=True)
 class UsageReported:
-    usage: Usage  # cumulative; the last one counts
+    """The token usage of the answer so far; the last event counts."""
+
+    usage: Usage  # cumulative
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
+    """The answer is complete."""
+
     reason: FinishReason
-    raw: str | None = None  # the engine's own word
+    raw: str | None = None  # the engine's own finish reason
     keep: Keep = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    error: LLMError  # only ever fed to a Writer
+    """The answer ends with an error. Created by this server, never by a reader of engine responses."""
+
+    error: LLMError
 
 
 Event: TypeAlias = (
@@ -122,10 +145,10 @@ Event: TypeAlias = (
 
 
 def settled(reason: FinishReason, called: bool) -> FinishReason:
-    """The reason an answer truly ended with, given whether it left the client a call (S6).
+    """Corrects an engine's finish reason by whether the answer has a tool call for the client (S6).
 
-    Providers say ``stop`` beside calls and ``tool_calls`` without any. An answer that was cut off (``length``,
-    ``filtered``, ``error``) keeps saying so: its last call may be half a call.
+    Some providers send ``stop`` with calls and ``tool_calls`` without. The reasons of an interrupted answer stay
+    (``length``, ``filtered``, ``paused``, ``error``), because its last call may be incomplete.
     """
     if called and reason in ("stop", "other"):
         return "tool_calls"
@@ -135,8 +158,8 @@ def settled(reason: FinishReason, called: bool) -> FinishReason:
 
 
 def ended_badly(finish: Finished) -> EngineFailed:
-    """What an answer is that ended with an error, for a wire without a word for such an end."""
+    """Returns the error for an answer with finish reason ``error``, for wires that have no such finish reason."""
     return EngineFailed(f"The engine ended its answer with an error ({finish.raw or finish.reason}).")
 
 
-Batch = Sequence[Event]
+Batch = Sequence[Event]  # the events of one read

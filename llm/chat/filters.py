@@ -1,4 +1,4 @@
-"""Events to events: what stands between a reader and a writer."""
+"""Filters that change the events between a reader and a writer: part order, reasoning tags."""
 
 from __future__ import annotations
 
@@ -20,30 +20,38 @@ from llm.chat.provider_metadata import Keep
 
 
 class Filter(Protocol):
-    def feed(self, events: Iterable[Event]) -> list[Event]: ...
+    """Changes a stream of events."""
+
+    def feed(self, events: Iterable[Event]) -> list[Event]:
+        """Returns the events for the writer, which may be fewer, more or others than ``events``."""
+        ...
 
 
 class InOrder:
-    """One part at a time, for wires that cannot interleave (S3): a later part waits until the earlier has ended."""
+    """Puts interleaved parts one after another, for wires that cannot interleave (S3).
+
+    The events of a later part are held back until the open part has ended.
+    """
 
     def __init__(self) -> None:
         self._current: int | None = None
         self._waiting: dict[int, list[Event]] = {}
 
     def feed(self, events: Iterable[Event]) -> list[Event]:
+        """Returns the events that can be sent now; keeps those of later parts."""
         out: list[Event] = []
         for event in events:
-            # Progress is told of calls that have ended: it opens nothing.
+            # Progress belongs to a call that has already ended, so it does not open a part.
             index = None if isinstance(event, ToolProgress) else getattr(event, "index", None)
             if index is None:
                 out.append(event)
             elif self._current is None or index == self._current:
-                self._pass(event, index, out)
+                self._emit(event, index, out)
             else:
                 self._waiting.setdefault(index, []).append(event)
         return out
 
-    def _pass(self, event: Event, index: int, out: list[Event]) -> None:
+    def _emit(self, event: Event, index: int, out: list[Event]) -> None:
         out.append(event)
         if isinstance(event, PartEnded | WholePart):
             self._current = None
@@ -65,165 +73,177 @@ _IN_TEXT: Final = ("</think>", "<think>")
 
 
 class ThinkTags:
-    """Thoughts that a model puts into its text as tags become reasoning (S13).
+    """Turns reasoning that a model writes into its text between tags (``<think>``) into reasoning parts (S13).
 
-    A tag opens only where text begins: at the start of a text part or right after an earlier thought, so that an answer
-    which speaks of the tag keeps it. A closing tag that no opening one came before is dropped, since the opening one
-    may have stood in the prompt. Without a closing tag the rest stays reasoning; nothing is swallowed but the tags and
-    the blank space around them.
+    An opening tag counts only at the start of a text part or directly after earlier reasoning, so that an answer about
+    the tag keeps it. A closing tag without an opening one is removed, because the opening one may be in the prompt.
+    Without a closing tag the rest is reasoning. Only the tags and the blank space around them are removed.
     """
 
     def __init__(self) -> None:
         self._next = 0
-        self._indexes: dict[int, int] = {}  # of the parts that pass through unsplit
-        self._texts: dict[int, _Tagged] = {}  # the open ones
+        self._indexes: dict[int, int] = {}  # index in -> index out, of the parts that are not split
+        self._texts: dict[int, _TagSplitter] = {}  # the open text parts
 
     def feed(self, events: Iterable[Event]) -> list[Event]:
+        """Returns the events with tags replaced; holds back text that may be the beginning of a tag."""
         out: list[Event] = []
         for event in events:
             match event:
                 case TextDelta(index, text):
-                    tagged = self._tagged(index)
-                    out += self._emit(tagged, tagged.feed(text))
+                    splitter = self._splitter_of(index)
+                    out += self._emit(splitter, splitter.feed(text))
                 case Cited(index, citation):
-                    tagged = self._tagged(index)
-                    out += self._emit(tagged, _as_text(tagged))
-                    out.append(Cited(tagged.out or 0, citation))
-                case PartEnded(index, keep) if index in self._texts:
-                    tagged = self._texts.pop(index)
-                    out += self._emit(tagged, tagged.close())
-                    if keep and tagged.out is None:
-                        out += self._emit(tagged, _as_text(tagged))
-                    out += self._end(tagged, keep)
+                    splitter = self._splitter_of(index)
+                    out += self._emit(splitter, _open_text(splitter))
+                    out.append(Cited(splitter.out or 0, citation))
+                case PartEnded(index, metadata) if index in self._texts:
+                    splitter = self._texts.pop(index)
+                    out += self._emit(splitter, splitter.close())
+                    if metadata and splitter.out is None:
+                        out += self._emit(splitter, _open_text(splitter))
+                    out += self._end(splitter, metadata)
                 case _:
-                    out.append(self._renumbered(event))
+                    out.append(self._renumber(event))
         return out
 
-    def _tagged(self, index: int) -> _Tagged:
+    def _splitter_of(self, index: int) -> _TagSplitter:
         if index not in self._texts:
-            self._texts[index] = _Tagged()
+            self._texts[index] = _TagSplitter()
         return self._texts[index]
 
-    def _emit(self, tagged: _Tagged, pieces: Sequence[tuple[str, str]]) -> Iterator[Event]:
+    def _emit(self, splitter: _TagSplitter, pieces: Sequence[tuple[str, str]]) -> Iterator[Event]:
         for kind, text in pieces:
-            if tagged.out is None or tagged.kind != kind:
-                yield from self._end(tagged)
-                tagged.out, tagged.kind = self._new(), kind
-            yield TextDelta(tagged.out, text) if kind == "text" else ReasoningDelta(tagged.out, text)
+            if splitter.out is None or splitter.kind != kind:
+                yield from self._end(splitter)
+                splitter.out, splitter.kind = self._next_index(), kind
+            yield TextDelta(splitter.out, text) if kind == "text" else ReasoningDelta(splitter.out, text)
 
-    def _end(self, tagged: _Tagged, keep: Keep = ()) -> Iterator[Event]:
-        if tagged.out is not None:
-            yield PartEnded(tagged.out, keep)
-            tagged.out = None
+    def _end(self, splitter: _TagSplitter, metadata: Keep = ()) -> Iterator[Event]:
+        if splitter.out is not None:
+            yield PartEnded(splitter.out, metadata)
+            splitter.out = None
 
-    def _renumbered(self, event: Event) -> Event:
+    def _renumber(self, event: Event) -> Event:
         match event:
             case ReasoningDelta(index, text):
-                return ReasoningDelta(self._index(index), text)
+                return ReasoningDelta(self._index_out(index), text)
             case ToolCallStarted(index, id, name, executor):
-                return ToolCallStarted(self._index(index), id, name, executor)
+                return ToolCallStarted(self._index_out(index), id, name, executor)
             case ToolCallDelta(index, arguments):
-                return ToolCallDelta(self._index(index), arguments)
+                return ToolCallDelta(self._index_out(index), arguments)
             case ToolProgress(index, state, status):
-                return ToolProgress(self._index(index), state, status)
-            case PartEnded(index, keep, ran):
-                return PartEnded(self._index(index), keep, ran)
+                return ToolProgress(self._index_out(index), state, status)
+            case PartEnded(index, metadata, tool_run):
+                return PartEnded(self._index_out(index), metadata, tool_run)
             case WholePart(index, part):
-                return WholePart(self._index(index), part)
+                return WholePart(self._index_out(index), part)
         return event
 
-    def _index(self, index: int) -> int:
+    def _index_out(self, index: int) -> int:
         if index not in self._indexes:
-            self._indexes[index] = self._new()
+            self._indexes[index] = self._next_index()
         return self._indexes[index]
 
-    def _new(self) -> int:
+    def _next_index(self) -> int:
         index, self._next = self._next, self._next + 1
         return index
 
 
-class _Tagged:
-    """One text part on its way: cuts it at the tags, holding back what may be the beginning of one."""
+class _TagSplitter:
+    """Splits one text part at its tags into pieces: (``"text"`` or ``"reasoning"``, text).
 
-    __slots__ = ("_after_thought", "_at_start", "_held", "_inside", "_opened", "_thought_fresh", "kind", "out")
+    Holds back text that may be the beginning of a tag.
+    """
+
+    __slots__ = (
+        "_after_reasoning",
+        "_at_start",
+        "_held",
+        "_inside",
+        "_reasoning_is_blank",
+        "_tags_are_text",
+        "kind",
+        "out",
+    )
 
     def __init__(self) -> None:
-        self.out: int | None = None  # index of the part that goes out
-        self.kind = ""
-        self._held = ""
-        self._inside = False
-        self._at_start = True  # only blank space so far: an opening tag may come
-        self._opened = False  # there was an opening tag, or a closing one that must have had one
-        self._thought_fresh = False  # only line ends since the opening tag
-        self._after_thought = False  # blank space here only sets the answer off from the thought
+        self.out: int | None = None  # index of the open part in the output
+        self.kind = ""  # of the open part in the output
+        self._held = ""  # may be the beginning of a tag
+        self._inside = False  # between the tags
+        self._at_start = True  # only blank space so far: an opening tag may follow
+        self._tags_are_text = False  # a tag was found already, so later tags in the text are part of the answer
+        self._reasoning_is_blank = False  # only line ends since the opening tag
+        self._after_reasoning = False  # blank space here only separates the answer from the reasoning
 
     def feed(self, text: str) -> list[tuple[str, str]]:
-        return self._cut(self._held + text, last=False)
+        return self._split(self._held + text, last=False)
 
     def close(self) -> list[tuple[str, str]]:
-        return self._cut(self._held, last=True)
+        return self._split(self._held, last=True)
 
-    def _cut(self, text: str, *, last: bool) -> list[tuple[str, str]]:
+    def _split(self, text: str, *, last: bool) -> list[tuple[str, str]]:
         pieces: list[tuple[str, str]] = []
         self._held = ""
         while text:
             if self._inside:
-                text = self._cut_thought(text, last, pieces)
+                text = self._split_reasoning(text, last, pieces)
             elif self._at_start:
-                text = self._cut_start(text, last)
+                text = self._split_start(text, last)
             else:
-                text = self._cut_text(text, last, pieces)
+                text = self._split_text(text, last, pieces)
         return pieces
 
-    def _cut_start(self, text: str, last: bool) -> str:
-        begun = text.lstrip()
+    def _split_start(self, text: str, last: bool) -> str:
+        stripped = text.lstrip()
         for tag in (*_OPEN, *_CLOSE):
-            if begun.startswith(tag):
-                self._inside = self._thought_fresh = tag in _OPEN
+            if stripped.startswith(tag):
+                self._inside = self._reasoning_is_blank = tag in _OPEN
                 self._at_start = tag in _CLOSE
-                self._opened = self._after_thought = True
-                return begun[len(tag) :]
-        if not last and (not begun or any(tag.startswith(begun) for tag in (*_OPEN, *_CLOSE))):
+                self._tags_are_text = self._after_reasoning = True
+                return stripped[len(tag) :]
+        if not last and (not stripped or any(tag.startswith(stripped) for tag in (*_OPEN, *_CLOSE))):
             self._held = text
             return ""
         self._at_start = False
-        return begun if self._after_thought else text
+        return stripped if self._after_reasoning else text
 
-    def _cut_thought(self, text: str, last: bool, pieces: list[tuple[str, str]]) -> str:
-        if self._thought_fresh:
+    def _split_reasoning(self, text: str, last: bool, pieces: list[tuple[str, str]]) -> str:
+        if self._reasoning_is_blank:
             text = text.lstrip("\n")
-            self._thought_fresh = not text
-        start, tag = _find(text, _CLOSE)
+            self._reasoning_is_blank = not text
+        start, tag = _find_tag(text, _CLOSE)
         if tag:
-            thought = text[:start].rstrip("\n")
-            if thought:
-                pieces.append(("reasoning", thought))
+            reasoning = text[:start].rstrip("\n")
+            if reasoning:
+                pieces.append(("reasoning", reasoning))
             self._inside = False
             self._at_start = True
             return text[start + len(tag) :]
         self._hold(text, last, pieces, "reasoning", _CLOSE)
         return ""
 
-    def _cut_text(self, text: str, last: bool, pieces: list[tuple[str, str]]) -> str:
-        if self._opened:
+    def _split_text(self, text: str, last: bool, pieces: list[tuple[str, str]]) -> str:
+        if self._tags_are_text:
             pieces.append(("text", text))
             return ""
-        start, tag = _find(text, _IN_TEXT)
-        if tag in _CLOSE:  # the opening tag stood in the prompt: what came before cannot be taken back
+        start, tag = _find_tag(text, _IN_TEXT)
+        if tag in _CLOSE:  # the opening tag was in the prompt; the text before this tag is already sent as text
             if start:
                 pieces.append(("text", text[:start]))
-            self._opened = self._at_start = self._after_thought = True
+            self._tags_are_text = self._at_start = self._after_reasoning = True
             return text[start + len(tag) :]
-        if tag:  # the answer speaks of tags
-            self._opened = True
+        if tag:  # an opening tag inside the text: the answer is about tags
+            self._tags_are_text = True
             return text
         self._hold(text, last, pieces, "text", _IN_TEXT)
         return ""
 
     def _hold(self, text: str, last: bool, pieces: list[tuple[str, str]], kind: str, tags: tuple[str, ...]) -> None:
-        """Hands on all but what may be the beginning of a tag (inside a thought, with the line ends before it)."""
-        keep = 0 if last else max(_overlap(text, tag) for tag in tags)
-        cut = len(text) - keep
+        """Emits ``text`` except an end that may begin a tag (in reasoning, with the line ends before it)."""
+        size = 0 if last else max(_overlap(text, tag) for tag in tags)
+        cut = len(text) - size
         if kind == "reasoning" and not last:
             cut = len(text[:cut].rstrip("\n"))
         if cut:
@@ -231,18 +251,18 @@ class _Tagged:
         self._held = text[cut:]
 
 
-def _as_text(tagged: _Tagged) -> Sequence[tuple[str, str]]:
-    """What makes an open text part of it, for what has to stand on one."""
-    return () if tagged.out is not None and tagged.kind == "text" else (("text", ""),)
+def _open_text(splitter: _TagSplitter) -> Sequence[tuple[str, str]]:
+    """Returns the pieces that open a text part in the output, for a citation or metadata; none if one is open."""
+    return () if splitter.out is not None and splitter.kind == "text" else (("text", ""),)
 
 
-def _find(text: str, tags: tuple[str, ...]) -> tuple[int, str]:
+def _find_tag(text: str, tags: tuple[str, ...]) -> tuple[int, str]:
     found = [(start, tag) for tag in tags if (start := text.find(tag)) >= 0]
     return min(found, default=(-1, ""))
 
 
 def _overlap(text: str, tag: str) -> int:
-    """Length of the longest end of ``text`` that begins ``tag``."""
+    """Returns the length of the longest end of ``text`` that is a beginning of ``tag``."""
     for size in range(min(len(tag) - 1, len(text)), 0, -1):
         if text.endswith(tag[:size]):
             return size

@@ -1,6 +1,6 @@
-"""Checks that a stream of events keeps the grammar of ``llm.chat.events`` (S7).
+"""Checks the order of the events of ``llm.chat.events`` (S7).
 
-The tests run every stream through it; ``CHECK_GRAMMAR=true`` does so in production, where a breach is logged.
+The tests check every stream; with ``CHECK_GRAMMAR=true`` the server does too, and logs a violation.
 """
 
 from __future__ import annotations
@@ -25,77 +25,82 @@ from llm.chat.events import (
 
 
 class GrammarBroken(Exception):
-    """A bug in a reader or a filter; says which event and why."""
+    """A stream violates the grammar, because of a bug in a reader or a filter. The message names the event."""
 
 
 _KINDS = {TextDelta: "text", Cited: "text", ReasoningDelta: "reasoning", ToolCallDelta: "call", ToolCallStarted: "call"}
 
 
 class Grammar:
-    """A state machine over the events of one answer."""
+    """Checks the events of one answer, as a state machine."""
 
     def __init__(self) -> None:
         self._started = False
         self._ended = False
         self._called = False
-        self._last = -1
-        self._open: dict[int, str] = {}
+        self._last = -1  # index of the newest part
+        self._open: dict[int, str] = {}  # index -> kind
 
     def feed(self, events: Iterable[Event]) -> None:
+        """Checks the next events. Raises ``GrammarError``."""
         for event in events:
-            self._one(event)
+            self._check(event)
 
     def close(self) -> None:
-        """The stream is over without an error."""
-        self._need(self._ended, "the stream ended without Finished", None)
+        """Checks that the stream is complete; called if it ended without an error. Raises ``GrammarError``."""
+        self._require(self._ended, "the stream ended without Finished", None)
 
-    def _one(self, event: Event) -> None:
-        self._need(not self._ended, "comes after the end", event)
+    def _check(self, event: Event) -> None:
+        self._require(not self._ended, "comes after the end", event)
         match event:
             case Started():
-                self._need(not self._started, "comes twice", event)
+                self._require(not self._started, "comes twice", event)
                 self._started = True
                 return
             case Failed():
                 self._ended = True
                 return
-        self._need(self._started, "comes before Started", event)
+        self._require(self._started, "comes before Started", event)
         match event:
             case TextDelta(index) | ReasoningDelta(index) | Cited(index):
-                self._delta(index, event)
+                self._check_delta(index, event)
             case ToolCallStarted(index, executor=executor):
-                self._opened(index, event)
+                self._open_part(index, event)
                 self._called = self._called or executor == "client"
             case ToolCallDelta(index, arguments):
-                self._need(self._open.get(index) == "call", "is of no open call", event)
-                self._need(arguments != "", "is empty", event)
+                self._require(self._open.get(index) == "call", "belongs to no open call", event)
+                self._require(arguments != "", "is empty", event)
             case PartEnded(index):
-                self._need(index in self._open, "ends a part that is not open", event)
+                self._require(index in self._open, "ends a part that is not open", event)
                 del self._open[index]
             case WholePart(index):
-                self._new(index, event)
+                self._check_new_index(index, event)
             case Finished(reason):
-                self._need(not self._open, f"leaves parts {sorted(self._open)} open", event)
-                self._need(reason != "stop" or not self._called, "says stop beside a call", event)
-                self._need(reason != "tool_calls" or self._called, "says tool_calls without a call", event)
+                self._require(not self._open, f"leaves parts {sorted(self._open)} open", event)
+                self._require(
+                    reason != "stop" or not self._called, "has reason stop although there is a tool call", event
+                )
+                self._require(
+                    reason != "tool_calls" or self._called, "has reason tool_calls without a tool call", event
+                )
                 self._ended = True
             case ToolProgress() | UsageReported():
                 pass
 
-    def _delta(self, index: int, event: Event) -> None:
+    def _check_delta(self, index: int, event: Event) -> None:
         if index not in self._open:
-            self._opened(index, event)
-        self._need(self._open[index] == _KINDS[type(event)], f"is of a part that is {self._open[index]}", event)
+            self._open_part(index, event)
+        self._require(self._open[index] == _KINDS[type(event)], f"belongs to a {self._open[index]} part", event)
 
-    def _opened(self, index: int, event: Event) -> None:
-        self._new(index, event)
+    def _open_part(self, index: int, event: Event) -> None:
+        self._check_new_index(index, event)
         self._open[index] = _KINDS[type(event)]
 
-    def _new(self, index: int, event: Event) -> None:
-        self._need(index > self._last, f"opens a part although {self._last} was before", event)
+    def _check_new_index(self, index: int, event: Event) -> None:
+        self._require(index > self._last, f"opens a part with an index not above {self._last}", event)
         self._last = index
 
     @staticmethod
-    def _need(holds: bool, what: str, event: Event | None) -> None:
+    def _require(holds: bool, what: str, event: Event | None) -> None:
         if not holds:
             raise GrammarBroken(f"{event} {what}" if event else what)

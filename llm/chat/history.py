@@ -8,87 +8,89 @@ from typing import Final
 
 from llm.chat.messages import Media, Message, Part, Text, ToolCall, ToolResult
 
-_NOT_RUN: Final = "This tool was not run."
+_NOT_RUN: Final = "This tool was not run."  # the result of a call without one, for the model
 
 
 def turns(answer: Message) -> tuple[Message, ...]:
-    """One answer of the tool loop as the messages it was made of: a round's calls, their results, the next round.
+    """Splits an answer of the tool loop into the messages of its rounds: calls, their results, the next round.
 
-    Results stand in the order of their calls, and what this server ran is a client's call to the engine.
+    Results are in the order of their calls. Calls of the executor "server" become calls of "client", as engines know no
+    other.
     """
     messages: list[Message] = []
-    said: list[Part] = []
+    parts: list[Part] = []
     results: list[ToolResult] = []
     for part in answer.parts:
         if isinstance(part, ToolResult):
             results.append(part)
             continue
         if results:
-            messages += _round(said, results)
-            said, results = [], []
-        said.append(part)
-    return (*messages, *_round(said, results))
+            messages += _write_round(parts, results)
+            parts, results = [], []
+        parts.append(part)
+    return (*messages, *_write_round(parts, results))
 
 
-def _round(said: Sequence[Part], results: Sequence[ToolResult]) -> list[Message]:
-    parts = tuple(
+def _write_round(parts: Sequence[Part], results: Sequence[ToolResult]) -> list[Message]:
+    client_parts = tuple(
         ToolCall(part.id, part.name, part.arguments, "client", part.keep)
         if isinstance(part, ToolCall) and part.executor == "server"
         else part
-        for part in said
+        for part in parts
     )
-    order = {call.id: number for number, call in enumerate(p for p in parts if isinstance(p, ToolCall))}
+    order = {call.id: number for number, call in enumerate(p for p in client_parts if isinstance(p, ToolCall))}
     in_order = tuple(sorted(results, key=lambda result: order.get(result.call_id, len(order))))
-    messages = [Message("assistant", parts)] if parts else []
+    messages = [Message("assistant", client_parts)] if client_parts else []
     return [*messages, Message("user", in_order)] if in_order else messages
 
 
 def answered(messages: Iterable[Message]) -> tuple[Message, ...]:
-    """``messages`` where every call has a result: one that nobody ran (it was no tool of ours) is told so.
+    """Adds a result to every tool call of the client that has none; the result says that the tool was not run.
 
-    Engines refuse a history with a call that was left open.
+    Engines refuse a history with an open tool call.
     """
     out: list[Message] = []
-    left: list[ToolCall] = []
+    open_calls: list[ToolCall] = []
     for message in messages:
-        told = {part.call_id for part in message.parts if isinstance(part, ToolResult)}
-        none = tuple(_not_run(call) for call in left if call.id not in told)
-        if none and told:
-            message = replace(message, parts=(*none, *message.parts))
-        elif none:
-            out.append(Message("user", none))
+        ids = {part.call_id for part in message.parts if isinstance(part, ToolResult)}
+        missing = tuple(_write_not_run(call) for call in open_calls if call.id not in ids)
+        if missing and ids:
+            message = replace(message, parts=(*missing, *message.parts))
+        elif missing:
+            out.append(Message("user", missing))
         out.append(message)
-        left = [part for part in message.parts if isinstance(part, ToolCall) and part.executor == "client"]
-    return (*out, Message("user", tuple(_not_run(call) for call in left))) if left else tuple(out)
+        open_calls = [part for part in message.parts if isinstance(part, ToolCall) and part.executor == "client"]
+    return (*out, Message("user", tuple(map(_write_not_run, open_calls)))) if open_calls else tuple(out)
 
 
-def _not_run(call: ToolCall) -> ToolResult:
+def _write_not_run(call: ToolCall) -> ToolResult:
     return ToolResult(call.id, (Text(_NOT_RUN),), is_error=True, name=call.name)
 
 
-_INSTEAD: Final = "Attached below."  # a result without any text is refused by some
+_PLACEHOLDER: Final = "Attached below."  # the text of a result that has only media; some engines refuse an empty one
 
 
-def only_text(message: Message, inside: Callable[[Media], bool] = lambda media: False) -> Message:
-    """``message`` with its results first, and what they held beside text right behind them.
+def only_text(message: Message, inside: Callable[[Media], bool] = lambda _: False) -> Message:
+    """Moves media out of the tool results of a user message, for wires whose results hold only text.
 
-    ``inside``: whether a result may hold such a thing after all.
+    The result has all tool results first, then the moved media, then the other parts. Media for which
+    ``stays_in_result`` is true is not moved. A message without such media is returned as it is.
     """
     if message.role != "user":
         return message
     results: list[Part] = []
-    behind: list[Part] = []
+    media: list[Part] = []
     for part in message.parts:
         if not isinstance(part, ToolResult):
             continue
         moved = [one for one in part.content if isinstance(one, Media) and not inside(one)]
         if moved:
-            left = tuple(one for one in part.content if one not in moved)
-            said = any(isinstance(one, Text) and one.text for one in left)
-            part = replace(part, content=left if said else (*left, Text(_INSTEAD)))
-            behind += [Text(f"Attachments from tool call {part.call_id}:"), *moved]
+            content = tuple(one for one in part.content if one not in moved)
+            has_text = any(isinstance(one, Text) and one.text for one in content)
+            part = replace(part, content=content if has_text else (*content, Text(_PLACEHOLDER)))
+            media += [Text(f"Attachments from tool call {part.call_id}:"), *moved]
         results.append(part)
-    if not behind:
+    if not media:
         return message
     rest = [part for part in message.parts if not isinstance(part, ToolResult)]
-    return replace(message, parts=(*results, *behind, *rest))
+    return replace(message, parts=(*results, *media, *rest))

@@ -15,11 +15,11 @@ Executor: TypeAlias = Literal["client", "server", "provider"]
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """Where a statement comes from. Offsets count characters into the text of the part that is cited for."""
+    """The source of a statement. Offsets count characters in the text of the part with the citation."""
 
     url: str | None = None
     title: str | None = None
-    quote: str | None = None
+    quote: str | None = None  # text of the source
     start: int | None = None
     end: int | None = None
     keep: Keep = ()
@@ -27,6 +27,8 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Text:
+    """A text part."""
+
     text: str
     citations: tuple[Citation, ...] = ()
     keep: Keep = ()
@@ -34,7 +36,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """What the model thought. ``text`` is empty where the provider withholds it; the signature is in ``keep``."""
+    """A reasoning part. ``text`` is empty if the provider withholds it; the signature is in ``metadata``."""
 
     text: str = ""
     keep: Keep = ()
@@ -42,29 +44,30 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
-    """A tool that the provider ran, as clients are shown it; what goes back to it is in the part's ``keep``."""
+    """A tool run by the provider, in the form for clients. The form for the provider is in the part's ``metadata``."""
 
     id: str  # of the call
-    name: str = ""  # "": of a call that is a part of its own
+    name: str = ""  # "" if the call is a part of its own
     arguments: str = ""  # JSON text
-    state: Literal["running", "completed", "error"]  # "running": what became of it comes later
+    state: Literal["running", "completed", "error"]  # "running": a later part has the outcome
     result: Json = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
-    """Image, document, audio or video; exactly one of base64, url, file_id is set."""
+    """An image, document, audio or video; exactly one of ``base64``, ``url``, ``file_id`` is set."""
 
     mime: str
-    base64: str | None = None  # stays base64: every wire wants it so
+    base64: str | None = None  # not decoded, because every wire uses base64
     url: str | None = None
-    file_id: str | None = None  # means something only to the issuer in ``keep``
+    file_id: str | None = None  # valid only for the issuer in ``metadata``
     name: str | None = None
     keep: Keep = ()
-    ran: Ran | None = field(default=None, compare=False)  # where a tool of the provider made it
+    ran: Ran | None = field(default=None, compare=False)  # set if a tool of the provider created it
 
     @property
     def kind(self) -> Literal["image", "document", "audio", "video"]:
+        """The kind of media by its MIME type; "document" for everything that is no image, audio or video."""
         match self.mime.partition("/")[0]:
             case "image":
                 return "image"
@@ -77,9 +80,11 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
+    """A tool call of the model."""
+
     id: str
     name: str
-    arguments: str = "{}"  # JSON text as it came: may be broken, and caches depend on its bytes
+    arguments: str = "{}"  # JSON text, unchanged: it may be invalid, and prompt caches depend on its bytes
     executor: Executor = "client"
     keep: Keep = ()
     ran: Ran | None = field(default=None, compare=False)
@@ -87,7 +92,10 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A block this model has no word for. Written only to its own dialect, refused by name elsewhere."""
+    """A block of a type that the neutral model does not have.
+
+    Written only to the dialect of its metadata; other dialects refuse it by its type.
+    """
 
     keep: Keep
     ran: Ran | None = field(default=None, compare=False)
@@ -95,10 +103,12 @@ class Foreign:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
+    """The result of a tool call; a part of a user message."""
+
     call_id: str
     content: tuple[Text | Media | Foreign, ...] = ()
     is_error: bool = False
-    name: str | None = None  # Gemini pairs results by name
+    name: str | None = None  # of the tool; Gemini matches results to calls by it
     keep: Keep = ()
 
 
@@ -107,33 +117,39 @@ Part: TypeAlias = Text | Reasoning | Media | ToolCall | ToolResult | Foreign
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    role: Role  # tool results are parts of a user message
-    parts: tuple[Part, ...]  # order is meaning: reasoning, text and calls stay as they came
+    """One message of a conversation."""
+
+    role: Role  # "user" for a message with tool results
+    parts: tuple[Part, ...]  # in the order of the wire, on which engines depend
     keep: Keep = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens, in counters that do not overlap (E8); totals are sums. ``None``: not reported."""
+    """Token counts that do not overlap (E8), so that totals are sums. None: not reported."""
 
-    fresh: int | None = None  # input that came from no cache
+    fresh: int | None = None  # input tokens neither read from nor written to a cache
     cache_read: int = 0
     cache_write: int = 0
-    text: int | None = None  # output other than reasoning
+    text: int | None = None  # output tokens other than reasoning
     reasoning: int = 0
-    other: Mapping[str, int] = field(default_factory=dict)  # "audio_input", "cache_write_1h", …: parts of the above
-    estimated: bool = False
+    other: Mapping[str, int] = field(
+        default_factory=dict
+    )  # details of the counts above: "audio_input", "cache_write_1h", …
+    estimated: bool = False  # computed by this server, not reported by the engine
 
     @property
     def input(self) -> int | None:
+        """All input tokens."""
         return None if self.fresh is None else self.fresh + self.cache_read + self.cache_write
 
     @property
     def output(self) -> int | None:
+        """All output tokens."""
         return None if self.text is None else self.text + self.reasoning
 
     def __add__(self, other: Usage) -> Usage:
-        """The sum over tool rounds."""
+        """Returns the sum of two rounds of the tool loop."""
         return Usage(
             fresh=_sum(self.fresh, other.fresh),
             cache_read=self.cache_read + other.cache_read,

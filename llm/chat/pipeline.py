@@ -1,8 +1,8 @@
-"""The stages that the events of an answer pass through on their way from a reader to a writer.
+"""Stages that change or observe the events of an answer between the reader and the writer.
 
-A stage is synchronous and has one method. It gets the events of one read, every kind of them, and returns those that go
-on: the same, others, fewer or more. What has to be awaited (another round, a stored thread, a slow client) is awaited
-between two calls, by whoever feeds the stages.
+A stage is synchronous and has one method. It gets the events of one read, of all kinds, and returns the events for the
+next stage: the same, others, fewer or more. The caller of the pipeline awaits between two calls (another round, a
+stored thread, a slow client).
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ class Stage(Protocol):
     """One step of a pipeline."""
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Takes the events of one read; returns those for the next stage. Raises ``LLMError`` to end the answer."""
+        """Processes the events of one read; returns those for the next stage. Raises ``LLMError`` to end the answer."""
         ...
 
 
 class EventSink(Protocol):
-    """Where the events of an answer go: a client's connection, or a collector."""
+    """The receiver of an answer's events: a client's connection or a collector."""
 
     def accept(self, content_type: str | None = None) -> None:
         """The engine has accepted the request: its headers are in the call record, events may follow."""
         ...
 
     def feed(self, events: Sequence[Event]) -> bool:
-        """False while the client has not yet taken what was sent: :meth:`drain` is to be awaited before more is fed."""
+        """Sends events; returns False if the caller must await ``drain`` first, because the client reads too slowly."""
         ...
 
     async def drain(self) -> None:
-        """Returns when the client has taken what was sent. Raises ``StreamClosedError`` when the client is gone."""
+        """Waits until the client has received the events. Raises ``StreamClosedError`` if it has disconnected."""
         ...
 
 
 class Pipeline:
-    """A sink with stages in front of it, which events pass in order.
+    """A sink with stages in front, which events pass in order.
 
     >>> Pipeline([ThinkTags(), Grammar()], sink).feed([TextDelta(0, "Hello")])
     """
@@ -51,9 +51,11 @@ class Pipeline:
         self._sink = sink
 
     def accept(self, content_type: str | None = None) -> None:
+        """Passes on that the engine has accepted the request."""
         self._sink.accept(content_type)
 
     def feed(self, events: Sequence[Event]) -> bool:
+        """Passes events through all stages to the sink; returns the sink's result."""
         for feed in self._feeds:
             events = feed(events)
             if not events:
@@ -61,11 +63,12 @@ class Pipeline:
         return self._sink.feed(events)
 
     async def drain(self) -> None:
+        """Waits for the sink."""
         await self._sink.drain()
 
 
 class CollectingSink:
-    """The sink of an answer that is wanted as a whole."""
+    """The sink of an answer that is not streamed: collects the events into a ``Reply``."""
 
     __slots__ = ("_collector", "reply")
 
@@ -74,11 +77,12 @@ class CollectingSink:
         self.reply = self._collector.reply
 
     def accept(self, content_type: str | None = None) -> None:
-        """Nothing is sent before the answer is whole."""
+        """Does nothing: no headers are sent before the answer is complete."""
 
     def feed(self, events: Sequence[Event]) -> bool:
+        """Collects the events. Raises as ``Collector.feed`` does."""
         self._collector.feed(events)
         return True
 
     async def drain(self) -> None:
-        """Nobody is slow."""
+        """Returns at once: a collector is never slow."""

@@ -1,4 +1,7 @@
-"""Wire data that only its maker understands, kept beside the neutral values to be handed back unchanged."""
+"""Wire fields that only their provider or client understands, stored beside the neutral values.
+
+Reasoning signatures, item ids, cache marks, unknown fields: they go back unchanged to the side that knows them.
+"""
 
 from __future__ import annotations
 
@@ -12,88 +15,89 @@ from llm.wire.json_codec import Json, dump_bytes, loads
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """Some fields of one wire object, as they came."""
+    """Fields of one wire object, unchanged."""
 
-    dialect: str  # whose field names ``data`` uses
-    issuer: str | None  # whose signature it bears (``Engine.issuer``); None: a client sent it
+    dialect: str  # the dialect of the field names in ``data``
+    issuer: str | None  # the provider that sent them (``Engine.issuer``); None: a client
     data: Mapping[str, Json]
 
 
-Keep: TypeAlias = tuple[Opaque, ...]
-_NOTHING: Final[Mapping[str, Json]] = {}
+Keep: TypeAlias = tuple[Opaque, ...]  # items of one or several dialects and issuers
+_EMPTY: Final[Mapping[str, Json]] = {}
 
 
 def rest_of(wire: Mapping[str, Any], known: Iterable[str], dialect: str, issuer: str | None) -> Keep:
-    """What ``wire`` holds beyond the ``known`` names; ``()`` when that is nothing."""
+    """Returns the fields of ``wire`` other than ``known`` as metadata; ``()`` if there are none."""
     rest = {name: value for name, value in wire.items() if name not in known}
     return (Opaque(dialect, issuer, rest),) if rest else ()
 
 
 def opaque_for(keep: Keep, dialect: str, issuer: str | None) -> Mapping[str, Json]:
-    """The fields to write towards an engine: of its dialect, and its own or a client's.
+    """Returns the fields to write to an engine: those of its dialect, sent by itself or by a client.
 
-    Another engine's signature is an error there, so it stays behind.
+    The fields of another issuer are left out: an engine refuses the signatures of another one.
     """
     if not keep:
-        return _NOTHING
-    return _merged(o.data for o in keep if o.dialect == dialect and o.issuer in (None, issuer))
+        return _EMPTY
+    return _merge(item.data for item in keep if item.dialect == dialect and item.issuer in (None, issuer))
 
 
 def opaque_to_client(keep: Keep, dialect: str) -> Mapping[str, Json]:
-    """The fields to write towards a client, which only stores them: all of its dialect, whoever issued them."""
+    """Returns the fields to write to a client: those of its dialect, of all issuers, because it only stores them."""
     if not keep:
-        return _NOTHING
-    return _merged(o.data for o in keep if o.dialect == dialect)
+        return _EMPTY
+    return _merge(item.data for item in keep if item.dialect == dialect)
 
 
 def fields_lost(keep: Keep, dialect: str) -> tuple[str, ...]:
-    """Names that a client sent in another dialect than the one being written, so that their loss can be told."""
+    """Returns the names of client fields of other dialects, which a request in ``dialect`` loses."""
     if not keep:
         return ()
-    return tuple(name for o in keep if o.issuer is None and o.dialect != dialect for name in o.data)
+    return tuple(name for item in keep if item.issuer is None and item.dialect != dialect for name in item.data)
 
 
-_SEAL: Final = "llm-server.1."
+_PREFIX: Final = "llm-server.1."  # with the version of the format
 
 
 def seal(keep: Keep) -> str:
-    """``keep`` as one string, for a client of another dialect whose wire has an opaque field; "" for nothing.
+    """Encodes metadata as one text, for an opaque field in the wire of a client of another dialect; "" if empty.
 
-    It bears no signature of ours: whoever forges one says nothing that the dialect itself could not say.
+    Not signed: a forged text can only contain fields that a client may send anyway.
     """
-    return _SEAL + urlsafe_b64encode(dump_bytes(write_keep(keep))).decode() if keep else ""
+    return _PREFIX + urlsafe_b64encode(dump_bytes(write_keep(keep))).decode() if keep else ""
 
 
 def unseal(text: str) -> Keep | None:
-    """What :func:`seal` made; None for any other string, which is then the client's own."""
-    if not text.startswith(_SEAL):
+    """Decodes the result of ``encode_metadata``; None for any other text, which is then the client's own."""
+    if not text.startswith(_PREFIX):
         return None
     try:
-        values = loads(b64decode(text[len(_SEAL) :], altchars=b"-_", validate=True))
+        values = loads(b64decode(text[len(_PREFIX) :], altchars=b"-_", validate=True))
     except ValueError:
         return None
     return read_keep(values)
 
 
 def write_keep(keep: Keep) -> Json:
-    return [[opaque.dialect, opaque.issuer, dict(opaque.data)] for opaque in keep]
+    """Returns metadata as JSON: a list of ``[dialect, issuer, data]``."""
+    return [[item.dialect, item.issuer, dict(item.data)] for item in keep]
 
 
 def read_keep(value: Json) -> Keep | None:
-    """What :func:`write_keep` made; None for anything else."""
+    """Reads the result of ``write_metadata``; None for any other value."""
     if not isinstance(value, list):
         return None
-    keep = []
+    metadata = []
     for item in value:
         match item:
             case [str(dialect), str() | None as issuer, dict(data)]:
-                keep.append(Opaque(dialect, issuer, data))
+                metadata.append(Opaque(dialect, issuer, data))
             case _:
                 return None
-    return tuple(keep)
+    return tuple(metadata)
 
 
-def _merged(pieces: Iterable[Mapping[str, Json]]) -> dict[str, Json]:
+def _merge(pieces: Iterable[Mapping[str, Json]]) -> dict[str, Json]:
     merged: dict[str, Json] = {}
     for piece in pieces:
         merged.update(piece)

@@ -1,4 +1,4 @@
-"""A whole answer, and how events become one."""
+"""A complete answer, and the conversion of events to an answer and back."""
 
 from __future__ import annotations
 
@@ -28,64 +28,69 @@ from llm.errors import Malformed, Truncated
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """One whole answer."""
+    """One complete answer."""
 
     id: str
     model: str
     message: Message
     finish: Finished
     usage: Usage
-    dropped: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()  # as in ``Started``
 
     @property
     def text(self) -> str:
-        """The text parts as they came, with nothing in between."""
+        """The text parts, joined without a separator."""
         return "".join(part.text for part in self.message.parts if isinstance(part, Text))
 
     @property
     def reasoning(self) -> str:
+        """The reasoning parts, joined without a separator."""
         return "".join(part.text for part in self.message.parts if isinstance(part, Reasoning))
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
+        """All tool calls, also those that the server or the provider ran."""
         return tuple(part for part in self.message.parts if isinstance(part, ToolCall))
 
 
-class _Growing:
-    """One part being told, in the memory that its text needs and not that of a thousand pieces."""
+class _PartBuilder:
+    """Collects the deltas of one part. Uses ``StringIO``: a list of a thousand small texts takes more memory."""
 
-    __slots__ = ("citations", "keep", "kind", "ran", "start", "told")
+    __slots__ = ("citations", "kind", "metadata", "start", "text", "tool_run")
 
     def __init__(
         self, kind: type[Text] | type[Reasoning] | type[ToolCall], start: ToolCallStarted | None = None
     ) -> None:
         self.kind = kind
         self.start = start
-        self.told = StringIO()
+        self.text = StringIO()  # text, reasoning or arguments
         self.citations: list[Citation] = []
-        self.keep: Keep = ()
-        self.ran: Ran | None = None
+        self.metadata: Keep = ()
+        self.tool_run: Ran | None = None
 
-    def part(self) -> Part:
-        text = self.told.getvalue()
-        if self.start is not None:
-            return ToolCall(self.start.id, self.start.name, text or "{}", self.start.executor, self.keep, self.ran)
+    def build(self) -> Part:
+        text, start = self.text.getvalue(), self.start
+        if start is not None:
+            return ToolCall(start.id, start.name, text or "{}", start.executor, self.metadata, self.tool_run)
         if self.kind is Reasoning:
-            return Reasoning(text, self.keep)
-        return Text(text, tuple(self.citations), self.keep)
+            return Reasoning(text, self.metadata)
+        return Text(text, tuple(self.citations), self.metadata)
 
 
 class Collector:
-    """The stage that folds events into a :class:`Reply`."""
+    """The stage that collects events into a ``Reply``."""
 
     def __init__(self) -> None:
         self._started: Started | None = None
         self._finished: Finished | None = None
         self._usage = Usage()
-        self._parts: dict[int, _Growing | Part] = {}
+        self._parts: dict[int, _PartBuilder | Part] = {}
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Returns ``events``. Raises ``Malformed`` for a part that changes its kind, and the error of ``Failed``."""
+        """Collects ``events`` and returns them unchanged.
+
+        Raises ``Malformed`` for a part that changes its kind, and the error of a ``Failed``.
+        """
         for event in events:
             self._add(event)
         return events
@@ -93,19 +98,19 @@ class Collector:
     def _add(self, event: Event) -> None:
         match event:
             case TextDelta(index, text):
-                self._growing(index, Text).told.write(text)
+                self._builder_of(index, Text).text.write(text)
             case ReasoningDelta(index, text):
-                self._growing(index, Reasoning).told.write(text)
+                self._builder_of(index, Reasoning).text.write(text)
             case ToolCallStarted(index):
-                self._parts[index] = _Growing(ToolCall, event)
+                self._parts[index] = _PartBuilder(ToolCall, event)
             case ToolCallDelta(index, arguments):
-                self._growing(index, ToolCall).told.write(arguments)
+                self._builder_of(index, ToolCall).text.write(arguments)
             case Cited(index, citation):
-                self._growing(index, Text).citations.append(citation)
-            case PartEnded(index, keep, ran):
+                self._builder_of(index, Text).citations.append(citation)
+            case PartEnded(index, metadata, tool_run):
                 part = self._parts.get(index)
-                if isinstance(part, _Growing):
-                    part.keep, part.ran = keep, ran
+                if isinstance(part, _PartBuilder):
+                    part.metadata, part.tool_run = metadata, tool_run
             case WholePart(index, part):
                 self._parts[index] = part
             case UsageReported(usage):
@@ -120,11 +125,11 @@ class Collector:
                 pass
 
     def reply(self) -> Reply:
-        """Raises ``Truncated`` if nothing finished."""
+        """Returns the complete answer. Raises ``Truncated`` without ``Started`` or ``Finished``."""
         if self._started is None or self._finished is None:
             raise Truncated("The engine's answer ended before it was complete.")
         ordered = (self._parts[index] for index in sorted(self._parts))
-        parts = tuple(part.part() if isinstance(part, _Growing) else part for part in ordered)
+        parts = tuple(part.build() if isinstance(part, _PartBuilder) else part for part in ordered)
         return Reply(
             id=self._started.id,
             model=self._started.model,
@@ -134,39 +139,39 @@ class Collector:
             usage=self._usage,
         )
 
-    def _growing(self, index: int, kind: type[Text] | type[Reasoning] | type[ToolCall]) -> _Growing:
+    def _builder_of(self, index: int, kind: type[Text] | type[Reasoning] | type[ToolCall]) -> _PartBuilder:
         part = self._parts.get(index)
         if part is None:
-            part = self._parts[index] = _Growing(kind)
-        if not isinstance(part, _Growing) or part.kind is not kind:
+            part = self._parts[index] = _PartBuilder(kind)
+        if not isinstance(part, _PartBuilder) or part.kind is not kind:
             raise Malformed(f"Part {index} of the answer changed its kind to {kind.__name__}.")
         return part
 
 
 def collect(events: Iterable[Event]) -> Reply:
-    """Raises ``Truncated`` if nothing finished."""
+    """Collects the events of one answer. Raises ``Truncated`` if it has no ``Finished``."""
     collector = Collector()
     collector.feed([*events])
     return collector.reply()
 
 
 def replay(reply: Reply) -> Iterator[Event]:
-    """The shortest stream that folds back into ``reply``."""
+    """Yields the shortest stream of events that ``collect`` turns into ``reply`` again."""
     yield Started(reply.id, reply.model, reply.dropped)
     for index, part in enumerate(reply.message.parts):
         match part:
-            case Text(text, citations, keep):
+            case Text(text, citations, metadata):
                 yield TextDelta(index, text)
                 for citation in citations:
                     yield Cited(index, citation)
-                yield PartEnded(index, keep)
-            case Reasoning(text, keep):
+                yield PartEnded(index, metadata)
+            case Reasoning(text, metadata):
                 yield ReasoningDelta(index, text)
-                yield PartEnded(index, keep)
-            case ToolCall(id, name, arguments, executor, keep, ran):
+                yield PartEnded(index, metadata)
+            case ToolCall(id, name, arguments, executor, metadata, tool_run):
                 yield ToolCallStarted(index, id, name, executor)
                 yield ToolCallDelta(index, arguments)
-                yield PartEnded(index, keep, ran)
+                yield PartEnded(index, metadata, tool_run)
             case _:
                 yield WholePart(index, part)
     if reply.usage != Usage():

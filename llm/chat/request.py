@@ -1,4 +1,4 @@
-"""The neutral model's request: options, tools and the request itself."""
+"""The neutral model's request: messages, tools and options."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh",
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
+    """A tool that the model may call."""
+
     name: str
     description: str = ""
     parameters: Mapping[str, Json] = field(default_factory=dict)  # JSON Schema
-    strict: bool | None = None
-    executor: Executor = "client"  # "provider": a hosted tool, wholly in ``keep``
+    strict: bool | None = None  # the arguments have to match ``parameters`` exactly
+    executor: Executor = "client"  # "provider": a hosted tool, whose definition is in ``metadata``
     keep: Keep = ()
-    wire: str | None = field(default=None, compare=False)  # the dialect whose rules its schema was written by
+    wire: str | None = field(default=None, compare=False)  # the dialect for which the schema was written
 
 
 @dataclass(frozen=True, slots=True)
 class JsonFormat:
-    """Structured output: an answer that is JSON."""
+    """Structured output: the answer has to be JSON."""
 
     schema: Mapping[str, Json] | None = None  # None: any JSON object
     name: str = "reply"
     strict: bool | None = None
     keep: Keep = ()
-    wire: str | None = field(default=None, compare=False)  # the dialect whose rules it was written by; None: unknown
+    wire: str | None = field(default=None, compare=False)  # the dialect for which it was written; None: unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Generation options. ``None`` means not asked for; the engine's own default holds."""
+    """Generation options. None: not set, so the engine's default applies."""
 
     max_tokens: int | None = None  # output tokens, reasoning included
     temperature: float | None = None
@@ -47,9 +49,9 @@ class Options:
     seed: int | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    reasoning: bool | None = None  # on or off, without saying how much
+    reasoning: bool | None = None  # on or off, without an amount
     effort: Effort | None = None
-    reasoning_tokens: int | None = None  # a budget, where the wire has one
+    reasoning_tokens: int | None = None  # maximal reasoning tokens, for wires with such a budget
     verbosity: str | None = None
     format: JsonFormat | None = None
     tool_choice: str | None = None  # "auto" | "none" | "required" | "tool:<name>"
@@ -59,24 +61,26 @@ class Options:
     service_tier: str | None = None
     caching: bool | None = None
     citations: bool | None = None
-    context_tokens: int | None = None  # size of the window a local engine should open
-    responses_api: bool | None = None  # forces OpenAI's API one way or the other; None: what the model needs
-    extra: Mapping[str, Json] = field(
-        default_factory=dict
-    )  # fields for the engine's own wire, as the caller names them
+    context_tokens: int | None = None  # size of the context window, for local engines
+    responses_api: bool | None = None  # True: OpenAI Responses, False: Chat Completions; None: chosen by the model
+    extra: Mapping[str, Json] = field(default_factory=dict)  # fields added to the engine's request as they are
 
 
-NO_OPTIONS: Final = Options()  # of every request that asks for none: then there is nothing to be looked at
+NO_OPTIONS: Final = Options()  # shared by all requests without options, so that ``is`` finds them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
+    """One chat request, independent of any wire."""
+
     model: str
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
     options: Options = NO_OPTIONS
     stream: bool = False
-    show_usage: bool = True  # a client that streams may not have asked for it
+    show_usage: bool = True  # whether the stream to the client includes usage
     keep: Keep = ()  # unknown top-level fields
-    hints: frozenset[str] = frozenset()  # those of them that do not change the answer: their loss is told, not refused
-    wishes: frozenset[str] = frozenset()  # options that are given up, and told, where a model has not got them
+    # Unknown fields that do not change the answer: dropped and reported where others are refused.
+    hints: frozenset[str] = frozenset()
+    # Names of ``Options`` that are dropped and reported if the model does not support them, where others are refused.
+    wishes: frozenset[str] = frozenset()

@@ -1,4 +1,4 @@
-"""Events to events: one part at a time (S3), and thoughts in tags (S13)."""
+"""The filters of events: one part at a time (S3), and reasoning in tags (S13)."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from tests.support.event_streams import streams
 from tests.support.grammars import check_stream
 
 
-def through(filter_: Filter, events: Sequence[Event], batches: Iterable[int] = ()) -> list[Event]:
-    """What comes out when the events go in in batches of these sizes; all that is left at once."""
+def run_filter(filter_: Filter, events: Sequence[Event], batches: Iterable[int] = ()) -> list[Event]:
+    """Feeds the events in batches of these sizes, the rest at once; returns the output."""
     out: list[Event] = []
     rest = [*events]
     for size in batches:
@@ -45,7 +45,7 @@ def through(filter_: Filter, events: Sequence[Event], batches: Iterable[int] = (
 batches = st.lists(st.integers(0, 3), max_size=20)
 
 
-def of_part(events: Iterable[Event], index: int) -> list[Event]:
+def events_of_part(events: Iterable[Event], index: int) -> list[Event]:
     return [e for e in events if getattr(e, "index", None) == index]
 
 
@@ -61,25 +61,25 @@ def check_in_order(events: Sequence[Event]) -> None:
 
 
 @given(streams(), batches)
-def test_s3_one_part_is_open_at_a_time_and_each_keeps_its_events(events: list[Event], sizes: list[int]) -> None:
-    out = through(InOrder(), events, sizes)
+def test_s3_one_part_is_open_at_a_time_and_each_has_all_its_events(events: list[Event], sizes: list[int]) -> None:
+    out = run_filter(InOrder(), events, sizes)
     check_in_order(out)
     for index in range(10):
-        assert of_part(out, index) == of_part(events, index)
+        assert events_of_part(out, index) == events_of_part(events, index)
     assert len(out) == len(events)
     assert collect(out) == collect(events)
     assert out[0] == events[0] and out[-1] == events[-1]
 
 
 @given(streams())
-def test_what_is_in_order_passes_unchanged_and_at_once(events: list[Event]) -> None:
-    sorted_ = through(InOrder(), events)
+def test_ordered_events_pass_unchanged_and_at_once(events: list[Event]) -> None:
+    sorted_ = run_filter(InOrder(), events)
     order = InOrder()
     for event in sorted_:
         assert order.feed([event]) == [event]
 
 
-def test_s3_calls_whose_pieces_come_in_turns_leave_one_after_the_other() -> None:
+def test_s3_interleaved_calls_leave_one_after_another() -> None:
     order = InOrder()
     first, second = ToolCallStarted(0, "a", "f"), ToolCallStarted(1, "b", "g")
     assert order.feed([Started("", ""), first, second]) == [Started("", ""), first]
@@ -92,21 +92,21 @@ def test_s3_calls_whose_pieces_come_in_turns_leave_one_after_the_other() -> None
     assert order.feed([PartEnded(1), Finished("tool_calls")]) == [PartEnded(1), Finished("tool_calls")]
 
 
-def test_s3_several_parts_may_wait() -> None:
+def test_s3_several_parts_are_held_back() -> None:
     starts = [ToolCallStarted(index, str(index), "f") for index in range(3)]
     whole = WholePart(3, Foreign(()))
-    out = through(InOrder(), [*starts, whole, PartEnded(2), PartEnded(0), TextDelta(4, "a"), PartEnded(1)])
+    out = run_filter(InOrder(), [*starts, whole, PartEnded(2), PartEnded(0), TextDelta(4, "a"), PartEnded(1)])
     assert out == [starts[0], PartEnded(0), starts[1], PartEnded(1), starts[2], PartEnded(2), whole, TextDelta(4, "a")]
 
 
-def test_usage_does_not_wait() -> None:
+def test_usage_is_not_held_back() -> None:
     order = InOrder()
     order.feed([TextDelta(0, "a")])
     assert order.feed([TextDelta(1, "b"), UsageReported(Usage(fresh=1))]) == [UsageReported(Usage(fresh=1))]
 
 
-def test_progress_of_a_call_that_has_ended_holds_nothing_back() -> None:
-    """Our own loop runs tools when their calls are complete, and more rounds follow."""
+def test_progress_of_an_ended_call_holds_nothing_back() -> None:
+    """The tool loop runs a tool after its call has ended, and another round follows."""
     events: list[Event] = [
         Started("", ""),
         ToolCallStarted(0, "a", "f", "server"),
@@ -117,72 +117,72 @@ def test_progress_of_a_call_that_has_ended_holds_nothing_back() -> None:
         PartEnded(1),
         Finished("stop"),
     ]
-    assert through(InOrder(), events) == events
+    assert run_filter(InOrder(), events) == events
 
 
-def answered(text: str, cuts: Iterable[int] = ()) -> Reply:
-    """An answer in one text part that comes cut at these places."""
+def filter_tags(text: str, cuts: Iterable[int] = ()) -> Reply:
+    """Returns the filtered answer to one text part, cut at these offsets."""
     events: list[Event] = [Started("", "")]
     start = 0
     for end in [*sorted(cut % (len(text) + 1) for cut in cuts), len(text)]:
         events.append(TextDelta(0, text[start:end]))
         start = end
-    out = through(ThinkTags(), [*events, PartEnded(0), Finished("stop")], [1] * len(events))
+    out = run_filter(ThinkTags(), [*events, PartEnded(0), Finished("stop")], [1] * len(events))
     check_stream(out)
     return collect(out)
 
 
-def tagged(text: str, cuts: Iterable[int] = ()) -> tuple[str, str]:
-    """What was thought and what was said."""
-    reply = answered(text, cuts)
+def split_tags(text: str, cuts: Iterable[int] = ()) -> tuple[str, str]:
+    """Returns the reasoning and the text of the filtered answer."""
+    reply = filter_tags(text, cuts)
     return reply.reasoning, reply.text
 
 
-# What comes, what was thought, what was said.
+# Name -> (text of the engine, reasoning, text).
 TAGGED: dict[str, tuple[str, str, str]] = {
-    "a thought and an answer": ("<think>Hm.</think>Yes.", "Hm.", "Yes."),
-    "set off by line ends": ("<think>\nHm.\n\nWell.\n</think>\n\nYes.", "Hm.\n\nWell.", "Yes."),
+    "reasoning and an answer": ("<think>Hm.</think>Yes.", "Hm.", "Yes."),
+    "separated by line ends": ("<think>\nHm.\n\nWell.\n</think>\n\nYes.", "Hm.\n\nWell.", "Yes."),
     "blank space in front": (" \n<think>Hm.</think> Yes.", "Hm.", "Yes."),
-    "other words for it": ("<thinking>Hm.</thinking>Yes.", "Hm.", "Yes."),
-    "and another": ("<thought>Hm.</thought>Yes.", "Hm.", "Yes."),
-    "two thoughts": ("<think>Hm.</think>\n<think>Hm?</think>\nYes.", "Hm.Hm?", "Yes."),
-    "an empty thought": ("<think>\n\n</think>\n\nYes.", "", "Yes."),
+    "another tag": ("<thinking>Hm.</thinking>Yes.", "Hm.", "Yes."),
+    "a third tag": ("<thought>Hm.</thought>Yes.", "Hm.", "Yes."),
+    "reasoning twice": ("<think>Hm.</think>\n<think>Hm?</think>\nYes.", "Hm.Hm?", "Yes."),
+    "empty reasoning": ("<think>\n\n</think>\n\nYes.", "", "Yes."),
     "no answer": ("<think>Hm.</think>", "Hm.", ""),
     "no tag": ("Yes.", "", "Yes."),
     "nothing": ("", "", ""),
-    "nothing but blank space": (" \n ", "", " \n "),
+    "only blank space": (" \n ", "", " \n "),
     "no closing tag": ("<think>Hm.\nWell, ", "Hm.\nWell, ", ""),
     "no closing tag, cut off inside one": ("<think>Hm.\n</thi", "Hm.\n</thi", ""),
     "no closing tag, line ends last": ("<think>\nHm.\n\n", "Hm.\n\n", ""),
     "the beginning of a tag and no more": ("<thi", "", "<thi"),
     "less than and other words": ("<b>bold</b> <3", "", "<b>bold</b> <3"),
-    "a tag like ours": ("<thinker>Yes.</thinker>", "", "<thinker>Yes.</thinker>"),
+    "a similar tag": ("<thinker>Yes.</thinker>", "", "<thinker>Yes.</thinker>"),
     "no opening tag": ("Hm.\n</think>\n\nYes.", "", "Hm.\nYes."),
-    "nothing but a closing tag": ("</think>\n\nYes.", "", "Yes."),
-    "an answer that speaks of the tag": ("The tag <think> opens it.", "", "The tag <think> opens it."),
-    "of both": ("It is <think>, then </think>, I think.", "", "It is <think>, then </think>, I think."),
-    "of both after a thought": ("<think>Hm.</think>Use <think> and </think>.", "Hm.", "Use <think> and </think>."),
-    "of the closing one after a thought": ("<think>Hm.</think>It ends with </think>.", "Hm.", "It ends with </think>."),
-    "of the closing one after one": ("Hm.</think>It ends with </think>.", "", "Hm.It ends with </think>."),
-    "a thought that speaks of it": ("<think>Now <think> is a tag.</think>Yes.", "Now <think> is a tag.", "Yes."),
+    "only a closing tag": ("</think>\n\nYes.", "", "Yes."),
+    "an answer about the tag": ("The tag <think> opens it.", "", "The tag <think> opens it."),
+    "about both tags": ("It is <think>, then </think>, I think.", "", "It is <think>, then </think>, I think."),
+    "about both tags after reasoning": ("<think>Hm.</think>Use <think> and </think>.", "Hm.", "Use <think> and </think>."),
+    "about the closing tag after reasoning": ("<think>Hm.</think>It ends with </think>.", "Hm.", "It ends with </think>."),
+    "about the closing tag after one": ("Hm.</think>It ends with </think>.", "", "Hm.It ends with </think>."),
+    "reasoning about the tag": ("<think>Now <think> is a tag.</think>Yes.", "Now <think> is a tag.", "Yes."),
     "a closing tag too many": ("<think>Hm.</think>\n</think>\nYes.", "Hm.", "Yes."),
     "beyond ASCII": ("<think>漢 🎈</think>ä", "漢 🎈", "ä"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("came", "thought", "said"), TAGGED.values(), ids=TAGGED)
-def test_s13_thoughts_in_tags_are_reasoning_wherever_they_are_cut(came: str, thought: str, said: str) -> None:
-    assert tagged(came) == (thought, said)
-    assert tagged(came, range(len(came))) == (thought, said)
+@pytest.mark.parametrize(("came", "reasoning", "answer"), TAGGED.values(), ids=TAGGED)
+def test_s13_tagged_text_is_reasoning_wherever_it_is_cut(came: str, reasoning: str, answer: str) -> None:
+    assert split_tags(came) == (reasoning, answer)
+    assert split_tags(came, range(len(came))) == (reasoning, answer)
     for cut in range(len(came)):
-        assert tagged(came, [cut]) == (thought, said)
+        assert split_tags(came, [cut]) == (reasoning, answer)
 
 
-def bare(text: str) -> str:
-    """Without tags and blank space, and without what becomes a tag when one is taken out of it."""
+def remove_tags(text: str) -> str:
+    """Removes tags and blank space, repeatedly: removing one tag may join another."""
     text = "".join(text.split())
     shorter = re.sub("</?(think|thinking|thought)>", "", text)
-    return text if text == shorter else bare(shorter)
+    return text if text == shorter else remove_tags(shorter)
 
 
 TOKENS = ["<", "/", "think", ">", "<think>", "</think>", "<thinking>", "</thought>", "\n", " ", "a", "b\n", "🎈"]
@@ -190,29 +190,29 @@ TOKENS = ["<", "/", "think", ">", "<think>", "</think>", "<thinking>", "</though
 
 @given(st.lists(st.sampled_from(TOKENS), max_size=12).map("".join), st.lists(st.integers(0, 99), max_size=8))
 @example("<think>\n\n\na\n\n</think>\n\nb", [8, 9, 12, 13, 14, 22, 23])
-def test_s13_nothing_is_lost_but_tags_and_the_blank_space_around_them(came: str, cuts: list[int]) -> None:
-    reply = answered(came)
-    assert answered(came, cuts) == reply
-    kept = "".join(part.text for part in reply.message.parts if isinstance(part, Text | Reasoning))
+def test_s13_only_tags_and_the_blank_space_around_them_are_removed(came: str, cuts: list[int]) -> None:
+    reply = filter_tags(came)
+    assert filter_tags(came, cuts) == reply
+    output = "".join(part.text for part in reply.message.parts if isinstance(part, Text | Reasoning))
     rest = iter(came)
-    assert all(letter in rest for letter in kept), "something was added, or changed its place"
-    assert bare(came) == bare(kept)
+    assert all(letter in rest for letter in output), "something was added or moved"
+    assert remove_tags(came) == remove_tags(output)
 
 
 @given(streams(), batches)
-def test_s13_a_stream_without_tags_is_the_same_answer(events: list[Event], sizes: list[int]) -> None:
+def test_s13_a_stream_without_tags_stays_the_same_answer(events: list[Event], sizes: list[int]) -> None:
     events = [replace(e, text=e.text.replace("<", "")) if isinstance(e, TextDelta) else e for e in events]
-    events = through(InOrder(), events)  # where parts overlap, one without any text yet may come later than it began
-    out = through(ThinkTags(), events, sizes)
+    events = run_filter(InOrder(), events)  # an interleaved part without any text may be filtered to a later position
+    out = run_filter(ThinkTags(), events, sizes)
     check_stream(out)
     ours, theirs = collect(out), collect(events)
     assert (ours.text, ours.reasoning, ours.calls) == (theirs.text, theirs.reasoning, theirs.calls)
     assert (ours.finish, ours.usage, ours.id) == (theirs.finish, theirs.usage, theirs.id)
-    # A text part without any text leaves no trace, if nothing is cited for it and nothing kept with it.
+    # A text part without text, citations and metadata is removed.
     assert ours.message.parts == tuple(part for part in theirs.message.parts if part != Text(""))
 
 
-def test_s13_a_thought_leaves_as_it_comes() -> None:
+def test_s13_reasoning_is_streamed() -> None:
     tags = ThinkTags()
     assert tags.feed([TextDelta(0, "<think>Hm")]) == [ReasoningDelta(0, "Hm")]
     assert tags.feed([TextDelta(0, ".\n")]) == [ReasoningDelta(0, ".")]  # a line end may belong to the closing tag
@@ -222,7 +222,7 @@ def test_s13_a_thought_leaves_as_it_comes() -> None:
     assert tags.feed([TextDelta(0, "3"), PartEnded(0)]) == [TextDelta(1, "3"), PartEnded(1)]
 
 
-def test_s13_of_an_answer_no_more_is_held_back_than_may_be_a_tag() -> None:
+def test_s13_only_a_possible_tag_is_held_back() -> None:
     tags = ThinkTags()
     assert tags.feed([TextDelta(0, "Yes <")]) == [TextDelta(0, "Yes ")]
     assert tags.feed([TextDelta(0, "/thin")]) == []
@@ -230,42 +230,42 @@ def test_s13_of_an_answer_no_more_is_held_back_than_may_be_a_tag() -> None:
     assert tags.feed([PartEnded(0)]) == [TextDelta(0, "<"), PartEnded(0)]
 
 
-def test_s13_parts_around_a_thought_keep_their_order_and_what_is_kept_with_them() -> None:
-    keep = (Opaque("x", "y", {"signature": "s"}),)
+def test_s13_parts_around_reasoning_keep_their_order_and_metadata() -> None:
+    metadata = (Opaque("x", "y", {"signature": "s"}),)
     citation = Citation(url="u")
-    out = through(
+    out = run_filter(
         ThinkTags(),
         [
             Started("", ""),
             ReasoningDelta(0, "Before."),
-            PartEnded(0, keep),
+            PartEnded(0, metadata),
             TextDelta(1, "<think>Hm.</think>Yes"),
             Cited(1, citation),
-            PartEnded(1, keep),
+            PartEnded(1, metadata),
             ToolCallStarted(2, "a", "f"),
             ToolCallDelta(2, '{"tag": "<think>"}'),
-            PartEnded(2, keep),
+            PartEnded(2, metadata),
             ToolProgress(2, "running"),
             TextDelta(3, ""),
-            PartEnded(3, keep),
+            PartEnded(3, metadata),
             WholePart(4, Foreign(())),
             Finished("tool_calls"),
         ],
     )
     check_stream(out)
     assert collect(out).message.parts == (
-        Reasoning("Before.", keep),
+        Reasoning("Before.", metadata),
         Reasoning("Hm."),
-        Text("Yes", (citation,), keep),
-        ToolCall("a", "f", '{"tag": "<think>"}', keep=keep),
-        Text("", keep=keep),
+        Text("Yes", (citation,), metadata),
+        ToolCall("a", "f", '{"tag": "<think>"}', keep=metadata),
+        Text("", keep=metadata),
         Foreign(()),
     )
     assert ToolProgress(3, "running") in out
 
 
-def test_s13_a_citation_for_nothing_but_a_thought_stands_on_an_empty_text() -> None:
+def test_s13_a_citation_without_text_opens_an_empty_text_part() -> None:
     events: list[Event] = [Cited(0, Citation(url="u")), TextDelta(0, "<think>Hm.</think>"), PartEnded(0)]
-    out = through(ThinkTags(), [Started("", ""), *events, Finished("stop")])
+    out = run_filter(ThinkTags(), [Started("", ""), *events, Finished("stop")])
     check_stream(out)
     assert collect(out).message.parts == (Text("", (Citation(url="u"),)), Reasoning("Hm."))

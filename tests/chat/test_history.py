@@ -1,4 +1,4 @@
-"""Pictures and files in the results of tools, towards wires whose results hold only text."""
+"""Images and files in tool results, for wires whose tool results hold only text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llm.errors import Unsupported
 
 PNG, PDF = Media(mime="image/png", base64="AAAA"), Media(mime="application/pdf", base64="JVBE", name="a.pdf")
 NOTE = "Attachments from tool call "
-SCREENSHOT: Any = {  # as a coding agent sends what it has read: no word beside the picture
+SCREENSHOT: Any = {  # as a coding agent sends a file it has read: an image without text
     "model": "m",
     "max_tokens": 100,
     "messages": [
@@ -46,14 +46,14 @@ SCREENSHOT: Any = {  # as a coding agent sends what it has read: no word beside 
 }
 
 
-def sent(engine: str, model: str = "m") -> Any:
+def write_screenshot(engine: str, model: str = "m") -> Any:
     request = CLIENT_DIALECTS["anthropic"].read_request({**SCREENSHOT, "model": model})
     record = ENGINES[engine]
     body = ENGINE_DIALECTS[record.dialect].write_request(request, record).body
     return json.loads(json.dumps(body))
 
 
-def test_results_come_first_and_what_they_held_right_behind_them() -> None:
+def test_results_come_first_and_their_media_follows() -> None:
     one = ToolResult("c1", (Text("Here"), PNG, PDF))
     two = ToolResult("c2", (Text("42"),))
     three = ToolResult("c3", (PNG,), is_error=True)
@@ -69,19 +69,19 @@ def test_results_come_first_and_what_they_held_right_behind_them() -> None:
         PNG,
         Text("And?"),
     )
-    inside = only_text(Message("user", (one, two)), lambda media: media.kind == "image")
-    assert inside.parts == (ToolResult("c1", (Text("Here"), PNG)), two, Text(f"{NOTE}c1:"), PDF)
+    kept = only_text(Message("user", (one, two)), lambda media: media.kind == "image")
+    assert kept.parts == (ToolResult("c1", (Text("Here"), PNG)), two, Text(f"{NOTE}c1:"), PDF)
 
 
 @pytest.mark.parametrize("parts", [(Text("Hi"), PNG), (ToolResult("c", (Text("42"),)), Text("And?"))])
-def test_a_message_without_such_results_is_left_as_it_is(parts: Any) -> None:
+def test_a_message_without_media_in_results_stays_unchanged(parts: Any) -> None:
     message = Message("user", parts)
     assert only_text(message) is message
     assert only_text(Message("assistant", (ToolCall("c", "f"),))).parts == (ToolCall("c", "f"),)
 
 
-def test_to_chat_completions_a_screenshot_goes_in_the_message_behind() -> None:
-    assert sent("openai")["messages"][2:] == [
+def test_to_chat_completions_media_goes_into_the_next_message() -> None:
+    assert write_screenshot("openai")["messages"][2:] == [
         {"role": "tool", "tool_call_id": "t1", "content": "Attached below."},
         {"role": "tool", "tool_call_id": "t2", "content": "Some text"},
         {
@@ -95,24 +95,24 @@ def test_to_chat_completions_a_screenshot_goes_in_the_message_behind() -> None:
     ]
 
 
-def test_to_ollama_it_does_too() -> None:
-    assert sent("ollama")["messages"][2:] == [
+def test_to_ollama_media_goes_into_the_next_message() -> None:
+    assert write_screenshot("ollama")["messages"][2:] == [
         {"role": "tool", "tool_name": "Read", "tool_call_id": "t1", "content": "Attached below."},
         {"role": "tool", "tool_name": "Read", "tool_call_id": "t2", "content": "Some text"},
         {"role": "user", "content": f"{NOTE}t1:\n\nGo on", "images": ["AAAA"]},
     ]
 
 
-def test_to_gemini_it_goes_in_the_result_from_its_third_version_on() -> None:
+def test_to_gemini_media_stays_in_the_result_since_version_3() -> None:
     result = {"id": "t1", "name": "Read", "response": {"result": "Attached below."}}
     other = {"functionResponse": {"id": "t2", "name": "Read", "response": {"result": "Some text"}}}
     picture = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}
-    assert sent("google", "gemini-3.5-flash")["contents"][2]["parts"] == [
+    assert write_screenshot("google", "gemini-3.5-flash")["contents"][2]["parts"] == [
         {"functionResponse": {**result, "response": {"result": ""}, "parts": [picture]}},
         other,
         {"text": "Go on"},
     ]
-    assert sent("google", "gemini-2.5-flash")["contents"][2]["parts"] == [
+    assert write_screenshot("google", "gemini-2.5-flash")["contents"][2]["parts"] == [
         {"functionResponse": result},
         other,
         {"text": f"{NOTE}t1:"},
@@ -121,7 +121,7 @@ def test_to_gemini_it_goes_in_the_result_from_its_third_version_on() -> None:
     ]
 
 
-def test_t8_what_an_engine_takes_nowhere_is_refused_still() -> None:
+def test_t8_media_that_an_engine_does_not_support_is_refused() -> None:
     request = ChatRequest(model="m", messages=(Message("user", (ToolResult("c1", (PDF,)),)),))
     with pytest.raises(Unsupported, match="accepts only text and base64 images"):
         ENGINE_DIALECTS["ollama"].write_request(request, ENGINES["ollama"])
@@ -129,13 +129,13 @@ def test_t8_what_an_engine_takes_nowhere_is_refused_still() -> None:
 
 @pytest.mark.parametrize("engine", ["openai", "google", "ollama"])
 @pytest.mark.parametrize("where", ["in a message", "in a result"])
-def test_t8_a_block_that_an_engine_has_not_is_refused_by_its_name(engine: str, where: str) -> None:
+def test_t8_an_unknown_block_is_refused_by_its_type(engine: str, where: str) -> None:
     block: Any = {"type": "search_result", "source": "s", "title": "t", "content": [{"type": "text", "text": "x"}]}
     if where == "in a result":
         block = {"type": "tool_result", "tool_use_id": "t1", "content": [block]}
     call = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
-    said = [{"role": "assistant", "content": [call]}, {"role": "user", "content": [block]}]
-    request = CLIENT_DIALECTS["anthropic"].read_request({"model": "m", "max_tokens": 5, "messages": said})
+    messages = [{"role": "assistant", "content": [call]}, {"role": "user", "content": [block]}]
+    request = CLIENT_DIALECTS["anthropic"].read_request({"model": "m", "max_tokens": 5, "messages": messages})
     with pytest.raises(Unsupported, match="does not support the block 'search_result'") as refused:
         ENGINE_DIALECTS[ENGINES[engine].dialect].write_request(request, ENGINES[engine])
     assert ("in a tool result" in str(refused.value)) == (where == "in a result")

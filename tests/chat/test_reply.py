@@ -1,4 +1,4 @@
-"""Events fold into a reply, and a reply replays as events."""
+"""Events are collected into a reply, and a reply is replayed as events."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def events_of_part(events: list[Event], index: int) -> list[Event]:
 
 
 @given(streams())
-def test_s7_any_such_stream_passes_both_checkers(events: list[Event]) -> None:
+def test_s7_random_streams_pass_both_grammar_checkers(events: list[Event]) -> None:
     check_stream(events)
     grammar = Grammar()
     grammar.feed(events)
@@ -45,7 +45,7 @@ def test_s7_any_such_stream_passes_both_checkers(events: list[Event]) -> None:
 
 
 @given(streams())
-def test_a_reply_is_the_fold_of_its_stream(events: list[Event]) -> None:
+def test_a_reply_has_the_content_of_its_stream(events: list[Event]) -> None:
     reply = collect(events)
     indexes = sorted({event.index for event in events if hasattr(event, "index")})
     assert len(reply.message.parts) == len(indexes)
@@ -53,41 +53,46 @@ def test_a_reply_is_the_fold_of_its_stream(events: list[Event]) -> None:
         own = events_of_part(events, index)
         last = own[-1]
         match part, last:
-            case Text(text, cited, keep), PartEnded(_, kept):
+            case Text(text, cited, metadata), PartEnded(_, expected):
                 assert text == "".join(e.text for e in own if isinstance(e, TextDelta))
                 assert cited == tuple(e.citation for e in own if isinstance(e, Cited))
-                assert keep == kept
-            case Reasoning(text, keep), PartEnded(_, kept):
-                assert (text, keep) == ("".join(e.text for e in own if isinstance(e, ReasoningDelta)), kept)
-            case ToolCall() as call, PartEnded(_, kept):
+                assert metadata == expected
+            case Reasoning(text, metadata), PartEnded(_, expected):
+                assert (text, metadata) == ("".join(e.text for e in own if isinstance(e, ReasoningDelta)), expected)
+            case ToolCall() as call, PartEnded(_, expected):
                 start = own[0]
                 assert isinstance(start, ToolCallStarted)
-                assert (call.id, call.name, call.executor, call.keep) == (start.id, start.name, start.executor, kept)
+                assert (call.id, call.name, call.executor, call.keep) == (
+                    start.id,
+                    start.name,
+                    start.executor,
+                    expected,
+                )
                 assert call.arguments == ("".join(e.arguments for e in own if isinstance(e, ToolCallDelta)) or "{}")
             case _, WholePart(_, whole):
                 assert part == whole
             case _:
                 raise AssertionError(part)
-    told = [event.usage for event in events if isinstance(event, UsageReported)]
-    assert reply.usage == (told[-1] if told else Usage())
+    usages = [event.usage for event in events if isinstance(event, UsageReported)]
+    assert reply.usage == (usages[-1] if usages else Usage())
     assert events[0] == Started(reply.id, reply.model, reply.dropped)
     assert events[-1] == reply.finish
 
 
 @given(streams())
-def test_a_reply_told_again_is_the_same_reply(events: list[Event]) -> None:
+def test_a_replayed_reply_is_the_same_reply(events: list[Event]) -> None:
     reply = collect(events)
     again = [*replay(reply)]
     check_stream(again)
     assert collect(again) == reply
 
 
-def test_a_call_without_arguments_has_empty_ones() -> None:
+def test_a_call_without_arguments_has_an_empty_object() -> None:
     events: list[Event] = [Started("", ""), ToolCallStarted(0, "a", "f"), PartEnded(0), Finished("tool_calls")]
     assert collect(events).calls == (ToolCall("a", "f", "{}"),)
 
 
-def test_text_and_reasoning_are_joined_as_they_came() -> None:
+def test_text_and_reasoning_are_joined_without_separator() -> None:
     reply = collect(
         [
             Started("", ""),
@@ -103,15 +108,15 @@ def test_text_and_reasoning_are_joined_as_they_came() -> None:
     assert (reply.text, reply.reasoning) == ("a\n c", "b")
 
 
-def test_progress_of_a_tool_is_no_part_of_the_reply() -> None:
+def test_tool_progress_is_not_in_the_reply() -> None:
     call: list[Event] = [Started("", ""), ToolCallStarted(0, "a", "f", "server"), PartEnded(0)]
     progress = ToolProgress(0, "running", "Looking …")
     assert collect([*call, progress, Finished("stop")]) == collect([*call, Finished("stop")])
 
 
-def test_s1_what_has_not_finished_is_no_reply() -> None:
-    cut: list[list[Event]] = [[], [Started("", "")], [Started("", ""), TextDelta(0, "a")], [Finished("stop")]]
-    for events in cut:
+def test_s1_an_unfinished_answer_is_truncated() -> None:
+    unfinished: list[list[Event]] = [[], [Started("", "")], [Started("", ""), TextDelta(0, "a")], [Finished("stop")]]
+    for events in unfinished:
         with pytest.raises(Truncated):
             collect(events)
 
@@ -132,7 +137,7 @@ def test_a_part_that_changes_its_kind_is_malformed(second: Event) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "called", "told"),
+    ("reason", "called", "expected"),
     [
         ("stop", False, "stop"),
         ("stop", True, "tool_calls"),
@@ -143,13 +148,13 @@ def test_a_part_that_changes_its_kind_is_malformed(second: Event) -> None:
         *((reason, called, reason) for reason in ("length", "filtered", "paused", "error") for called in (False, True)),
     ],
 )
-def test_s6_the_finish_says_calls_exactly_when_some_are_left_to_run(
-    reason: FinishReason, called: bool, told: FinishReason
+def test_s6_the_finish_reason_is_tool_calls_if_the_client_has_calls_to_run(
+    reason: FinishReason, called: bool, expected: FinishReason
 ) -> None:
-    assert settled(reason, called) == told
+    assert settled(reason, called) == expected
 
 
-def test_e8_counters_do_not_overlap_and_totals_are_sums() -> None:
+def test_e8_counts_do_not_overlap_and_totals_are_sums() -> None:
     usage = Usage(fresh=5, cache_read=20, cache_write=100, text=3, reasoning=7)
     assert (usage.input, usage.output) == (125, 10)
     assert (Usage().input, Usage().output) == (None, None)

@@ -15,7 +15,7 @@ from tests.support.oracle import Answer
 from tests.support.recordings import Case, cases, expected
 
 
-def test_scripts_without_spaces_are_counted_too() -> None:
+def test_scripts_without_spaces_are_counted() -> None:
     assert count_text("") == 0
     assert count_text("今日はいい天気ですね") == 10
     assert count_text("🦊🦊") == 2
@@ -24,18 +24,18 @@ def test_scripts_without_spaces_are_counted_too() -> None:
 
 
 APIS = ("openai-chat", "anthropic", "openai-responses")
-INSIDE = 541  # of 545 recorded requests whose tokens the provider told
-# What the estimate cannot see.
-HIDDEN = {
-    "anthropic/messages-stream-anthropic-mcp-servers-stream-4f2f92#0": "tools that a server of others lists",
-    "groq/chat-stream-groq-model-web-search-tool-stream-a918cc#0": "what a model that searches by itself has found",
-    "openai/responses-response-with-mixed-prompt-url-preserved-185974#0": "a prompt that the provider has stored",
-    "huggingface/chat-huggingface-test-hf-model-thinking-part-1efca3#1": "thoughts that the template leaves out",
+WITHIN_ERROR = 541  # of 545 recorded requests with a token count of the provider
+# Recordings outside of the error -> the input that is not in the request.
+NOT_IN_REQUEST = {
+    "anthropic/messages-stream-anthropic-mcp-servers-stream-4f2f92#0": "the tools of an MCP server",
+    "groq/chat-stream-groq-model-web-search-tool-stream-a918cc#0": "the search results of the model",
+    "openai/responses-response-with-mixed-prompt-url-preserved-185974#0": "a prompt stored at the provider",
+    "huggingface/chat-huggingface-test-hf-model-thinking-part-1efca3#1": "reasoning that the template leaves out",
 }
 
 
-def recorded() -> list[tuple[Case, ChatRequest, int]]:
-    """Requests and what the provider counted; without those into which it puts more itself (searches, media)."""
+def read_recorded_requests() -> list[tuple[Case, ChatRequest, int]]:
+    """Returns requests with the provider's count; without those with hosted tools or media, to which it adds input."""
     found = []
     for case in cases():
         body = case.request.body
@@ -54,16 +54,16 @@ def recorded() -> list[tuple[Case, ChatRequest, int]]:
     return found
 
 
-def test_t11_the_estimate_s_error_is_within_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_t11_the_error_of_the_estimate_is_within_its_bounds(capsys: pytest.CaptureFixture[str]) -> None:
     outside = {}
-    everything = recorded()
-    for case, request, counted in everything:
+    recorded = read_recorded_requests()
+    for case, request, counted in recorded:
         guess = estimate(request)
-        kept = Input(request).tokens()  # of the request, while its answer comes
-        assert abs(kept - guess) <= 0.1 * guess, case.name
+        stored = Input(request).tokens()
+        assert abs(stored - guess) <= 0.1 * guess, case.name
         if abs(counted - guess) > ERROR_SHARE * counted + ERROR_TOKENS:
             outside[case.name] = f"{guess} for {counted}"
     with capsys.disabled():
-        print(f"\nestimates within their error: {len(everything) - len(outside)} of {len(everything)}")
-    assert outside.keys() == HIDDEN.keys(), json.dumps(outside, indent=1)
-    assert len(everything) - len(outside) >= INSIDE
+        print(f"\nestimates within their error: {len(recorded) - len(outside)} of {len(recorded)}")
+    assert outside.keys() == NOT_IN_REQUEST.keys(), json.dumps(outside, indent=1)
+    assert len(recorded) - len(outside) >= WITHIN_ERROR
