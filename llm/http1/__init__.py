@@ -1,1 +1,1 @@
-"""HTTP/1.1 messages as bytes, and the event loop. Knows nothing of LLMs."""
+"""HTTP/1.1 parsers and the event loop. Without LLM meaning."""

@@ -1,4 +1,4 @@
-"""Compressed bodies. We ask for none (``accept-encoding: identity``), some compress all the same.
+"""Decompression of response bodies, because some providers ignore ``accept-encoding: identity``.
 
 Wire: https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1
 """
@@ -10,65 +10,68 @@ from typing import Final
 
 from llm.errors import Malformed
 
-STEP: Final = 256 * 1024  # bytes that one step may make: 64 KB on the wire can stand for 64 MB
+STEP: Final = 256 * 1024  # bytes that one ``feed`` returns at most: 64 KB on the wire can contain 64 MB
 
 _GZIP: Final = zlib.MAX_WBITS | 16
 
 
 class Inflater:
-    """Takes compressed bytes as they come and gives them back readable, at most ``STEP`` bytes at a time."""
+    """Decompresses a body in pieces; returns at most ``MAX_STEP`` bytes at a time."""
 
-    __slots__ = ("_full", "_packed", "_wbits", "_zlib")
+    __slots__ = ("_compressed", "_full", "_wbits", "_zlib")
 
     def __init__(self, wbits: int | None) -> None:
-        self._wbits = wbits  # of zlib, which says how the data is wrapped; None: to be seen from its first two bytes
-        self._zlib: zlib._Decompress | None = None  # None until there is something
-        self._packed = b""  # not looked at yet
-        self._full = False  # the last step ended at its bound: even without input there may be more
+        self._wbits = wbits  # zlib's number for the format; None: detected from the first two bytes
+        self._zlib: zlib._Decompress | None = None  # None before the first bytes
+        self._compressed = b""  # not decompressed yet
+        self._full = False  # the last step returned ``MAX_STEP`` bytes, so zlib may have more output without input
 
     @property
     def pending(self) -> bool:
-        """``feed(b"")`` may give more."""
-        return self._full or (bool(self._packed) and self._zlib is not None)
+        """True if ``feed(b"")`` may return more bytes."""
+        return self._full or (bool(self._compressed) and self._zlib is not None)
 
     def feed(self, data: bytes) -> bytes:
-        """Empty only if more is needed. Raises ``Malformed``."""
-        made = self._step(data)
-        while not made and self.pending:  # a member of its own without content
-            made = self._step(b"")
-        return made
+        """Returns decompressed bytes; ``b""`` only if more input is needed. Raises ``Malformed`` for invalid data."""
+        output = self._step(data)
+        while not output and self.pending:  # an empty gzip member
+            output = self._step(b"")
+        return output
 
     def close(self) -> None:
-        """The body has ended. Raises ``Malformed`` if the compressed data has not; an empty body is fine."""
-        if self._packed or (self._zlib is not None and not self._zlib.eof):
-            raise Malformed("The provider's compressed answer has no end.")
+        """Marks the end of the body. Raises ``Malformed`` if the data is incomplete; an empty body is valid."""
+        if self._compressed or (self._zlib is not None and not self._zlib.eof):
+            raise Malformed("The provider's compressed answer is incomplete.")
 
     def _step(self, data: bytes) -> bytes:
-        packed = self._packed + data if self._packed else data
-        if self._wbits is None and len(packed) >= 2:
-            self._wbits = _deflate_wbits(packed)
-        if self._wbits is None or not (packed or self._full):
-            self._packed = packed
+        compressed = self._compressed + data if self._compressed else data
+        if self._wbits is None and len(compressed) >= 2:
+            self._wbits = _deflate_wbits(compressed)
+        if self._wbits is None or not (compressed or self._full):
+            self._compressed = compressed
             return b""
-        if self._zlib is None or (self._zlib.eof and packed):  # a gzip body may have members, one behind the other
+        if self._zlib is None or (self._zlib.eof and compressed):  # a gzip body may have several members
             self._zlib = zlib.decompressobj(self._wbits)
         try:
-            made = self._zlib.decompress(packed, STEP)
+            output = self._zlib.decompress(compressed, STEP)
         except zlib.error:
-            raise Malformed("The provider's compressed answer is broken.") from None
-        self._full = len(made) == STEP
-        self._packed = self._zlib.unused_data if self._zlib.eof else self._zlib.unconsumed_tail
-        return made
+            raise Malformed("The provider's compressed answer is invalid.") from None
+        self._full = len(output) == STEP
+        self._compressed = self._zlib.unused_data if self._zlib.eof else self._zlib.unconsumed_tail
+        return output
 
 
 def _deflate_wbits(start: bytes) -> int:
-    """``deflate`` has to be zlib's format (RFC 1950, section 2.2); some send the bare data."""
+    """Detects the format of ``deflate``: zlib (RFC 1950, section 2.2), or the raw data that some servers send."""
     is_zlib = start[0] & 0x0F == 8 and int.from_bytes(start[:2], "big") % 31 == 0
     return zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS
 
 
 def inflater(encoding: str) -> Inflater | None:
-    """For a ``Content-Encoding``; None where there is nothing to do. Raises ``Malformed`` for one that is unknown."""
+    """Creates the decompressor for a ``Content-Encoding``; None if the body is not compressed.
+
+    Raises ``Malformed`` for an encoding that is not supported.
+    """
     match encoding.strip().lower():
         case "" | "identity":
             return None
@@ -77,4 +80,4 @@ def inflater(encoding: str) -> Inflater | None:
         case "deflate":
             return Inflater(None)
         case _:
-            raise Malformed("The provider compressed its answer in a way that was not asked for.")
+            raise Malformed("The provider compressed its answer with an unsupported Content-Encoding.")

@@ -1,7 +1,8 @@
-"""An event loop that reads and writes its busiest sockets in the look that found them ready.
+"""An event loop whose selector calls the callbacks of the busiest sockets directly.
 
-asyncio makes a handle of all that is ready and runs those in a second round: a tenth of what a relayed event costs. A
-descriptor that is *watched* is called by the selector itself; all else goes asyncio's way. Any other loop will do too.
+asyncio creates a handle for each ready descriptor and runs the handles in a second pass, a tenth of the cost of a
+passed-through event. The callbacks of a *watched* descriptor are called by the selector itself; all others work as in
+asyncio. The server also runs on any other event loop.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from llm.wire.json_codec import import_optional
 
 uvloop: Final = import_optional("uvloop")
 
-_MOST: Final = 256  # descriptors in one look; the next finds the others
+_MAX_READY: Final = 256  # descriptors of one poll; the next one returns the others
 
 Call: TypeAlias = Callable[[], None]
 Watch: TypeAlias = Callable[[int, Call | None, Call | None], None]
-"""Calls what is given whenever a descriptor can be read or written, or has failed; nothing given, nothing is watched.
+"""``watch(fd, read, write)`` sets the callbacks for a descriptor that is readable, writable or has failed.
 
-Its calls may not raise, and are not made in a task: what they wake runs in a context of its own.
+Without callbacks the descriptor is no longer watched. Callbacks must not raise and do not run in a task.
 """
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """The fastest that there is here."""
+    """Creates the fastest event loop available: uvloop, else ``EventLoop``, else asyncio's own."""
     if uvloop is not None:
         loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         return loop
@@ -36,23 +37,26 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 def watch_of(loop: asyncio.AbstractEventLoop) -> Watch:
-    return loop.watch if isinstance(loop, Loop) else _Plain(loop).watch
+    """Returns the watch function of ``loop``; for another loop, one that uses its readers and writers."""
+    return loop.watch if isinstance(loop, Loop) else _ReaderWatch(loop).watch
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """Where there is ``epoll``."""
+    """asyncio's event loop with ``watch``, for systems with ``epoll``."""
 
     def __init__(self) -> None:
-        selector = _Selector(self._failed)
+        selector = _Selector(self._report)
         super().__init__(selector)
         self.watch: Watch = selector.watch
 
-    def _failed(self, error: BaseException) -> None:
-        self.call_exception_handler({"message": "Exception in a watched descriptor", "exception": error})
+    def _report(self, error: BaseException) -> None:
+        self.call_exception_handler(
+            {"message": "Exception in a callback of a watched file descriptor", "exception": error}
+        )
 
 
-class _Plain:
-    """By way of asyncio's own handles."""
+class _ReaderWatch:
+    """``watch`` by the readers and writers of any event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -69,11 +73,11 @@ class _Plain:
 
 
 class _Selector(BaseSelector):
-    """``selectors.EpollSelector``, with :meth:`watch`."""
+    """Does what ``selectors.EpollSelector`` does, and ``watch``."""
 
-    def __init__(self, failed: Callable[[BaseException], None]) -> None:
+    def __init__(self, report: Callable[[BaseException], None]) -> None:
         self._epoll = select.epoll()
-        self._failed = failed
+        self._report = report
         self._keys: dict[int, SelectorKey] = {}
         self._watched: dict[int, tuple[Call | None, Call | None]] = {}
 
@@ -95,11 +99,11 @@ class _Selector(BaseSelector):
         wait = -1 if timeout is None else max(timeout, 0)
         watched, keys = self._watched, self._keys
         others = []
-        found = self._epoll.poll(wait, _MOST)
-        for fd, event in found:
+        ready = self._epoll.poll(wait, _MAX_READY)
+        for fd, event in ready:
             if fd not in watched and (key := keys.get(fd)) is not None:
                 others.append((key, event))
-        for fd, event in found:
+        for fd, event in ready:
             if (calls := watched.get(fd)) is None:
                 continue
             try:
@@ -108,15 +112,15 @@ class _Selector(BaseSelector):
                 if event & _CAN_WRITE and (call := watched.get(fd, _NONE)[1]) is not None:
                     call()
             except Exception as error:
-                self._failed(error)
+                self._report(error)
         if not others:
             return others
-        # A call may have closed what was found beside it, and its number may be another's by now.
-        return [(key, _events(event) & key.events) for key, event in others if keys.get(key.fd) is key]
+        # A callback may have closed another ready descriptor, whose number may already belong to a new one.
+        return [(key, _from_epoll(event) & key.events) for key, event in others if keys.get(key.fd) is key]
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> SelectorKey:
         fd = _fd(fileobj)
-        self._epoll.register(fd, _polled(events))  # raises FileExistsError for one that is here
+        self._epoll.register(fd, _to_epoll(events))  # raises FileExistsError for one that is registered
         key = self._keys[fd] = SelectorKey(fileobj, fd, events, data)
         return key
 
@@ -128,7 +132,7 @@ class _Selector(BaseSelector):
     def modify(self, fileobj: Any, events: int, data: Any = None) -> SelectorKey:
         fd = _fd(fileobj)
         if events != self._keys[fd].events:
-            self._epoll.modify(fd, _polled(events))
+            self._epoll.modify(fd, _to_epoll(events))
         key = self._keys[fd] = SelectorKey(fileobj, fd, events, data)
         return key
 
@@ -141,12 +145,12 @@ class _Selector(BaseSelector):
         return _Keys(self._keys)
 
     def _unregister(self, fd: int) -> None:
-        with suppress(OSError):  # closed before: then epoll has forgotten it
+        with suppress(OSError):  # already closed, which removes it from epoll
             self._epoll.unregister(fd)
 
 
 class _Keys(Mapping[Any, SelectorKey]):
-    """By descriptor or by whatever has one."""
+    """Finds keys by descriptor or by an object with ``fileno``."""
 
     def __init__(self, keys: Mapping[int, SelectorKey]) -> None:
         self._keys = keys
@@ -162,9 +166,9 @@ class _Keys(Mapping[Any, SelectorKey]):
 
 
 _NONE: Final = (None, None)
-_IN: Final = getattr(select, "EPOLLIN", 0)  # not every system has them
+_IN: Final = getattr(select, "EPOLLIN", 0)  # not defined on every system
 _OUT: Final = getattr(select, "EPOLLOUT", 0)
-_CAN_READ: Final = ~_OUT  # or has failed, which either call will find
+_CAN_READ: Final = ~_OUT  # readable or failed; either callback then gets the error
 _CAN_WRITE: Final = ~_IN
 
 
@@ -172,9 +176,9 @@ def _fd(fileobj: Any) -> int:
     return fileobj if isinstance(fileobj, int) else fileobj.fileno()
 
 
-def _polled(events: int) -> int:
+def _to_epoll(events: int) -> int:
     return (_IN if events & EVENT_READ else 0) | (_OUT if events & EVENT_WRITE else 0)
 
 
-def _events(polled: int) -> int:
-    return (EVENT_READ if polled & _CAN_READ else 0) | (EVENT_WRITE if polled & _CAN_WRITE else 0)
+def _from_epoll(mask: int) -> int:
+    return (EVENT_READ if mask & _CAN_READ else 0) | (EVENT_WRITE if mask & _CAN_WRITE else 0)

@@ -1,8 +1,8 @@
-"""What requests and answers of HTTP/1.1 have in common: their headers, and a body by its length or in chunks; no IO.
+"""The parser base of HTTP/1.1 requests and responses: headers, and bodies by length or in chunks. No IO.
 
 Wire: https://www.rfc-editor.org/rfc/rfc9112
-Strict about lengths and framing, since both meet the outside. Refused are a length beside chunks, lengths that differ,
-transfer encodings other than ``chunked``, chunks without their size or line end, line ends other than CRLF, and folded
+Strict about framing, because both sides are untrusted. Refused are a length together with chunks, different lengths,
+transfer encodings other than ``chunked``, chunks without size or line end, line ends other than CRLF, and folded
 headers.
 """
 
@@ -14,32 +14,32 @@ from typing import Any, ClassVar, Final, TypeAlias
 
 from llm.errors import LLMError
 
-MAX_LINE: Final = 4 * 1024  # bytes, of a chunk's size with its extensions, and of one trailer
+MAX_LINE: Final = 4 * 1024  # bytes of a chunk size line with its extensions, and of one trailer
 
-# All lines of headers, less the last line end.
+# All header lines, without the last line end.
 HEADERS: Final = re.compile(r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*(?:\r\n|\Z))*")
 LONE_LF: Final = re.compile(rb"(?<!\r)\n")
-_LINE: Final = re.compile(r"([^:]+):([^\r]*)(?:\r\n)?")  # of such headers
+_LINE: Final = re.compile(r"([^:]+):([^\r]*)(?:\r\n)?")  # one such line
 _LENGTH: Final = re.compile(r"[0-9]{1,15}")
 
-# Reads at an offset and returns the next one, or -1 if it needs more bytes than there are. A plain function and not a
-# bound method, which would tie each parser into a cycle that only the garbage collector can free.
+# Parses at an offset; returns the next offset, or -1 if it needs more bytes. A plain function: a bound method would put
+# each parser into a reference cycle, which only the garbage collector can free.
 Step: TypeAlias = "Callable[[Any, bytes, int, list[bytes]], int]"
 
 
 class Headers(Mapping[str, str]):
-    """Headers by their names, in any case. It has a fifth of the weight of Tornado's, and every open stream two."""
+    """Header values by case-insensitive name. Needs a fifth of the memory of Tornado's class (two per stream)."""
 
     __slots__ = ("_values",)
 
     def __init__(self, lines: str = "") -> None:
-        """``lines`` as they came, less the last line end. Raises ``ValueError``."""
+        """Parses header lines without the last line end. Raises ``ValueError`` for invalid ones."""
         if not HEADERS.fullmatch(lines):
-            raise ValueError("no headers")
+            raise ValueError("invalid headers")
         self._values: dict[str, str] = {}
         for name, value in _LINE.findall(lines):
-            low, value = name.lower(), value.strip(" \t")
-            self._values[low] = f"{self._values[low]},{value}" if low in self._values else value
+            key, value = name.lower(), value.strip(" \t")
+            self._values[key] = f"{self._values[key]},{value}" if key in self._values else value
 
     def __getitem__(self, name: str) -> str:
         return self._values[name.lower()]
@@ -54,19 +54,20 @@ class Headers(Mapping[str, str]):
         return len(self._values)
 
     def items(self) -> ItemsView[str, str]:
-        """The names are in small letters."""
+        """Returns the headers with their names in lower case."""
         return self._values.items()
 
     def get(self, name: str, default: Any = None) -> Any:
+        """Returns the value of a header, of equal names joined by commas."""
         return self._values.get(name.lower(), default)
 
 
 class Message:
-    """One message. ``feed`` takes its bytes as they come."""
+    """Parses one message from bytes in any pieces. A subclass parses the head and sets ``step`` for the body."""
 
-    SENDER: ClassVar[str]  # who is at fault, as a sentence about it begins
-    FAULT: ClassVar[type[LLMError]]
-    SIZE: ClassVar[re.Pattern[bytes]]  # of a chunk, in its first group
+    SENDER: ClassVar[str]  # the subject of error messages
+    FAULT: ClassVar[type[LLMError]]  # raised for an invalid message
+    SIZE: ClassVar[re.Pattern[bytes]]  # matches a chunk size line; group 1 is the size
     MAX_TRAILERS: ClassVar[int]  # bytes
 
     __slots__ = ("complete", "headers", "keep", "left", "rest", "step")
@@ -74,14 +75,17 @@ class Message:
     headers: Headers
 
     def __init__(self, step: Step) -> None:
-        self.complete = False  # it ended where its framing says
-        self.keep = False  # its sender did not ask to close the connection
-        self.rest = b""  # of a line that is not whole yet; of a complete message, what followed it
-        self.left = 0  # bytes to come of the body or chunk; of trailers, those that came
+        self.complete = False  # the whole message was parsed
+        self.keep = False  # the sender keeps the connection open for another message
+        self.rest = b""  # an incomplete line; after a complete message, the bytes behind it
+        self.left = 0  # bytes missing of the body or chunk; in trailers, the bytes parsed so far
         self.step = step
 
     def feed(self, data: bytes, payload: list[bytes]) -> None:
-        """Appends to ``payload`` what ``data`` brings of the body. Raises ``FAULT``, after what was sound."""
+        """Parses ``data`` and appends the bytes of the body to ``payload``.
+
+        Raises ``ERROR`` for an invalid message, after it has appended the valid bytes before.
+        """
         if self.rest:
             data, self.rest = self.rest + data, b""
         at, end = 0, len(data)
@@ -94,63 +98,66 @@ class Message:
             self.rest = data[at:]
 
     def fault(self, what: str) -> LLMError:
+        """Returns the error for an invalid message: the sender, then ``problem``."""
         return self.FAULT(f"{self.SENDER} {what}.")
 
     def read_framing(self, headers: Headers, modern: bool) -> tuple[bool, int | None]:
-        """Whether the body comes in chunks, and its length if that was told (RFC 9112, section 6.3)."""
+        """Returns whether the body is chunked, and its length if known; sets ``keep_alive`` (RFC 9112, section 6.3)."""
         self.keep = modern
         if (connection := headers.get("Connection")) is not None:
             options = {option.strip().lower() for option in connection.split(",")}
             self.keep = "close" not in options and (modern or "keep-alive" in options)
-        encoding, told = headers.get("Transfer-Encoding"), headers.get("Content-Length")
-        if encoding is not None and (told is not None or not modern or encoding.strip().lower() != "chunked"):
-            raise self.fault("framed a body in a way that cannot be trusted")
-        if told is None:
+        encoding, length = headers.get("Transfer-Encoding"), headers.get("Content-Length")
+        if encoding is not None and (length is not None or not modern or encoding.strip().lower() != "chunked"):
+            raise self.fault("sent a body with ambiguous or unsupported Transfer-Encoding")
+        if length is None:
             return encoding is not None, None
-        lengths = {length.strip() for length in told.split(",")} if "," in told else {told}
+        lengths = {value.strip() for value in length.split(",")} if "," in length else {length}
         if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
-            raise self.fault("gave a body a length that cannot be")
+            raise self.fault("sent an invalid Content-Length")
         return False, int(lengths.pop())
 
     def read_length(self, data: bytes, at: int, payload: list[bytes]) -> int:
-        after = self._take(data, at, payload)
+        """The step that parses a body by its length."""
+        after = self._read_payload(data, at, payload)
         self.complete = self.left == 0
         return after
 
     def read_chunk_size(self, data: bytes, at: int, payload: list[bytes]) -> int:
-        end = self._line_end(data, at, "chunk")
+        """The step that parses a chunk size, and the chunk too if it is complete."""
+        end = self._find_line_end(data, at, "chunk")
         if end < 0:
             return -1
         match = self.SIZE.fullmatch(data, at, end)
         if match is None:
-            raise self.fault("sent a chunk without its size")
+            raise self.fault("sent a chunk without a valid size")
         size, start = int(match[1], 16), end + 2
         if not size:
-            self.step = Message._trailers
-        elif data[start + size : start + size + 2] == b"\r\n":  # all of it is here, as it nearly always is
+            self.step = Message._read_trailers
+        elif data[start + size : start + size + 2] == b"\r\n":  # the chunk is complete, as nearly always
             payload.append(data[start : start + size])
             return start + size + 2
         else:
-            self.step = Message._chunk
+            self.step = Message._read_chunk
         self.left = size
         return start
 
-    def _chunk(self, data: bytes, at: int, payload: list[bytes]) -> int:
-        after = self._take(data, at, payload)
+    def _read_chunk(self, data: bytes, at: int, payload: list[bytes]) -> int:
+        after = self._read_payload(data, at, payload)
         if not self.left:
-            self.step = Message._chunk_end
+            self.step = Message._read_chunk_end
         return after
 
-    def _chunk_end(self, data: bytes, at: int, payload: list[bytes]) -> int:
+    def _read_chunk_end(self, data: bytes, at: int, payload: list[bytes]) -> int:
         if not b"\r\n".startswith(data[at : at + 2]):
-            raise self.fault("sent a chunk of another size than it said")
+            raise self.fault("sent a chunk that does not match its size")
         if len(data) < at + 2:
             return -1
         self.step = Message.read_chunk_size
         return at + 2
 
-    def _trailers(self, data: bytes, at: int, payload: list[bytes]) -> int:
-        end = self._line_end(data, at, "trailer")
+    def _read_trailers(self, data: bytes, at: int, payload: list[bytes]) -> int:
+        end = self._find_line_end(data, at, "trailer")
         if end < 0:
             return -1
         self.left += end - at
@@ -159,18 +166,18 @@ class Message:
         self.complete = end == at
         return end + 2
 
-    def _take(self, data: bytes, at: int, payload: list[bytes]) -> int:
+    def _read_payload(self, data: bytes, at: int, payload: list[bytes]) -> int:
         after = min(at + self.left, len(data))
         payload.append(data[at:after])
         self.left -= after - at
         return after
 
-    def _line_end(self, data: bytes, at: int, what: str) -> int:
+    def _find_line_end(self, data: bytes, at: int, what: str) -> int:
         end = data.find(b"\r\n", at, at + MAX_LINE + 2)
         if end >= 0:
-            broken = data.find(b"\n", at, end) >= 0  # as it is seen where the line comes in pieces
+            invalid = data.find(b"\n", at, end) >= 0  # refused here too, as for a line in pieces
         else:
-            broken = len(data) - at > MAX_LINE or LONE_LF.search(data, at) is not None
-        if broken:
-            raise self.fault(f"sent a {what} whose line does not end")
+            invalid = len(data) - at > MAX_LINE or LONE_LF.search(data, at) is not None
+        if invalid:
+            raise self.fault(f"sent a {what} line that is too long or does not end with CRLF")
         return end

@@ -202,7 +202,7 @@ async def test_x2_a_request_that_cannot_be_read_is_told_so_in_json() -> None:
         b"GET / HTTP/1.1\r\n\r\n": "Host",
         b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n": "Host",
         b"GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n": "headers",
-        UPLOAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n": "framed",
+        UPLOAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n": "Transfer-Encoding",
         UPLOAD + b"Transfer-Encoding: chunked\r\n\r\nx\r\n": "chunk",
     }
     async with serving(config()) as server:

@@ -1,4 +1,4 @@
-"""The decoder of compressed bodies, fed in every way."""
+"""The decompressor of bodies, with valid and broken data in pieces of any size."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from llm.errors import Malformed
 from llm.http1.compression import STEP, Inflater, inflater
 from tests.support.http_answers import BODY
 
-# Compressed bodies.
 
-
-def unpacked(decoder: Inflater, packed: bytes, size: int) -> bytes:
-    made = []
+def decompress(decoder: Inflater, packed: bytes, size: int) -> bytes:
+    """Decompresses ``packed`` in pieces of ``size`` bytes."""
+    output = []
     for at in range(0, len(packed), size):
-        made.append(decoder.feed(packed[at : at + size]))
+        output.append(decoder.feed(packed[at : at + size]))
         while decoder.pending:
-            made.append(decoder.feed(b""))
+            output.append(decoder.feed(b""))
     decoder.close()
-    return b"".join(made)
+    return b"".join(output)
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -45,21 +44,23 @@ def raw_deflate(data: bytes) -> bytes:
     ],
 )
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
-def test_compressed_bodies_in_any_pieces(encoding: str, pack: Callable[[bytes], bytes], size: int) -> None:
+def test_a_body_is_decompressed_from_pieces_of_any_size(
+    encoding: str, pack: Callable[[bytes], bytes], size: int
+) -> None:
     decoder = inflater(encoding)
     assert decoder is not None
-    assert unpacked(decoder, pack(BODY * 20), size) == BODY * 20
+    assert decompress(decoder, pack(BODY * 20), size) == BODY * 20
 
 
 @pytest.mark.parametrize("size", [*range(STEP - 3, STEP + 4), 3 * STEP])
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, raw_deflate])
-def test_a_body_that_ends_at_the_bound_of_a_step_is_whole(pack: Callable[[bytes], bytes], size: int) -> None:
+def test_a_body_that_ends_at_the_limit_of_a_step_is_complete(pack: Callable[[bytes], bytes], size: int) -> None:
     decoder = inflater("gzip" if pack is gzip.compress else "deflate")
     assert decoder is not None
-    assert unpacked(decoder, pack(b"a" * size), 1 << 20) == b"a" * size
+    assert decompress(decoder, pack(b"a" * size), 1 << 20) == b"a" * size
 
 
-def test_a_small_body_cannot_become_a_large_one_at_once() -> None:
+def test_a_small_body_is_not_decompressed_to_a_large_one_at_once() -> None:
     decoder = inflater("gzip")
     assert decoder is not None
     packed = gzip.compress(b"\0" * 50_000_000)
@@ -68,30 +69,30 @@ def test_a_small_body_cannot_become_a_large_one_at_once() -> None:
     assert decoder.pending
 
 
-def test_a_step_gives_nothing_only_if_it_needs_more() -> None:
+def test_feed_returns_nothing_only_if_it_needs_more_input() -> None:
     decoder = inflater("gzip")
     assert decoder is not None
     assert decoder.feed(gzip.compress(b"") * 3 + gzip.compress(b"one")) == b"one"
     assert not decoder.pending
 
 
-def test_bodies_that_are_not_compressed_are_left_alone() -> None:
+def test_uncompressed_bodies_need_no_decompressor() -> None:
     assert inflater("") is inflater("identity") is None
     with pytest.raises(Malformed):
         inflater("br")
 
 
 @given(st.binary(max_size=100), st.integers(0, 200), st.integers(1, 50), st.sampled_from(["gzip", "deflate"]))
-def test_broken_compression_is_malformed_and_nothing_else(garbage: bytes, at: int, size: int, encoding: str) -> None:
+def test_broken_data_is_decompressed_or_malformed(garbage: bytes, at: int, size: int, encoding: str) -> None:
     packed = gzip.compress(BODY) if encoding == "gzip" else zlib.compress(BODY)
     decoder = inflater(encoding)
     assert decoder is not None
     with suppress(Malformed):
-        unpacked(decoder, packed[:at] + garbage + packed[at + len(garbage) :], size)
+        decompress(decoder, packed[:at] + garbage + packed[at + len(garbage) :], size)
 
 
-def test_a_compressed_body_without_its_end_is_malformed() -> None:
+def test_an_incomplete_body_is_malformed() -> None:
     decoder = inflater("gzip")
     assert decoder is not None
     with pytest.raises(Malformed):
-        unpacked(decoder, gzip.compress(BODY)[:-4], 1 << 20)
+        decompress(decoder, gzip.compress(BODY)[:-4], 1 << 20)

@@ -1,4 +1,4 @@
-"""The loop that calls watched descriptors in the look that found them ready."""
+"""The event loop whose selector calls the callbacks of watched descriptors."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def run(work: Callable[[Loop], Any], *, plain: bool = False) -> list[dict[str, Any]]:
-    """Runs it on a loop of ours, or asyncio's own; what that loop was told went wrong."""
+    """Runs ``work`` on ``EventLoop`` or asyncio's own loop; returns the errors reported to the loop."""
     loop = asyncio.SelectorEventLoop() if plain else Loop()
-    told: list[dict[str, Any]] = []
-    loop.set_exception_handler(lambda _, context: told.append(context))
+    errors: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: errors.append(context))
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(asyncio.wait_for(work(loop), 5))  # type: ignore[arg-type]
-    return told
+    return errors
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_what_is_watched_is_called_until_nothing_is(plain: bool) -> None:
+def test_a_watched_descriptor_is_called_until_it_is_no_longer_watched(plain: bool) -> None:
     async def work(loop: asyncio.AbstractEventLoop) -> None:
         with pair() as (left, right):
             watch, seen, fd = watch_of(loop), list[bytes](), right.fileno()
@@ -63,7 +63,7 @@ def test_what_is_watched_is_called_until_nothing_is(plain: bool) -> None:
     assert run(work, plain=plain) == []
 
 
-def test_a_call_that_raises_is_told_and_the_others_are_made() -> None:
+def test_an_error_in_a_callback_is_reported_and_the_others_are_called() -> None:
     async def work(loop: Loop) -> None:
         with pair() as (left, right):
             done, fault = asyncio.Event(), 0
@@ -87,12 +87,12 @@ def test_a_call_that_raises_is_told_and_the_others_are_made() -> None:
             await asyncio.sleep(0)
             assert fault == 1
 
-    told = run(work)
-    assert [str(context["exception"]) for context in told] == ["wrong"]
+    errors = run(work)
+    assert [str(context["exception"]) for context in errors] == ["wrong"]
 
 
-def test_a_number_that_has_a_new_owner_is_not_taken_for_the_old_one() -> None:
-    """A watched call closes a descriptor that was found ready beside it, and its number is given out again."""
+def test_a_reused_descriptor_number_does_not_get_the_old_event() -> None:
+    """A callback closes another ready descriptor, and its number is used again for a new one."""
 
     async def work(loop: Loop) -> None:
         with pair() as (left, right), pair() as (near, far), pair() as (other, new):
@@ -121,7 +121,7 @@ def test_a_number_that_has_a_new_owner_is_not_taken_for_the_old_one() -> None:
     assert run(work) == []
 
 
-def test_all_that_asyncio_does_with_its_selector_works() -> None:
+def test_asyncio_streams_timers_and_threads_work() -> None:
     async def work(loop: Loop) -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(await reader.readline())

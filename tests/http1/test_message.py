@@ -1,4 +1,4 @@
-"""Headers of requests are read and refused as Tornado does."""
+"""Request headers are parsed and refused as by Tornado."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from llm.http1.message import Headers
 from llm.http1.request_parser import RequestParser
 
 
-def of_request(told: str) -> dict[str, str]:
-    parser, lines = RequestParser(10_000), f"\r\n{told}" if told else ""
+def parse_request_headers(text: str) -> dict[str, str]:
+    parser, lines = RequestParser(10_000), f"\r\n{text}" if text else ""
     parser.feed(f"GET / HTTP/1.1\r\nHost: x{lines}\r\n\r\n".encode("latin-1"), [])
     return dict(parser.headers)
 
@@ -25,21 +25,21 @@ def of_request(told: str) -> dict[str, str]:
         )
     )
 )
-def test_headers_are_read_and_refused_as_tornado_does(lines: list[str]) -> None:
-    told = "\r\n".join(filter(None, lines))
+def test_headers_are_parsed_and_refused_as_by_tornado(lines: list[str]) -> None:
+    text = "\r\n".join(filter(None, lines))
     expected = HTTPHeaders()
     try:
         for line in filter(None, lines):
             name, colon, value = line.partition(":")
             expected.add(name if colon else "", value.strip(" \t"))
     except HTTPInputError:
-        with pytest.raises(ValueError, match="no headers"):
-            Headers(told)
+        with pytest.raises(ValueError, match="invalid headers"):
+            Headers(text)
         with pytest.raises(InvalidRequest):
-            of_request(told)
+            parse_request_headers(text)
         return
-    headers = Headers(told)
-    assert {**headers, "host": "x"} == of_request(told)
+    headers = Headers(text)
+    assert {**headers, "host": "x"} == parse_request_headers(text)
     assert dict(headers.items()) == {name.lower(): value for name, value in expected.items()}
     assert all(headers[name.upper()] == headers.get(name) == value for name, value in expected.items())
     assert headers.get("x-none") is None and headers.get("x-none", "") == ""

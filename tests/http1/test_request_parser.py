@@ -1,4 +1,4 @@
-"""The parser of requests, fed in every way; no sockets."""
+"""The request parser, with valid and invalid bytes in any pieces; no sockets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.smuggling import SMUGGLING
 from tests.support.wire_server import LAST_CHUNK, chunk
 from tests.support.work import within_processor_time
 
-MOST = 8 * 1024
+MAX_HEAD = 8 * 1024
 PIECES = [b"one ", "zwölf 🎈".encode(), b"\r\n\r\n", b"0\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"x" * 300]
 BODY = b"".join(PIECES)
 HEAD = b"POST /a?b=c HTTP/1.1\r\nHost: x\r\nX-A: b\r\n"
@@ -28,12 +28,12 @@ SOUND = {"length": BY_LENGTH, "chunks": IN_CHUNKS, "no body": WITHOUT}
 
 
 class Result:
-    """What became of some bytes, cut at some places: all requests that they hold."""
+    """The requests parsed from ``data``, which is fed in pieces cut at the offsets ``cuts``."""
 
-    def __init__(self, data: bytes, cuts: list[int], most: int = MOST) -> None:
+    def __init__(self, data: bytes, cuts: list[int], max_head: int = MAX_HEAD) -> None:
         self.requests: list[tuple[Any, list[tuple[str, str]], bytes, bool]] = []
-        self.parser, self.payload = RequestParser(most), list[bytes]()
-        self._most = most
+        self.parser, self.payload = RequestParser(max_head), list[bytes]()
+        self._max_head = max_head
         for start, end in pairwise([0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]):
             self._feed(data[start:end])
 
@@ -41,7 +41,7 @@ class Result:
         self.parser.feed(data, self.payload)
         while (parser := self.parser).complete:
             self.requests.append((parser.line, [*parser.headers.items()], b"".join(self.payload), parser.keep))
-            self.parser, self.payload = RequestParser(self._most), []
+            self.parser, self.payload = RequestParser(self._max_head), []
             self.parser.feed(parser.rest, self.payload)
 
     @property
@@ -63,33 +63,33 @@ def test_a_request_cut_at_every_byte_is_the_same_request(name: str) -> None:
 
 
 @given(st.lists(st.sampled_from([*SOUND.values()]), max_size=4), st.lists(st.integers(0, 10_000), max_size=20))
-def test_requests_one_behind_the_other_are_the_same_in_any_cuts(data: list[bytes], cuts: list[int]) -> None:
+def test_pipelined_requests_are_the_same_in_any_cuts(data: list[bytes], cuts: list[int]) -> None:
     result = Result(b"".join(data), cuts)
     assert result.facts == Result(b"".join(data), []).facts
     assert len(result.requests) == len(data)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=20), st.lists(st.integers(0, 10_000), max_size=20))
-def test_any_body_comes_through(pieces: list[bytes], cuts: list[int]) -> None:
+def test_any_body_is_parsed(pieces: list[bytes], cuts: list[int]) -> None:
     [(_, _, body, _)] = Result(CHUNKED + b"".join(map(chunk, pieces)) + LAST_CHUNK, cuts).requests
     assert body == b"".join(pieces)
 
 
 @pytest.mark.parametrize("name", SOUND)
-def test_no_beginning_of_a_request_passes_for_a_whole_one(name: str) -> None:
+def test_a_beginning_of_a_request_is_not_complete(name: str) -> None:
     for end in range(len(SOUND[name])):
         assert not Result(SOUND[name][:end], []).requests
 
 
 @given(st.binary(max_size=200), st.integers(0, 600), st.lists(st.integers(0, 1000), max_size=5))
-def test_garbage_is_a_request_or_refused_and_nothing_else(garbage: bytes, at: int, cuts: list[int]) -> None:
+def test_garbage_is_parsed_or_refused(garbage: bytes, at: int, cuts: list[int]) -> None:
     for data in (garbage, *(sound[:at] + garbage + sound[at:] for sound in SOUND.values())):
         with suppress(InvalidRequest, TooLarge):
             Result(data, cuts)
 
 
 @pytest.mark.parametrize("name", SMUGGLING)
-def test_x2_what_can_be_read_in_two_ways_is_refused_in_any_pieces(name: str) -> None:
+def test_x2_an_ambiguous_request_is_refused_in_any_pieces(name: str) -> None:
     data = SMUGGLING[name].encode("latin-1")
     for cuts in ([], [*range(len(data))]):
         with pytest.raises(InvalidRequest):
@@ -109,29 +109,31 @@ REFUSED = {
     "an empty trailer with a blank": CHUNKED + b"0\r\n \r\n\r\n",
     "HTTP/1.2": b"GET / HTTP/1.2\r\nHost: x\r\n\r\n",
     "an empty header name": HEAD + b": x\r\n\r\n",
-    "a method without end": b"A" * 100,
+    "an endless method": b"A" * 100,
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "an answer": b"HTTP/1.1 200 OK\r\n\r\n",
 }
 
 
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_trusted_is_refused_in_any_pieces(data: bytes) -> None:
+def test_an_invalid_request_is_refused_in_any_pieces(data: bytes) -> None:
     for cuts in ([], [*range(len(data))][:400]):
         with pytest.raises(InvalidRequest):
             Result(data, cuts)
 
 
-@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\nX: " + b"y" * MOST, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * MOST])
+@pytest.mark.parametrize(
+    "data", [b"GET / HTTP/1.1\r\nX: " + b"y" * MAX_HEAD, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * MAX_HEAD]
+)
 @pytest.mark.parametrize("end", [b"", b"\r\n\r\n"])
-def test_headers_have_a_size_whether_they_end_or_not(data: bytes, end: bytes) -> None:
+def test_the_size_of_headers_is_limited_also_if_they_are_incomplete(data: bytes, end: bytes) -> None:
     for cuts in ([], [*range(0, len(data), 100)]):
         with pytest.raises(TooLarge):
             Result(data + end, cuts)
     edge = b"GET / HTTP/1.1\r\nHost: x\r\nX: "
-    assert len(Result(edge + b"y" * (MOST - len(edge)) + b"\r\n\r\n", []).requests) == 1
+    assert len(Result(edge + b"y" * (MAX_HEAD - len(edge)) + b"\r\n\r\n", []).requests) == 1
     with pytest.raises(TooLarge):
-        Result(edge + b"y" * (MOST - len(edge) + 1) + b"\r\n\r\n", [])
+        Result(edge + b"y" * (MAX_HEAD - len(edge) + 1) + b"\r\n\r\n", [])
 
 
 @pytest.mark.parametrize(
@@ -144,13 +146,13 @@ def test_headers_have_a_size_whether_they_end_or_not(data: bytes, end: bytes) ->
         ("HTTP/1.0\r\nHost: x\r\nConnection: Keep-Alive", True),
     ],
 )
-def test_a_request_says_whether_another_one_may_follow(headers: str, keep: bool) -> None:
+def test_keep_alive_is_parsed(headers: str, keep: bool) -> None:
     [(_, _, _, kept)] = Result(f"GET / {headers}\r\n\r\n".encode(), []).requests
     assert kept == keep
 
 
 @pytest.mark.parametrize("piece", [b"X: y\r\n", b"y", b"\r\n"])
-def test_o3_a_head_that_drips_is_looked_at_once(piece: bytes) -> None:
+def test_o3_a_head_in_tiny_pieces_is_searched_once(piece: bytes) -> None:
     parser, size = RequestParser(1 << 20), 0
     parser.feed(b"GET / HTTP/1.1\r\nX: " if piece != b"\r\n" else b"", [])
     with within_processor_time():

@@ -1,4 +1,4 @@
-"""The parser of responses, fed in every way; no sockets."""
+"""The response parser, with valid and invalid bytes in any pieces; no sockets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SOUND = {"chunks": IN_CHUNKS, "length": BY_LENGTH, "close": UNTIL_CLOSE}
 
 
 class Result:
-    """What became of some bytes, cut at some places."""
+    """The response parsed from ``data``, which is fed in pieces cut at the offsets ``cuts``."""
 
     def __init__(self, data: bytes, cuts: list[int], method: str = "GET") -> None:
         self.parser = ResponseParser(method)
@@ -63,12 +63,12 @@ def test_transport_t12_any_cuts_give_the_same_answer(data: bytes, cuts: list[int
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=20), st.lists(st.integers(0, 10_000), max_size=20))
-def test_transport_t12_any_payload_comes_through(pieces: list[bytes], cuts: list[int]) -> None:
+def test_transport_t12_any_payload_is_parsed(pieces: list[bytes], cuts: list[int]) -> None:
     result = Result(CHUNKED + b"".join(map(chunk, pieces)) + LAST_CHUNK, cuts)
     assert (result.body, result.complete, result.parser.excess) == (b"".join(pieces), True, False)
 
 
-def test_a_chunk_that_is_there_is_handed_on_before_the_next_one() -> None:
+def test_a_chunk_is_returned_before_the_next_one_comes() -> None:
     parser, payload = ResponseParser("GET"), list[bytes]()
     for piece in (CHUNKED + chunk(b"one"), chunk(b"two")[:4], chunk(b"two")[4:], LAST_CHUNK):
         parser.feed(piece, payload)
@@ -76,20 +76,20 @@ def test_a_chunk_that_is_there_is_handed_on_before_the_next_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["chunks", "length"])
-def test_no_beginning_of_an_answer_passes_for_a_whole_one(name: str) -> None:
+def test_a_beginning_of_a_response_is_not_complete(name: str) -> None:
     for end in range(len(SOUND[name])):
         assert not Result(SOUND[name][:end], []).whole
 
 
 @given(st.binary(max_size=200), st.integers(0, 600), st.lists(st.integers(0, 1000), max_size=5))
-def test_garbage_is_an_answer_or_malformed_and_nothing_else(garbage: bytes, at: int, cuts: list[int]) -> None:
+def test_garbage_is_parsed_or_malformed(garbage: bytes, at: int, cuts: list[int]) -> None:
     for data in (garbage, *(sound[:at] + garbage + sound[at:] for sound in SOUND.values())):
         with suppress(Malformed):
             Result(data, cuts)
 
 
 @given(st.lists(st.sampled_from([*b"\r\n:; 0aAZ\x00\xff", *HEAD[:20]]), max_size=60), st.integers(0, 400))
-def test_likely_garbage_is_an_answer_or_malformed_and_nothing_else(garbage: list[int], at: int) -> None:
+def test_garbage_of_http_tokens_is_parsed_or_malformed(garbage: list[int], at: int) -> None:
     for sound in SOUND.values():
         with suppress(Malformed):
             Result(sound[:at] + bytes(garbage) + sound[at + 10 :], [])
@@ -111,7 +111,7 @@ REFUSED = {
     "chunk with a prefix": CHUNKED + b"0x2\r\nok\r\n0\r\n\r\n",
     "chunk below zero": CHUNKED + b"-2\r\nok\r\n0\r\n\r\n",
     "chunk with an underscore": CHUNKED + b"1_0\r\n0123456789abcdef\r\n0\r\n\r\n",
-    "chunk too large to be": CHUNKED + b"1" + b"0" * 15 + b"\r\nok",
+    "chunk with an impossible size": CHUNKED + b"1" + b"0" * 15 + b"\r\nok",
     "chunk longer than its size": CHUNKED + b"2\r\nokay\r\n0\r\n\r\n",
     "chunk without its end": CHUNKED + b"2\r\nok0\r\n\r\n",
     "chunk that ends with LF": CHUNKED + b"2\r\nok\n0\r\n\r\n",
@@ -129,7 +129,7 @@ REFUSED = {
     "HTTP/2": b"HTTP/2 200\r\n\r\n",
     "HTTP/1.2": b"HTTP/1.2 200 OK\r\n\r\n",
     "status without a number": b"HTTP/1.1 OK\r\n\r\n",
-    "status that cannot be": b"HTTP/1.1 099 OK\r\n\r\n",
+    "impossible status": b"HTTP/1.1 099 OK\r\n\r\n",
     "TLS": b"\x15\x03\x01\x00\x02\x02\x46",
     "lines that end with LF": b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
     "folded header": HEAD + b" folded: c\r\n\r\n",
@@ -141,14 +141,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)
-def test_transport_t13_what_cannot_be_trusted_is_refused_in_any_pieces(data: bytes) -> None:
+def test_transport_t13_an_invalid_response_is_refused_in_any_pieces(data: bytes) -> None:
     with pytest.raises(Malformed):
         Result(data, [])
     with pytest.raises(Malformed):
         Result(data, [*range(len(data))][:200])
 
 
-def test_what_was_sound_before_a_fault_is_handed_on() -> None:
+def test_valid_bytes_before_an_invalid_chunk_are_returned() -> None:
     parser, payload = ResponseParser("GET"), list[bytes]()
     with pytest.raises(Malformed):
         parser.feed(CHUNKED + chunk(b"sound") + b"fault\r\n", payload)
@@ -165,7 +165,7 @@ LENIENT = {
 
 
 @pytest.mark.parametrize("data", LENIENT.values(), ids=LENIENT)
-def test_what_is_allowed_is_accepted(data: bytes) -> None:
+def test_allowed_deviations_are_accepted(data: bytes) -> None:
     result = Result(data, [])
     assert (result.body, result.complete, result.parser.keep, result.parser.excess) == (b"ok", True, True, False)
 
@@ -180,7 +180,7 @@ def test_what_is_allowed_is_accepted(data: bytes) -> None:
         ("GET", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
     ],
 )
-def test_answers_without_a_body_are_over_with_their_head(method: str, data: bytes) -> None:
+def test_responses_without_a_body_are_complete_after_their_head(method: str, data: bytes) -> None:
     result = Result(data, [], method)
     assert (result.body, result.complete, result.parser.keep, result.parser.excess) == (b"", True, True, False)
 
@@ -195,11 +195,11 @@ def test_answers_without_a_body_are_over_with_their_head(method: str, data: byte
         (OK.replace(b"1.1 200 OK\r\n", b"1.0 200 OK\r\nConnection: Keep-Alive\r\n"), True),
     ],
 )
-def test_the_answer_says_whether_its_connection_may_be_kept(data: bytes, keep: bool) -> None:
+def test_keep_alive_is_parsed(data: bytes, keep: bool) -> None:
     assert Result(data, []).parser.keep == keep
 
 
 @pytest.mark.parametrize("data", [OK + b"x", IN_CHUNKS + OK, b"HTTP/1.1 204 OK\r\n\r\nbody"])
-def test_transport_t14_what_follows_an_answer_is_noticed(data: bytes) -> None:
+def test_transport_t14_bytes_after_a_response_are_detected(data: bytes) -> None:
     result = Result(data, [])
     assert (result.complete, result.parser.excess) == (True, True)
