@@ -1,4 +1,4 @@
-"""What can go wrong, ordered by who has to act.
+"""The errors of the server, ordered by who has to act.
 
 ::
 
@@ -6,14 +6,14 @@
     ├ RequestError                 the caller changes the request
     │ ├ InvalidRequest        400  bad_request
     │ ├ Unsupported           400  unsupported            names the option
-    │ ├ OtherApi              400  unsupported            the engine has another API for it
+    │ ├ OtherApi              400  unsupported            the engine supports it only in its other API
     │ ├ ContextTooLong        400  context_length
     │ ├ ContentBlocked        400  content_filter
     │ ├ EngineNotConfigured   400  engine_not_configured
     │ ├ NotFound              404  not_found
     │ ├ UnknownModel          404  model_not_found
     │ └ TooLarge              413  too_large
-    ├ AccessError                  whoever owns the key acts
+    ├ AccessError                  the owner of the key acts
     │ ├ NotAuthenticated      401  unauthorized           no client id and no key, or the caller's own key was refused
     │ ├ QuotaExceeded         402  quota_exceeded         the caller's own key has no credit
     │ ├ EngineRefusedKey      502  provider_auth          the server's own key was refused (or has no credit)
@@ -28,15 +28,15 @@
     │ ├ ConnectTimeout        504  connect_timeout        retryable
     │ ├ FirstByteTimeout      504  first_byte_timeout
     │ └ IdleTimeout           504  idle_timeout
-    └ ServerError                  we are
+    └ ServerError                  this server is at fault
       ├ Internal              500  internal
       ├ Draining              503  draining
-      ├ Cancelled             499  cancelled              in logs only: the client is gone
+      ├ Cancelled             499  cancelled              in logs only: the client has disconnected
       ├ StorageFailed         503  storage_failed         the disk or the database is locked, full or broken
-      ├ ThreadFull            409  thread_full            a thread has the size that one may have
+      ├ ThreadFull            409  thread_full            the thread has reached its maximal size
       └ ToolLimit             502  tool_limit             in-stream only
 
-The status is the one of our own answer; what the engine said itself is kept in ``provider``.
+The status is that of the response to the client. The engine's own error is in ``provider``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from typing import ClassVar, Final
 
 @dataclass(frozen=True, slots=True)
 class ProviderSaid:
-    """The engine's own words for its error, unprefixed; ``status`` is 0 where the error came inside a stream."""
+    """The engine's own error, unchanged. ``status`` is 0 for an error inside of a stream."""
 
     status: int = 0
     code: str | None = None
@@ -56,14 +56,15 @@ class ProviderSaid:
     message: str | None = None
 
     def as_json(self) -> dict[str, str | int | None]:
-        said: dict[str, str | int | None] = {"status": self.status, "code": self.code, "message": self.message}
+        """Returns the fields for the ``provider`` object of an error response."""
+        fields: dict[str, str | int | None] = {"status": self.status, "code": self.code, "message": self.message}
         if self.type is not None:
-            said["type"] = self.type
-        return said
+            fields["type"] = self.type
+        return fields
 
 
 class LLMError(Exception):
-    """``str()`` is a sentence for the person who can act, without our internals and without any key."""
+    """The base of all errors. ``str()`` is a sentence for the person who can act, without internals and keys."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
@@ -83,165 +84,219 @@ class LLMError(Exception):
         self.message = message
         self.engine = engine
         self.provider = provider
-        self.param = param  # the field of the request at fault, where one is known
+        self.param = param  # the request field that caused the error, if known
         self.retry_after = retry_after  # seconds
-        self.headers: dict[str, str] = dict(headers or {})  # the engine's headers worth passing on (E1)
+        self.headers: dict[str, str] = dict(headers or {})  # the engine's headers for the client (E1)
 
 
 class RequestError(LLMError):
+    """The caller has to change the request."""
+
     status = 400
     code = "bad_request"
 
 
 class InvalidRequest(RequestError):
-    pass
+    """The request is invalid."""
 
 
 class Unsupported(RequestError):
+    """The engine or model does not support an option or content of the request."""
+
     code = "unsupported"
 
 
 class OtherApi(RequestError):
-    """The engine wants this over its other API (``llm.engines.api_choice``)."""
+    """The engine supports this request only in its other API (``llm.engines.api_choice``)."""
 
     code = "unsupported"
 
 
 class ContextTooLong(RequestError):
+    """The input is longer than the model's context."""
+
     code = "context_length"
 
 
 class ContentBlocked(RequestError):
+    """A content filter of the provider refused the request."""
+
     code = "content_filter"
 
 
 class EngineNotConfigured(RequestError):
+    """There is no key or URL for the engine."""
+
     code = "engine_not_configured"
 
 
 class NotFound(RequestError):
+    """There is no such path or object."""
+
     status = 404
     code = "not_found"
 
 
 class UnknownModel(RequestError):
+    """There is no such model."""
+
     status = 404
     code = "model_not_found"
 
 
 class TooLarge(RequestError):
+    """The request is above a size limit of the server or the engine."""
+
     status = 413
     code = "too_large"
 
 
 class AccessError(LLMError):
+    """The owner of a key has to act."""
+
     status = 401
     code = "unauthorized"
 
 
 class NotAuthenticated(AccessError):
-    pass
+    """The caller has no valid client id or key."""
 
 
 class QuotaExceeded(AccessError):
+    """The account of the key has no credit."""
+
     status = 402
     code = "quota_exceeded"
 
 
 class EngineRefusedKey(AccessError):
+    """The engine refused the server's key."""
+
     status = 502
     code = "provider_auth"
 
 
 class EngineForbids(AccessError):
+    """The engine does not permit this request with the server's key."""
+
     status = 502
     code = "provider_permission"
 
 
 class EngineError(LLMError):
+    """The engine is at fault."""
+
     status = 502
     code = "provider_error"
 
 
 class RateLimited(EngineError):
+    """The engine's rate limit was reached."""
+
     status = 429
     code = "rate_limited"
     retryable = True
 
 
 class EngineFailed(EngineError):
+    """The engine reported an internal error."""
+
     retryable = True
 
 
 class EngineUnreachable(EngineError):
+    """No connection to the engine, or it was closed before a response."""
+
     code = "provider_unreachable"
     retryable = True
 
 
 class Truncated(EngineError):
+    """The engine's response ended before it was complete."""
+
     code = "upstream_truncated"
 
 
 class Malformed(EngineError):
+    """The engine's response is invalid."""
+
     code = "upstream_malformed"
 
 
 class Overloaded(EngineError):
+    """The engine is overloaded."""
+
     status = 503
     code = "provider_overloaded"
     retryable = True
 
 
 class ConnectTimeout(EngineError):
+    """Connecting to the engine took too long."""
+
     status = 504
     code = "connect_timeout"
     retryable = True
 
 
 class FirstByteTimeout(EngineError):
+    """The engine's response did not begin in time."""
+
     status = 504
     code = "first_byte_timeout"
 
 
 class IdleTimeout(EngineError):
+    """The engine's response stopped for too long."""
+
     status = 504
     code = "idle_timeout"
 
 
 class ServerError(LLMError):
-    pass
+    """This server is at fault."""
 
 
 class Internal(ServerError):
-    pass
+    """A bug in this server."""
 
 
 class Draining(ServerError):
+    """The server is shutting down and accepts no new requests."""
+
     status = 503
     code = "draining"
 
 
 class Cancelled(ServerError):
+    """The client disconnected; only in logs."""
+
     status = 499
     code = "cancelled"
 
 
 class StorageFailed(ServerError):
+    """The disk or the database is locked, full or broken."""
+
     status = 503
     code = "storage_failed"
 
 
 class ThreadFull(ServerError):
+    """The thread has reached its maximal size."""
+
     status = 409
     code = "thread_full"
 
 
 class ToolLimit(ServerError):
+    """The tool loop reached its limit of rounds; only inside of a stream."""
+
     status = 502
     code = "tool_limit"
 
 
-# 413 is the engine's own limit; 409 is a lock time-out (OpenAI), 498 no flex capacity (Groq), 529 overload (Anthropic).
+# 413 is the engine's size limit; 409 is a lock timeout (OpenAI), 498 no flex capacity (Groq), 529 overload (Anthropic).
 _BY_STATUS: Final[Mapping[int, type[LLMError]]] = {
     401: EngineRefusedKey,
     402: QuotaExceeded,
@@ -256,7 +311,7 @@ _BY_STATUS: Final[Mapping[int, type[LLMError]]] = {
     529: Overloaded,
 }
 
-# 429 with one of these is an empty account, which waiting does not fill (OpenAI, Anthropic).
+# Error codes of a 429 that means no credit; a retry does not help (OpenAI, Anthropic).
 _NO_CREDIT: Final = frozenset(
     {
         "insufficient_quota",
@@ -271,7 +326,7 @@ _NO_CREDIT: Final = frozenset(
 
 
 def by_status(status: int, *codes: str | None) -> type[LLMError]:
-    """The class for an engine's HTTP status, refined by its own codes where they say more.
+    """Returns the error class for an engine's HTTP status and its error codes.
 
     >>> by_status(429, "insufficient_quota").code
     'quota_exceeded'
@@ -283,20 +338,20 @@ def by_status(status: int, *codes: str | None) -> type[LLMError]:
     return InvalidRequest if 400 <= status < 500 else EngineFailed
 
 
-_KEPT_HEADERS: Final = frozenset({"retry-after", "retry-after-ms", "x-should-retry", "request-id"})
-_KEPT_PREFIXES: Final = ("x-ratelimit-", "anthropic-ratelimit-")
+_CLIENT_HEADERS: Final = frozenset({"retry-after", "retry-after-ms", "x-should-retry", "request-id"})
+_CLIENT_PREFIXES: Final = ("x-ratelimit-", "anthropic-ratelimit-")
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Those of an engine's headers that its client should see (E1).
+    """Selects the engine's response headers for the client: rate limits, retry times, request ids (E1).
 
-    ``x-request-id`` names our own request, so the engine's goes out as ``x-provider-request-id``.
+    ``x-request-id`` is this server's own, so the engine's is renamed to ``x-provider-request-id``.
     """
-    kept = {}
+    selected = {}
     for name, value in headers.items():
         low = name.lower()
-        if low in _KEPT_HEADERS or low.startswith(_KEPT_PREFIXES):
-            kept[low] = value
+        if low in _CLIENT_HEADERS or low.startswith(_CLIENT_PREFIXES):
+            selected[low] = value
         elif low == "x-request-id":
-            kept["x-provider-request-id"] = value
-    return kept
+            selected["x-provider-request-id"] = value
+    return selected

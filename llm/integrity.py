@@ -1,4 +1,4 @@
-"""The files that this server is made of, with their hashes: to be compared with those of a release (X6)."""
+"""Hashes of the server's own files, to compare an installation with a release (X6)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import hashlib
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).parent.parent
-SHIPPED: Final = ("server.py", "llm", "handlers", "schemas")  # as the container file copies them
+ROOT: Final = Path(__file__).parent.parent  # the folder of the installation
+SHIPPED: Final = ("server.py", "llm", "handlers", "schemas")  # files and folders, as in ``deploy/Dockerfile``
 
 
 def files(root: Path = ROOT) -> list[Path]:
-    """All of them, in the order of their names."""
+    """Lists the server's own files, sorted by path."""
     found = [
         path for name in SHIPPED for path in ((root / name).rglob("*") if (root / name).is_dir() else [root / name])
     ]
@@ -19,5 +19,5 @@ def files(root: Path = ROOT) -> list[Path]:
 
 
 def hashes(root: Path = ROOT) -> list[str]:
-    """Lines as ``sha256sum`` writes and checks them."""
+    """Hashes the files; returns lines in the format of ``sha256sum``."""
     return [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(root)}" for path in files(root)]

@@ -1,8 +1,8 @@
-"""One JSON line for each request at its end, on standard error, without secrets.
+"""Logging: one JSON line per request on standard error, written when it ends, without secrets.
 
-No bodies, no header values, no prompts at any level. The redaction here is the last net: keys are taken out of a body
-before any handler sees it. A line that cannot be written, or not at once, is lost and counted: no request waits for the
-log, nor fails with it (O2).
+Bodies, header values and prompts are not logged at any level. The redaction here is the last defence: keys are removed
+from a body before a handler gets it. A line that cannot be written at once is dropped and counted, so that a request
+never waits for the log and never fails because of it (O2).
 """
 
 from __future__ import annotations
@@ -20,65 +20,69 @@ from typing import Any, Final, TypeGuard
 
 log: Final = logging.getLogger("llm")
 
-MASK: Final = "***"  # in place of a key
-# Characters of a key from which on it is masked. Every provider's own keys have 20 and more; what is shorter is a
-# placeholder for servers that check none (EMPTY, ollama, token-abc123), and occurs in texts and JSON by chance.
+MASK: Final = "***"  # replaces a key
+# Minimal characters of a key that is masked. Keys of providers have at least 20. Shorter ones are placeholders
+# for servers without keys (EMPTY, ollama, token-abc123), which also occur in texts and JSON by chance.
 MIN_SECRET: Final = 16
 
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False)
 _NUMBERS: Final = frozenset({int, float, bool, type(None)})
 
-# What keys look like, for those that only a caller knows: OpenAI-like, Google, Hugging Face, Groq, xAI, bearer tokens.
+# The formats of keys, to mask those of callers: OpenAI-like, Google, Hugging Face, Groq, xAI, bearer tokens.
 _KEY: Final = re.compile(
     r"\b(?:sk|pk|rk|gsk|xai|hf|csk|tvly|tgp|r8)[-_][A-Za-z0-9_-]{8,}|\bAIza[A-Za-z0-9_-]{20,}|(?<=[Bb]earer )[^\s\"']+"
 )
 
 
 def mask(text: str, key: str | None) -> str:
-    """The text of an error without the key, which some providers repeat (X4)."""
+    """Replaces ``key`` in the text of an error, because some providers repeat the key there (X4)."""
     return text.replace(key, MASK) if is_secret(key) else text
 
 
 def is_secret(key: str | None) -> TypeGuard[str]:
-    """Whether a key is long enough to be one."""
+    """True if ``key`` is long enough to be a real key and not a placeholder."""
     return key is not None and len(key) >= MIN_SECRET
 
 
 class Redactor:
-    """Masks known secrets and whatever looks like a key."""
+    """Masks the given secrets and all texts in the format of a key."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         known = sorted((re.escape(s) for s in secrets if is_secret(s)), key=len, reverse=True)
         self._known = re.compile("|".join(known)) if known else None
 
     def __call__(self, text: str) -> str:
+        """Returns ``text`` with all secrets masked."""
         if self._known is not None:
             text = self._known.sub(MASK, text)
         return _KEY.sub(MASK, text)
 
     def finds(self, text: str) -> bool:
-        """Whether there is something to mask."""
+        """True if ``text`` contains a secret."""
         return (self._known is not None and self._known.search(text) is not None) or _KEY.search(text) is not None
 
 
 class JsonLines(logging.Formatter):
+    """Formats a record as one line of JSON without secrets."""
+
     def __init__(self, redact: Redactor) -> None:
         super().__init__()
         self._redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
+        """Returns the line: time, level, event, the record's ``fields``, and ``trace`` for an exception."""
         line: dict[str, Any] = {
-            "time": _moment(int(record.created)),
+            "time": _format_time(int(record.created)),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        return _ENCODER.encode(line if self._is_clean(line) else self._clean(line))
+        return _ENCODER.encode(line if self._is_clean(line) else self._redact_value(line))
 
     def _is_clean(self, line: Mapping[str, Any]) -> bool:
-        """As nearly all are: numbers, and texts that hold no secret, which one search for all of them tells."""
+        """True if the line has only numbers and texts without secrets, found by one search for all texts."""
         texts = []
         for value in line.values():
             if type(value) is str:
@@ -87,75 +91,80 @@ class JsonLines(logging.Formatter):
                 return False
         return not self._redact.finds("\n".join(texts))
 
-    def _clean(self, value: Any) -> Any:
-        """Redacted before it is written as JSON, whose escapes would hide a secret or be torn by its mask."""
+    def _redact_value(self, value: Any) -> Any:
+        """Masks secrets in a value before JSON encoding, because JSON escapes could hide a secret."""
         match value:
             case None | bool() | int() | float():
                 return value
             case dict():
-                return {str(name): self._clean(one) for name, one in value.items()}
+                return {str(name): self._redact_value(item) for name, item in value.items()}
             case list() | tuple() | set() | frozenset():
-                return [self._clean(one) for one in value]
+                return [self._redact_value(item) for item in value]
         return self._redact(str(value))
 
 
 @lru_cache(maxsize=1)
-def _moment(second: int) -> str:
+def _format_time(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
 
 
 class Lines(logging.Handler):
-    """Writes to a file descriptor what it takes at once: a full disk, a closed pipe, or one that nobody reads, is no
-    reason to wait. ``lost`` counts the lines; when one can be written again, another one before it says how many.
+    """Writes lines to a file descriptor without blocking.
+
+    A line is lost if the disk is full, or the pipe is closed or full; ``lost`` counts these lines. The next line that
+    can be written is preceded by one with the event "log" and the number of lost lines.
     """
 
     def __init__(self, fd: int) -> None:
         super().__init__()
         self.lost = 0
         self._fd = fd
-        self._told = 0  # of those that are lost
-        self._torn = False  # half a line stands there
+        self._reported = 0  # lost lines that are reported in the log
+        self._torn = False  # the last line was written in part
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record, or counts it as lost."""
         line = self.format(record) + "\n"
-        if self._told < (lost := self.lost):
-            missing = logging.LogRecord(log.name, logging.ERROR, "", 0, "log", None, None)
-            missing.fields = {"lost": lost - self._told}
-            line = self.format(missing) + "\n" + line
+        if self._reported < (lost := self.lost):
+            report = logging.LogRecord(log.name, logging.ERROR, "", 0, "log", None, None)
+            report.fields = {"lost": lost - self._reported}
+            line = self.format(report) + "\n" + line
         data = (b"\n" if self._torn else b"") + line.encode("utf-8", "backslashreplace")
         sent = self._send(data)
         if sent == len(data):
-            self._told, self._torn = lost, False
+            self._reported, self._torn = lost, False
         else:
             self.lost += 1
             self._torn = self._torn or sent > 0
 
     def _send(self, data: bytes) -> int:
-        """Returns how much went out."""
+        """Returns the number of bytes written."""
         sent = 0
         try:
             while sent < len(data) and self._poll.poll(0):
-                sent += os.write(self._fd, data[sent : sent + select.PIPE_BUF])  # which a pipe takes if it takes any
+                sent += os.write(
+                    self._fd, data[sent : sent + select.PIPE_BUF]
+                )  # a pipe that is writable has space for PIPE_BUF bytes
         except OSError:
             pass
         return sent
 
 
 def lost_lines() -> int:
-    """So many of this process."""
+    """Returns the number of lost log lines of this process."""
     return sum(handler.lost for handler in logging.getLogger().handlers if isinstance(handler, Lines))
 
 
 def setup(secrets: Iterable[str] = (), level: int = logging.INFO) -> None:
-    """Sends every logger's records through :class:`JsonLines` to standard error."""
+    """Writes the records of all loggers to standard error, as JSON lines without ``secrets``."""
     try:
         handler: logging.Handler = Lines(sys.stderr.fileno()) if sys.stderr is not None else logging.NullHandler()
-    except OSError:  # it was replaced by something that is no file
+    except OSError:  # stderr was replaced by an object without a descriptor
         handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(Redactor(secrets)))
-    # What no line tells does not have to be found out for each.
+    # These fields are in no line, so logging need not collect them.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -164,10 +173,10 @@ def setup(secrets: Iterable[str] = (), level: int = logging.INFO) -> None:
 
 
 def write(event: str, level: int = logging.INFO, *, exc_info: BaseException | None = None, **fields: Any) -> None:
-    """``write("chat", id=…, status=200)``; fields that are None are left out."""
+    """Writes one log line, such as ``write("chat", id=…, status=200)``; fields that are None are left out."""
     if not log.isEnabledFor(level):
         return
-    # Not by ``log.log``, which goes up the stack to find out which line wrote this: ours do not tell that.
+    # Not by ``log.log``, which inspects the stack for the caller's line number, which is not logged.
     trace = None if exc_info is None else (type(exc_info), exc_info, exc_info.__traceback__)
     record = logging.LogRecord(log.name, level, "", 0, event, None, trace)
     record.fields = {name: value for name, value in fields.items() if value is not None}
