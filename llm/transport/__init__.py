@@ -1,1 +1,1 @@
-"""The HTTP client that reaches providers."""
+"""The HTTP client for requests to providers."""

@@ -1,4 +1,4 @@
-"""One connection to a provider: writes a request, hands what comes to whoever asked."""
+"""One connection to a provider: writes requests and passes received bytes to a receiver."""
 
 from __future__ import annotations
 
@@ -11,70 +11,80 @@ from typing import Final, Protocol
 from llm.http1.event_loop import watch_of
 from llm.transport.request_head import Place
 
-_RECORD: Final = 2 * 1024  # bytes: behind a smaller read of TLS there is hardly more (a record is up to 16 KB)
-_READ: Final = 64 * 1024  # bytes for one call
-_READ_TURN: Final = 256 * 1024  # bytes read before other connections have their turn
-_WRITE_TURN: Final = 1024 * 1024  # bytes written before other connections have their turn
-_WRITE: Final = 256 * 1024  # bytes for one call
-_TOGETHER: Final = 64 * 1024  # bytes: a smaller body leaves in one packet with its head
-_NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_RECORD: Final = 2 * 1024  # bytes; after a smaller TLS read more data is unlikely (a record has up to 16 KB)
+_READ: Final = 64 * 1024  # bytes per call of recv
+_READ_TURN: Final = 256 * 1024  # bytes read before other connections get their turn
+_WRITE_TURN: Final = 1024 * 1024  # bytes written before other connections get their turn
+_WRITE: Final = 256 * 1024  # bytes per call of send
+_JOIN_SIZE: Final = 64 * 1024  # bytes; a smaller body is sent in one write with its head
+_WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Listener(Protocol):
-    def received(self, data: bytes) -> None: ...
+    """Receives the bytes of a response."""
+
+    def received(self, data: bytes) -> None:
+        """Handles received bytes; at least one."""
+        ...
 
     def ended(self, error: OSError | None) -> None:
-        """The other side has closed, or the connection broke. No call follows."""
+        """Handles the end of the connection: closed by the other side, or broken with ``error``. No call follows."""
         ...
 
 
 class Home(Protocol):
-    """Where connections live between two requests."""
+    """Owns connections: the pool."""
 
-    def keep(self, connection: Connection) -> None: ...
+    def keep(self, connection: Connection) -> None:
+        """Takes a connection back that has become idle."""
+        ...
 
-    def forget(self, connection: Connection) -> None: ...
+    def forget(self, connection: Connection) -> None:
+        """Removes a connection that was closed."""
+        ...
 
 
 class Connection:
-    """Takes over a connected socket, plain or TLS: from now on it is read and written here only.
+    """Reads and writes one connected socket, plain or TLS, which it owns.
 
-    A stream of Tornado's own keeps buffers for each connection and tells the poller about every read; this one keeps
-    nothing and leaves the poller alone (``llm.http1.event_loop``). Without a listener a connection is idle: then
-    any byte, or the end, closes it.
+    Tornado's ``IOStream`` buffers the data of each connection and re-registers with the poller for every read; this
+    class does neither (``llm.http1.event_loop``). Without a receiver the connection is idle; then any byte or the end
+    of the stream closes it.
     """
 
     __slots__ = (
-        "_fd", "_full", "_home", "_loop", "_out", "_paused", "_reading", "_socket", "_watch_fd",
+        "_fd", "_full", "_loop", "_out", "_owner", "_paused", "_reading", "_socket", "_watch_fd",
         "_writing", "listener", "place", "sent_at", "unsent",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, place: Place, home: Home) -> None:
         self.listener: Listener | None = None
         self.place = place
-        self.sent_at = 0.0  # when the socket last took something of the request, by the monotonic clock
-        self.unsent = False  # the request is not out, or not wholly
-        self._home = home
+        self.sent_at = 0.0  # time.monotonic() when the socket last took bytes of the request
+        self.unsent = False  # a part of the request has not been written yet
+        self._owner = home
         self._loop = asyncio.get_running_loop()
         self._watch_fd = watch_of(self._loop)
-        # A smaller read leaves nothing behind, or the loop tells of it again, as epoll does. libuv does not once a
-        # connection has been reset: it tells of the last bytes and the reset at once, and looks no more (uv__poll_io).
-        tells_again = isinstance(self._loop, asyncio.SelectorEventLoop)
-        self._full = (_RECORD if isinstance(sock, ssl.SSLSocket) else _READ) if tells_again else 0
-        self._out: list[memoryview] = []  # what is still to be written
+        # After a read of fewer bytes than this, reading stops until the next event: asyncio's poller (epoll) is level-
+        # triggered and reports data that is left. libuv reports the last bytes and a reset only once (uv__poll_io), so
+        # under uvloop every read goes on until the socket would block.
+        level_triggered = isinstance(self._loop, asyncio.SelectorEventLoop)
+        self._full = (_RECORD if isinstance(sock, ssl.SSLSocket) else _READ) if level_triggered else 0
+        self._out: list[memoryview] = []  # bytes still to be written
         self._paused = False
         self._socket = sock
         self._fd: int = sock.fileno()
-        self._reading = self._writing = False  # what the loop watches for
+        self._reading = self._writing = False  # events that the loop watches for
         self._watch()
 
     @property
     def closed(self) -> bool:
+        """True once the socket is closed."""
         return self._fd < 0
 
     def write(self, head: bytes, body: bytes) -> None:
-        """Begins to send; the rest goes out as the provider takes it."""
-        if len(body) < _TOGETHER:
+        """Starts to write a request; the rest is written whenever the socket takes more."""
+        if len(body) < _JOIN_SIZE:
             self._out = [memoryview(head + body)]
         else:
             self._out = [memoryview(head), memoryview(body)]
@@ -83,25 +93,26 @@ class Connection:
         self._write()
 
     def pause(self) -> None:
-        """Reads no more: the buffers fill up on the way, until the provider has to wait."""
+        """Stops reading: the socket buffers fill up until the provider has to wait (back-pressure)."""
         self._paused = True
         self._watch()
 
     def resume(self) -> None:
+        """Continues reading after :meth:`pause`."""
         if self._paused:
             self._paused = False
             self._watch()
 
     def release(self) -> None:
-        """Another request may follow."""
+        """Makes the connection idle and returns it to its owner for the next request."""
         self.listener = None
-        self._home.keep(self)
+        self._owner.keep(self)
 
     def still_idle(self) -> bool:
-        """Looks whether an idle connection can be used, and closes it if not."""
+        """Checks that an idle connection is usable: no byte and no end has arrived. Closes it otherwise."""
         try:
             self._socket.recv(_READ)
-        except _NOT_NOW:
+        except _WOULD_BLOCK:
             return True
         except OSError:
             pass
@@ -109,7 +120,7 @@ class Connection:
         return False
 
     def close(self) -> None:
-        """Without telling the listener."""
+        """Closes the connection without a call to the receiver."""
         if self.closed:
             return
         self._watch_fd(self._fd, None, None)
@@ -117,9 +128,10 @@ class Connection:
         self._out.clear()
         self._socket.close()
         self.listener = None
-        self._home.forget(self)
+        self._owner.forget(self)
 
     def abort(self) -> None:
+        """Closes the connection and reports it to the receiver as an error."""
         self._end(ConnectionAbortedError("closed by this server"))
 
     def _read(self) -> None:
@@ -127,7 +139,7 @@ class Connection:
         while (listener := self.listener) is not None and not self._paused:
             try:
                 data = self._socket.recv(_READ)
-            except _NOT_NOW:
+            except _WOULD_BLOCK:
                 return
             except OSError as error:
                 self._end(error)
@@ -151,10 +163,10 @@ class Connection:
         while self._out and turn < _WRITE_TURN:
             try:
                 sent = self._socket.send(self._out[0][:_WRITE])
-            except _NOT_NOW:
+            except _WOULD_BLOCK:
                 break
             except OSError:
-                self._out.clear()  # the reason, or an answer that came before, is there to be read
+                self._out.clear()  # a response that the provider sent before, or the error, is still to be read
                 break
             turn += sent
             self.sent_at = monotonic()
@@ -165,7 +177,7 @@ class Connection:
         self._watch()
 
     def _watch(self) -> None:
-        """Tells the loop what to look for, if that has changed: for most answers it never does."""
+        """Updates the events that the loop watches for, if they changed; for most responses they never do."""
         if self._fd < 0:
             return
         reading, writing = not self._paused, bool(self._out)

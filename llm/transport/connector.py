@@ -1,4 +1,4 @@
-"""A connected stream, through DNS, TCP, a proxy and TLS. Given up in whatever phase, it leaves no socket open."""
+"""Opens connections: DNS, TCP, proxy and TLS. A failed or cancelled attempt leaves no socket open, in every phase."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from llm.transport.request_head import Place
 if TYPE_CHECKING:
     from tornado.concurrent import Future
 
-# Host of a URL, port, numeric address: whether a socket may be connected to it.
+# (host of the URL, port, numeric address) -> True if a socket may connect to that address.
 Allowed: TypeAlias = Callable[[str, int, str], bool]
 
-_MOST_ADDRESSES: Final = 16  # of a name that are tried, where somebody else chose the name
-_MAX_PROXY_HEAD: Final = 64 * 1024  # bytes
+_MAX_ADDRESSES: Final = 16  # of one name that are tried, if there is an address filter
+_MAX_PROXY_HEAD: Final = 64 * 1024  # bytes of the proxy's response to CONNECT
 _PROXY_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})\b")
 
-# Seconds. An engine may think for minutes without a byte, and routers forget connections that are silent for five.
+# Seconds, and a count. A model may reason for minutes without a byte, and routers drop connections idle for 5 minutes.
 _KEEPALIVE: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 30, "TCP_KEEPCNT": 5}
 
 
 class Connecting:
-    """One attempt to reach a place. ``allowed`` is asked of each address that its name has; without it all are."""
+    """One attempt to connect to an origin. ``address_filter`` selects among the addresses of its host name."""
 
     def __init__(
         self, place: Place, resolver: Resolver, tls: ssl.SSLContext | None, allowed: Allowed | None = None
@@ -40,41 +40,46 @@ class Connecting:
         self._place = place
         self._resolver = resolver
         self._tls = tls
-        self._allowed = allowed
-        self._doing = ""  # for the message, should time run out
+        self._address_filter = allowed
+        self._phase = ""  # for the message of ConnectTimeout
 
     async def stream(self, within: float) -> IOStream:
-        """Within so many seconds in all. Raises ``ConnectTimeout`` and ``EngineUnreachable``."""
+        """Returns a connected stream. ``timeout``: seconds for all phases.
+
+        Raises ``ConnectTimeout`` and ``EngineUnreachable``.
+        """
         try:
             async with asyncio.timeout(within):
-                return await self._stream()
+                return await self._connect()
         except TimeoutError:
             host = self._place.host
-            raise ConnectTimeout(f"{host} could not be reached within {within:g} seconds ({self._doing}).") from None
+            raise ConnectTimeout(f"{host} could not be reached within {within:g} seconds ({self._phase}).") from None
 
-    async def _stream(self) -> IOStream:
+    async def _connect(self) -> IOStream:
         place, proxy = self._place, self._place.proxy
         if proxy is None:
-            stream = await self._dialled(place.host, place.port, place.host)
+            stream = await self._dial(place.host, place.port, place.host)
         else:
-            stream = await self._dialled(proxy.host, proxy.port, f"The proxy {proxy.host}")
+            stream = await self._dial(proxy.host, proxy.port, f"The proxy {proxy.host}")
         if self._tls is None:
             return stream
         if proxy is not None:
-            await self._tunnelled(stream)
-        return await self._secured(stream, self._tls)
+            await self._open_tunnel(stream)
+        return await self._start_tls(stream, self._tls)
 
-    async def _dialled(self, host: str, port: int, name: str) -> IOStream:
-        self._doing = f"looking up {host}"
-        dialler = _Dialler(self._resolver if self._allowed is None else _Checked(self._resolver, self._allowed))
+    async def _dial(self, host: str, port: int, name: str) -> IOStream:
+        self._phase = f"looking up {host}"
+        dialler = _Dialler(
+            self._resolver if self._address_filter is None else _FilteredResolver(self._resolver, self._address_filter)
+        )
         try:
             stream = await dialler.connect(host, port)
         except (OSError, UnicodeError) as error:
-            dialler.give_up()
+            dialler.close_all()
             raise EngineUnreachable(f"{name} port {port} cannot be reached: {_reason(error)}.") from None
         except BaseException:
-            if dialler.give_up():
-                self._doing = f"connecting to {host} port {port}"
+            if dialler.close_all():
+                self._phase = f"connecting to {host} port {port}"
             raise
         stream.set_nodelay(True)
         stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -83,41 +88,41 @@ class Connecting:
                 stream.socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
         return stream
 
-    async def _tunnelled(self, stream: IOStream) -> None:
-        """Asks the proxy for a way through to the provider."""
+    async def _open_tunnel(self, stream: IOStream) -> None:
+        """Sends CONNECT to the proxy, to open a tunnel to the provider."""
         place, proxy = self._place, self._place.proxy
         assert proxy is not None
-        self._doing = f"waiting for the proxy {proxy.host}"
+        self._phase = f"waiting for the proxy {proxy.host}"
         target = f"[{place.host}]:{place.port}" if ":" in place.host else f"{place.host}:{place.port}"
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
         if proxy.authorization is not None:
             lines.append(f"Proxy-Authorization: {proxy.authorization}")
         try:
             await stream.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
-            answer = await stream.read_until(b"\r\n\r\n", max_bytes=_MAX_PROXY_HEAD)
+            response = await stream.read_until(b"\r\n\r\n", max_bytes=_MAX_PROXY_HEAD)
         except StreamClosedError as error:
-            told = f"The proxy {proxy.host} opened no way to {place.host}: {_reason(error)}."
-            raise EngineUnreachable(told) from None
+            message = f"The proxy {proxy.host} opened no tunnel to {place.host}: {_reason(error)}."
+            raise EngineUnreachable(message) from None
         except BaseException:
             stream.close()
             raise
-        status = _PROXY_STATUS.match(answer)
+        status = _PROXY_STATUS.match(response)
         if status is None or not status[1].startswith(b"2"):
             stream.close()
-            said = status[1].decode() if status is not None else "it does not speak HTTP"
-            raise EngineUnreachable(f"The proxy {proxy.host} refused the way to {place.host}: {said}.")
+            reason = status[1].decode() if status is not None else "it does not speak HTTP"
+            raise EngineUnreachable(f"The proxy {proxy.host} refused the connection to {place.host}: {reason}.")
 
-    async def _secured(self, stream: IOStream, tls: ssl.SSLContext) -> IOStream:
-        """TLS, with name and chain verified by the context."""
+    async def _start_tls(self, stream: IOStream, tls: ssl.SSLContext) -> IOStream:
+        """Starts TLS; the context verifies host name and certificate chain."""
         host = self._place.host
-        self._doing = "in the TLS handshake"
-        bare = stream.socket
+        self._phase = "in the TLS handshake"
+        plain = stream.socket
         try:
             handshake: Future[Any] = stream.start_tls(False, tls, host)
         except (OSError, ValueError) as error:
-            stream.io_loop.remove_handler(bare)  # the stream may have let go of its socket already
-            bare.close()
-            raise EngineUnreachable(f"TLS with {host} could not begin: {_reason(error)}.") from None
+            stream.io_loop.remove_handler(plain)  # the stream may have detached its socket already
+            plain.close()
+            raise EngineUnreachable(f"TLS with {host} could not be started: {_reason(error)}.") from None
         try:
             return await handshake  # type: ignore[no-any-return]
         except ssl.SSLCertVerificationError as error:
@@ -125,64 +130,64 @@ class Connecting:
         except OSError as error:
             raise EngineUnreachable(f"TLS with {host} failed: {_reason(error)}.") from None
         except BaseException:
-            # Tornado closes the stream of a handshake that is cancelled with us. One that had just ended is ours.
+            # Tornado closes the stream of a cancelled handshake. The stream of a handshake that has just ended is ours.
             if not handshake.cancelled() and handshake.exception() is None:
                 handshake.result().close()
             raise
 
 
-class _Checked(Resolver):
-    """The addresses of a name, less those that may not be connected to.
+class _FilteredResolver(Resolver):
+    """Resolves host names to the addresses that the filter allows.
 
-    A name is looked up once for each connection, which then goes to these very addresses and no others: nothing that
-    the name means a moment later can change where (X1).
+    Each connection resolves its name once and connects to these addresses only, so a DNS answer that changes later
+    cannot redirect it (X1).
     """
 
     def initialize(self, resolver: Resolver, allowed: Allowed) -> None:
         self._resolver = resolver
-        self._allowed = allowed
+        self._address_filter = allowed
 
     async def resolve(
         self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[tuple[int, Any]]:
         found = await self._resolver.resolve(host, port, family)
-        allowed = [(kind, address) for kind, address in found if self._allowed(host, address[1], address[0])]
+        allowed = [(kind, address) for kind, address in found if self._address_filter(host, address[1], address[0])]
         if not allowed:
-            raise OSError(errno.EACCES, "its address is not a public one")
-        return allowed[:_MOST_ADDRESSES]
+            raise OSError(errno.EACCES, "its address is not public")
+        return allowed[:_MAX_ADDRESSES]
 
 
 class _Dialler(TCPClient):
-    """Knows the streams it began: a task that is cancelled when its connection has just been made would lose it."""
+    """Records the streams it creates, to close them: a task cancelled just after connecting would leak its stream."""
 
     def __init__(self, resolver: Resolver) -> None:
         super().__init__(resolver)
-        self._begun: list[IOStream] = []
+        self._streams: list[IOStream] = []
 
     def _create_stream(self, *args: Any, **more: Any) -> tuple[IOStream, Future[IOStream]]:
         stream, connected = super()._create_stream(*args, **more)
-        self._begun.append(stream)
+        self._streams.append(stream)
         return stream, connected
 
-    def give_up(self) -> bool:
-        """Closes everything. Returns whether there was anything."""
-        for stream in self._begun:
+    def close_all(self) -> bool:
+        """Closes all streams. Returns whether there was any."""
+        for stream in self._streams:
             stream.close()
-        return bool(self._begun)
+        return bool(self._streams)
 
 
 def _reason(error: BaseException | None) -> str:
-    """Why, in a few words."""
+    """Returns the cause of an error in a few words."""
     match error:
         case None:
-            return "it hung up"
+            return "it closed the connection"
         case StreamClosedError():
             return _reason(error.real_error)
         case ssl.SSLError():
-            return (error.reason or "broken off").replace("_", " ").lower()
+            return (error.reason or "connection broken").replace("_", " ").lower()
         case OSError(strerror=str(text)):
             return text[:1].lower() + text[1:]
         case UnicodeError():
             return "that is not a host name"
         case _:
-            return "it does not keep to the protocol"
+            return "it violated the protocol"

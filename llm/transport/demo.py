@@ -1,7 +1,7 @@
-"""The ``demo`` engine: a transport that answers by itself, in the Chat Completions wire.
+"""The ``demo`` engine: a transport without a network that generates Chat Completions responses.
 
-It serves a first ``curl``, clients under development and our own tests; everything above the transport is the same as
-for a real provider. The model's name is the script: see ``MODELS``.
+It is for a first ``curl``, for clients under development and for tests; everything above the transport works as with a
+real provider. The model id selects the behaviour: see ``MODELS``.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ MODELS: Final[Mapping[str, str]] = {
     "demo-tools": "calls two tools at once, their arguments interleaved; answers once it has the results",
     "demo-long": "10,000 deltas as fast as they are read",
     "demo-slow": "one delta a second",
-    "demo-stall": "begins, then falls silent",
-    "demo-cut": "ends without its end",
+    "demo-stall": "starts to answer, then sends nothing more",
+    "demo-cut": "closes the stream in the middle of the answer",
     "demo-error": "500 at once",
     "demo-error-midstream": "an error after a few words",
     "demo-limit": "429 with retry-after: 7",
@@ -32,15 +32,15 @@ MODELS: Final[Mapping[str, str]] = {
 }
 
 LONG: Final = 10_000  # deltas of demo-long
-_CREATED: Final = 1_760_000_000
-_REMEMBERED: Final = 1_000  # requests to demo-flaky whose first attempt was refused
+_CREATED: Final = 1_760_000_000  # seconds since 1970
+_MAX_REFUSED: Final = 1_000  # requests to demo-flaky whose first attempt was refused and whose second is awaited
 
-# What one step of a script does: a chunk to send, or a pause (seconds).
+# One step of a script: a chunk to send, or a pause in seconds.
 _Step = dict[str, Any] | float
 
 
 class DemoTransport:
-    """Answers requests without a network. ``pace`` is the pause between two words, in seconds."""
+    """Implements ``Transport`` for the demo engine. ``pace``: seconds between two words, ``idle_timeout``: seconds."""
 
     def __init__(self, *, idle_timeout: float, pace: float = 0.02) -> None:
         self._idle_timeout = idle_timeout
@@ -48,6 +48,7 @@ class DemoTransport:
         self._refused: dict[bytes, None] = {}
 
     async def send(self, request: HttpRequest) -> HttpReply:
+        """Returns the model list for GET, else the response of the model in the body."""
         if request.method == "GET":
             models: list[Json] = [
                 {"id": name, "object": "model", "created": _CREATED, "owned_by": "demo", "description": text}
@@ -58,11 +59,12 @@ class DemoTransport:
         return self._refusal(request.body or b"", str(body.get("model"))) or self._answer(body)
 
     async def close(self) -> None:
+        """Clears the state of demo-flaky."""
         self._refused.clear()
 
     def _refusal(self, raw: bytes, model: str) -> DemoReply | None:
         if model == "demo-error":
-            return _error(500, "The demo engine was asked to fail.", "server_error", None)
+            return _error(500, "The model demo-error always fails.", "server_error", None)
         if model == "demo-limit":
             return _error(429, "The demo engine is at its limit.", "rate_limit_error", "rate_limit_exceeded", 7)
         if model == "demo-flaky":
@@ -71,9 +73,15 @@ class DemoTransport:
                 del self._refused[mark]
                 return None
             self._refused[mark] = None
-            if len(self._refused) > _REMEMBERED:
+            if len(self._refused) > _MAX_REFUSED:
                 del self._refused[next(iter(self._refused))]
-            return _error(429, "The demo engine wants to be asked again.", "rate_limit_error", "rate_limit_exceeded", 1)
+            return _error(
+                429,
+                "The demo engine refuses the first attempt; try again.",
+                "rate_limit_error",
+                "rate_limit_exceeded",
+                1,
+            )
         if model not in MODELS:
             return _error(404, f"The demo engine has no model {model!r}.", "invalid_request_error", "model_not_found")
         return None
@@ -82,7 +90,7 @@ class DemoTransport:
         script = _Script(body, self._pace)
         if body.get("stream"):
             return DemoReply(200, self._stream(script), "text/event-stream")
-        return DemoReply(200, self._whole(script))
+        return DemoReply(200, self._assemble(script))
 
     async def _stream(self, script: _Script) -> AsyncIterator[bytes]:
         for step in script.steps():
@@ -93,7 +101,7 @@ class DemoTransport:
         if script.model != "demo-cut":
             yield b"data: [DONE]\n\n"
 
-    async def _whole(self, script: _Script) -> AsyncIterator[bytes]:
+    async def _assemble(self, script: _Script) -> AsyncIterator[bytes]:
         message: dict[str, Json] = {"role": "assistant", "content": None}
         calls: dict[Any, dict[str, Any]] = {}
         reply: dict[str, Json] = {"object": "chat.completion"}
@@ -134,13 +142,13 @@ def _fold(delta: Mapping[str, Any], message: dict[str, Json], calls: dict[Any, d
 
 
 class _Script:
-    """The chunks of one answer."""
+    """Generates the chunks of one response."""
 
     def __init__(self, body: Mapping[str, Any], pace: float) -> None:
         self.model = str(body["model"])
         self._messages: list[Any] = body.get("messages") or []
         self._pace = pace
-        self._usage_wanted = not body.get("stream") or bool((body.get("stream_options") or {}).get("include_usage"))
+        self._include_usage = not body.get("stream") or bool((body.get("stream_options") or {}).get("include_usage"))
         self._words = 0
 
     def steps(self) -> Iterator[_Step]:
@@ -148,8 +156,8 @@ class _Script:
         finish = "stop"
         match self.model:
             case "demo-reasoning":
-                yield from self._say("The user said something. I shall repeat it.", "reasoning_content")
-                yield from self._say(self._echo())
+                yield from self._send_words("The user said something. I shall repeat it.", "reasoning_content")
+                yield from self._send_words(self._echo())
             case "demo-tools" if not self._has_results():
                 yield from self._calls()
                 finish = "tool_calls"
@@ -161,26 +169,26 @@ class _Script:
                     yield from self._word(word)
                     yield 1.0
             case "demo-stall":
-                yield from self._say("One moment, please")
+                yield from self._send_words("One moment, please")
                 yield float("inf")
             case "demo-cut":
-                yield from self._say("This answer ends in the middle of")
+                yield from self._send_words("This answer ends in the middle of")
                 return
             case "demo-error-midstream":
-                yield from self._say("This answer will not")
+                yield from self._send_words("This answer will not")
                 yield {
                     "error": {"message": "The demo engine broke down.", "type": "server_error", "code": "demo_broken"}
                 }
                 return
             case _:
-                yield from self._say(self._echo())
+                yield from self._send_words(self._echo())
         yield self._chunk({}, finish)
-        if self._usage_wanted:
+        if self._include_usage:
             prompt = sum(len(str(m.get("content") or "").split()) for m in self._messages if isinstance(m, dict))
             usage: dict[str, Json] = {"prompt_tokens": prompt, "completion_tokens": self._words}
             yield {**self._chunk({}), "choices": [], "usage": {**usage, "total_tokens": prompt + self._words}}
 
-    def _say(self, text: str, name: str = "content") -> Iterator[_Step]:
+    def _send_words(self, text: str, name: str = "content") -> Iterator[_Step]:
         for word in _words(text):
             yield from self._word(word, name)
             yield self._pace
@@ -202,8 +210,8 @@ class _Script:
             yield self._pace
 
     def _echo(self) -> str:
-        said = [_text(m) for m in self._messages if isinstance(m, dict) and m.get("role") in ("user", "tool")]
-        last = said[-1] if said else ""
+        texts = [_text(m) for m in self._messages if isinstance(m, dict) and m.get("role") in ("user", "tool")]
+        last = texts[-1] if texts else ""
         return f"This is the demo engine of llm-server. You said: {last[:2000]}"
 
     def _has_results(self) -> bool:
@@ -227,7 +235,7 @@ def _words(text: str) -> list[str]:
 
 
 class DemoReply:
-    """An ``HttpReply`` whose bytes come from a generator."""
+    """An ``HttpResponse`` with a generated body."""
 
     def __init__(self, status: int, body: AsyncIterator[bytes], content_type: str = "application/json") -> None:
         self.status = status
@@ -239,13 +247,14 @@ class DemoReply:
         return self._body
 
     async def read(self, limit: int = 0) -> bytes:
+        """Returns the whole body; ``limit`` is ignored."""
         return b"".join([piece async for piece in self._body])
 
     def alive(self) -> None:
-        """Nothing to restart: the script keeps its own time."""
+        """Does nothing: ``DemoTransport`` applies the idle timeout itself."""
 
     def drain(self) -> None:
-        """Nothing to reuse."""
+        """Does nothing: there is no connection to reuse."""
 
     async def __aenter__(self) -> DemoReply:
         return self

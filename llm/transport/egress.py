@@ -1,8 +1,8 @@
-"""Which addresses a fetch on somebody else's word may reach (X1). It decides; ``llm.transport`` asks, as it connects.
+"""Decides which addresses a fetch may reach whose URL comes from a client, a model or a web page (X1).
 
-Two questions, since neither answers the other. ``where`` reads a URL: its scheme, port and form. ``allows`` is asked
-about the address that a socket is about to be connected to, whatever was written in the URL (``0x7f.1``, ``[::1]``, a
-name that resolves to something else each time), so no spelling has to be understood here.
+Two checks are needed. ``parse_url`` checks scheme, port and form of a URL. ``allows`` checks the numeric address just
+before a socket connects to it, so the spelling in the URL does not matter (``0x7f.1``, ``[::1]``, a name that resolves
+to another address each time).
 
 Registries: https://www.iana.org/assignments/iana-ipv4-special-registry/ and
 https://www.iana.org/assignments/iana-ipv6-special-registry/
@@ -22,14 +22,14 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 _ASCII: Final = "".join(map(chr, range(0x21, 0x7F)))
 
-# Below 1024 only the web's own. Above, where browsers go nowhere either (https://fetch.spec.whatwg.org/#port-blocking):
-# file and display servers, mail, telephony, chat.
+# Below 1024 only 80 and 443 are allowed. From 1024 on, the ports that browsers block are refused too
+# (https://fetch.spec.whatwg.org/#port-blocking): file and display servers, mail, telephony, chat.
 _SYSTEM_PORTS: Final = 1024
 _BAD_PORTS: Final = frozenset(
     {1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080}
 )
 
-# Written out, since ``is_global`` means something else from one Python to the next.
+# A list of its own, since the meaning of ``is_global`` differs between Python versions.
 _SPECIAL_IPV4: Final = tuple(
     ip_network(text)
     for text in (
@@ -37,7 +37,7 @@ _SPECIAL_IPV4: Final = tuple(
         "10.0.0.0/8",  # private
         "100.64.0.0/10",  # carriers' NAT; 100.100.100.200 is a metadata address
         "127.0.0.0/8",  # loopback
-        "168.63.129.16/32",  # Azure's wire server, to every virtual machine there
+        "168.63.129.16/32",  # Azure's wire server, reachable from every virtual machine there
         "169.254.0.0/16",  # link-local; 169.254.169.254 is the usual metadata address
         "172.16.0.0/12",  # private
         "192.0.0.0/24",  # protocol assignments; 192.0.0.192 is a metadata address
@@ -55,80 +55,81 @@ _SPECIAL_IPV4: Final = tuple(
     )
 )
 
-# All that is public of IPv6, less what is not. Unique-local, link-local, multicast and loopback are outside anyway.
+# Public IPv6 is 2000::/3 without these. Unique-local, link-local, multicast and loopback lie outside of it.
 _GLOBAL_IPV6: Final = ip_network("2000::/3")
 _SPECIAL_IPV6: Final = tuple(
     ip_network(text)
     for text in (
         "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID
         "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4, which carries an IPv4 address and has no use any more
+        "2002::/16",  # 6to4, which carries an IPv4 address and is obsolete
         "2620:4f:8000::/48",  # AS112
         "3fff::/20",  # documentation
     )
 )
-_NAT64: Final = ip_network("64:ff9b::/96")  # where all of IPv4 is found in a network that has only IPv6
+_NAT64: Final = ip_network("64:ff9b::/96")  # the addresses of IPv4 in an IPv6-only network (NAT64)
 
 
 class Refused(ValueError):
-    """A URL that is not followed. ``str()`` is a sentence that says why, without the URL."""
+    """A URL is not allowed. ``str()`` is a sentence with the reason, without the URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A URL that may be asked for, as far as can be seen from it."""
+    """A URL that passed the checks of scheme, port and form; its address is checked later."""
 
     url: str  # ASCII, without a fragment
     scheme: str
-    host: str  # as names are compared: small letters, no dot at its end, IPv6 without brackets
+    host: str  # normalised: lower case, no dot at the end, IPv6 without brackets
     port: int
 
     @property
     def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port."""
         return self.scheme, self.host, self.port
 
 
 @dataclass(frozen=True, slots=True)
 class Egress:
-    """Public addresses, and ``permitted``: what the owner's ``FETCH_ALLOW`` names (``read_allowed``).
+    """Allows public addresses and ``permitted``: (host, port) pairs of the setting ``FETCH_ALLOW``.
 
-    A name there permits every address that it resolves to; an address permits itself, whatever name leads to it.
+    A host name there permits every address that it resolves to; an address permits itself under every name.
     """
 
     permitted: frozenset[tuple[str, int]] = frozenset()
 
     def where(self, url: str) -> Where:
-        """Raises ``Refused``."""
-        where = _where(url)
-        if not _is_usual(where.port) and not any(port == where.port for _, port in self.permitted):
-            raise Refused(f"Port {where.port} is none that web pages are read from.")
-        return where
+        """Parses and checks a URL. Raises ``UrlRefused``."""
+        parsed = _parse_url(url)
+        if not _is_web_port(parsed.port) and not any(port == parsed.port for _, port in self.permitted):
+            raise Refused(f"Port {parsed.port} is not a port that web pages are read from.")
+        return parsed
 
     def allows(self, host: str, port: int, address: str) -> bool:
-        """Whether a socket may be connected to ``address`` and ``port`` for a URL of ``host``."""
+        """Returns True if a socket may connect to ``address`` and ``port`` for a URL with ``host``."""
         if (compared(host), port) in self.permitted:
             return True
         try:
-            numeric = _unwrapped(ip_address(address.partition("%")[0]))
+            numeric = _unwrap_ipv4(ip_address(address.partition("%")[0]))
         except ValueError:
             return False
-        return (str(numeric), port) in self.permitted or (is_public(numeric) and _is_usual(port))
+        return (str(numeric), port) in self.permitted or (is_public(numeric) and _is_web_port(port))
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether anyone on the internet can be meant by it. An IPv4 address inside an IPv6 one counts as itself."""
-    address = _unwrapped(address)
+    """Returns True if the address is globally reachable. An IPv4 address inside an IPv6 one counts as itself."""
+    address = _unwrap_ipv4(address)
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _SPECIAL_IPV4)
     return address in _GLOBAL_IPV6 and not any(address in network for network in _SPECIAL_IPV6)
 
 
-def _is_usual(port: int) -> bool:
+def _is_web_port(port: int) -> bool:
     return port in _PORTS.values() or (port >= _SYSTEM_PORTS and port not in _BAD_PORTS)
 
 
-def _unwrapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The IPv4 address that packets would go to, where one is inside."""
+def _unwrap_ipv4(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """Returns the IPv4 address that packets would go to, if there is one inside, else the address itself."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
@@ -138,42 +139,42 @@ def _unwrapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 
 def compared(host: str) -> str:
-    """A host as it is compared with others."""
-    low = host.lower().removesuffix(".")
+    """Normalises a host for comparison: lower case, no dot at the end, addresses in their shortest form."""
+    name = host.lower().removesuffix(".")
     try:
-        return str(_unwrapped(ip_address(low.strip("[]"))))
+        return str(_unwrap_ipv4(ip_address(name.strip("[]"))))
     except ValueError:
-        return low
+        return name
 
 
 def read_allowed(entry: str) -> tuple[str, int]:
-    """One ``host:port`` of ``FETCH_ALLOW``, IPv6 in brackets. Raises ``ValueError``."""
+    """Reads one ``host:port`` of ``FETCH_ALLOW``, IPv6 in brackets. Raises ``ValueError``."""
     match = re.fullmatch(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})", entry)
     if match is None or not 0 < int(match["port"]) < 65536:
         raise ValueError(f"{entry!r} is not host:port, such as wiki.internal:8080 or [fd00::7]:443")
     return compared(match["host"]), int(match["port"])
 
 
-def _where(url: str) -> Where:
+def _parse_url(url: str) -> Where:
     url = url.strip()
     if len(url) > MOST_CHARACTERS:
         raise Refused(f"The URL is longer than {MOST_CHARACTERS} characters.")
-    if re.search(r"[\x00-\x20\x7f\\]", url):  # readers of URLs do not agree on what a backslash is
-        raise Refused("The URL holds a character that no URL may have.")
+    if re.search(r"[\x00-\x20\x7f\\]", url):  # URL parsers disagree on what a backslash means
+        raise Refused("The URL holds a character that is not allowed in a URL.")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise Refused("That is not a URL.") from None
+        raise Refused("The text is not a URL.") from None
     if parts.scheme not in _PORTS:
         raise Refused("Only http:// and https:// URLs are read.")
-    if "@" in parts.netloc:  # a name that is only there to mislead, or a password
+    if "@" in parts.netloc:  # it is there to mislead, or it is a password
         raise Refused("A URL with a user name in it is not read.")
     if port == 0:
-        raise Refused("Port 0 is none that web pages are read from.")
+        raise Refused("Port 0 is not a port that web pages are read from.")
     if "[" in parts.netloc and ":" not in host:
-        raise Refused("The URL has no host that could be asked.")
-    ascii_host = _ascii(host)
+        raise Refused("The URL has no valid host.")
+    ascii_host = _encode_host(host)
     bracketed = f"[{ascii_host}]" if ":" in ascii_host else ascii_host
     authority = f"{bracketed}:{port}" if port is not None else bracketed
     path, query = (quote(text, safe=_ASCII) for text in (parts.path, parts.query))
@@ -181,17 +182,19 @@ def _where(url: str) -> Where:
     return Where(plain, parts.scheme, compared(ascii_host), port or _PORTS[parts.scheme])
 
 
-def _ascii(host: str) -> str:
-    """Names of other scripts as DNS has them. What only looks like ASCII (``ⓛocalhost``) becomes what it looks like."""
+def _encode_host(host: str) -> str:
+    """Returns a host name as DNS spells it (IDNA). Look-alikes of ASCII (``ⓛocalhost``) become ASCII."""
     try:
         plain = host if host.isascii() else host.encode("idna").decode()
     except UnicodeError:
         plain = ""
-    if re.fullmatch(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", plain):  # without a zone, which would name an interface of ours
+    if re.fullmatch(
+        r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", plain
+    ):  # without a zone, which would name a network interface of this machine
         try:
             return str(IPv6Address(plain))
         except ValueError:
             plain = ""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", plain):
-        raise Refused("The URL has no host that could be asked.")
+        raise Refused("The URL has no valid host.")
     return plain.removesuffix(".")

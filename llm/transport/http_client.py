@@ -1,8 +1,8 @@
 """The HTTP client of this server: keep-alive, streaming, back-pressure, cancellation.
 
 Tornado connects (``TCPClient``: DNS, several addresses, TLS); then ``llm.transport.connection`` reads the socket.
-Tornado's own clients cannot carry a stream: ``SimpleAsyncHTTPClient`` keeps no connection and has no hang-up,
-``CurlAsyncHTTPClient`` has neither back-pressure nor cancellation.
+Tornado's own clients are not enough for streams: ``SimpleAsyncHTTPClient`` has no keep-alive and cannot close a request
+early, ``CurlAsyncHTTPClient`` has no back-pressure and no cancellation.
 """
 
 from __future__ import annotations
@@ -26,23 +26,25 @@ from llm.transport.response import Reply, Stale
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """Seconds; none of them bounds an answer that goes on."""
+    """Time limits in seconds. None of them limits the total time of a response that keeps sending content."""
 
     connect: float = 10.0  # DNS, TCP, proxy and TLS together
-    first_byte: float = 600.0  # from the last byte of the request that was taken to the answer's headers
-    idle: float = 300.0  # without content, while somebody waits for it
+    first_byte: float = 600.0  # from the last byte of the request that the socket took to the response headers
+    idle: float = 300.0  # without content, counted while the reader waits
 
 
 class HttpTransport:
-    """``llm.transport.interface.Transport`` over HTTP/1.1. Times in seconds.
+    """Implements ``Transport`` over HTTP/1.1. Times in seconds.
 
-    ``connect_timeout`` bounds DNS, TCP, proxy and TLS together, ``first_byte_timeout`` the wait from the last byte of
-    the request that was taken to the answer's headers, ``idle_timeout`` the silence after them. Nothing bounds a lively
-    answer, however long, or the number of requests at a time: those of our own clients are bounded. ``proxies`` holds
-    ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` (``ValueError`` for one that cannot be); ``max_idle`` and
-    ``keep_alive`` bound the connections kept for later. Without an ``ssl_context`` the system's certificates count, or
-    those of ``SSL_CERT_FILE``. ``allowed(host, port, address)`` is asked before a socket is connected to an address; a
-    proxy would hide that address, so the two raise ``ValueError``. Made at any time, used in one event loop.
+    - ``connect_timeout``, ``first_byte_timeout``, ``idle_timeout``: see ``Timeouts``. The length of a response and the
+      number of concurrent requests have no limit here; the server limits those of its own clients.
+    - ``proxies``: ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY``. Raises ``ValueError`` for an invalid one.
+    - ``max_idle``, ``keep_alive``: number and age of the idle connections in the pool.
+    - ``ssl_context``: default is one with the system's certificates, or those of ``SSL_CERT_FILE``.
+    - ``address_filter(host, port, address)``: called before a socket connects to an address, True allows it. A proxy
+      hides the address, so both together raise ``ValueError``.
+
+    May be created without an event loop; all requests have to be sent in one event loop.
     """
 
     def __init__(
@@ -59,81 +61,81 @@ class HttpTransport:
     ) -> None:
         self._proxies = Proxies(proxies or {})
         if allowed is not None and self._proxies.some:
-            raise ValueError("behind a proxy nobody can say which address is connected to")
-        self._allowed = allowed
+            raise ValueError("an address filter cannot be used with a proxy, which hides the address")
+        self._address_filter = allowed
         self._closed = False
-        self._patience = Patience(connect=connect_timeout, first_byte=first_byte_timeout, idle=idle_timeout)
+        self._timeouts = Patience(connect=connect_timeout, first_byte=first_byte_timeout, idle=idle_timeout)
         self._pool = Pool(max_idle, keep_alive)
-        self._resolver: Resolver | None = None  # not before there is a loop
+        self._resolver: Resolver | None = None  # created with the first connection, as it needs the event loop
         self._ssl_context = ssl_context
 
     async def close(self) -> None:
-        """Closes every connection, for good. Whoever waits for one gets ``Truncated`` or ``EngineUnreachable``."""
+        """Closes all connections for good. Pending requests raise ``Truncated`` or ``EngineUnreachable``."""
         self._closed = True
         self._pool.close()
         if self._resolver is not None:
             self._resolver.close()
 
     def send(self, request: HttpRequest) -> Coroutine[Any, Any, HttpReply]:
-        """Sends, at once over a kept connection. To be awaited in the same turn: the answer once its headers are in.
+        """Sends a request; over an idle connection, before it returns (see ``Transport.send``).
 
-        Redirects are not followed. Raises ``InvalidRequest`` for a URL or header that cannot be sent, ``Draining`` once
-        the client is closed; awaited, ``ConnectTimeout``, ``FirstByteTimeout``, ``EngineUnreachable``, ``Malformed``.
-        Cancelled, it closes the socket at once, in whatever phase it is.
+        Redirects are not followed. The call raises ``InvalidRequest`` for a URL or header that cannot be sent, and
+        ``Draining`` after :meth:`close`; the coroutine raises ``ConnectTimeout``, ``FirstByteTimeout``,
+        ``EngineUnreachable`` or ``Malformed``. Cancelling closes the socket at once, in every phase.
         """
         if self._closed:
-            raise Draining("This server is stopping and asks no engine any more.")
-        patience = self._patience
-        way = way_to(request.url, self._proxies)
-        head = head_of(request, way)
-        kept = self._pool.take(way.place)
-        sent = None if kept is None else _sent(kept, request, head, patience)
-        return self._opened(sent, way.place, request, head, patience)
+            raise Draining("This server is stopping and sends no more requests to engines.")
+        timeouts = self._timeouts
+        route = way_to(request.url, self._proxies)
+        head = head_of(request, route)
+        idle = self._pool.take(route.place)
+        response = None if idle is None else _send(idle, request, head, timeouts)
+        return self._receive(response, route.place, request, head, timeouts)
 
-    async def _opened(
-        self, sent: Reply | None, place: Place, request: HttpRequest, head: bytes, patience: Patience
+    async def _receive(
+        self, response: Reply | None, place: Place, request: HttpRequest, head: bytes, timeouts: Patience
     ) -> Reply:
         try:
-            if sent is not None:
+            if response is not None:
                 try:
-                    return await _begun(sent, place, patience)
+                    return await _wait_for_headers(response, place, timeouts)
                 except Stale:
-                    pass  # closed while it was idle, as it was used: the provider has not seen the request
-            sent = _sent(await self._connected(place, patience), request, head, patience)
-            return await _begun(sent, place, patience)
+                    pass  # the provider closed the idle connection before it read the request: send it on a new one
+            response = _send(await self._connect(place, timeouts), request, head, timeouts)
+            return await _wait_for_headers(response, place, timeouts)
         except Stale as closed:
             raise EngineUnreachable(str(closed)) from None
 
-    async def _connected(self, place: Place, patience: Patience) -> Connection:
+    async def _connect(self, place: Place, timeouts: Patience) -> Connection:
         tls = self._tls() if place.scheme == "https" else None
         if self._resolver is None:
             self._resolver = Resolver()
-        stream = await Connecting(place, self._resolver, tls, self._allowed).stream(patience.connect)
-        if stream.closed() or self._closed:  # either can have happened before this task had its turn
+        stream = await Connecting(place, self._resolver, tls, self._address_filter).stream(timeouts.connect)
+        if stream.closed() or self._closed:  # either may have happened while this task was waiting for its turn
             stream.close()
             raise EngineUnreachable(f"The connection to {place.host} was closed before it was used.")
-        stream.io_loop.remove_handler(stream.socket)  # it has done its part: its socket lives on without it
+        stream.io_loop.remove_handler(stream.socket)  # from here on only the Connection uses the socket
         connection = Connection(stream.socket, place, self._pool)
         self._pool.add(connection)
         return connection
 
     def _tls(self) -> ssl.SSLContext:
-        """One context for all: to read the system's certificates takes 30 ms."""
+        """Returns the context of all connections, created once: reading the system's certificates takes 30 ms."""
         if self._ssl_context is None:
             self._ssl_context = ssl.create_default_context()
             self._ssl_context.set_alpn_protocols(["http/1.1"])
         return self._ssl_context
 
 
-def _sent(connection: Connection, request: HttpRequest, head: bytes, patience: Patience) -> Reply:
-    reply = Reply(connection, request.method, connection.place.host)
-    reply.send(head, request.body or b"", patience.first_byte)
-    return reply
+def _send(connection: Connection, request: HttpRequest, head: bytes, timeouts: Patience) -> Reply:
+    response = Reply(connection, request.method, connection.place.host)
+    response.send(head, request.body or b"", timeouts.first_byte)
+    return response
 
 
-async def _begun(reply: Reply, place: Place, patience: Patience) -> Reply:
-    await reply.begun(patience.idle)
-    if reply.status == 407 and place.proxy is not None:
-        reply.close()
-        raise EngineUnreachable(f"The proxy {place.proxy.host} refused the way to {place.host}: 407.")
-    return reply
+async def _wait_for_headers(response: Reply, place: Place, timeouts: Patience) -> Reply:
+    await response.begun(timeouts.idle)
+    if response.status == 407 and place.proxy is not None:
+        response.close()
+        raise EngineUnreachable(f"The proxy {place.proxy.host} refused the connection to {place.host}: 407.")
+    return response

@@ -1,4 +1,4 @@
-"""HTTP outwards, as everything above the transport sees it; without Tornado, so that dialects stay free of it."""
+"""Requests to providers and their responses, as the packages above the transport use them; without Tornado."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
-READ_LIMIT: Final = 64 * 1024 * 1024  # bytes, of one whole body, where nothing else is said
+READ_LIMIT: Final = 64 * 1024 * 1024  # bytes of one whole body, where the caller gives no limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
-    """One request. ``repr`` shows neither headers, which hold a key, nor the body."""
+    """One HTTP request. ``repr`` leaves out the headers, which hold a key, and the body."""
 
     method: str
     url: str
@@ -21,43 +21,51 @@ class HttpRequest:
 
 
 class HttpReply(Protocol):
-    """An answer whose headers are in; for one reader.
+    """A response whose headers have arrived. It has one reader.
 
-    Leaving ``async with`` before the body's end closes the socket at once, unless ``drain`` was called. So does
-    cancelling whoever waits for a piece.
+    Leaving ``async with`` before the end of the body closes the socket at once, unless ``allow_drain`` was called.
+    Cancelling a task that waits for a piece closes it too.
     """
 
-    # Called with each piece in the turn of the loop in which it arrived, while the reader waits for one; the reader
-    # does not see that piece. It returns True if there was content, which restarts the idle clock; None if there was
-    # none; False to wake the reader, which then gets an empty piece. What it raises is raised in the reader and ends
-    # the answer. A transport may leave it uncalled and give every piece to the reader.
+    # A callback for the pieces that arrive while the reader waits, called in the same turn of the event loop. The
+    # reader does not get these pieces. The callback returns True for content, which restarts the idle timer; None for
+    # bytes without content; False to wake the reader, which then gets an empty piece. An exception of the callback is
+    # raised in the reader and ends the response. A transport may also pass every piece to the reader instead.
     on_data: Callable[[bytes], bool | None] | None
 
     @property
-    def status(self) -> int: ...
+    def status(self) -> int:
+        """The HTTP status code."""
+        ...
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Names in any case."""
+        """The response headers. Look-ups ignore the case of a name."""
         ...
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """The payload as it comes, in pieces of any size; an empty piece where ``on_data`` returned False.
+        """Yields the body in pieces of any size as they arrive; an empty piece where ``on_data`` returned False.
 
-        Raises ``Truncated``, ``Malformed`` or ``IdleTimeout``, after everything that was received.
+        Raises ``Truncated``, ``Malformed`` or ``IdleTimeout``, after all received pieces.
         """
         ...
 
     async def read(self, limit: int = READ_LIMIT) -> bytes:
-        """The rest of the body; ``Malformed`` if it has more than ``limit`` bytes. Here any byte is a sign of life."""
+        """Reads the rest of the body. Here every byte restarts the idle timer.
+
+        Raises ``Malformed`` if the rest is longer than ``limit`` bytes, else as ``__aiter__``.
+        """
         ...
 
     def alive(self) -> None:
-        """Content has come: the idle clock starts again. Bytes alone do not restart it, they may be pings (S12)."""
+        """Restarts the idle timer. The reader calls it for content.
+
+        Bytes alone do not restart it, since they may be pings (S12).
+        """
         ...
 
     def drain(self) -> None:
-        """The reader has all it wants: what little follows may run out after it left, to keep the connection."""
+        """Lets the transport read the short rest of the body after the reader has left, to reuse the connection."""
         ...
 
     async def __aenter__(self) -> Self: ...
@@ -68,12 +76,16 @@ class HttpReply(Protocol):
 
 
 class Transport(Protocol):
-    def send(self, request: HttpRequest) -> Coroutine[Any, Any, HttpReply]:
-        """Sends, at once over a connection that is there.
+    """Sends requests to providers."""
 
-        To be awaited in the same turn: the answer once its headers are in, whatever its status. Cancelled, that closes
-        the socket.
+    def send(self, request: HttpRequest) -> Coroutine[Any, Any, HttpReply]:
+        """Sends a request; over an idle connection, before it returns.
+
+        The coroutine has to be awaited in the same turn of the event loop. It returns the response as soon as its
+        headers have arrived, whatever the status. Cancelling it closes the socket.
         """
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Closes all connections."""
+        ...

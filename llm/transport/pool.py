@@ -1,4 +1,4 @@
-"""Idle connections, kept for the next request to the same place."""
+"""The pool of idle connections, for the next request to the same origin."""
 
 from __future__ import annotations
 
@@ -8,52 +8,52 @@ from typing import Final
 from llm.transport.connection import Connection
 from llm.transport.request_head import Place
 
-_SWEEPS: Final = 2  # in one lifetime
+_SWEEPS: Final = 2  # per lifetime
 
 
 class Pool:
-    """Last in, first out, so that what is not needed grows old.
+    """Holds all connections and reuses idle ones, the last used first, so that unneeded ones expire.
 
-    ``most`` bounds the idle connections of all places together, ``lifetime`` (seconds) how long one is kept. Those in
-    use are known, to be closed with the pool, but never counted, swept or evicted (O9).
+    ``max_idle`` limits the idle connections of all origins together, ``lifetime`` (seconds) the time that one stays
+    idle. Connections in use are closed together with the pool, but they are never counted, expired or evicted (O9).
     """
 
     def __init__(self, most: int, lifetime: float) -> None:
-        self._most = most
+        self._max_idle = most
         self._lifetime = lifetime
         self._all: set[Connection] = set()
-        self._idle: dict[Connection, float] = {}  # since when, by the loop's time; the oldest first
+        self._idle: dict[Connection, float] = {}  # the loop's time at which each became idle, oldest first
         self._sweeper: asyncio.TimerHandle | None = None
 
     def add(self, connection: Connection) -> None:
-        """A new connection, in use."""
+        """Adds a new connection, which is in use."""
         self._all.add(connection)
 
     def take(self, place: Place) -> Connection | None:
-        """An idle connection to ``place``, which is in use from now on."""
+        """Removes and returns an idle connection to ``origin``, or None."""
         for connection in [*reversed(self._idle)]:
-            # Its end may have come while the loop had no time to look, or an answer that belongs to nobody.
+            # The provider may have closed it, or sent bytes, since the loop last polled it.
             if connection.place == place and connection.still_idle():
                 del self._idle[connection]
                 return connection
         return None
 
     def keep(self, connection: Connection) -> None:
-        """From a connection in use: it is idle from now on."""
+        """Makes a connection idle; closes the oldest idle one if there are too many."""
         loop = asyncio.get_running_loop()
         self._idle[connection] = loop.time()
-        if len(self._idle) > self._most:
+        if len(self._idle) > self._max_idle:
             next(iter(self._idle)).close()
         if self._idle and self._sweeper is None:
             self._sweeper = loop.call_later(self._lifetime / _SWEEPS, self._sweep)
 
     def forget(self, connection: Connection) -> None:
-        """From a connection that was closed."""
+        """Removes a connection that was closed."""
         self._all.discard(connection)
         self._idle.pop(connection, None)
 
     def close(self) -> None:
-        """Closes all connections; whoever waits for one is told."""
+        """Closes all connections. Requests that use one fail."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None

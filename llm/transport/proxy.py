@@ -1,8 +1,8 @@
-"""Which proxy leads to an address: ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY``, in capitals or not.
+"""Chooses the proxy for a URL by ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY``, in upper or lower case.
 
-Where both spellings are set the small letters win, as in curl. ``NO_PROXY`` lists, with commas or blanks between them,
-host names (``example.org`` covers its subdomains, as ``.example.org`` and ``*.example.org`` do), addresses, networks
-(``10.0.0.0/8``), any of these with a port, or ``*`` for all. Loopback is no exception of its own: name it.
+If both spellings are set, lower case wins, as in curl. ``NO_PROXY`` is a list, separated by commas or blanks, of host
+names (``example.org`` matches its subdomains, as ``.example.org`` and ``*.example.org`` do), addresses, networks
+(``10.0.0.0/8``), any of these with a port, or ``*`` for all. Loopback has to be listed like any other address.
 """
 
 from __future__ import annotations
@@ -20,33 +20,38 @@ _WITH_PORT: Final = re.compile(r"(?P<host>[^:]+|\[[^]]*\]):(?P<port>[0-9]+)")
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
+    """The address and credentials of one proxy. ``repr`` leaves the credentials out."""
+
     host: str
     port: int
     authorization: str | None = field(repr=False)  # value of Proxy-Authorization
 
 
 class Proxies:
-    """Chooses. Raises ``ValueError``, without the value, for a proxy that is not an ``http://`` address."""
+    """The proxies of the environment variables in ``settings``.
+
+    Raises ``ValueError``, without the value, for a proxy that is not an ``http://`` address.
+    """
 
     def __init__(self, settings: Mapping[str, str]) -> None:
-        named = {name.upper(): settings[name] for name in sorted(settings)}  # capitals sort first, so they are replaced
-        self._by_scheme = {scheme: _proxy(f"{scheme}_proxy".upper(), named) for scheme in ("http", "https")}
-        self._exempt = [entry for entry in re.split(r"[\s,]+", named.get("NO_PROXY", "").lower()) if entry]
+        values = {name.upper(): settings[name] for name in sorted(settings)}  # upper case sorts first: lower case wins
+        self._by_scheme = {scheme: _read_proxy(f"{scheme}_proxy".upper(), values) for scheme in ("http", "https")}
+        self._exempt = [entry for entry in re.split(r"[\s,]+", values.get("NO_PROXY", "").lower()) if entry]
 
     @property
     def some(self) -> bool:
-        """Whether there is any."""
+        """True if there is any proxy."""
         return any(self._by_scheme.values())
 
     def way_to(self, scheme: str, host: str, port: int) -> Proxy | None:
-        """The proxy to go through, or None to go straight."""
+        """Returns the proxy for a URL, or None for a direct connection."""
         proxy = self._by_scheme.get(scheme)
-        if proxy is None or any(_covers(entry, host.lower(), port) for entry in self._exempt):
+        if proxy is None or any(_matches(entry, host.lower(), port) for entry in self._exempt):
             return None
         return proxy
 
 
-def _proxy(name: str, settings: Mapping[str, str]) -> Proxy | None:
+def _read_proxy(name: str, settings: Mapping[str, str]) -> Proxy | None:
     url = settings.get(name, "").strip()
     if not url:
         return None
@@ -64,7 +69,7 @@ def _proxy(name: str, settings: Mapping[str, str]) -> Proxy | None:
     return Proxy(host, port, authorization)
 
 
-def _covers(entry: str, host: str, port: int) -> bool:
+def _matches(entry: str, host: str, port: int) -> bool:
     if match := _WITH_PORT.fullmatch(entry):
         if int(match["port"]) != port:
             return False
@@ -73,6 +78,6 @@ def _covers(entry: str, host: str, port: int) -> bool:
         return True
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip("[]"), strict=False)
-    except ValueError:  # one of them is a name
+    except ValueError:  # one of the two is a host name
         name = entry.removeprefix("*").removeprefix(".")
         return bool(name) and (host == name or host.endswith(f".{name}"))

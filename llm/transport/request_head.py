@@ -1,4 +1,4 @@
-"""What we send: where a URL leads, and the head of a request."""
+"""The head of a request: request line and headers; and the route to its URL."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _URL: Final = re.compile(r"[\x21-\x7e]+")
 _PORTS: Final = {"http": 80, "https": 443}
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
-# They frame the message or belong to the connection, so they are ours to write.
-_OURS: Final = frozenset(
+# Headers that frame the message or belong to the connection: only the transport writes them.
+_RESERVED: Final = frozenset(
     {
         "connection",
         "content-length",
@@ -38,7 +38,7 @@ _DEFAULTS: Final = {"accept-encoding": "identity", "user-agent": f"llm-server/{V
 
 
 class Place(NamedTuple):
-    """Connections to one place are alike."""
+    """Scheme, host, port and proxy. A connection can be reused for every request to the same origin."""
 
     scheme: str
     host: str
@@ -47,20 +47,20 @@ class Place(NamedTuple):
 
 
 class Way(NamedTuple):
-    """Where a URL leads, and how the head of a request to it begins."""
+    """The origin of a URL and the parts of a request head that depend on the URL only."""
 
     place: Place
-    target: str  # as the request line names it
-    lines: str  # of the head, that are the same for each request
+    target: str  # of the request line
+    lines: str  # header lines that are the same for each request, each with its CRLF
 
 
 def way_to(url: str, proxies: Proxies) -> Way:
-    """Raises ``InvalidRequest``, without the URL, for one that cannot be asked."""
-    # Engines are asked at a few short addresses again and again; others are not worth the memory.
-    return _kept_way(url, proxies) if len(url) <= _SHORT else _way(url, proxies)
+    """Returns the route to ``url``. Raises ``InvalidRequest``, without the URL, for an invalid one."""
+    # Engines have a few short URLs, each used for many requests; long URLs are not worth the memory of the cache.
+    return _cached_route(url, proxies) if len(url) <= _MAX_CACHED_URL else _parse_route(url, proxies)
 
 
-def _way(url: str, proxies: Proxies) -> Way:
+def _parse_route(url: str, proxies: Proxies) -> Way:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
@@ -72,42 +72,42 @@ def _way(url: str, proxies: Proxies) -> Way:
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     lines = f"host: {authority}\r\n"
     proxy = proxies.way_to(parts.scheme, host, port)
-    if proxy is not None and parts.scheme == "http":  # for https the tunnel has done with it
+    if proxy is not None and parts.scheme == "http":  # for https the tunnel takes care of the proxy
         target = f"http://{authority}{target}"
         if proxy.authorization is not None:
             lines += f"proxy-authorization: {proxy.authorization}\r\n"
     return Way(Place(parts.scheme, host, port, proxy), target, lines)
 
 
-_SHORT: Final = 256  # characters
-_kept_way: Final = lru_cache(maxsize=64)(_way)
+_MAX_CACHED_URL: Final = 256  # characters
+_cached_route: Final = lru_cache(maxsize=64)(_parse_route)
 
 
 def head_of(request: HttpRequest, way: Way) -> bytes:
-    """Request line and headers. Raises ``InvalidRequest`` for a header that would break out of its line."""
+    """Returns request line and headers. Raises ``InvalidRequest`` for a header that would break out of its line."""
     method, headers = request.method, request.headers
     if method not in _WITH_BODY and not _TOKEN.fullmatch(method):
-        raise InvalidRequest("The method of a request holds a character that no method may have.")
+        raise InvalidRequest("The method of a request holds a character that is not allowed in a method.")
     if not _VALUE.fullmatch("".join(headers.values())):
-        raise _refusal(next(name for name, value in headers.items() if not _VALUE.fullmatch(value)))
+        raise _invalid_header(next(name for name, value in headers.items() if not _VALUE.fullmatch(value)))
     length = ""
     if request.body is not None or method in _WITH_BODY:
         length = f"content-length: {len(request.body or b'')}\r\n"
-    own = _form(tuple(headers)) % headers
-    return f"{method} {way.target} HTTP/1.1\r\n{way.lines}{length}{own}\r\n".encode("latin-1")
+    lines = _make_template(tuple(headers)) % headers
+    return f"{method} {way.target} HTTP/1.1\r\n{way.lines}{length}{lines}\r\n".encode("latin-1")
 
 
 @lru_cache(maxsize=64)
-def _form(names: tuple[str, ...]) -> str:
-    """The lines of headers of these names, to be filled in by name, behind our defaults and less what is not theirs."""
+def _make_template(names: tuple[str, ...]) -> str:
+    """Returns a %-format of header lines: defaults of this server, then ``names`` except the reserved ones."""
     for name in names:
         if not _TOKEN.fullmatch(name):
-            raise _refusal(name)
-    given = {name.lower() for name in names}
-    defaults = [f"{name}: {value}\r\n" for name, value in _DEFAULTS.items() if name not in given]
-    sent = [f"{name.replace('%', '%%')}: %({name})s\r\n" for name in names if name.lower() not in _OURS]
+            raise _invalid_header(name)
+    present = {name.lower() for name in names}
+    defaults = [f"{name}: {value}\r\n" for name, value in _DEFAULTS.items() if name not in present]
+    sent = [f"{name.replace('%', '%%')}: %({name})s\r\n" for name in names if name.lower() not in _RESERVED]
     return "".join((*defaults, *sent))
 
 
-def _refusal(name: str) -> InvalidRequest:
-    return InvalidRequest(f"The header {name[:40]!r} holds a character that no header may have.")
+def _invalid_header(name: str) -> InvalidRequest:
+    return InvalidRequest(f"The header {name[:40]!r} holds a character that is not allowed in a header.")

@@ -1,4 +1,4 @@
-"""An answer on its way: pulled by its reader, bounded by what the reader leaves unread."""
+"""A response in progress: the reader pulls the body, and the amount of unread data is limited."""
 
 from __future__ import annotations
 
@@ -16,75 +16,79 @@ from llm.http1.wakeup import Waiter
 from llm.transport.connection import Connection
 from llm.transport.interface import READ_LIMIT
 
-READ_AHEAD: Final = 256 * 1024  # bytes that may wait unread before the provider has to wait
-DRAIN_BYTES: Final = 64 * 1024  # of a body that nobody wants, to be able to use its connection again
-DRAIN_TIME: Final = 1.0  # seconds
+READ_AHEAD: Final = 256 * 1024  # bytes that may be unread before reading from the socket pauses
+DRAIN_BYTES: Final = 64 * 1024  # bytes read of a body after its reader has left, to reuse the connection
+DRAIN_TIME: Final = 1.0  # seconds for these bytes
 
 
 class Stale(Exception):
-    """Closed before a byte of an answer. On a connection that was kept, the request may be sent once more.
+    """The connection was closed before the first byte of a response.
 
-    Only ``Reply.begin`` raises it; it is no error of the tree, since whoever sends has to decide what it means.
+    A request on a reused connection may then be sent once more, on a new one. Only ``Response.wait_for_headers`` raises
+    this; it is not an ``LLMError``, because the caller decides between a retry and ``EngineUnreachable``.
     """
 
 
 class Reply:
-    """``llm.transport.interface.HttpReply`` over one connection, which goes back to the pool or is closed at the end.
+    """An ``HttpResponse`` over one connection, which is returned to the pool or closed at the end.
 
-    Its clock counts only the time in which somebody waits for the provider, so that a slow client of ours is not taken
-    for the provider's silence. One timer looks at the clock and sets itself again; reads do not touch it.
+    The idle timer counts only the time in which the reader waits, so a slow client of this server does not count as
+    silence of the provider. One timer checks the elapsed time and re-arms itself; reads do not touch it.
     """
 
     __slots__ = (
-        "_connection", "_drain_left", "_draining", "_failure", "_host", "_inflater", "_loop", "_parser", "_patience",
-        "_quiet", "_since", "_spoken", "_timer", "_unread", "_unread_size", "_waiter", "_woken", "headers", "on_data",
-        "status",
+        "_connection", "_drain_left", "_draining", "_failure", "_host", "_inflater", "_loop", "_parser",
+        "_received_any", "_silent", "_since", "_timeout", "_timer", "_unread", "_unread_size", "_waiter", "_woken",
+        "headers", "on_data", "status",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, method: str, host: str) -> None:
         self._loop = asyncio.get_running_loop()
-        self._connection: Connection | None = connection  # None once it is given back or closed
+        self._connection: Connection | None = connection  # None once it is released or closed
         self._host = host
         self._parser = ResponseParser(method)
         self._inflater: Inflater | None = None
-        self._spoken = False  # a byte has come
+        self._received_any = False  # at least one byte has arrived
         self._unread: list[bytes] = []
-        self._unread_size = 0  # bytes, as they came
-        self._failure: Exception | None = None  # raised when all that came before it has been read
+        self._unread_size = 0  # bytes as received, before decompression
+        self._failure: Exception | None = None  # raised when everything received before it has been read
         self._waiter = Waiter(self._loop)
-        self._patience = 0.0  # seconds of silence
-        self._quiet = 0.0  # seconds waited since the last sign of life, but for a wait that goes on
-        self._since = 0.0  # when that began
+        self._timeout = 0.0  # seconds of silence allowed: until the headers, then between pieces of content
+        self._silent = 0.0  # seconds waited since the last content, without the current wait
+        self._since = 0.0  # time.monotonic() at the start of the current wait
         self._timer: asyncio.TimerHandle | None = None
-        self._drain_left = 0  # bytes that may run out after the reader has left
+        self._drain_left = 0  # bytes that may still be read after the reader has left
         self._draining = False
-        self.status = 0  # until the head is in, as the parser has it
+        self.status = 0  # 0 until the headers have arrived
         self.headers: Headers = self._parser.headers
         self.on_data: Callable[[bytes], bool | None] | None = None
-        self._woken = False  # ``on_data`` asked for the reader
+        self._woken = False  # ``on_data`` returned False: the reader gets an empty piece
         connection.listener = self
 
-    def send(self, head: bytes, body: bytes, patience: float) -> None:
-        """Begins to send. ``patience``: seconds in which the answer has to begin, from the last byte that was taken."""
+    def send(self, head: bytes, body: bytes, timeout: float) -> None:
+        """Starts to send. ``timeout``: seconds from the last byte that the socket took to the response headers."""
         assert self._connection is not None
-        self._patience = patience
+        self._timeout = timeout
         self._connection.write(head, body)
 
     async def begun(self, idle: float) -> None:
-        """Returns when the answer's headers are in; ``idle``: seconds of silence that it may have from then on."""
-        self._set_timer(min(self._patience, idle))  # soon enough for both
+        """Waits for the response headers. ``idle_timeout``: seconds of silence allowed from then on.
+
+        Raises ``StaleConnection``, ``EngineUnreachable``, ``FirstByteTimeout`` or ``Malformed``.
+        """
+        self._set_timer(min(self._timeout, idle))  # the shorter one, since the timer is not set again for the body
         parser = self._parser
         while not parser.status:
             if self._failure is not None:
                 raise self._failure
             await self._wait()
         self.status, self.headers = parser.status, parser.headers
-        self._patience, self._quiet = idle, 0.0
-        packed = self.headers.get("Content-Encoding")
-        if packed is not None and (not parser.complete or self._unread):
+        self._timeout, self._silent = idle, 0.0
+        encoding = self.headers.get("Content-Encoding")
+        if encoding is not None and (not parser.complete or self._unread):
             try:
-                self._inflater = inflater(packed)
-            except Malformed as error:  # for whoever reads the body: status and headers are still worth having
+                self._inflater = inflater(encoding)
+            except Malformed as error:  # raised when the body is read: status and headers are usable
                 self._unread.clear()
                 self._end(error)
 
@@ -92,9 +96,9 @@ class Reply:
         return self
 
     async def __anext__(self) -> bytes:
-        """What has come since the last call."""
+        """Returns the bytes that arrived since the last call."""
         if self._inflater is not None and self._inflater.pending:
-            await asyncio.sleep(0)  # a little on the wire can stand for a lot, which may not keep the loop to itself
+            await asyncio.sleep(0)  # a small compressed body can expand to a large one: let other tasks run
         while True:
             if piece := self._take():
                 return piece
@@ -111,6 +115,7 @@ class Reply:
         raise StopAsyncIteration
 
     async def read(self, limit: int = READ_LIMIT) -> bytes:
+        """See ``HttpResponse.read``."""
         pieces = []
         size = 0
         async for piece in self:
@@ -119,13 +124,15 @@ class Reply:
             size += len(piece)
             if size > limit:
                 self.close()
-                raise Malformed(f"The answer of {self._host} is larger than {limit} bytes.")
+                raise Malformed(f"The response of {self._host} is larger than {limit} bytes.")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def alive(self) -> None:
-        self._quiet = 0.0
+        """See ``HttpResponse.reset_idle_timer``."""
+        self._silent = 0.0
 
     def drain(self) -> None:
+        """See ``HttpResponse.allow_drain``: up to ``DRAIN_BYTES`` within ``DRAIN_TIME``."""
         self._drain_left = DRAIN_BYTES
 
     async def __aenter__(self) -> Self:
@@ -134,7 +141,7 @@ class Reply:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.on_data = None  # it may refer to this answer
+        self.on_data = None  # breaks a reference cycle: the callback may refer to this response
         if self._connection is None or not self._drain_left:
             self.close()
             return
@@ -144,14 +151,14 @@ class Reply:
         self._set_timer(DRAIN_TIME)
 
     def close(self) -> None:
-        """Hangs up at once. What was not read is gone."""
+        """Closes the connection at once and drops all unread data."""
         self._unread.clear()
         if not self._parser.complete:
-            self._end(Truncated(f"The answer of {self._host} was given up before its end."))
+            self._end(Truncated(f"The response of {self._host} was closed before its end."))
 
     def received(self, data: bytes) -> None:
-        """Called by the loop, so that whoever waits goes on in here."""
-        self._spoken = True
+        """Handles received bytes (``Receiver``): runs ``on_data`` or wakes the reader, in the same turn of the loop."""
+        self._received_any = True
         parser, unread = self._parser, self._unread
         if piece := parser.alone(data):
             unread.append(piece)
@@ -162,17 +169,17 @@ class Reply:
                 self._end(error)
                 self._waiter.wake()
                 return
-        # While the reader waits, nothing is unread but what has just come.
+        # While the reader waits, the unread data is exactly what has just arrived.
         if self.on_data is not None and unread and self._waiter.waiting and self._inflater is None:
             piece = unread[0] if len(unread) == 1 else b"".join(unread)
             unread.clear()
             try:
-                found = self.on_data(piece)
-                if found is not None:
-                    self._quiet, self._since = 0.0, monotonic()
-                if found is not False and not parser.complete:
+                result = self.on_data(piece)
+                if result is not None:
+                    self._silent, self._since = 0.0, monotonic()
+                if result is not False and not parser.complete:
                     return
-            except Exception as error:  # raised where the reader waits
+            except Exception as error:  # raised in the reader
                 self._end(error)
                 self._waiter.wake()
                 return
@@ -191,22 +198,23 @@ class Reply:
         self._waiter.wake()
 
     def ended(self, error: OSError | None) -> None:
+        """Handles the end of the connection (``Receiver``)."""
         self._connection = None
-        how = f"{self._host} {'closed' if error is None else 'broke'} the connection"
-        if not self._spoken:
-            self._end(Stale(f"{how} without an answer."))
+        event = f"{self._host} {'closed' if error is None else 'broke'} the connection"
+        if not self._received_any:
+            self._end(Stale(f"{event} without a response."))
         elif not self._parser.status:
-            self._end(EngineUnreachable(f"{how} before its answer had begun."))
+            self._end(EngineUnreachable(f"{event} before the headers of its response were complete."))
         elif error is None and self._parser.eof():
             self._end(None)
         else:
-            self._end(Truncated(f"{how} in the middle of its answer."))
+            self._end(Truncated(f"{event} in the middle of its response."))
         self._waiter.wake_soon()
 
     def _take(self) -> bytes:
-        packed = self._inflater
-        if packed is not None and packed.pending:
-            return self._inflated(packed, b"")
+        inflater = self._inflater
+        if inflater is not None and inflater.pending:
+            return self._inflate(inflater, b"")
         unread = self._unread
         if not unread:
             return b""
@@ -215,33 +223,33 @@ class Reply:
         self._unread_size = 0
         if self._connection is not None:
             self._connection.resume()
-        return piece if packed is None else self._inflated(packed, piece)
+        return piece if inflater is None else self._inflate(inflater, piece)
 
-    def _inflated(self, packed: Inflater, piece: bytes) -> bytes:
+    def _inflate(self, inflater: Inflater, piece: bytes) -> bytes:
         try:
-            return packed.feed(piece)
+            return inflater.feed(piece)
         except Malformed:
             self.close()
             raise
 
     async def _wait(self) -> None:
-        """Until something has come or the connection is over. Cancelled, it hangs up."""
+        """Waits until data has arrived or the connection has ended. Cancelling closes the connection."""
         waiter = self._waiter
         if waiter.waiting:
-            raise RuntimeError("an answer has one reader")
+            raise RuntimeError("a response has only one reader")
         self._since = monotonic()
         if self._timer is None:
-            self._set_timer(self._patience - self._quiet)
+            self._set_timer(self._timeout - self._silent)
         try:
             await waiter
         except asyncio.CancelledError:
             self.close()
             raise
         finally:
-            self._quiet += monotonic() - self._since
+            self._silent += monotonic() - self._since
 
     def _end(self, failure: Exception | None) -> None:
-        """The connection has done its part, for better or worse. What has come is still there to be read."""
+        """Releases the connection, or closes it after a failure. Data that has arrived can still be read."""
         self._set_timer(None)
         self._failure = self._failure or failure
         connection, self._connection = self._connection, None
@@ -255,26 +263,28 @@ class Reply:
     def _set_timer(self, seconds: float | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if seconds is None else self._loop.call_later(seconds, self._look)
+        self._timer = None if seconds is None else self._loop.call_later(seconds, self._check_timer)
 
-    def _look(self) -> None:
-        """At the clock."""
+    def _check_timer(self) -> None:
+        """Ends a response that was silent too long, or sets the timer again."""
         self._timer = None
         if self._draining:
             self.close()
         elif self._waiter.waiting:  # otherwise the next wait sets the timer
-            left = self._patience - self._silence()
+            left = self._timeout - self._count_silence()
             if left > 0:
                 self._set_timer(left)
             elif self._parser.status:
-                self._end(IdleTimeout(f"The answer of {self._host} stood still for {self._patience:g} seconds."))
+                self._end(IdleTimeout(f"{self._host} sent no content for {self._timeout:g} seconds."))
             else:
-                self._end(FirstByteTimeout(f"{self._host} did not begin to answer within {self._patience:g} seconds."))
+                self._end(FirstByteTimeout(f"{self._host} did not start to respond within {self._timeout:g} seconds."))
             self._waiter.wake_soon()
 
-    def _silence(self) -> float:
+    def _count_silence(self) -> float:
         now = monotonic()
-        waited = self._quiet + now - self._since
+        waited = self._silent + now - self._since
         if self._parser.status or self._connection is None:
             return waited
-        return min(waited, now - self._connection.sent_at)  # a large request may take its time, as long as it moves
+        return min(
+            waited, now - self._connection.sent_at
+        )  # a large request may take long, as long as bytes of it are sent

@@ -167,7 +167,7 @@ async def test_x1_a_name_that_changes_its_meaning_is_asked_about_anew(monkeypatc
     port = public.sockets[0].getsockname()[1]
     async with public, tool(permitted(f"127.0.0.2:{port}")) as page:
         with names(turning_test=[["127.0.0.2"], ["127.0.0.1"]]) as asked:
-            with pytest.raises(ToolFailed, match=r"turning\.test port .* not a public one"):
+            with pytest.raises(ToolFailed, match=r"turning\.test port .* is not public"):
                 await page({"url": f"http://turning.test:{port}/"})
             assert asked.asked == ["turning.test", "turning.test"]
     assert meant == [("127.0.0.2", port)]
@@ -208,11 +208,11 @@ async def test_what_the_owner_permits_is_read_and_nothing_beside_it(monkeypatch:
             async with tool(permitted(f"wiki.test:{wiki.port}")) as page:
                 assert await page({"url": f"http://wiki.test:{wiki.port}/"}) == {"content": "secret"}
                 for host, server in (("other.test", wiki), ("127.0.0.1", wiki), ("wiki.test", next_door)):
-                    with pytest.raises(ToolFailed, match="not a public one"):
+                    with pytest.raises(ToolFailed, match="is not public"):
                         await page({"url": f"http://{host}:{server.port}/"})
             async with tool(permitted(f"127.0.0.1:{wiki.port}")) as page:
                 assert await page({"url": f"http://other.test:{wiki.port}/"}) == {"content": "secret"}
-                with pytest.raises(ToolFailed, match="not a public one"):
+                with pytest.raises(ToolFailed, match="is not public"):
                     await page({"url": f"http://other.test:{next_door.port}/"})
     assert (wiki.connections, next_door.connections) == (2, 0)
 

@@ -97,7 +97,7 @@ async def test_an_image_may_come_in_several_forms(tmp_path: Path, answer: Any) -
         ((503, {"error": "Model is loading"}), "loading"),
         ({"data": []}, "holds none"),
         ({"data": [{"b64_json": "!"}]}, "holds none"),
-        ({"data": [{"url": "http://169.254.169.254/x"}]}, "not a public one"),
+        ({"data": [{"url": "http://169.254.169.254/x"}]}, "is not public"),
         (b"<html>no image</html>", "not a png, jpeg, webp or gif"),
         (b"{broken", "holds none"),
     ],

@@ -1,4 +1,4 @@
-"""Leaving: whoever is cancelled, fails or has enough closes the provider's socket at once and leaves nothing open."""
+"""Cancelling, failing or leaving early closes the provider's socket at once and leaves no socket open."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def open_sockets() -> set[str]:
     for name in os.listdir("/proc/self/fd"):
         try:
             link = os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:  # that of the listing itself
+        except FileNotFoundError:  # the descriptor of the listing itself
             continue
         if link.startswith("socket:"):
             found.add(link)
@@ -42,8 +42,8 @@ def open_sockets() -> set[str]:
 
 
 @contextmanager
-def deaf_listener() -> Iterator[int]:
-    """A port that answers no connection: its queue is full."""
+def full_listener() -> Iterator[int]:
+    """A port that accepts no connection: its queue is full."""
     with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -54,7 +54,7 @@ def deaf_listener() -> Iterator[int]:
 
 
 async def test_c1_cancelled_while_connecting() -> None:
-    with deaf_listener() as port:
+    with full_listener() as port:
         async with transport() as made:
             before = open_sockets()
             sending = asyncio.create_task(
@@ -67,8 +67,8 @@ async def test_c1_cancelled_while_connecting() -> None:
             assert open_sockets() <= before
 
 
-async def test_reaching_a_provider_has_its_own_patience() -> None:
-    with deaf_listener() as port:
+async def test_connecting_has_its_own_timeout() -> None:
+    with full_listener() as port:
         async with transport(connect_timeout=0.1) as made:
             before = open_sockets()
             with pytest.raises(
@@ -78,7 +78,7 @@ async def test_reaching_a_provider_has_its_own_patience() -> None:
             assert open_sockets() <= before
 
 
-async def test_a_handshake_that_does_not_end_is_part_of_reaching_a_provider() -> None:
+async def test_the_connect_timeout_includes_the_tls_handshake() -> None:
     async def script(wire: Wire) -> None:
         hung_up.append(await wire.hung_up())
 
@@ -90,7 +90,7 @@ async def test_a_handshake_that_does_not_end_is_part_of_reaching_a_provider() ->
 
 
 @pytest.mark.parametrize("phase", ["tls handshake", "proxy", "upload", "headers", "head in part", "silence", "stream"])
-async def test_c1_transport_t7_cancelled_in_any_phase_the_provider_sees_it_at_once(phase: str) -> None:
+async def test_c1_transport_t7_cancelling_in_any_phase_closes_the_connection_at_once(phase: str) -> None:
     async def script(wire: Wire) -> None:
         await wire.reader.readexactly(1)
         if phase != "upload":
@@ -131,7 +131,7 @@ async def test_c1_transport_t7_cancelled_in_any_phase_the_provider_sees_it_at_on
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["anext", "read"])
-async def test_c1_cancelling_a_wait_inside_the_answer_s_block_hangs_up_too(whole: bool) -> None:
+async def test_c1_cancelling_a_read_inside_the_response_block_closes_the_connection(whole: bool) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED)
@@ -144,17 +144,17 @@ async def test_c1_cancelling_a_wait_inside_the_answer_s_block_hangs_up_too(whole
                 async with asyncio.timeout(0.05):
                     await (reply.read() if whole else anext(aiter(reply)))
             await until(lambda: gone)
-            with pytest.raises(Truncated, match="given up"):
+            with pytest.raises(Truncated, match="closed before its end"):
                 await reply.read()
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
-async def test_c1_cancelled_at_whatever_step_nothing_is_left_open(
-    secure: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also in the moment in which a connection or a handshake is done and nobody has been told yet."""
+async def test_c1_cancelled_at_any_step_no_socket_stays_open(secure: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Includes the moment in which a connection or handshake is complete and the waiting task has not run yet."""
 
-    async def getaddrinfo(host: str, port: int, **_: object) -> object:  # without a thread, so that steps are steps
+    async def getaddrinfo(
+        host: str, port: int, **_: object
+    ) -> object:  # without a thread, so that the number of steps is fixed
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
@@ -175,7 +175,7 @@ async def test_c1_cancelled_at_whatever_step_nothing_is_left_open(
         )  # uvloop takes fewer
 
 
-async def test_transport_t24_an_exception_of_the_reader_is_that_exception_and_hangs_up() -> None:
+async def test_transport_t24_an_exception_of_the_reader_is_raised_unchanged_and_closes_the_connection() -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED + chunk(b"one"))
@@ -190,10 +190,10 @@ async def test_transport_t24_an_exception_of_the_reader_is_that_exception_and_ha
         await until(lambda: gone)
 
 
-# --- having enough
+# --- leaving early
 
 
-async def test_leaving_before_the_end_hangs_up() -> None:
+async def test_leaving_before_the_end_closes_the_connection() -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED + chunk(b"enough"))
@@ -208,7 +208,7 @@ async def test_leaving_before_the_end_hangs_up() -> None:
             await anext(aiter(reply))
 
 
-async def test_draining_lets_the_rest_run_out_and_keeps_the_connection() -> None:
+async def test_draining_reads_the_rest_and_reuses_the_connection() -> None:
     async def script(wire: Wire) -> None:
         while True:
             await wire.request()
@@ -221,7 +221,7 @@ async def test_draining_lets_the_rest_run_out_and_keeps_the_connection() -> None
     async with wire_server(script) as server, transport() as made:
         for _ in range(3):
             left, ended = asyncio.Event(), asyncio.Event()
-            with pytest.raises(ZeroDivisionError):  # that the reader leaves so does not matter: it had all it wanted
+            with pytest.raises(ZeroDivisionError):  # how the reader leaves does not matter after allow_drain
                 async with await made.send(server.get()) as reply:
                     assert await anext(aiter(reply)) == b"enough"
                     reply.drain()
@@ -233,7 +233,7 @@ async def test_draining_lets_the_rest_run_out_and_keeps_the_connection() -> None
 
 
 @pytest.mark.parametrize("endless", [False, True], ids=["silent", "too much"])
-async def test_draining_has_its_bounds(endless: bool) -> None:
+async def test_draining_is_limited_in_time_and_size(endless: bool) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED + chunk(b"enough"))
@@ -257,7 +257,7 @@ async def test_draining_has_its_bounds(endless: bool) -> None:
         assert refused.is_set() == endless  # long before all of it was sent
 
 
-async def test_draining_what_breaks_is_nobody_s_error() -> None:
+async def test_a_connection_that_breaks_while_draining_raises_no_error() -> None:
     async with wire_server(answers(CHUNKED + chunk(b"enough"), b"fault", then=Wire.cut)) as server, transport() as made:
         for _ in range(3):
             async with await made.send(server.get()) as reply:
@@ -269,7 +269,7 @@ async def test_draining_what_breaks_is_nobody_s_error() -> None:
 # --- the end of the transport
 
 
-async def test_closing_the_transport_closes_everything_and_tells_whoever_waits() -> None:
+async def test_closing_the_transport_closes_all_connections_and_fails_pending_requests() -> None:
     async def script(wire: Wire) -> None:
         if (await wire.request()).target == "/stream":
             await wire.send(CHUNKED)
@@ -294,7 +294,7 @@ async def test_closing_the_transport_closes_everything_and_tells_whoever_waits()
         await until(lambda: not server.wires)
 
 
-async def test_a_connection_that_comes_about_after_the_close_is_closed() -> None:
+async def test_a_connection_established_after_the_close_is_closed() -> None:
     async def script(wire: Wire) -> None:
         await wire.hung_up()
 

@@ -1,4 +1,4 @@
-"""How a provider is reached: TLS and addresses."""
+"""Connecting to a provider: TLS, addresses, socket options."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.wire_server import (
 # --- TLS
 
 
-async def test_an_answer_of_many_records_comes_through() -> None:
+async def test_a_response_of_many_tls_records_is_complete() -> None:
     ours, theirs = tls_contexts()
     pieces = [b"one ", b"two " * 50_000, "drei ü".encode()]
     answer = CHUNKED + b"".join(map(chunk, pieces)) + LAST_CHUNK
@@ -62,7 +62,7 @@ async def test_transport_t22_name_and_chain_are_verified() -> None:
 
 
 @pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
-async def test_a_handshake_that_breaks_is_named(how: object) -> None:
+async def test_a_broken_handshake_is_reported(how: object) -> None:
     async def script(wire: Wire) -> None:
         await wire.reader.read(1)
         assert callable(how)
@@ -73,7 +73,7 @@ async def test_a_handshake_that_breaks_is_named(how: object) -> None:
             await made.send(get(f"https://127.0.0.1:{server.port}/"))
 
 
-async def test_a_provider_without_tls_is_named() -> None:
+async def test_a_provider_without_tls_is_reported() -> None:
     async def script(wire: Wire) -> None:
         await wire.send(OK)
         await wire.hung_up()
@@ -117,7 +117,7 @@ def socket_to(port: int) -> socket.socket:
     raise AssertionError("no such socket")
 
 
-async def test_a_request_waits_for_no_other_packet_and_a_dead_peer_is_noticed_in_minutes() -> None:
+async def test_sockets_have_nodelay_and_tcp_keepalive() -> None:
     async with wire_server(answers(OK)) as server, transport() as made:
         await fetched(made, server.get())
         with socket_to(server.port) as ours:
@@ -126,17 +126,17 @@ async def test_a_request_waits_for_no_other_packet_and_a_dead_peer_is_noticed_in
             assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
 
 
-# --- nobody there
+# --- unreachable providers
 
 
-async def test_a_port_where_nobody_listens_is_named_at_once(unused_tcp_port: int) -> None:
+async def test_a_closed_port_is_reported_at_once(unused_tcp_port: int) -> None:
     async with transport() as made:
         with pytest.raises(EngineUnreachable, match=rf"^127\.0\.0\.1 port {unused_tcp_port} cannot be reached: conn"):
             await made.send(get(f"http://127.0.0.1:{unused_tcp_port}/"))
 
 
 @pytest.mark.parametrize("failure", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")])
-async def test_a_name_that_is_not_known_is_named(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unknown_host_name_is_reported(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     async def getaddrinfo(*_: object, **__: object) -> object:
         raise failure
 
@@ -146,7 +146,7 @@ async def test_a_name_that_is_not_known_is_named(failure: Exception, monkeypatch
             await made.send(get("http://a.example/"))
 
 
-async def test_a_name_that_is_looked_up_too_long_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_name_lookup_is_a_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     async def getaddrinfo(*_: object, **__: object) -> object:
         await asyncio.Event().wait()
         raise AssertionError
@@ -169,8 +169,8 @@ async def test_the_second_address_of_a_name_is_tried_when_the_first_refuses(
         assert await fetched(made, get(f"http://a.example:{server.port}/")) == b"ok"
 
 
-def test_transport_t22_small_letters_win() -> None:
+def test_transport_t22_lower_case_variables_win() -> None:
     proxies = Proxies({"https_proxy": "http://small", "HTTPS_PROXY": "http://large", "NO_PROXY": "*", "no_proxy": "x"})
-    way = proxies.way_to("https", "a", 443)
-    assert way is not None
-    assert way.host == "small"
+    proxy = proxies.way_to("https", "a", 443)
+    assert proxy is not None
+    assert proxy.host == "small"

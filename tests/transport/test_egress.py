@@ -1,4 +1,4 @@
-"""Which addresses may be reached, asked one by one."""
+"""Which URLs and addresses a fetch may reach."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def test_x1_a_special_address_may_not_be_reached(address: str) -> None:
 
 
 @given(st.ip_addresses())
-def test_what_python_says_is_not_global_is_not_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+def test_addresses_that_python_calls_not_global_are_not_public(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> None:
     if isinstance(address, ipaddress.IPv6Address) and (
         address.ipv4_mapped or address in ipaddress.ip_network("64:ff9b::/96")
     ):
@@ -47,7 +49,7 @@ def test_what_python_says_is_not_global_is_not_public(address: ipaddress.IPv4Add
 
 
 @pytest.mark.parametrize("address", ["fe80::1%eth0", "93.184.216.34%eth0x", "", "localhost", "/run/socket", "1.1.1"])
-def test_what_is_no_address_may_not_be_reached(address: str) -> None:
+def test_an_invalid_address_may_not_be_reached(address: str) -> None:
     assert Egress().allows("example.org", 443, address) == address.startswith("93.")
 
 
@@ -79,13 +81,13 @@ def test_a_url_is_read_as_people_write_it(url: str, plain: str) -> None:
     ],
 )  # fmt: skip
 def test_x1_a_url_that_cannot_be_followed_is_refused_in_a_sentence(url: str) -> None:
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as caught:
         Egress().where(url)
-    assert str(told.value).endswith(".")
+    assert str(caught.value).endswith(".")
 
 
 @given(st.text(max_size=60) | st.text(alphabet="htps:/@[]%.\\#?0127abx", max_size=30).map("http://".__add__))
-def test_any_text_is_a_url_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
         where = Egress().where(text)
     except Refused:
@@ -93,7 +95,7 @@ def test_any_text_is_a_url_or_refused(text: str) -> None:
     assert where.url.isascii() and where.scheme in ("http", "https") and where.host
 
 
-def test_what_the_owner_permits_is_that_host_and_that_port() -> None:
+def test_fetch_allow_permits_exactly_that_host_and_port() -> None:
     permitted = Config.from_env({"FETCH_ALLOW": "Wiki.Internal:8080, 10.0.0.7:9000,[FD00::7]:443"}).fetch_allow
     egress = Egress(frozenset(permitted))
     assert egress.allows("wiki.internal", 8080, "10.0.0.5")
@@ -112,7 +114,7 @@ def test_what_the_owner_permits_is_that_host_and_that_port() -> None:
         assert not egress.allows(host, port, address)
 
 
-def test_a_permitted_port_is_no_permission_for_others_hosts() -> None:
+def test_a_permitted_port_does_not_permit_other_hosts() -> None:
     egress = Egress(frozenset({read_allowed("git.internal:22")}))
     assert egress.where("http://git.internal:22/").port == 22
     assert egress.allows("git.internal", 22, "10.0.0.5")
@@ -123,6 +125,6 @@ def test_a_permitted_port_is_no_permission_for_others_hosts() -> None:
     "text",
     ["10.0.0.1", "10.0.0.1:0", "10.0.0.1:99999", "host:", ":80", "10.0.0.0/8:80", "http://x:80", "*:80", "::1:80"],
 )
-def test_a_permission_is_one_host_and_one_port(text: str) -> None:
+def test_an_entry_of_fetch_allow_is_one_host_and_one_port(text: str) -> None:
     with pytest.raises(ConfigError, match="FETCH_ALLOW"):
         Config.from_env({"FETCH_ALLOW": text})

@@ -30,11 +30,11 @@ from tests.support.wire_server import (
     [{"key": "a\r\nevil: 1"}, {"key": "a\nb"}, {"key": "a\0b"}, {"key": "€"}, {"a b": "c"}, {"a\r\nb": "c"}, {"": "c"}],
     ids=repr,
 )
-async def test_transport_t13_our_own_headers_cannot_break_out_of_their_line(headers: dict[str, str]) -> None:
+async def test_transport_t13_a_header_cannot_break_out_of_its_line(headers: dict[str, str]) -> None:
     async with wire_server(answers(OK)) as server, transport() as made:
-        with pytest.raises(InvalidRequest, match="holds a character") as told:
+        with pytest.raises(InvalidRequest, match="holds a character") as caught:
             await made.send(HttpRequest(method="GET", url=server.url, headers=headers))
-        assert "evil" not in str(told.value)
+        assert "evil" not in str(caught.value)
         assert not server.connections
 
 
@@ -42,28 +42,28 @@ async def test_transport_t13_our_own_headers_cannot_break_out_of_their_line(head
     "url",
     ["ftp://a/", "http:///x", "http://a:x/", "http://a:99999/", "http://[a/", "//a/", "http://a/b c", "http://a/é"],
 )
-async def test_transport_t13_only_urls_that_can_be_asked_are_asked(url: str) -> None:
+async def test_transport_t13_an_invalid_url_is_refused(url: str) -> None:
     async with transport() as made:
         for variant in (url, f"{url}?key=secret", f"{url}\r\nsecret"):
-            with pytest.raises(InvalidRequest) as told:
+            with pytest.raises(InvalidRequest) as caught:
                 await made.send(HttpRequest(method="GET", url=variant, headers={}))
-            assert "secret" not in str(told.value)
+            assert "secret" not in str(caught.value)
 
 
-async def test_the_first_byte_has_its_own_patience() -> None:
+async def test_the_first_byte_has_its_own_timeout() -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
-        await wire.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200")  # neither is an answer
+        await wire.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200")  # neither is a complete head
         hung_up.append(await wire.hung_up())
 
     hung_up: list[float] = []
     async with wire_server(script) as server, transport(first_byte_timeout=0.1) as made:
-        with pytest.raises(FirstByteTimeout, match=r"did not begin to answer within 0\.1 seconds"):
+        with pytest.raises(FirstByteTimeout, match=r"did not start to respond within 0\.1 seconds"):
             await made.send(server.get())
         await until(lambda: hung_up)
 
 
-async def test_a_large_request_may_take_its_time_as_long_as_it_moves() -> None:
+async def test_a_large_upload_may_take_long_while_bytes_are_taken() -> None:
     body = bytes(20_000_000)
 
     async def script(wire: Wire) -> None:
@@ -78,7 +78,7 @@ async def test_a_large_request_may_take_its_time_as_long_as_it_moves() -> None:
         assert await fetched(made, server.post(body)) == b"ok"
 
 
-async def test_a_large_request_that_nobody_takes_ends_in_time() -> None:
+async def test_a_large_upload_that_stops_times_out() -> None:
     async def script(wire: Wire) -> None:
         await wire.head()
         await given_up.wait()
@@ -94,7 +94,7 @@ async def test_a_large_request_that_nobody_takes_ends_in_time() -> None:
 # --- much at a time
 
 
-async def test_transport_t3_a_stream_of_more_than_100_mb_passes() -> None:
+async def test_transport_t3_a_stream_of_more_than_100_mb_is_complete() -> None:
     piece = chunk(b"x" * 1_000_000)
 
     async def script(wire: Wire) -> None:
@@ -112,7 +112,7 @@ async def test_transport_t3_a_stream_of_more_than_100_mb_passes() -> None:
     assert received == 110_000_000
 
 
-async def test_transport_t9_unread_answers_stop_their_providers_and_nobody_else() -> None:
+async def test_transport_t9_an_unread_response_pauses_its_own_provider_only() -> None:
     async def script(wire: Wire) -> None:
         if (await wire.request()).target == "/quick":
             await wire.send(OK)
@@ -146,7 +146,7 @@ async def test_transport_t9_unread_answers_stop_their_providers_and_nobody_else(
         assert max(pieces) <= 2 * READ_AHEAD
 
 
-async def test_transport_t18_a_large_upload_goes_out_as_it_is_taken_and_is_forgotten() -> None:
+async def test_transport_t18_a_large_upload_is_sent_without_copies_and_freed() -> None:
     class Body(bytes):
         def __del__(self) -> None:
             forgotten.append(len(self))
@@ -175,7 +175,7 @@ async def test_transport_t18_a_large_upload_goes_out_as_it_is_taken_and_is_forgo
         assert blocked == [True]
 
 
-async def test_transport_t18_an_answer_before_the_upload_s_end_is_the_answer() -> None:
+async def test_transport_t18_a_response_before_the_end_of_the_upload_is_returned() -> None:
     async def script(wire: Wire) -> None:
         await wire.head()
         await wire.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge")
@@ -187,8 +187,8 @@ async def test_transport_t18_an_answer_before_the_upload_s_end_is_the_answer() -
         await until(lambda: not server.wires)  # half a request is out: the connection is of no use
 
 
-async def test_the_hot_path_leaves_the_poller_and_the_timers_alone() -> None:
-    """An answer that is read as it comes costs no call to the poller and no timer for each read."""
+async def test_reads_cause_no_poller_calls_and_no_timers() -> None:
+    """Reading a stream causes no poller call and no timer per read."""
     loop = asyncio.get_running_loop()
     calls = []
 
@@ -231,13 +231,13 @@ async def test_transport_t10_an_error_has_its_status_body_and_headers() -> None:
             assert await reply.read() == b"words"
 
 
-async def test_transport_t12_an_answer_in_single_bytes_is_the_same_answer() -> None:
+async def test_transport_t12_a_response_in_single_bytes_is_read_the_same() -> None:
     answer = b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED + b"5;x=y\r\nd\xc3\xbcr\xc3\r\n1\r\n\xa9\r\n0\r\nX: y\r\n\r\n"
     async with wire_server(answers(*(bytes([byte]) for byte in answer))) as server, transport() as made:
         assert (await fetched(made, server.get())).decode() == "düré"
 
 
-async def test_what_we_send() -> None:
+async def test_the_bytes_of_a_request() -> None:
     async def script(wire: Wire) -> None:
         while True:
             heads.append(await wire.head())
@@ -259,14 +259,14 @@ async def test_what_we_send() -> None:
     assert get == ["GET /x HTTP/1.1", host, agent, "ACCEPT-encoding: gzip", "x%s%: %d%"]
 
 
-def test_a_request_in_a_log_shows_neither_headers_nor_body() -> None:
+def test_the_repr_of_a_request_shows_neither_headers_nor_body() -> None:
     request = HttpRequest(method="POST", url="http://a/", headers={"key": "secret"}, body=b"secret")
     assert "secret" not in repr(request)
 
 
-async def test_messages_hold_no_query_and_no_header(unused_tcp_port: int) -> None:
+async def test_error_messages_hold_no_query_and_no_header(unused_tcp_port: int) -> None:
     async with transport() as made:
-        with pytest.raises(LLMError) as told:
+        with pytest.raises(LLMError) as caught:
             url = f"http://127.0.0.1:{unused_tcp_port}/path?key=secret"
             await made.send(HttpRequest(method="GET", url=url, headers={"key": "secret"}))
-    assert str(told.value) == f"127.0.0.1 port {unused_tcp_port} cannot be reached: connection refused."
+    assert str(caught.value) == f"127.0.0.1 port {unused_tcp_port} cannot be reached: connection refused."

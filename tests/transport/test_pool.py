@@ -1,4 +1,4 @@
-"""Which connections are kept, reused, replaced and closed; over real sockets."""
+"""Which connections are pooled, reused, replaced and closed; over real sockets."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ async def test_transport_t1_a_hundred_requests_use_one_connection(secure: bool) 
         assert server.connections == 1
 
 
-async def test_transport_t2_two_hundred_streams_at_once_wait_for_nobody() -> None:
+async def test_transport_t2_two_hundred_streams_run_at_once() -> None:
     together = asyncio.Barrier(200)
 
     async def script(wire: Wire) -> None:
         await wire.request()
-        await together.wait()  # opens only when all of them are here
+        await together.wait()  # is set only when all requests have arrived
         await wire.send(OK)
 
     async with wire_server(script) as server, transport() as made:
@@ -57,19 +57,19 @@ async def test_transport_t2_two_hundred_streams_at_once_wait_for_nobody() -> Non
     ],
     ids=["bytes behind", "an answer behind", "close", "HTTP/1.0"],
 )
-async def test_transport_t14_a_connection_that_cannot_be_trusted_is_not_used_again(answer: bytes) -> None:
+async def test_transport_t14_an_unsafe_connection_is_not_reused(answer: bytes) -> None:
     async with wire_server(answers(answer)) as server, transport() as made:
         for _ in range(2):
             assert await fetched(made, server.get()) == b"ok"
         assert server.connections == 2
 
 
-async def test_transport_t14_bytes_that_come_later_close_an_idle_connection() -> None:
+async def test_transport_t14_late_bytes_close_an_idle_connection() -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(OK)
         await late.wait()
-        await wire.send(OK)  # an answer to no question: it must not become the answer to the next one
+        await wire.send(OK)  # a response without a request: it must not become the response to the next one
         await wire.hung_up()
 
     late = asyncio.Event()
@@ -79,8 +79,8 @@ async def test_transport_t14_bytes_that_come_later_close_an_idle_connection() ->
         await until(lambda: not server.wires)
 
 
-async def test_transport_t14_bytes_that_wait_unseen_close_an_idle_connection() -> None:
-    """The loop has had no time to look at the connection since they came."""
+async def test_transport_t14_unread_bytes_close_an_idle_connection() -> None:
+    """The bytes have arrived, but the loop has not polled the connection since."""
 
     async def script(wire: Wire) -> None:
         await wire.request()
@@ -89,13 +89,13 @@ async def test_transport_t14_bytes_that_wait_unseen_close_an_idle_connection() -
 
     async with wire_server(script) as server, transport() as made:
         assert await fetched(made, server.get()) == b"ok"
-        server.wires[0].writer.write(OK.replace(b"ok", b"no"))  # sent at once, before the loop turns again
+        server.wires[0].writer.write(OK.replace(b"ok", b"no"))  # written at once, before the next turn of the loop
         assert await fetched(made, server.get()) == b"ok"
         assert server.connections == 2
 
 
 @pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
-async def test_a_provider_that_closes_idle_connections_is_noticed_at_once(how: Ending) -> None:
+async def test_an_idle_connection_closed_by_the_provider_is_removed_at_once(how: Ending) -> None:
     async with wire_server(answers(OK, then=how)) as server, transport() as made:
         for _ in range(3):
             assert await fetched(made, server.get()) == b"ok"
@@ -104,11 +104,11 @@ async def test_a_provider_that_closes_idle_connections_is_noticed_at_once(how: E
 
 
 @pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
-async def test_transport_t11_a_kept_connection_closed_under_us_is_replaced_once(how: Ending) -> None:
+async def test_transport_t11_a_reused_connection_that_was_closed_is_replaced_once(how: Ending) -> None:
     async def script(wire: Wire) -> None:
         seen.append((await wire.request()).body)
         if wire.number == 2:
-            how(wire)  # a fresh one that fails as well is the end of it
+            how(wire)  # a new connection that fails too ends the attempts
             return
         await wire.send(OK)
         seen.append((await wire.request()).body)
@@ -117,13 +117,13 @@ async def test_transport_t11_a_kept_connection_closed_under_us_is_replaced_once(
     seen: list[bytes] = []
     async with wire_server(script) as server, transport() as made:
         assert await fetched(made, server.post(b"one")) == b"ok"
-        with pytest.raises(EngineUnreachable, match="without an answer"):
+        with pytest.raises(EngineUnreachable, match="without a response"):
             await fetched(made, server.post(b"two"))
         assert seen == [b"one", b"two", b"two"]
         assert server.connections == 2
 
 
-async def test_transport_t11_the_replacement_s_answer_is_the_answer() -> None:
+async def test_transport_t11_the_response_on_the_new_connection_is_returned() -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(OK)
@@ -139,7 +139,7 @@ async def test_transport_t11_the_replacement_s_answer_is_the_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "said"),
+    ("reused", "start"),
     [
         (False, b""),
         (False, b"HTTP/1.1 20"),
@@ -149,30 +149,30 @@ async def test_transport_t11_the_replacement_s_answer_is_the_answer() -> None:
     ],
 )
 @pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
-async def test_transport_t11_after_a_byte_or_on_a_fresh_connection_nothing_is_repeated(
-    how: Ending, kept: bool, said: bytes
+async def test_transport_t11_no_retry_after_a_byte_or_on_a_new_connection(
+    how: Ending, reused: bool, start: bytes
 ) -> None:
     requests = 0
 
     async def script(wire: Wire) -> None:
         nonlocal requests
-        if kept:
+        if reused:
             await wire.request()
             await wire.send(OK)
         await wire.request()
         requests += 1
-        await wire.send(said)
+        await wire.send(start)
         how(wire)
 
     async with wire_server(script) as server, transport() as made:
-        if kept:
+        if reused:
             await fetched(made, server.get())
         with pytest.raises(EngineUnreachable, match=r"127\.0\.0\.1 (closed|broke) the connection"):
             await fetched(made, server.get())
         assert requests == 1
 
 
-async def test_transport_t26_a_connection_that_was_paused_listens_again() -> None:
+async def test_transport_t26_a_paused_connection_is_read_again() -> None:
     big = b"x" * (4 * READ_AHEAD)
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(big), big)
     async with wire_server(answers(answer)) as server, transport() as made:
@@ -184,7 +184,7 @@ async def test_transport_t26_a_connection_that_was_paused_listens_again() -> Non
         assert server.connections == 1
         await until(lambda: server.wires)
         server.wires[0].cut()
-        await until(lambda: not server.wires)  # noticed: it does listen
+        await until(lambda: not server.wires)  # it is closed, so it was read
         assert len(await fetched(made, server.get())) == len(big)
         assert server.connections == 2
 
@@ -192,7 +192,7 @@ async def test_transport_t26_a_connection_that_was_paused_listens_again() -> Non
 # --- the pool
 
 
-async def test_o9_the_pool_s_bound_never_touches_a_connection_in_use() -> None:
+async def test_o9_the_pool_limit_does_not_apply_to_connections_in_use() -> None:
     arrived = 0
 
     async def script(wire: Wire) -> None:
@@ -215,14 +215,14 @@ async def test_o9_the_pool_s_bound_never_touches_a_connection_in_use() -> None:
         live = [asyncio.create_task(fetched(made, server.get("/live"))) for _ in range(200)]
         assert await asyncio.gather(*(fetched(made, server.get("/brief")) for _ in range(100))) == [b"ok"] * 100
         assert server.connections == 300
-        await until(lambda: len(server.wires) == 250)  # the live ones, and as many idle ones as the pool may keep
+        await until(lambda: len(server.wires) == 250)  # those in use, and as many idle ones as the pool may hold
         assert not any(stream.done() for stream in live)
         go.set()
         assert await asyncio.gather(*live) == [b"onetwo"] * 200
         await until(lambda: len(server.wires) == 50)
 
 
-async def test_the_last_connection_used_is_the_first_used_again() -> None:
+async def test_the_last_used_connection_is_reused_first() -> None:
     async def script(wire: Wire) -> None:
         while True:
             if (await wire.request()).target == "/together":
@@ -237,7 +237,7 @@ async def test_the_last_connection_used_is_the_first_used_again() -> None:
         assert len({await fetched(made, server.get()) for _ in range(5)}) == 1
 
 
-async def test_idle_connections_are_closed_in_time() -> None:
+async def test_idle_connections_expire() -> None:
     async with wire_server(answers(OK)) as server, transport(keep_alive=0.1) as made:
         await fetched(made, server.get())
         await until(lambda: not server.wires)

@@ -1,4 +1,4 @@
-"""How a provider is reached through a proxy."""
+"""Connecting to a provider through a proxy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.wire_server import OK, Wire, answers, fetched, tls_contexts, 
 
 @asynccontextmanager
 async def forwarding(refusal: bytes = b"", behind_refusal: bytes = b"") -> AsyncIterator[tuple[int, list[bytes]]]:
-    """A proxy: CONNECT and absolute-form. Gives its port and the heads that it saw."""
+    """A proxy: CONNECT and absolute-form. Yields its port and the request heads it received."""
     heads: list[bytes] = []
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -49,14 +49,14 @@ async def forwarding(refusal: bytes = b"", behind_refusal: bytes = b"") -> Async
         yield server.port, heads
 
 
-async def test_transport_t22_a_proxy_with_a_password_leads_to_https() -> None:
+async def test_transport_t22_https_goes_through_a_proxy_with_a_password() -> None:
     ours, theirs = tls_contexts()
     async with wire_server(answers(OK), tls=ours) as server, forwarding() as (port, heads):
         proxies = {"HTTPS_PROXY": f"http://user:pa%20ss@127.0.0.1:{port}"}
         async with transport(proxies=proxies, ssl_context=theirs) as made:
             for _ in range(3):
                 assert await fetched(made, get(server.url, key="secret")) == b"ok"
-            assert server.connections == 1  # the tunnel is used again
+            assert server.connections == 1  # the tunnel is reused
     [head] = heads
     assert head.split(b"\r\n") == [
         f"CONNECT 127.0.0.1:{server.port} HTTP/1.1".encode(),
@@ -68,7 +68,7 @@ async def test_transport_t22_a_proxy_with_a_password_leads_to_https() -> None:
     assert server.received == []
 
 
-async def test_transport_t22_behind_a_proxy_name_and_chain_are_the_provider_s() -> None:
+async def test_transport_t22_the_provider_s_certificate_is_verified_through_a_proxy() -> None:
     ours, _ = tls_contexts()
     async with wire_server(answers(OK), tls=ours) as server, forwarding() as (port, _):
         async with transport(proxies={"https_proxy": f"127.0.0.1:{port}"}) as made:
@@ -76,50 +76,50 @@ async def test_transport_t22_behind_a_proxy_name_and_chain_are_the_provider_s() 
                 await made.send(server.get())
 
 
-async def test_transport_t22_a_proxy_leads_to_http_and_no_proxy_leads_around_it() -> None:
+async def test_transport_t22_http_goes_through_a_proxy_unless_no_proxy_matches() -> None:
     async with wire_server(answers(OK)) as server, forwarding() as (port, heads):
         proxies = {"http_proxy": f"http://a:b@127.0.0.1:{port}"}
         async with transport(proxies=proxies) as made:
             assert await fetched(made, get(f"{server.url}/through?a=b")) == b"ok"
         async with transport(proxies={**proxies, "NO_PROXY": "127.0.0.0/8"}) as made:
-            assert await fetched(made, get(f"{server.url}/around")) == b"ok"
+            assert await fetched(made, get(f"{server.url}/direct")) == b"ok"
     [head] = heads
     assert head.startswith(f"GET {server.url}/through?a=b HTTP/1.1\r\nhost: 127.0.0.1:{server.port}\r\n".encode())
     assert b"\r\nproxy-authorization: Basic YTpi\r\n" in head
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_transport_t22_a_proxy_s_refusal_is_named(scheme: str) -> None:
+async def test_transport_t22_a_refusal_of_the_proxy_is_reported(scheme: str) -> None:
     refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     async with forwarding(refusal) as (port, _):
         proxies = {f"{scheme}_proxy": f"http://user:hush@127.0.0.1:{port}"}
         async with transport(proxies=proxies) as made:
-            with pytest.raises(EngineUnreachable) as told:
+            with pytest.raises(EngineUnreachable) as caught:
                 await made.send(get(f"{scheme}://far.example/?secret"))
-    assert str(told.value) == "The proxy 127.0.0.1 refused the way to far.example: 407."
+    assert str(caught.value) == "The proxy 127.0.0.1 refused the connection to far.example: 407."
 
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "it does not speak HTTP"),
-        (b"HTTP/1.1 200 " + b"x" * 70_000, "it does not keep to the protocol"),
+        (b"HTTP/1.1 200 " + b"x" * 70_000, "it violated the protocol"),
     ],
 )
-async def test_transport_t22_a_proxy_that_is_none_is_named(answer: bytes, reason: str) -> None:
+async def test_transport_t22_a_server_that_is_not_a_proxy_is_reported(answer: bytes, reason: str) -> None:
     async with forwarding(answer) as (port, _), transport(proxies={"https_proxy": f"127.0.0.1:{port}"}) as made:
         with pytest.raises(EngineUnreachable, match=rf"^The proxy 127\.0\.0\.1 .* far\.example: {reason}\.$"):
             await made.send(get("https://far.example/"))
 
 
-async def test_transport_t22_a_proxy_that_hangs_up_or_is_not_there_is_named(unused_tcp_port: int) -> None:
+async def test_transport_t22_a_proxy_that_disconnects_or_is_unreachable_is_reported(unused_tcp_port: int) -> None:
     async def script(wire: Wire) -> None:
         await wire.head()
 
     async with wire_server(script) as server:
         async with transport(proxies={"https_proxy": server.url}) as made:
             with pytest.raises(
-                EngineUnreachable, match=r"^The proxy 127\.0\.0\.1 opened no way to far\.example: it hung"
+                EngineUnreachable, match=r"^The proxy 127\.0\.0\.1 opened no tunnel to far\.example: it closed"
             ):
                 await made.send(get("https://far.example/"))
     async with transport(proxies={"https_proxy": f"127.0.0.1:{unused_tcp_port}"}) as made:
@@ -129,11 +129,13 @@ async def test_transport_t22_a_proxy_that_hangs_up_or_is_not_there_is_named(unus
             await made.send(get("https://far.example/"))
 
 
-async def test_transport_t22_a_proxy_that_speaks_out_of_turn_is_named_and_leaves_nothing() -> None:
+async def test_transport_t22_a_proxy_that_sends_extra_bytes_is_reported_and_leaks_nothing() -> None:
     async with wire_server(answers(OK)) as server:
         async with forwarding(behind_refusal=b"too early") as (port, _):
             async with transport(proxies={"https_proxy": f"127.0.0.1:{port}"}) as made:
-                for _ in range(2):  # the second would fail if the first had left its socket with the loop
+                for _ in range(
+                    2
+                ):  # the second would fail if the socket of the first were still registered with the loop
                     with pytest.raises(EngineUnreachable, match=r"^TLS with 127\.0\.0\.1 "):
                         await made.send(get(f"https://127.0.0.1:{server.port}/"))
         await until(lambda: not server.wires)
@@ -142,12 +144,12 @@ async def test_transport_t22_a_proxy_that_speaks_out_of_turn_is_named_and_leaves
 @pytest.mark.parametrize(
     "value", ["socks5://user:hush@a:1", "https://user:hush@a:1", "http://:1", "http://a:hush", "["]
 )
-def test_transport_t22_a_proxy_that_cannot_be_is_an_error_at_the_start(value: str) -> None:
+def test_transport_t22_an_invalid_proxy_is_an_error_at_start(value: str) -> None:
     with pytest.raises(ValueError, match=r"^HTTPS_PROXY is not an http:// address$"):
         HttpTransport(connect_timeout=1, first_byte_timeout=1, idle_timeout=1, proxies={"https_proxy": value})
 
 
-def test_transport_t22_a_proxy_in_a_log_shows_no_password() -> None:
+def test_transport_t22_the_repr_of_a_proxy_shows_no_password() -> None:
     proxy = Proxies({"HTTP_PROXY": "http://user:hush@a"}).way_to("http", "b", 80)
     assert proxy is not None
     assert (proxy.host, proxy.port, proxy.authorization) == ("a", 80, "Basic dXNlcjpodXNo")
@@ -155,7 +157,7 @@ def test_transport_t22_a_proxy_in_a_log_shows_no_password() -> None:
 
 
 @pytest.mark.parametrize(
-    ("no_proxy", "host", "around"),
+    ("no_proxy", "host", "direct"),
     [
         ("", "a.example", False),
         ("*", "a.example", True),
@@ -188,14 +190,14 @@ def test_transport_t22_a_proxy_in_a_log_shows_no_password() -> None:
         ("fd00::/8", "fd00::1", True),
     ],
 )
-def test_transport_t22_no_proxy_is_read_as_elsewhere(no_proxy: str, host: str, around: bool) -> None:
+def test_transport_t22_no_proxy_patterns(no_proxy: str, host: str, direct: bool) -> None:
     proxies = Proxies({"HTTPS_PROXY": "http://p:1", "NO_PROXY": no_proxy})
-    assert (proxies.way_to("https", host, 443) is None) == around
-    assert proxies.way_to("http", host, 443) is None  # that scheme has no proxy at all
+    assert (proxies.way_to("https", host, 443) is None) == direct
+    assert proxies.way_to("http", host, 443) is None  # this scheme has no proxy
 
 
-async def test_an_answer_to_the_proxy_s_own_request_is_never_the_provider_s() -> None:
-    """What a proxy says in clear text behind its head does not get into the encrypted stream."""
+async def test_bytes_of_the_proxy_are_not_read_as_the_provider_s_response() -> None:
+    """Clear-text bytes after the proxy's response head do not get into the TLS stream."""
     ours, theirs = tls_contexts()
     async with wire_server(answers(OK), tls=ours) as server, forwarding(behind_refusal=OK) as (port, _):
         async with transport(proxies={"https_proxy": f"127.0.0.1:{port}"}, ssl_context=theirs) as made:

@@ -16,12 +16,12 @@ from llm.transport.response import READ_AHEAD
 from tests.support.endings import Ending
 from tests.support.wire_server import CHUNKED, LAST_CHUNK, Wire, answers, chunk, fetched, transport, until, wire_server
 
-# --- answers that break
+# --- broken responses
 
 
 @pytest.mark.parametrize("framing", ["chunks", "length", "close"])
 @pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
-async def test_transport_t4_a_cut_ends_the_answer_at_once_after_all_that_was_received(
+async def test_transport_t4_a_broken_connection_ends_the_response_after_all_received_bytes(
     how: Ending, framing: str
 ) -> None:
     received = b""
@@ -52,22 +52,22 @@ async def test_transport_t4_a_cut_ends_the_answer_at_once_after_all_that_was_rec
     go = asyncio.Event()
     async with wire_server(script) as server, transport() as made, asyncio.timeout(2):
         if framing == "close" and how is Wire.cut:
-            await consume()  # the one place where closing is the end
+            await consume()  # the one framing in which closing is the regular end
         else:
             with pytest.raises(Truncated, match=r"^127\.0\.0\.1 (closed|broke) the connection in the middle"):
                 await consume()
         assert received == b"one twoth"
 
 
-async def test_transport_t4_a_reset_that_comes_with_the_last_bytes_is_noticed_too() -> None:
-    """In a thread, for which the loop is held up: both have come when it looks."""
-    asked, go, gone = threading.Event(), threading.Event(), threading.Event()
+async def test_transport_t4_a_reset_together_with_the_last_bytes_is_detected() -> None:
+    """The answer is sent by a thread while the loop is blocked, so both have arrived at the next poll."""
+    requested, go, gone = threading.Event(), threading.Event(), threading.Event()
 
     def answer() -> None:
         connection, _ = listener.accept()
         with connection:
             connection.recv(65536)
-            asked.set()
+            requested.set()
             assert go.wait(5)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\none two")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -82,7 +82,7 @@ async def test_transport_t4_a_reset_that_comes_with_the_last_bytes_is_noticed_to
         async with transport() as made, asyncio.timeout(5), asyncio.TaskGroup() as group:
             group.create_task(asyncio.to_thread(answer))
             asking = asyncio.ensure_future(ask())
-            await asyncio.to_thread(asked.wait, 5)
+            await asyncio.to_thread(requested.wait, 5)
             go.set()
             assert gone.wait(5)
             with pytest.raises((Truncated, EngineUnreachable)):
@@ -91,7 +91,7 @@ async def test_transport_t4_a_reset_that_comes_with_the_last_bytes_is_noticed_to
 
 @pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
 @pytest.mark.parametrize("size", [10, 3 * READ_AHEAD], ids=["small", "more than is read ahead"])
-async def test_transport_t4_what_was_received_is_delivered_however_late_it_is_read(how: Ending, size: int) -> None:
+async def test_transport_t4_received_bytes_are_delivered_when_read_late(how: Ending, size: int) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED + chunk(b"x" * size))
@@ -100,7 +100,7 @@ async def test_transport_t4_what_was_received_is_delivered_however_late_it_is_re
             how(wire)
             over.set()
         else:
-            await asyncio.sleep(0.05)  # what lies in our own sending buffer would be lost by a reset
+            await asyncio.sleep(0.05)  # a reset would drop the data in the sender's own buffer
             how(wire)
 
     over = asyncio.Event()
@@ -113,12 +113,12 @@ async def test_transport_t4_what_was_received_is_delivered_however_late_it_is_re
                 async for piece in reply:
                     received += len(piece)
             with pytest.raises(Truncated):
-                await anext(aiter(reply))  # and it stays an error
+                await anext(aiter(reply))  # the error is raised again
     assert received == size
 
 
 @pytest.mark.parametrize("fault", [b"zz\r\n", b"2\r\nokay", b"2\nok"])
-async def test_transport_t13_a_fault_ends_the_answer_after_what_was_sound(fault: bytes) -> None:
+async def test_transport_t13_a_fault_ends_the_response_after_the_valid_bytes(fault: bytes) -> None:
     received = []
     async with wire_server(answers(CHUNKED + chunk(b"sound") + fault)) as server, transport() as made:
         async with await made.send(server.get()) as reply:
@@ -129,7 +129,7 @@ async def test_transport_t13_a_fault_ends_the_answer_after_what_was_sound(fault:
     assert b"".join(received).startswith(b"sound")
 
 
-async def test_transport_t13_a_head_that_cannot_be_trusted_is_refused() -> None:
+async def test_transport_t13_an_ambiguous_head_is_refused() -> None:
     async with wire_server(answers(b"SSH-2.0-OpenSSH_9.2\r\n")) as server, transport() as made:
         with pytest.raises(Malformed):
             await made.send(server.get())
@@ -144,7 +144,7 @@ async def test_a_body_beyond_the_limit_is_refused() -> None:
             await until(lambda: not server.wires)
 
 
-async def test_answers_without_a_body_keep_the_connection() -> None:
+async def test_a_connection_is_reused_after_a_response_without_a_body() -> None:
     async def script(wire: Wire) -> None:
         while True:
             request = await wire.request()
@@ -157,10 +157,10 @@ async def test_answers_without_a_body_keep_the_connection() -> None:
         assert server.connections == 1
 
 
-# --- compression that nobody asked for
+# --- compression that was not requested
 
 
-async def test_compressed_answers_are_read_as_they_come() -> None:
+async def test_a_compressed_response_is_read_as_it_arrives() -> None:
     packer = gzip.compress(b"all at once")
 
     async def script(wire: Wire) -> None:
@@ -177,14 +177,14 @@ async def test_compressed_answers_are_read_as_they_come() -> None:
         assert await fetched(made, server.get("/gzip")) == b"all at once"
         assert await fetched(made, server.get("/identity")) == packer
         async with await made.send(server.get("/br")) as reply:
-            assert reply.status == 200  # worth knowing, whatever the body says
+            assert reply.status == 200  # the status is usable although the body is not
             with pytest.raises(Malformed):
                 await reply.read()
         with pytest.raises(Malformed):
             await fetched(made, server.get("/deflate"))
 
 
-async def test_a_small_compressed_answer_cannot_fill_the_memory() -> None:
+async def test_a_small_compressed_response_cannot_fill_the_memory() -> None:
     packed = gzip.compress(b"\0" * 50_000_000)
     answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (len(packed), packed)
     async with wire_server(answers(answer)) as server, transport() as made:
@@ -198,7 +198,7 @@ async def test_a_small_compressed_answer_cannot_fill_the_memory() -> None:
 # --- silence
 
 
-async def test_transport_t6_silence_is_an_error_and_a_lively_answer_is_not_cut() -> None:
+async def test_transport_t6_silence_is_an_error_and_a_response_with_content_goes_on() -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED)
@@ -211,15 +211,15 @@ async def test_transport_t6_silence_is_an_error_and_a_lively_answer_is_not_cut()
     received = b""
     async with wire_server(script) as server, transport(idle_timeout=0.2) as made:
         async with await made.send(server.get()) as reply:
-            with pytest.raises(IdleTimeout, match=r"127\.0\.0\.1 stood still for 0\.2 seconds"):
+            with pytest.raises(IdleTimeout, match=r"127\.0\.0\.1 sent no content for 0\.2 seconds"):
                 async for piece in reply:
                     reply.alive()
                     received += piece
             await until(lambda: hung_up)
-        assert received == b"x" * 10  # in more than twice the time that may pass in silence
+        assert received == b"x" * 10  # in more than twice the idle timeout
 
 
-async def test_s12_bytes_alone_do_not_restart_the_idle_clock() -> None:
+async def test_s12_bytes_without_content_do_not_restart_the_idle_timer() -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED)
@@ -236,7 +236,7 @@ async def test_s12_bytes_alone_do_not_restart_the_idle_clock() -> None:
     assert pings > 3
 
 
-async def test_s12_in_a_whole_body_any_byte_is_a_sign_of_life() -> None:
+async def test_s12_in_a_whole_body_every_byte_restarts_the_idle_timer() -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED)
@@ -249,7 +249,7 @@ async def test_s12_in_a_whole_body_any_byte_is_a_sign_of_life() -> None:
         assert await fetched(made, server.get()) == b" " * 10
 
 
-async def test_s12_time_in_which_nobody_waits_is_not_the_provider_s_silence() -> None:
+async def test_s12_time_without_a_waiting_reader_does_not_count_as_silence() -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED + chunk(b"one"))
@@ -263,13 +263,13 @@ async def test_s12_time_in_which_nobody_waits_is_not_the_provider_s_silence() ->
     more = asyncio.Event()
     async with wire_server(script) as server, transport(idle_timeout=0.2) as made:
         async with await made.send(server.get()) as reply:
-            await asyncio.sleep(0.3)  # before the first piece, and
+            await asyncio.sleep(0.3)  # before the first piece
             assert await anext(aiter(reply)) == b"one"
-            await asyncio.sleep(0.3)  # behind it: a slow client of ours
+            await asyncio.sleep(0.3)  # and after it: a slow client of this server
             reply.alive()
             more.set()
             assert await anext(aiter(reply)) == b"two"
             reply.alive()
-            assert await anext(aiter(reply)) == b"three"  # no time is owed for what went before
+            assert await anext(aiter(reply)) == b"three"  # earlier pauses do not count
             with pytest.raises(IdleTimeout):
                 await anext(aiter(reply))
