@@ -20,13 +20,13 @@ T = TypeVar("T")
 
 
 class Exchange:
-    """One question to an engine, put again while that may help and nothing of an answer has come.
+    """Sends one request to an engine and retries it until the first byte of the answer.
 
-    ``headers`` go along. Where the engine wants to be asked in another way (``OtherApi``), ``otherwise`` says how; that
-    is tried once.
+    ``headers`` are sent in addition to those of the engine. If the engine requires its other API for this request
+    (``OtherApi``), ``switch_api`` returns the target for that API; it is called at most once.
     """
 
-    __slots__ = ("_attempts", "_headers", "_otherwise", "_services", "_trace", "_waited", "begun", "target")
+    __slots__ = ("_client", "_count", "_headers", "_record", "_switch_api", "_waited", "begun", "target")
 
     def __init__(
         self,
@@ -37,44 +37,44 @@ class Exchange:
         otherwise: Callable[[Target], Target] | None = None,
     ) -> None:
         self.target = target
-        self.begun = False  # something has come: it is not asked again
-        self._services = services
-        self._trace = trace
+        self.begun = False  # the first content has arrived: no more retries
+        self._client = services
+        self._record = trace
         self._headers = headers
-        self._otherwise = otherwise
-        self._attempts = 0
-        self._waited = 0.0  # seconds
+        self._switch_api = otherwise
+        self._count = 0
+        self._waited = 0.0  # seconds, before all retries so far
 
     def ask(self, outgoing: Outgoing) -> Coroutine[Any, Any, HttpReply]:
-        """Asks, at once over a connection that is there. To be awaited: the answer of an engine that has accepted it.
+        """Starts one attempt (see ``Transport.send``). The coroutine returns a response with a 2xx status.
 
-        Raises ``LLMError``.
+        The coroutine raises ``LLMError``: the engine's error for any other status, or an error of the transport.
         """
-        self._attempts += 1
-        self._trace.attempts += 1
-        self._trace.waiting_for = FIRST_BYTE
-        return self._accepted(self._services.send(self.target, outgoing, self._headers))
+        self._count += 1
+        self._record.attempts += 1
+        self._record.waiting_for = FIRST_BYTE
+        return self._check_status(self._client.send(self.target, outgoing, self._headers))
 
-    async def _accepted(self, answer: Coroutine[Any, Any, HttpReply]) -> HttpReply:
-        reply = await answer
+    async def _check_status(self, pending: Coroutine[Any, Any, HttpReply]) -> HttpReply:
+        reply = await pending
         if not 200 <= reply.status < 300:
             async with reply:
                 raise await read_failure(reply, self.target)
-        self._trace.headers = kept_headers(reply.headers)
-        self._trace.waiting_for = NEXT_EVENT
+        self._record.headers = kept_headers(reply.headers)
+        self._record.waiting_for = NEXT_EVENT
         return reply
 
     async def failed(self, error: LLMError) -> None:
-        """Returns when it is to be asked again; else raises the error, told to whoever has to act."""
-        if isinstance(error, OtherApi) and self._otherwise is not None:  # only ever instead of an answer
-            self.target, self._otherwise = self._otherwise(self.target), None
+        """Returns when the next attempt is due; otherwise raises the error (``attribute_error``)."""
+        if isinstance(error, OtherApi) and self._switch_api is not None:  # engines send this only instead of an answer
+            self.target, self._switch_api = self._switch_api(self.target), None
             return
         failure = blamed(error, self.target)
-        wait = None if self.begun else self._services.retry.wait(failure, self._attempts - 1, self._waited)
+        wait = None if self.begun else self._client.retry.wait(failure, self._count - 1, self._waited)
         if wait is None:
             raise failure from None
         self._waited += wait
-        self._trace.waiting_for = NEXT_ATTEMPT
+        self._record.waiting_for = NEXT_ATTEMPT
         await asyncio.sleep(wait)
 
 
@@ -85,18 +85,21 @@ async def asked(
     services: Services,
     trace: Trace,
 ) -> AsyncGenerator[T, None]:
-    """What ``read`` makes of the engine's answer, value by value. Raises ``LLMError``, as an ``Exchange``."""
-    exchange = Exchange(target, services, trace)
+    """Sends a request with retries and yields the values that ``read`` yields from the response.
+
+    Raises ``LLMError`` when no retry is left, or after the first value.
+    """
+    attempts = Exchange(target, services, trace)
     while True:
         try:
-            async with await exchange.ask(outgoing) as reply, aclosing(read(reply)) as values:
+            async with await attempts.ask(outgoing) as reply, aclosing(read(reply)) as values:
                 async for value in values:
-                    exchange.begun = True
+                    attempts.begun = True
                     yield value
-                    del value  # while the next one is waited for
+                    del value  # frees it while the next one is awaited
             return
         except LLMError as error:
-            await exchange.failed(error)
+            await attempts.failed(error)
 
 
 async def ask(
@@ -107,17 +110,20 @@ async def ask(
     trace: Trace,
     headers: Mapping[str, str] | None = None,
 ) -> T:
-    """A question that is no chat: what ``read`` makes of the answer's JSON. Raises ``LLMError``, as an ``Exchange``."""
-    exchange = Exchange(target, services, trace, headers)
+    """Sends a request with retries and returns ``read`` of the JSON response.
+
+    Raises ``LLMError`` when no retry is left.
+    """
+    attempts = Exchange(target, services, trace, headers)
     while True:
         try:
-            async with await exchange.ask(outgoing) as reply:
-                return read(_json(await reply.read(services.max_answer), target))
+            async with await attempts.ask(outgoing) as reply:
+                return read(_parse_json(await reply.read(services.max_answer), target))
         except LLMError as error:
-            await exchange.failed(error)
+            await attempts.failed(error)
 
 
-def _json(raw: bytes, target: Target) -> Any:
+def _parse_json(raw: bytes, target: Target) -> Any:
     try:
         return loads(raw)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What happened while an engine was asked: for the log line and the headers of the answer."""
+"""The record of one call to an engine: for the log line and the response headers."""
 
 from __future__ import annotations
 
@@ -21,35 +21,38 @@ CLIENT: Final = "the client"
 
 @dataclass(slots=True)
 class Trace:
-    """What happened on the way, for the log line and the headers of the answer."""
+    """Attempts, timing, usage and result of one call, for the log line and the response headers."""
 
-    started: float = field(default_factory=time.monotonic)
-    attempts: int = 0
-    headers: dict[str, str] = field(default_factory=dict)  # the engine's, worth passing on
-    dropped: tuple[str, ...] = ()  # hints that the engine has no place for
+    started: float = field(default_factory=time.monotonic)  # seconds, by time.monotonic()
+    attempts: int = 0  # requests sent to the engine
+    headers: dict[str, str] = field(
+        default_factory=dict
+    )  # those of the engine's response that are passed on to the client
+    dropped: tuple[str, ...] = ()  # names of request fields that the engine does not get
     first_token: float | None = None  # seconds after the start
     usage: Usage | None = None
     finish: str | None = None
     characters: int = 0  # of output so far
-    input: Input | None = None  # of the request, once it was made
-    target: Target | None = None  # engine and model that were chosen
-    failure: LLMError | None = None  # an error that the engine sent in a passed-through stream
-    unsaved: str | None = None  # error code, where the answer could not be stored in its thread
-    waiting_for: str = ""  # what the answer waits for now: for the log line of one that stalls
-    weight: int = 0  # bytes that pieces of calls take beside them, on their way to be whole
+    input: Input | None = None  # the request's size, set when the request was sent
+    target: Target | None = None  # the chosen engine and model
+    failure: LLMError | None = None  # error that the engine sent inside a passed-through stream
+    unsaved: str | None = None  # error code, if the answer could not be stored in its thread
+    waiting_for: str = ""  # what the answer waits for now, for the log line of one that stalls
+    weight: int = 0  # bytes of memory that the deltas of tool calls take besides their characters
 
     def used(self) -> Usage | None:
-        """What an answer that did not finish used: as it was told, but no less than what has come (C3)."""
+        """Returns the usage; for an unfinished answer at least the estimate for the text received so far (C3)."""
         if self.finish is not None or not self.attempts or self.input is None:
             return self.usage
-        seen = estimated_usage(self.input, self.characters)
+        estimate = estimated_usage(self.input, self.characters)
         if self.usage is None:
-            return seen
-        if (self.usage.output or 0) >= (seen.output or 0):
+            return estimate
+        if (self.usage.output or 0) >= (estimate.output or 0):
             return self.usage
-        return replace(self.usage, text=seen.text, estimated=True)
+        return replace(self.usage, text=estimate.text, estimated=True)
 
     def observe(self, batch: Batch) -> None:
+        """Records the characters, usage, finish reason and first token of some events."""
         self.characters += count_characters(batch)
         for event in batch:
             match event:
@@ -62,7 +65,7 @@ class Trace:
 
 
 def count_characters(batch: Batch) -> int:
-    """Characters of output in some events."""
+    """Counts the characters of output in some events."""
     total = 0
     for event in batch:
         match event:

@@ -1,4 +1,4 @@
-"""How a request to an engine proves who pays for it: a key in a header, a signature, or a token."""
+"""Authenticates requests to engines: with a key in a header, a signature or a token."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class ApiKey:
     """Puts ``target.key`` into the header that ``Engine.auth`` describes; without a key it adds nothing."""
 
     def sign(self, request: HttpRequest, target: Target) -> Mapping[str, str]:
+        """Returns the request's headers, with the key."""
         if not target.key:
             return request.headers
         name, _, template = target.engine.auth.partition(": ")
         return {**request.headers, name: template.replace("{key}", target.key)}
 
 
-CREDENTIALS: Final[Mapping[str, Credentials]] = {"api-key": ApiKey()}
-"""By ``Engine.credentials``."""
+CREDENTIALS: Final[Mapping[str, Credentials]] = {"api-key": ApiKey()}  # by ``Engine.credentials``

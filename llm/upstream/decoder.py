@@ -1,7 +1,7 @@
-"""The bytes of one streamed answer to neutral events.
+"""Decodes the bytes of one streamed answer into neutral events.
 
-The one place that knows that nearly every event is like the one before it but for its text: such events are compared
-(:class:`llm.upstream.fast_path.DeltaTemplate`) and not decoded. Whatever stands behind the decoder sees events only.
+Nearly every event of a stream differs from the one before it only in its text. Only the decoder knows that: it compares
+such events (:class:`llm.upstream.fast_path.DeltaTemplate`) instead of decoding them. All later stages see events only.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _DOCUMENT = (b"{", b"[", b"<")  # how a JSON or HTML document begins; no server-
 class Decoder:
     """Returns the events of each piece of bytes, in order.
 
-    An error inside the stream is left in :attr:`failure`, to be raised after the events before it went on, since they
-    may share a read. ``limit``: bytes of one event, and of an answer that is one document.
+    An error inside the stream is stored in :attr:`failure`; the caller raises it after it has passed on the events
+    before it, which may be in the same read. ``limit``: bytes of one event, and of an answer that is one document.
     """
 
     __slots__ = (
@@ -34,7 +34,7 @@ class Decoder:
     )  # fmt: skip
 
     def __init__(self, framing: Framing, reader: Reader, read_reply: Callable[[Any], Reply], limit: int) -> None:
-        self._document: list[bytes] | None = None  # what has come of an answer that is one document
+        self._document: list[bytes] | None = None  # the pieces received so far, if the answer is one document
         self._framing = framing
         self._idle = 0  # bytes since the last event
         self._limit = limit
@@ -42,16 +42,16 @@ class Decoder:
         self._reader = reader
         self._template = DeltaTemplate(reader.noise, reader.unlike, framing.border)
         self._undecided = isinstance(framing, Sse)  # some hosts answer a stream with one JSON document
-        self.done = False  # the answer has ended: what the engine still sends is of no interest
+        self.done = False  # the answer is complete: further bytes are ignored
         self.failure: LLMError | None = None
 
     @property
     def expects_events(self) -> bool:
-        """False for a wire on which a whole document may come instead of events."""
+        """False while the answer may still turn out to be one document instead of events."""
         return not self._undecided
 
     def feed(self, chunk: bytes) -> Sequence[Event]:
-        """Returns no events for keep-alive signs and for half an event."""
+        """Decodes one piece. Returns no events for keep-alive bytes and for an incomplete event."""
         if self._undecided or self._document is not None:
             if (start := chunk.lstrip()) and self._undecided:
                 self._undecided = False
@@ -77,18 +77,18 @@ class Decoder:
         if frames:
             self._template.learn(b"" if pending is None else read, events)
         self._idle = 0 if events else self._idle + len(chunk)
-        if self._idle > 2 * self._limit:  # half an event is part of it, and has its own limit
-            self.failure = self.failure or Malformed("The engine sends signs of life without end and nothing else.")
+        if self._idle > 2 * self._limit:  # includes an incomplete event, which has its own limit
+            self.failure = self.failure or Malformed("The engine sends only keep-alive bytes and no content.")
         return events
 
     def close(self) -> Sequence[Event]:
-        """The bytes have ended. :attr:`failure` is ``Truncated`` if the answer had not."""
+        """Decodes the rest at the end. Sets :attr:`failure` to ``Truncated`` if the answer is incomplete."""
         if self._document is not None:
             return self.read_document(b"".join(self._document))
         return self._decode(self._framing.close(), last=True)
 
     def read_document(self, body: bytes) -> Sequence[Event]:
-        """A whole answer as one JSON document. Raises ``LLMError``."""
+        """Decodes a whole answer that is one JSON document. Raises ``LLMError``."""
         try:
             value = loads(body)
         except ValueError:
@@ -114,7 +114,7 @@ class Decoder:
         try:
             return self._reader.feed(frame)
         except Malformed as error:
-            if last:  # what was left without its border is half an event, not a wrong one (S1)
+            if last:  # without its end an event is incomplete, not malformed (S1)
                 raise Truncated("The engine's answer ended in the middle of an event.", engine=error.engine) from None
             raise
 

@@ -16,29 +16,29 @@ from llm.wire.json_codec import dump_bytes
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a call needs from outside: a transport by URL scheme, credentials by kind, and the patience to retry."""
+    """Sends requests to engines. Holds the transports by URL scheme, the credentials by kind and the retry policy."""
 
     transports: Mapping[str, Transport]
     retry: RetryPolicy = RetryPolicy()
-    max_answer: int = READ_LIMIT  # bytes of an answer that may be held at a time
+    max_answer: int = READ_LIMIT  # bytes of a response that may be in memory at a time
     credentials: Mapping[str, Credentials] = field(default_factory=lambda: CREDENTIALS)  # by kind
 
     def send(
         self, target: Target, outgoing: Outgoing, headers: Mapping[str, str] | None = None
     ) -> Coroutine[Any, Any, HttpReply]:
-        """Returns when the engine's headers are in, whatever their status (``llm.transport.interface.Transport``).
+        """Builds the HTTP request and sends it (see ``Transport.send``); the status may be any.
 
-        The request leaves at once, unless its credentials have to be awaited.
+        It is sent before this returns, unless its credentials have to be awaited.
         """
         engine = target.engine
-        own = {"accept": "application/json", **engine.headers, **outgoing.headers, **(headers or {})}
+        all_headers = {"accept": "application/json", **engine.headers, **outgoing.headers, **(headers or {})}
         body = outgoing.raw
         if outgoing.body is not None:
-            own["content-type"] = "application/json"
+            all_headers["content-type"] = "application/json"
             body = dump_bytes(outgoing.body)
         url = engine.url(outgoing.path, target.model)
         transport = self.transports[url.partition(":")[0]]
-        request = HttpRequest(method=outgoing.method, url=url, headers=own, body=body)
+        request = HttpRequest(method=outgoing.method, url=url, headers=all_headers, body=body)
         signed = self.credentials[engine.credentials].sign(request, target)
         if isinstance(signed, Mapping):
             return transport.send(replace(request, headers=signed))

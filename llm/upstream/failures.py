@@ -1,4 +1,4 @@
-"""Errors of engines: read from an answer, and mapped to whoever has to act."""
+"""Errors of engines: reads them from a response and attributes key errors to the owner of the key."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from llm.errors import (
 from llm.log import is_secret, mask
 from llm.transport.interface import HttpReply
 
-MAX_ERROR: Final = 1024 * 1024  # bytes, of an error's body
-ERROR_TIME: Final = 10.0  # seconds that it may take
+MAX_ERROR: Final = 1024 * 1024  # bytes of an error body
+ERROR_TIME: Final = 10.0  # seconds to read an error body
 
 
 async def read_failure(reply: HttpReply, target: Target) -> LLMError:
-    """The error that an answer with a failing status tells."""
+    """Reads the error of a response whose status is not 2xx."""
     if 300 <= reply.status < 400:
-        return EngineFailed(f"{target.engine.label} answered with a redirect, which is not followed.")
+        return EngineFailed(f"{target.engine.label} answered with a redirect; redirects are not followed.")
     dialect = ENGINE_DIALECTS[target.engine.dialect]
-    error = dialect.read_error(reply.status, await _error_body(reply), target.engine)
+    error = dialect.read_error(reply.status, await _read_error_body(reply), target.engine)
     error.headers = kept_headers(reply.headers)
-    told = retry_after(reply.headers, time.time())
-    if told is not None:
-        error.retry_after = told
+    seconds = retry_after(reply.headers, time.time())
+    if seconds is not None:
+        error.retry_after = seconds
     return error
 
 
-async def _error_body(reply: HttpReply) -> bytes:
-    """Nothing where it breaks, or does not come to an end: the status counts whatever becomes of its body."""
+async def _read_error_body(reply: HttpReply) -> bytes:
+    """Returns b"" for a body that is broken, too long or too slow: the status alone is enough for an error."""
     try:
         async with asyncio.timeout(ERROR_TIME):
             return await reply.read(MAX_ERROR)
@@ -53,47 +53,53 @@ async def _error_body(reply: HttpReply) -> bytes:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds to wait by ``retry-after-ms`` or ``retry-after``, the latter in seconds or as a date."""
+    """Reads the seconds to wait from ``retry-after-ms`` or ``retry-after`` (seconds or a date); None if absent.
+
+    ``now``: seconds since 1970.
+    """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        seconds = _seconds(headers.get(name, ""), unit, now)
-        if seconds is not None and math.isfinite(seconds):  # it is told to the client, in JSON
+        seconds = _parse_seconds(headers.get(name, ""), unit, now)
+        if seconds is not None and math.isfinite(seconds):  # clients get the value in JSON, which has no infinity
             return max(seconds, 0.0)
     return None
 
 
-def _seconds(value: str, unit: float, now: float) -> float | None:
+def _parse_seconds(value: str, unit: float, now: float) -> float | None:
     with suppress(ValueError):
         return float(value) * unit
-    with suppress(ValueError, OverflowError):  # OverflowError: a date of no calendar
+    with suppress(ValueError, OverflowError):  # OverflowError: a date out of range
         return parsedate_to_datetime(value).timestamp() - now
     return None
 
 
 def blamed(error: LLMError, target: Target) -> LLMError:
-    """The same error, told to whoever has to act: a caller's own key is the caller's to mend, the server's is not."""
+    """Maps a key error to the key's owner: 401 for the caller's own key, 502 for the server's.
+
+    Also sets the engine's name and masks the key. All other errors are returned as they are.
+    """
     error.engine = error.engine or target.engine.name
-    _mask(error, target.key)
+    _mask_key(error, target.key)
     if target.own_key and isinstance(error, EngineRefusedKey | EngineForbids):
-        return _as(NotAuthenticated, error)
+        return _convert(NotAuthenticated, error)
     if not target.own_key and isinstance(error, QuotaExceeded):
-        return _as(EngineRefusedKey, error)
+        return _convert(EngineRefusedKey, error)
     return error
 
 
-def _mask(error: LLMError, key: str | None) -> None:
-    """Some providers repeat the key that they were given (X4)."""
-    said = error.provider
-    texts = (error.message, *((said.code, said.type, said.message) if said else ()))
+def _mask_key(error: LLMError, key: str | None) -> None:
+    """Masks the key in the texts of an error: some providers repeat it (X4)."""
+    provider = error.provider
+    texts = (error.message, *((provider.code, provider.type, provider.message) if provider else ()))
     if not is_secret(key) or not any(text and key in text for text in texts):
         return
     error.message = mask(error.message, key)
     error.args = (error.message,)
-    if said is not None:
-        code, kind, message = (text and mask(text, key) for text in (said.code, said.type, said.message))
-        error.provider = ProviderSaid(said.status, code, kind, message)
+    if provider is not None:
+        code, kind, message = (text and mask(text, key) for text in (provider.code, provider.type, provider.message))
+        error.provider = ProviderSaid(provider.status, code, kind, message)
 
 
-def _as(kind: type[LLMError], error: LLMError) -> LLMError:
+def _convert(kind: type[LLMError], error: LLMError) -> LLMError:
     return kind(
         error.message,
         engine=error.engine,

@@ -1,4 +1,4 @@
-"""Tasks other than chat: embeddings, token counts, speech, transcription."""
+"""Requests for tasks other than chat: embeddings, token counts, speech, transcription."""
 
 from __future__ import annotations
 
@@ -26,17 +26,19 @@ from llm.upstream.translate import write_engine_request
 async def embed(
     request: embeddings.EmbeddingRequest, target: Target, services: Services, trace: Trace
 ) -> embeddings.Embeddings:
-    """Raises ``LLMError``; a failure that may pass is tried again."""
-    made: list[embeddings.Embeddings] = []
+    """Requests embeddings, in several requests if the engine limits their size. Raises ``LLMError``."""
+    parts: list[embeddings.Embeddings] = []
     for outgoing, count in embeddings.write_request(request, target.engine, target.model):
         read = partial(embeddings.read_reply, engine=target.engine, count=count)
-        made.append(await ask(outgoing, read, target, services, trace))
+        parts.append(await ask(outgoing, read, target, services, trace))
         trace.dropped = outgoing.dropped
-    return embeddings.joined(made)
+    return embeddings.joined(parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
+    """A number of input tokens."""
+
     tokens: int
     estimated: bool = False
 
@@ -49,7 +51,10 @@ async def count(
     verbatim: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Count:
-    """``verbatim``: the body of a client that speaks the engine's own wire. Raises ``LLMError``."""
+    """Counts the input tokens of a chat request; estimates them if the engine has no API for it.
+
+    ``client_body``: the request as a client of the engine's own dialect sent it. Raises ``LLMError``.
+    """
     if not target.engine.counts:
         return Count(estimate(request), estimated=True)
     if target.engine.dialect == CHAT:
@@ -66,7 +71,7 @@ async def count(
 
 @dataclass(slots=True)
 class Heard:
-    """What the engine's answer turned out to be, known when the first of it has come."""
+    """Facts about a streamed response, set before its first byte is yielded."""
 
     content_type: str = "application/octet-stream"
 
@@ -74,7 +79,7 @@ class Heard:
 def hand_on(
     outgoing: Outgoing, target: Target, services: Services, trace: Trace, heard: Heard
 ) -> AsyncGenerator[bytes, None]:
-    """Whatever the engine answers, as it comes. Raises ``LLMError`` as :func:`speak` does."""
+    """Yields the bytes of the engine's response unchanged. Raises ``LLMError``; retries before the first byte."""
 
     async def read(reply: HttpReply) -> AsyncGenerator[bytes, None]:
         heard.content_type = reply.headers.get("content-type", heard.content_type)
@@ -88,14 +93,14 @@ def hand_on(
 def speak(
     request: SpeechRequest, target: Target, services: Services, trace: Trace, heard: Heard
 ) -> AsyncGenerator[bytes, None]:
-    """The audio as it comes. Raises ``LLMError``; before the first byte a failure that may pass is tried again."""
+    """Yields the audio of synthesised speech as it arrives. Raises ``LLMError``; retries before the first byte."""
     engine = target.engine
     outgoing = speech.write_request(request, engine, target.model)
 
     async def read(reply: HttpReply) -> AsyncGenerator[bytes, None]:
-        told = reply.headers.get("content-type", "")
-        heard.content_type = speech.content_type(request, engine, told)
-        reader = speech.reader(told, engine)
+        received_type = reply.headers.get("content-type", "")
+        heard.content_type = speech.content_type(request, engine, received_type)
+        reader = speech.reader(received_type, engine)
         async for chunk in reply:
             reply.alive()
             if audio := reader.feed(chunk):
@@ -109,7 +114,7 @@ def speak(
 
 
 async def transcribe(request: TranscriptionRequest, target: Target, services: Services, trace: Trace) -> Transcript:
-    """Raises ``LLMError``; a failure that may pass is tried again."""
+    """Requests the transcript of an audio file. Raises ``LLMError``."""
     outgoing = transcription.write_request(request, target.engine, target.model)
     transcript = await ask(outgoing, partial(transcription.read_reply, engine=target.engine), target, services, trace)
     trace.usage = transcript.usage

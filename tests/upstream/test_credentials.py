@@ -1,4 +1,4 @@
-"""How requests to engines are authenticated: by key, by a signature over all of the request, by a token to wait for."""
+"""Authentication of requests to engines: by key, by a signature over the request, by an awaited token."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OUTGOING: Final = Outgoing(path="/chat?beta=1", body={"text": "Grüße"})
 
 
 def signature_of(method: str, url: str, body: bytes) -> str:
-    """As an upstream makes it of what has reached it; like SigV4, over the path and query of the URL, and its host."""
+    """The signature of a received request; like SigV4, over path, query and host of the URL."""
     parts = urlsplit(url)
     canonical = "\n".join((method, parts.netloc, parts.path, parts.query, hashlib.sha256(body).hexdigest()))
     return hmac.new(SECRET.encode(), canonical.encode(), "sha256").hexdigest()
@@ -50,7 +50,7 @@ class Signer:
 
 
 class TokenSource:
-    """Waits for a token when it has none, once for all who ask meanwhile."""
+    """Waits for a token if there is none; concurrent requests share one fetch."""
 
     def __init__(self, fetch: Callable[[], Coroutine[Any, Any, str]]) -> None:
         self._fetch = fetch
@@ -66,7 +66,7 @@ class TokenSource:
 
 
 class Sent:
-    """A transport that notes what is sent, and when: before or after ``send`` has returned."""
+    """A transport that records each request, and whether it was sent before or after ``send`` returned."""
 
     def __init__(self) -> None:
         self.requests: list[HttpRequest] = []
@@ -86,7 +86,7 @@ def target_at(url: str, kind: str, **more: Any) -> Target:
     return Target(engine=engine, model="m", key="sk-key")
 
 
-def services_of(transport: Any, kind: str, credentials: Credentials, retries: int = 0) -> Services:
+def client_of(transport: Any, kind: str, credentials: Credentials, retries: int = 0) -> Services:
     return Services({"http": transport}, RetryPolicy(retries), credentials={**CREDENTIALS, kind: credentials})
 
 
@@ -94,8 +94,8 @@ def transport() -> HttpTransport:
     return HttpTransport(connect_timeout=5, first_byte_timeout=5, idle_timeout=5)
 
 
-async def answer_of(services: Services, target: Target, headers: Mapping[str, str] | None = None) -> Any:
-    return await ask(OUTGOING, lambda answer: answer, target, services, Trace(), headers)
+async def answer_of(client: Services, target: Target, headers: Mapping[str, str] | None = None) -> Any:
+    return await ask(OUTGOING, lambda answer: answer, target, client, Trace(), headers)
 
 
 def authorizing(expected: Callable[[Request], str], fail_first: int = 0) -> Script:
@@ -115,7 +115,7 @@ def authorizing(expected: Callable[[Request], str], fail_first: int = 0) -> Scri
 
 
 @pytest.mark.parametrize("auth", ["Authorization: Bearer {key}", "x-api-key: {key}"])
-async def test_a_key_goes_into_the_header_that_the_record_names(auth: str) -> None:
+async def test_a_key_is_sent_in_the_header_of_the_engine_record(auth: str) -> None:
     sent = Sent()
     target = target_at("http://engine.test", "api-key", auth=auth)
     assert await answer_of(Services({"http": sent}), target, {"x-forwarded": "yes"}) == {}
@@ -127,15 +127,15 @@ async def test_a_key_goes_into_the_header_that_the_record_names(auth: str) -> No
     assert without.headers == common
 
 
-async def test_a_request_whose_credentials_are_ready_leaves_before_anything_is_awaited() -> None:
+async def test_a_request_with_ready_credentials_is_sent_before_any_await() -> None:
     for kind, credentials in (("api-key", CREDENTIALS["api-key"]), ("signed", Signer())):
         sent = Sent()
-        pending = services_of(sent, kind, credentials).send(target_at("http://engine.test", kind), OUTGOING)
+        pending = client_of(sent, kind, credentials).send(target_at("http://engine.test", kind), OUTGOING)
         assert len(sent.requests) == 1
         await pending
 
 
-async def test_a_signature_covers_method_url_and_body_as_they_reach_the_engine() -> None:
+async def test_a_signature_covers_method_url_and_body_as_received_by_the_engine() -> None:
     signer, http = Signer(), transport()
 
     def expected(request: Request) -> str:
@@ -144,7 +144,7 @@ async def test_a_signature_covers_method_url_and_body_as_they_reach_the_engine()
 
     async with Upstream(authorizing(expected)).running() as upstream:
         target = target_at(upstream.url, "signed")
-        assert await answer_of(services_of(http, "signed", signer), target, {"x-forwarded": "yes"}) == {"ok": True}
+        assert await answer_of(client_of(http, "signed", signer), target, {"x-forwarded": "yes"}) == {"ok": True}
         await http.close()
     [request] = upstream.requests
     signed = request.headers["x-signed-headers"].split(";")
@@ -152,7 +152,7 @@ async def test_a_signature_covers_method_url_and_body_as_they_reach_the_engine()
     assert signer.targets == [target]  # with its key, to sign with
 
 
-async def test_each_retry_is_signed_anew() -> None:
+async def test_each_retry_is_signed_again() -> None:
     numbers = iter(range(10))
 
     class Numbered:
@@ -161,13 +161,13 @@ async def test_each_retry_is_signed_anew() -> None:
 
     http = transport()
     async with Upstream(authorizing(lambda _: "signed", fail_first=1)).running() as upstream:
-        services = services_of(http, "numbered", Numbered(), retries=1)
-        assert await answer_of(services, target_at(upstream.url, "numbered")) == {"ok": True}
+        client = client_of(http, "numbered", Numbered(), retries=1)
+        assert await answer_of(client, target_at(upstream.url, "numbered")) == {"ok": True}
         await http.close()
     assert [request.headers["x-number"] for request in upstream.requests] == ["0", "1"]
 
 
-async def test_a_request_waits_for_its_token_and_all_use_one() -> None:
+async def test_requests_wait_for_one_shared_token() -> None:
     wanted, granted, fetched = asyncio.Event(), asyncio.Event(), 0
 
     async def fetch() -> str:
@@ -179,8 +179,8 @@ async def test_a_request_waits_for_its_token_and_all_use_one() -> None:
 
     http = transport()
     async with Upstream(authorizing(lambda _: "Bearer ya29.token")).running() as upstream:
-        services, target = services_of(http, "token", TokenSource(fetch)), target_at(upstream.url, "token")
-        answers = [asyncio.create_task(answer_of(services, target)) for _ in range(3)]
+        client, target = client_of(http, "token", TokenSource(fetch)), target_at(upstream.url, "token")
+        answers = [asyncio.create_task(answer_of(client, target)) for _ in range(3)]
         await wanted.wait()
         assert not upstream.requests
         granted.set()
@@ -189,18 +189,18 @@ async def test_a_request_waits_for_its_token_and_all_use_one() -> None:
     assert fetched == 1
 
 
-async def test_a_token_that_cannot_be_had_fails_the_request_and_nothing_is_sent() -> None:
+async def test_a_failed_token_fails_the_request_before_it_is_sent() -> None:
     class Failing:
         async def sign(self, request: HttpRequest, target: Target) -> Mapping[str, str]:
             raise EngineUnreachable("The token service cannot be reached.")
 
     sent = Sent()
     with pytest.raises(EngineUnreachable, match="token service"):
-        await answer_of(services_of(sent, "failing", Failing()), target_at("http://engine.test", "failing"))
+        await answer_of(client_of(sent, "failing", Failing()), target_at("http://engine.test", "failing"))
     assert not sent.requests
 
 
-async def test_a_request_that_is_cancelled_while_it_waits_for_its_token_is_not_sent() -> None:
+async def test_a_request_cancelled_while_waiting_for_its_token_is_not_sent() -> None:
     wanted = asyncio.Event()
 
     async def fetch() -> str:
@@ -210,9 +210,7 @@ async def test_a_request_that_is_cancelled_while_it_waits_for_its_token_is_not_s
 
     sent = Sent()
     source = TokenSource(fetch)
-    answer = asyncio.create_task(
-        answer_of(services_of(sent, "token", source), target_at("http://engine.test", "token"))
-    )
+    answer = asyncio.create_task(answer_of(client_of(sent, "token", source), target_at("http://engine.test", "token")))
     await wanted.wait()
     answer.cancel()
     with pytest.raises(asyncio.CancelledError):

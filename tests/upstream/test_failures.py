@@ -1,4 +1,4 @@
-"""A provider's error as the client gets it (E1, E2)."""
+"""Errors of a provider as the client gets them: headers, statuses, messages (E1, E2)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_e1_rate_limit_headers_reach_the_client(wire: Wire) -> None:
     assert len(upstream.requests) == 3  # a retry-after beyond MAX_RETRY_WAIT is answered at once
 
 
-async def test_e1_the_provider_s_request_id_does_not_hide_ours() -> None:
+async def test_e1_the_provider_s_request_id_does_not_replace_the_server_s() -> None:
     async def script(request: Request, connection: Connection) -> None:
         await connection.whole(WIRES["openai"].rate_limit, 429, headers={"X-Request-Id": "theirs", "Retry-After": "99"})
 
@@ -66,7 +66,7 @@ STATUSES = [
 
 @pytest.mark.parametrize(("status", "server_key", "own_key"), STATUSES, ids=[str(s[0]) for s in STATUSES])
 @pytest.mark.parametrize("wire", [WIRES["openai"], WIRES["anthropic"], WIRES["google"]], ids=lambda w: w.engine)
-async def test_e2_the_table_of_statuses(
+async def test_e2_statuses_of_engine_errors(
     wire: Wire, status: int, server_key: tuple[int, str], own_key: tuple[int, str]
 ) -> None:
     async def script(request: Request, connection: Connection) -> None:
@@ -87,7 +87,7 @@ async def test_e2_the_table_of_statuses(
     "body", [b"<html><h1>502 Bad Gateway</h1></html>", b"", b"upstream connect error", b"null", b"[]"]
 )
 @pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)
-async def test_e2_an_error_that_is_no_json_is_told_in_plain_words(wire: Wire, body: bytes) -> None:
+async def test_e2_an_error_body_that_is_not_json_becomes_a_plain_message(wire: Wire, body: bytes) -> None:
     async def script(request: Request, connection: Connection) -> None:
         await connection.whole(body, 502, "text/html")
 
@@ -111,7 +111,7 @@ async def test_e2_a_refused_server_key_is_not_the_client_s_401() -> None:
     assert len(upstream.requests) == 3
 
 
-def test_an_empty_account_is_not_a_rate_limit() -> None:
+def test_an_exhausted_account_is_not_a_rate_limit() -> None:
     assert by_status(429, None) is errors.RateLimited
     assert by_status(429, "insufficient_quota") is errors.QuotaExceeded
     assert by_status(418) is errors.InvalidRequest

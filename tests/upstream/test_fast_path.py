@@ -1,4 +1,4 @@
-"""The short way: what goes it comes out as if it had gone the long one, and only what may go it does."""
+"""The fast path: it returns what decoding would return, and it handles only events that match the template."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def event_of(text: str, *, ascii_: bool = True, **more: Any) -> bytes:
 
 
 @given(texts, st.lists(texts, min_size=1, max_size=5), st.booleans(), st.booleans(), st.integers(0, 60))
-def test_events_that_are_template_are_read_and_half_an_event_waits(
+def test_matching_events_are_read_and_an_incomplete_event_is_left(
     first: str, then: list[str], learnt_ascii: bool, read_ascii: bool, cut: int
 ) -> None:
     template = DeltaTemplate()
@@ -37,17 +37,17 @@ def test_events_that_are_template_are_read_and_half_an_event_waits(
     half = event_of("half")[:cut]
     delta, taken = template.read(whole + half)
     if first in ("c1", "id", "choices", "index", "delta", "content", "finish_reason"):
-        return  # the text stands twice in its event: nothing was learnt
+        return  # the text occurs twice in its event: no template
     assert delta == TextDelta(3, "".join(then))
     assert taken == len(whole)
 
 
 @given(st.lists(texts, min_size=1, max_size=3), st.booleans())
-def test_events_without_escapes_are_known_without_decoding_them(said: list[str], ascii_: bool) -> None:
+def test_matching_events_without_escapes_are_not_decoded(texts: list[str], ascii_: bool) -> None:
     template = DeltaTemplate()
     template.learn(event_of("first"), [TextDelta(3, "first")])
-    read = b"".join(event_of(text, ascii_=ascii_) for text in said)
-    plain = "".join(said)
+    read = b"".join(event_of(text, ascii_=ascii_) for text in texts)
+    plain = "".join(texts)
     with patch.object(DeltaTemplate, "_decode_texts", return_value=""):
         known = b"\\" not in read and plain.isprintable()
         assert template.read(read) == ((TextDelta(3, plain), len(read)) if known else (None, 0))
@@ -75,7 +75,7 @@ def test_events_without_escapes_are_known_without_decoding_them(said: list[str],
         event_of("x")[:-1],
     ],
 )
-def test_anything_else_goes_the_long_way(other: bytes) -> None:
+def test_any_other_event_is_decoded(other: bytes) -> None:
     template = DeltaTemplate()
     template.learn(event_of("a"), [TextDelta(0, "a")])
     assert template.read(event_of("b") + other)[0] in (None, TextDelta(0, "b"))
@@ -96,15 +96,15 @@ def test_anything_else_goes_the_long_way(other: bytes) -> None:
         (b"", [TextDelta(0, "a")]),
     ],
 )
-def test_nothing_is_learnt_where_it_is_not_clear(read: bytes, events: list[Event]) -> None:
+def test_an_ambiguous_event_is_not_learnt(read: bytes, events: list[Event]) -> None:
     template = DeltaTemplate()
     template.learn(event_of("a"), [TextDelta(0, "a")])
     template.learn(read, events)
     assert template.read(event_of("b")) == (None, 0)
 
 
-def noisy(text: str, number: int, filler: str, **more: Any) -> bytes:
-    """An event as OpenAI's second API really sends it; its first has the filler alone."""
+def event_with_filler(text: str, number: int, filler: str, **more: Any) -> bytes:
+    """An event as OpenAI's Responses API sends it; Chat Completions has the filler only."""
     wire = {"sequence_number": number, "delta": text, "logprobs": [], "obfuscation": filler, **more}
     return f"event: response.output_text.delta\ndata: {json.dumps(wire, separators=(',', ':'))}\n\n".encode()
 
@@ -115,33 +115,33 @@ words = st.text("abcABC019", max_size=12)
 @given(
     texts, words, st.lists(st.tuples(texts, st.integers(0, 10**6), words), min_size=1, max_size=5), st.integers(0, 90)
 )
-def test_what_no_reader_looks_at_may_differ(
+def test_members_that_the_reader_ignores_may_differ(
     first: str, filler: str, then: list[tuple[str, int, str]], cut: int
 ) -> None:
     template = DeltaTemplate(NOISE)
-    template.learn(noisy(first, 1, filler), [TextDelta(0, first)])
-    whole = b"".join(noisy(*one) for one in then)
-    half = noisy("half", 7, "x")[:cut]
-    if noisy(first, 1, "").count(json.dumps(first).encode()) != 1:  # "delta", or ":"
+    template.learn(event_with_filler(first, 1, filler), [TextDelta(0, first)])
+    whole = b"".join(event_with_filler(*one) for one in then)
+    half = event_with_filler("half", 7, "x")[:cut]
+    if event_with_filler(first, 1, "").count(json.dumps(first).encode()) != 1:  # "delta", or ":"
         return
-    said = "".join(text for text, _, _ in then)
-    assert template.read(whole + half) == (TextDelta(0, said), len(whole))
-    assert template.read(noisy("a", 2, "b", error={})) == (None, 0)
+    texts = "".join(text for text, _, _ in then)
+    assert template.read(whole + half) == (TextDelta(0, texts), len(whole))
+    assert template.read(event_with_filler("a", 2, "b", error={})) == (None, 0)
     assert DeltaTemplate().read(whole) == (None, 0)
 
 
 @pytest.mark.parametrize(
     "text", ['"obfuscation":"a"', '\\"sequence_number":7', 'x","obfuscation":"y', '","sequence_number":3,"delta":"']
 )
-def test_what_looks_like_noise_in_a_text_is_text(text: str) -> None:
+def test_a_text_that_looks_like_an_ignored_member_stays_text(text: str) -> None:
     template = DeltaTemplate(NOISE)
-    template.learn(noisy("a", 1, "b"), [TextDelta(0, "a")])
-    assert template.read(noisy(text, 2, "c")) == (TextDelta(0, text), len(noisy(text, 2, "c")))
-    template.learn(noisy(text, 1, "b"), [TextDelta(0, text)])
-    assert template.read(noisy("d", 2, "c"))[0] == TextDelta(0, "d")
+    template.learn(event_with_filler("a", 1, "b"), [TextDelta(0, "a")])
+    assert template.read(event_with_filler(text, 2, "c")) == (TextDelta(0, text), len(event_with_filler(text, 2, "c")))
+    template.learn(event_with_filler(text, 1, "b"), [TextDelta(0, text)])
+    assert template.read(event_with_filler("d", 2, "c"))[0] == TextDelta(0, "d")
 
 
-def test_thoughts_are_template_too() -> None:
+def test_reasoning_deltas_have_a_template_too() -> None:
     template = DeltaTemplate()
     template.learn(event_of("a") + event_of("b"), [ReasoningDelta(1, "a"), ReasoningDelta(1, "b")])
     assert template.read(event_of("c"))[0] == ReasoningDelta(1, "c")
@@ -149,8 +149,8 @@ def test_thoughts_are_template_too() -> None:
 
 @pytest.mark.parametrize("client", ["native", "openai", "anthropic"])
 @pytest.mark.parametrize("engine", ["openai", "responses", "anthropic", "google", "ollama"])
-async def test_an_answer_is_the_same_by_the_short_way(engine: str, client: str) -> None:
-    """Each piece is sent when the one before has arrived, so that each comes alone; some are cut in two."""
+async def test_an_answer_is_the_same_with_the_fast_path(engine: str, client: str) -> None:
+    """Each piece is sent when the one before has arrived, so that each is one read; some are cut in two."""
     wire, asks = WIRES[engine], CLIENTS[client]
     arrived = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""A provider that dies or talks nonsense, through the running server, in every lane."""
+"""Providers that disconnect or send malformed data; through the running server, in every lane."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.faults import EVERY_LANE, EVERY_STREAM, SOME_LANES, TEXT, Lan
 from tests.support.nonsense import HTML, NO_HTTP, SHAPES
 from tests.support.wire_server import LAST_CHUNK, Wire, chunk
 
-BAD = ("upstream_malformed", "upstream_truncated")  # what is no answer at all may well be the beginning of one
+BAD = ("upstream_malformed", "upstream_truncated")  # invalid bytes may also be read as an incomplete answer
 OF_AN_ANSWER = (Base, ChatRequest, Exchange, Output, Trace)
 HOW = pytest.mark.parametrize("reset", [False, True], ids=["closes", "resets"])
 
@@ -28,16 +28,16 @@ HOW = pytest.mark.parametrize("reset", [False, True], ids=["closes", "resets"])
 
 @dataclass(frozen=True)
 class Stage:
-    """How far the provider comes, and what the client is told of it."""
+    """How far the provider gets, and the error that the client gets."""
 
     pieces: Callable[[Lane], list[bytes]]
     code: str
-    streams: bool = True  # the client has our 200 by then, if it streams
-    text: bool = False  # and the text, too
+    streams: bool = True  # a streaming client has status 200 by then
+    text: bool = False  # and it has the text
 
 
 def _without_its_end(lane: Lane) -> bytes:
-    """All but the last event, or all of a document whose last chunk does not come."""
+    """All but the last event, or a whole document without the last chunk."""
     if not lane.stream:
         return lane.document
     border = b"\r\n\r\n" if b"\r\n\r\n" in lane.wire.end else b"\n\n"
@@ -61,7 +61,7 @@ STAGES = {
 
 @HOW
 @EVERY_LANE
-async def test_a_provider_that_dies_is_an_error_of_the_client_s_dialect(
+async def test_a_dying_provider_is_an_error_in_the_client_s_dialect(
     lane: Lane, reset: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Scene(lane, caplog).running() as scene:
@@ -75,7 +75,7 @@ async def test_a_provider_that_dies_is_an_error_of_the_client_s_dialect(
 
 @HOW
 @SOME_LANES
-async def test_a_provider_that_dies_before_it_answers_is_asked_once_more(
+async def test_a_provider_that_dies_before_it_answers_is_retried(
     lane: Lane, reset: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Scene(lane, caplog).running(MAX_RETRIES="1") as scene:
@@ -85,10 +85,8 @@ async def test_a_provider_that_dies_before_it_answers_is_asked_once_more(
 
 
 @EVERY_LANE
-async def test_o9_a_kept_connection_that_is_closed_as_it_is_used_costs_nothing(
-    lane: Lane, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The provider has answered once, and hangs up when the second request arrives."""
+async def test_o9_a_stale_connection_causes_no_error(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    """The provider answers once and closes the connection when the second request arrives."""
 
     async def script(wire: Wire) -> None:
         await wire.request()
@@ -104,7 +102,7 @@ async def test_o9_a_kept_connection_that_is_closed_as_it_is_used_costs_nothing(
 
 
 @EVERY_LANE
-async def test_what_is_no_http_is_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+async def test_bytes_that_are_not_http_are_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     async with Scene(lane, caplog).running() as scene:
         for name, sent in NO_HTTP.items():
             outcome = await scene.fails(sends(sent))
@@ -112,8 +110,8 @@ async def test_what_is_no_http_is_malformed(lane: Lane, caplog: pytest.LogCaptur
 
 
 @EVERY_LANE
-async def test_a_page_instead_of_an_answer_is_an_error(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
-    """Malformed with a good status; with a bad one it is that failure."""
+async def test_an_html_page_is_an_error(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    """Malformed with status 2xx; otherwise the error of that status."""
     headers = ("Content-Type: text/html", f"Content-Length: {len(HTML)}")
     async with Scene(lane, caplog).running() as scene:
         outcome = await scene.fails(sends(answer_head(*headers) + HTML))
@@ -126,7 +124,7 @@ async def test_a_page_instead_of_an_answer_is_an_error(lane: Lane, caplog: pytes
 
 @EVERY_LANE
 async def test_json_of_another_shape_is_an_error(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
-    """In place of a stream, too: some hosts answer one with a document, which is taken if it is a good one."""
+    """Also instead of a stream: some hosts answer with one document, which is accepted if it is valid."""
     head = answer_head("Content-Type: application/json", "Connection: close")
     async with Scene(lane, caplog).running() as scene:
         for name, sent in SHAPES.items():
@@ -148,10 +146,10 @@ EVENTS = {
 
 
 @EVERY_STREAM
-async def test_nonsense_in_an_event_ends_in_an_error_and_keeps_what_came_before(
+async def test_a_malformed_event_is_an_error_after_the_events_before_it(
     lane: Lane, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In the verbatim lane it is handed on: then what ends the answer is that its own end is missing."""
+    """Passthrough passes it on; then the error is that the end event is missing."""
     async with Scene(lane, caplog).running() as scene:
         for name, sent in EVENTS.items():
             event = sent + b"\n" if lane.wire.engine == "ollama" else b"data: " + sent + b"\n\n"
@@ -165,7 +163,7 @@ async def test_nonsense_in_an_event_ends_in_an_error_and_keeps_what_came_before(
 
 
 @EVERY_STREAM
-async def test_a_letter_that_is_none_costs_that_letter_only(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+async def test_invalid_utf_8_replaces_only_that_character(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     torn = lane.begun + lane.wire.delta("§").replace(b"\\u00a7", b"\xff") + lane.wire.end
     async with Scene(lane, caplog).running() as scene:
         scene.scripts = [sends(lane.head, chunk(torn) + LAST_CHUNK)]
@@ -179,7 +177,7 @@ async def test_a_letter_that_is_none_costs_that_letter_only(lane: Lane, caplog: 
 
 
 @EVERY_LANE
-async def test_o1_an_answer_that_is_done_is_gone_without_the_garbage_collector(
+async def test_o1_a_finished_answer_is_freed_without_the_garbage_collector(
     lane: Lane, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Scene(lane, caplog).running() as scene:

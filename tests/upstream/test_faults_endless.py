@@ -1,4 +1,4 @@
-"""A provider that does not come to an end, or takes for ever: through the running server, in every lane."""
+"""Providers that never end, or stall; through the running server, in every lane."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import pytest
 from tests.support.faults import EVERY_LANE, EVERY_STREAM, TEXT, Lane, Scene, Script, answer_head, repeats, stays
 from tests.support.wire_server import chunk
 
-SOON = "0.3"  # seconds of patience
-A_WHILE = 0.05  # seconds between two signs of life
+SOON = "0.3"  # seconds, the timeouts of the server
+A_WHILE = 0.05  # seconds between two pieces
 
 
 @EVERY_LANE
-async def test_s12_a_provider_that_never_answers_is_given_up(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+async def test_s12_a_provider_that_never_answers_times_out(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     async with Scene(lane, caplog).running(FIRST_BYTE_TIMEOUT=SOON) as scene:
         for outcome in await scene.all_fail(stays(), drips(b"HTTP/1.1 200 OK\r\nX-Long: ")):
             assert (outcome.status, outcome.code) == (504, "first_byte_timeout")
 
 
 @EVERY_LANE
-async def test_s12_an_answer_that_stands_still_is_given_up(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+async def test_s12_an_answer_that_stalls_times_out(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     async with Scene(lane, caplog).running(IDLE_TIMEOUT=SOON) as scene:
         outcome = await scene.fails(stays(lane.head + chunk(lane.begun)))
         assert (outcome.status, outcome.code) == (200 if lane.stream else 504, "idle_timeout")
@@ -29,12 +29,14 @@ async def test_s12_an_answer_that_stands_still_is_given_up(lane: Lane, caplog: p
 
 
 def drips(*before: bytes) -> Script:
-    """Something at once, and then one byte after the other, without end."""
+    """Sends ``before`` at once, then endless single bytes."""
     return repeats(b"x", *before, pause=A_WHILE / 5)
 
 
 @EVERY_STREAM
-async def test_s12_an_event_byte_by_byte_is_no_sign_of_life(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+async def test_s12_an_incomplete_event_does_not_restart_the_idle_timer(
+    lane: Lane, caplog: pytest.LogCaptureFixture
+) -> None:
     head = answer_head(f"Content-Type: {lane.content_type}", "Connection: close")
     async with Scene(lane, caplog).running(IDLE_TIMEOUT=SOON) as scene:
         outcome = await scene.fails(drips(head + lane.begun + lane.wire.delta("never told")[:-20]))
@@ -42,8 +44,8 @@ async def test_s12_an_event_byte_by_byte_is_no_sign_of_life(lane: Lane, caplog: 
 
 
 @EVERY_STREAM
-async def test_s12_signs_of_life_are_no_answer(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither a few nor many of them."""
+async def test_s12_keep_alive_bytes_do_not_restart_the_idle_timer(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    """Few or many of them."""
     signs = [b"\n", b" ", lane.wire.ping, *([] if lane.wire.engine == "ollama" else [b": still here\n\n"])]
     few = [repeats(chunk(sign), lane.head, pause=A_WHILE) for sign in signs]
     many = [repeats(chunk(sign * 500), lane.head, pause=A_WHILE / 5) for sign in signs]
@@ -56,7 +58,7 @@ async def test_s12_signs_of_life_are_no_answer(lane: Lane, caplog: pytest.LogCap
 
 
 @EVERY_LANE
-async def test_heads_without_end_are_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_endless_response_head_is_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     async with Scene(lane, caplog).running() as scene:
         for script in (
             repeats(b"X-More: and more of it\r\n" * 100, b"HTTP/1.1 200 OK\r\n"),
@@ -67,7 +69,7 @@ async def test_heads_without_end_are_malformed(lane: Lane, caplog: pytest.LogCap
 
 
 @EVERY_LANE
-async def test_a_failing_status_counts_whatever_becomes_of_its_body(
+async def test_an_error_status_counts_even_if_its_body_breaks(
     lane: Lane, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("llm.upstream.failures.ERROR_TIME", float(SOON))
@@ -82,7 +84,7 @@ async def test_a_failing_status_counts_whatever_becomes_of_its_body(
 
 
 @EVERY_LANE
-async def test_an_event_or_a_document_without_end_is_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_endless_event_or_document_is_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     begun = chunk(lane.begun) + chunk(lane.wire.delta("x")[:-20]) if lane.stream else chunk(lane.begun)
     async with Scene(lane, caplog).running(MAX_ANSWER_SIZE="1MB") as scene:
         outcome = await scene.fails(repeats(chunk(b"x" * 50_000), lane.head + begun))

@@ -1,4 +1,4 @@
-"""A provider that does not keep to its word: lengths, encodings, turns. Through the running server, in every lane."""
+"""Providers with wrong lengths, encodings or order of messages; through the running server, in every lane."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ UNTRUSTED: dict[str, Callable[[Lane], bytes]] = {
 
 
 @EVERY_LANE
-async def test_a_length_that_cannot_be_is_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_invalid_content_length_is_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     async with Scene(lane, caplog).running() as scene:
         for name, sent in UNTRUSTED.items():
             outcome = await scene.fails(sends(sent(lane)))
@@ -46,12 +46,12 @@ async def test_a_length_that_cannot_be_is_malformed(lane: Lane, caplog: pytest.L
 
 
 @EVERY_LANE
-async def test_a_length_that_is_not_the_answer_s_is_an_error(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
-    """But where a stream has come to the end that its wire has: that it is whole then is beyond doubt."""
+async def test_a_wrong_content_length_is_an_error(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    """Except for a stream that has reached the end event of its dialect: it is complete."""
     size = len(lane.payload)
     async with Scene(lane, caplog).running() as scene:
         outcome = await scene.fails(sends(_framed(lane, f"Content-Length: {size + 5}")))
-        if lane.stream and lane.wire.engine != "google":  # whose end is that nothing follows
+        if lane.stream and lane.wire.engine != "google":  # Gemini streams have no end event
             assert _is_good(outcome)
         else:
             assert outcome.code == "upstream_truncated" and not outcome.ended
@@ -62,7 +62,7 @@ async def test_a_length_that_is_not_the_answer_s_is_an_error(lane: Lane, caplog:
 
 
 @EVERY_LANE
-async def test_a_chunk_of_another_size_is_an_error_behind_what_was_sound(
+async def test_a_wrong_chunk_size_is_an_error_after_the_valid_bytes(
     lane: Lane, caplog: pytest.LogCaptureFixture
 ) -> None:
     lies = {
@@ -94,20 +94,18 @@ BROKEN: dict[str, Callable[[bytes], tuple[str, bytes]]] = {
 
 
 @EVERY_LANE
-async def test_a_compressed_answer_is_read_though_nobody_asked_for_one(
-    lane: Lane, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_unrequested_compressed_answer_is_read(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     async with Scene(lane, caplog).running() as scene:
         assert _is_good(await scene.fails(sends(_packed(lane, "gzip", gzip.compress(lane.payload)))))
         assert _is_good(await scene.fails(sends(_packed(lane, "deflate", zlib.compress(lane.payload)))))
 
 
 @EVERY_LANE
-async def test_an_answer_that_cannot_be_unpacked_is_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_answer_with_broken_compression_is_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     async with Scene(lane, caplog).running() as scene:
         for name, lie in BROKEN.items():
             if lane.stream and name == "cut":
-                continue  # its own end may well be in what there is
+                continue  # the readable part may include the end event
             outcome = await scene.fails(sends(_packed(lane, *lie(lane.payload))))
             assert (outcome.status, outcome.code) == (200 if lane.stream else 502, "upstream_malformed"), name
             assert outcome.text == "", name
@@ -117,8 +115,8 @@ async def test_an_answer_that_cannot_be_unpacked_is_malformed(lane: Lane, caplog
 
 
 @EVERY_LANE
-async def test_a_second_answer_that_nobody_asked_for_is_nobody_s(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
-    """It may not become the answer of the next request, which may be somebody else's."""
+async def test_an_extra_response_is_discarded(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    """It must not become the answer to the next request, which may be another client's."""
     other = lane.good.replace(TEXT.encode(), b"Another's text")
     assert len(other) == len(lane.good) and other != lane.good
     async with Scene(lane, caplog).running() as scene:
@@ -134,11 +132,11 @@ async def test_a_redirect_is_not_followed(lane: Lane, caplog: pytest.LogCaptureF
             before = scene.provider.connections
             outcome = await scene.fails(sends(head))
             assert (outcome.status, outcome.code) == (502, "provider_error"), status
-            assert scene.provider.connections == before + 2  # this one, and the one that all is well with
+            assert scene.provider.connections == before + 2  # this one and that of the regular request
 
 
 @EVERY_LANE
-async def test_interim_answers_and_trailers_are_passed_over(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+async def test_interim_responses_and_trailers_are_ignored(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     interim = answer_head(status="100 Continue") + answer_head("Link: </x>; rel=preload", status="103 Early Hints")
     trailed = lane.good.removesuffix(b"\r\n") + b"X-Checksum: 17\r\nServer-Timing: x\r\n\r\n"
     async with Scene(lane, caplog).running() as scene:
@@ -146,16 +144,14 @@ async def test_interim_answers_and_trailers_are_passed_over(lane: Lane, caplog: 
 
 
 @EVERY_LANE
-async def test_a_change_of_protocol_is_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_protocol_switch_is_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     async with Scene(lane, caplog).running() as scene:
         outcome = await scene.fails(stays(answer_head("Upgrade: h2c", status="101 Switching Protocols")))
         assert (outcome.status, outcome.code) == (502, "upstream_malformed")
 
 
 @EVERY_LANE
-async def test_a_provider_that_closes_its_direction_only_has_closed(
-    lane: Lane, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_half_closed_connection_counts_as_closed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     def closes(*pieces: bytes) -> Callable[[Wire], Any]:
         async def script(wire: Wire) -> None:
             await wire.request()
@@ -178,12 +174,12 @@ async def test_a_provider_that_closes_its_direction_only_has_closed(
 
 def _large(lane: Lane) -> dict[str, Any]:
     words = "word " * (UPLOAD // 5)
-    said = {"prompt": words} if lane.client.name == "native" else {"messages": [{"role": "user", "content": words}]}
-    return {**lane.body, **said}
+    content = {"prompt": words} if lane.client.name == "native" else {"messages": [{"role": "user", "content": words}]}
+    return {**lane.body, **content}
 
 
 def _early(answer: bytes, end: Callable[[Wire], None] | None = None) -> Callable[[Wire], Any]:
-    """Answers when it has seen the head of the request."""
+    """Answers as soon as the head of the request has arrived."""
 
     async def script(wire: Wire) -> None:
         await wire.head()
@@ -197,21 +193,21 @@ def _early(answer: bytes, end: Callable[[Wire], None] | None = None) -> Callable
 
 
 @EVERY_WHOLE
-async def test_an_answer_before_the_request_was_read_is_the_answer(
-    lane: Lane, caplog: pytest.LogCaptureFixture
-) -> None:
-    said = b'{"error": {"message": "Too much.", "type": "too_large"}}'
-    head = answer_head("Content-Type: application/json", f"Content-Length: {len(said)}", status="413 Too Large")
+async def test_a_response_before_the_request_was_read_is_used(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    content = b'{"error": {"message": "Too much.", "type": "too_large"}}'
+    head = answer_head("Content-Type: application/json", f"Content-Length: {len(content)}", status="413 Too Large")
     async with Scene(lane, caplog).running() as scene:
         for end in (None, Wire.cut):
-            outcome = await scene.fails(_early(head + said, end), **_large(lane))
+            outcome = await scene.fails(_early(head + content, end), **_large(lane))
             assert (outcome.status, outcome.code) == (413, "too_large")
         assert _is_good(await scene.fails(_early(lane.good), **_large(lane)))
 
 
 @EVERY_WHOLE
-async def test_a_provider_that_takes_no_upload_is_given_up(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
-    """The clock counts from the last byte that it took."""
+async def test_an_upload_that_the_provider_does_not_read_times_out(
+    lane: Lane, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first-byte timeout counts from the last byte that the provider took."""
     given_up = asyncio.Event()
 
     async def script(wire: Wire) -> None:

@@ -1,4 +1,4 @@
-"""A provider that fails where no chat is asked for: lists, embeddings, speech, transcripts, pictures, titles, counts."""
+"""Providers that fail in other tasks: lists, embeddings, speech, transcripts, pictures, titles, token counts."""
 
 from __future__ import annotations
 
@@ -48,23 +48,25 @@ FAULTS: dict[str, Script] = {
     **{name: sends(sent) for name, sent in NO_HTTP.items()},
     **{name: sends(answer_head(JSON, "Connection: close") + sent) for name, sent in SHAPES.items()},
 }
-FINE: dict[str, set[str]] = {  # what is no fault there
-    "pictures": {*SHAPES, "its body does not end"},  # handed on as they come, whatever they are
-    "models": {"a list"},  # of some hosts; what is no model in it is passed over
+FINE: dict[str, set[str]] = {  # faults that are allowed there
+    "pictures": {*SHAPES, "its body does not end"},  # passed on unchanged
+    "models": {"a list"},  # as some hosts send it; entries that are not models are ignored
 }
 CODES = {"provider_unreachable", "upstream_truncated", "upstream_malformed", "provider_error"}
 
 
-def code_of(told: Any) -> str:
-    error = told["error"] if isinstance(told["error"], dict) else told
+def code_of(body: Any) -> str:
+    error = body["error"] if isinstance(body["error"], dict) else body
     code = error["code"] if "code" in error else error["details"]["error_code"]
     assert isinstance(code, str)
     return code
 
 
 @pytest.mark.parametrize("task", TASKS)
-async def test_a_provider_that_fails_is_an_error_of_its_own(task: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Speech that breaks off has no end: its status has been sent."""
+async def test_a_failing_provider_is_reported_with_its_own_error_code(
+    task: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Speech that breaks off ends without an error status: 200 has been sent already."""
     method, path, body = TASKS[task]
     caplog.set_level("INFO")
     scripts: list[Script] = []

@@ -1,4 +1,4 @@
-"""Keys are masked in errors, from a length on that makes a secret; every answer passes byte for byte (X4)."""
+"""Keys are masked in errors if they are long enough for a secret; answers are never changed (X4)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WORDS: Final = ("Once ", "index {} and token {} in the test", "x0{}x0 none EMPTY
 
 
 @asynccontextmanager
-async def box(dialect: str, key: str, script: Script) -> AsyncIterator[Client]:
+async def engine_with_key(dialect: str, key: str, script: Script) -> AsyncIterator[Client]:
     """A server whose engine ``box`` speaks this dialect and has this key."""
     async with Upstream(script).running() as upstream:
         environ = {"CUSTOM_ENGINES": "box", "BOX_BASE_URL": upstream.url, "BOX_DIALECT": dialect, "BOX_API_KEY": key}
@@ -41,13 +41,13 @@ async def box(dialect: str, key: str, script: Script) -> AsyncIterator[Client]:
 async def answered(dialect: str, key: str, script: Script, stream: bool, headers: dict[str, str] = BEARER) -> bytes:
     _, path, body = LANES[dialect]
     more = {"stream_options": {"include_usage": True}} if dialect == "openai-chat" and stream else {}
-    async with box(dialect, key, script) as server:
+    async with engine_with_key(dialect, key, script) as server:
         answer = await server.post(path, {"model": "box/m", "stream": stream, **body, **more}, headers)
         return await answer.body()
 
 
 def streams(wire: Wire, *events: bytes) -> Script:
-    """Each event in a read of its own, so that the short way is gone too."""
+    """Each event in a read of its own, so that the fast path is used too."""
 
     async def script(request: Request, connection: Connection) -> None:
         await connection.stream(wire.content_type)
@@ -65,8 +65,8 @@ def sends(body: bytes, status: int = 200, content_type: str = "application/json"
     return script
 
 
-def story(wire: Wire, key: str) -> list[bytes]:
-    """A streamed answer in which the key occurs in texts of every place."""
+def events_with_key(wire: Wire, key: str) -> list[bytes]:
+    """A streamed answer with the key in every kind of text."""
     return [
         event for event in (wire.head, *(wire.delta(word.format(key, key)) for word in WORDS * 3), wire.end) if event
     ]
@@ -77,7 +77,7 @@ def whole_of(wire: Wire, key: str) -> bytes:
 
 
 def seen_in_good_answers() -> None:
-    """The watch over keys sees this one, which is right here: a model may say anything."""
+    """Disables the leak check of the test suite for answers: a model may output any text, also a key."""
     assert WATCH.leaks
     WATCH.leaks.clear()
 
@@ -87,18 +87,18 @@ def seen_in_good_answers() -> None:
 
 @pytest.mark.parametrize("key", PLACEHOLDERS)
 @pytest.mark.parametrize("dialect", LANES)
-async def test_a_placeholder_key_changes_no_byte_of_an_answer(dialect: str, key: str) -> None:
+async def test_a_placeholder_key_is_not_masked_in_an_answer(dialect: str, key: str) -> None:
     wire = LANES[dialect][0]
-    events = story(wire, key)
+    events = events_with_key(wire, key)
     assert await answered(dialect, key, streams(wire, *events), True) == b"".join(events)
     assert await answered(dialect, key, sends(b"".join(events), 200, wire.content_type), True) == b"".join(events)
     assert await answered(dialect, key, sends(whole_of(wire, key)), False) == whole_of(wire, key)
 
 
 @pytest.mark.parametrize("dialect", LANES)
-async def test_a_long_key_changes_no_byte_of_an_answer_either(dialect: str) -> None:
+async def test_a_long_key_is_not_masked_in_an_answer(dialect: str) -> None:
     wire = LANES[dialect][0]
-    events = story(wire, SECRET)
+    events = events_with_key(wire, SECRET)
     assert await answered(dialect, SECRET, streams(wire, *events), True) == b"".join(events)
     assert await answered(dialect, SECRET, sends(b"".join(events), 200, wire.content_type), True) == b"".join(events)
     assert await answered(dialect, SECRET, sends(whole_of(wire, SECRET)), False) == whole_of(wire, SECRET)
@@ -106,7 +106,7 @@ async def test_a_long_key_changes_no_byte_of_an_answer_either(dialect: str) -> N
 
 
 @pytest.mark.parametrize("key", PLACEHOLDERS)
-async def test_a_placeholder_key_changes_no_byte_of_a_task_s_answer(key: str) -> None:
+async def test_a_placeholder_key_is_not_masked_in_the_answer_of_a_task(key: str) -> None:
     vector = {"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}
     usage = {"prompt_tokens": 1, "total_tokens": 1}
     embedded = {"object": "list", "data": [vector], "model": f"m-{key}", "usage": usage}
@@ -125,7 +125,7 @@ async def test_a_placeholder_key_changes_no_byte_of_a_task_s_answer(key: str) ->
         b'--b\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n' % part
         for part in ((b"model", b"", b"box/m"), (b"file", b'; filename="a.wav"\r\nContent-Type: audio/wav', b"RIFF"))
     )
-    async with box("openai-chat", key, script) as server:
+    async with engine_with_key("openai-chat", key, script) as server:
         answer = await server.post("/v1/embeddings", {"model": "box/m", "input": "a"}, BEARER)
         assert await answer.json() == embedded
         speech = {"model": "box/m", "input": "Hi", "voice": "v", "response_format": "wav"}
@@ -139,8 +139,8 @@ async def test_a_placeholder_key_changes_no_byte_of_a_task_s_answer(key: str) ->
 # --- errors ---
 
 
-def leaky(wire: Wire, key: str) -> bytes:
-    """The wire's own error event, with the key in its words."""
+def error_with_key(wire: Wire, key: str) -> bytes:
+    """The dialect's own error event, with the key in its message."""
     return wire.error.replace(b"It broke.", f"It broke by the key {key}.".encode())
 
 
@@ -150,9 +150,9 @@ async def test_x4_a_secret_in_an_error_is_masked(dialect: str, own: bool) -> Non
     wire = LANES[dialect][0]
     headers = {**BEARER, "X-Box-Key": SECRET} if own else BEARER
     key = "another-key-that-is-long-enough" if own else SECRET
-    good = b"".join(story(wire, "no key")[:-1])
-    error = leaky(wire, SECRET)
-    masked = leaky(wire, "***")
+    good = b"".join(events_with_key(wire, "no key")[:-1])
+    error = error_with_key(wire, SECRET)
+    masked = error_with_key(wire, "***")
     assert await answered(dialect, key, streams(wire, error), True, headers) == masked
     for script in (
         streams(wire, good, error),
@@ -160,49 +160,49 @@ async def test_x4_a_secret_in_an_error_is_masked(dialect: str, own: bool) -> Non
         sends(good + error, 200, wire.content_type),
     ):
         assert await answered(dialect, key, script, True, headers) == good + masked
-    if dialect == "openai-chat":  # without what ends an event
+    if dialect == "openai-chat":  # without the blank line that ends an event
         assert await answered(dialect, key, streams(wire, good, error[:-2]), True, headers) == good + masked
-    told = json.dumps({"error": {"message": f"Never seen {SECRET} before.", "type": "invalid_request_error"}}).encode()
+    sent = json.dumps({"error": {"message": f"Never seen {SECRET} before.", "type": "invalid_request_error"}}).encode()
     for status in (200, 400, 401, 404, 500):
-        body = await answered(dialect, key, sends(told, status), False, headers)
+        body = await answered(dialect, key, sends(sent, status), False, headers)
         assert SECRET.encode() not in body
         assert b"Never seen *** before." in body
 
 
 @pytest.mark.parametrize("dialect", LANES)
-async def test_x4_only_the_error_is_masked_of_events_that_come_together(dialect: str) -> None:
+async def test_x4_of_events_in_one_read_only_the_error_is_masked(dialect: str) -> None:
     wire = LANES[dialect][0]
-    good = b"".join(story(wire, SECRET)[:-1])
-    script = streams(wire, good + leaky(wire, SECRET))
-    assert await answered(dialect, SECRET, script, True) == good + leaky(wire, "***")
+    good = b"".join(events_with_key(wire, SECRET)[:-1])
+    script = streams(wire, good + error_with_key(wire, SECRET))
+    assert await answered(dialect, SECRET, script, True) == good + error_with_key(wire, "***")
     seen_in_good_answers()
 
 
 @pytest.mark.parametrize("dialect", LANES)
-async def test_x4_a_secret_is_masked_in_what_is_no_answer(dialect: str) -> None:
+async def test_x4_a_secret_is_masked_in_events_that_are_not_part_of_an_answer(dialect: str) -> None:
     wire = LANES[dialect][0]
-    begun = b"".join(story(wire, "no key")[:-1])
+    begun = b"".join(events_with_key(wire, "no key")[:-1])
     comments = (
         (b"data: Bad gateway for %b\n\n", b": for %b\n\n")
         if wire.content_type == "text/event-stream"
         else (b"for %b\n",)
     )
-    for told in comments:
-        got = await answered(dialect, SECRET, streams(wire, begun, told % SECRET.encode(), wire.end), True)
-        assert got == begun + told % b"***" + wire.end
+    for sent in comments:
+        got = await answered(dialect, SECRET, streams(wire, begun, sent % SECRET.encode(), wire.end), True)
+        assert got == begun + sent % b"***" + wire.end
 
 
 @pytest.mark.parametrize("key", PLACEHOLDERS)
 @pytest.mark.parametrize("dialect", LANES)
-async def test_a_placeholder_key_changes_no_error(dialect: str, key: str) -> None:
+async def test_a_placeholder_key_is_not_masked_in_an_error(dialect: str, key: str) -> None:
     wire = LANES[dialect][0]
-    event = leaky(wire, key)
+    event = error_with_key(wire, key)
     assert await answered(dialect, key, streams(wire, event), True) == event
-    told = json.dumps({"error": {"message": "index 0 of the test: none, EMPTY, token x."}}).encode()
-    assert b"index 0 of the test: none, EMPTY, token x." in await answered(dialect, key, sends(told, 400), False)
+    sent = json.dumps({"error": {"message": "index 0 of the test: none, EMPTY, token x."}}).encode()
+    assert b"index 0 of the test: none, EMPTY, token x." in await answered(dialect, key, sends(sent, 400), False)
 
 
-def test_the_length_that_makes_a_secret_is_one_for_errors_and_the_log() -> None:
+def test_errors_and_the_log_use_the_same_minimum_length_of_a_secret() -> None:
     longest = max(PLACEHOLDERS, key=len)
     assert len(longest) < log.MIN_SECRET == 16
     for key, masked in (("k" * log.MIN_SECRET, "***"), ("k" * (log.MIN_SECRET - 1), "k" * 15)):
@@ -216,16 +216,16 @@ def test_the_length_that_makes_a_secret_is_one_for_errors_and_the_log() -> None:
 
 
 async def replayed(case: dict[str, Any], settings: dict[str, str], stream: bool | None = None) -> tuple[bytes, bytes]:
-    """What the provider of a case sends, and what the case's client gets for its own request."""
+    """Returns the bytes that the provider of a case sends and the bytes that its client gets."""
     asked = case["request"]
     body, path = asked.get("body", asked), asked.get("path") or case["endpoint"]
     if "provider_response" in case:
         sent = json.dumps(case["provider_response"]["body"]).encode()
-    else:  # it repeats what it is told
+    else:  # an engine that echoes the prompt
         sent = json.dumps(WIRES["openai"].whole(body["messages"][0]["content"])).encode()
     script = sends(sent)
     if stream:
-        sent = b"".join(story(WIRES["openai"], json.loads(sent)["choices"][0]["message"]["content"]))
+        sent = b"".join(events_with_key(WIRES["openai"], json.loads(sent)["choices"][0]["message"]["content"]))
         script = sends(sent, 200, "text/event-stream")
         body = {**body, "stream": True, "stream_options": {"include_usage": True}}
     async with Upstream(script).running() as upstream:
@@ -246,7 +246,7 @@ CASES: Final = [
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize(("name", "key"), CASES, ids=[f"{name}-{key}" if key else name for name, key in CASES])
-async def test_a_case_from_the_field_arrives_byte_for_byte(name: str, key: str | None, stream: bool) -> None:
+async def test_a_recorded_field_case_arrives_byte_for_byte(name: str, key: str | None, stream: bool) -> None:
     case = field_case(name)
     settings = dict(case.get("settings", {}))
     if key is not None:

@@ -12,7 +12,7 @@ from tests.support.wires import CLIENTS, WIRES
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-async def test_e3_what_the_caller_did_wrong_is_asked_once(status: int) -> None:
+async def test_e3_a_client_error_is_not_retried(status: int) -> None:
     async def script(request: Request, connection: Connection) -> None:
         await connection.whole({"error": {"message": "No."}}, status)
 
@@ -23,7 +23,7 @@ async def test_e3_what_the_caller_did_wrong_is_asked_once(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
-async def test_e3_what_may_pass_is_asked_again_before_the_first_byte(status: int) -> None:
+async def test_e3_a_temporary_failure_is_retried_before_the_first_byte(status: int) -> None:
     wire = WIRES["openai"]
 
     async def script(request: Request, connection: Connection) -> None:
@@ -40,7 +40,7 @@ async def test_e3_what_may_pass_is_asked_again_before_the_first_byte(status: int
     assert len(upstream.requests) == 3
 
 
-async def test_e3_an_unreachable_provider_is_tried_again_and_then_named() -> None:
+async def test_e3_an_unreachable_provider_is_retried_and_then_reported() -> None:
     async with serving(
         config(OPENAI_API_KEY="sk-1234567", OPENAI_BASE_URL="http://127.0.0.1:1", MAX_RETRIES="1")
     ) as server:
@@ -49,7 +49,7 @@ async def test_e3_an_unreachable_provider_is_tried_again_and_then_named() -> Non
     assert (answer.status, error["code"], error["engine"]) == (502, "provider_unreachable", "openai")
 
 
-def test_e3_waits_stay_within_their_bound() -> None:
+def test_e3_waits_stay_within_the_limit() -> None:
     policy = RetryPolicy(retries=2, max_wait=10)
     again = errors.Overloaded("later")
     assert policy.wait(again, 0, 0) is not None
@@ -68,7 +68,7 @@ def test_e3_waits_stay_within_their_bound() -> None:
         assert policy.wait(kind("no"), 0, 0) is None
 
 
-def test_retry_after_is_read_in_all_its_forms() -> None:
+def test_all_forms_of_retry_after_are_read() -> None:
     assert retry_after({"retry-after": "3"}, 0) == 3
     assert retry_after({"retry-after-ms": "1500", "retry-after": "9"}, 0) == 1.5
     assert retry_after({"retry-after": "Thu, 01 Jan 1970 00:01:00 GMT"}, 20) == 40

@@ -1,4 +1,4 @@
-"""What an agent asks for with every request is no reason to refuse it; what a caller asks for is (T8)."""
+"""Soft options, which agents send with every request, are dropped if unsupported; all others are refused (T8)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def target(engine: str, model: str) -> Target:
 
 
 @pytest.mark.parametrize(
-    ("engine", "model", "wish", "told"),
+    ("engine", "model", "option", "dropped"),
     [
         ("openai", "gpt-4.1", BUDGET, {"reasoning_tokens", "reasoning"}),
         ("openai", "gpt-4.1", ADAPTIVE, {"effort", "reasoning"}),
@@ -35,24 +35,24 @@ def target(engine: str, model: str) -> Target:
         ("xai", "grok-4", OFF, {"reasoning"}),
     ],
 )
-def test_t8_an_agent_s_wish_for_thinking_is_given_up_and_told_where_the_model_has_none(
-    engine: str, model: str, wish: Any, told: set[str]
+def test_t8_reasoning_requested_by_an_agent_is_dropped_and_named_if_the_model_has_none(
+    engine: str, model: str, option: Any, dropped: set[str]
 ) -> None:
-    request = CLIENT_DIALECTS["anthropic"].read_request({"model": model, **ASKED, **wish})
+    request = CLIENT_DIALECTS["anthropic"].read_request({"model": model, **ASKED, **option})
     outgoing = write_engine_request(request, target(engine, model))
-    assert set(outgoing.dropped) == told
+    assert set(outgoing.dropped) == dropped
     assert outgoing.body is not None and not any(name in outgoing.body for name in SAID)
 
 
 @pytest.mark.parametrize(("engine", "model"), [("openai", "gpt-5.4-mini"), ("ollama", "qwen3:8b")])
-def test_where_the_model_thinks_the_wish_is_granted(engine: str, model: str) -> None:
+def test_reasoning_requested_by_an_agent_is_sent_if_the_model_supports_it(engine: str, model: str) -> None:
     request = CLIENT_DIALECTS["anthropic"].read_request({"model": model, **ASKED, **ADAPTIVE})
     outgoing = write_engine_request(request, target(engine, model))
     assert not outgoing.dropped
     assert outgoing.body is not None and any(outgoing.body.get(name) == "high" for name in SAID)
 
 
-def test_t8_what_a_caller_asks_for_itself_is_refused_still() -> None:
+def test_t8_an_unsupported_option_of_the_caller_is_refused() -> None:
     chat: Any = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "Hi"}], "top_k": 5}
     for client, body in (("openai-chat", chat), ("anthropic", {"model": "gpt-4.1", **ASKED, **ADAPTIVE, "top_k": 5})):
         with pytest.raises(Unsupported) as refused:
@@ -65,7 +65,7 @@ def test_t8_what_a_caller_asks_for_itself_is_refused_still() -> None:
         write_engine_request(thinks, target("groq", "llama-3.3-70b-versatile"))
 
 
-def test_the_tier_of_anthropic_s_clients_is_told_in_the_engine_s_word() -> None:
+def test_the_service_tier_of_anthropic_clients_is_translated() -> None:
     request = CLIENT_DIALECTS["anthropic"].read_request({"model": "m", **ASKED, "service_tier": "standard_only"})
     for engine, field, word in (
         ("openai", "service_tier", "default"),
@@ -76,7 +76,7 @@ def test_the_tier_of_anthropic_s_clients_is_told_in_the_engine_s_word() -> None:
         assert body is not None and body[field] == word
 
 
-def test_t10_a_file_that_was_uploaded_elsewhere_is_refused_by_every_engine() -> None:
+def test_t10_a_file_id_of_another_provider_is_refused_by_every_engine() -> None:
     part = {"type": "file", "file": {"file_id": "file-1"}}
     body = {"model": "m", "messages": [{"role": "user", "content": [part]}]}
     for engine in ("anthropic", "google", "ollama"):
