@@ -1,1 +1,1 @@
-"""What the server runs for a model."""
+"""The tools that the server runs for a model."""

@@ -1,8 +1,8 @@
-"""What a tool of the server is, and which of them a request may use.
+"""The interface of the server's tools, and the selection of tools for a request.
 
-A tool is made once, at start, and called by many requests at once: it holds what it needs (a key, a transport) and no
-state of a call. ``llm.gateway.tool_loop`` runs it under a time limit and cancels it when the client goes away, so a
-tool does its waiting in ``await`` and moves long work to a thread.
+A tool object is created once, at start, and called by many requests concurrently: it holds a key or a transport, but no
+state of a call. ``llm.gateway.tool_loop`` runs it under a time limit and cancels it when the client disconnects, so a
+tool waits with ``await`` only and moves long work to a thread or process.
 """
 
 from __future__ import annotations
@@ -19,51 +19,51 @@ ToolState: TypeAlias = Literal["running", "completed", "canceled", "error"]
 
 
 class ToolFailed(Exception):
-    """A tool could not do what it was asked. ``str()`` is a sentence that is told to the model and to the person."""
+    """A tool call failed. ``str()`` is a sentence with the reason, for the model and the user."""
 
 
 class Tool(Protocol):
-    """Something that the server does for a model."""
+    """A tool that the server runs for a model."""
 
-    spec: ToolSpec  # executor "server"; ``parameters`` is a JSON Schema, against which the arguments were checked
-    paid: bool  # spends the server's own keys, so it is only for callers with a client id
+    spec: ToolSpec  # executor "server"; ``parameters`` is a JSON Schema: a call's arguments are validated before
+    paid: bool  # uses the server's own keys, so only callers with a client id may use it
 
     def describe(self, state: ToolState, arguments: Mapping[str, Json]) -> str:
-        """The ``status`` text for people ("Downloading example.org…"); ``""`` where there is nothing to say."""
+        """Returns the ``status`` text for people ("Downloading example.org…"), or ``""`` for none."""
         ...
 
     async def __call__(self, arguments: Mapping[str, Json]) -> Json | tuple[Text | Media, ...]:
-        """The result for the model: a JSON value (a string is told as it is), or parts where it has pictures.
+        """Returns the result for the model: a JSON value (a string is sent as it is), or parts if it has images.
 
-        Raises ``ToolFailed``. Anything else that is raised counts as a bug, and the model is told only that it failed.
+        Raises ``ToolFailed``. Any other exception counts as a bug: the model gets only the fact that the tool failed.
         """
         ...
 
 
 Tools: TypeAlias = Mapping[str, Tool]
 
-# Tools of the older server that this one never offers.
-_OFF: Final = {"run_python_code": "this server does not run code that a model wrote"}
+# Tools of the older server that this one never offers, with the reason.
+_DISABLED: Final = {"run_python_code": "this server does not run code that a model wrote"}
 
 
 def pick(wanted: bool | Sequence[str] | None, tools: Tools, *, trusted: bool) -> dict[str, Tool]:
-    """The tools of one request: all that this caller may use, none, or the named ones.
+    """Selects the tools of one request by name: all that this caller may use, none, or the named ones.
 
-    ``wanted`` is the native API's ``tools`` (``None`` is true). ``trusted`` is a caller with a client id. Raises
-    ``InvalidRequest`` with the place (``tools[1]``) for a name that is unknown, or not for this caller.
+    ``requested`` is the native API's ``tools`` (``None`` means true). ``trusted``: the caller has a client id. Raises
+    ``InvalidRequest`` with the path (``tools[1]``) for a name that is unknown or that this caller may not use.
     """
     usable = {name: tool for name, tool in tools.items() if trusted or not tool.paid}
     if wanted is None or wanted is True:
         return usable
     picked: dict[str, Tool] = {}
     for number, name in enumerate(wanted or ()):
-        place = f"tools[{number}]"
+        path = f"tools[{number}]"
         if name in usable:
             picked[name] = usable[name]
-        elif name in _OFF:
-            raise InvalidRequest(f"{place}: {name!r} is off: {_OFF[name]}", param=place)
+        elif name in _DISABLED:
+            raise InvalidRequest(f"{path}: {name!r} is disabled: {_DISABLED[name]}", param=path)
         elif name in tools:
-            raise InvalidRequest(f"{place}: {name!r} is only for callers with a client id", param=place)
+            raise InvalidRequest(f"{path}: {name!r} needs a client id", param=path)
         else:
-            raise InvalidRequest(f"{place}: there is no tool {name[:60]!r} here", param=place)
+            raise InvalidRequest(f"{path}: unknown tool {name[:60]!r}", param=path)
     return picked

@@ -1,7 +1,7 @@
-"""Bytes of the web to text: the byte order mark, the header and the page itself say how, in this order.
+"""Decodes web pages: the encoding comes from the byte order mark, the header or the page, in this order.
 
-Labels are untrusted, so only the encodings of https://encoding.spec.whatwg.org/ are known; some of Python's others are
-no encodings of text, or slow on purpose-made bytes.
+Labels are untrusted, so only the encodings of https://encoding.spec.whatwg.org/ are accepted; some other codecs of
+Python are not text encodings, or are slow on crafted bytes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import codecs
 import re
 from typing import Final
 
-_LOOK: Final = 1024  # bytes of a page in which it may name its encoding
+_HEAD_SIZE: Final = 1024  # bytes at the start of a page that may name its encoding
 _META: Final = re.compile(rb"<meta[^>]{1,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
 _XML: Final = re.compile(rb"^\s*<\?xml[^>]{1,200}?encoding\s*=\s*[\"']([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
 _MARKS: Final = (
@@ -19,6 +19,7 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 
+# Python's names of encodings that are used as they are.
 _SAME: Final = frozenset(
     {
         "utf-8", "utf-16-le", "utf-16-be", "koi8-r", "koi8-u", "cp866", "cp874", "gb18030", "big5", "big5hkscs",
@@ -27,8 +28,8 @@ _SAME: Final = frozenset(
         *(f"cp125{n}" for n in range(9)),
     }
 )  # fmt: skip
-# What is meant by these labels on the web is the larger encoding.
-_LARGER: Final = {
+# On the web these labels mean a larger encoding.
+_SUPERSETS: Final = {
     "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874", "tis-620": "cp874",
     "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "cp932": "cp932", "euc_kr": "cp949", "cp949": "cp949",
     "utf-16": "utf-16-le",
@@ -36,14 +37,14 @@ _LARGER: Final = {
 
 
 def decoded(body: bytes, told: str = "") -> str:
-    """``told`` is the header's charset or ``""``. What cannot be read becomes U+FFFD; nothing is raised."""
+    """Decodes a page. ``header_charset``: of the Content-Type header, or ``""``. Invalid bytes become U+FFFD."""
     for mark, name in _MARKS:
         if body.startswith(mark):
             return body[len(mark) :].decode(name, "replace")
-    found = _META.search(body[:_LOOK]) or _XML.match(body[:_LOOK])
+    found = _META.search(body[:_HEAD_SIZE]) or _XML.match(body[:_HEAD_SIZE])
     for label in (told, found[1].decode() if found else ""):
-        if label and (known := _known(label)):
-            # A page that can be read far enough to say so is not in UTF-16.
+        if label and (known := _find_encoding(label)):
+            # A page whose label could be read as ASCII is not in UTF-16.
             return body.decode("utf-8" if label != told and known.startswith("utf-16") else known, "replace")
     try:
         return body.decode()
@@ -51,9 +52,9 @@ def decoded(body: bytes, told: str = "") -> str:
         return body.decode("cp1252", "replace")
 
 
-def _known(label: str) -> str | None:
+def _find_encoding(label: str) -> str | None:
     try:
         name = codecs.lookup(label).name
     except (LookupError, ValueError):  # ValueError: a NUL in it
         return None
-    return name if name in _SAME else _LARGER.get(name)
+    return name if name in _SAME else _SUPERSETS.get(name)

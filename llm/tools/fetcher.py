@@ -1,7 +1,7 @@
-"""One GET or POST on somebody else's word: public addresses only, on every hop, and all of it bounded (X1).
+"""Fetches URLs that come from a model, a client or a web page: public addresses only, on every redirect (X1).
 
-Through a proxy of ``HTTPS_PROXY`` nobody could say which address is connected to, so what tools fetch goes straight or
-not at all; the providers that tools call (search, images) are the owner's choice and reached like any engine.
+Time, size and redirects are limited. The proxy of ``HTTPS_PROXY`` is not used, since it would hide the address that is
+connected to. The providers that tools call (search, images) are configured by the owner and reached like any engine.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from llm.transport.egress import Egress, Refused, Where
 from llm.transport.http_client import HttpTransport
 from llm.transport.interface import HttpReply, HttpRequest
 
-MOST_REDIRECTS: Final = 5
-MOST_TIME: Final = 30.0  # seconds, for all hops together
-MOST_BYTES: Final = 4 * 1024 * 1024  # of a body, as it is after decompression
+MOST_REDIRECTS: Final = 5  # per fetch
+MOST_TIME: Final = 30.0  # seconds, for all redirects together
+MOST_BYTES: Final = 4 * 1024 * 1024  # bytes of a body after decompression
 
-_CONNECT: Final = 10.0  # seconds
-_SILENCE: Final = 15.0  # seconds without a byte, before the answer or in it
+_CONNECT_TIMEOUT: Final = 10.0  # seconds
+_IDLE_TIMEOUT: Final = 15.0  # seconds without a byte, before or in the response
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _TYPE: Final = re.compile(r"\s*([A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+)")
 _CHARSET: Final = re.compile(r";\s*charset\s*=\s*\"?([A-Za-z0-9._:-]+)", re.IGNORECASE)
@@ -33,23 +33,23 @@ _HEADERS: Final = {"accept": "text/html, */*;q=0.8", "accept-language": "en;q=0.
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An answer with a 2xx status, whole."""
+    """A whole response with a 2xx status."""
 
-    host: str  # that it came from in the end
-    content_type: str  # ``text/html``; "" where none was told
-    charset: str  # as told by the header, or ""
+    host: str  # of the last URL, after redirects
+    content_type: str  # such as ``text/html``; "" if there is none
+    charset: str  # of the Content-Type header, or ""
     body: bytes
 
 
 class Fetcher:
-    """Fetches for all tools of a process."""
+    """Fetches URLs for all tools of a process."""
 
     def __init__(self, egress: Egress) -> None:
         self._egress = egress
         self._transport = HttpTransport(
-            connect_timeout=_CONNECT,
-            first_byte_timeout=_SILENCE,
-            idle_timeout=_SILENCE,
+            connect_timeout=_CONNECT_TIMEOUT,
+            first_byte_timeout=_IDLE_TIMEOUT,
+            idle_timeout=_IDLE_TIMEOUT,
             max_idle=8,
             keep_alive=5.0,
             allowed=egress.allows,
@@ -64,50 +64,51 @@ class Fetcher:
         headers: Mapping[str, str] | None = None,
         most_bytes: int = MOST_BYTES,
     ) -> Fetched:
-        """The answer at the end of all redirects, if ``accepts`` likes its type (``""``: none told).
+        """Fetches a URL, follows redirects and returns the last response.
 
-        With a ``body`` it is a POST, whose redirects are not followed. ``headers`` go only to where ``url`` is.
-        Raises ``ToolFailed``.
+        ``accepts`` returns True for a content type that the tool can read (``""``: none given). With a ``body`` it is a
+        POST, and redirects are not followed. ``headers`` are sent only to the origin of ``url``. Raises ``ToolFailed``.
         """
         try:
             async with asyncio.timeout(MOST_TIME):
-                return await self._fetched(url, accepts, body, headers or {}, most_bytes)
+                return await self._follow(url, accepts, body, headers or {}, most_bytes)
         except TimeoutError:
-            raise ToolFailed(f"The answer was not whole within {MOST_TIME:g} seconds.") from None
+            raise ToolFailed(f"The response was not complete within {MOST_TIME:g} seconds.") from None
         except Refused as refused:
             raise ToolFailed(str(refused)) from None
 
     async def close(self) -> None:
+        """Closes all connections."""
         await self._transport.close()
 
-    async def _fetched(
+    async def _follow(
         self, url: str, accepts: Callable[[str], bool], body: bytes | None, headers: Mapping[str, str], most: int
     ) -> Fetched:
         where = first = self._egress.where(url)
         for _ in range(MOST_REDIRECTS + 1):
             own = headers if where.origin == first.origin else {}
             try:
-                async with await self._transport.send(_request(where, body, own)) as reply:
+                async with await self._transport.send(_make_request(where, body, own)) as reply:
                     if reply.status not in _REDIRECTS or body is not None:
                         return await _read(reply, where, accepts, most)
                     target = reply.headers.get("Location", "")
-            except LLMError as error:  # of the transport, to which everyone is a provider
+            except LLMError as error:  # the messages of the transport call every server a provider
                 raise ToolFailed(error.message.replace("The provider", where.host)) from None
             if not target:
-                raise ToolFailed(f"{where.host} redirects without saying where to.")
-            where = self._egress.where(_joined(where.url, target))
+                raise ToolFailed(f"{where.host} sent a redirect without a target.")
+            where = self._egress.where(_join_url(where.url, target))
         raise ToolFailed(f"{first.host} redirects more than {MOST_REDIRECTS} times.")
 
 
-def _joined(base: str, target: str) -> str:
-    """Headers are read as Latin-1, but a URL in one that is not ASCII is UTF-8. Raises ``Refused``."""
+def _join_url(base: str, target: str) -> str:
+    """Resolves a ``Location`` header, read as Latin-1, in which a non-ASCII URL is UTF-8. Raises ``UrlRefused``."""
     try:
         return urljoin(base, target.strip().encode("latin-1").decode("utf-8", "replace"))
     except ValueError:
-        raise Refused("It redirects to what is not a URL.") from None
+        raise Refused("The target of the redirect is not a URL.") from None
 
 
-def _request(where: Where, body: bytes | None, headers: Mapping[str, str]) -> HttpRequest:
+def _make_request(where: Where, body: bytes | None, headers: Mapping[str, str]) -> HttpRequest:
     return HttpRequest(
         method="GET" if body is None else "POST", url=where.url, headers={**_HEADERS, **headers}, body=body
     )
@@ -116,10 +117,10 @@ def _request(where: Where, body: bytes | None, headers: Mapping[str, str]) -> Ht
 async def _read(reply: HttpReply, where: Where, accepts: Callable[[str], bool], most: int) -> Fetched:
     if not 200 <= reply.status < 300:
         raise ToolFailed(f"{where.host} answered with status {reply.status}.")
-    told = reply.headers.get("Content-Type", "")
-    found = _TYPE.match(told)
+    header = reply.headers.get("Content-Type", "")
+    found = _TYPE.match(header)
     content_type = found[1].lower() if found else ""
     if not accepts(content_type):
-        raise ToolFailed(f"{where.host} sent {content_type or 'something'}, which this tool does not read.")
-    charset = _CHARSET.search(told)
+        raise ToolFailed(f"{where.host} sent {content_type or 'an unknown type'}, which this tool cannot read.")
+    charset = _CHARSET.search(header)
     return Fetched(where.host, content_type, charset[1] if charset else "", await reply.read(most))

@@ -1,8 +1,8 @@
-"""HTML on standard input, its text on standard output: a process that ``llm.tools.web_page`` runs.
+"""A process that converts HTML on standard input to text on standard output, started by ``llm.tools.web_page``.
 
-Not a thread: the parser keeps the interpreter's lock, and a page made for it (one tag with 150,000 attributes, 1.4 MB)
-takes it 90 seconds, in which a server with it in a thread would stand still. Nothing else of ours is imported here, and
-no variable of the server's is handed on, so there is no key to be found.
+It is not a thread, because the parser does not release the GIL: a crafted page (one tag with 150,000 attributes,
+1.4 MB) would block the server for 90 seconds. The process imports no other module of this project and gets no
+environment variable of the server, so it has no access to keys.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Final
 
 _MEMORY: Final = 1 << 30  # bytes of address space
 _BLANK_LINES: Final = re.compile(r"\n\s*\n\s*\n")
-_CPU: Final = 15  # seconds, should nobody be there to end it
+_CPU: Final = 15  # seconds of CPU time, if the server does not end it before
 
 
 def main() -> None:
+    """Converts one page under limits of memory and CPU time."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU, _CPU))
     from resiliparse.extract.html2text import extract_plain_text

@@ -1,4 +1,4 @@
-"""``image_generation``: a picture from words, made by the engine that the owner chose and kept by this server.
+"""The tool ``image_generation``: generates an image with the configured engine and stores it on this server.
 
 Wires: https://platform.openai.com/docs/api-reference/images/create and
 https://huggingface.co/docs/inference-providers/tasks/text-to-image
@@ -29,36 +29,36 @@ from llm.upstream.call_record import Trace
 from llm.upstream.engine_client import Services
 from llm.wire.json_codec import Json, in_address, loads
 
-_MOST_TIME: Final = 300.0  # seconds
-_MOST_BYTES: Final = 64 * 1024 * 1024  # of an answer
-_ROUTED: Final = "/hf-inference"  # where its router hands on to its own machines
+_TIMEOUT: Final = 300.0  # seconds
+_MAX_BYTES: Final = 64 * 1024 * 1024  # bytes of a response
+_HF_PATH: Final = "/hf-inference"  # path of Hugging Face's router to its own machines
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """What a model takes beside the prompt, as JSON Schema, and what is always sent to it."""
+    """The options of an image model: the tool's parameters as JSON Schema, and fields that are always sent."""
 
     parameters: Mapping[str, Json]
     sent: Mapping[str, Json]
 
 
-def _one_of(*choices: str) -> Json:
+def _make_enum(*choices: str) -> Json:
     return {"type": "string", "enum": [*choices]}
 
 
 _PIXELS: Final[Json] = {"type": "integer", "minimum": 64, "maximum": 4096}
 _HUGGINGFACE: Final = Wire({"width": _PIXELS, "height": _PIXELS}, {})
 
-# By model; the first glob that fits. All but the dall-e models answer base64 unasked, and refuse to be asked for it.
+# By model id: the first matching glob counts. All models except dall-e return base64 and refuse ``response_format``.
 _OPENAI: Final = (
-    ("dall-e-2", Wire({"size": _one_of("256x256", "512x512", "1024x1024")}, {"response_format": "b64_json"})),
+    ("dall-e-2", Wire({"size": _make_enum("256x256", "512x512", "1024x1024")}, {"response_format": "b64_json"})),
     (
         "dall-e-3",
         Wire(
             {
-                "size": _one_of("1024x1024", "1792x1024", "1024x1792"),
-                "quality": _one_of("standard", "hd"),
-                "style": _one_of("vivid", "natural"),
+                "size": _make_enum("1024x1024", "1792x1024", "1024x1792"),
+                "quality": _make_enum("standard", "hd"),
+                "style": _make_enum("vivid", "natural"),
             },
             {"response_format": "b64_json"},
         ),
@@ -67,8 +67,8 @@ _OPENAI: Final = (
         "*",
         Wire(
             {
-                "size": _one_of("auto", "1024x1024", "1536x1024", "1024x1536"),
-                "quality": _one_of("auto", "low", "medium", "high"),
+                "size": _make_enum("auto", "1024x1024", "1536x1024", "1024x1536"),
+                "quality": _make_enum("auto", "low", "medium", "high"),
             },
             {},
         ),
@@ -77,7 +77,7 @@ _OPENAI: Final = (
 
 
 class ImageGeneration:
-    """``target`` holds the server's key. ``public_url`` begins the links to what is made, or is ``""``."""
+    """Generates images. ``target`` holds the server's key; ``public_url`` is the prefix of image links, or ``""``."""
 
     paid = True
 
@@ -85,11 +85,11 @@ class ImageGeneration:
         self, target: Target, services: Services, fetcher: Fetcher, images: ImageStore, public_url: str
     ) -> None:
         self._target = target
-        self._services = services
+        self._client = services
         self._fetcher = fetcher
         self._images = images
         self._public_url = public_url
-        self._wire = _wire_of(target)
+        self._options = _find_options(target)
         prompt: Json = {"type": "string", "description": "What the picture shows, in detail"}
         self.spec = ToolSpec(
             "image_generation",
@@ -97,7 +97,7 @@ class ImageGeneration:
             "as a Markdown image with that path.",
             {
                 "type": "object",
-                "properties": {"prompt": prompt, **self._wire.parameters},
+                "properties": {"prompt": prompt, **self._options.parameters},
                 "required": ["prompt"],
                 "additionalProperties": False,
             },
@@ -105,73 +105,75 @@ class ImageGeneration:
         )
 
     def describe(self, state: ToolState, arguments: Mapping[str, Json]) -> str:
+        """Returns the ``status`` text for people."""
         return "Painting pixels…" if state == "running" else ""
 
     async def __call__(self, arguments: Mapping[str, Json]) -> Json:
+        """Returns the path and the description of the image. Raises ``ToolFailed``."""
         try:
-            async with asyncio.timeout(_MOST_TIME):
-                image = await self._made(arguments)
+            async with asyncio.timeout(_TIMEOUT):
+                image = await self._generate(arguments)
                 name = await asyncio.to_thread(self._images.save, image)
         except TimeoutError:
-            raise ToolFailed(f"The image was not made within {_MOST_TIME:g} seconds.") from None
+            raise ToolFailed(f"The image was not generated within {_TIMEOUT:g} seconds.") from None
         except OSError:
-            raise ToolFailed("The image was made, but this server could not keep it.") from None
+            raise ToolFailed("The image was generated, but this server could not store it.") from None
         except LLMError as error:
-            raise ToolFailed(f"The image could not be made: {error.message}") from None
+            raise ToolFailed(f"The image could not be generated: {error.message}") from None
         return {"path": f"{self._public_url}/images/{name}", "description": arguments["prompt"]}
 
-    async def _made(self, arguments: Mapping[str, Json]) -> bytes:
-        target, outgoing = self._written(arguments)
-        answers = asked(outgoing, _whole, target, self._services, Trace())
+    async def _generate(self, arguments: Mapping[str, Json]) -> bytes:
+        target, outgoing = self._write_request(arguments)
+        answers = asked(outgoing, _read_whole, target, self._client, Trace())
         async with aclosing(answers):
             raw = await anext(answers)
         if raw[:16].lstrip()[:1] != b"{":
             return raw  # the image itself
         try:
-            found = _image_in(loads(raw))
+            found = _find_image(loads(raw))
         except ValueError:
             found = b""
         if isinstance(found, bytes) and found:
             return found
         if isinstance(found, str):
-            fetched = await self._fetcher.fetch(found, _is_image, most_bytes=_MOST_BYTES)
+            fetched = await self._fetcher.fetch(found, _is_image, most_bytes=_MAX_BYTES)
             return fetched.body
-        raise ToolFailed("The image could not be made: the answer holds none.")
+        raise ToolFailed("The image could not be generated: the response contains no image.")
 
-    def _written(self, arguments: Mapping[str, Json]) -> tuple[Target, Outgoing]:
+    def _write_request(self, arguments: Mapping[str, Json]) -> tuple[Target, Outgoing]:
         target, chosen = self._target, {name: value for name, value in arguments.items() if name != "prompt"}
-        if self._wire is not _HUGGINGFACE:
-            body = {"model": target.model, "prompt": arguments["prompt"], "n": 1, **self._wire.sent, **chosen}
+        if self._options is not _HUGGINGFACE:
+            body = {"model": target.model, "prompt": arguments["prompt"], "n": 1, **self._options.sent, **chosen}
             return target, Outgoing(path=images.PATH, body=body)
         engine = replace(target.engine, base_url=target.engine.base_url.removesuffix("/v1"))
         inputs: dict[str, Json] = {"inputs": arguments["prompt"], **({"parameters": chosen} if chosen else {})}
-        path = f"{_ROUTED}/models/{in_address(target.model, '/')}"
+        path = f"{_HF_PATH}/models/{in_address(target.model, '/')}"
         headers = {"accept": "image/png, image/jpeg;q=0.9, application/json;q=0.8"}
         return replace(target, engine=engine), Outgoing(path=path, body=inputs, headers=headers)
 
 
-async def _whole(reply: HttpReply) -> AsyncGenerator[bytes, None]:
-    yield await reply.read(_MOST_BYTES)
+async def _read_whole(reply: HttpReply) -> AsyncGenerator[bytes, None]:
+    yield await reply.read(_MAX_BYTES)
 
 
-def _wire_of(target: Target) -> Wire:
+def _find_options(target: Target) -> Wire:
     if target.engine.image_tool == "text-to-image":
         return _HUGGINGFACE
     return next(wire for pattern, wire in _OPENAI if fnmatchcase(target.model, pattern))
 
 
-def _image_in(answer: Any) -> bytes | str:
-    """The bytes of an image or its URL, from ``{"data": [{"b64_json" or "url"}]}`` or ``{"output": [url]}``."""
+def _find_image(answer: Any) -> bytes | str:
+    """Returns the bytes of an image or its URL, from ``{"data": [{"b64_json" or "url"}]}`` or ``{"output": [url]}``."""
     match answer:
         case {"data": [{"b64_json": str(text)}, *_]}:
-            return _from_base64(text)
+            return _decode_base64(text)
         case {"data": [{"url": str(url)}, *_]} | {"output": [str(url), *_] | str(url)}:
             head, comma, text = url.partition(";base64,")
-            return _from_base64(text) if comma and head.startswith("data:") else url
+            return _decode_base64(text) if comma and head.startswith("data:") else url
     return b""
 
 
-def _from_base64(text: str) -> bytes:
+def _decode_base64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error:
@@ -179,5 +181,5 @@ def _from_base64(text: str) -> bytes:
 
 
 def _is_image(content_type: str) -> bool:
-    """What it really is the store sees from its bytes."""
+    """Accepts types of images and unknown ones; the image store checks the bytes."""
     return content_type.startswith("image/") or content_type in ("", "application/octet-stream", "binary/octet-stream")

@@ -1,4 +1,4 @@
-"""The tools of this server: those that are installed and configured."""
+"""Creates the tools that are installed and configured."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from llm.upstream.engine_client import Services
 
 
 def make_fetcher(config: Config) -> Fetcher:
-    """What fetches for the tools; whoever makes it closes it."""
+    """Creates the fetcher of the tools. The caller closes it."""
     return Fetcher(Egress(frozenset(config.fetch_allow)))
 
 
 def make_tools(config: Config, services: Services, fetcher: Fetcher, images: ImageStore) -> dict[str, Tool]:
-    """By name. None of them is imported from its package, or asks anything of the network, before it is called."""
+    """Creates the tools, by name. Their optional packages are imported, and the network is used, only when they run."""
     tools: list[Tool] = []
     if GetHtmlAsText.available():
         tools.append(GetHtmlAsText(fetcher))

@@ -1,4 +1,4 @@
-"""``get_html_as_text``: a page of the web as text."""
+"""The tool ``get_html_as_text``: returns a web page as text."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from llm.tools.charset import decoded
 from llm.tools.fetcher import Fetched, Fetcher
 from llm.wire.json_codec import Json
 
-MOST_CHARACTERS: Final = 100_000  # of text for the model, about 25,000 tokens
+MOST_CHARACTERS: Final = 100_000  # characters of text for the model, about 25,000 tokens
 
-_EXTRACT_TIME: Final = 10.0  # seconds to turn a page into text
-_EXTRACT_AT_ONCE: Final = 2  # pages
+_EXTRACT_TIMEOUT: Final = 10.0  # seconds to convert a page to text
+_MAX_WORKERS: Final = 2  # pages converted concurrently
 _WORKER: Final = Path(__file__).with_name("html_worker.py")
 _LIBRARY: Final = "resiliparse"
 
@@ -28,7 +28,7 @@ _TEXT: Final = re.compile(r"text/.+|application/(.+\+)?(json|xml)|application/(x
 
 
 class GetHtmlAsText:
-    """Reads HTML and other text. ``available`` says whether what it needs is installed."""
+    """Downloads HTML and other text, and returns it as plain text."""
 
     spec = ToolSpec(
         "get_html_as_text",
@@ -45,32 +45,35 @@ class GetHtmlAsText:
 
     def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
-        self._turns = asyncio.Semaphore(_EXTRACT_AT_ONCE)
+        self._workers = asyncio.Semaphore(_MAX_WORKERS)
 
     @staticmethod
     def available() -> bool:
+        """Returns True if the required package is installed."""
         return find_spec(_LIBRARY) is not None
 
     def describe(self, state: ToolState, arguments: Mapping[str, Json]) -> str:
+        """Returns the ``status`` text for people."""
         return "Downloading content…" if state == "running" else ""
 
     async def __call__(self, arguments: Mapping[str, Json]) -> Json:
-        fetched = await self._fetcher.fetch(str(arguments["url"]), _readable)
+        """Returns the text of the page. Raises ``ToolFailed``."""
+        fetched = await self._fetcher.fetch(str(arguments["url"]), _is_readable)
         text = decoded(fetched.body, fetched.charset)
         if _is_html(fetched, text):
-            async with self._turns:
-                text = await _extracted(text)
+            async with self._workers:
+                text = await _extract_text(text)
         return {"content": shortened(text)}
 
 
 def shortened(text: str) -> str:
-    """As much as a model should have to read, and a word about the rest."""
+    """Cuts a text to ``MAX_CHARACTERS`` and adds a note about the rest."""
     if len(text) <= MOST_CHARACTERS:
         return text
     return f"{text[:MOST_CHARACTERS]}\n\n[The first {MOST_CHARACTERS} of {len(text)} characters.]"
 
 
-def _readable(content_type: str) -> bool:
+def _is_readable(content_type: str) -> bool:
     return not content_type or content_type in _HTML or _TEXT.fullmatch(content_type) is not None
 
 
@@ -78,25 +81,25 @@ def _is_html(fetched: Fetched, text: str) -> bool:
     if fetched.content_type:
         return fetched.content_type in _HTML
     if "\0" in text:
-        raise ToolFailed(f"{fetched.host} sent something that is no text.")
+        raise ToolFailed(f"{fetched.host} sent data that is not text.")
     return text.lstrip().startswith("<")
 
 
-async def _extracted(html: str) -> str:
-    """Raises ``ToolFailed`` for a page that is too much for the parser. Cancelled, it ends the parser at once."""
+async def _extract_text(html: str) -> str:
+    """Converts HTML in a process of its own. Raises ``ToolFailed``. Cancelling kills the process at once."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", str(_WORKER), env={}, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(_EXTRACT_TIME):
+        async with asyncio.timeout(_EXTRACT_TIMEOUT):
             text, _ = await process.communicate(html.encode("utf-8", "replace"))
     except TimeoutError:
-        raise ToolFailed("The page is too intricate to be turned into text.") from None
+        raise ToolFailed("The page is too complex to be converted to text.") from None
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     if process.returncode != 0:
-        raise ToolFailed("The page could not be turned into text.")
+        raise ToolFailed("The page could not be converted to text.")
     return text.decode()

@@ -1,8 +1,8 @@
-"""``get_youtube_transcript``: what is said in a video, from its captions.
+"""The tool ``get_youtube_transcript``: returns the captions of a video as text.
 
-How YouTube gives captions away changes from month to month, so that is left to ``youtube-transcript-api``. It does no
-networking of its own here: it runs in a thread, and each of its requests comes back to the loop, where ``Fetcher``
-makes it under its own rules. Whoever is cancelled meanwhile hangs up at once, and the thread ends with its request.
+YouTube changes the way to its captions often, so the package ``youtube-transcript-api`` is used for it. It does no
+networking here: it runs in a thread, and each of its requests is passed to the event loop, where ``Fetcher`` sends it
+under its own rules. Cancelling closes the connection at once, and the thread ends with its request.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from llm.tools.fetcher import MOST_TIME, Fetched, Fetcher
 from llm.tools.web_page import shortened
 from llm.wire.json_codec import Json, dump_bytes, loads
 
-_HOME: Final = "https://www.youtube.com"
+_BASE_URL: Final = "https://www.youtube.com"
 _LIBRARY: Final = "youtube_transcript_api"
-_AT_ONCE: Final = 4  # transcripts
+_MAX_THREADS: Final = 4  # transcripts at a time
 _VIDEO: Final = re.compile(r"(?:[?&]v=|youtu\.be/|/embed/|/v/|/shorts/|/live/)([A-Za-z0-9_-]{11})(?![A-Za-z0-9_-])")
 
-# What the library's own errors mean for whoever asked; the names are those of its classes.
-_MEANINGS: Final = {
+# Messages for the errors of the library, by class name.
+_MESSAGES: Final = {
     "TranscriptsDisabled": "The video has no captions.",
     "NoTranscriptFound": "The video has no captions.",
     "VideoUnavailable": "There is no such video.",
     "InvalidVideoId": "There is no such video.",
-    "AgeRestricted": "The video is for adults who are signed in.",
+    "AgeRestricted": "The video is age-restricted and needs a signed-in user.",
     "IpBlocked": "YouTube refuses requests from this server for now.",
     "RequestBlocked": "YouTube refuses requests from this server for now.",
 }
 
 
 class GetYoutubeTranscript:
-    """``home`` takes the place of YouTube's own address. ``available`` says whether what it needs is installed."""
+    """Downloads transcripts. ``base_url`` replaces YouTube's own address, for tests."""
 
     spec = ToolSpec(
         "get_youtube_transcript",
@@ -54,77 +54,80 @@ class GetYoutubeTranscript:
     )
     paid = False
 
-    def __init__(self, fetcher: Fetcher, home: str = _HOME) -> None:
+    def __init__(self, fetcher: Fetcher, home: str = _BASE_URL) -> None:
         self._fetcher = fetcher
-        self._home = home
-        # Its own threads: the loop's are needed for the name look-ups that these wait for.
-        self._threads = ThreadPoolExecutor(_AT_ONCE, "transcript")
+        self._base_url = home
+        # Its own threads: those of the loop are needed for name look-ups, which these threads wait for.
+        self._threads = ThreadPoolExecutor(_MAX_THREADS, "transcript")
 
     @staticmethod
     def available() -> bool:
+        """Returns True if the required package is installed."""
         return find_spec(_LIBRARY) is not None
 
     def describe(self, state: ToolState, arguments: Mapping[str, Json]) -> str:
+        """Returns the ``status`` text for people."""
         return "Downloading transcript…" if state == "running" else ""
 
     async def __call__(self, arguments: Mapping[str, Json]) -> Json:
+        """Returns title, channel and transcript of the video. Raises ``ToolFailed``."""
         found = _VIDEO.search(str(arguments["url"]))
         if found is None:
-            raise ToolFailed("That is not the URL of a YouTube video.")
-        content = await self._content(found[1])
-        return {**await self._about(found[1]), "content": shortened(content)}
+            raise ToolFailed("The URL is not that of a YouTube video.")
+        content = await self._load_captions(found[1])
+        return {**await self._load_title(found[1]), "content": shortened(content)}
 
-    async def _content(self, video: str) -> str:
+    async def _load_captions(self, video: str) -> str:
         loop = asyncio.get_running_loop()
-        session = _Session(lambda *request: asyncio.run_coroutine_threadsafe(self._fetched(*request), loop))
+        session = _Session(lambda *request: asyncio.run_coroutine_threadsafe(self._fetch(*request), loop))
         try:
             async with asyncio.timeout(MOST_TIME):
-                return await loop.run_in_executor(self._threads, _captions, video, session)
+                return await loop.run_in_executor(self._threads, _read_captions, video, session)
         except TimeoutError:
-            raise ToolFailed(f"YouTube did not give the captions within {MOST_TIME:g} seconds.") from None
+            raise ToolFailed(f"YouTube did not send the captions within {MOST_TIME:g} seconds.") from None
         finally:
             session.close()
 
-    async def _about(self, video: str) -> dict[str, Json]:
-        """Title and channel, where they can be had (oEmbed)."""
-        watch = quote(f"{_HOME}/watch?v={video}", safe="")
+    async def _load_title(self, video: str) -> dict[str, Json]:
+        """Returns title and channel by oEmbed; nothing if that fails."""
+        watch = quote(f"{_BASE_URL}/watch?v={video}", safe="")
         try:
-            told = await self._fetched(f"{_HOME}/oembed?format=json&url={watch}", None, {})
-            about = loads(told.body)
+            fetched = await self._fetch(f"{_BASE_URL}/oembed?format=json&url={watch}", None, {})
+            about = loads(fetched.body)
         except (ToolFailed, ValueError):
             return {}
         names = {"title": "title", "channel": "author_name"}
         return {ours: about[its] for ours, its in names.items() if isinstance(about, dict) and its in about}
 
-    async def _fetched(self, url: str, body: bytes | None, headers: Mapping[str, str]) -> Fetched:
-        """The library asks for what YouTube's answers name: nothing but YouTube itself."""
+    async def _fetch(self, url: str, body: bytes | None, headers: Mapping[str, str]) -> Fetched:
+        """Sends a request of the library, to YouTube only: its URLs come from YouTube's responses."""
         host = urlsplit(url).hostname or ""
         if not (host == "youtube.com" or host.endswith(".youtube.com")):
-            raise ToolFailed("YouTube's captions are not at YouTube.")
-        if url.startswith(f"{_HOME}/"):
-            url = self._home + url.removeprefix(_HOME)
+            raise ToolFailed("The captions are not on a host of YouTube.")
+        if url.startswith(f"{_BASE_URL}/"):
+            url = self._base_url + url.removeprefix(_BASE_URL)
         return await self._fetcher.fetch(url, lambda content_type: True, body=body, headers=headers)
 
 
-def _captions(video: str, session: _Session) -> str:
-    """The text of the first captions that there are; those that people made come before automatic ones."""
+def _read_captions(video: str, session: _Session) -> str:
+    """Returns the text of the first captions in the list; manual ones come before automatic ones."""
     from youtube_transcript_api import CouldNotRetrieveTranscript, YouTubeTranscriptApi
 
-    api = YouTubeTranscriptApi(http_client=session)  # type: ignore[arg-type]  # as much of a session as it uses
+    api = YouTubeTranscriptApi(http_client=session)  # type: ignore[arg-type]  # implements the part of a session that the library uses
     try:
         for transcript in api.list(video):
             return " ".join(piece.text.replace("\n", " ") for piece in transcript.fetch())
     except CouldNotRetrieveTranscript as error:
-        raise ToolFailed(_MEANINGS.get(type(error).__name__, "YouTube does not give the captions away.")) from None
+        raise ToolFailed(_MESSAGES.get(type(error).__name__, "YouTube does not provide the captions.")) from None
     except (ToolFailed, CancelledError):
         raise
-    except Exception:  # an answer of another shape than the library knows shows as any error at all
-        raise ToolFailed("YouTube answered in a way that is not understood.") from None
+    except Exception:  # an unexpected response can cause any exception in the library
+        raise ToolFailed("The response of YouTube could not be read.") from None
     raise ToolFailed("The video has no captions.")
 
 
-class _Answer:
-    """As much of a ``requests.Response`` as the library uses. A failing status has been raised before."""
+class _Response:
+    """The part of ``requests.Response`` that the library uses. ``Fetcher`` has raised errors of the status before."""
 
     status_code = 200
 
@@ -143,31 +146,31 @@ class _Cookies(dict[str, str]):
 
 
 class _Session:
-    """As much of a ``requests.Session`` as the library uses, from its thread; ``close`` from the loop's."""
+    """The part of ``requests.Session`` that the library uses, in its thread. Only ``close`` is called by the loop."""
 
     def __init__(self, fetch: Callable[[str, bytes | None, Mapping[str, str]], Future[Fetched]]) -> None:
         self.headers: dict[str, str] = {}
         self.cookies = _Cookies()
         self._fetch = fetch
-        self._under_way: Future[Fetched] | None = None
+        self._pending: Future[Fetched] | None = None
         self._closed = False
 
-    def get(self, url: str) -> _Answer:
-        return self._answer(url, None, {})
+    def get(self, url: str) -> _Response:
+        return self._request(url, None, {})
 
-    def post(self, url: str, json: Any) -> _Answer:
-        return self._answer(url, dump_bytes(json), {"content-type": "application/json"})
+    def post(self, url: str, json: Any) -> _Response:
+        return self._request(url, dump_bytes(json), {"content-type": "application/json"})
 
     def close(self) -> None:
-        """Gives up the request that is under way; no further one is made."""
+        """Cancels the current request; no further one is sent."""
         self._closed = True
-        if self._under_way is not None:
-            self._under_way.cancel()
+        if self._pending is not None:
+            self._pending.cancel()
 
-    def _answer(self, url: str, body: bytes | None, headers: Mapping[str, str]) -> _Answer:
+    def _request(self, url: str, body: bytes | None, headers: Mapping[str, str]) -> _Response:
         cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         own = {**self.headers, **({"cookie": cookies} if cookies else {}), **headers}
-        self._under_way = self._fetch(url, body, own)
-        if self._closed:  # while it was made
-            self._under_way.cancel()
-        return _Answer(self._under_way.result().body)
+        self._pending = self._fetch(url, body, own)
+        if self._closed:  # close() was called meanwhile
+            self._pending.cancel()
+        return _Response(self._pending.result().body)

@@ -1,4 +1,4 @@
-"""X1 through the real tool: evil URLs, given at once or by a redirect, reach nothing."""
+"""X1 with the real tool: evil URLs, direct or by a redirect, reach nothing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ EVIL = [
     "http://017700000001:{port}/", "http://0177.0x0.0.1:{port}/", "http://127.0.0.1.:{port}/", "http://127.8.8.8:{port}/",
     "http://0.0.0.0:{port}/", "http://0:{port}/", "http://0x0:{port}/", "http://１２７.0.0.1:{port}/",
     "http://①②⑦.⓪.⓪.①:{port}/", "http://127。0。0。1:{port}/",
-    # … and in IPv6
+    # loopback in IPv6
     "http://[::1]:{port}/", "http://[::]:{port}/", "http://[0:0:0:0:0:0:0:1]:{port}/", "http://[::ffff:127.0.0.1]:{port}/",
     "http://[::ffff:7f00:1]:{port}/", "http://[0:0:0:0:0:ffff:127.0.0.1]:{port}/", "http://[::127.0.0.1]:{port}/",
     "http://[64:ff9b::7f00:1]:{port}/", "http://[2002:7f00:1::]:{port}/", "http://[::1%25lo]:{port}/",
@@ -54,7 +54,7 @@ EVIL = [
     "http://localhost:{port}/", "http://LOCALHOST:{port}/", "http://localhost.:{port}/", "http://ⓛocalhost:{port}/",
     "http://local.test:{port}/", "http://all.test:{port}/", "http://six.test:{port}/", "http://mapped.test:{port}/",
     "http://nat.test:{port}/", "http://sixtofour.test:{port}/", "http://teredo.test:{port}/", "http://many.test:{port}/",
-    # other networks of ours
+    # other private networks
     "http://10.0.0.1/", "http://172.16.0.1/", "http://172.31.255.255/", "http://192.168.0.1/", "http://100.64.0.1/",
     "http://private.test/", "http://carrier.test/", "http://unique.test/", "http://linklocal.test/", "http://[fe80::1]/",
     "http://[fc00::1]/", "http://[fec0::1]/",
@@ -62,7 +62,7 @@ EVIL = [
     "http://169.254.169.254/latest/meta-data/", "http://[::ffff:169.254.169.254]/", "http://0xa9fea9fe/",
     "http://2852039166/", "http://metadata.google.internal/computeMetadata/v1/", "http://[fd00:ec2::254]/",
     "http://100.100.100.200/", "http://168.63.129.16/", "http://192.0.0.192/", "http://169.254.170.2/v2/credentials",
-    # nobody's
+    # unassigned addresses
     "http://255.255.255.255/", "http://224.0.0.1/", "http://multicast.test/", "http://reserved.test/", "http://198.18.0.1/",
     "http://192.0.2.1/", "http://[2001:db8::1]/", "http://[ff02::1]/",
     # misleading ones
@@ -78,7 +78,7 @@ EVIL = [
 
 
 class Anywhere(Egress):
-    """Refuses no address: what the check is compared with."""
+    """Allows every address, for comparison with the real check."""
 
     def allows(self, host: str, port: int, address: str) -> bool:
         return True
@@ -103,29 +103,29 @@ def redirect(to: str, status: int = 302) -> bytes:
 
 
 @pytest.fixture
-def evil_names() -> Iterator[type[Names]]:
+def evil_host_names() -> Iterator[type[Names]]:
     with names(**NAMES) as made:
         yield made
 
 
-def test_x1_there_are_forty_evil_urls_and_more() -> None:
+def test_x1_there_are_at_least_forty_evil_urls() -> None:
     assert len(set(EVIL)) == len(EVIL) >= 40
 
 
-@pytest.mark.usefixtures("evil_names")
+@pytest.mark.usefixtures("evil_host_names")
 @pytest.mark.parametrize("url", EVIL)
 async def test_x1_an_evil_url_reaches_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     meant = watched(monkeypatch)
     async with wire_server(answers(PAGE)) as server, tool(Egress()) as page:
-        with pytest.raises(ToolFailed) as told:
+        with pytest.raises(ToolFailed) as caught:
             await page({"url": url.format(port=server.port)})
     assert not meant and not server.connections
-    assert "secret" not in str(told.value).replace(url, "")
+    assert "secret" not in str(caught.value).replace(url, "")
 
 
-@pytest.mark.usefixtures("evil_names")
+@pytest.mark.usefixtures("evil_host_names")
 @pytest.mark.parametrize("url", EVIL)
-async def test_x1_an_evil_url_reaches_nothing_by_a_redirect_either(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_x1_a_redirect_to_an_evil_url_reaches_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     meant = watched(monkeypatch, "127.0.0.1")
 
     async def script(wire: Wire) -> None:
@@ -136,13 +136,13 @@ async def test_x1_an_evil_url_reaches_nothing_by_a_redirect_either(url: str, mon
         with pytest.raises(ToolFailed):
             await page({"url": f"http://start.test:{server.port}/"})
     assert meant[0] == ("127.0.0.1", server.port)
-    # What is no absolute URL leads back to where it came from, as often as redirects are followed.
+    # A target that is not an absolute URL leads back to the same server until the limit of redirects.
     back = all(address == ("127.0.0.1", server.port) for address in meant) and set(Names.asked) == {"start.test"}
     assert len(meant) == 1 or back
 
 
-@pytest.mark.usefixtures("evil_names")
-async def test_x1_without_the_check_most_of_them_would_reach_something(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("evil_host_names")
+async def test_x1_without_the_check_most_evil_urls_reach_something(monkeypatch: pytest.MonkeyPatch) -> None:
     meant = watched(monkeypatch)
     reaching = 0
     async with tool(Anywhere(frozenset())) as page:
@@ -154,8 +154,8 @@ async def test_x1_without_the_check_most_of_them_would_reach_something(monkeypat
     assert reaching >= 60
 
 
-async def test_x1_a_name_that_changes_its_meaning_is_asked_about_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """127.0.0.2 stands for a public address; the second look-up of the same name gives a private one."""
+async def test_x1_a_name_that_resolves_differently_is_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """127.0.0.2 stands for a public address; the second look-up of the same name returns a private one."""
     meant = watched(monkeypatch, "127.0.0.2", "127.0.0.1")
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -173,8 +173,8 @@ async def test_x1_a_name_that_changes_its_meaning_is_asked_about_anew(monkeypatc
     assert meant == [("127.0.0.2", port)]
 
 
-async def test_x1_what_is_connected_to_is_what_was_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One look-up for one connection: there is no second one that could be answered with something else."""
+async def test_x1_the_connection_uses_the_address_that_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is one look-up per connection, so no second one could return another address."""
     meant = watched(monkeypatch)
     with names(turning_test=[["93.184.216.34"], ["127.0.0.1"]]) as asked:
         async with tool(Egress()) as page:
@@ -183,7 +183,7 @@ async def test_x1_what_is_connected_to_is_what_was_looked_up(monkeypatch: pytest
     assert meant == [("93.184.216.34", 80)] and len(asked.asked) == 1
 
 
-async def test_x1_of_public_and_private_addresses_only_the_public_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_x1_only_the_public_addresses_of_a_name_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     meant = watched(monkeypatch)
     with names(mixed_test=["127.0.0.1", "93.184.216.34", "10.0.0.1", "::1", "2606:4700::1111", "fe80::1%1"]):
         async with tool(Egress()) as page:
@@ -192,7 +192,7 @@ async def test_x1_of_public_and_private_addresses_only_the_public_are_tried(monk
     assert sorted(meant) == [("2606:4700::1111", 80), ("93.184.216.34", 80)]
 
 
-async def test_a_name_with_ever_so_many_addresses_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_a_limited_number_of_addresses_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     meant = watched(monkeypatch)
     with names(many_test=[f"93.{n // 250}.{n % 250}.1" for n in range(3000)]):
         async with tool(Egress()) as page:
@@ -201,7 +201,7 @@ async def test_a_name_with_ever_so_many_addresses_is_given_up_soon(monkeypatch: 
     assert len(meant) == 16
 
 
-async def test_what_the_owner_permits_is_read_and_nothing_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_the_permitted_host_and_port_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     watched(monkeypatch, "127.0.0.1")
     with names(wiki_test="127.0.0.1", other_test="127.0.0.1"):
         async with wire_server(answers(PAGE)) as wiki, wire_server(answers(PAGE)) as next_door:
@@ -217,7 +217,7 @@ async def test_what_the_owner_permits_is_read_and_nothing_beside_it(monkeypatch:
     assert (wiki.connections, next_door.connections) == (2, 0)
 
 
-async def test_a_fetch_goes_through_no_proxy() -> None:
+async def test_a_fetch_uses_no_proxy() -> None:
     with pytest.raises(ValueError, match="proxy"):
         HttpTransport(
             connect_timeout=1,

@@ -16,7 +16,7 @@ from tests.support.tool_server import PNG, tools
 # --- images ---
 
 
-async def painted(
+async def generate(
     tmp_path: Path, whole: Any, arguments: dict[str, Any] | None = None, /, **environ: str
 ) -> tuple[Any, list[Request]]:
     async def script(request: Request, connection: Connection) -> None:
@@ -29,10 +29,10 @@ async def painted(
 
     async with Upstream(script).running() as upstream, tools(upstream.port, tmp_path, **environ) as made:
         try:
-            told = await made["image_generation"]({"prompt": "a cat", **(arguments or {})})
+            result = await made["image_generation"]({"prompt": "a cat", **(arguments or {})})
         except ToolFailed as failed:
-            told = str(failed)
-    return told, upstream.requests
+            result = str(failed)
+    return result, upstream.requests
 
 
 HF = {
@@ -43,8 +43,8 @@ HF = {
 IN_BASE64 = {"data": [{"b64_json": base64.b64encode(PNG).decode()}]}
 
 
-def kept(tmp_path: Path, told: Any) -> bytes:
-    name: str = told["path"].rpartition("/")[2]
+def load_image(tmp_path: Path, result: Any) -> bytes:
+    name: str = result["path"].rpartition("/")[2]
     return (tmp_path / name).read_bytes()
 
 
@@ -56,21 +56,23 @@ def kept(tmp_path: Path, told: Any) -> bytes:
         ("dall-e-2", {"size": "256x256"}, {"size": "256x256", "response_format": "b64_json"}),
     ],
 )
-async def test_an_image_is_made_and_kept(
+async def test_an_image_is_generated_and_stored(
     tmp_path: Path, model: str, arguments: dict[str, Any], body: dict[str, Any]
 ) -> None:
-    told, requests = await painted(tmp_path, IN_BASE64, arguments, IMAGE_MODEL=model)
-    assert told["path"].startswith("/images/") and told["path"].endswith(".png") and told["description"] == "a cat"
-    assert kept(tmp_path, told) == PNG
+    result, requests = await generate(tmp_path, IN_BASE64, arguments, IMAGE_MODEL=model)
+    assert (
+        result["path"].startswith("/images/") and result["path"].endswith(".png") and result["description"] == "a cat"
+    )
+    assert load_image(tmp_path, result) == PNG
     assert requests[0].path == "/v1/images/generations" and requests[0].headers["Authorization"] == "Bearer sk-image"
     assert requests[0].json == {"model": model, "prompt": "a cat", "n": 1, **body}
 
 
-async def test_an_image_of_the_other_wire_is_made_and_kept(tmp_path: Path) -> None:
-    told, requests = await painted(
+async def test_an_image_of_hugging_face_is_generated_and_stored(tmp_path: Path) -> None:
+    result, requests = await generate(
         tmp_path, PNG, {"width": 512, "height": 256}, PUBLIC_URL="https://llm.example.org/", **HF
     )
-    assert told["path"].startswith("https://llm.example.org/images/") and kept(tmp_path, told) == PNG
+    assert result["path"].startswith("https://llm.example.org/images/") and load_image(tmp_path, result) == PNG
     assert requests[0].path == "/hf-inference/models/black-forest-labs/FLUX.1-schnell"
     assert requests[0].headers["Authorization"] == "Bearer hf_image"
     assert requests[0].json == {"inputs": "a cat", "parameters": {"width": 512, "height": 256}}
@@ -81,9 +83,9 @@ async def test_an_image_of_the_other_wire_is_made_and_kept(tmp_path: Path) -> No
     [IN_BASE64, {"data": [{"url": "{url}/made.png"}]}, {"output": ["{url}/made.png"]}, {"output": "{url}/made.png"},
      {"output": ["data:image/png;base64," + base64.b64encode(PNG).decode()]}],
 )  # fmt: skip
-async def test_an_image_may_come_in_several_forms(tmp_path: Path, answer: Any) -> None:
-    told, _ = await painted(tmp_path, answer, **HF)
-    assert kept(tmp_path, told) == PNG
+async def test_all_forms_of_an_image_response_are_read(tmp_path: Path, answer: Any) -> None:
+    result, _ = await generate(tmp_path, answer, **HF)
+    assert load_image(tmp_path, result) == PNG
 
 
 @pytest.mark.parametrize(
@@ -95,22 +97,22 @@ async def test_an_image_may_come_in_several_forms(tmp_path: Path, answer: Any) -
         ),
         ((401, {"error": {"message": "bad key"}}), "bad key"),
         ((503, {"error": "Model is loading"}), "loading"),
-        ({"data": []}, "holds none"),
-        ({"data": [{"b64_json": "!"}]}, "holds none"),
+        ({"data": []}, "contains no image"),
+        ({"data": [{"b64_json": "!"}]}, "contains no image"),
         ({"data": [{"url": "http://169.254.169.254/x"}]}, "is not public"),
         (b"<html>no image</html>", "not a png, jpeg, webp or gif"),
-        (b"{broken", "holds none"),
+        (b"{broken", "contains no image"),
     ],
 )
-async def test_an_image_that_cannot_be_made_is_told_why(tmp_path: Path, answer: Any, reason: str) -> None:
-    told, _ = await painted(tmp_path, answer)
-    assert isinstance(told, str)
+async def test_a_failed_generation_reports_the_reason(tmp_path: Path, answer: Any, reason: str) -> None:
+    result, _ = await generate(tmp_path, answer)
+    assert isinstance(result, str)
     with pytest.raises(ToolFailed, match=reason):
-        raise ToolFailed(told)
-    assert "sk-image" not in told and not [*tmp_path.iterdir()]
+        raise ToolFailed(result)
+    assert "sk-image" not in result and not [*tmp_path.iterdir()]
 
 
-async def test_a_disk_that_fails_is_told(tmp_path: Path) -> None:
+async def test_a_failing_disk_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    told, _ = await painted(tmp_path / "file", IN_BASE64)
-    assert told == "The image was made, but this server could not keep it."
+    result, _ = await generate(tmp_path / "file", IN_BASE64)
+    assert result == "The image was generated, but this server could not store it."

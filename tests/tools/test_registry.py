@@ -1,4 +1,4 @@
-"""Which tools are offered, to whom, and from which configuration."""
+"""Which tools are make_all_tools, to whom, and from which configuration."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.tool_server import BODY
 # --- which there are ---
 
 
-def offered(**environ: str) -> dict[str, Tool]:
+def make_all_tools(**environ: str) -> dict[str, Tool]:
     def never(request: HttpRequest) -> ScriptedReply:
         raise AssertionError("nothing is asked when tools are made")
 
@@ -35,49 +35,51 @@ def offered(**environ: str) -> dict[str, Tool]:
     return make_tools(configured, services, Fetcher(Egress()), ImageStore(Path("x"), 1, 1))
 
 
-def test_a_tool_is_offered_where_it_is_configured() -> None:
+def test_a_configured_tool_is_offered() -> None:
     free = {"get_html_as_text", "get_youtube_transcript"}
-    assert set(offered()) == free
-    assert set(offered(TAVILY_API_KEY="tvly-1")) == free | {"search_tavily"}
-    assert set(offered(IMAGE_ENGINE="openai", IMAGE_MODEL="m")) == free
-    assert set(offered(IMAGE_ENGINE="openai", OPENAI_API_KEY="sk-1")) == free
-    assert set(offered(IMAGE_ENGINE="openai", IMAGE_MODEL="m", GROQ_API_KEY="gsk-1")) == free
-    assert set(offered(IMAGE_ENGINE="openai", IMAGE_MODEL="m", OPENAI_API_KEY="sk-1")) == free | {"image_generation"}
+    assert set(make_all_tools()) == free
+    assert set(make_all_tools(TAVILY_API_KEY="tvly-1")) == free | {"search_tavily"}
+    assert set(make_all_tools(IMAGE_ENGINE="openai", IMAGE_MODEL="m")) == free
+    assert set(make_all_tools(IMAGE_ENGINE="openai", OPENAI_API_KEY="sk-1")) == free
+    assert set(make_all_tools(IMAGE_ENGINE="openai", IMAGE_MODEL="m", GROQ_API_KEY="gsk-1")) == free
+    assert set(make_all_tools(IMAGE_ENGINE="openai", IMAGE_MODEL="m", OPENAI_API_KEY="sk-1")) == free | {
+        "image_generation"
+    }
 
 
-def test_a_tool_whose_package_is_missing_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tool_without_its_package_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a server without requirements-tools.txt."""
     monkeypatch.setattr(web_page, "find_spec", lambda name: None)
-    assert set(offered()) == {"get_youtube_transcript"}
+    assert set(make_all_tools()) == {"get_youtube_transcript"}
     monkeypatch.setattr(youtube_transcript, "find_spec", lambda name: None)
-    assert set(offered()) == set()
+    assert set(make_all_tools()) == set()
 
 
-def test_the_packages_are_loaded_on_first_use_only() -> None:
+def test_packages_are_imported_on_first_use_only() -> None:
     code = "import sys, server; print({'resiliparse', 'youtube_transcript_api', 'requests'} & {*sys.modules})"
     root = ROOT
-    told = subprocess.run([sys.executable, "-c", code], check=True, cwd=root, capture_output=True, text=True)
-    assert told.stdout == "set()\n"
+    output = subprocess.run([sys.executable, "-c", code], check=True, cwd=root, capture_output=True, text=True)
+    assert output.stdout == "set()\n"
 
 
-def test_x1_a_caller_with_a_key_of_its_own_gets_nothing_that_spends_the_server_s() -> None:
-    everything = offered(**BODY)
+def test_x1_a_caller_without_a_client_id_gets_no_paid_tools() -> None:
+    everything = make_all_tools(**BODY)
     assert {name for name, tool in everything.items() if tool.paid} == {"search_tavily", "image_generation"}
     assert set(pick(None, everything, trusted=True)) == set(everything)
     assert set(pick(True, everything, trusted=False)) == {"get_html_as_text", "get_youtube_transcript"}
-    with pytest.raises(InvalidRequest, match=r"tools\[0\]: 'search_tavily' is only for callers with a client id"):
+    with pytest.raises(InvalidRequest, match=r"tools\[0\]: 'search_tavily' needs a client id"):
         pick(["search_tavily"], everything, trusted=False)
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_running_python_is_off_and_says_so(trusted: bool) -> None:
-    assert "run_python_code" not in pick(True, offered(**BODY), trusted=trusted)
-    with pytest.raises(InvalidRequest, match=r"tools\[1\]: 'run_python_code' is off: .*does not run code"):
-        pick(["get_html_as_text", "run_python_code"], offered(**BODY), trusted=trusted)
+def test_running_python_is_disabled_with_a_reason(trusted: bool) -> None:
+    assert "run_python_code" not in pick(True, make_all_tools(**BODY), trusted=trusted)
+    with pytest.raises(InvalidRequest, match=r"tools\[1\]: 'run_python_code' is disabled: .*does not run code"):
+        pick(["get_html_as_text", "run_python_code"], make_all_tools(**BODY), trusted=trusted)
 
 
-def test_people_are_told_what_a_tool_does() -> None:
-    assert {name: tool.describe("running", {}) for name, tool in offered(**BODY).items()} == {
+def test_status_texts_of_tools() -> None:
+    assert {name: tool.describe("running", {}) for name, tool in make_all_tools(**BODY).items()} == {
         "get_html_as_text": "Downloading content…",
         "get_youtube_transcript": "Downloading transcript…",
         "search_tavily": "Searching the internet…",
@@ -85,13 +87,13 @@ def test_people_are_told_what_a_tool_does() -> None:
     }
 
 
-def test_what_a_tool_takes_is_a_schema() -> None:
-    for name, tool in offered(**BODY).items():
+def test_the_parameters_of_a_tool_are_a_json_schema() -> None:
+    for name, tool in make_all_tools(**BODY).items():
         assert tool.spec.name == name and tool.spec.executor == "server" and tool.spec.description
         assert tool.spec.parameters["type"] == "object" and tool.spec.parameters["required"]
 
 
-def test_the_key_of_the_search_is_a_secret() -> None:
+def test_the_key_of_the_web_search_is_masked() -> None:
     configured = Config.from_env(BODY)
     assert "tvly-of-the-server" in configured.secrets and "tvly-of-the-server" not in repr(configured)
 
@@ -105,5 +107,5 @@ def test_the_key_of_the_search_is_a_secret() -> None:
         (BODY, []),
     ],
 )
-def test_half_a_configuration_of_images_is_told_at_the_start(environ: dict[str, str], warnings: list[str]) -> None:
+def test_an_incomplete_image_configuration_is_reported_at_start(environ: dict[str, str], warnings: list[str]) -> None:
     assert [*Config.from_env(environ).warnings] == warnings

@@ -32,7 +32,7 @@ def answer(body: bytes, content_type: str = "text/html", **headers: str) -> byte
 
 
 async def read(*pieces: bytes, path: str = "/") -> Any:
-    """What the page tool makes of an answer."""
+    """Returns the result of the page tool for a response."""
     async with wire_server(answers(*pieces)) as server, tools(server.port) as made:
         return await made["get_html_as_text"]({"url": server.url + path})
 
@@ -41,14 +41,14 @@ async def read(*pieces: bytes, path: str = "/") -> Any:
 
 
 async def test_a_page_is_read_as_text() -> None:
-    told = await read(answer(HTML))
-    lines = [line for line in told["content"].splitlines() if line]
+    result = await read(answer(HTML))
+    lines = [line for line in result["content"].splitlines() if line]
     assert lines[:2] == ["Café & more", "Some bold text."]
     assert "  b" in lines and [line.split() for line in lines if line.startswith(("A", "B"))] == [
         ["A", "1"],
         ["B", "2"],
     ]
-    assert not {word for word in ("evil", "picture", "none", "{}") if word in told["content"]}
+    assert not {word for word in ("evil", "picture", "none", "{}") if word in result["content"]}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ async def test_a_page_is_read_as_text() -> None:
         "",
     ],
 )
-async def test_other_text_is_read_as_it_is(content_type: str) -> None:
+async def test_other_text_is_returned_unchanged(content_type: str) -> None:
     text = '{"a": "ü <b>"}'
     assert await read(answer(text.encode(), content_type)) == {"content": text}
 
@@ -77,18 +77,18 @@ async def test_html_may_come_under_other_names(content_type: str) -> None:
 @pytest.mark.parametrize(
     "content_type", ["application/pdf", "image/png", "application/octet-stream", "video/mp4", "multipart/mixed"]
 )
-async def test_what_is_no_text_is_refused_by_its_name(content_type: str) -> None:
+async def test_a_content_type_that_is_not_text_is_refused(content_type: str) -> None:
     with pytest.raises(ToolFailed, match=rf"127\.0\.0\.1 sent {content_type}"):
         await read(answer(b"x", content_type))
 
 
-async def test_what_says_nothing_and_is_no_text_is_refused() -> None:
-    with pytest.raises(ToolFailed, match="no text"):
+async def test_binary_data_without_a_content_type_is_refused() -> None:
+    with pytest.raises(ToolFailed, match="not text"):
         await read(answer(PNG, ""))
 
 
 @pytest.mark.parametrize(
-    ("body", "told", "text"),
+    ("body", "charset", "text"),
     [
         ("ü".encode(), "", "ü"),
         ("ü".encode("latin-1"), "", "ü"),
@@ -108,13 +108,13 @@ async def test_what_says_nothing_and_is_no_text_is_refused() -> None:
         (b"\xff\xfe\xfd", "utf-8", "\ufffd\ufffd\ufffd"),
     ],
 )  # fmt: skip
-def test_bytes_are_read_as_the_web_does(body: bytes, told: str, text: str) -> None:
-    if told == "utf-8":
+def test_bytes_are_decoded_as_browsers_do(body: bytes, charset: str, text: str) -> None:
+    if charset == "utf-8":
         body = body[2:] + b"\xff\xfe"  # no byte order mark
-    assert decoded(body, told) == text
+    assert decoded(body, charset) == text
 
 
-async def test_a_redirect_is_followed_in_any_spelling() -> None:
+async def test_a_redirect_with_a_non_ascii_target_is_followed() -> None:
     async def script(wire: Wire) -> None:
         while True:
             request = await wire.request()
@@ -131,34 +131,34 @@ async def test_a_redirect_is_followed_in_any_spelling() -> None:
     ("pieces", "reason"),
     [
         ([b"HTTP/1.1 302 X\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"], "more than 5 times"),
-        ([b"HTTP/1.1 302 X\r\nContent-Length: 0\r\n\r\n"], "without saying where"),
+        ([b"HTTP/1.1 302 X\r\nContent-Length: 0\r\n\r\n"], "without a target"),
         ([b"HTTP/1.1 302 X\r\nLocation: http://[x\r\nContent-Length: 0\r\n\r\n"], "not a URL"),
         ([b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n"], "status 404"),
         ([b"HTTP/1.1 304 X\r\n\r\n"], "status 304"),
         ([b"nonsense\r\n\r\n"], r"127\.0\.0\.1"),
     ],
 )
-async def test_what_cannot_be_read_is_told_in_a_sentence(pieces: list[bytes], reason: str) -> None:
-    with pytest.raises(ToolFailed, match=reason) as told:
+async def test_a_page_that_cannot_be_read_is_reported_in_a_sentence(pieces: list[bytes], reason: str) -> None:
+    with pytest.raises(ToolFailed, match=reason) as result:
         await read(*pieces)
-    assert str(told.value).endswith(".")
+    assert str(result.value).endswith(".")
 
 
 @pytest.mark.parametrize("packed", [False, True])
-async def test_a_page_has_a_largest_size_also_when_it_is_compressed(packed: bool) -> None:
-    """A tenth of a megabyte that stands for a hundred."""
+async def test_the_size_limit_also_holds_for_compressed_pages(packed: bool) -> None:
+    """A tenth of a megabyte that expands to a hundred."""
     body = gzip.compress(b"x" * 100_000_000) if packed else b"x" * (fetcher.MOST_BYTES + 1)
     more = {"Content_Encoding": "gzip"} if packed else {}
     with pytest.raises(ToolFailed, match=f"larger than {fetcher.MOST_BYTES} bytes"):
         await read(answer(body, "text/plain", **more))
 
 
-async def test_a_long_text_is_cut_and_says_so() -> None:
-    told = await read(answer(b"x" * 1_000_000, "text/plain"))
-    assert told["content"].endswith("[The first 100000 of 1000000 characters.]") and len(told["content"]) < 100_100
+async def test_a_long_text_is_cut_with_a_note() -> None:
+    result = await read(answer(b"x" * 1_000_000, "text/plain"))
+    assert result["content"].endswith("[The first 100000 of 1000000 characters.]") and len(result["content"]) < 100_100
 
 
-async def test_a_page_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_page_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetcher, "MOST_TIME", 0.2)
 
     async def script(wire: Wire) -> None:
@@ -175,7 +175,7 @@ async def test_a_page_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("name", ["get_html_as_text", "get_youtube_transcript", "search_tavily", "image_generation"])
-async def test_c5_a_tool_that_is_cancelled_hangs_up_at_once(name: str) -> None:
+async def test_c5_a_cancelled_tool_closes_its_connection_at_once(name: str) -> None:
     arrived, gone = asyncio.Event(), asyncio.Event()
 
     async def script(wire: Wire) -> None:
@@ -194,9 +194,9 @@ async def test_c5_a_tool_that_is_cancelled_hangs_up_at_once(name: str) -> None:
     assert running.cancelled()
 
 
-async def test_a_page_made_to_keep_the_parser_busy_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The parser looks at each attribute of a tag for each other one, without a pause; here it would take a minute."""
-    monkeypatch.setattr(web_page, "_EXTRACT_TIME", 1.0)
+async def test_a_page_that_keeps_the_parser_busy_does_not_block_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parser compares each attribute of a tag with each other one; this page would take a minute."""
+    monkeypatch.setattr(web_page, "_EXTRACT_TIMEOUT", 1.0)
     evil = b"<p " + b" ".join(b"a%d=1" % n for n in range(120_000)) + b">x</p>"
     ticks = 0
 
@@ -207,13 +207,13 @@ async def test_a_page_made_to_keep_the_parser_busy_holds_up_nobody(monkeypatch: 
             ticks += 1
 
     ticking = asyncio.ensure_future(tick())
-    with pytest.raises(ToolFailed, match="too intricate"):
+    with pytest.raises(ToolFailed, match="too complex"):
         await read(answer(evil))
     ticking.cancel()
-    assert ticks > 20  # of two hundred in the second that the parser had; a loop held up has one or two
+    assert ticks > 20  # of two hundred in one second of parsing; a blocked loop has one or two
 
 
-async def test_a_page_nested_without_end_is_read() -> None:
+async def test_a_deeply_nested_page_is_read() -> None:
     assert await read(answer(b"<div>" * 100_000 + b"deep")) == {"content": "deep"}
 
 

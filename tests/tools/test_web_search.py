@@ -19,20 +19,20 @@ FOUND = {
 }  # fmt: skip
 
 
-async def searched(status: int, body: Any) -> tuple[Any, Request]:
+async def search(status: int, body: Any) -> tuple[Any, Request]:
     async def script(request: Request, connection: Connection) -> None:
         await connection.whole(body if isinstance(body, str) else json.dumps(body), status)
 
     async with Upstream(script).running() as upstream, tools(upstream.port) as made:
         try:
-            told = await made["search_tavily"]({"query": "q"})
+            result = await made["search_tavily"]({"query": "q"})
         except ToolFailed as failed:
-            told = str(failed)
-    return told, upstream.requests[0]
+            result = str(failed)
+    return result, upstream.requests[0]
 
 
-async def test_a_search_is_asked_and_told_as_the_older_server_did() -> None:
-    told, request = await searched(200, FOUND)
+async def test_request_and_result_have_the_format_of_the_older_server() -> None:
+    result, request = await search(200, FOUND)
     assert (request.method, request.path) == ("POST", "/search")
     assert request.headers["Authorization"] == "Bearer tvly-of-the-server"
     assert request.json == {
@@ -42,7 +42,7 @@ async def test_a_search_is_asked_and_told_as_the_older_server_did() -> None:
         "search_depth": "basic",
         "topic": "general",
     }
-    assert told == {
+    assert result == {
         "query": "q", "answer": "It is so.", "images": [], "responseTime": 1.2, "requestId": "r",
         "results": [{"title": "T", "url": "https://a", "content": "c", "score": 0.9, "rawContent": None, "publishedDate": "2026"}],
     }  # fmt: skip
@@ -51,17 +51,17 @@ async def test_a_search_is_asked_and_told_as_the_older_server_did() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "reason"),
     [
-        (401, {"detail": {"error": "Unauthorized: tvly-of-the-server"}}, "refuses the key"),
-        (429, {"detail": {"error": "slow"}}, "too often"),
+        (401, {"detail": {"error": "Unauthorized: tvly-of-the-server"}}, "refused the key"),
+        (429, {"detail": {"error": "slow"}}, "rate limit"),
         (432, {}, "limit of this server's plan"),
         (433, "", "limit of this server's plan"),
         (400, {"detail": {"error": "bad tvly-of-the-server"}}, "status 400: bad ***."),
         (400, {"detail": [{"loc": 1}]}, "status 400."),
         (500, "<html>", "status 500."),
-        (200, "[]", "no JSON object"),
-        (200, "<html>", "no JSON object"),
+        (200, "[]", "not a JSON object"),
+        (200, "<html>", "not a JSON object"),
     ],
 )
-async def test_a_search_that_fails_says_why_without_the_key(status: int, body: Any, reason: str) -> None:
-    told, _ = await searched(status, body)
-    assert reason in told and "tvly" not in told
+async def test_a_failed_search_reports_the_reason_without_the_key(status: int, body: Any, reason: str) -> None:
+    result, _ = await search(status, body)
+    assert reason in result and "tvly" not in result

@@ -24,11 +24,13 @@ def track(url: str, **more: str) -> dict[str, Any]:
 
 
 def player(*tracks: Any, status: str = "OK", reason: str = "") -> dict[str, Any]:
-    told: dict[str, Any] = {"playabilityStatus": {"status": status, "reason": reason}}
-    return {**told, "captions": {"playerCaptionsTracklistRenderer": {"captionTracks": [*tracks]}}} if tracks else told
+    result: dict[str, Any] = {"playabilityStatus": {"status": status, "reason": reason}}
+    return (
+        {**result, "captions": {"playerCaptionsTracklistRenderer": {"captionTracks": [*tracks]}}} if tracks else result
+    )
 
 
-async def transcribed(
+async def load_transcript(
     playing: Any, url: str = "https://youtu.be/dQw4w9WgXcQ", watch: str = WATCH, oembed: bool = True
 ) -> tuple[Any, list[Request]]:
     async def script(request: Request, connection: Connection) -> None:
@@ -46,18 +48,18 @@ async def transcribed(
 
     async with Upstream(script).running() as upstream, tools(upstream.port) as made:
         try:
-            told = await made["get_youtube_transcript"]({"url": url})
+            result = await made["get_youtube_transcript"]({"url": url})
         except ToolFailed as failed:
-            told = str(failed)
-    return told, upstream.requests
+            result = str(failed)
+    return result, upstream.requests
 
 
 ENGLISH = track("https://www.youtube.com/api/timedtext?v=dQw4w9WgXcQ&lang=en")
 
 
 async def test_a_transcript_has_title_channel_and_content() -> None:
-    told, requests = await transcribed(player(ENGLISH))
-    assert told == {"title": "A song", "channel": "A singer", "content": "It's so and so."}
+    result, requests = await load_transcript(player(ENGLISH))
+    assert result == {"title": "A song", "channel": "A singer", "content": "It's so and so."}
     assert [request.path.partition("?")[0] for request in requests] == [
         "/watch",
         "/youtubei/v1/player",
@@ -68,13 +70,13 @@ async def test_a_transcript_has_title_channel_and_content() -> None:
 
 
 async def test_a_transcript_needs_neither_title_nor_channel() -> None:
-    told, _ = await transcribed(player(ENGLISH), oembed=False)
-    assert told == {"content": "It's so and so."}
+    result, _ = await load_transcript(player(ENGLISH), oembed=False)
+    assert result == {"content": "It's so and so."}
 
 
-async def test_captions_that_people_made_come_first() -> None:
+async def test_manual_captions_come_first() -> None:
     automatic = track("https://www.youtube.com/api/timedtext?kind=asr", kind="asr")
-    _, requests = await transcribed(player(automatic, ENGLISH))
+    _, requests = await load_transcript(player(automatic, ENGLISH))
     assert [r.path for r in requests if r.path.startswith("/api/")] == ["/api/timedtext?v=dQw4w9WgXcQ&lang=en"]
 
 
@@ -86,16 +88,16 @@ async def test_captions_that_people_made_come_first() -> None:
         "https://www.youtube.com/shorts/dQw4w9WgXcQ", "https://www.youtube.com/live/dQw4w9WgXcQ",
     ],
 )  # fmt: skip
-async def test_a_video_is_known_by_any_of_its_urls(url: str) -> None:
-    told, requests = await transcribed(player(ENGLISH), url)
-    assert told["content"] and requests[1].json["videoId"] == "dQw4w9WgXcQ"
+async def test_all_forms_of_a_video_url_are_read(url: str) -> None:
+    result, requests = await load_transcript(player(ENGLISH), url)
+    assert result["content"] and requests[1].json["videoId"] == "dQw4w9WgXcQ"
 
 
 @pytest.mark.parametrize(
     "url", ["https://example.org/", "", "https://youtu.be/short", "https://youtu.be/dQw4w9WgXcQQ", "http://127.0.0.1/"]
 )
-async def test_what_is_no_video_is_not_asked_for(url: str) -> None:
-    assert await transcribed(player(ENGLISH), url) == ("That is not the URL of a YouTube video.", [])
+async def test_a_url_that_is_not_a_video_causes_no_request(url: str) -> None:
+    assert await load_transcript(player(ENGLISH), url) == ("The URL is not that of a YouTube video.", [])
 
 
 @pytest.mark.parametrize(
@@ -104,24 +106,24 @@ async def test_what_is_no_video_is_not_asked_for(url: str) -> None:
         (player(), WATCH, "no captions"),
         (player(status="ERROR", reason="This video is unavailable"), WATCH, "no such video"),
         (player(status="LOGIN_REQUIRED", reason="Sign in to confirm you’re not a bot"), WATCH, "refuses requests"),
-        (player(status="LOGIN_REQUIRED", reason="This video may be inappropriate for some users."), WATCH, "for adults"),
-        (player(status="OTHER"), WATCH, "does not give the captions away"),
+        (player(status="LOGIN_REQUIRED", reason="This video may be inappropriate for some users."), WATCH, "age-restricted"),
+        (player(status="OTHER"), WATCH, "does not provide the captions"),
         (player(ENGLISH), '<form class="g-recaptcha">', "refuses requests"),
-        (player(ENGLISH), "<html>", "does not give the captions away"),
-        ([], WATCH, "not understood"),
-        (player({"baseUrl": 3}), WATCH, "not understood"),
+        (player(ENGLISH), "<html>", "does not provide the captions"),
+        ([], WATCH, "could not be read"),
+        (player({"baseUrl": 3}), WATCH, "could not be read"),
         (player(track("https://www.youtube.com/gone")), WATCH, "status 404"),
-        (player(track("http://169.254.169.254/api/timedtext")), WATCH, "not at YouTube"),
-        (player(track("https://youtube.com.example.org/api/timedtext")), WATCH, "not at YouTube"),
-        (player(track("file:///etc/passwd")), WATCH, "not at YouTube"),
+        (player(track("http://169.254.169.254/api/timedtext")), WATCH, "not on a host of YouTube"),
+        (player(track("https://youtube.com.example.org/api/timedtext")), WATCH, "not on a host of YouTube"),
+        (player(track("file:///etc/passwd")), WATCH, "not on a host of YouTube"),
     ],
 )  # fmt: skip
-async def test_a_transcript_that_cannot_be_had_is_told_why(playing: Any, watch: str, reason: str) -> None:
-    told, _ = await transcribed(playing, watch=watch)
-    assert isinstance(told, str) and reason in told and told.endswith(".")
+async def test_a_missing_transcript_is_reported_with_the_reason(playing: Any, watch: str, reason: str) -> None:
+    result, _ = await load_transcript(playing, watch=watch)
+    assert isinstance(result, str) and reason in result and result.endswith(".")
 
 
-async def test_transcripts_have_a_time_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_transcript_has_a_total_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(youtube_transcript, "MOST_TIME", 0.2)
 
     async def script(wire: Wire) -> None:
