@@ -1,1 +1,1 @@
-"""Who calls, where a request goes, and the chat service."""
+"""Callers, the choice of engine and model, the tool loop and the chat service."""

@@ -1,4 +1,4 @@
-"""Who asks, and with which provider keys of their own."""
+"""The caller of a request and the provider keys that it brings."""
 
 from __future__ import annotations
 
@@ -13,42 +13,43 @@ from llm.storage.threads import Owner
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. ``trusted``: gave a valid client id, so the server's own keys may be spent."""
+    """The caller of a request. ``trusted``: it sent a valid client id, so it may use the server's own keys."""
 
     trusted: bool
-    names: frozenset[str] = frozenset()  # stand for the caller in bookkeeping; hashes, never a key or an id
-    keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # the caller's own, by engine
+    names: frozenset[str] = frozenset()  # identify the caller in storage: hashes, never a key or an id
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # the caller's own keys, by engine
 
     def thread_owner(self) -> Owner:
+        """Returns the owner of this caller's threads."""
         return Owner(self.names, self.trusted)
 
 
 def keys_from_headers(headers: Mapping[str, str], engines: Mapping[str, Engine]) -> dict[str, str]:
-    """A caller's own provider keys from ``x-<engine>-key`` headers, whose names are in small letters."""
+    """Reads a caller's own provider keys from ``x-<engine>-key`` headers. Header names are in lower case."""
     found = {}
     for name, value in headers.items():
         if name[:2] == "x-" and name[-4:] == "-key" and (engine := name[2:-4]) in engines and value.strip():
-            found[engine] = _own_key(name.title(), value)
+            found[engine] = _check_key(name.title(), value)
     return found
 
 
-_KEY_FIELD: Final = "Key"  # how the names of those fields end
+_KEY_SUFFIX: Final = "Key"  # of the field names ``{engine}Key``
 
 
 def keys_from_body(body: dict[str, Any], engines: Mapping[str, Engine]) -> dict[str, str]:
-    """Takes the ``{engine}Key`` fields out of ``body``, so that nothing behind this can see or log them (X9)."""
+    """Removes the ``{engine}Key`` fields from ``body`` and returns the keys; no later code can log them (X9)."""
     found = {}
-    for field_name in [name for name in body if name[-3:] == _KEY_FIELD]:
-        engine = engines.get(field_name.removesuffix(_KEY_FIELD))
+    for field_name in [name for name in body if name[-3:] == _KEY_SUFFIX]:
+        engine = engines.get(field_name.removesuffix(_KEY_SUFFIX))
         if engine is not None:
             value = body.pop(field_name)
             if isinstance(value, str) and value.strip():
-                found[engine.name] = _own_key(field_name, value)
+                found[engine.name] = _check_key(field_name, value)
     return found
 
 
-def _own_key(place: str, value: str) -> str:
+def _check_key(source: str, value: str) -> str:
     key = value.strip()
-    if not key.isascii() or not key.isprintable():  # it will be the value of a header
-        raise InvalidRequest(f"{place}: holds characters that no key has", param=place)
+    if not key.isascii() or not key.isprintable():  # it is sent as a header value
+        raise InvalidRequest(f"{source}: contains characters that are not allowed in a key", param=source)
     return key

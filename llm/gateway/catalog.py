@@ -1,4 +1,4 @@
-"""Which engines a caller may use, where a request goes, and which models there are."""
+"""The engines and models that a caller may use, and the target of a request."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from llm.upstream.engine_client import Services
 
 
 class Catalog:
-    """Engines, targets and models, by what a caller may use."""
+    """Resolves engines, targets and models for a caller."""
 
     def __init__(self, config: Config, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
         self._config = config
         self._lists = ModelLists(services, clock)
 
     def engines(self, caller: Caller) -> list[Engine]:
-        """Those that the caller can use now, in the order of the records."""
-        return [engine for engine in self._config.engines.values() if self._usable(engine, caller)]
+        """Lists the engines that the caller can use, in the order of the engine records."""
+        return [engine for engine in self._config.engines.values() if self._is_usable(engine, caller)]
 
-    def _usable(self, engine: Engine, caller: Caller) -> bool:
+    def _is_usable(self, engine: Engine, caller: Caller) -> bool:
         if not engine.base_url:
             return False
         if engine.name in caller.keys and not engine.local:
@@ -34,31 +34,33 @@ class Catalog:
         return caller.trusted and engine.name in self._config.enabled
 
     def target(self, engine_name: str, model: str, caller: Caller) -> Target:
-        """Raises ``EngineNotConfigured``: the engine is unknown, or there is no key for this caller."""
+        """Returns engine, model and key. Raises ``EngineNotConfigured``: unknown engine, or no key for this caller."""
         engine = self._config.engines.get(engine_name)
         if engine is None:
             known = ", ".join(self._config.engines)
-            raise EngineNotConfigured(f"There is no engine {engine_name[:40]!r}; known are {known}.", param="engine")
-        if not self._usable(engine, caller):
+            raise EngineNotConfigured(
+                f"There is no engine {engine_name[:40]!r}. Known engines: {known}.", param="engine"
+            )
+        if not self._is_usable(engine, caller):
             raise EngineNotConfigured(f"API key for engine {engine.name} not found", param="engine")
-        # A body key never buys the use of a server key: without trust there is only the caller's own.
+        # The caller's own key comes first. An untrusted caller never gets here without one.
         if own := caller.keys.get(engine.name):
             return Target(engine=engine, model=model, key=own, own_key=True)
         return Target(engine=engine, model=model, key=self._config.keys.get(engine.name))
 
     def target_of(self, name: str, caller: Caller) -> Target:
-        """The target of ``engine/model``, as the compatible APIs name it."""
+        """Returns the target of ``engine/model``, the model name in the compatible APIs. Raises ``UnknownModel``."""
         engine, slash, model = name.partition("/")
         if not slash or not model:
-            raise UnknownModel(f"{name[:80]!r} does not name a model here: write engine/model.", param="model")
+            raise UnknownModel(f"{name[:80]!r} is not a model name of this server: use engine/model.", param="model")
         return self.target(engine, model, caller)
 
     async def models(self, engine_name: str, caller: Caller) -> list[ModelInfo]:
-        """The engine's models (:class:`ModelLists`)."""
+        """Lists the engine's models (:class:`ModelLists`). Raises ``LLMError``."""
         return await self._lists.get(self.target(engine_name, "", caller))
 
     async def model(self, name: str, caller: Caller) -> ModelInfo:
-        """The one that is named ``engine/model``. Raises ``UnknownModel`` also where the caller has no such engine."""
+        """Returns the model ``engine/model``. Raises ``UnknownModel``, also if the caller cannot use the engine."""
         try:
             target = self.target_of(name, caller)
         except EngineNotConfigured as error:
@@ -69,11 +71,11 @@ class Catalog:
         raise UnknownModel(f"model {name[:100]!r} not found", param="model")
 
     def fact(self, target: Target) -> ModelInfo | None:
-        """The target's model as the engine last listed it, if it was asked before."""
+        """Returns the target's model from the engine's last list, None if there is none. Sends no request."""
         return self._lists.find(target)
 
     async def all_models(self, caller: Caller) -> tuple[list[ModelInfo], dict[str, LLMError]]:
-        """The models of every engine the caller can use, and the errors of engines that could not list theirs."""
+        """Lists the models of all engines that the caller can use; also returns the errors of engines, by name."""
         engines = self.engines(caller)
         targets = [self.target(engine.name, "", caller) for engine in engines]
         results = await asyncio.gather(*map(self._lists.get_unless_failed, targets), return_exceptions=True)
@@ -89,4 +91,5 @@ class Catalog:
         return models, failures
 
     def close(self) -> None:
+        """Cancels background renewals of model lists."""
         self._lists.close()

@@ -1,7 +1,7 @@
-"""The chat service: one answer to one client, in whatever dialect either side speaks.
+"""The chat service: answers one chat request of a client, in any dialect of client and engine.
 
-A handler calls it with a chat, a caller and a sink. Here are the decisions: which engine and model, whether the bytes
-pass through or are translated, which tools, which history, how many rounds, what is stored at the end.
+A handler calls it with a chat, a caller and a sink. It decides on engine and model, on passthrough or translation, and
+on tools, history, rounds and what is stored at the end.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class Sink(EventSink, Protocol):
-    """Where an answer goes: the connection of one client."""
+    """Receives an answer: the connection of one client."""
 
     def begin(self, request: ChatRequest) -> None:
-        """The request was read; its answer follows, streamed or whole, as it asks."""
+        """Prepares for the answer to ``request``, which may be streamed or whole."""
         ...
 
     def send(self, piece: bytes) -> bool:
-        """Bytes of a passed-through answer: a piece of a stream, or the whole body. Returns as :meth:`feed`."""
+        """Sends bytes of a passed-through answer: a piece of a stream, or the whole body. Returns as :meth:`feed`."""
         ...
 
     def write_reply(self, reply: Reply, request: ChatRequest) -> None:
-        """A translated answer as a whole."""
+        """Sends a translated answer that is not streamed."""
         ...
 
 
@@ -61,18 +61,19 @@ class ChatCall:
     """One chat as its client sent it."""
 
     id: str  # of the request, for the log
-    body: dict[str, Any]  # the JSON without the caller's keys; emptied when it is no longer needed
+    body: dict[str, Any]  # the JSON without the caller's keys; cleared when it is no longer needed
     dialect: ClientDialect
     record: Trace
-    headers: Mapping[str, str] = field(default_factory=dict)  # they go along to an engine of the client's dialect
+    headers: Mapping[str, str] = field(default_factory=dict)  # sent in addition, to engines of the client's dialect
 
     def headers_for(self, target: Target) -> Mapping[str, str]:
+        """Returns the client's headers if the engine has the client's dialect, else none."""
         return self.headers if target.engine.dialect == self.dialect.NAME else _NO_HEADERS
 
 
 @dataclass(slots=True)
 class ThreadTurn:
-    """A question that belongs to a thread, with the stage that collects its answer."""
+    """A prompt in a thread, with the stage that collects its answer."""
 
     id: str
     owner: Owner
@@ -81,7 +82,7 @@ class ThreadTurn:
 
 
 class ChatService:
-    """Answers chats. It holds what all of them share and no state of any."""
+    """Answers chats. It holds no state of a single chat."""
 
     def __init__(
         self,
@@ -103,10 +104,10 @@ class ChatService:
         self._check_grammar = check_grammar
 
     def answer(self, call: ChatCall, caller: Caller, sink: Sink) -> Coroutine[Any, Any, None]:
-        """A chat of a compatible API, whose model is named ``engine/model``.
+        """Answers a chat of a compatible API, whose model is named ``engine/model``.
 
         Reads the request at once; what is returned is to be awaited for its answer. Raises ``LLMError``, and
-        ``StreamClosedError`` when the client is gone. It is cancelled by cancelling its task.
+        ``StreamClosedError`` if the client has disconnected. Cancelling the task cancels it.
         """
         # The request may be large, and nobody needs it while its answer comes (T18): no frame here keeps it.
         target = call.record.target = self._catalog.target_of(call.body["model"], caller)
@@ -122,7 +123,7 @@ class ChatService:
         return passing.run()
 
     async def answer_native(self, call: ChatCall, caller: Caller, sink: Sink) -> None:
-        """A native chat, with this server's tools and threads. Raises as :meth:`answer`."""
+        """Answers a native chat, with this server's tools and threads. Raises as :meth:`answer`."""
         body, record, client = call.body, call.record, self._client
         target = record.target = self._catalog.target(body["engine"], body["model"], caller)
         tools = self._pick_tools(body, target, caller)
@@ -146,7 +147,7 @@ class ChatService:
         await output.end(events)
 
     def title(self, call: ChatCall, caller: Caller, sink: Sink) -> Coroutine[Any, Any, None]:
-        """The question for a title of a conversation. Returns and raises as :meth:`answer`."""
+        """Answers the request for a title of a conversation. Returns and raises as :meth:`answer`."""
         target = call.record.target = self._catalog.target(call.body["engine"], call.body["model"], caller)
         request = read_title_request(call.body)
         sink.begin(request)
@@ -156,7 +157,7 @@ class ChatService:
     async def _translate(
         self, request: ChatRequest, target: Target, call: ChatCall, caller: Caller, sink: Sink
     ) -> None:
-        # What one engine signed means nothing to another, whose calls may have the same ids.
+        # Signatures of one engine are invalid for others, whose calls may have the same ids.
         owner = " ".join((target.engine.name, *sorted(caller.names)))
         await self._signatures.fetch(owner, request)
         request = self._signatures.completed(owner, request)
@@ -167,7 +168,7 @@ class ChatService:
         answer = EngineRound(request, target, self._client, call.record, output.sink, stages, headers).run()
         del request
         events = _pass_through(stages, [await answer])
-        if recorder is not None:  # before the client can bring back a call, another worker has to know of it
+        if recorder is not None:  # the client's next request may reach another worker, which needs the signatures
             await recorder.share()
         await output.end(events)
 
@@ -175,7 +176,7 @@ class ChatService:
         return [*stages, GrammarCheck(call.id)] if self._check_grammar else stages
 
     def _pick_tools(self, body: Mapping[str, Any], target: Target, caller: Caller) -> Mapping[str, Tool]:
-        """All tools, none or the named ones; all means none for a model that is not known to call tools."""
+        """Returns all tools, none or the named ones; "all" gives none for a model that is not known to call tools."""
         tools = pick(body.get("tools"), self._tools, trusted=caller.trusted)
         if body.get("tools") not in (None, True):
             return tools
@@ -184,7 +185,7 @@ class ChatService:
         return tools if "tools" in abilities else {}
 
     async def _read_native(self, body: dict[str, Any], caller: Caller) -> tuple[ChatRequest, ThreadTurn | None]:
-        """The request; in a thread, its stored messages take the place of ``messages``."""
+        """Reads a native request. In a thread, the stored messages replace ``messages``."""
         default = default_system_message(body)
         thread = body.get("thread")
         if thread is None:
@@ -199,7 +200,7 @@ class ChatService:
 
     async def _store(self, turn: ThreadTurn, finish: Finished, record: Trace) -> Finished:
         """Appends the exchange to the thread; returns ``finish`` with ``{"thread": {"id", "saved", "error"?}}`` in its
-        metadata. A failure of the store does not fail the answer (O2).
+        metadata. The answer succeeds even if the store fails (O2).
         """
         stored: dict[str, Json] = {"id": turn.id, "saved": True}
         try:
@@ -227,13 +228,13 @@ def _pass_through(stages: Sequence[Stage], events: Sequence[Event]) -> Sequence[
 
 
 class _Output:
-    """The client of an answer, or the collector of one that it wants as a whole."""
+    """The sink of one answer: the client if it is streamed, else a collector for the whole answer."""
 
     __slots__ = ("_client", "_request", "sink")
 
     def __init__(self, client: Sink, request: ChatRequest) -> None:
         self._client = client
-        self._request = None if request.stream else request  # which the whole answer refers to
+        self._request = None if request.stream else request  # needed to write a whole answer
         self.sink: EventSink = client if request.stream else CollectingSink()
 
     async def end(self, events: Sequence[Event]) -> None:
@@ -252,6 +253,7 @@ class GrammarCheck:
         self._id = id
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Logs an error of the grammar; returns ``events`` unchanged."""
         try:
             self._grammar.feed(events)
         except GrammarBroken as broken:

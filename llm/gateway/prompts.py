@@ -1,4 +1,4 @@
-"""The prompts that this server adds: to a native chat without any, and to the question for a title."""
+"""The prompts that this server adds: to a native chat without a system message, and to the request for a title."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _TITLE_LENGTH: Final = 200  # characters
 
 
 def default_instructions(now: datetime, *, clock: bool = True) -> str:
-    """The text of the system prompt of a chat that brings none of its own."""
+    """Returns the default system prompt. ``clock``: with the time of day, else with the date only."""
     when = f"Current date and time are {now:%A, %d %B %Y, %H:%M}." if clock else f"The date is {now:%A, %d %B %Y}."
     return f"{_INSTRUCTIONS} {when}"
 
 
 def default_system_message(body: Mapping[str, Any]) -> Message:
-    """The system message of a native chat that brings none: with the minute, unless the prompt is to be cached (T4)."""
+    """Returns the default system message of a native chat: with the minute, unless it asks for prompt caching (T4)."""
     return _system_message(int(time.time()) // 60, not (body.get("options") or {}).get("caching"))
 
 
 @lru_cache(maxsize=4)
 def _system_message(minute: int, clock: bool) -> Message:
-    """One for all chats of a minute, which is counted from 1970."""
+    """Returns the message for all chats of one minute. ``minute``: minutes since 1970."""
     now = datetime.fromtimestamp(60 * minute).astimezone()
     return Message("system", (Text(default_instructions(now, clock=clock)),))
 
 
 def read_title_request(body: Mapping[str, Any]) -> ChatRequest:
-    """The question for a title of the conversation in ``body`` (``POST /llm/title``)."""
+    """Reads ``POST /llm/title``: a chat request that asks for a title of the conversation in ``body``."""
     texts = [(wire["role"], wire.get("content") or "") for wire in body["messages"] if wire["role"] != "system"]
     conversation = tuple(Message(role, (Text(content),)) for role, content in texts if content)
     system, prompt = Message("system", (Text(_TITLE_SYSTEM),)), Message("user", (Text(_TITLE_PROMPT),))
@@ -49,7 +49,7 @@ def read_title_request(body: Mapping[str, Any]) -> ChatRequest:
 
 
 def clean_title(text: str) -> str:
-    """The first line with any text, without the quotes and marks that models put around a title."""
+    """Returns the first line with text, without quotes and marks that models put around a title."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     bare = line.lstrip("#").removeprefix("Title:").strip().strip("\"'“”«»*` ").strip()
     return bare[:_TITLE_LENGTH]

@@ -1,11 +1,12 @@
-"""What engines want back beside a tool call, kept by the call for clients that bring back only what they know.
+"""Caches reasoning signatures by tool call id, for clients that drop unknown fields. Bounded: 24 h, 16 M characters.
 
-A signature of a thought stands on a call (Gemini's ``thoughtSignature``, OpenRouter's details); few client wires have a
-field for it, and many clients drop fields that they do not know. Without it the next turn is refused (T2). So is one
-of Anthropic's without the signed thoughts that its calls came of (T1).
+Some engines attach a reasoning signature to a tool call (Gemini's ``thoughtSignature``, OpenRouter's
+``reasoning_details``) and refuse the next request without it (T2). Few client dialects have a field for it, and many
+clients drop fields that they do not know. Anthropic refuses a request without the signed reasoning before its calls
+(T1).
 
-Some hosts give one id again and again, so thoughts come back to the same call only: of that id, name and arguments. A
-call whose client drops ids, as Ollama's own does, is known by what was thought in its answer.
+Some hosts reuse tool call ids, so reasoning is restored only to a call with the same id, name and arguments. If the
+client drops ids, as Ollama's own does, the call is identified by the reasoning text of its answer instead of the id.
 """
 
 from __future__ import annotations
@@ -27,231 +28,240 @@ from llm.storage.signatures import SignatureStore
 from llm.wire.json_codec import Json, dump_bytes, dumps, loads
 
 MAX_AGE: Final = 24 * 3600.0  # seconds
-MAX_SIZE: Final = 16 * 1024 * 1024  # characters of all that is kept; the oldest go first
+MAX_SIZE: Final = 16 * 1024 * 1024  # characters of all entries; the oldest are removed first
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
+    """The metadata of a tool call and the signed reasoning around it."""
+
     keep: Keep = ()  # of the call itself
-    thoughts: tuple[Reasoning, ...] = ()  # signed ones that the call came of
-    behind: tuple[Reasoning, ...] = ()  # those that no other call came of: of the last call of an answer
+    thoughts: tuple[Reasoning, ...] = ()  # signed parts between the previous call and this one
+    behind: tuple[Reasoning, ...] = ()  # signed parts after the last call of an answer
 
 
-_NOTHING: Final = Remembered()
+_EMPTY: Final = Remembered()
 
 
 @dataclass(slots=True)
 class Memo:
-    """Bounded in time and size; what is forgotten costs the client a refused turn, nothing else.
+    """Caches signatures by owner and call, bounded in time and size.
 
-    The next turn may reach another worker, which finds in the ``store`` what this one has put there. A server of one
-    process has none: then nothing that was said gets to the disk unless a client asked for that.
+    A missing entry has one effect: the engine may refuse the client's next request.
+    The next request may reach another worker process, which reads from ``store`` what this one has written. A server
+    with one process has no store, so no chat content gets to the disk unless a client asked for that.
     """
 
     store: SignatureStore | None = None
-    max_age: float = MAX_AGE
-    max_size: int = MAX_SIZE
+    max_age: float = MAX_AGE  # seconds
+    max_size: int = MAX_SIZE  # characters
     now: Callable[[], float] = time.monotonic
-    _kept: OrderedDict[tuple[str, str], tuple[float, int, Remembered]] = field(default_factory=OrderedDict)
+    _entries: OrderedDict[tuple[str, str], tuple[float, int, Remembered]] = field(default_factory=OrderedDict)
     _size: int = 0
 
     def remember(self, owner: str, id: str, what: Remembered) -> None:
-        """``owner`` is whose call it was: ids are chosen by engines, and nobody else's is given away (X7).
+        """Stores an entry. ``id``: the call's id, or another key of it (:func:`make_call_keys`).
 
-        ``id``: of the call, or one of :func:`keys_of` it.
+        ``owner``: the caller and engine of the call. Ids are chosen by engines and may repeat, so no other owner can
+        read the entry (X7).
         """
-        self._forget(owner, id)
+        self._remove(owner, id)
         thoughts = (*what.thoughts, *what.behind)
         size = len(id) + len(seal(what.keep)) + sum(len(one.text) + len(seal(one.keep)) for one in thoughts)
-        self._kept[owner, id] = (self.now(), size, what)
+        self._entries[owner, id] = (self.now(), size, what)
         self._size += size
         self._prune()
 
     async def share(self, owner: str, fresh: Mapping[str, Remembered]) -> None:
-        """When it returns, other workers can :meth:`fetch` these."""
+        """Writes entries to the store, from which other workers :meth:`fetch` them."""
         if self.store is not None:
             await self.store.put(owner, {id: _write(what) for id, what in fresh.items()})
 
     async def fetch(self, owner: str, request: ChatRequest) -> None:
-        """Remembers what another worker has shared of the calls in ``request``."""
+        """Reads the entries for the calls in ``request`` from the store, if they are not cached yet."""
         if self.store is None:
             return
         keys = {key for m in request.messages for _, keys in _calls_of(m) for key in keys}
-        if missing := [key for key in keys if (owner, key) not in self._kept]:
+        if missing := [key for key in keys if (owner, key) not in self._entries]:
             for id, text in (await self.store.get(owner, missing)).items():
                 self.remember(owner, id, _read(text))
 
     def recall(self, owner: str, id: str) -> Remembered:
+        """Returns the entry, or an empty one."""
         self._prune()
-        return self._kept[owner, id][2] if (owner, id) in self._kept else _NOTHING
+        return self._entries[owner, id][2] if (owner, id) in self._entries else _EMPTY
 
     def completed(self, owner: str, request: ChatRequest) -> ChatRequest:
-        """``request`` with what its bare calls, and the thoughts before them, once came with."""
+        """Returns ``request`` with the cached metadata and reasoning restored to calls that lack them."""
         self._prune()
-        if not self._kept or not any(isinstance(p, ToolCall) for m in request.messages for p in m.parts):
+        if not self._entries or not any(isinstance(p, ToolCall) for m in request.messages for p in m.parts):
             return request
-        return replace(request, messages=tuple(self._completed(owner, message) for message in request.messages))
+        return replace(request, messages=tuple(self._restore_message(owner, message) for message in request.messages))
 
     def close(self) -> None:
+        """Closes the store."""
         if self.store is not None:
             self.store.close()
 
-    def _completed(self, owner: str, message: Message) -> Message:
+    def _restore_message(self, owner: str, message: Message) -> Message:
         calls = [*_calls_of(message)]
-        brought = [part for part in message.parts if isinstance(part, Reasoning)]
-        whole = any(_issued(part.keep) for part in brought)
-        said = "".join(part.text for part in brought)
+        reasoning = [part for part in message.parts if isinstance(part, Reasoning)]
+        has_signatures = any(_is_from_engine(part.keep) for part in reasoning)
+        text = "".join(part.text for part in reasoning)
         parts: list[Part] = []
-        first: tuple[Reasoning, ...] | None = None  # before whatever else was said
+        first: tuple[Reasoning, ...] | None = None  # goes before all other parts
         for part in message.parts:
             if not isinstance(part, ToolCall):
                 parts.append(part)
                 continue
-            kept = self._of(owner, calls.pop(0)[1])
-            mine = not whole and _agrees(kept, said)
+            cached = self._find(owner, calls.pop(0)[1])
+            usable = not has_signatures and _agrees(cached, text)
             if first is None:
-                first = kept.thoughts if mine else ()
-            elif mine:
-                parts += kept.thoughts
-            # Beside fields of its own (an ``index``), a client may have dropped the engine's.
-            parts.append(part if _issued(part.keep) else replace(part, keep=(*kept.keep, *part.keep)))
-            parts += kept.behind if mine else ()
+                first = cached.thoughts if usable else ()
+            elif usable:
+                parts += cached.thoughts
+            # The client may have dropped the engine's fields and sent fields of its own, such as ``index``.
+            parts.append(part if _is_from_engine(part.keep) else replace(part, keep=(*cached.keep, *part.keep)))
+            parts += cached.behind if usable else ()
         parts = [*(first or ()), *parts]
-        if any(isinstance(part, Reasoning) and part not in brought for part in parts):
-            parts = [part for part in parts if part not in brought]
+        if any(isinstance(part, Reasoning) and part not in reasoning for part in parts):
+            parts = [part for part in parts if part not in reasoning]
         return message if tuple(parts) == message.parts else replace(message, parts=tuple(parts))
 
-    def _of(self, owner: str, keys: Sequence[str]) -> Remembered:
-        """The most exact that there is; by its id alone nothing but what a call itself came with."""
+    def _find(self, owner: str, keys: Sequence[str]) -> Remembered:
+        """Returns the entry of the most exact key. For the id alone that is only the metadata of the call."""
         *exact, id = keys
-        found = next((self._kept[owner, key][2] for key in exact if (owner, key) in self._kept), None)
+        found = next((self._entries[owner, key][2] for key in exact if (owner, key) in self._entries), None)
         return Remembered(self.recall(owner, id).keep) if found is None else found
 
     def _prune(self) -> None:
-        while self._kept:
-            key, (since, _, _) = next(iter(self._kept.items()))
+        while self._entries:
+            key, (since, _, _) = next(iter(self._entries.items()))
             if self._size <= self.max_size and self.now() - since <= self.max_age:
                 return
-            self._forget(*key)
+            self._remove(*key)
 
-    def _forget(self, owner: str, id: str) -> None:
-        kept = self._kept.pop((owner, id), None)
-        if kept is not None:
-            self._size -= kept[1]
+    def _remove(self, owner: str, id: str) -> None:
+        entry = self._entries.pop((owner, id), None)
+        if entry is not None:
+            self._size -= entry[1]
 
 
 def _calls_of(message: Message) -> Iterator[tuple[ToolCall, Sequence[str]]]:
-    said = "".join(part.text for part in message.parts if isinstance(part, Reasoning))
+    reasoning = "".join(part.text for part in message.parts if isinstance(part, Reasoning))
     calls = (part for part in message.parts if isinstance(part, ToolCall))
-    return ((call, keys_of(call, said, number)) for number, call in enumerate(calls))
+    return ((call, keys_of(call, reasoning, number)) for number, call in enumerate(calls))
 
 
 def keys_of(call: ToolCall, said: str, number: int) -> Sequence[str]:
-    """What a call is known by, the most exact first: ``said`` is all that was thought in its answer, of whose calls it
-    is the ``number``-th.
+    """Returns the cache keys of a call, the most exact first, its id last.
+
+    ``reasoning_text``: all reasoning of its answer. ``number``: index of the call among the calls of its answer.
     """
     try:
-        called = dump_bytes([call.name, _sorted(loads(call.arguments or "{}"))])  # however they are spelled
+        name_and_arguments = dump_bytes(
+            [call.name, _sort_fields(loads(call.arguments or "{}"))]
+        )  # same for any spelling
     except (ValueError, RecursionError):
-        called = dump_bytes([call.name, call.arguments])
-    keys = [f"{call.id}\0{sha256(called).hexdigest()}"]
+        name_and_arguments = dump_bytes([call.name, call.arguments])
+    keys = [f"{call.id}\0{sha256(name_and_arguments).hexdigest()}"]
     if said:
-        keys.append(f"\0{number}\0{sha256(called + said.encode(errors='replace')).hexdigest()}")
+        keys.append(f"\0{number}\0{sha256(name_and_arguments + said.encode(errors='replace')).hexdigest()}")
     return (*keys, call.id)
 
 
-def _sorted(value: Json) -> Json:
+def _sort_fields(value: Json) -> Json:
     if isinstance(value, dict):
-        return {name: _sorted(value[name]) for name in sorted(value)}
-    return [_sorted(one) for one in value] if isinstance(value, list) else value
+        return {name: _sort_fields(value[name]) for name in sorted(value)}
+    return [_sort_fields(item) for item in value] if isinstance(value, list) else value
 
 
-def _agrees(what: Remembered, said: str) -> bool:
-    """Whether its thoughts can be those that a client tells of, in whatever words it joins them."""
-    return not said or all(one.text in said for one in (*what.thoughts, *what.behind))
+def _agrees(signatures: Remembered, text: str) -> bool:
+    """Returns True if the cached reasoning is part of ``text``, the client's reasoning, or if that is empty."""
+    return not text or all(part.text in text for part in (*signatures.thoughts, *signatures.behind))
 
 
-def _write(what: Remembered) -> str:
-    call = ToolCall("", "", keep=what.keep)
-    return dumps(write_message(Message("assistant", (*what.thoughts, call, *what.behind))))
+def _write(signatures: Remembered) -> str:
+    call = ToolCall("", "", keep=signatures.keep)
+    return dumps(write_message(Message("assistant", (*signatures.thoughts, call, *signatures.behind))))
 
 
 def _read(text: str) -> Remembered:
     try:
         parts = read_message(loads(text)).parts
         [at] = [number for number, part in enumerate(parts) if isinstance(part, ToolCall)]
-    except (ValueError, KeyError, TypeError):  # another version's
-        return _NOTHING
-    before, behind = (tuple(p for p in ps if isinstance(p, Reasoning)) for ps in (parts[:at], parts[at + 1 :]))
-    return Remembered(parts[at].keep, before, behind)
+    except (ValueError, KeyError, TypeError):  # written by another version
+        return _EMPTY
+    before, after = (tuple(p for p in ps if isinstance(p, Reasoning)) for ps in (parts[:at], parts[at + 1 :]))
+    return Remembered(parts[at].keep, before, after)
 
 
-def _issued(keep: Keep) -> bool:
-    """Whether it was brought back: an engine's own, not a client's."""
-    return any(opaque.issuer is not None for opaque in keep)
+def _is_from_engine(metadata: Keep) -> bool:
+    """Returns True if an engine issued some of the metadata, so that the client has sent it back."""
+    return any(item.issuer is not None for item in metadata)
 
 
 class Remembering:
-    """The stage that caches what the calls of one answer came with."""
+    """The stage that caches the signatures of the tool calls of one answer."""
 
     def __init__(self, memo: Memo, owner: str) -> None:
-        self._memo = memo
+        self._cache = memo
         self._owner = owner
-        self._telling: dict[int, StringIO] = {}  # thoughts, and arguments of calls, under way
+        self._texts: dict[int, StringIO] = {}  # text of open parts: reasoning, and arguments of calls
         self._started: dict[int, ToolCallStarted] = {}
-        self._said = ""  # what was thought so far
-        self._thoughts: tuple[Reasoning, ...] = ()  # signed ones that no call has come of yet
+        self._reasoning = ""  # all reasoning text so far
+        self._signed: tuple[Reasoning, ...] = ()  # signed parts since the last call
         self._calls: list[tuple[ToolCall, Remembered]] = []
-        self._fresh: dict[str, Remembered] = {}
+        self._unshared: dict[str, Remembered] = {}
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Returns ``events``."""
+        """Records tool calls and reasoning; returns ``events`` unchanged."""
         for event in events:
             match event:
                 case ReasoningDelta(index, text) | ToolCallDelta(index, text):
-                    if index not in self._telling:
-                        self._telling[index] = StringIO()
-                    self._telling[index].write(text)
+                    if index not in self._texts:
+                        self._texts[index] = StringIO()
+                    self._texts[index].write(text)
                 case ToolCallStarted(index, executor="client"):
                     self._started[index] = event
                 case PartEnded(index, keep) if index in self._started:
-                    start, arguments = self._started[index], self._told(index) or "{}"
-                    self._called(ToolCall(start.id, start.name, arguments, keep=keep))
-                case PartEnded(index, keep) if index in self._telling:
-                    thought = Reasoning(self._told(index), keep)
-                    self._said += thought.text
-                    self._thoughts += (thought,) if keep else ()
+                    start, arguments = self._started[index], self._take_text(index) or "{}"
+                    self._add_call(ToolCall(start.id, start.name, arguments, keep=keep))
+                case PartEnded(index, keep) if index in self._texts:
+                    reasoning = Reasoning(self._take_text(index), keep)
+                    self._reasoning += reasoning.text
+                    self._signed += (reasoning,) if keep else ()
                 case Finished() if self._calls:
-                    self._ended()
+                    self._finish()
         return events
 
-    def _told(self, index: int) -> str:
-        return self._telling.pop(index).getvalue() if index in self._telling else ""
+    def _take_text(self, index: int) -> str:
+        return self._texts.pop(index).getvalue() if index in self._texts else ""
 
-    def _called(self, call: ToolCall) -> None:
-        self._calls.append((call, Remembered(call.keep, self._thoughts)))
-        self._thoughts = ()
-        self._remember(len(self._calls) - 1)
+    def _add_call(self, call: ToolCall) -> None:
+        self._calls.append((call, Remembered(call.keep, self._signed)))
+        self._signed = ()
+        self._store(len(self._calls) - 1)
 
-    def _ended(self) -> None:
-        """All that was thought is known now, what came behind the last call too."""
-        call, what = self._calls[-1]
-        self._calls[-1] = call, replace(what, behind=self._thoughts)
+    def _finish(self) -> None:
+        """Stores all calls again: now the whole reasoning is known, also that after the last call."""
+        call, signatures = self._calls[-1]
+        self._calls[-1] = call, replace(signatures, behind=self._signed)
         for number in range(len(self._calls)):
-            self._remember(number)
+            self._store(number)
 
-    def _remember(self, number: int) -> None:
-        call, what = self._calls[number]
-        if what == _NOTHING:
+    def _store(self, number: int) -> None:
+        call, signatures = self._calls[number]
+        if signatures == _EMPTY:
             return
-        *exact, id = keys_of(call, self._said, number)
-        fresh = dict.fromkeys(exact, what) | ({id: Remembered(what.keep)} if what.keep else {})
-        for key, kept in fresh.items():
-            self._memo.remember(self._owner, key, kept)
-        self._fresh |= fresh
+        *exact, id = keys_of(call, self._reasoning, number)
+        entries = dict.fromkeys(exact, signatures) | ({id: Remembered(signatures.keep)} if signatures.keep else {})
+        for key, entry in entries.items():
+            self._cache.remember(self._owner, key, entry)
+        self._unshared |= entries
 
     async def share(self) -> None:
-        """To be awaited before the client can answer to a call that was observed."""
-        if self._fresh:
-            fresh, self._fresh = self._fresh, {}
-            await self._memo.share(self._owner, fresh)
+        """Writes the new entries to the store. Await it before the client can send the results of the calls."""
+        if self._unshared:
+            entries, self._unshared = self._unshared, {}
+            await self._cache.share(self._owner, entries)

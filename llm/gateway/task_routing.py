@@ -1,4 +1,4 @@
-"""Which engine does a task other than chat."""
+"""Chooses the engine and model for a task other than chat."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ Task = Literal["speech", "transcription", "images"]
 def task_target(
     task: Task, engine: str | None, model: str | None, caller: Caller, catalog: Catalog, preferred: str = ""
 ) -> Target:
-    """Where a request goes that may name an engine and a model, or neither.
+    """Chooses the target of a request that may name an engine, a model, both or neither.
 
-    Without an engine it goes to one whose key the caller brought, then to the ``preferred`` one, then to the first that
-    the caller can use. Raises ``EngineNotConfigured``, ``Unsupported`` or ``InvalidRequest``.
+    The order without an engine: one whose key the caller brought, the ``preferred`` one, the first that the caller can
+    use. Raises ``EngineNotConfigured``, ``Unsupported`` or ``InvalidRequest``.
     """
-    target = catalog.target(engine or _first(task, model, caller, catalog, preferred), model or "", caller)
-    has = _task_of(target.engine, task)
-    if has is None:
-        raise _lacking(target.engine, task, "engine")
-    if not (model or has.model):
+    target = catalog.target(engine or _choose_engine(task, model, caller, catalog, preferred), model or "", caller)
+    support = _get_support(target.engine, task)
+    if support is None:
+        raise _unsupported(target.engine, task, "engine")
+    if not (model or support.model):
         raise InvalidRequest(f"model: is required for {target.engine.label}", param="model")
-    return replace(target, model=model or has.model)
+    return replace(target, model=model or support.model)
 
 
 def able(target: Target, task: Task) -> Target:
-    """``target``, whose engine has an API for this. Raises ``Unsupported``."""
-    if _task_of(target.engine, task) is None:
-        raise _lacking(target.engine, task, "model")
+    """Returns ``target`` if its engine has an API for the task. Raises ``Unsupported`` otherwise."""
+    if _get_support(target.engine, task) is None:
+        raise _unsupported(target.engine, task, "model")
     return target
 
 
-def _lacking(engine: Engine, task: Task, param: str) -> Unsupported:
-    return Unsupported(f"{engine.label} has no {task} API here.", param=param, engine=engine.name)
+def _unsupported(engine: Engine, task: Task, param: str) -> Unsupported:
+    return Unsupported(f"{engine.label} has no {task} API on this server.", param=param, engine=engine.name)
 
 
-def _task_of(engine: Engine, task: Task) -> Speech | Transcription | Images | None:
+def _get_support(engine: Engine, task: Task) -> Speech | Transcription | Images | None:
     return {"speech": engine.speech, "transcription": engine.transcription, "images": engine.images}[task]
 
 
-def _first(task: Task, model: str | None, caller: Caller, catalog: Catalog, preferred: str) -> str:
-    able = [
+def _choose_engine(task: Task, model: str | None, caller: Caller, catalog: Catalog, preferred: str) -> str:
+    candidates = [
         engine.name
         for engine in catalog.engines(caller)
-        if (has := _task_of(engine, task)) is not None and (model or has.model)
+        if (support := _get_support(engine, task)) is not None and (model or support.model)
     ]
-    if not able:
+    if not candidates:
         raise EngineNotConfigured(f"No engine with a {task} API is configured for this caller.", param="engine")
-    return min(able, key=lambda name: (name not in caller.keys, name != preferred))
+    return min(candidates, key=lambda name: (name not in caller.keys, name != preferred))

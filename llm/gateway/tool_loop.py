@@ -1,7 +1,7 @@
 """The tool loop: rounds with an engine, and between them the tools that this server runs for the model.
 
-Over neutral events, so that it exists once under every dialect. A client sees one answer: parts numbered on, usage
-summed, one end.
+It works on neutral events, so it is the same for all dialects. A client gets one answer: parts numbered consecutively,
+usage summed, one end.
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ from llm.tools.base import Tool, ToolFailed, ToolState
 from llm.upstream.call_record import TOOL, Trace
 from llm.wire.json_codec import Json, dumps, loads
 
-MAX_RESULT: Final = 200_000  # characters of one result; what is beyond is cut, and the model is told
+MAX_RESULT: Final = 200_000  # characters of one result; a longer one is cut, with a note for the model
 
 
 class AskEngine(Protocol):
+    """Runs one round with an engine."""
+
     def __call__(self, request: ChatRequest, rounds: Sequence[Stage], /) -> Coroutine[Any, Any, Finished]:
         """Sends one request and feeds its events through ``rounds`` to the client. Returns the end of that answer."""
         ...
@@ -50,7 +52,7 @@ class AskEngine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ToolLimits:
-    """Of one answer, from the settings MAX_TOOL_ROUNDS, TOOL_TIMEOUT, MAX_TOOL_TOKENS and MAX_TOOL_TIME."""
+    """Limits of one answer: MAX_TOOL_ROUNDS, TOOL_TIMEOUT, MAX_TOOL_TOKENS and MAX_TOOL_TIME."""
 
     rounds: int = 10
     tool_timeout: float = 300  # seconds, each call
@@ -66,10 +68,10 @@ async def run_rounds(
     record: Trace,
     sink: EventSink,
 ) -> Finished:
-    """Asks the engine, runs the tools that it calls, and asks again until it calls none of ``tools``.
+    """Sends rounds to the engine and runs the tools that it calls, until it calls none of ``tools``.
 
     Returns the end of the answer, which is not fed to ``sink``. The usage of all rounds is written to ``record``.
-    Raises ``LLMError``, ``ToolLimit`` among them. When it is cancelled, running tools are.
+    Raises ``LLMError``, ``ToolLimit`` among them. Cancelling it cancels running tools.
     """
     until = time.monotonic() + limits.seconds
     rounds = Rounds(tools, record)
@@ -86,7 +88,7 @@ async def run_rounds(
         results = await _run_calls(calls, tools, limits, rounds, until, sink) if calls else []
         request = _next(request, reply, calls, results, first=number == 0)
         _check(rounds.usage, limits, until)
-    raise ToolLimit(f"The model still wanted tools after {limits.rounds} rounds (MAX_TOOL_ROUNDS).")
+    raise ToolLimit(f"The model still called tools after {limits.rounds} rounds (MAX_TOOL_ROUNDS).")
 
 
 def _check(usage: Usage, limits: ToolLimits, until: float) -> None:
@@ -103,7 +105,7 @@ def _too_late(limits: ToolLimits) -> ToolLimit:
 def _next(
     request: ChatRequest, reply: Reply, calls: Sequence[ToolCall], results: Sequence[ToolResult], *, first: bool
 ) -> ChatRequest:
-    """The same request with the round behind it; a tool that had to be called was."""
+    """Returns the request of the next round. After the first, ``tool_choice`` no longer forces a tool."""
     order = {call.id: n for n, call in enumerate(calls)}
     messages = (*request.messages, reply.message)
     if results:
@@ -116,20 +118,21 @@ def _next(
 
 
 class Rounds:
-    """The stage that makes one answer of all rounds: one start, parts numbered on, usage summed."""
+    """The stage that joins all rounds to one answer: one start, parts numbered consecutively, usage summed."""
 
     def __init__(self, tools: Mapping[str, Tool], record: Trace) -> None:
         self.usage = Usage()  # of all rounds so far
         self._before = Usage()  # of the rounds before this one
         self._started = False
         self._base = 0  # index of the first part of this round
-        self._next = 0
-        self._indexes: dict[str, int] = {}  # of calls by id
+        self._next = 0  # index of the next part
+        self._indexes: dict[str, int] = {}  # part indexes of calls, by call id
         self._round = Collector()
         self._record = record
         self._tools = tools
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Returns the events with part indexes and usage of the whole answer."""
         self._round.feed(events)
         out: list[Event] = []
         for event in events:
@@ -150,13 +153,14 @@ class Rounds:
         return out
 
     def end_round(self, finish: Finished) -> Reply:
-        """Returns this round as a whole; the next one begins."""
+        """Returns this round as a whole and starts the next one."""
         self._round.feed((finish,))
         reply = self._round.reply()
         self._round, self._base, self._before = Collector(), self._next, self.usage
         return reply
 
     def index_of(self, call: ToolCall) -> int:
+        """Returns the part index of a call."""
         return self._indexes[call.id]
 
     def add_part(self) -> int:
@@ -194,11 +198,11 @@ async def _run_calls(
     until: float,
     sink: EventSink,
 ) -> list[ToolResult]:
-    """Runs all calls of a round at once and feeds each result to ``sink`` as soon as it is there.
+    """Runs all calls of a round concurrently and feeds each result to ``sink`` as soon as it is available.
 
-    What still runs at ``until`` is stopped, and the answer with it: ``ToolLimit``.
+    ``until``: by time.monotonic(). Tools that still run then are cancelled, and ``ToolLimit`` is raised.
     """
-    running = {asyncio.create_task(_result(call, tools, limits.tool_timeout)): call for call in calls}
+    running = {asyncio.create_task(_run_call(call, tools, limits.tool_timeout)): call for call in calls}
     results: list[ToolResult] = []
     try:
         await _feed(sink, [_progress(call, "running", tools, rounds) for call in calls])
@@ -235,7 +239,7 @@ def _progress(call: ToolCall, state: ToolState, tools: Mapping[str, Tool], round
 
 
 def _arguments(call: ToolCall) -> Json:
-    """What the model wrote; none are an empty object, which some models spell ``null``."""
+    """Parses the arguments; returns the text if it is not JSON. No arguments, or ``null``, are an empty object."""
     try:
         value: Json = loads(call.arguments or "{}")
     except ValueError:
@@ -243,17 +247,17 @@ def _arguments(call: ToolCall) -> Json:
     return {} if value is None else value
 
 
-async def _result(call: ToolCall, tools: Mapping[str, Tool], seconds: float) -> ToolResult:
-    """A failure is told to the model, which may do better."""
+async def _run_call(call: ToolCall, tools: Mapping[str, Tool], seconds: float) -> ToolResult:
+    """Runs one call. A failure becomes a result with the error, so that the model can react."""
     try:
-        content = await _tried(call, tools, seconds)
+        content = await _run_tool(call, tools, seconds)
     except ToolFailed as failure:
         error: Json = {"error": str(failure)}
         return ToolResult(call.id, (Text(dumps(error)),), is_error=True, name=call.name)
     return ToolResult(call.id, content, name=call.name)
 
 
-async def _tried(call: ToolCall, tools: Mapping[str, Tool], seconds: float) -> tuple[Text | Media, ...]:
+async def _run_tool(call: ToolCall, tools: Mapping[str, Tool], seconds: float) -> tuple[Text | Media, ...]:
     tool, arguments = tools.get(call.name), _arguments(call)
     if tool is None:
         raise ToolFailed(f"There is no tool {call.name!r}; there are {', '.join(tools)}.")
@@ -270,7 +274,7 @@ async def _tried(call: ToolCall, tools: Mapping[str, Tool], seconds: float) -> t
         raise
     except TimeoutError:
         raise ToolFailed(f"{call.name} took longer than {seconds:g} seconds.") from None
-    except Exception as error:  # a bug of the tool's costs the model its result, not the client its answer
+    except Exception as error:  # a bug in a tool fails this call, not the whole answer
         log.write("tool", 40, exc_info=error, tool=call.name)
         raise ToolFailed(f"{call.name} failed.") from None
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""Model lists: kept, renewed behind the back of whoever asks, never held up by a dead engine."""
+"""Model lists: cached, renewed in the background, not delayed by a failed engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def models(*ids: str) -> dict[str, Any]:
     return {"object": "list", "data": [{"id": id, "object": "model", "created": 1} for id in ids]}
 
 
-async def test_o10_an_old_list_is_handed_out_while_it_is_renewed() -> None:
+async def test_o10_an_old_list_is_returned_while_it_is_renewed() -> None:
     go = asyncio.Event()
     now = 0.0
 
@@ -44,7 +44,9 @@ async def test_o10_an_old_list_is_handed_out_while_it_is_renewed() -> None:
             assert [m.id for m in await catalog.models("openai", OWNER)] == ["m1"]
             assert len(upstream.requests) == 1
             now = LIST_AGE + 1
-            assert [m.id for m in await catalog.models("openai", OWNER)] == ["m1"]  # at once, the provider is silent
+            assert [m.id for m in await catalog.models("openai", OWNER)] == [
+                "m1"
+            ]  # returned at once, while the provider does not answer
             assert [m.id for m in await catalog.models("openai", OWNER)] == ["m1"]
             go.set()
             async with asyncio.timeout(5):
@@ -54,7 +56,7 @@ async def test_o10_an_old_list_is_handed_out_while_it_is_renewed() -> None:
             catalog.close()
 
 
-async def test_o10_a_dead_engine_is_marked_and_left_alone_for_a_while() -> None:
+async def test_o10_a_failed_engine_gets_no_requests_for_a_while() -> None:
     now = 0.0
 
     async def script(request: Request, connection: Connection) -> None:
@@ -72,12 +74,12 @@ async def test_o10_a_dead_engine_is_marked_and_left_alone_for_a_while() -> None:
             await catalog.all_models(OWNER)
             assert len(upstream.requests) == 2
             with pytest.raises(LLMError):
-                await catalog.models("openai", OWNER)  # who asks for it alone asks it
+                await catalog.models("openai", OWNER)  # the list of this engine alone is requested again
             assert len(upstream.requests) == 3
             catalog.close()
 
 
-async def test_the_list_of_a_caller_s_own_key_is_the_caller_s_alone() -> None:
+async def test_a_list_for_a_caller_s_own_key_is_not_cached() -> None:
     async def script(request: Request, connection: Connection) -> None:
         await connection.whole(models(request.headers["Authorization"].removeprefix("Bearer ")[::-1]))
 
@@ -90,7 +92,7 @@ async def test_the_list_of_a_caller_s_own_key_is_the_caller_s_alone() -> None:
             assert [m["id"] for m in answer["models"]["chat"]] == ["server-key"[::-1]]
 
 
-async def test_models_are_listed_in_the_shape_the_client_speaks() -> None:
+async def test_models_are_listed_in_the_client_s_dialect() -> None:
     async with serving(config()) as server:
         openai = await (await server.get("/v1/models")).json()
         anthropic = await (await server.get("/v1/models", {**CLIENT, "anthropic-version": "2023-06-01"})).json()
@@ -99,7 +101,7 @@ async def test_models_are_listed_in_the_shape_the_client_speaks() -> None:
     assert anthropic["has_more"] is False and anthropic["data"][0]["type"] == "model"
 
 
-async def test_one_model_is_told_as_in_the_list_and_404_where_there_is_none() -> None:
+async def test_one_model_is_returned_as_in_the_list_or_404() -> None:
     async with serving(config()) as server:
         for headers in (CLIENT, {**CLIENT, "anthropic-version": "2023-06-01"}):
             listed = await (await server.get("/v1/models", headers)).json()
@@ -115,7 +117,7 @@ async def test_one_model_is_told_as_in_the_list_and_404_where_there_is_none() ->
         assert (await server.get("/v1/models/demo/demo-chat", {})).status == 401
 
 
-def test_a_name_leads_to_an_engine_or_says_why_not() -> None:
+def test_a_model_name_is_resolved_or_refused_with_a_reason() -> None:
     catalog = Catalog(config(OPENAI_API_KEY="sk-12345678"), services=None)  # type: ignore[arg-type]
     assert catalog.target_of("openai/a/b", OWNER).model == "a/b"
     for name in ("gpt-4o", "openai/", "/x", ""):
@@ -125,7 +127,7 @@ def test_a_name_leads_to_an_engine_or_says_why_not() -> None:
         catalog.target("aws_secret", "m", OWNER)
 
 
-async def test_check_says_of_each_engine_whether_it_answers(tmp_path: Path) -> None:
+async def test_check_reports_for_each_engine_whether_it_answers(tmp_path: Path) -> None:
     async def script(request: Request, connection: Connection) -> None:
         if request.headers.get("Authorization") == "Bearer gsk-good-key":
             await connection.whole(models("a", "b"))
@@ -140,12 +142,14 @@ async def test_check_says_of_each_engine_whether_it_answers(tmp_path: Path) -> N
                 sys.executable, str(ROOT / "server.py"), "--check",
                 cwd=tmp_path, env={**environ, **more}, stdout=subprocess.PIPE,
             )  # fmt: skip
-            told, _ = await process.communicate()
-            return process.returncode or 0, told.decode()
+            output, _ = await process.communicate()
+            return process.returncode or 0, output.decode()
 
         assert await check() == (0, "groq: ok, 2 models\n")
-        code, told = await check(OPENAI_API_KEY="sk-bad-key-1", OPENAI_BASE_URL=upstream.url, AZURE_API_KEY="azure-key")
+        code, output = await check(
+            OPENAI_API_KEY="sk-bad-key-1", OPENAI_BASE_URL=upstream.url, AZURE_API_KEY="azure-key"
+        )
     assert code == 1
-    assert "openai: provider_auth: Bad key ***." in told
-    assert "azure: has a key but cannot be used" in told
-    assert json.dumps(told).count("sk-bad-key-1") == 0
+    assert "openai: provider_auth: Bad key ***." in output
+    assert "azure: has a key but cannot be used" in output
+    assert json.dumps(output).count("sk-bad-key-1") == 0

@@ -1,6 +1,6 @@
 """The recorded tool loops, replayed turn by turn through the running server with their tools scripted.
 
-What the provider was sent behind the first round of a recording is what this server has to send there too: the same
+What the provider was sent added_messages the first round of a recording is what this server has to send there too: the same
 thoughts, texts, calls and results in the same order, with the same ids and signatures. Where it is not, the client that
 made the recording had a way of its own; ``EXCEPTIONS`` says which.
 """
@@ -21,8 +21,8 @@ from llm.wire.json_codec import Json
 from tests.support.harness import CLIENT, ScriptedReply, ScriptedTransport, config, serving
 from tests.support.recordings import Case, cases
 
-MESSAGES = {"openai-responses": "input", "gemini": "contents"}  # elsewhere: messages
-SHARE = 146  # of 181 loops are the same
+MESSAGES = {"openai-responses": "input", "gemini": "contents"}  # other dialects: messages
+SHARE = 146  # of 181 loops that have to be equal
 Mark = tuple[Any, ...]
 
 # Why a loop was otherwise then, and which.
@@ -81,7 +81,7 @@ EXCEPTIONS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Loop:
-    """Exchanges of one recording, each but the first made of the one before it and its tools' results."""
+    """Exchanges of one recording; each continues the one before with the results of its tools."""
 
     rounds: tuple[Case, ...]
 
@@ -96,13 +96,13 @@ def sent(case: Case) -> list[Any]:
     return messages if isinstance(messages, list) else [{"role": "user", "content": messages}]
 
 
-def behind(case: Case, before: Case) -> list[Any]:
-    """What a request has that the one before had not."""
+def added_messages(case: Case, before: Case) -> list[Any]:
+    """Returns the messages that a request adds to those of the request before."""
     return sent(case)[len(sent(before)) :]
 
 
 def loops() -> Iterator[Loop]:
-    """A loop goes on as long as each request adds an answer and the results of its calls, and nothing else."""
+    """Yields the loops: sequences in which each request adds exactly an answer and the results of its calls."""
     rounds: list[Case] = []
     for case in [case for case in cases() if "tool-loop" in case.recording.features]:
         goes_on = rounds and rounds[-1].recording is case.recording and _is_next(case, rounds[-1])
@@ -119,8 +119,8 @@ def _is_next(case: Case, before: Case) -> bool:
     body = case.request.body
     if not isinstance(body, dict) or "previous_response_id" in body or before.response.status != 200:
         return False
-    marks = list(marks_of(behind(case, before), case.engine.dialect))
-    asked = any(message.get("role") == "user" and not _has_result(message) for message in behind(case, before))
+    marks = list(marks_of(added_messages(case, before), case.engine.dialect))
+    asked = any(message.get("role") == "user" and not _has_result(message) for message in added_messages(case, before))
     return not asked and any(mark[0] == "call" for mark in marks) and any(mark[0] == "result" for mark in marks)
 
 
@@ -131,7 +131,7 @@ def _has_result(message: Mapping[str, Any]) -> bool:
     )
 
 
-# --- what is said in messages of a wire, in order ---
+# --- the contents of messages of a dialect, in order ---
 
 
 def marks_of(messages: Sequence[Any], wire: str) -> Iterator[Mark]:
@@ -158,12 +158,12 @@ def _blocks(content: Any) -> list[Any]:
 
 
 def _text(content: Any) -> str:
-    """Of a result: one text, however it was wrapped."""
+    """The text of a result, in any form."""
     return "".join(block.get("text", "") if isinstance(block, dict) else str(block) for block in _blocks(content))
 
 
 def _value(text: Any) -> Any:
-    """JSON text as its value: its spaces are nobody's business."""
+    """The value of a JSON text, so that white space does not matter."""
     try:
         return json.loads(text) if isinstance(text, str) else text
     except ValueError:
@@ -206,14 +206,14 @@ def _gemini(part: Mapping[str, Any]) -> Mark:
         return "call", call.get("id"), call["name"], call.get("args") or {}, signature
     if "functionResponse" in part:
         answer = part["functionResponse"]
-        return "result", answer.get("id"), answer["name"], _unwrapped(answer["response"])
+        return "result", answer.get("id"), answer["name"], _unwrap(answer["response"])
     if part.get("thought"):
         return "thought", part.get("text"), signature
     return "text", part.get("text"), signature
 
 
-def _unwrapped(response: Any) -> Any:
-    """The wire wants an object; each client has its own name for what is in it."""
+def _unwrap(response: Any) -> Any:
+    """The result inside of the object that the dialect requires; clients use different names for it."""
     match response:
         case {"result": value} | {"output": value} | {"content": value} | {"return_value": value}:
             return _value(value) if len(response) == 1 or "name" in response else response
@@ -253,7 +253,7 @@ def _ollama(message: Mapping[str, Any]) -> Iterator[Mark]:
 
 
 class Scripted:
-    """A tool whose answers stand in the recording, in the order in which it was called."""
+    """A tool with recorded results, in the order of its calls."""
 
     def __init__(self, name: str, results: list[Any]) -> None:
         self.spec = ToolSpec(name, "", {"type": "object"}, executor="server")
@@ -271,11 +271,11 @@ class Scripted:
 
 
 def tools_of(loop: Loop) -> dict[str, Scripted]:
-    """By the name of each call its results; ids, or where there are none the order, tell which is whose."""
+    """Returns the tools by name, with their results matched by id, or by order if there are no ids."""
     results: dict[str, list[Any]] = {}
     wire = loop.rounds[0].engine.dialect
     for before, case in zip(loop.rounds, loop.rounds[1:], strict=False):
-        marks = list(marks_of(behind(case, before), wire))
+        marks = list(marks_of(added_messages(case, before), wire))
         answers = [mark for mark in marks if mark[0] == "result"]
         for call in [mark for mark in marks if mark[0] == "call"]:
             name = call[1] if wire == "ollama" else call[2]
@@ -289,7 +289,7 @@ def tools_of(loop: Loop) -> dict[str, Scripted]:
 
 
 async def replayed(loop: Loop) -> list[list[Any]]:
-    """What this server sends to the provider in each round."""
+    """Returns the messages that this server sends to the provider in each round."""
     first = loop.rounds[0]
     engine = replace(first.engine, base_url="https://provider.invalid")
     requests: list[Any] = []
@@ -301,26 +301,26 @@ async def replayed(loop: Loop) -> list[list[Any]]:
 
     configured = replace(config(MAX_RETRIES="0"), engines={engine.name: engine}, enabled=frozenset({engine.name}))
     async with serving(configured, https=ScriptedTransport(answer), tools=tools_of(loop)) as server:
-        # What the client asked of the wire's API decides which of two the engine is asked through.
+        # The API of the recorded client decides which of the engine's two APIs is used.
         body = {"engine": engine.name, "model": first.recording.model or "model", "prompt": "x", "tools": True}
         body |= {"stream": first.streamed}
         reply = await server.post("/llm/chat", body, {**CLIENT, "Accept": "application/x-ndjson"})
-        said = await reply.body()  # which may end in an error, where the recording does
-    assert requests, said
+        output = await reply.body()  # may end with an error, as the recording
+    assert requests, output
     field = MESSAGES.get(engine.dialect, "messages")
     return [request[field] for request in requests]
 
 
 def comparable(marks: Iterator[Mark], loop: Loop) -> list[Mark]:
-    """Without what is told in two ways, and without ids that only a client made up."""
+    """Removes what has two spellings, and ids that a client generated."""
     engine = loop.rounds[0].engine
     answers = "".join(case.response.body.decode(errors="replace") for case in loop.rounds)
     out: list[Mark] = []
     for mark in marks:
         if mark[0] == "text" and not (mark[1] or "").strip() and not (mark[2:] and mark[2]):
-            continue  # Anthropic answers blank text with 400; Gemini sends it as an end
+            continue  # Anthropic refuses blank text with 400; Gemini sends it at the end
         if mark[0] == "thought" and engine.dialect == "openai-chat" and engine.quirks.echo_reasoning == "never":
-            continue  # text that is not signed goes back only where the provider's documentation asks for it
+            continue  # unsigned reasoning is sent back only if the provider's documentation requires it
         if mark[0] in ("call", "result") and engine.dialect != "ollama":
             id = mark[1] if mark[1] and json.dumps(mark[1]) in answers else None
             mark = (mark[0], id, *mark[2:])
@@ -331,13 +331,13 @@ def comparable(marks: Iterator[Mark], loop: Loop) -> list[Mark]:
 
 
 async def difference(loop: Loop) -> str | None:
-    """The first thing that is not as it was sent then."""
+    """Returns the first difference from the recording."""
     ours = await replayed(loop)
     wire = loop.rounds[0].engine.dialect
     if len(ours) < len(loop.rounds):
         return f"{len(ours)} rounds instead of {len(loop.rounds)}"
     for number, (before, case) in enumerate(zip(loop.rounds, loop.rounds[1:], strict=False), 1):
-        theirs = comparable(marks_of(behind(case, before), wire), loop)
+        theirs = comparable(marks_of(added_messages(case, before), wire), loop)
         mine = comparable(marks_of(ours[number][len(ours[number - 1]) :], wire), loop)
         if mine != theirs:
             extra = [mark for mark in mine if mark not in theirs]
@@ -346,12 +346,12 @@ async def difference(loop: Loop) -> str | None:
     return None
 
 
-async def test_t1_recorded_tool_loops_send_back_what_was_sent_back_then(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_t1_recorded_tool_loops_are_sent_back_as_recorded(capsys: pytest.CaptureFixture[str]) -> None:
     everything = [*loops()]
     faults = {loop.name: fault for loop in everything if (fault := await difference(loop)) is not None}
-    told = f"{len(everything) - len(faults)} of {len(everything)}"
+    summary = f"{len(everything) - len(faults)} of {len(everything)}"
     with capsys.disabled():
-        print(f"\nrecorded tool loops that send what was sent then: {told}")
+        print(f"\nrecorded tool loops that are sent as recorded: {summary}")
     exceptional = {name for names in EXCEPTIONS.values() for name in names}
     new = {name: fault for name, fault in faults.items() if name not in exceptional}
     assert not new, json.dumps(new, indent=1)

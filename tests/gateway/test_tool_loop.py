@@ -35,7 +35,7 @@ async def test_three_rounds_with_parallel_calls_are_one_answer(wire: str) -> Non
     for name, states in (
         ("double", ["running", "completed"]),
         ("shop", ["running", "error"]),
-        ("double", ["running", "error"]),  # its arguments are broken
+        ("double", ["running", "error"]),  # its arguments are invalid JSON
     ):
         id = next(o["id"] for o in tools if o["name"] == name and o["call"]["params"] is not None)
         mine = [o for o in tools if o["id"] == id]
@@ -56,8 +56,8 @@ async def test_three_rounds_with_parallel_calls_are_one_answer(wire: str) -> Non
         assert second.count(SIGNED) == 1 and third.count(SIGNED) == 2
 
 
-async def test_e3_a_round_is_tried_again_however_many_came_before_it() -> None:
-    """Each of them fails twice first, which is all that a question may."""
+async def test_e3_each_round_is_retried() -> None:
+    """Each round fails twice first, the maximum of retries."""
 
     async def script(request: Request, connection: Connection) -> None:
         number, failing = divmod(len(upstream.requests) - 1, 3)
@@ -75,7 +75,7 @@ async def test_e3_a_round_is_tried_again_however_many_came_before_it() -> None:
     assert len(upstream.requests) == 9
 
 
-async def test_a_tool_that_was_forced_is_not_forced_again() -> None:
+async def test_a_forced_tool_is_forced_in_the_first_round_only() -> None:
     upstream = upstream_of("openai", [round_of("openai", "", [("double", '{"n": 1}')]), round_of("openai", "Done", [])])
     async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream)), tools=TOOLS) as server:
         await server.chat(engine="openai", model="m", options={"toolChoice": {"type": "required"}})
@@ -83,14 +83,14 @@ async def test_a_tool_that_was_forced_is_not_forced_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"),
+    ("setting", "reason"),
     [
         ({"MAX_TOOL_ROUNDS": "3"}, "3 rounds"),
         ({"MAX_TOOL_TOKENS": "20"}, "20 tokens"),
         ({"MAX_TOOL_TIME": "0.05"}, "0.05 seconds"),
     ],
 )
-async def test_a_loop_without_end_ends_with_its_limit(setting: dict[str, str], told: str) -> None:
+async def test_an_endless_loop_ends_at_its_limit(setting: dict[str, str], reason: str) -> None:
     async def slow(arguments: Mapping[str, Json]) -> Json:
         if "MAX_TOOL_TIME" in setting:
             await asyncio.Event().wait()
@@ -102,12 +102,12 @@ async def test_a_loop_without_end_ends_with_its_limit(setting: dict[str, str], t
         async with serving(config(**WIRES["openai"].environ(upstream, **setting)), tools=tools) as server:
             objects = await server.chat({"Accept": "application/x-ndjson"}, engine="openai", model="m")
     assert (objects[-1]["type"], objects[-1]["code"]) == ("error", "tool_limit")
-    assert told in objects[-1]["error"]
+    assert reason in objects[-1]["error"]
     states = [o["state"] for o in objects if o["type"] == "tool"]
     assert states[-1] == ("completed" if "MAX_TOOL_ROUNDS" in setting else "canceled")
 
 
-async def test_a_slow_tool_is_given_up_and_a_broken_one_costs_only_its_result() -> None:
+async def test_a_slow_or_broken_tool_fails_its_call_only() -> None:
     async def never(arguments: Mapping[str, Json]) -> Json:
         await asyncio.Event().wait()
         return None
@@ -130,7 +130,7 @@ async def test_a_slow_tool_is_given_up_and_a_broken_one_costs_only_its_result() 
 
 
 @pytest.mark.parametrize("how", ["leaves", "deletes"])
-async def test_c5_a_client_that_stops_stops_the_tool_and_the_provider(how: str) -> None:
+async def test_c5_cancelling_stops_the_tool_and_the_provider(how: str) -> None:
     started, stopped = asyncio.Event(), asyncio.Event()
 
     async def waits(arguments: Mapping[str, Json]) -> Json:
@@ -162,7 +162,7 @@ async def test_c5_a_client_that_stops_stops_the_tool_and_the_provider(how: str) 
     assert all("tool" not in {m["role"] for m in r.json["messages"]} for r in upstream.requests)
 
 
-async def test_which_tools_a_request_gets() -> None:
+async def test_the_tools_of_a_request() -> None:
     tools = {"free": Scripted("free", doubled), "paid": Scripted("paid", doubled, paid=True)}
     upstream = upstream_of("openai", [round_of("openai", "Hi", [])])
     async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream)), tools=tools) as server:
@@ -184,6 +184,6 @@ async def test_which_tools_a_request_gets() -> None:
         assert await offered(CLIENT, tools=["run_python_code"]) == (400, "tools[0]")
         assert await offered({"X-OpenAI-Key": "sk-own-key-1"}) == ["free"]
         assert await offered({"X-OpenAI-Key": "sk-own-key-1"}, tools=["paid"]) == (400, "tools[0]")
-        # A model that cannot call tools is not offered any, unless somebody names them.
+        # A model that cannot call tools gets none, unless the request names them.
         assert await offered(CLIENT, model="chatgpt-4o-latest") == []
         assert await offered(CLIENT, model="chatgpt-4o-latest", tools=["free"]) == ["free"]
