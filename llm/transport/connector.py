@@ -44,7 +44,7 @@ class Connecting:
         self._phase = ""  # for the message of ConnectTimeout
 
     async def stream(self, within: float) -> IOStream:
-        """Returns a connected stream. ``timeout``: seconds for all phases.
+        """Returns a connected stream. ``seconds``: time limit of all phases together.
 
         Raises ``ConnectTimeout`` and ``EngineUnreachable``.
         """
