@@ -1,4 +1,4 @@
-"""One connection of a client: reads its requests one after the other, and sends what is answered."""
+"""A client's connection: reads requests one after another and writes their responses."""
 
 from __future__ import annotations
 
@@ -20,106 +20,110 @@ from llm.http1.event_loop import Watch
 from llm.http1.message import Headers
 from llm.http1.request_parser import RequestParser
 
-_READ: Final = 64 * 1024  # bytes of one read
-_READ_TURN: Final = 256 * 1024  # bytes read before other connections have their turn
-_TOGETHER: Final = 64 * 1024  # bytes: a smaller body leaves in one packet with its head
-_AHEAD: Final = 4 * 1024  # bytes of a next request that are read while the last one is answered
-_LINGER: Final = 2.0  # seconds in which a client may read its last answer and close by itself
+_MAX_READ: Final = 64 * 1024  # bytes of one ``recv``
+_READ_PER_TURN: Final = 256 * 1024  # bytes read in one turn of the event loop
+_JOIN_BELOW: Final = 64 * 1024  # bytes: a smaller body is sent in one call with its head
+_MAX_PIPELINED: Final = 4 * 1024  # bytes of the next request that are read before the current response has ended
+_LINGER: Final = 2.0  # seconds for a client to read the last response and close the connection itself
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Handler(Protocol):
-    """Who answers a request. Nothing that these return is waited for."""
+    """Answers one request. What these methods return is not awaited."""
 
     def data_received(self, chunk: bytes) -> object:
-        """Some of the body."""
+        """Receives a piece of the body, in order."""
         ...
 
-    def body_ended(self) -> None: ...
+    def body_ended(self) -> None:
+        """Called once when the whole body has been received."""
+        ...
 
 
 class App(Protocol):
-    """Has a handler for every request, and the bodies of the answers that no handler gives."""
+    """The application: creates handlers, and writes the bodies of responses that have no handler."""
 
     def begin(self, connection: ClientConnection, line: RequestStartLine, headers: Headers) -> Handler:
-        """Called with the head of a request. Raises ``LLMError``."""
+        """Returns the handler of a request whose head has been read. Raises ``LLMError``."""
         ...
 
     def error_body(self, error: LLMError) -> bytes:
-        """JSON, for a request that cannot be read."""
+        """Returns the JSON body of the response to a request that cannot be parsed."""
         ...
 
     def overload_body(self) -> bytes:
-        """JSON, for a client that is one too many."""
+        """Returns the JSON body of the response to a connection above ``MAX_CONNECTIONS``."""
         ...
 
 
 class Home(Protocol):
-    """What all connections of a server share."""
+    """State that all connections of a server share."""
 
     app: App
     connections: set[ClientConnection]
-    done: asyncio.Future[None]  # of whatever was sent at once
+    done: asyncio.Future[None]  # a completed future, returned for whatever was sent at once
     loop: asyncio.AbstractEventLoop
     watch: Watch
-    tells_again: bool  # of what is left unread, as epoll does and libuv does not (``llm.transport.connection``)
+    tells_again: bool  # level-triggered: unread bytes are reported again; true of epoll, false of libuv
     header_timeout: float  # seconds
     body_timeout: float  # seconds
     max_header_size: int  # bytes
 
 
 class ClientConnection(Sender, HTTPConnection):
-    """Tornado's ``HTTPConnection`` over a bare socket, for a request at a time, and the reader of these requests.
+    """Reads requests from a socket and implements Tornado's ``HTTPConnection`` for their responses, one at a time.
 
-    Nothing of it waits: it is called by the loop, and calls the request's handler. A body is handed over as it comes,
-    what came with the head at once, so that a handler which begins has all of a small request; it takes its body at any
-    time. It learns of a client that left by its close callback, whether its request was whole or not.
+    It has no task: the event loop calls it, and it calls the request's handler. Each piece of a body goes to the
+    handler when it is received, bytes that came with the head at once, so that a handler has all of a small request
+    when it starts. The close callback reports that the client has left, also before the request is complete.
     """
 
     __slots__ = (
-        "_answering", "_bare", "_chunked", "_ended", "_handler", "_home", "_keep", "_left", "_modern", "_on_close",
-        "_parser", "_rest", "_started", "until",
+        "_answering", "_bodiless", "_body_left", "_chunked", "_ended", "_handler", "_http11", "_keep_alive",
+        "_on_close", "_parser", "_pipelined", "_started", "_state", "until",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, home: Home) -> None:
-        super().__init__(sock, home.loop, home.watch)
-        self.until = monotonic() + home.header_timeout  # when it is closed unless it gets on
-        self._home = home
-        self._parser: RequestParser | None = None  # of a request that has begun to come
-        self._handler: Handler | None = None  # while its body comes
+    def __init__(self, sock: socket.socket, state: Home) -> None:
+        super().__init__(sock, state.loop, state.watch)
+        self.until = monotonic() + state.header_timeout  # time at which the listener closes this connection
+        self._state = state
+        self._parser: RequestParser | None = None  # set while a request is being received
+        self._handler: Handler | None = None  # set while the body is being received
         self._on_close: Callable[[], None] | None = None
-        self._answering = False  # a request is whole, or refused; until its answer has ended and was taken
-        self._started = self._ended = False  # of the answer, as far as we are concerned
-        self._modern = self._keep = True  # of the request: HTTP/1.1; another one may follow
-        self._bare = self._chunked = False  # of the answer: it has no body; its body comes in chunks
-        self._left: int | None = None  # bytes to come of an answer whose length was told
-        self._rest = b""  # of a next request
-        home.connections.add(self)
-        self._resume()
+        self._answering = False  # from the end (or refusal) of a request until its response has been sent
+        self._started = self._ended = False  # the handler has begun / ended its response
+        self._http11 = self._keep_alive = True  # of the request: HTTP/1.1; another request may follow
+        self._bodiless = self._chunked = False  # of the response: no body (HEAD); chunked transfer coding
+        self._body_left: int | None = None  # bytes of the response body still to write; None: no Content-Length
+        self._pipelined = b""  # bytes of the next request
+        state.connections.add(self)
+        self._resume_reading()
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
-        """Called once, if the connection closes before the answer has ended."""
+        """Sets a function that is called once if the connection closes before the response has ended."""
         self._on_close = callback
 
     def write_headers(
         self, start_line: RequestStartLine | ResponseStartLine, headers: Mapping[str, str], chunk: bytes | None = None
     ) -> asyncio.Future[None]:
+        """Starts the response and sends its head with the first chunk. Returns a future as :meth:`write` does."""
         assert isinstance(start_line, ResponseStartLine)
         length = headers.get("Content-Length")
-        bodiless = self._bare or start_line.code in (204, 304)
-        self._chunked = self._modern and length is None and not bodiless
-        self._left = 0 if bodiless else None if length is None else int(length)
-        told = headers.get("Connection") == "close"
-        # A body without length and chunks ends with the connection; one that is not wholly read is in the way.
-        if told or not self._answering or (self._left is None and not self._chunked):
-            self._keep = False
+        bodiless = self._bodiless or start_line.code in (204, 304)
+        self._chunked = self._http11 and length is None and not bodiless
+        self._body_left = 0 if bodiless else None if length is None else int(length)
+        close_requested = headers.get("Connection") == "close"
+        # A response with neither length nor chunks ends with the connection. The unread rest of a request body
+        # would be parsed as the next request.
+        if close_requested or not self._answering or (self._body_left is None and not self._chunked):
+            self._keep_alive = False
         lines = [f"HTTP/1.1 {start_line.code} {start_line.reason}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if self._chunked:
             lines.append("Transfer-Encoding: chunked")
-        if not self._keep and not told:
+        if not self._keep_alive and not close_requested:
             lines.append("Connection: close")
-        elif self._keep and not self._modern:
+        elif self._keep_alive and not self._http11:
             lines.append("Connection: keep-alive")
         head = "\r\n".join(lines)
         if not head.count("\r") == head.count("\n") == len(lines) - 1:
@@ -127,48 +131,52 @@ class ClientConnection(Sender, HTTPConnection):
         self._started = True
         data = head.encode("latin-1") + b"\r\n\r\n"
         if self._chunked and not chunk and not self.closed:
-            self.hold(data)  # the first piece of a stream is likely to follow at once
-            return self._home.done
-        return self._send(data, self._framed(chunk or b""))
+            self.hold(data)  # the first piece of a stream is likely to follow in the same turn
+            return self._state.done
+        return self._send_response_start(data, self._frame(chunk or b""))
 
     def write(self, chunk: bytes) -> asyncio.Future[None]:
-        """Returns a future that is done when the client has taken what waits; at once if all has left.
+        """Sends a piece of the body. Returns a future that is done when all queued bytes have been sent.
 
-        It fails with ``StreamClosedError`` when the client is gone.
+        The future fails with ``StreamClosedError`` when the client has closed the connection.
         """
         if self._ended:
             return self.closed_future()
-        if self._chunked and chunk:  # as nearly always: one call less
-            return self.push(b"%x\r\n%b\r\n" % (len(chunk), chunk)) or self._home.done
-        return self.push(self._framed(chunk)) or self._home.done
+        if self._chunked and chunk:  # the usual case, without the call of ``_frame``
+            return self.push(b"%x\r\n%b\r\n" % (len(chunk), chunk)) or self._state.done
+        return self.push(self._frame(chunk)) or self._state.done
 
     def finish(self) -> None:
+        """Ends the response. Raises ``HTTPOutputError`` if the body is shorter than its Content-Length."""
         if self.closed or self._ended:
             return
-        if self._left:
+        if self._body_left:
             self.close()
-            raise HTTPOutputError(f"an answer is {self._left} bytes shorter than was told")
+            raise HTTPOutputError(f"the response body is {self._body_left} bytes shorter than its Content-Length")
         if self._chunked:
             self.push(b"0\r\n\r\n")
-        self._end()
+        self._end_response()
 
     def abort(self) -> None:
-        """Breaks the answer off, so that nobody takes it for whole: without chunks, a reset says so."""
+        """Closes the connection in the middle of a response, so that the client sees that it is incomplete.
+
+        A response without chunked coding is ended by a TCP reset; a chunked one lacks its last chunk.
+        """
         if not self._chunked and not self.closed:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
     def close(self) -> None:
-        """At once. Whoever answers is told in the next turn, so that this may be called from anywhere."""
+        """Closes the connection at once. The close callback runs in the next turn of the event loop."""
         if self.closed:
             return
         super().close()
-        self._home.connections.discard(self)
+        self._state.connections.discard(self)
         self._parser = self._handler = None
         if self._on_close is not None:
-            self.loop.call_soon(self._tell)
+            self.loop.call_soon(self._call_on_close)
 
-    def _tell(self) -> None:
+    def _call_on_close(self) -> None:
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             on_close()
@@ -176,47 +184,48 @@ class ClientConnection(Sender, HTTPConnection):
     # --- requests ---
 
     def on_readable(self) -> None:
-        home, turn = self._home, 0
+        """Reads from the socket, up to a limit for each turn of the event loop, and feeds the request parser."""
+        state, read = self._state, 0
         while self.reading and not self.closed:
             try:
-                data = self.sock.recv(_READ)
+                data = self.sock.recv(_MAX_READ)
             except BlockingIOError:
                 return
             except OSError:
                 data = b""
-            if not data:  # who has closed half a connection has left too
+            if not data:  # a client that has closed its sending side counts as gone
                 self.close()
                 return
-            self._received(data)
-            turn += len(data)
-            if turn >= _READ_TURN and not home.tells_again:
+            self._receive(data)
+            read += len(data)
+            if read >= _READ_PER_TURN and not state.tells_again:
                 self.loop.call_soon(self.on_readable)
-            if turn >= _READ_TURN or (len(data) < _READ and home.tells_again):
+            if read >= _READ_PER_TURN or (len(data) < _MAX_READ and state.tells_again):
                 return
 
-    def _received(self, data: bytes) -> None:
+    def _receive(self, data: bytes) -> None:
         if not self._answering:
-            if self._rest:
-                data, self._rest = self._rest + data, b""
+            if self._pipelined:
+                data, self._pipelined = self._pipelined + data, b""
             try:
                 self._feed(data)
-            except Exception as error:  # a bug, which may not take the connection's other half along
+            except Exception as error:  # a bug in a handler: only this connection ends
                 log.write("bug", 40, exc_info=error)
                 self.close()
-        elif self._keep:
-            self._rest += data
-            if len(self._rest) > _AHEAD:
-                self._pause()
+        elif self._keep_alive:
+            self._pipelined += data
+            if len(self._pipelined) > _MAX_PIPELINED:
+                self._pause_reading()
 
     def _feed(self, data: bytes) -> None:
         parser = self._parser
         if parser is None:
-            parser = self._parser = RequestParser(self._home.max_header_size)
+            parser = self._parser = RequestParser(self._state.max_header_size)
         pieces: list[bytes] = []
         try:
             parser.feed(data, pieces)
             if self._handler is None and parser.line is not None:
-                self._handler = self._begin(parser, parser.line)
+                self._handler = self._start_handler(parser, parser.line)
         except LLMError as error:
             self._refuse(error)
             return
@@ -228,110 +237,111 @@ class ClientConnection(Sender, HTTPConnection):
         if parser.complete and not self.closed:
             self._parser = self._handler = None
             self._answering, self.until = True, inf
-            if self._keep:
-                self._rest = parser.rest
-                if len(self._rest) > _AHEAD:
-                    self._pause()
+            if self._keep_alive:
+                self._pipelined = parser.rest
+                if len(self._pipelined) > _MAX_PIPELINED:
+                    self._pause_reading()
                 else:
-                    self._resume()
+                    self._resume_reading()
             handler.body_ended()
 
-    def _begin(self, parser: RequestParser, line: RequestStartLine) -> Handler:
-        home = self._home
-        self.until = monotonic() + home.body_timeout
-        self._modern, self._bare, self._keep = line.version == "HTTP/1.1", line.method == "HEAD", parser.keep
-        handler = home.app.begin(self, line, parser.headers)
-        if not parser.complete and self._modern and parser.headers.get("Expect", "").lower() == "100-continue":
-            self.loop.call_soon(self._go_ahead)  # behind the handler's first step, which may refuse it
+    def _start_handler(self, parser: RequestParser, line: RequestStartLine) -> Handler:
+        state = self._state
+        self.until = monotonic() + state.body_timeout
+        self._http11, self._bodiless, self._keep_alive = line.version == "HTTP/1.1", line.method == "HEAD", parser.keep
+        handler = state.app.begin(self, line, parser.headers)
+        if not parser.complete and self._http11 and parser.headers.get("Expect", "").lower() == "100-continue":
+            self.loop.call_soon(self._send_continue)  # after the handler's first step, which may refuse the request
         return handler
 
-    def _go_ahead(self) -> None:
+    def _send_continue(self) -> None:
         if self._handler is not None and not self._started:
             self.push(_CONTINUE)
 
     def _refuse(self, error: LLMError) -> None:
-        """A request that cannot be read; no handler has it, or none that could answer."""
+        """Answers a request that cannot be parsed, and closes the connection."""
         log.write("connections", problem=error.message)
-        self._tell()
+        self._call_on_close()
         if self._started:
             self.close()
             return
-        self._answering, self._keep, self._chunked = True, False, False
-        body = self._home.app.error_body(error)
+        self._answering, self._keep_alive, self._chunked = True, False, False
+        body = self._state.app.error_body(error)
         self.push(refusal(body, 431 if isinstance(error, TooLarge) else error.status))
-        self._end()
+        self._end_response()
 
     # --- answers ---
 
-    def _framed(self, chunk: bytes) -> bytes:
+    def _frame(self, chunk: bytes) -> bytes:
         if self._chunked:
             return b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunk else b""
-        if self._left is not None:
-            self._left -= len(chunk)
-            if self._left < 0:
+        if self._body_left is not None:
+            self._body_left -= len(chunk)
+            if self._body_left < 0:
                 self.close()
-                raise HTTPOutputError("an answer is longer than was told")
+                raise HTTPOutputError("the response body is longer than its Content-Length")
         return chunk
 
-    def _send(self, head: bytes, body: bytes) -> asyncio.Future[None]:
-        if len(body) < _TOGETHER:
-            return self.push(head + body) or self._home.done
+    def _send_response_start(self, head: bytes, body: bytes) -> asyncio.Future[None]:
+        if len(body) < _JOIN_BELOW:
+            return self.push(head + body) or self._state.done
         self.push(head)
-        return self.push(body) or self._home.done
+        return self.push(body) or self._state.done
 
-    def _end(self) -> None:
-        """Nothing more will be said to this request."""
+    def _end_response(self) -> None:
+        """Ends the response of the current request."""
         self._ended = True
         self._on_close = None
-        if not self._answering:  # the rest of its body is not wanted
-            self._answering, self._keep = True, False
+        if not self._answering:  # the rest of the request body will not be read
+            self._answering, self._keep_alive = True, False
         self._parser = self._handler = None
         if not self.unsent and not self.closed:
-            self._next()
+            self._finish_exchange()
 
     def on_all_sent(self) -> None:
+        """Goes on to the next request if the response has ended."""
         if self._ended:
-            self._next()
+            self._finish_exchange()
 
-    def _next(self) -> None:
-        """The client has been told all: it may ask again, or close."""
-        home = self._home
-        if self._keep:
+    def _finish_exchange(self) -> None:
+        """Called when the whole response has been sent: waits for the next request, or for the client to close."""
+        state = self._state
+        if self._keep_alive:
             self._answering = self._started = self._ended = self._chunked = False
-            self._left = None
-            self.until = monotonic() + home.header_timeout
-            if self._rest:
-                self.loop.call_soon(self._go_on)
+            self._body_left = None
+            self.until = monotonic() + state.header_timeout
+            if self._pipelined:
+                self.loop.call_soon(self._read_pipelined)
             else:
-                self._resume()
+                self._resume_reading()
             return
-        # What a client sends to a closed socket is answered with a reset, which may take away what it has not read yet.
+        # Bytes sent to a closed socket are answered with a reset, which may discard what the client has not read yet.
         self.until = monotonic() + _LINGER
-        self._resume()
+        self._resume_reading()
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError:
             self.close()
 
-    def _go_on(self) -> None:
-        if self._rest and not self._answering and not self.closed:
-            self._received(b"")
-        if not self._answering and not self.closed:  # what was there is half a request
-            self._resume()
+    def _read_pipelined(self) -> None:
+        if self._pipelined and not self._answering and not self.closed:
+            self._receive(b"")
+        if not self._answering and not self.closed:  # the next request is incomplete
+            self._resume_reading()
 
-    def _pause(self) -> None:
-        """Reads no more, so that it learns only by writing that the client is gone."""
+    def _pause_reading(self) -> None:
+        """Stops reading. From then on only a failed write shows that the client has left."""
         if self.reading:
             self.reading = False
             self.update_watch()
 
-    def _resume(self) -> None:
+    def _resume_reading(self) -> None:
         if not self.reading:
             self.reading = True
             self.update_watch()
 
 
 def refusal(body: bytes, status: int, *headers: str) -> bytes:
-    """Returns a whole JSON answer that ends the connection."""
+    """Returns a complete JSON response (head and body) that ends the connection."""
     head = f"HTTP/1.1 {status} {responses[status]}", "Content-Type: application/json", f"Content-Length: {len(body)}"
     return "\r\n".join((*head, *headers, "Connection: close", "", "")).encode() + body

@@ -1,4 +1,4 @@
-"""The clients' connections: how many there may be, and how long one may take for what."""
+"""Accepts client connections and enforces their number and their timeouts."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from handlers.server.connection import App, ClientConnection, refusal
 from llm import log
 from llm.http1.event_loop import watch_of
 
-_FILES_KEPT: Final = 64  # files that are no connection: logs, the database, the loop's own
-_AT_ONCE: Final = 64  # connections that are accepted before others have their turn
-_READ: Final = 64 * 1024  # bytes, of one read
-_LOOKS: Final = 8  # at each connection, in the shortest time that one may take
-_LONGEST: Final = 1.0  # seconds between two looks
+_RESERVED_FILES: Final = 64  # file descriptors for everything else: logs, the database, the event loop
+_ACCEPTS_PER_TURN: Final = 64  # connections accepted in one turn of the event loop
+_MAX_READ: Final = 64 * 1024  # bytes of one ``recv``
+_CHECKS_PER_TIMEOUT: Final = 8  # checks of each connection within the shortest timeout
+_MAX_PERIOD: Final = 1.0  # seconds between two checks
 _OUT_OF_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_RECOVERY: Final = 1.0  # seconds
+_RETRY_ACCEPT: Final = 1.0  # seconds until connections are accepted again after ``_OUT_OF_FILES``
 
 
 class Listener:
-    """Accepts connections and gives each the same (``client.Home``).
+    """Accepts connections and closes those that exceed a timeout. It is the ``ServerState`` of its connections.
 
-    Headers, bodies and idleness have their time. So has a client that does not read: what waits for it would stay in
-    memory, and its answer under way, for ever. One timer looks at all of them.
+    Timeouts hold for headers, bodies and idle connections, and for a client that stops reading: its queued bytes and
+    its running answer would otherwise stay in memory without limit. One timer checks all connections.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Listener:
         max_header_size: int,
         max_connections: int,
     ) -> None:
-        """Times in seconds, ``max_header_size`` in bytes; ``max_connections`` 0: any number."""
+        """Timeouts are in seconds, ``max_header_size`` in bytes; ``max_connections`` 0: no limit."""
         self.app: App = app
         self.loop = asyncio.get_running_loop()
         self.watch = watch_of(self.loop)
@@ -52,39 +52,44 @@ class Listener:
         self.header_timeout = header_timeout
         self.body_timeout = body_timeout
         self.max_header_size = max_header_size
-        self.refused = 0  # connections that were one too many
-        self._patience = client_timeout
-        self._most = most_connections(max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-        self._period = min(*(t / _LOOKS for t in (self.header_timeout, self.body_timeout, self._patience)), _LONGEST)
-        self._too_many = refusal(app.overload_body(), 429, "Retry-After: 1")
+        self.refused = 0  # number of connections refused because of ``max_connections``
+        self._client_timeout = client_timeout
+        self._max_connections = most_connections(max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._period = min(
+            *(t / _CHECKS_PER_TIMEOUT for t in (self.header_timeout, self.body_timeout, self._client_timeout)),
+            _MAX_PERIOD,
+        )
+        self._refusal = refusal(app.overload_body(), 429, "Retry-After: 1")
         self._sockets: list[socket.socket] = []
-        self._stuck: dict[ClientConnection, tuple[int, float]] = {}  # how far it was when it last moved, and when
-        self._looking: asyncio.TimerHandle | None = None
+        # Connections with queued bytes: their count of delivered bytes, and the time of its last change.
+        self._slow: dict[ClientConnection, tuple[int, float]] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Accepts connections of these listening sockets from now on."""
         self._sockets = [*sockets]
         for sock in self._sockets:
             self.loop.add_reader(sock.fileno(), self._accept, sock)
-        self._look_later()
+        self._schedule_check()
 
     def stop(self) -> None:
-        """No new connections; those that there are go on."""
+        """Stops accepting connections; open ones continue."""
         for sock in self._sockets:
             self.loop.remove_reader(sock.fileno())
             sock.close()
         self._sockets.clear()
 
     async def close(self) -> None:
-        """Ends all connections, and returns when their handlers know."""
+        """Closes all connections and returns after their close callbacks have run."""
         self.stop()
-        if self._looking is not None:
-            self._looking.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         for connection in [*self.connections]:
             connection.close()
         await asyncio.sleep(0)
 
     def _accept(self, sock: socket.socket) -> None:
-        for _ in range(_AT_ONCE):
+        for _ in range(_ACCEPTS_PER_TURN):
             try:
                 client, _address = sock.accept()
             except (BlockingIOError, ConnectionAbortedError):
@@ -92,9 +97,9 @@ class Listener:
             except OSError as error:
                 if error.errno not in _OUT_OF_FILES:
                     raise
-                log.write("connections", 40, problem=f"cannot accept one: {error.strerror}")
+                log.write("connections", 40, problem=f"cannot accept a connection: {error.strerror}")
                 self.loop.remove_reader(sock.fileno())
-                self.loop.call_later(_RECOVERY, self._accept_again, sock)
+                self.loop.call_later(_RETRY_ACCEPT, self._accept_again, sock)
                 return
             self.take(client)
 
@@ -103,44 +108,47 @@ class Listener:
             self.loop.add_reader(sock.fileno(), self._accept, sock)
 
     def take(self, client: socket.socket) -> None:
+        """Creates a connection for an accepted socket, or answers 429 and closes it if there are too many."""
         try:
             client.setblocking(False)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is written is meant to leave
-            if len(self.connections) < self._most:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small stream events are sent at once
+            if len(self.connections) < self._max_connections:
                 ClientConnection(client, self)
                 return
             self.refused += 1
             if self.refused == 1:
-                log.write("connections", 30, problem=f"there are {self._most}, more are refused (MAX_CONNECTIONS)")
-            client.send(self._too_many)
-            client.recv(_READ)  # what is left unread would turn the end into a reset
-        except OSError:  # it has left already, or has not sent anything
+                log.write(
+                    "connections", 30, problem=f"{self._max_connections} are open, more are refused (MAX_CONNECTIONS)"
+                )
+            client.send(self._refusal)
+            client.recv(_MAX_READ)  # closing with unread bytes would send a reset, which may discard the response
+        except OSError:  # the client has left already, or has sent nothing yet
             pass
         client.close()
 
-    def _look_later(self) -> None:
-        self._looking = self.loop.call_later(self._period, self._look)
+    def _schedule_check(self) -> None:
+        self._timer = self.loop.call_later(self._period, self._check_connections)
 
-    def _look(self) -> None:
+    def _check_connections(self) -> None:
         now = monotonic()
-        before, self._stuck = self._stuck, {}
+        before, self._slow = self._slow, {}
         for connection in [*self.connections]:
             if connection.until <= now:
                 connection.close()
             elif connection.unsent:
-                taken = connection.progress()
+                delivered = connection.progress()
                 last, since = before.get(connection, (-1, now))
-                if taken == last and now - since >= self._patience:
-                    log.write("connections", problem=f"a client took nothing for {self._patience:g} seconds")
+                if delivered == last and now - since >= self._client_timeout:
+                    log.write("connections", problem=f"a client read nothing for {self._client_timeout:g} seconds")
                     connection.close()
                 else:
-                    self._stuck[connection] = (taken, since if taken == last else now)
-        self._look_later()
+                    self._slow[connection] = (delivered, since if delivered == last else now)
+        self._schedule_check()
 
 
 def most_connections(asked: int, files: int) -> int:
-    """As many as were asked for (0: any number), but no more than there can be: a stream takes two files."""
+    """Returns the configured number (0: no limit), at most what the limit of open files allows: two per stream."""
     if files == resource.RLIM_INFINITY:
         return asked or sys.maxsize
-    most = max((files - _FILES_KEPT) // 2, 1)
-    return min(asked, most) if asked else most
+    limit = max((files - _RESERVED_FILES) // 2, 1)
+    return min(asked, limit) if asked else limit

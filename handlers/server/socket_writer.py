@@ -1,4 +1,4 @@
-"""The way out of a client's connection: bytes leave at once, or behind what waits, as the client takes them."""
+"""Writes to a client's socket: sends at once, and queues what the kernel does not accept yet."""
 
 from __future__ import annotations
 
@@ -13,91 +13,99 @@ from tornado.iostream import StreamClosedError
 
 from llm.http1.event_loop import Watch
 
-_TURN: Final = 1024 * 1024  # bytes written before other connections have their turn
-_WRITE: Final = 256 * 1024  # bytes for one call
+_MAX_PER_TURN: Final = 1024 * 1024  # bytes written in one turn of the event loop
+_MAX_SEND: Final = 256 * 1024  # bytes passed to one ``send``
 
 
 class Sender:
-    """A socket that is written to. Only for a client that is slow, something is made that can be waited for."""
+    """Writes bytes to a non-blocking socket.
 
-    __slots__ = ("_fd", "_held", "_sent", "_taken", "_watch_fd", "closed", "loop", "reading", "sock", "unsent")
+    A future is created only while the client reads too slowly; otherwise a write creates no object to wait for.
+    """
+
+    __slots__ = ("_all_sent", "_fd", "_held", "_sent", "_watch", "closed", "loop", "reading", "sock", "unsent")
 
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop, watch: Watch) -> None:
         self.sock = sock
         self._fd: int = sock.fileno()
         self.loop = loop
-        self._watch_fd = watch
+        self._watch = watch
         self.reading = self.closed = False
-        self.unsent: list[memoryview] = []  # what waits for the client
-        self._held = b""  # leaves with what follows, or in the next turn of the loop
-        self._sent = 0  # bytes of what waited
-        self._taken: asyncio.Future[None] | None = None  # done when all of that is taken
+        self.unsent: list[memoryview] = []  # queued until the socket is writable
+        self._held = b""  # sent with the next ``push``, or in the next turn of the loop
+        self._sent = 0  # bytes of ``unsent`` that were sent
+        self._all_sent: asyncio.Future[None] | None = None  # done when ``unsent`` is empty
 
     def progress(self) -> int:
-        """Grows with every byte that the client takes of what waits, or that its system does for it."""
+        """Returns a count of bytes that grows whenever the client's system acknowledges queued bytes."""
         try:
-            # What the kernel holds: it asks for more only when a third of that, up to 4 MB, has gone.
-            (held,) = struct.unpack("i", fcntl.ioctl(self._fd, termios.TIOCOUTQ, b"\0" * 4))
-        except OSError:  # not every system tells
-            held = 0
-        return self._sent - int(held)
+            # Subtracts the kernel's send buffer: a socket is writable only when a third of it (up to 4 MB) is free.
+            (buffered,) = struct.unpack("i", fcntl.ioctl(self._fd, termios.TIOCOUTQ, b"\0" * 4))
+        except OSError:  # not every system has this ioctl
+            buffered = 0
+        return self._sent - int(buffered)
 
     def close(self) -> None:
-        """At once: nothing that waits will leave."""
+        """Closes the socket at once and discards queued bytes. A pending future fails with ``StreamClosedError``."""
         if self.closed:
             return
-        self._watch_fd(self._fd, None, None)
+        self._watch(self._fd, None, None)
         self._fd, self.closed = -1, True
         self.sock.close()
         self._held = b""
         self.unsent.clear()
-        if self._taken is not None and not self._taken.done():
-            self._taken.set_exception(StreamClosedError())
-            self._taken.exception()  # nobody has to wait for it
+        if self._all_sent is not None and not self._all_sent.done():
+            self._all_sent.set_exception(StreamClosedError())
+            self._all_sent.exception()  # marks it as retrieved: it need not be awaited
 
     def push(self, data: bytes) -> asyncio.Future[None] | None:
-        """Nothing if all has left, else done when the client has taken what waits; it fails if the client is gone."""
+        """Sends ``data`` after anything that is queued.
+
+        Returns None if everything was sent, else a future that is done when the queue is empty. The future fails with
+        ``StreamClosedError`` when the connection is closed.
+        """
         if self._held:
             data, self._held = self._held + data, b""
         if self.unsent or not data:
-            return self._wait(memoryview(data)) if data else self.closed_future() if self.closed else self._taken
+            return self._enqueue(memoryview(data)) if data else self.closed_future() if self.closed else self._all_sent
         try:
             sent = self.sock.send(data)
         except BlockingIOError:
             sent = 0
-        except OSError:  # it is gone, or was closed before
+        except OSError:  # the client has closed the connection, or the socket is closed already
             self.close()
             return self.closed_future()
-        return None if sent == len(data) else self._wait(memoryview(data)[sent:])
+        return None if sent == len(data) else self._enqueue(memoryview(data)[sent:])
 
     def hold(self, data: bytes) -> None:
-        """Sends it with what follows in this turn of the loop, or alone."""
+        """Sends ``data`` together with the next :meth:`push`, at the latest in the next turn of the event loop."""
         self._held = data
-        self.loop.call_soon(self._let_go)
+        self.loop.call_soon(self._flush_held)
 
-    def _let_go(self) -> None:
+    def _flush_held(self) -> None:
         if self._held:
             self.push(b"")
 
-    def _wait(self, data: memoryview) -> asyncio.Future[None]:
+    def _enqueue(self, data: memoryview) -> asyncio.Future[None]:
         self.unsent.append(data)
         if len(self.unsent) == 1:
             self.update_watch()
-        if self._taken is None or self._taken.done():  # cancelled, perhaps, by whom it was for
-            self._taken = self.loop.create_future()
-        return self._taken
+        if self._all_sent is None or self._all_sent.done():  # it may have been cancelled by the task that awaited it
+            self._all_sent = self.loop.create_future()
+        return self._all_sent
 
     def closed_future(self) -> asyncio.Future[None]:
+        """Returns a future that has failed with ``StreamClosedError``."""
         future = self.loop.create_future()
         future.set_exception(StreamClosedError())
-        future.exception()  # nobody has to wait for it
+        future.exception()  # marks it as retrieved: it need not be awaited
         return future
 
-    def _write(self) -> None:
+    def _write_queued(self) -> None:
         turn = 0
-        while self.unsent and turn < _TURN:
+        while self.unsent and turn < _MAX_PER_TURN:
             try:
-                sent = self.sock.send(self.unsent[0][:_WRITE])
+                sent = self.sock.send(self.unsent[0][:_MAX_SEND])
             except BlockingIOError:
                 return
             except OSError:
@@ -111,19 +119,22 @@ class Sender:
         if self.unsent:
             return
         self.update_watch()
-        taken, self._taken = self._taken, None
-        if taken is not None and not taken.done():
-            taken.set_result(None)
+        all_sent, self._all_sent = self._all_sent, None
+        if all_sent is not None and not all_sent.done():
+            all_sent.set_result(None)
         self.on_all_sent()
 
     def update_watch(self) -> None:
+        """Registers with the event loop for what is needed now: reading, writing, both or neither."""
         if not self.closed:
-            self._watch_fd(self._fd, self.on_readable if self.reading else None, self._write if self.unsent else None)
+            self._watch(
+                self._fd, self.on_readable if self.reading else None, self._write_queued if self.unsent else None
+            )
 
     def on_all_sent(self) -> None:
-        """Nothing waits any more."""
+        """Called when the queue has become empty."""
         raise NotImplementedError
 
     def on_readable(self) -> None:
-        """Something came, or the other side has closed."""
+        """Called when bytes have arrived or the client has closed its side."""
         raise NotImplementedError

@@ -279,13 +279,13 @@ async def test_what_a_client_sends_ahead_is_not_all_taken() -> None:
             async with asyncio.timeout(0.3):
                 await writer.drain()
         [connection] = server.server.listener.connections
-        assert len(connection._rest) <= 128 * 1024
+        assert len(connection._pipelined) <= 128 * 1024
         held.released.set()
         await answer.head()
         assert b'"done":true' in await answer.body()
         for _ in range(300):
             assert (await status_and_body(answer))[0] == 200
-            assert len(connection._rest) <= 128 * 1024
+            assert len(connection._pipelined) <= 128 * 1024
         writer.transport.abort()
 
 
@@ -333,7 +333,7 @@ async def test_a_server_without_files_accepts_again_when_there_are_some(monkeypa
                 raise OSError(errno.EMFILE, "Too many open files")
             return self._sock.accept()
 
-    monkeypatch.setattr("handlers.server.listener._RECOVERY", 0.05)
+    monkeypatch.setattr("handlers.server.listener._RETRY_ACCEPT", 0.05)
     async with serving(config()) as server:
         listener = server.server.listener
         [sock] = listener._sockets
