@@ -1,1 +1,1 @@
-"""A request on its way through a handler: validation, limits, active answers, output."""
+"""Parts of handling one request: validation, limits, the registry of running answers, streamed output."""

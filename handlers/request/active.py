@@ -1,4 +1,4 @@
-"""The answers under way: cancelling one by its id, keeping silent ones alive, draining all."""
+"""Registry of running answers: cancels one by its request id, sends keepalives, drains all."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from llm.errors import Cancelled, Draining, LLMError
 
 
 class Answer(Protocol):
-    """What the registry needs of an answer under way."""
+    """A running answer, as the registry uses it."""
 
     @property
     def names(self) -> frozenset[str]:
-        """Of its caller."""
+        """Names of its caller (``Caller.names``)."""
         ...
 
     def stop(self, reason: LLMError) -> None:
-        """Ends it with this error, told to its client."""
+        """Ends the answer with this error, which is also sent to the client."""
         ...
 
     def nudge(self, now: float, silence: float) -> None:
-        """Sends a sign of life if it has been silent for so many seconds."""
+        """Sends a keepalive if nothing was sent for ``silence`` seconds before ``now`` (monotonic time)."""
         ...
 
 
 class Running:
-    """All answers of this process by request id."""
+    """All running answers of this process, by request id.
+
+    ``keepalive_interval``: seconds without output after which a keepalive is sent.
+    """
 
     def __init__(self, keepalive_interval: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._answers: dict[str, Answer] = {}
@@ -36,7 +39,7 @@ class Running:
         self._clock = clock
         self._empty = asyncio.Event()
         self._empty.set()
-        self._sweeping: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self.draining = False
 
     def __len__(self) -> int:
@@ -46,18 +49,20 @@ class Running:
         return id in self._answers
 
     def add(self, id: str, answer: Answer) -> None:
+        """Adds an answer that has started."""
         self._answers[id] = answer
         self._empty.clear()
-        if self._sweeping is None:
-            self._sweep_later()
+        if self._timer is None:
+            self._schedule_keepalives()
 
     def remove(self, id: str) -> None:
+        """Removes an answer that has ended."""
         self._answers.pop(id, None)
         if not self._answers:
             self._empty.set()
 
     def cancel(self, id: str, names: frozenset[str]) -> bool:
-        """Stops the answer if it runs and belongs to one of these names."""
+        """Stops the answer if it is running and its caller has one of these names. Returns whether it did."""
         answer = self._answers.get(id)
         if answer is None or not answer.names & names:
             return False
@@ -65,33 +70,34 @@ class Running:
         return True
 
     async def drain(self, patience: float) -> None:
-        """Waits until all answers have ended; after ``patience`` seconds ends the rest with an honest error."""
+        """Waits until all answers have ended; after ``timeout`` seconds ends the rest with a ``Draining`` error."""
         self.draining = True
         try:
             await asyncio.wait_for(self._empty.wait(), patience)
         except TimeoutError:
             for answer in [*self._answers.values()]:
                 answer.stop(Draining("The server is shutting down."))
-            # They have been told; what remains is writing that to clients that may not read.
+            # The error still has to be sent, to clients that may not read.
             await asyncio.wait([asyncio.ensure_future(self._empty.wait())], timeout=2)
 
     def close(self) -> None:
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            self._sweeping = None
+        """Stops the keepalive timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     @property
     def _period(self) -> float:
         return min(1.0, self._interval / 4)
 
-    def _sweep_later(self) -> None:
-        self._sweeping = asyncio.get_running_loop().call_later(self._period, self._sweep)
+    def _schedule_keepalives(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._period, self._send_keepalives)
 
-    def _sweep(self) -> None:
-        """One timer for all streams: none is created per stream or per chunk."""
-        self._sweeping = None
+    def _send_keepalives(self) -> None:
+        """Sends the keepalives that are due. One timer serves all streams, so that a stream or chunk needs none."""
+        self._timer = None
         now = self._clock()
         for answer in [*self._answers.values()]:
             answer.nudge(now, self._interval - self._period)
         if self._answers:
-            self._sweep_later()
+            self._schedule_keepalives()

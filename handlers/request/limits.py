@@ -1,6 +1,6 @@
-"""What a caller may have under way, and what those without a client id may make this server keep.
+"""Limits: running answers per caller, bytes of bodies from callers without a client id, JSON values per body.
 
-One process counts for itself: with ``PROCESSES`` above 1 each has these limits.
+Each process counts for itself: with ``PROCESSES`` above 1 the limits hold for each process.
 """
 
 from __future__ import annotations
@@ -10,38 +10,38 @@ from typing import Final
 
 from llm.errors import InvalidRequest, RateLimited
 
-MAX_VALUES: Final = 500_000  # in one body: as Python objects, 32 MB of ``[],[],…`` are a gigabyte
-MAX_OPEN_BODY: Final = 64 * 1024  # bytes, where anyone may call: such a route has little to be told
+MAX_VALUES: Final = 500_000  # JSON values in one body; 32 MB of ``[],[],…`` would be 1 GB of Python objects
+MAX_OPEN_BODY: Final = 64 * 1024  # bytes of a body on routes with access ``open``
 
-_RETRY_AFTER: Final = 1.0  # seconds: answers end at any time
-# A text, which may be without its end: one that failed to match would be tried again from each quote in it.
-_TEXT: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+_RETRY_AFTER: Final = 1.0  # seconds; an answer may end at any time
+# A JSON string. It may lack its closing quote: if such a string did not match, each quote in it would be tried again.
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 
 
 class Answers:
-    """The answers under way, by the names of their callers (``Caller.names``)."""
+    """Limits the running answers of each caller name (``Caller.names``)."""
 
     def __init__(self, most: int) -> None:
-        self._most = most  # of one name; 0: any number
+        self._most = most  # answers of one name; 0: no limit
         self._running: dict[str, int] = {}
 
     def __len__(self) -> int:
-        """How many names have one under way."""
+        """Number of names that have a running answer."""
         return len(self._running)
 
     def one(self, names: frozenset[str]) -> _Answer:
-        """An answer, for as long as a ``with`` takes. Raises ``RateLimited``.
+        """Returns a context manager that counts one running answer. Raises ``RateLimited``.
 
-        Each name counts for itself: a made-up key beside a real one does not make its owner somebody else.
+        Each name is counted by itself, so that an invented second key does not avoid the limit.
         """
         if self._most and any(self._running.get(name, 0) >= self._most for name in names):
-            told = f"You have {self._most} answers under way, and more are not made at a time (MAX_ANSWERS)."
-            raise RateLimited(told, retry_after=_RETRY_AFTER)
+            message = f"You have {self._most} running answers, the largest number allowed at a time (MAX_ANSWERS)."
+            raise RateLimited(message, retry_after=_RETRY_AFTER)
         return _Answer(self._running, names)
 
 
 class _Answer:
-    """A class of its own, since a generator would weigh five times as much beside every open stream."""
+    """Counts one running answer. A class, since a generator would need five times the memory for each open stream."""
 
     __slots__ = ("_names", "_running")
 
@@ -60,10 +60,10 @@ class _Answer:
 
 
 class KeptBodies:
-    """Bytes of the bodies of all callers without a client id together, from their first one to the end of the answer.
+    """Limits the bytes of all bodies from callers without a client id, from the first byte to the end of the answer.
 
-    A stranger may bring a key in its body, so the body has to be read before he can be turned away; and any text will
-    do for a key until its provider is asked. Whoever shows a client id in a header is never turned away by this.
+    Such a caller may send a provider key in the body, so the body has to be read before the caller is refused; and any
+    string passes as a key until the provider checks it. Callers with a client id in a header are not limited by this.
     """
 
     def __init__(self, most: int) -> None:
@@ -71,31 +71,33 @@ class KeptBodies:
         self.size = 0
 
     def add(self, size: int) -> bool:
-        """Whether they may be kept; if so, they are to be given back by :meth:`remove`."""
+        """Reserves ``size`` bytes. Returns False if there is no room; reserved bytes go back by ``release``."""
         if self.size + size > self._most:
             return False
         self.size += size
         return True
 
     def remove(self, size: int) -> None:
+        """Returns ``size`` reserved bytes."""
         self.size -= size
 
 
 def too_many() -> RateLimited:
-    told = "Too much is being sent by callers without a client id (MAX_KEPT_BODIES)."
-    return RateLimited(told, retry_after=_RETRY_AFTER)
+    """Returns the error for a body that exceeds the budget."""
+    message = "Callers without a client id are sending too much data at the moment (MAX_KEPT_BODIES)."
+    return RateLimited(message, retry_after=_RETRY_AFTER)
 
 
 def check_values(body: bytes) -> None:
-    """Raises ``InvalidRequest`` for JSON of more than ``MAX_VALUES`` values, before they are made."""
-    if len(body) <= MAX_VALUES or _marks(body) <= MAX_VALUES:  # as it is but for very long texts
+    """Raises ``InvalidRequest`` if the JSON has more than ``MAX_VALUES`` values, before any is parsed."""
+    if len(body) <= MAX_VALUES or _count_values(body) <= MAX_VALUES:  # the usual case
         return
     most = 2 * MAX_VALUES + 2  # a value may have a name
-    bare, texts = _TEXT.subn(b"", body, most)
-    if texts == most or _marks(bare) > MAX_VALUES:
+    without_strings, strings = _STRING.subn(b"", body, most)
+    if strings == most or _count_values(without_strings) > MAX_VALUES:
         raise InvalidRequest(f"body: holds more than {MAX_VALUES} values", param="body")
 
 
-def _marks(body: bytes) -> int:
-    """Of values, in a text where no other text is."""
+def _count_values(body: bytes) -> int:
+    """Counts the characters that precede a value; exact for JSON without strings, else an upper bound."""
     return sum(map(body.count, (b",", b"[", b"{")))

@@ -1,4 +1,4 @@
-"""Forms with files: ``multipart/form-data``."""
+"""Reads forms with files (``multipart/form-data``)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from tornado.httputil import HTTPFile, HTTPInputError, ParseMultipartConfig, par
 from llm.errors import InvalidRequest
 
 _FORM: Final = "multipart/form-data"
-# Python's reader of this header looks through all of it again for each semicolon: 60 KB would take it ten seconds. A
-# boundary has at most 70 characters.
+# Characters of the header ``Content-Type``. Python parses it in quadratic time: 60 KB of semicolons take ten seconds. A
+# boundary has at most 70 characters (RFC 2046).
 _MAX_TYPE: Final = 300
-MAX_PARTS: Final = 64
+MAX_PARTS: Final = 64  # fields and files of a form
 _CONFIG: Final = ParseMultipartConfig(max_parts=MAX_PARTS, max_part_header_size=2048)
 
 
 def is_form(content_type: str) -> bool:
+    """True if a ``Content-Type`` is that of a form."""
     return content_type[: len(_FORM)].lower() == _FORM
 
 
 def read_form(content_type: str, body: bytes) -> tuple[dict[str, list[str]], dict[str, list[HTTPFile]]]:
-    """Its texts and its files by name. Raises ``InvalidRequest``, whose words do not quote what was sent."""
+    """Returns the text fields and the files of a form, by name. Raises ``InvalidRequest``, which quotes no content."""
     if len(content_type) > _MAX_TYPE:
         raise InvalidRequest(f"Content-Type: is longer than {_MAX_TYPE} characters", param="Content-Type")
     header = Message()

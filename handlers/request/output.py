@@ -1,4 +1,4 @@
-"""A streamed answer on its way to the client, by ``RequestHandler.write`` and ``flush``."""
+"""Writes a streamed answer to the client, by ``RequestHandler.write`` and ``flush``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _NO_HEADERS: Final = HTTPHeaders()
 class Output:
     """Sends the pieces of one answer.
 
-    ``spacing``: seconds between two pieces; they are queued and leave in :meth:`drain`.
+    ``spacing``: seconds between two pieces. If it is set, pieces are queued and :meth:`drain` sends them.
     """
 
     __slots__ = ("_ended", "_handler", "_queue", "_spacing", "_unsent", "_write", "last", "pinged", "started")
 
     def __init__(self, handler: RequestHandler, spacing: float = 0) -> None:
-        self._ended = False  # from now on the connection belongs to another request
+        self._ended = False  # once True, the connection belongs to the next request
         self._handler = handler
         self._queue: list[bytes] = []
         self._spacing = spacing
@@ -47,7 +47,7 @@ class Output:
     def send(self, piece: bytes) -> bool:
         """Sends a piece of an answer that has started.
 
-        False if the client is slow or gone: :meth:`drain` is to be awaited before more is sent.
+        Returns False if the client is slow or gone: :meth:`drain` has to be awaited before more is sent.
         """
         if self._spacing:
             self._queue.append(piece)
@@ -61,9 +61,9 @@ class Output:
         return False
 
     def pass_on(self, piece: bytes) -> bool:
-        """:meth:`send` for the bytes of a passed-through answer, past ``RequestHandler.write`` and ``flush``.
+        """Sends a piece of a passthrough answer directly to the connection. Returns as :meth:`send` does.
 
-        The one bypass: those two cost an event that is only passed on an eighth of what it costs in all.
+        The only bypass of ``RequestHandler.write`` and ``flush``, which are an eighth of a passthrough event's cost.
         """
         self.last = monotonic()
         sent = self._write(piece)
@@ -73,11 +73,11 @@ class Output:
         return False
 
     async def drain(self) -> None:
-        """Returns when the client has taken what was sent. Raises ``StreamClosedError`` when the client is gone."""
+        """Returns when all bytes have been sent. Raises ``StreamClosedError`` when the client is gone."""
         while self._queue:
-            early = self.last + self._spacing - monotonic()
-            if early > 0:
-                await asyncio.sleep(early)
+            delay = self.last + self._spacing - monotonic()
+            if delay > 0:
+                await asyncio.sleep(delay)
             self.last = monotonic()
             self._handler.write(self._queue.pop(0))
             await self._handler.flush()
@@ -86,7 +86,7 @@ class Output:
             await unsent
 
     def ping(self, piece: bytes) -> None:
-        """Sends a sign of life, unless bytes are waiting for the client already."""
+        """Sends a keepalive unless bytes are already queued for the client."""
         self.start()
         if not self._ended and not self._queue and (self._unsent is None or self._unsent.done()):
             self._handler.write(piece)
@@ -94,17 +94,17 @@ class Output:
             self.pinged = monotonic()
 
     async def end(self) -> None:
-        """Sends what waits, then the end of the answer."""
+        """Sends all queued pieces, then the end of the answer."""
         self.start()
         await self.drain()
         self._ended = True
         await self._handler.finish()
 
     def abort(self) -> None:
-        """Breaks the answer off, so that nobody takes it for whole: its end never comes."""
+        """Closes the connection without the end of the answer, so that the client sees that it is incomplete."""
         connection = self._handler.request.connection
         abort = getattr(connection, "abort", None)
         if abort is not None:
             abort()
-        elif connection is not None:  # Tornado's own
+        elif connection is not None:  # Tornado's own HTTP server
             connection.stream.close()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""JSON Schema checks of request bodies, with errors that name the place."""
+"""Validates request bodies by JSON Schema, with errors that name the field."""
 
 from __future__ import annotations
 
@@ -13,35 +13,36 @@ from handlers.request.schema_fast import Shape
 from llm.errors import InvalidRequest
 from llm.wire.json_codec import loads
 
+# Folder of the request schemas, one file for each.
 SCHEMAS: Final = Path(__file__).parents[2] / "schemas"
 
 
 class Schemas:
-    """The schemas of ``schemas/``, each compiled once."""
+    """Validators of the schemas in ``schemas/``, each compiled once."""
 
     def __init__(self, folder: Path = SCHEMAS) -> None:
         schemas = {path.name.removesuffix(".json"): loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))}
         self._validators = {name: Draft202012Validator(schema) for name, schema in schemas.items()}
-        self._shapes = {name: Shape(schema) for name, schema in schemas.items()}
+        self._fast = {name: Shape(schema) for name, schema in schemas.items()}
 
     def check(self, name: str, body: Mapping[str, Any]) -> None:
-        """Raises ``InvalidRequest`` with the place of the worst fault in ``param``."""
-        if self._shapes[name].fits(body):
+        """Checks a body by the schema of this file name. Raises ``InvalidRequest``, with the field in ``param``."""
+        if self._fast[name].fits(body):
             return
         error = best_match(self._validators[name].iter_errors(body))
         if error is not None:
-            where = place(error.absolute_path)
+            field_path = place(error.absolute_path)
             if error.validator == "required":
                 missing = next(field for field in error.validator_value if field not in error.instance)
-                where = f"{where}.{missing}".lstrip(".")
+                field_path = f"{field_path}.{missing}".lstrip(".")
             if error.validator == "additionalProperties":
                 extra = next(field for field in error.instance if field not in error.schema["properties"])
-                where = f"{where}.{extra}".lstrip(".")
-            raise InvalidRequest(f"{where or 'body'}: {_reason(error)}", param=where or None)
+                field_path = f"{field_path}.{extra}".lstrip(".")
+            raise InvalidRequest(f"{field_path or 'body'}: {_describe(error)}", param=field_path or None)
 
 
 def place(path: Iterable[str | int]) -> str:
-    """``["messages", 2, "role"]`` as ``messages[2].role``."""
+    """Formats a JSON path: ``["messages", 2, "role"]`` becomes ``messages[2].role``."""
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}"
@@ -59,28 +60,28 @@ _TYPES: Final = {
 }
 
 
-def _reason(error: ValidationError) -> str:
-    """What is wrong, without repeating a value that may be megabytes of picture."""
-    wanted: Any = error.validator_value
+def _describe(error: ValidationError) -> str:
+    """Describes a schema error without quoting the value, which may be a large image."""
+    expected: Any = error.validator_value
     match error.validator:
         case "required":
             return "is required"
         case "additionalProperties":
             return "is not known here"
         case "type":
-            wanted = wanted if isinstance(wanted, str) else " or ".join(wanted)
-            return f"has to be {wanted}, not {_TYPES[type(error.instance)]}"
+            expected = expected if isinstance(expected, str) else " or ".join(expected)
+            return f"has to be {expected}, not {_TYPES[type(error.instance)]}"
         case "enum" | "const":
-            return f"{_short(error.instance)} is not one of {', '.join(map(str, wanted))}"
+            return f"{_shorten(error.instance)} is not one of {', '.join(map(str, expected))}"
         case "pattern":
-            return f"{_short(error.instance)} is not allowed here"
+            return f"{_shorten(error.instance)} is not allowed here"
         case "minLength" | "minItems":
             return "must not be empty"
         case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
-            return f"{_short(error.instance)} is out of range ({error.validator} {wanted})"
+            return f"{_shorten(error.instance)} is out of range ({error.validator} {expected})"
     return error.message[:200]
 
 
-def _short(value: object) -> str:
+def _shorten(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,7 +1,8 @@
-"""A schema as something that says at once whether a value is plainly sound.
+"""A fast check for valid bodies, in front of ``jsonschema``.
 
-Nearly every body is, and for ``jsonschema`` to say so costs more than to read the request. What is not plainly sound,
-or stands under a keyword that is not known here, is left to ``jsonschema``, which also finds the words for a fault.
+Nearly every body is valid, and ``jsonschema`` needs longer to check it than the server to read the request. A value
+that does not pass here, or whose schema has a keyword that is unknown here, is checked by ``jsonschema``, which also
+describes the error.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     "array": (list,),
     "string": (str,),
     "boolean": (bool,),
-    "integer": (int,),  # 1.0 is one too, but not plainly
+    "integer": (int,),  # 1.0 is an integer too; it is left to ``jsonschema``
     "number": (int, float),
     "null": (type(None),),
 }
@@ -28,51 +29,62 @@ _KNOWN: Final = frozenset(
 
 
 class Shape:
-    """``fits`` is never true of what the schema refuses; it may be false of what the schema accepts."""
+    """A compiled schema. ``matches`` is False for every invalid value; it may also be False for a valid one."""
 
-    __slots__ = ("_closed", "_fewest", "_inside", "_items", "_kinds", "_least", "_pattern", "_required", "_words")
+    __slots__ = (
+        "_closed",
+        "_enum",
+        "_items",
+        "_kinds",
+        "_min_length",
+        "_minimum",
+        "_pattern",
+        "_properties",
+        "_required",
+    )
 
     def __init__(self, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> None:
         root = schema if root is None else root
         if [*schema] == ["$ref"]:
             schema = root["$defs"][schema["$ref"].removeprefix("#/$defs/")]
-        told = schema.get("type", [*_KINDS])
-        kinds = {kind for name in ([told] if isinstance(told, str) else told) for kind in _KINDS[name]}
-        self._words = frozenset(schema["enum"]) if "enum" in schema else None
-        if self._words is not None:  # other values than texts are not equal in Python where they are in JSON
+        types = schema.get("type", [*_KINDS])
+        kinds = {kind for name in ([types] if isinstance(types, str) else types) for kind in _KINDS[name]}
+        self._enum = frozenset(schema["enum"]) if "enum" in schema else None
+        if self._enum is not None:  # equality of numbers and booleans differs between Python and JSON
             kinds &= {str}
         self._kinds = frozenset(kinds) if schema.keys() <= _KNOWN else frozenset()
         self._required = tuple(schema.get("required", ()))
-        self._inside = {name: Shape(inner, root) for name, inner in schema.get("properties", {}).items()}
+        self._properties = {name: Shape(inner, root) for name, inner in schema.get("properties", {}).items()}
         self._closed = "additionalProperties" in schema
         self._items = Shape(schema["items"], root) if "items" in schema else None
-        self._fewest = max(schema.get("minItems", 0), schema.get("minLength", 0))
+        self._min_length = max(schema.get("minItems", 0), schema.get("minLength", 0))
         self._pattern = re.compile(schema["pattern"]) if "pattern" in schema else None
-        self._least = schema.get("minimum", float("-inf"))
+        self._minimum = schema.get("minimum", float("-inf"))
 
     def fits(self, value: Any) -> bool:
+        """True if the value is certainly valid."""
         kind = type(value)
         if kind not in self._kinds:
             return False
         if kind is str:
             return (
-                len(value) >= self._fewest
-                and (self._words is None or value in self._words)
+                len(value) >= self._min_length
+                and (self._enum is None or value in self._enum)
                 and (self._pattern is None or self._pattern.search(value) is not None)
             )
         if kind is dict:
-            return self._fits_object(value)
+            return self._match_object(value)
         if kind is list:
-            return len(value) >= self._fewest and (self._items is None or all(map(self._items.fits, value)))
-        return kind not in (int, float) or value >= self._least
+            return len(value) >= self._min_length and (self._items is None or all(map(self._items.fits, value)))
+        return kind not in (int, float) or value >= self._minimum
 
-    def _fits_object(self, value: Mapping[str, Any]) -> bool:
+    def _match_object(self, value: Mapping[str, Any]) -> bool:
         for name in self._required:
             if name not in value:
                 return False
-        inside = self._inside
+        properties = self._properties
         for name in value:
-            shape = inside.get(name)
-            if not (shape.fits(value[name]) if shape is not None else not self._closed):
+            property_schema = properties.get(name)
+            if not (property_schema.fits(value[name]) if property_schema is not None else not self._closed):
                 return False
         return True
