@@ -1,4 +1,4 @@
-"""HTTP in: the one table of routes, each with its handler; the handler says who may call (``Base.access``)."""
+"""HTTP endpoints: the table of routes. Each handler declares who may call it (``BaseHandler.access``)."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from handlers.ops.page import PageHandler
 from handlers.router import Route, Routes
 from llm.dialects import anthropic, native, ollama, openai_chat, openai_responses
 
+# Path (or pattern with groups), handler class and its arguments.
 ROUTES: tuple[Route, ...] = (
     ("/llm/chat", NativeChatHandler, {"dialect": native, "schema": "llm.chat"}),
     ("/v1/chat/completions", ChatHandler, {"dialect": openai_chat, "schema": "openai.chat"}),
@@ -67,5 +68,6 @@ ROUTES: tuple[Route, ...] = (
 
 
 def make_app(context: Context) -> Routes:
+    """Returns the application with all routes."""
     routes: list[Route] = [(path, handler, {"context": context, **more}) for path, handler, more in ROUTES]
     return Routes(routes, (Nothing, {"context": context}))

@@ -1,4 +1,4 @@
-"""``/v1/messages/count_tokens``: how many tokens a request would have, for clients that pack their context by it."""
+"""``/v1/messages/count_tokens``: counts the tokens of a request, for clients that fill their context by it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llm.upstream.tasks import count
 
 
 class CountHandler(ChatHandler):
-    """``{"input_tokens": n}``; an estimate says so, with its error, in headers."""
+    """Answers ``{"input_tokens": n}``; headers mark an estimate and give its error."""
 
     async def handle(self, body: dict[str, Any]) -> None:
         self.context.schemas.check(self.schema, body)
@@ -19,8 +19,8 @@ class CountHandler(ChatHandler):
         request = self.dialect.read_request(body)
         self.record.target = target
         call = ChatCall(self.request_id, body, self.dialect, self.record, self.forwarded_headers())
-        same = body if target.engine.dialect == self.dialect.NAME else None
-        counted = await count(request, target, self.context.services, self.record, same, call.headers_for(target))
+        raw = body if target.engine.dialect == self.dialect.NAME else None
+        counted = await count(request, target, self.context.services, self.record, raw, call.headers_for(target))
         self.set_record_headers(self.record)
         if counted.estimated:
             self.set_header("X-Tokens-Estimated", "true")

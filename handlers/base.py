@@ -1,4 +1,4 @@
-"""What every route does: who calls, what body, and how an error is written."""
+"""Base class of all handlers: authorization, the request body, errors and the log line."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ from llm.upstream.call_record import Trace
 from llm.wire.json_codec import Json, dump_bytes, loads
 
 Access: TypeAlias = Literal["open", "caller", "client"]
-"""``open``: anyone. ``caller``: a valid client id or a provider key of one's own. ``client``: a valid client id."""
+"""Who may call a route. ``open``: anyone. ``caller``: a valid client id or an own provider key. ``client``: only the
+former."""
 
 _CLIENT_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,128}")
-_STRANGER: Final = Caller(trusted=False)
+_UNKNOWN_CALLER: Final = Caller(trusted=False)
 _HEADERS: Final = {
     "Content-Type": "text/html; charset=UTF-8",
     "Cache-Control": "no-store, no-transform",
     "X-Accel-Buffering": "no",
     "X-Content-Type-Options": "nosniff",
 }
-_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # of a header, which has no line end to hide another one behind
-_PATIENCE: Final = 4  # times MAX_BODY_SIZE that is read and thrown away to be able to answer 413
+_HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # without line ends, which would allow header injection
+_MAX_DISCARDED: Final = 4  # times MAX_BODY_SIZE that is read and discarded so that the client can read the 413
 
 
 class ResponseHeaders(dict[str, str]):
-    """The headers of an answer: what Tornado asks of ``HTTPHeaders``, in a plain dictionary."""
+    """Headers of a response: a plain dictionary with the methods of ``HTTPHeaders`` that Tornado uses."""
 
     __slots__ = ()
     get_all = dict.items
@@ -49,20 +50,21 @@ class ResponseHeaders(dict[str, str]):
 
 @stream_request_body
 class Base(RequestHandler):
-    """A route. Subclasses say ``methods``, ``access`` and :meth:`handle`, which runs only for whoever may call.
+    """Base class of the handlers of all routes.
 
-    The body is read as it comes, so that one that is too large is refused before it is sent.
+    Subclasses define ``methods``, ``access`` and :meth:`handle`, which is called only if the caller is authorized. The
+    body is received in pieces, so that one that is too large is refused before the client has sent all of it.
     """
 
     methods: ClassVar[tuple[str, ...]] = ("GET",)
     access: ClassVar[Access] = "caller"
-    while_draining: ClassVar[bool] = False
-    costly: ClassVar[bool] = False  # an answer that MAX_ANSWERS counts
-    dialect: ClientDialect = native  # whose shape errors take
+    while_draining: ClassVar[bool] = False  # also serves while the server shuts down
+    costly: ClassVar[bool] = False  # the answer counts for MAX_ANSWERS
+    dialect: ClientDialect = native  # the dialect that errors are written in
 
-    # An open stream keeps its handler: what is named here takes a fifth of what it would in a dictionary.
+    # An open stream keeps its handler in memory: slots take a fifth of the memory of an instance dictionary.
     __slots__ = (
-        "_client_id", "_early", "_received", "_refusal", "_running", "_strange", "answer_task", "began", "caller",
+        "_client_id", "_early", "_received", "_refusal", "_reserved", "_task", "answer_task", "began", "caller",
         "context", "failure", "gone", "pieces", "request_id", "told",
     )  # fmt: skip
 
@@ -72,109 +74,116 @@ class Base(RequestHandler):
 
     def __init__(self, application: Any, request: HTTPServerRequest, **kwargs: Any) -> None:
         self.request_id = ""
-        self.caller = _STRANGER
+        self.caller = _UNKNOWN_CALLER
         self.failure: LLMError | None = None  # for the log line
-        self.told: dict[str, Any] = {}  # more for the log line
+        self.told: dict[str, Any] = {}  # additional fields of the log line
         self.began = time.monotonic()
         self.pieces: list[bytes] = []
         self._received = 0
-        self._strange: int | None = None  # bytes kept of a stranger's body; None: of a known client's
-        self._refusal: LLMError | None = None  # of a body that is read to its end and thrown away
-        self._early: LLMError | None = None  # a refusal that waits for no body
-        self.answer_task: asyncio.Task[None] | None = None  # of an answer that can be cancelled
-        self.gone = False  # the client has left, or takes no more
+        self._reserved: int | None = None  # bytes reserved in the body budget; None: the caller has a client id
+        self._refusal: LLMError | None = None  # raised at the end of the body, which is read and discarded
+        self._early: LLMError | None = None  # raised before the body is read
+        self.answer_task: asyncio.Task[None] | None = None  # set while the answer can be cancelled
+        self.gone = False  # the client has left, or reads no more
         super().__init__(application, request, **kwargs)
-        self.ui = None  # type: ignore[assignment]  # what renders templates: there are none, and it refers back to this
+        self.ui = None  # type: ignore[assignment]  # Tornado's template helpers, unused; they refer back to the handler
 
     def initialize(self, context: Context) -> None:
-        """Knows from the headers what may be sent, before any of the body comes: :meth:`prepare` may come later."""
+        """Checks the headers before any of the body is received; Tornado may call :meth:`prepare` later."""
         self.context = context
-        self._client_id = context.client_of(self._offered())
+        self._client_id = context.client_of(self._client_id_candidates())
         length = self.request.headers.get("Content-Length", "")
         if context.running.draining and not self.while_draining:
             self._early = Draining("The server is shutting down.")
-        elif length.isdecimal() and int(length) > self._largest:
-            self._early = self._too_large()
+        elif length.isdecimal() and int(length) > self._max_body:
+            self._early = self._make_size_error()
         elif not self._client_id and not context.config.open_to_all:
-            self._strange = 0
+            self._reserved = 0
 
     def begin(self, args: Sequence[bytes]) -> None:
-        """Answers in a task, from the next turn of the loop on: what has come of the body by then is there.
+        """Starts the task that answers the request, in the next turn of the event loop.
 
-        Tornado's own delegate for handlers does the same, with seven times as many calls and no other way in than this.
+        Tornado's own delegate for handlers does the same with seven times as many calls, and by the same private
+        attributes.
         """
         loop = asyncio.get_running_loop()
         self.request._body_future = loop.create_future()
-        self._running = loop.create_task(self._execute([], *args))
+        self._task = loop.create_task(self._execute([], *args))
 
     def body_ended(self) -> None:
-        whole = self.request._body_future
-        if not whole.done():
-            whole.set_result(None)
+        """Marks the body as complete: the task calls the method of the request."""
+        complete = self.request._body_future
+        if not complete.done():
+            complete.set_result(None)
 
     async def handle(self, body: dict[str, Any]) -> None:
+        """Answers a request of an authorized caller. ``body`` is the JSON object, without the caller's keys."""
         raise NotImplementedError
 
     def clear(self) -> None:
-        """A new answer, in a few calls of Tornado's fifty; all that it asks of ``_headers``, a dictionary has too."""
-        self._headers = ResponseHeaders(_HEADERS, Date=_date(int(time.time())))  # type: ignore[assignment]
+        """Resets the response. Replaces Tornado's method, which makes fifty calls; a dictionary is enough here."""
+        self._headers = ResponseHeaders(_HEADERS, Date=_format_date(int(time.time())))  # type: ignore[assignment]
         if self.request_id:
-            self._tell_id()
+            self._set_request_id_headers()
         self._write_buffer = []
         self.set_status(200)
 
     def set_header(self, name: str, value: Any) -> None:
+        """Sets a header. Raises ``ValueError`` for a value with a control character, such as a line end."""
         text = str(value)
-        if not _VALUE.fullmatch(text):
-            raise ValueError(f"not the value of a header: {text!r}")
+        if not _HEADER_VALUE.fullmatch(text):
+            raise ValueError(f"not a valid header value: {text!r}")
         self._headers[name.title()] = text
 
     def prepare(self) -> None:
-        self.request_id = self._chosen_id()
-        self._tell_id()
-        self._allow_origin()
+        """Sets the request id and the CORS headers, then raises the error that needs no body, if any."""
+        self.request_id = self._choose_request_id()
+        self._set_request_id_headers()
+        self._set_cors_headers()
         if self._early is not None:
             raise self._early
 
     @property
-    def _largest(self) -> int:
-        """Bytes that a body may have."""
-        most = self.context.config.max_body_size
-        return min(most, MAX_OPEN_BODY) if self.access == "open" else most
+    def _max_body(self) -> int:
+        """Maximum size of the body, in bytes."""
+        limit = self.context.config.max_body_size
+        return min(limit, MAX_OPEN_BODY) if self.access == "open" else limit
 
     def data_received(self, chunk: bytes) -> None:
+        """Stores a piece of the body; discards it once the body is refused, and closes the connection in the end."""
         if self._early is not None:
             return
         self._received += len(chunk)
         if self._refusal is None:
-            if self._received > self._largest:
-                self._refusal = self._too_large()
-            elif self._strange is not None and not self.context.kept_bodies.add(len(chunk)):
+            if self._received > self._max_body:
+                self._refusal = self._make_size_error()
+            elif self._reserved is not None and not self.context.kept_bodies.add(len(chunk)):
                 self._refusal = too_many()
             else:
-                self._strange = None if self._strange is None else self._strange + len(chunk)
+                self._reserved = None if self._reserved is None else self._reserved + len(chunk)
                 self.pieces.append(chunk)
                 return
-            self._forget_body()  # it is answered at its end, unless it has none
-        if self._received > _PATIENCE * self.context.config.max_body_size:
+            self._release_body()  # the refusal is sent when the body ends
+        if self._received > _MAX_DISCARDED * self.context.config.max_body_size:
             self.request.connection.close()  # type: ignore[union-attr]
 
-    def _forget_body(self) -> None:
+    def _release_body(self) -> None:
         self.pieces.clear()
-        if self._strange:
-            self.context.kept_bodies.remove(self._strange)
-            self._strange = 0
+        if self._reserved:
+            self.context.kept_bodies.remove(self._reserved)
+            self._reserved = 0
 
     async def get(self, *_: str) -> None:
+        """Authorizes the caller and calls :meth:`handle`; the same for every HTTP method."""
         if self.request.method not in self.methods:
             raise HTTPError(405)
-        if self._refusal is not None:  # before it is asked who calls: that may have been in the body
+        if self._refusal is not None:  # before authorization: the caller's key may have been in the discarded body
             raise self._refusal
         body, fault = self.parse_body()
         self._authorize(body)
         if fault is not None:
             raise fault
-        self.answer_task = self._running
+        self.answer_task = self._task
         try:
             with self.context.answers.one(self.caller.names) if self.costly else nullcontext():
                 await self.handle(body)
@@ -186,21 +195,24 @@ class Base(RequestHandler):
     post = put = patch = delete = get
 
     async def options(self, *_: str) -> None:
-        """A browser asks before it calls; the answer is in the headers."""
+        """Answers a browser's CORS preflight; the answer is in the headers."""
         self.set_status(204)
 
     def on_connection_close(self) -> None:
-        """Nobody reads any more, so nothing may go on: the task's end closes the provider's socket (C1)."""
+        """Cancels the answer when the client has left; the end of the task closes the provider's socket (C1)."""
         self.gone = True
-        super().on_connection_close()  # ends the wait for the rest of a body
-        self._forget_body()
+        super().on_connection_close()  # ends the wait for the rest of the body
+        self._release_body()
         if self.answer_task is not None:
             self.answer_task.cancel()
-        else:  # it has not begun, and need not
+        else:  # the answer has not started
             self._early = self._refusal = Cancelled("The client is gone.")
 
     def parse_body(self) -> tuple[dict[str, Any], LLMError | None]:
-        """The JSON object that was sent, or why there is none; who calls is asked before that is told."""
+        """Returns the JSON object of the body and None, or an empty one and the error.
+
+        The error is returned so that an unauthorized caller gets 401 and not a description of the body.
+        """
         raw, self.pieces = b"".join(self.pieces), []
         if not raw or raw.isspace():
             return {}, None
@@ -224,8 +236,8 @@ class Base(RequestHandler):
         if not self.caller.trusted and (self.access == "client" or not keys):
             raise NotAuthenticated("X-ClientId header is missing or invalid and no custom API keys provided")
 
-    def _offered(self) -> Iterator[str]:
-        """What may be a client id, from where clients put it."""
+    def _client_id_candidates(self) -> Iterator[str]:
+        """Yields the values of all headers in which clients send a client id."""
         headers = self.request.headers
         yield headers.get("X-ClientId", "")
         scheme, _, token = headers.get("Authorization", "").partition(" ")
@@ -234,21 +246,23 @@ class Base(RequestHandler):
         yield headers.get("x-api-key", "")
 
     def write_json(self, value: Json | dict[str, Json], status: int = 200) -> None:
+        """Writes a JSON response."""
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
         self.write(dump_bytes(value))
 
     def set_record_headers(self, record: Trace) -> None:
-        """What the engine's answer said that is worth passing on, and the names of dropped fields."""
+        """Sets the headers that are passed on from the engine's response, and ``X-Dropped-Fields``."""
         for name, value in record.headers.items():
             self.set_header(name, value)
         if record.dropped:
             self.set_header("X-Dropped-Fields", ", ".join(record.dropped))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = self._error_of(status_code, (kwargs.get("exc_info") or (None, None))[1])
+        """Writes the error response in the client's dialect. Tornado calls it for every exception of a handler."""
+        error = self._to_error(status_code, (kwargs.get("exc_info") or (None, None))[1])
         self.failure = error
-        self._allow_origin()  # what was set before is gone: an error starts anew
+        self._set_cors_headers()  # again: Tornado has cleared the headers
         for name, value in error.headers.items():
             self.set_header(name, value)
         if status_code == 405:
@@ -257,28 +271,29 @@ class Base(RequestHandler):
             self.set_header("Connection", "close")
         if error.retry_after is not None and "retry-after" not in error.headers:
             self.set_header("Retry-After", f"{error.retry_after:.0f}")
-        method = isinstance(error, InvalidRequest) and status_code == 405
-        status = status_code if method else self.dialect.status_of(error)
+        wrong_method = isinstance(error, InvalidRequest) and status_code == 405
+        status = status_code if wrong_method else self.dialect.status_of(error)
         self.write_json(self.dialect.write_error(error), status)
 
-    def _error_of(self, status_code: int, error: BaseException | None) -> LLMError:
+    def _to_error(self, status_code: int, error: BaseException | None) -> LLMError:
         if isinstance(error, LLMError):
             return error
         if status_code == 404:
-            return NotFound(f"There is nothing at {self.request.path[:200]}.")
+            return NotFound(f"This server has no path {self.request.path[:200]}.")
         if status_code < 500:
             reason = (error.log_message or error.reason) if isinstance(error, HTTPError) else None
             reason = reason or responses.get(status_code, "Unknown")
             return InvalidRequest(f"{self.request.method} {self.request.path[:200]}: {reason}")
-        return Internal(f"Something went wrong here; the request was {self.request_id}.")
+        return Internal(f"The server failed to handle the request {self.request_id}; its log has the details.")
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
-        """Only bugs leave a trace; an error that was told to the client is in the request's own line."""
+        """Logs a bug with its stack trace. An error that was sent to the client is in the request's own log line."""
         if not isinstance(value, LLMError | HTTPError):
             log.write("bug", 40, exc_info=value, id=self.request_id, path=self.request.path)
 
     def on_finish(self) -> None:
-        self._forget_body()
+        """Releases the body and writes the request's log line."""
+        self._release_body()
         failure = self.failure
         log.write(
             "request",
@@ -293,28 +308,28 @@ class Base(RequestHandler):
         )
 
     def outcome(self) -> dict[str, Any]:
-        """What is known only when the answer is out, for the log line."""
+        """Returns fields of the log line that are known only when the answer has ended."""
         return {}
 
     def compute_etag(self) -> None:
-        return None
+        """Returns None: responses have no ETag."""
 
-    def _chosen_id(self) -> str:
-        """The client's own id, so that it can cancel before it has seen our headers; else a new one."""
-        given = self.request.headers.get("X-Request-Id", "")
-        if _CLIENT_REQUEST_ID.fullmatch(given) and given not in self.context.running:
-            return given
+    def _choose_request_id(self) -> str:
+        """Returns the client's own id, with which it can cancel before it has received the headers; else a new id."""
+        own = self.request.headers.get("X-Request-Id", "")
+        if _CLIENT_REQUEST_ID.fullmatch(own) and own not in self.context.running:
+            return own
         return f"req_{os.urandom(12).hex()}"
 
-    def _tell_id(self) -> None:
+    def _set_request_id_headers(self) -> None:
         self.set_header("X-Request-Id", self.request_id)
         if self.dialect.REQUEST_ID != "X-Request-Id":
             self.set_header(self.dialect.REQUEST_ID, self.request_id)
 
-    def _too_large(self) -> LLMError:
-        return TooLarge(f"The body is larger than {self._largest} bytes (MAX_BODY_SIZE).")
+    def _make_size_error(self) -> LLMError:
+        return TooLarge(f"The body is larger than {self._max_body} bytes (MAX_BODY_SIZE).")
 
-    def _allow_origin(self) -> None:
+    def _set_cors_headers(self) -> None:
         allowed = self.context.config.cors_origins
         origin = self.request.headers.get("Origin") if allowed else None
         if not origin:
@@ -323,23 +338,23 @@ class Base(RequestHandler):
         if "*" in allowed or origin in allowed:
             self.set_header("Access-Control-Allow-Origin", origin)
             self.set_header("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
-            asked = self.request.headers.get("Access-Control-Request-Headers")
-            self.set_header("Access-Control-Allow-Headers", asked or "Content-Type")
+            requested = self.request.headers.get("Access-Control-Request-Headers")
+            self.set_header("Access-Control-Allow-Headers", requested or "Content-Type")
             self.set_header("Access-Control-Expose-Headers", "X-Request-Id, Retry-After")
             self.set_header("Access-Control-Max-Age", "600")
 
 
 @lru_cache(maxsize=1)
-def _date(second: int) -> str:
-    """As the header ``Date`` has it."""
+def _format_date(second: int) -> str:
+    """Formats Unix time for the header ``Date``."""
     return format_timestamp(second)
 
 
 class Nothing(Base):
-    """Every path that is not in the table."""
+    """Answers 404 for every path that has no route."""
 
     methods = ("GET", "POST", "PUT", "PATCH", "DELETE")
     access = "open"
 
     async def handle(self, body: dict[str, Any]) -> None:
-        raise NotFound(f"There is nothing at {self.request.path[:200]}.")
+        raise NotFound(f"This server has no path {self.request.path[:200]}.")

@@ -1,4 +1,4 @@
-"""A chat in any client's dialect: reads the request, calls the chat service, writes the answer as it comes."""
+"""Chat endpoints of every client dialect: read the request, call the chat service, write its answer."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from llm.gateway.chat import ChatCall
 from llm.upstream.call_record import CLIENT, Trace
 from llm.wire.json_codec import Json
 
-# Headers of a client that go along to an engine of the same dialect, byte for byte.
+# Client headers that are forwarded unchanged to an engine of the same dialect.
 _FORWARDED: Final = ("anthropic-beta", "anthropic-version")
 _STALL: Final = 2  # times KEEPALIVE_INTERVAL without anything of an answer: the log says what it waits for
 
 
 class ChatHandler(Base):
-    """``POST`` of a chat; one class for every client dialect."""
+    """Answers a chat request; one class for every client dialect."""
 
     methods = ("POST",)
     costly = True
@@ -49,6 +49,7 @@ class ChatHandler(Base):
 
     @property
     def names(self) -> frozenset[str]:
+        """Names of the caller (``ActiveRequest``)."""
         return self.caller.names
 
     async def handle(self, body: dict[str, Any]) -> None:
@@ -75,27 +76,29 @@ class ChatHandler(Base):
             await self._fail(self._stopped, answer)
         finally:
             active.remove(self.request_id)
-            self._answer = None  # it refers to this handler: what is done is gone without a garbage collector
+            self._answer = None  # breaks the reference cycle, so that memory is freed without the garbage collector
             self.failure = self.failure or self.record.failure
 
     def answer(self, call: ChatCall, answer: ClientAnswer) -> Coroutine[Any, Any, None]:
+        """Lets the chat service answer the call."""
         return self.context.chat.answer(call, self.caller, answer)
 
     def make_writer(self, request: ChatRequest) -> Writer:
+        """Returns the dialect's writer of a streamed answer."""
         return self.dialect.writer(request, int(time.time()))
 
     def write_whole(self, reply: Reply, request: ChatRequest) -> dict[str, Json]:
-        """The answer as one object."""
+        """Returns the JSON body of an answer that is not streamed."""
         return self.dialect.write_reply(reply, request, int(time.time()))
 
     def stop(self, reason: LLMError) -> None:
-        """Ends the answer with this error (``active.Answer``)."""
+        """Ends the answer with this error (``ActiveRequest``)."""
         self._stopped = reason
         if self.answer_task is not None:
             self.answer_task.cancel()
 
     def nudge(self, now: float, silence: float) -> None:
-        """A sign of life after so many seconds of silence (``active.Answer``); the first one sends our headers."""
+        """Sends a keepalive after ``silence`` seconds without output, and the headers before the first one."""
         if self._answer is not None and not self.gone:
             self._answer.keep_alive(now, silence)
             self._log_stall(now, self._answer)
@@ -112,7 +115,7 @@ class ChatHandler(Base):
         log.write("stalled", id=self.request_id, engine=engine, waiting_for=waiting_for, seconds=round(seconds, 1))
 
     async def _fail(self, failure: LLMError, answer: ClientAnswer) -> None:
-        """The status is out: the error is the last of the stream."""
+        """Ends a started stream with an error, since the status is sent already."""
         self.failure = failure
         try:
             await answer.fail(failure)
@@ -120,36 +123,38 @@ class ChatHandler(Base):
             self.gone = True
 
     def forwarded_headers(self) -> Mapping[str, str]:
+        """Returns the client's headers that are forwarded to an engine of the same dialect."""
         return {name: self.request.headers[name] for name in _FORWARDED if name in self.request.headers}
 
     def outcome(self) -> dict[str, Any]:
-        record, usage = self.record, self._used()
+        """Returns engine, model, attempts, timing and usage of the chat for the log line."""
+        record, usage = self.record, self._billable_usage()
         engine = {"engine": record.target.engine.name, "model": record.target.model} if record.target else {}
         return {
             **engine,
             "attempts": record.attempts,
             "first_token": round(record.first_token, 3) if record.first_token is not None else None,
-            "finish": record.finish,
+            "finish_reason": record.finish,
             "input_tokens": usage.input if usage else None,
             "output_tokens": usage.output if usage else None,
             "estimated": True if usage and usage.estimated else None,
-            "dropped": [*record.dropped] or None,
-            "unsaved": record.unsaved,
+            "dropped_fields": [*record.dropped] or None,
+            "thread_error": record.unsaved,
         }
 
-    def _used(self) -> Usage | None:
-        """The provider may bill what a client left, or what broke off; not what it refused."""
-        left = self.gone or self._stopped is not None or self.record.characters
-        return self.record.used() if left else self.record.usage
+    def _billable_usage(self) -> Usage | None:
+        """Returns the usage, estimated if the answer is incomplete: the provider may bill it, but not a refusal."""
+        incomplete = self.gone or self._stopped is not None or self.record.characters
+        return self.record.used() if incomplete else self.record.usage
 
 
 class ClientAnswer:
-    """The sink of a chat (``llm.gateway.chat.Sink``): writes what it is fed in the client's dialect."""
+    """Writes the events of a chat in the client's dialect (implements ``llm.gateway.chat.Sink``)."""
 
     __slots__ = ("_content_type", "_handler", "_output", "_whole", "_writer", "send")
 
     def __init__(self, handler: ChatHandler) -> None:
-        self._content_type = "application/json"  # of a whole answer
+        self._content_type = "application/json"  # of an answer that is not streamed
         self._handler = handler
         self._output: Output | None = None  # of an answer that is streamed, like its writer
         self._whole = WholeBody()  # of an answer that is not
@@ -158,10 +163,11 @@ class ClientAnswer:
 
     @property
     def started(self) -> bool:
-        """The headers are out: from now on an error is part of the stream."""
+        """True when the headers are sent: from then on an error can only be part of the stream."""
         return self._output is not None and self._output.started
 
     def begin(self, request: ChatRequest) -> None:
+        """Prepares the output for the request that was read, streamed or not."""
         self._handler.told["stream"] = request.stream
         if request.stream:
             self._writer = self._handler.make_writer(request)
@@ -169,15 +175,16 @@ class ClientAnswer:
             self.send = self._output.pass_on
 
     def accept(self, content_type: str | None = None) -> None:
-        """Sends the headers of a stream, unless they are out."""
+        """Sends the headers of a stream if that has not happened. ``content_type``: that of a passthrough answer."""
         output = self._output
         if output is None:
             self._content_type = content_type or self._content_type
         elif not output.started:
             self._set_headers()
-            self._open(content_type)
+            self._start(content_type)
 
     def feed(self, events: Sequence[Event]) -> bool:
+        """Writes events to the stream. Returns False if :meth:`drain` has to be awaited before the next ones."""
         output, writer = self._output, self._writer
         assert output is not None and writer is not None
         if not output.started:
@@ -188,6 +195,7 @@ class ClientAnswer:
         return ready
 
     async def drain(self) -> None:
+        """Returns when the client has received all queued bytes."""
         if self._output is None or self._output.all_taken:
             return
         record = self._handler.record
@@ -200,11 +208,12 @@ class ClientAnswer:
         return self._output.last if self._output is not None and self._output.started else began
 
     def write_reply(self, reply: Reply, request: ChatRequest) -> None:
+        """Writes a translated answer that is not streamed."""
         self._set_headers()
         self._handler.write_json(self._handler.write_whole(reply, request))
 
     async def end(self) -> None:
-        """The service has put everything into this answer."""
+        """Ends the answer after the service has written all of it."""
         if self._output is not None:
             await self._output.end()
         elif self._whole.body is not None:
@@ -220,17 +229,13 @@ class ClientAnswer:
         await self._output.end()
 
     def keep_alive(self, now: float, silence: float) -> None:
+        """Sends a keepalive if nothing was written for ``silence`` seconds before ``now``."""
         output, writer = self._output, self._writer
-        if (
-            output is not None
-            and writer is not None
-            and now - output.pinged >= silence
-            and now - output.last >= silence
-        ):
-            self._open(None)
+        if output is not None and writer is not None and now - max(output.last, output.pinged) >= silence:
+            self._start(None)
             output.ping(writer.ping())
 
-    def _open(self, content_type: str | None) -> None:
+    def _start(self, content_type: str | None) -> None:
         assert self._output is not None and self._writer is not None
         if not self._output.started:
             self._handler.set_header("Content-Type", content_type or self._writer.content_type)
@@ -254,7 +259,7 @@ class WholeBody:
 
 
 class CancelHandler(Base):
-    """``DELETE /llm/chat/<id>``: for clients behind proxies that hide a disconnect (C2)."""
+    """``DELETE /llm/chat/<id>``: cancels an answer, for clients behind proxies that hide a disconnect (C2)."""
 
     methods = ("DELETE",)
 
@@ -262,5 +267,5 @@ class CancelHandler(Base):
         id, names = self.path_args[0], self.caller.names
         here, there = self.context.running.cancel(id, names), await self.context.peers.cancel(id, names)
         if not here and not there:
-            raise NotFound(f"No answer {id[:128]} is under way.")
+            raise NotFound(f"No running answer has the id {id[:128]}.")
         self.set_status(204)

@@ -1,4 +1,4 @@
-"""What the handlers are given: configuration and services, made once at start."""
+"""Configuration and services that all handlers share, created once at start."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from llm.upstream.engine_client import Services
 
 @dataclass(frozen=True, slots=True)
 class Context:
+    """Configuration and services of one process."""
+
     config: Config
     services: Services
     catalog: Catalog
@@ -42,24 +44,24 @@ class Context:
     chat: ChatService
 
     def knows(self, client_id: str) -> bool:
-        """Whether this is one of the authorized ids; takes the same time for every wrong one."""
+        """True if this is an authorized client id. Takes the same time for every wrong id."""
         if self.config.open_to_all:
             return True
-        given = client_id.encode()
+        candidate = client_id.encode()
         found = False
-        for known in self.config.client_ids:
-            found |= hmac.compare_digest(given, known.encode())
+        for authorized in self.config.client_ids:
+            found |= hmac.compare_digest(candidate, authorized.encode())
         return found
 
     def client_of(self, offered: Iterable[str]) -> str:
-        """The first of these that is a client id; else nothing."""
+        """Returns the first of the candidates that is a client id, else ``""``."""
         for client_id in offered:
             if client_id and self.knows(client_id):
                 return client_id
         return ""
 
     def caller(self, client_id: str, keys: dict[str, str]) -> Caller:
-        """Who it is that has this client id, if any, and these own provider keys."""
+        """Returns the caller with this client id (``""``: none) and these own provider keys, by engine."""
         if client_id and not keys:
             return _client(client_id)
         if client_id:
@@ -74,10 +76,10 @@ class Context:
 
 @lru_cache(maxsize=256)
 def _client(client_id: str) -> Caller:
-    """Whoever shows a client id and no key of its own; the same for all its requests."""
+    """Returns the caller with a client id and no own key; cached, the same object for all its requests."""
     return Caller(trusted=True, names=frozenset({_name("client", client_id)}))
 
 
 def _name(kind: str, secret: str) -> str:
-    """The same in every process; what is stored of it is hashed again, with a salt."""
+    """Returns the hash by which a caller is known, the same in every process. Storage hashes it again, with a salt."""
     return hashlib.blake2b(f"{kind}:{secret}".encode(), digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""What speech, transcription and image handlers share."""
+"""Base classes of the speech, transcription and image handlers."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from llm.upstream.call_record import Trace
 from llm.upstream.tasks import Heard
 from llm.wire.json_codec import loads
 
-_MAX_NUMBER: Final = 40  # characters
-_FILE_FIELDS: Final = ("file", "audio")  # of a form
-_UNFIT: Final = re.compile(r"[^\w.-]", re.ASCII)  # in a header's list of names
+_MAX_NUMBER: Final = 40  # characters of a number in a form field
+_FILE_FIELDS: Final = ("file", "audio")  # form fields that may hold the audio
+_NOT_HEADER_SAFE: Final = re.compile(r"[^\w.-]", re.ASCII)  # in a list of names in a header
 
 
 class VoiceHandler(Base):
-    """What both directions share; an answer under way can be cancelled and is waited for when draining."""
+    """Base class of media handlers. A running answer can be cancelled, and the server waits for it when draining."""
 
     methods = ("POST",)
     costly = True
@@ -38,16 +38,17 @@ class VoiceHandler(Base):
     def initialize(self, context: Context) -> None:
         super().initialize(context)
         self.trace = Trace()
-        self._stopped: LLMError | None = None  # why the answer was stopped, if not by its client leaving
+        self._stopped: LLMError | None = None  # why the answer was stopped, unless the client has left
 
     @property
     def names(self) -> frozenset[str]:
+        """Names of the caller (``ActiveRequest``)."""
         return self.caller.names
 
     async def handle(self, body: dict[str, Any]) -> None:
         self.trace = Trace(started=self.began)
-        running = self.context.running
-        running.add(self.request_id, self)
+        active = self.context.running
+        active.add(self.request_id, self)
         try:
             await self.answer(body)
         except asyncio.CancelledError:
@@ -56,36 +57,40 @@ class VoiceHandler(Base):
             asyncio.current_task().uncancel()  # type: ignore[union-attr]
             raise self._stopped from None
         finally:
-            running.remove(self.request_id)
+            active.remove(self.request_id)
 
     async def answer(self, body: dict[str, Any]) -> None:
+        """Answers the request."""
         raise NotImplementedError
 
     def stop(self, reason: LLMError) -> None:
-        """Ends the answer with this error (``running.Answer``)."""
+        """Ends the answer with this error (``ActiveRequest``)."""
         self._stopped = reason
         if self.answer_task is not None:
             self.answer_task.cancel()
 
     def nudge(self, now: float, silence: float) -> None:
-        """Neither audio nor a JSON answer has room for a sign of life (``running.Answer``)."""
+        """Sends nothing: a keepalive would change audio or JSON (``ActiveRequest``)."""
 
     def target(self, body: dict[str, Any], preferred: str) -> Target:
+        """Returns the engine and model for the task. ``preferred``: engine that is used if the body names none."""
         target = task_target(
             self.task, body.get("engine"), body.get("model"), self.caller, self.context.catalog, preferred
         )
         self.told |= {"engine": target.engine.name, "model": target.model}
         return target
 
-    async def hand_on(self, pieces: AsyncGenerator[bytes, None], heard: Heard, dropped: tuple[str, ...] = ()) -> None:
-        """An answer's bytes as they come. One that breaks off has no end, so that nobody takes it for whole."""
+    async def hand_on(
+        self, pieces: AsyncGenerator[bytes, None], response: Heard, dropped: tuple[str, ...] = ()
+    ) -> None:
+        """Streams the bytes of an engine's answer. If it fails in the middle, the response is left without its end."""
         output = Output(self)
         try:
             async with aclosing(pieces):
                 async for piece in pieces:
                     if not output.started:
                         self.set_headers(dropped)
-                        self.set_header("Content-Type", heard.content_type)
+                        self.set_header("Content-Type", response.content_type)
                     output.start()
                     if not output.send(piece):
                         await output.drain()
@@ -97,16 +102,18 @@ class VoiceHandler(Base):
             if failure is None or not output.started:
                 raise
             self.failure = failure
-            self.answer_task = None  # the hang-up is ours, so nothing is left to cancel
+            self.answer_task = None  # the close below must not cancel this task
             output.abort()
 
     def set_headers(self, dropped: tuple[str, ...]) -> None:
+        """Sets the headers passed on from the engine, and ``X-Dropped-Fields``."""
         for name, value in self.trace.headers.items():
             self.set_header(name, value)
         if dropped:
-            self.set_header("X-Dropped-Fields", ", ".join(_UNFIT.sub("?", name[:60]) for name in dropped))
+            self.set_header("X-Dropped-Fields", ", ".join(_NOT_HEADER_SAFE.sub("?", name[:60]) for name in dropped))
 
     def outcome(self) -> dict[str, Any]:
+        """Returns attempts, timing and usage for the log line."""
         trace = self.trace
         return {
             "attempts": trace.attempts,
@@ -117,14 +124,14 @@ class VoiceHandler(Base):
 
 
 class FormHandler(VoiceHandler):
-    """A form with one file, or JSON."""
+    """Base class of handlers whose request is a form with one file, or JSON."""
 
     def initialize(self, context: Context) -> None:
         super().initialize(context)
         self.upload: Upload | None = None
 
     def parse_body(self) -> tuple[dict[str, Any], LLMError | None]:
-        """A form's fields take the place of the JSON body, so that own keys are taken out of them all the same (X9)."""
+        """Returns the form's text fields as the body, so that the caller's own keys are removed from them too (X9)."""
         content_type = self.request.headers.get("Content-Type", "")
         if not is_form(content_type):
             return super().parse_body()
@@ -134,19 +141,19 @@ class FormHandler(VoiceHandler):
         except InvalidRequest as error:
             return {}, error
         fields: dict[str, Any] = {name: self.field(values) for name, values in texts.items()}
-        with suppress(KeyError, ValueError, TypeError):  # the schema says what is wrong
+        with suppress(KeyError, ValueError, TypeError):  # the schema check reports the error
             fields["temperature"] = loads(fields["temperature"][:_MAX_NUMBER])
-        return fields, self._take(files)
+        return fields, self._set_upload(files)
 
     def field(self, values: list[str]) -> Any:
-        """Of a name that may come several times."""
+        """Returns the value of a field that may occur several times."""
         return values[-1]
 
-    def _take(self, files: dict[str, list[HTTPFile]]) -> LLMError | None:
-        """Keeps the one file, or says what is wrong."""
-        given = [file for name in _FILE_FIELDS for file in files.get(name, ())]
-        if len(given) > 1:
-            return InvalidRequest("file: one is taken at a time", param="file")
-        if given:
-            self.upload = Upload(data=given[0].body, filename=given[0].filename, mime=given[0].content_type)
+    def _set_upload(self, files: dict[str, list[HTTPFile]]) -> LLMError | None:
+        """Stores the file, or returns an error if there are several."""
+        uploads = [file for name in _FILE_FIELDS for file in files.get(name, ())]
+        if len(uploads) > 1:
+            return InvalidRequest("file: only one file is allowed", param="file")
+        if uploads:
+            self.upload = Upload(data=uploads[0].body, filename=uploads[0].filename, mime=uploads[0].content_type)
         return None

@@ -1,4 +1,4 @@
-"""Ollama's API over every engine: chats by :class:`OllamaChatHandler`, what there is by the others."""
+"""Ollama's API (``/api/*``) over every engine: chats, embeddings, model lists."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from llm.upstream.tasks import embed
 from llm.wire.json_codec import Json
 from llm.wire.json_strict import Fields
 
-# Of Ollama's API as it is spoken here: clients ask it before they use what is newer.
+# The version of Ollama's API that is implemented: clients read it before they use newer features.
 VERSION: Final = "0.12.0"
 
-_LOCAL: Final = ("truncate", "keep_alive", "options")  # do not change the vectors of a text that fits
+# Fields of an embedding request that only Ollama has; they do not change the vectors of a text that fits.
+_OLLAMA_ONLY: Final = ("truncate", "keep_alive", "options")
 
 
 class OllamaChatHandler(ChatHandler):
@@ -28,17 +29,17 @@ class OllamaChatHandler(ChatHandler):
         self.context.schemas.check(self.schema, body)
         if not body.get("messages") and not body.get("prompt") and not body.get("images"):
             self.context.catalog.target_of(body["model"], self.caller)
-            # Nothing to answer: a client wants the model loaded, or let go.
-            empty: dict[str, Json] = {"message": {"role": "assistant", "content": ""}}
-            said: dict[str, Json] = empty if "messages" in body else {"response": ""}
+            # A request without a prompt asks to load or unload the model.
+            message: dict[str, Json] = {"message": {"role": "assistant", "content": ""}}
+            content: dict[str, Json] = message if "messages" in body else {"response": ""}
             reason = "unload" if body.get("keep_alive") in (0, "0") else "load"
-            self.write_json({"model": body["model"], **said, "done": True, "done_reason": reason})
+            self.write_json({"model": body["model"], **content, "done": True, "done_reason": reason})
             return
         await super().handle(body)
 
 
 class TagsHandler(Base):
-    """``GET /api/tags``: every model of every engine."""
+    """``GET /api/tags``: lists every model of every engine."""
 
     dialect: ClientDialect = ollama
 
@@ -46,12 +47,12 @@ class TagsHandler(Base):
         models, failures = await self.context.catalog.all_models(self.caller)
         if failures:
             self.set_header("X-Unlisted-Engines", ", ".join(failures))
-            self.told["unlisted"] = {name: error.code for name, error in failures.items()}
+            self.told["unlisted_engines"] = {name: error.code for name, error in failures.items()}
         self.write_json(self.dialect.write_models(models))
 
 
 class ShowHandler(Base):
-    """``POST /api/show``: what a model is and can do."""
+    """``POST /api/show``: describes a model and its capabilities."""
 
     methods = ("POST",)
     dialect: ClientDialect = ollama
@@ -63,7 +64,7 @@ class ShowHandler(Base):
 
 
 class EmbedHandler(Base):
-    """``POST /api/embed``."""
+    """``POST /api/embed``: returns the vectors of one or more texts."""
 
     methods = ("POST",)
     costly = True
@@ -72,40 +73,42 @@ class EmbedHandler(Base):
     async def handle(self, body: dict[str, Any]) -> None:
         if not body.get("input"):
             raise InvalidRequest("input: is required, as text or a list of texts", param="input")
-        made = await self.made(body)
-        vectors: list[Json] = [[*vector] for vector in made.vectors]
-        self.write_json({"model": body["model"], "embeddings": vectors, "prompt_eval_count": made.tokens or 0})
+        result = await self.made(body)
+        vectors: list[Json] = [[*vector] for vector in result.vectors]
+        self.write_json({"model": body["model"], "embeddings": vectors, "prompt_eval_count": result.tokens or 0})
 
     async def made(self, body: dict[str, Any]) -> embeddings.Embeddings:
+        """Requests the embeddings from the engine and sets the headers."""
         name = Fields(body).required_text("model")
         target = self.context.catalog.target_of(name, self.caller)
         self.told |= {"engine": target.engine.name, "model": target.model}
-        request = embeddings.read_request(self._known(body, own=target.engine.dialect == self.dialect.NAME))
-        trace = Trace(started=self.began)
-        made = await embed(request, target, self.context.services, trace)
-        for header, value in trace.headers.items():
+        same_dialect = target.engine.dialect == self.dialect.NAME
+        request = embeddings.read_request(self._select_fields(body, same_dialect=same_dialect))
+        record = Trace(started=self.began)
+        result = await embed(request, target, self.context.services, record)
+        for header, value in record.headers.items():
             self.set_header(header, value)
-        return made
+        return result
 
-    def _known(self, body: dict[str, Any], *, own: bool) -> dict[str, Any]:
-        """The fields that go to the engine: those that only a server of this wire can mean, to such a one."""
-        hints = [name for name in _LOCAL if name in body]
-        if not own and hints:
-            self.set_header("X-Dropped-Fields", ", ".join(hints))
-        return {name: value for name, value in body.items() if own or name not in _LOCAL}
+    def _select_fields(self, body: dict[str, Any], *, same_dialect: bool) -> dict[str, Any]:
+        """Returns the fields for the engine; those that only Ollama has are dropped for another dialect."""
+        dropped = [name for name in _OLLAMA_ONLY if name in body]
+        if not same_dialect and dropped:
+            self.set_header("X-Dropped-Fields", ", ".join(dropped))
+        return {name: value for name, value in body.items() if same_dialect or name not in _OLLAMA_ONLY}
 
 
 class OlderEmbedHandler(EmbedHandler):
-    """``POST /api/embeddings``: one text, as clients asked before there was ``/api/embed``, and many still do."""
+    """``POST /api/embeddings``: returns the vector of one text; the predecessor of ``/api/embed``, still in use."""
 
     async def handle(self, body: dict[str, Any]) -> None:
         prompt = Fields(body).required_text("prompt")
-        made = await self.made({**{n: v for n, v in body.items() if n != "prompt"}, "input": prompt})
-        self.write_json({"embedding": [*made.vectors[0]]})
+        result = await self.made({**{n: v for n, v in body.items() if n != "prompt"}, "input": prompt})
+        self.write_json({"embedding": [*result.vectors[0]]})
 
 
 class VersionHandler(Base):
-    """``GET /api/version``."""
+    """``GET /api/version``: the version of Ollama's API."""
 
     dialect: ClientDialect = ollama
 
@@ -114,7 +117,7 @@ class VersionHandler(Base):
 
 
 class RunningModelsHandler(Base):
-    """``GET /api/ps``: nothing is loaded here, every model is at hand."""
+    """``GET /api/ps``: an empty list, since this server loads no models itself."""
 
     dialect: ClientDialect = ollama
 

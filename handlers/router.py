@@ -1,4 +1,4 @@
-"""From the head of a request to its handler, in a tenth of the steps that Tornado's own router and delegates take."""
+"""Finds and starts the handler of a request, in a tenth of the steps of Tornado's own router and delegates."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from llm.http1.message import Headers
 from llm.wire.json_codec import dump_bytes
 
 Route: TypeAlias = tuple[str, type[Base], dict[str, Any]]
-"""A path, or a pattern with groups; a handler, and what it is made with."""
+"""A path or a pattern with groups, the handler class, and its arguments."""
 
-_MAX_ARGUMENTS: Final = 1000  # of a query
+_MAX_ARGUMENTS: Final = 1000  # arguments of a query
 
 
 class Request(HTTPServerRequest):
-    """What Tornado's handlers and ours ask of a request, which is less than Tornado would make of each."""
+    """A request with the attributes that handlers use, without the rest that Tornado creates for each."""
 
-    headers: Headers  # type: ignore[assignment]  # a mapping is all that is asked for
+    headers: Headers  # type: ignore[assignment]  # handlers use it as a mapping only
 
-    # Of Tornado's, for whoever prints one.
+    # Used only by Tornado's ``__repr__``.
     protocol = "http"
     remote_ip = None
     host = ""
@@ -51,51 +51,53 @@ def _arguments(query: str) -> dict[str, list[bytes]]:
     try:
         return parse_qs_bytes(query, keep_blank_values=True, max_num_fields=_MAX_ARGUMENTS)
     except ValueError:
-        raise InvalidRequest("The query cannot be read.") from None
+        raise InvalidRequest("The query of the URL cannot be parsed.") from None
 
 
 class Routes(Application):
-    """Tornado's application, for its handlers. A path is looked up, and what is no path is tried in turn.
+    """The application. Looks a path up in a dictionary, then tries the patterns in order.
 
     ``handlers.server`` calls :meth:`begin`; Tornado's own ``HTTPServer`` calls :meth:`start_request`.
     """
 
-    def __init__(self, routes: Sequence[Route], otherwise: tuple[type[Base], dict[str, Any]]) -> None:
+    def __init__(self, routes: Sequence[Route], not_found: tuple[type[Base], dict[str, Any]]) -> None:
         super().__init__()
-        self._by_path = {path: (handler, more, ()) for path, handler, more in routes if "(" not in path}
-        self._patterns = [(re.compile(path), handler, more) for path, handler, more in routes if "(" in path]
-        self._otherwise = otherwise
+        self._by_path = {path: (handler, kwargs, ()) for path, handler, kwargs in routes if "(" not in path}
+        self._patterns = [(re.compile(path), handler, kwargs) for path, handler, kwargs in routes if "(" in path]
+        self._not_found = not_found
 
     def begin(self, connection: HTTPConnection, line: RequestStartLine, headers: Headers) -> Base:
-        """The handler of a request whose body may be still to come (``client.App``). Raises ``InvalidRequest``."""
+        """Starts the handler of a request whose body may still be incomplete. Raises ``InvalidRequest``."""
         request = Request(connection, line, headers)
-        handler_class, more, args = self._by_path.get(request.path) or self._matching(request.path)
-        handler = handler_class(self, request, **more)
+        handler_class, kwargs, args = self._by_path.get(request.path) or self._match(request.path)
+        handler = handler_class(self, request, **kwargs)
         handler.begin(args)
         return handler
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> StockRequest:
-        """The same handlers behind Tornado's ``HTTPServer``: the way back, should its connection interface change."""
+        """Serves the same handlers behind Tornado's ``HTTPServer``: a fallback if its connection interface changes."""
         return StockRequest(self, request_conn)
 
-    def _matching(self, path: str) -> tuple[type[Base], dict[str, Any], tuple[bytes, ...]]:
-        for pattern, handler, more in self._patterns:
+    def _match(self, path: str) -> tuple[type[Base], dict[str, Any], tuple[bytes, ...]]:
+        for pattern, handler, kwargs in self._patterns:
             if match := pattern.fullmatch(path):
-                return handler, more, tuple(url_unescape(arg, encoding=None, plus=False) for arg in match.groups())
-        return *self._otherwise, ()
+                return handler, kwargs, tuple(url_unescape(arg, encoding=None, plus=False) for arg in match.groups())
+        return *self._not_found, ()
 
     def error_body(self, error: LLMError) -> bytes:
+        """Returns the JSON of an error that belongs to no handler."""
         return dump_bytes(native.write_error(error))
 
     def overload_body(self) -> bytes:
+        """Returns the JSON of the error for a connection above ``MAX_CONNECTIONS``."""
         return self.error_body(RateLimited("Too many clients are connected (MAX_CONNECTIONS).", retry_after=1.0))
 
     def log_request(self, handler: RequestHandler) -> None:
-        """Handlers write their own line."""
+        """Does nothing: handlers write the log line themselves."""
 
 
 class StockRequest(HTTPMessageDelegate):
-    """One request read by Tornado's ``HTTP1Connection``."""
+    """Passes a request that Tornado's ``HTTP1Connection`` reads to its handler."""
 
     def __init__(self, routes: Routes, connection: HTTPConnection) -> None:
         self._connection = connection
@@ -103,18 +105,22 @@ class StockRequest(HTTPMessageDelegate):
         self._routes = routes
 
     def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
+        """Starts the handler."""
         assert isinstance(start_line, RequestStartLine)
         self._handler = self._routes.begin(self._connection, start_line, headers)  # type: ignore[arg-type]
         self._connection.set_close_callback(self._handler.on_connection_close)  # type: ignore[attr-defined]
 
     def data_received(self, chunk: bytes) -> None:
+        """Passes on a piece of the body."""
         assert self._handler is not None
         self._handler.data_received(chunk)
 
     def finish(self) -> None:
+        """Passes on that the body is complete."""
         assert self._handler is not None
         self._handler.body_ended()
 
     def on_connection_close(self) -> None:
+        """Passes on that the client has left."""
         if self._handler is not None:
             self._handler.on_connection_close()

@@ -13,10 +13,11 @@ from llm.gateway.chat import ChatCall
 
 
 class NativeChatHandler(ChatHandler):
-    """A native chat: with the tools that this server runs, and the threads that it keeps."""
+    """Answers a native chat, with the tools that this server runs and the threads that it stores."""
 
     def answer(self, call: ChatCall, answer: ClientAnswer) -> Coroutine[Any, Any, None]:
         return self.context.chat.answer_native(call, self.caller, answer)
 
     def make_writer(self, request: ChatRequest) -> Writer:
+        """Returns the native writer in the framing that the header ``Accept`` names."""
         return native.writer(request, 0, native.framing_for(self.request.headers.get("Accept", "")))

@@ -9,7 +9,7 @@ from llm.dialects import native
 
 
 class EnginesHandler(Base):
-    """``/llm/engines``: what this caller can use."""
+    """``/llm/engines``: lists the engines that this caller can use."""
 
     methods = ("GET", "POST")
 
@@ -19,7 +19,7 @@ class EnginesHandler(Base):
 
 
 class ModelsHandler(Base):
-    """``/llm/models/<engine>``."""
+    """``/llm/models/<engine>``: lists the models of an engine."""
 
     methods = ("GET", "POST")
 
@@ -28,7 +28,7 @@ class ModelsHandler(Base):
 
 
 class VerifyHandler(Base):
-    """``POST /auth/verify``: whether a client id is a valid one."""
+    """``POST /auth/verify``: checks a client id."""
 
     methods = ("POST",)
     access = "open"

@@ -1,4 +1,4 @@
-"""``/images/<name>``: images that the server made, open to whoever was given their unguessable name."""
+"""``/images/<name>``: images generated on this server, open to anyone who has the unguessable name."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from tornado.iostream import StreamClosedError
 from handlers.base import Base
 from llm.errors import NotFound
 
-_PIECE: Final = 64 * 1024  # bytes that are read and sent at a time
-_AGE: Final = 365 * 86400  # seconds that anyone may keep a copy: a name never means another image
+_MAX_READ: Final = 64 * 1024  # bytes that are read and sent at a time
+_MAX_AGE: Final = 365 * 86400  # seconds that a cache may store the image: a name never refers to another image
 
 
 class ImageHandler(Base):
+    """``GET /images/<name>``: sends an image."""
+
     access = "open"
 
     async def handle(self, body: dict[str, Any]) -> None:
@@ -23,11 +25,11 @@ class ImageHandler(Base):
         with image.file as file:
             self.set_header("Content-Type", image.content_type)
             self.set_header("Content-Length", str(image.size))
-            self.set_header("Cache-Control", f"public, max-age={_AGE}, immutable")
-            # Should a browser ever take it for a page of ours, it has no scripts, no origin and loads nothing.
+            self.set_header("Cache-Control", f"public, max-age={_MAX_AGE}, immutable")
+            # If a browser treats the file as a page, it runs no scripts, has no origin and loads nothing.
             self.set_header("Content-Security-Policy", "default-src 'none'; sandbox")
             try:
-                while piece := file.read(_PIECE):
+                while piece := file.read(_MAX_READ):
                     self.write(piece)
                     await self.flush()
             except StreamClosedError:

@@ -1,4 +1,4 @@
-"""``/thread``: the conversations that this server keeps for their owners."""
+"""``/thread``: conversations that this server stores for their owners."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from llm.errors import InvalidRequest
 from llm.storage.threads import ThreadInfo
 from llm.wire.json_codec import Json
 
-PAGE: Final = 100  # threads in an answer, unless ``limit`` says otherwise
-MAX_PAGE: Final = 1000
+PAGE: Final = 100  # threads in an answer without ``limit``
+MAX_PAGE: Final = 1000  # largest ``limit``
 MAX_TITLE: Final = 500  # characters
 
 
 class ThreadsHandler(Base):
-    """``GET /thread`` lists, ``PUT /thread`` makes one."""
+    """``GET /thread`` lists the caller's threads, ``PUT /thread`` creates one."""
 
     methods = ("GET", "PUT")
 
     async def handle(self, body: dict[str, Any]) -> None:
         owner, threads = self.caller.thread_owner(), self.context.threads
         if self.request.method == "PUT":
-            info = await threads.create(owner, _title(body, needed=False))
+            info = await threads.create(owner, _read_title(body, required=False))
             self.write_json({"id": info.id})
             return
         limit = self.get_query_argument("limit", str(PAGE))
         if not limit.isascii() or not limit.isdecimal() or not 0 < int(limit[:9]) <= MAX_PAGE:
             raise InvalidRequest(f"limit: has to be a number from 1 to {MAX_PAGE}", param="limit")
         after = self.get_query_argument("after", None)
-        listed = await threads.page(owner, int(limit), after)
-        self.write_json({"threads": [_write(info) for info in listed]})
+        page = await threads.page(owner, int(limit), after)
+        self.write_json({"threads": [_write(info) for info in page]})
 
 
 class ThreadHandler(Base):
-    """``GET /thread/<id>`` is its messages; ``PATCH`` gives it another title, ``DELETE`` ends it."""
+    """``GET /thread/<id>`` returns the messages; ``PATCH`` changes the title, ``DELETE`` deletes the thread."""
 
     methods = ("GET", "PATCH", "DELETE")
 
@@ -44,22 +44,22 @@ class ThreadHandler(Base):
         if self.request.method == "GET":
             self.write_json(native.write_thread(await threads.messages(id, owner)))
         elif self.request.method == "PATCH":
-            self.write_json(_write(await threads.rename(id, owner, _title(body, needed=True))))
+            self.write_json(_write(await threads.rename(id, owner, _read_title(body, required=True))))
         else:
             await threads.delete(id, owner)
             self.set_status(204)
 
 
-def _title(body: dict[str, Any], *, needed: bool) -> str:
+def _read_title(body: dict[str, Any], *, required: bool) -> str:
     title = body.get("title")
-    if title is None and not needed:
+    if title is None and not required:
         return ""
     if not isinstance(title, str) or len(title) > MAX_TITLE:
         raise InvalidRequest(f"title: has to be text of at most {MAX_TITLE} characters", param="title")
     try:
         title.encode()
     except UnicodeEncodeError:
-        raise InvalidRequest("title: holds half of a character", param="title") from None
+        raise InvalidRequest("title: contains an unpaired surrogate, which is not a character", param="title") from None
     return title
 
 

@@ -14,10 +14,11 @@ from llm.wire.json_codec import Json
 
 
 class TitleHandler(ChatHandler):
-    """A few words for a conversation, by one question without tools."""
+    """Names a conversation in a few words, by one model request without tools."""
 
     def answer(self, call: ChatCall, answer: ClientAnswer) -> Coroutine[Any, Any, None]:
         return self.context.chat.title(call, self.caller, answer)
 
     def write_whole(self, reply: Reply, request: ChatRequest) -> dict[str, Json]:
+        """Returns ``{"title": …}``."""
         return {"title": clean_title(reply.text)}

@@ -1,4 +1,4 @@
-"""``/v1/embeddings``: texts to vectors, over any engine that has them."""
+"""``/v1/embeddings``: vectors of texts, over any engine with embedding models."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from llm.upstream.tasks import embed
 
 
 class EmbeddingsHandler(Base):
+    """``POST /v1/embeddings``."""
+
     methods = ("POST",)
     costly = True
     dialect: ClientDialect = openai_chat
@@ -22,10 +24,10 @@ class EmbeddingsHandler(Base):
         request = embeddings.read_request(body)
         target = self.context.catalog.target_of(body["model"], self.caller)
         self.told |= {"engine": target.engine.name, "model": target.model, "inputs": len(request.inputs)}
-        trace = Trace(started=self.began)
-        made = await embed(request, target, self.context.services, trace)
-        for name, value in trace.headers.items():
+        record = Trace(started=self.began)
+        result = await embed(request, target, self.context.services, record)
+        for name, value in record.headers.items():
             self.set_header(name, value)
-        if trace.dropped:
-            self.set_header("X-Dropped-Fields", ", ".join(trace.dropped))
-        self.write_json(embeddings.write_reply(made, request, body["model"]))
+        if record.dropped:
+            self.set_header("X-Dropped-Fields", ", ".join(record.dropped))
+        self.write_json(embeddings.write_reply(result, request, body["model"]))

@@ -1,4 +1,4 @@
-"""Pictures, speech and transcripts for OpenAI's clients: what the engine answers is handed on as it comes."""
+"""OpenAI's endpoints for images, speech and transcripts: the engine's answer is streamed to the client."""
 
 from __future__ import annotations
 
@@ -13,49 +13,54 @@ from llm.tasks import images, speech, transcription
 from llm.upstream.tasks import Heard, hand_on, speak
 
 
-class _OpenAI(VoiceHandler):
-    """``model`` is ``engine/model``."""
+class _OpenAIMediaHandler(VoiceHandler):
+    """Base class of handlers whose field ``model`` is ``engine/model``."""
 
     dialect: ClientDialect = openai_chat
 
     def named(self, body: dict[str, Any], task: Task) -> Target:
+        """Returns the engine and model of the field ``model``. Raises ``LLMError`` if the engine lacks the task."""
         target = able(self.context.catalog.target_of(body["model"], self.caller), task)
         self.told |= {"engine": target.engine.name, "model": target.model}
         return target
 
 
-class ImagesHandler(_OpenAI):
-    """``POST /v1/images/generations``, streamed too."""
+class ImagesHandler(_OpenAIMediaHandler):
+    """``POST /v1/images/generations``, also streamed."""
 
     async def answer(self, body: dict[str, Any]) -> None:
+        """Passes the request and the answer through."""
         self.context.schemas.check("openai.images", body)
-        target, heard = self.named(body, "images"), Heard()
-        outgoing = images.verbatim(body, target.model)
-        await self.hand_on(hand_on(outgoing, target, self.context.services, self.trace, heard), heard)
+        target, response = self.named(body, "images"), Heard()
+        engine_request = images.verbatim(body, target.model)
+        await self.hand_on(hand_on(engine_request, target, self.context.services, self.trace, response), response)
 
 
-class OpenAISpeechHandler(_OpenAI):
+class OpenAISpeechHandler(_OpenAIMediaHandler):
     """``POST /v1/audio/speech``."""
 
     async def answer(self, body: dict[str, Any]) -> None:
+        """Requests speech and streams it."""
         self.context.schemas.check("openai.speech", body)
-        target, heard = self.named(body, "speech"), Heard()
+        target, response = self.named(body, "speech"), Heard()
         request = speech.read_openai(body)
         self.told["characters"] = len(request.text)
-        await self.hand_on(speak(request, target, self.context.services, self.trace, heard), heard)
+        await self.hand_on(speak(request, target, self.context.services, self.trace, response), response)
 
 
-class OpenAITranscriptionHandler(_OpenAI, FormHandler):
-    """``POST /v1/audio/transcriptions``: in the form that was asked for, as JSON, text, subtitles or events."""
+class OpenAITranscriptionHandler(_OpenAIMediaHandler, FormHandler):
+    """``POST /v1/audio/transcriptions``: answers in the requested format: JSON, text, subtitles or events."""
 
     async def answer(self, body: dict[str, Any]) -> None:
+        """Requests a transcript and passes the answer through."""
         self.context.schemas.check("openai.transcription", body)
-        target, heard = self.named(body, "transcription"), Heard()
+        target, response = self.named(body, "transcription"), Heard()
         request = transcription.read_openai(body, self.upload)
         self.upload = None
         self.told["bytes"] = len(request.audio)
-        outgoing = transcription.write_request(request, target.engine, target.model)
-        await self.hand_on(hand_on(outgoing, target, self.context.services, self.trace, heard), heard)
+        engine_request = transcription.write_request(request, target.engine, target.model)
+        await self.hand_on(hand_on(engine_request, target, self.context.services, self.trace, response), response)
 
     def field(self, values: list[str]) -> Any:
+        """Returns all values of a field that occurs several times, else its only value."""
         return values if len(values) > 1 else values[0]

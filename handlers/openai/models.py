@@ -1,4 +1,4 @@
-"""``/v1/models``: every model of every engine, or one of them, in the shape that the client speaks."""
+"""``/v1/models``: lists all models of all engines, or describes one, in the client's dialect."""
 
 from __future__ import annotations
 
@@ -11,34 +11,35 @@ from llm.errors import UnknownModel
 
 
 class Compatible(Base):
-    """Anthropic's shape when ``anthropic-version`` is sent, else OpenAI's."""
+    """Base class of handlers that answer in Anthropic's dialect if ``anthropic-version`` is sent, else in OpenAI's."""
 
     dialect: ClientDialect = openai_chat
 
     def prepare(self) -> None:
+        """Chooses the dialect by the headers."""
         if "anthropic-version" in self.request.headers:
             self.dialect = anthropic
         super().prepare()
 
 
 class CompatibleModelsHandler(Compatible):
-    """``GET /v1/models``."""
+    """``GET /v1/models``: lists all models; ``X-Unlisted-Engines`` names engines that failed."""
 
     async def handle(self, body: dict[str, Any]) -> None:
         models, failures = await self.context.catalog.all_models(self.caller)
         if failures:
             self.set_header("X-Unlisted-Engines", ", ".join(failures))
-            self.told["unlisted"] = {name: error.code for name, error in failures.items()}
+            self.told["unlisted_engines"] = {name: error.code for name, error in failures.items()}
         self.write_json(self.dialect.write_models(models))
 
 
 class CompatibleModelHandler(Compatible):
-    """``GET /v1/models/<engine/model>``."""
+    """``GET /v1/models/<engine/model>``: describes a model."""
 
     async def handle(self, body: dict[str, Any]) -> None:
         name = self.path_args[0]
         match self.dialect.write_models([await self.context.catalog.model(name, self.caller)]):
             case {"data": [dict(model)]}:
                 self.write_json(model)
-            case _:  # a wire may list less than there is: Anthropic's has chat models only
+            case _:  # Anthropic's list has chat models only
                 raise UnknownModel(f"model {name[:100]!r} not found", param="model")

@@ -1,4 +1,4 @@
-"""Whether the server serves."""
+"""``GET /health``: the state of the server."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from llm.wire.json_codec import Json
 
 
 class HealthHandler(Base):
-    """``GET /health``: 200 when serving, 503 while draining; never calls a provider (O6).
+    """Answers 200 while the server serves and 503 while it drains; calls no provider (O6).
 
-    ``lost`` says what this process could not write, if anything: lines of the log, answers in threads (O2).
+    ``lost``: numbers of log lines and thread answers that this process could not write, if there are any (O2).
     """
 
     access = "open"
@@ -20,8 +20,8 @@ class HealthHandler(Base):
 
     async def handle(self, body: dict[str, Any]) -> None:
         draining = self.context.running.draining
-        told: dict[str, Json] = {"status": "draining" if draining else "ok"}
+        state: dict[str, Json] = {"status": "draining" if draining else "ok"}
         lost: dict[str, Json] = {"log_lines": log.lost_lines(), "answers": self.context.threads.lost}
         if any(lost.values()):
-            told["lost"] = lost
-        self.write_json(told, 503 if draining else 200)
+            state["lost"] = lost
+        self.write_json(state, 503 if draining else 200)

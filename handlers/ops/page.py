@@ -1,4 +1,4 @@
-"""The web page: a plain chat in three static files, open to anyone; what it then asks for needs a client id."""
+"""The web page: a simple chat in three static files, open to anyone; its API requests need a client id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from handlers.context import Context
 _FILES: Final = Path(__file__).parent / "static"
 _TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
-# Nothing from anywhere else, no script or style inside the page, in nobody's frame. Images are made here or attached.
+# Nothing from other origins, no inline script or style, not in a frame. Images are generated here or attached.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -19,6 +19,8 @@ _POLICY: Final = (
 
 
 class PageHandler(Base):
+    """Sends one of the static files."""
+
     access = "open"
 
     def initialize(self, context: Context, file: str = "index.html") -> None:

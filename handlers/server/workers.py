@@ -105,7 +105,9 @@ class Workers:
             return
         self._replaced = True
         self._delays[number] = delay = 0.0 if lifetime > CALM else min(MOST, round(2 * self._delays[number] + 0.1, 1))
-        log.write("worker", 40, problem="a worker has ended; another starts", number=number, code=code, after=delay)
+        log.write(
+            "worker", 40, problem="a worker has ended; another starts", number=number, code=code, restart_delay=delay
+        )
         self._start(number, delay)
 
     def _handle_signal(self, signum: int, frame: FrameType | None) -> None:

@@ -318,7 +318,7 @@ async def test_each_request_is_one_log_line_with_its_result(capsys: pytest.Captu
     finally:
         logging.getLogger().handlers.clear()
     good, cut, refused = (json.loads(line) for line in capsys.readouterr().err.splitlines())
-    assert (good["status"], good["finish"], good["engine"], good["model"]) == (200, "stop", "demo", "demo-chat")
+    assert (good["status"], good["finish_reason"], good["engine"], good["model"]) == (200, "stop", "demo", "demo-chat")
     assert good["output_tokens"] > 0 and good["attempts"] == 1 and 0 <= good["first_token"] <= good["seconds"] + 0.001
     assert (cut["status"], cut["code"]) == (200, "upstream_truncated") and "finish" not in cut
     assert (refused["status"], refused["code"], refused["path"]) == (401, "unauthorized", "/llm/engines")

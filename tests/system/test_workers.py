@@ -307,7 +307,7 @@ def test_a_worker_that_ends_again_and_again_is_started_less_and_less_often() -> 
         assert process.stderr is not None
         told = [json.loads(process.stderr.readline()) for _ in range(4)]
     assert {line["number"] for line in told} == {1}
-    assert [line["after"] for line in told] == [0.1, 0.3, 0.7, 1.5]
+    assert [line["restart_delay"] for line in told] == [0.1, 0.3, 0.7, 1.5]
     assert process.returncode == 0
 
 
