@@ -53,10 +53,11 @@ from llm.upstream.retry import RetryPolicy
 from llm.wire.json_codec import orjson
 
 _BACKLOG: Final = 1024
-_NEXT_PORTS: Final = 50  # how far to look for a free port when nobody chose one
-_MANY_FILES: Final = 10240  # OPEN_MAX of macOS, which may take no larger number, nor RLIM_INFINITY
+_PORTS_TO_TRY: Final = 50  # ports after the default one that are tried when PORT is not set
+_MANY_FILES: Final = 10240  # OPEN_MAX of macOS, which may refuse a larger number and RLIM_INFINITY
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
+# Name and version of each installed accelerator.
 ACCELERATORS: Final = tuple(f"{module.__name__} {module.__version__}" for module in (uvloop, orjson) if module)
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ T = TypeVar("T")
 def make_context(
     config: Config, worker: Worker | None = None, tools: Tools | None = None, **transports: Transport
 ) -> Context:
-    """Everything the handlers need; ``tools``, and ``transports`` by URL scheme, take the place of the real ones."""
+    """Creates everything the handlers need. ``tools``, and ``transports`` by URL scheme, replace the real ones."""
     http = HttpTransport(
         connect_timeout=config.connect_timeout,
         first_byte_timeout=config.first_byte_timeout,
@@ -119,20 +120,21 @@ class Server:
         )
 
     def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Deletes expired images and starts to accept connections."""
         try:
             self.context.images.prune()
-        except OSError as error:  # chats need no disk
+        except OSError as error:  # not fatal: chats need no disk
             log.write("images", 40, problem=f"{error.filename}: {error.strerror}")
         self.context.peers.open()
         self.listener.start(sockets)
 
     def leave(self, stop: asyncio.Event) -> None:
-        """Only this worker goes: the others take all new connections, and nobody is refused."""
+        """Stops this worker only: the others accept all new connections, so no request is refused."""
         self.listener.stop()
         stop.set()
 
     async def stop(self) -> None:
-        """New requests get 503 while running answers finish, then nobody listens any more."""
+        """Answers new requests with 503 until the running answers have ended, then closes everything."""
         await self.context.running.drain(self.context.config.drain_timeout)
         await self.listener.close()
         self.context.peers.close()
@@ -146,8 +148,8 @@ class Server:
 
 
 def listen(config: Config) -> list[socket.socket]:
-    """Binds the port: a chosen one or nothing (``OSError``), otherwise the next that is free."""
-    last = config.port if config.port_chosen else min(config.port + _NEXT_PORTS, 65535)
+    """Binds the port. If PORT is not set, takes the next free port. Raises ``OSError`` if it cannot."""
+    last = config.port if config.port_chosen else min(config.port + _PORTS_TO_TRY, 65535)
     for port in range(config.port, last + 1):
         try:
             return bind_sockets(port, config.host, backlog=_BACKLOG)
@@ -158,7 +160,7 @@ def listen(config: Config) -> list[socket.socket]:
 
 
 def banner(config: Config, port: int) -> list[str]:
-    """What a person needs to go on, one line each; never a key."""
+    """Returns the lines printed at start: address, engines, warnings, examples. They contain no key."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.host, config.host)  # noqa: S104  compared, not bound
     url = f"http://{host}:{port}"
     catalog = Catalog(config, Services({}))
@@ -170,13 +172,13 @@ def banner(config: Config, port: int) -> list[str]:
     lines += [f"warning: {warning}" for warning in config.warnings]
     if not config.port_chosen and port != config.port:
         lines.append(f"port {config.port} is taken, so {port} is used")
-    minted = next(iter(config.client_ids)) if config.client_id_minted else ""
-    lines.append(f"web page: {url}/{f'#id={minted}' if minted else ''}")
+    generated_id = next(iter(config.client_ids)) if config.client_id_minted else ""
+    lines.append(f"web page: {url}/{f'#id={generated_id}' if generated_id else ''}")
     if config.open_to_all:
         lines.append("warning: AUTHORIZED_CLIENT_ID=* lets anyone who reaches this address spend your keys")
         header = ""
-    elif minted:
-        header = f" -H 'X-ClientId: {minted}'"
+    elif generated_id:
+        header = f" -H 'X-ClientId: {generated_id}'"
     else:
         header = ' -H "X-ClientId: $AUTHORIZED_CLIENT_ID"'
     if example is not None:
@@ -189,11 +191,11 @@ def banner(config: Config, port: int) -> list[str]:
     return lines
 
 
-def _spare_collector() -> None:
-    """What is here now stays: it need not be looked at whenever garbage is sought, which would hold up every stream.
+def _freeze_objects() -> None:
+    """Excludes all objects created so far from garbage collection, which would delay every stream.
 
-    It is sought as often as Python does by itself. An answer that fails leaves its error with the frames that it went
-    through, a cycle: sought less often, those filled ten megabytes.
+    The collector's frequency stays Python's default. An answer that fails leaves a reference cycle of its error and
+    stack frames: with fewer collections these took ten megabytes.
     """
     gc.collect()
     gc.freeze()
@@ -202,7 +204,10 @@ def _spare_collector() -> None:
 async def serve(
     config: Config, sockets: Sequence[socket.socket], ready: Callable[[], None], worker: Worker | None = None
 ) -> None:
-    """Serves until it is told to stop, then drains."""
+    """Serves until a signal (or, in a worker, the end of the parent's pipe), then drains.
+
+    ``ready`` is called when connections are accepted.
+    """
     server = Server(make_context(config, worker))
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     if worker is None:
@@ -212,11 +217,11 @@ async def serve(
         loop.add_reader(worker.parent, stop.set)
         loop.add_signal_handler(signal.SIGTERM, server.leave, stop)
     server.start(sockets)
-    _spare_collector()
+    _freeze_objects()
     ready()
     await stop.wait()
     if worker is None:
-        for signum in _SIGNALS:  # a second one ends it at once
+        for signum in _SIGNALS:  # a second signal ends the process at once
             loop.remove_signal_handler(signum)
             signal.signal(signum, signal.SIG_DFL)
     else:
@@ -225,14 +230,14 @@ async def serve(
 
 
 async def check(config: Config) -> int:
-    """Asks each engine that is configured for its models, the one free call there is; 1 if one cannot answer."""
+    """Requests the model list of each configured engine, which is free. Returns 1 if one fails, else 0."""
     context = make_context(config)
     owner = Caller(trusted=True)
     engines = context.catalog.engines(owner)
     lines = [f"{warning}" for warning in config.warnings]
-    told = await asyncio.gather(*(context.catalog.models(e.name, owner) for e in engines), return_exceptions=True)
+    results = await asyncio.gather(*(context.catalog.models(e.name, owner) for e in engines), return_exceptions=True)
     faults = 0
-    for engine, result in zip(engines, told, strict=True):
+    for engine, result in zip(engines, results, strict=True):
         if isinstance(result, list):
             lines.append(f"{engine.name}: ok, {len(result)} models")
         elif isinstance(result, LLMError):
@@ -244,7 +249,7 @@ async def check(config: Config) -> int:
         faults += 1
         missing = variable(name, "ENABLED" if config.engines[name].local else "BASE_URL")
         lines.append(f"{name}: has a key but cannot be used: {missing} is missing")
-    _say([Redactor(config.secrets)(line) for line in lines])
+    _print_lines([Redactor(config.secrets)(line) for line in lines])
     context.catalog.close()
     for transport in context.services.transports.values():
         await transport.close()
@@ -256,15 +261,15 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
-def _say(lines: Sequence[str]) -> None:
+def _print_lines(lines: Sequence[str]) -> None:
     try:
         print("\n".join(lines), flush=True)
-    except OSError:  # a full disk or a closed pipe: what nobody can read is not said, now and at the end
+    except OSError:  # a full disk or a closed pipe: discards this and later output, also what Python flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _raise_file_limit() -> None:
-    """Lets this process open as many files as it may: a stream takes two. Warns where that is refused."""
+    """Raises the limit of open files as far as allowed (a stream takes two). Logs a warning if that fails."""
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return
@@ -284,33 +289,36 @@ def _raise_file_limit() -> None:
         log.write("open_files", logging.WARNING, limit=files, wanted=wanted, problem=problem)
 
 
-def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+def _parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="server.py", description="One small server in front of every LLM provider.")
     parser.add_argument("--host", help="address to listen on (HOST)")
     parser.add_argument("--port", help="port to listen on (PORT)")
     parser.add_argument("--processes", help="worker processes, 0: one per core (PROCESSES)")
     parser.add_argument("--env-file", type=Path, default=Path(".env"), help="file of settings (default .env)")
-    parser.add_argument("--check", action="store_true", help="say of each engine whether it answers, and exit")
-    parser.add_argument("--version", action="store_true", help="say which version this is, and exit")
-    parser.add_argument("--verify", action="store_true", help="and list its files with their SHA-256")
+    parser.add_argument("--check", action="store_true", help="check whether each engine answers, and exit")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument(
+        "--verify", action="store_true", help="print the version and the SHA-256 of each file, and exit"
+    )
     return parser.parse_args(argv)
 
 
-def _config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Config:
-    given = {"HOST": arguments.host, "PORT": arguments.port, "PROCESSES": arguments.processes}
-    said = {name: value for name, value in given.items() if value is not None}
-    return Config.from_env({**environ, **said}, dotenv_values(arguments.env_file))
+def _read_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Config:
+    options = {"HOST": arguments.host, "PORT": arguments.port, "PROCESSES": arguments.processes}
+    overrides = {name: value for name, value in options.items() if value is not None}
+    return Config.from_env({**environ, **overrides}, dotenv_values(arguments.env_file))
 
 
 def main(argv: Sequence[str]) -> int:
-    arguments = _arguments(argv)
+    """Runs the command line and returns the exit code: 2 for a wrong configuration, 1 for another failure."""
+    arguments = _parse_arguments(argv)
     if arguments.version or arguments.verify:
-        _say([", ".join((f"llm-server {VERSION}", *ACCELERATORS)), *(hashes() if arguments.verify else ())])
+        _print_lines([", ".join((f"llm-server {VERSION}", *ACCELERATORS)), *(hashes() if arguments.verify else ())])
         return 0
     try:
-        config = _config(arguments, os.environ)
+        config = _read_config(arguments, os.environ)
     except ConfigError as error:
-        print(f"configuration: {error}", file=sys.stderr)
+        print(f"configuration error: {error}", file=sys.stderr)
         return 2
     if arguments.check:
         return _run(check(config))
@@ -325,9 +333,9 @@ def main(argv: Sequence[str]) -> int:
     lines = banner(config, port)
     processes = config.processes or os.cpu_count() or 1
     if processes == 1:
-        _run(serve(config, sockets, ready=lambda: _say(lines)))
+        _run(serve(config, sockets, ready=lambda: _print_lines(lines)))
         return 0
-    _say(lines)
+    _print_lines(lines)
 
     def work(worker: Worker) -> None:
         _run(serve(config, sockets, lambda: None, worker))

@@ -220,7 +220,7 @@ def test_all_parts_of_an_answer_are_shown_in_their_order_whatever_comes_in_one_f
 @pytest.mark.parametrize(
     ("last", "breaks", "reason"),
     [
-        ([], False, "The answer broke off."),
+        ([], False, "The answer is incomplete: the connection was closed."),
         ([], True, "network error"),
         ([{"type": "error", "error": "It is too much.", "code": "rate_limited"}], False, "It is too much."),
         ([{"type": "error", "error": "It is too much.", "code": "rate_limited"}], True, "It is too much."),

@@ -85,7 +85,7 @@ def test_a_value_that_cannot_be_ends_the_start_with_2_and_its_name(tmp_path: Pat
         timeout=20,
     )
     assert told.returncode == 2
-    assert told.stderr.startswith("configuration: ")
+    assert told.stderr.startswith("configuration error: ")
     assert (name if value != "vllm" else "VLLM_BASE_URL") in told.stderr
     assert told.stderr.count("\n") == 1
 

@@ -1,18 +1,18 @@
-// A plain chat over the native API of the server that this page comes from (README.md, "The native API").
+// A simple chat that uses the native API of the server this page comes from (README.md, "The native API").
 const $ = (id) => document.getElementById(id);
-const MADE_IMAGE = /images\/[0-9a-f]{40}\.(?:png|jpg|webp|gif)/g;
+const GENERATED_IMAGE = /images\/[0-9a-f]{40}\.(?:png|jpg|webp|gif)/g;
 
 let clientId = "";
-let turns = []; // {role, content, attachments?}: what the next request tells of the chat so far
-let attachments = []; // {mimeType, contents, title}: of the message that is being written
-let running = null; // {id, controller} of the answer that is coming
+let messages = []; // {role, content, attachments?}: messages so far, sent with the next request
+let attachments = []; // {mimeType, contents, title} of the message that is being written
+let running = null; // {id, controller} of the running answer
 
-// --- who we are: the id comes in the fragment of the printed link, which browsers send to nobody ---
+// --- client id: taken from the fragment of the printed link, which browsers do not send to a server ---
 
-function takeClientId() {
-  const given = new URLSearchParams(location.hash.slice(1)).get("id");
-  if (given) {
-    sessionStorage.setItem("clientId", given);
+function readClientId() {
+  const id = new URLSearchParams(location.hash.slice(1)).get("id");
+  if (id) {
+    sessionStorage.setItem("clientId", id);
     history.replaceState(null, "", location.pathname + location.search);
   }
   clientId = sessionStorage.getItem("clientId") || "";
@@ -22,16 +22,16 @@ function headers(more) {
   return { ...(clientId ? { "X-ClientId": clientId } : {}), ...more };
 }
 
-async function problemOf(answer) {
-  const told = await answer.json().catch(() => ({}));
-  return new Error(told.error || `The server answered with status ${answer.status}.`);
+async function readError(answer) {
+  const body = await answer.json().catch(() => ({}));
+  return new Error(body.error || `The server answered with status ${answer.status}.`);
 }
 
 async function get(path) {
   const answer = await fetch(path, { headers: headers() });
   $("access").hidden = answer.status !== 401;
   if (answer.status === 401) $("client-id").focus();
-  if (!answer.ok) throw await problemOf(answer);
+  if (!answer.ok) throw await readError(answer);
   return answer.json();
 }
 
@@ -40,8 +40,8 @@ async function get(path) {
 function fill(select, entries) {
   select.replaceChildren(...entries.map(({ id, name }) => new Option(name || id, id)));
   select.disabled = entries.length === 0;
-  const kept = sessionStorage.getItem(select.id);
-  if (entries.some(({ id }) => id === kept)) select.value = kept;
+  const last = sessionStorage.getItem(select.id);
+  if (entries.some(({ id }) => id === last)) select.value = last;
 }
 
 async function loadEngines() {
@@ -49,28 +49,28 @@ async function loadEngines() {
     fill($("engine"), (await get("llm/engines")).engines);
     await loadModels();
   } catch (error) {
-    say(error.message, true);
+    setStatus(error.message, true);
   }
 }
 
 async function loadModels() {
   const engine = $("engine").value;
   fill($("model"), []);
-  if (!engine) return say("No engine is configured.", true);
-  say("Loading the models …");
+  if (!engine) return setStatus("No engine is configured.", true);
+  setStatus("Loading the models …");
   try {
     const { models } = await get(`llm/models/${encodeURIComponent(engine)}`);
-    if (engine !== $("engine").value) return; // another one was chosen meanwhile
+    if (engine !== $("engine").value) return; // another engine was selected meanwhile
     fill($("model"), models.chat);
-    say(models.chat.length ? "" : "This engine lists no chat models.");
+    setStatus(models.chat.length ? "" : "This engine lists no chat models.");
   } catch (error) {
-    say(error.message, true);
+    setStatus(error.message, true);
   }
 }
 
-// --- what is shown ---
+// --- display ---
 
-function say(text, bad = false) {
+function setStatus(text, bad = false) {
   $("status").textContent = text;
   $("status").classList.toggle("error", bad);
 }
@@ -95,17 +95,17 @@ function showImage(parent, source, title) {
   image.src = source;
 }
 
-// Changes what is shown, and follows the end unless the reader has scrolled away from it.
-function following(change) {
+// Changes the log and scrolls to its end, unless the user has scrolled away from the end.
+function updateLog(change) {
   const log = $("log");
   const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
   change();
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
-// --- an answer: the objects of the stream, each shown where it belongs ---
+// --- an answer: shows the objects of the stream ---
 
-const HIDDEN_WAIT = 1000; // milliseconds between two changes where no frame is drawn, as in a hidden tab
+const HIDDEN_WAIT = 1000; // milliseconds between two updates while the browser draws no frames (hidden tab)
 
 class Answer {
   constructor(article) {
@@ -116,34 +116,34 @@ class Answer {
     this.open = null; // the text node that deltas are appended to, until something else comes
     this.openType = "";
     this.tools = new Map();
-    this.waiting = []; // what has come since the last change of what is shown, neighbouring deltas as one
-    this.frame = 0; // that the next change is due in; 0: none is
+    this.queued = []; // objects received since the last update; neighbouring deltas are joined
+    this.frame = 0; // id of the scheduled animation frame; 0: none
     this.timer = 0;
     this.update = () => this.show();
   }
 
-  // Shows an object with the next frame: a change and a layout for each delta would stop the page on long answers.
-  take(object) {
-    const last = this.waiting.at(-1);
+  // Queues an object for the next frame: one layout per delta would block the page on long answers.
+  queue(object) {
+    const last = this.queued.at(-1);
     if (last && last.type === object.type && (object.type === "content" || object.type === "reasoning")) {
       last.text += object.text;
       last.done ||= object.done;
     } else {
-      this.waiting.push(object);
+      this.queued.push(object);
     }
     if (this.frame) return;
     this.frame = requestAnimationFrame(this.update);
     this.timer = setTimeout(this.update, HIDDEN_WAIT);
   }
 
-  // One change of the page for all that waits.
+  // Shows all queued objects in one update.
   show() {
     cancelAnimationFrame(this.frame);
     clearTimeout(this.timer);
     this.frame = 0;
-    const objects = this.waiting;
-    this.waiting = [];
-    if (objects.length) following(() => objects.forEach((object) => this.apply(object)));
+    const objects = this.queued;
+    this.queued = [];
+    if (objects.length) updateLog(() => objects.forEach((object) => this.apply(object)));
   }
 
   apply(object) {
@@ -207,21 +207,21 @@ class Answer {
     this.openType = "";
   }
 
-  // With all that waits; `error` is why no more comes, where the stream does not say so itself.
+  // Shows what is queued and ends the answer. `error`: why the stream ended, if it contained no error object.
   end(error) {
     this.show();
     this.error ||= error;
-    following(() => this.close());
+    updateLog(() => this.close());
   }
 
   close() {
-    for (const source of new Set(this.text.match(MADE_IMAGE) || [])) showImage(this.article, source, "Made image");
-    if (!this.error && !this.done) this.error = { error: "The answer broke off.", code: "truncated" };
+    for (const source of new Set(this.text.match(GENERATED_IMAGE) || [])) showImage(this.article, source, "Generated image");
+    if (!this.error && !this.done) this.error = { error: "The answer is incomplete: the connection was closed.", code: "truncated" };
     if (this.error) add(this.article, "p", "error", this.error.error).setAttribute("role", "alert");
   }
 }
 
-async function* objectsOf(body) {
+async function* readObjects(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -241,9 +241,9 @@ async function send() {
   const prompt = $("prompt").value.trim();
   if (!prompt || running || !$("model").value) return;
   const sent = attachments;
-  const chat = turns; // another one may have begun when the answer ends
-  const body = { engine: $("engine").value, model: $("model").value, prompt, messages: turns, attachments: sent };
-  following(() => {
+  const chat = messages; // a new chat may have started before the answer ends
+  const body = { engine: $("engine").value, model: $("model").value, prompt, messages, attachments: sent };
+  updateLog(() => {
     const mine = showMessage("user", "You");
     add(mine, "div", "text", prompt);
     for (const one of sent) showImage(mine, `data:${one.mimeType};base64,${one.contents}`, one.title);
@@ -253,7 +253,7 @@ async function send() {
   running = { id: newRequestId(), controller: new AbortController() };
   $("prompt").value = "";
   attach([]);
-  busy(true);
+  setBusy(true);
   try {
     const reply = await fetch("llm/chat", {
       method: "POST",
@@ -261,8 +261,8 @@ async function send() {
       body: JSON.stringify(body),
       signal: running.controller.signal,
     });
-    if (!reply.ok) throw await problemOf(reply);
-    for await (const object of objectsOf(reply.body)) answer.take(object);
+    if (!reply.ok) throw await readError(reply);
+    for await (const object of readObjects(reply.body)) answer.queue(object);
   } catch (error) {
     problem = { error: error.name === "AbortError" ? "Stopped." : error.message, code: error.name };
   }
@@ -271,31 +271,31 @@ async function send() {
   if (answer.text && (!answer.error || stopped)) {
     chat.push({ role: "user", content: prompt, attachments: sent }, { role: "assistant", content: answer.text });
   } else if (answer.error && !$("prompt").value) {
-    $("prompt").value = prompt; // it can be sent again
+    $("prompt").value = prompt; // so that the user can send it again
     attach(sent);
   }
   running = null;
-  busy(false);
+  setBusy(false);
 }
 
 async function stop() {
   if (!running) return;
   const { id, controller } = running;
-  // The server ends the stream with an error object; where it does not know the answer (any more), we hang up.
-  const told = await fetch(`llm/chat/${id}`, { method: "DELETE", headers: headers() }).catch(() => null);
-  if (!told || !told.ok) controller.abort();
+  // The server ends the stream with an error object; if it does not know the answer (any more), abort the request.
+  const response = await fetch(`llm/chat/${id}`, { method: "DELETE", headers: headers() }).catch(() => null);
+  if (!response || !response.ok) controller.abort();
 }
 
-function busy(on) {
+function setBusy(on) {
   $("send").disabled = on;
   $("stop").hidden = !on;
   $("log").setAttribute("aria-busy", String(on));
-  if (on) say("Answering …");
-  else if ($("status").textContent === "Answering …") say("");
+  if (on) setStatus("Answering …");
+  else if ($("status").textContent === "Answering …") setStatus("");
   $("prompt").focus();
 }
 
-// --- images that go along ---
+// --- attached images ---
 
 function attach(list) {
   attachments = list;
@@ -321,12 +321,12 @@ $("access").onsubmit = (event) => {
   event.preventDefault();
   sessionStorage.setItem("clientId", $("client-id").value.trim());
   $("client-id").value = "";
-  takeClientId();
+  readClientId();
   loadEngines();
 };
 $("engine").onchange = () => { sessionStorage.setItem("engine", $("engine").value); loadModels(); };
 $("model").onchange = () => sessionStorage.setItem("model", $("model").value);
-$("fresh").onclick = () => { stop(); turns = []; $("log").replaceChildren(); $("prompt").focus(); };
+$("fresh").onclick = () => { stop(); messages = []; $("log").replaceChildren(); $("prompt").focus(); };
 $("ask").onsubmit = (event) => { event.preventDefault(); send(); };
 $("stop").onclick = stop;
 $("prompt").onkeydown = (event) => {
@@ -336,11 +336,11 @@ $("images").onchange = async (event) => {
   try {
     attach([...attachments, ...(await Promise.all([...event.target.files].map(read)))]);
   } catch (error) {
-    say(error.message, true);
+    setStatus(error.message, true);
   }
-  event.target.value = ""; // the same file may be chosen again
+  event.target.value = ""; // allows to select the same file again
 };
-window.onhashchange = () => { takeClientId(); loadEngines(); };
+window.onhashchange = () => { readClientId(); loadEngines(); };
 
-takeClientId();
+readClientId();
 loadEngines();
