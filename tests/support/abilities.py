@@ -1,4 +1,4 @@
-"""The README's table of what each engine can, generated from the records; what a dialect can say is asked of it."""
+"""Generates the README's table of engine capabilities from the records and from what each dialect can write."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ _SCHEMA: dict[str, Any] = {
 
 
 def row(engine: Engine) -> list[str]:
+    """Returns the cells of one engine, in the order of ``COLUMNS``."""
     rules, families = engine.models, engine.models.families
     reads = _takes(engine, "application/pdf")
     return [
@@ -36,12 +37,13 @@ def row(engine: Engine) -> list[str]:
         _says(engine, options=Options(format=JsonFormat(_SCHEMA, "n", True))),
         "on request" if any(family.caching for family in families) else engine.caching,
         "by model" if any(family.cites for family in families) else _says(engine, options=Options(citations=True)),
-        "yes",  # asked for, or estimated and marked
+        "yes",  # reported by the engine, or estimated and marked
         "by configuration" if rules.fixed else "its own",
     ]
 
 
 def table(engines: dict[str, Engine]) -> list[list[str]]:
+    """Returns the rows of all engines except the demo."""
     return [row(engine) for engine in engines.values() if engine.name != "demo"]
 
 
@@ -61,7 +63,7 @@ def _takes(engine: Engine, mime: str) -> bool:
 
 
 def _says(engine: Engine, **more: object) -> str:
-    """Whether its dialect has words for it, for the model of the examples."""
+    """Answers "yes" if the engine's dialect can write the request for its example model, else "no"."""
     try:
         ENGINE_DIALECTS[engine.dialect].write_request(_request(engine, **more), engine)
     except Unsupported:

@@ -1,4 +1,4 @@
-"""The Anthropic dialect as clients use it, for tests."""
+"""Requests of Anthropic clients, for tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ extras = st.dictionaries(names, values, max_size=2)
 
 
 def with_extras(draw: st.DrawFn, wire: Any) -> Any:
-    """Unknown fields in every object that has a type or a role."""
+    """Adds unknown fields to every object that has a type or a role."""
     if isinstance(wire, list):
         return [with_extras(draw, item) for item in wire]
     if not isinstance(wire, dict):

@@ -1,4 +1,4 @@
-"""The Anthropic dialect as engines speak it, for tests."""
+"""Helpers for tests of the Anthropic engine dialect."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ anything = st.recursive(
 
 @st.composite
 def spoiled(draw: st.DrawFn, value: Any) -> Any:
-    """``value`` with something else at one place in it."""
+    """Returns ``value`` with a random JSON value in one place."""
     value = copy.deepcopy(value)
     at = value
     while isinstance(at, dict | list) and at:

@@ -1,4 +1,4 @@
-"""A request of each client dialect that has much of what there is, and where the samples are."""
+"""One request body per client dialect that uses many of its fields."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Marked keys: whatever comes out of a server under test is looked through for those that it was given (X4).
+"""Searches all output of a server under test for the keys that it was given: none may appear (X4).
 
-``tests/support/harness.py`` tells what it gave and shows what it saw: every byte that a server sends to whatever client, the
-addresses that it asks, and the files that it leaves. ``tests/conftest.py`` adds what was logged, as it was before the
-log's own net took keys out of it, and what was printed. A test in which a key is seen fails.
+``tests/support/harness.py`` registers the keys and passes on the output: every byte sent to a client, the URLs of
+requests to engines, and the written files. ``tests/conftest.py`` adds printed text and log records before the log's
+redaction. A test in which a key is found fails.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from llm.log import JsonLines, Redactor
 
-SHORTEST: Final = 8  # characters: a shorter key stands in any text by chance
-# Keys that servers which check none are documented with: they may be seen.
+SHORTEST: Final = 8  # characters: a shorter key may occur in any text by chance
+# Keys in the documentation of servers that check no key: they may appear.
 PLACEHOLDERS: Final = (
     "EMPTY",
     "ollama",
@@ -31,11 +31,11 @@ PLACEHOLDERS: Final = (
     "0",
 )
 _LOGGERS: Final = ("llm", "tornado", "asyncio")
-_LARGEST: Final = 64 * 1024 * 1024  # bytes of a file that are looked at
+_LARGEST: Final = 64 * 1024 * 1024  # bytes of a file that are searched
 
 
 class Watch:
-    """What must not be seen in this test, and where it was."""
+    """The keys that must not appear in this test, and the places where one did."""
 
     def __init__(self) -> None:
         self.leaks: list[str] = []
@@ -51,7 +51,7 @@ class Watch:
             self._secrets.add(secret.encode())
 
     def guard_own(self, headers: Iterable[tuple[str, str]], body: object) -> None:
-        """A caller's own provider keys, from the places where they are given."""
+        """Registers the caller's own provider keys in the headers and the body of a request."""
         found = [value for name, value in headers if name.lower().startswith("x-") and name.lower().endswith("-key")]
         if isinstance(body, dict):
             found += [v for name, v in body.items() if name.endswith("Key") and isinstance(v, str)]
@@ -71,7 +71,7 @@ WATCH: Final = Watch()
 
 
 class Tap:
-    """A client's socket on the server's side: what is sent over it is looked at, in whatever pieces."""
+    """Wraps a client's socket on the server's side and searches what is sent, across the borders of pieces."""
 
     def __init__(self, socket: Any) -> None:
         self._socket = socket
@@ -89,7 +89,7 @@ class Tap:
 
 
 def tap(listener: Any) -> None:
-    """Looks at all that this server sends."""
+    """Wraps the sockets of all connections that this listener accepts."""
     take = listener.take
     listener.take = lambda socket: take(Tap(socket))
 
@@ -108,14 +108,14 @@ def watch_logs() -> None:
 
 
 class _Blind(Redactor):
-    """Takes nothing out: keys may not come as far as to the last net."""
+    """A redactor that removes nothing: a key must be removed before it reaches the log's redaction."""
 
     def __call__(self, text: str) -> str:
         return text
 
 
 def json_of(body: object) -> object:
-    """A body as its fields, however it is sent."""
+    """Returns the fields of a body, given as an object or as bytes."""
     if isinstance(body, bytes):
         try:
             return json.loads(body)

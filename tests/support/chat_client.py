@@ -1,4 +1,4 @@
-"""Chat Completions as clients use it, for tests."""
+"""Requests of Chat Completions clients, for tests."""
 
 from __future__ import annotations
 

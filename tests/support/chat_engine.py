@@ -1,4 +1,4 @@
-"""Chat Completions as engines speak it, for tests."""
+"""Helpers for tests of the Chat Completions engine dialect."""
 
 from __future__ import annotations
 

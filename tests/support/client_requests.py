@@ -1,4 +1,4 @@
-"""What common clients send, as they send it."""
+"""Requests of common clients, in their exact shape."""
 
 from __future__ import annotations
 

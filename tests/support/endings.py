@@ -1,4 +1,4 @@
-"""The ways in which a connection ends."""
+"""The type of a function that ends a connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random streams of neutral events."""
+"""Hypothesis strategies for streams of neutral events."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ usages = st.builds(Usage, fresh=st.none() | st.integers(0, 9), text=st.none() | 
 
 @st.composite
 def one_part(draw: st.DrawFn, index: int) -> list[Event]:
-    """The events of one part."""
+    """Draws the events of one part."""
     kind = draw(st.sampled_from(["text", "reasoning", "call", "whole"]))
     end = PartEnded(index, draw(keeps))
     match kind:
@@ -60,7 +60,7 @@ def one_part(draw: st.DrawFn, index: int) -> list[Event]:
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[Event]:
-    """Any stream that keeps the grammar: parts overlap, indexes have gaps."""
+    """Draws any valid stream: parts overlap, indexes have gaps."""
     indexes = sorted(draw(st.sets(st.integers(0, 9), max_size=5)))
     waiting = [draw(one_part(index)) for index in indexes]
     called = any(isinstance(part[0], ToolCallStarted) and part[0].executor == "client" for part in waiting)

@@ -1,4 +1,4 @@
-"""A provider that fails in a given way, behind the running server, and what the server made of it."""
+"""Runs the server in front of a provider that fails in a given way, and checks what the client gets."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.support.wire_server import LAST_CHUNK, WireServer, chunk, until, wire
 from tests.support.wire_server import Wire as Connection
 from tests.support.wires import CLIENTS, WIRES, ClientWire, Wire
 
-PATIENCE = 15.0  # seconds in which everything has to be over: no test waits for it
+PATIENCE = 15.0  # seconds until a hanging test fails; a passing test does not wait for it
 TEXT = "Half an answer"
 
 
 @dataclass(frozen=True)
 class Lane:
-    """A client over a provider, streamed or not."""
+    """A pair of client wire and engine wire, streamed or not."""
 
     name: str
     client: ClientWire
@@ -52,7 +52,7 @@ class Lane:
 
     @property
     def begun(self) -> bytes:
-        """The payload as far as there is something to say."""
+        """Returns the payload up to the first text."""
         return self.wire.head + self.wire.delta(TEXT) if self.stream else self.document[: len(self.document) // 2]
 
     @property
@@ -65,7 +65,7 @@ class Lane:
 
     @property
     def good(self) -> bytes:
-        """A whole answer, as it goes over the wire."""
+        """Returns a complete HTTP response."""
         return self.head + chunk(self.payload) + LAST_CHUNK
 
 
@@ -100,13 +100,13 @@ Script = Callable[[Connection], Awaitable[None]]
 
 @dataclass
 class Outcome:
-    """What a client was told."""
+    """The response that a client received."""
 
     status: int
     raw: bytes
-    code: str | None = None  # ours, in whatever dialect
+    code: str | None = None  # our error code, read from any dialect
     text: str = ""
-    ended: bool = False  # as a whole answer does
+    ended: bool = False  # the dialect's regular end was received
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -121,7 +121,7 @@ def outcome_of(lane: Lane, status: int, raw: bytes) -> Outcome:
     seen = lane.client.read(raw)
     outcome.text, outcome.ended = seen.text, seen.ended and seen.error is None
     outcome.code = None if seen.error is None else _code(seen.error)
-    # In the verbatim lane the finish is the provider's own, and the error stands behind it.
+    # With passthrough the finish reason is the provider's, and the error follows it.
     assert seen.finish is None or seen.error is None or lane.verbatim, "a stream that failed and finished"
     return outcome
 
@@ -133,7 +133,7 @@ def _code(error: dict[str, Any]) -> str:
 
 
 class Scene:
-    """The server under test between a client and a provider, which does as it should unless a script says otherwise."""
+    """The server under test between a client and a provider. The provider answers correctly unless a script is set."""
 
     def __init__(self, lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
         self.lane = lane
@@ -158,12 +158,12 @@ class Scene:
             return outcome
 
     async def fails(self, script: Script, **more: Any) -> Outcome:
-        """What comes of one request to a provider that does ``script``. Checks that nothing else comes of it."""
+        """Sends one request to a provider that runs ``script``. Returns the outcome; checks log, tasks and connections."""
         [outcome] = await self.all_fail(script, **more)
         return outcome
 
     async def all_fail(self, *scripts: Script, **more: Any) -> list[Outcome]:
-        """The same of several at once, in no order: what each has to be waited for is waited for once."""
+        """Runs several scripts at the same time, so that their waits overlap. Returns the outcomes."""
         self._caplog.clear()
         self.scripts += scripts
         outcomes = await asyncio.gather(*(self.ask(**more) for _ in scripts))
@@ -173,7 +173,7 @@ class Scene:
         return outcomes
 
     async def is_as_before(self) -> None:
-        """Nothing of the request is left, and the next one is answered."""
+        """Checks that nothing of the request is left and that the next request is answered."""
         await until(lambda: not self.provider.wires)
         await until(lambda: _tasks() == self._tasks)
         assert len(self.server.server.context.running) == 0
@@ -185,7 +185,7 @@ class Scene:
         await until(lambda: not self.provider.wires)
 
     def _logged(self, outcomes: list[Outcome]) -> None:
-        """One line for each, which says what the client was told; nothing that only a bug leaves."""
+        """Checks that the log has one line for each outcome, with its code, and reports no bug."""
         lines = [getattr(r, "fields", {}) for r in self._caplog.records if r.getMessage() == "request"]
         told = Counter((outcome.status, outcome.code) for outcome in outcomes)
         assert Counter((line["status"], line.get("code")) for line in lines) == told
@@ -207,7 +207,7 @@ def _tasks() -> Counter[str]:
 
 
 def sends(*pieces: bytes, reset: bool = False) -> Script:
-    """Reads the request, sends the pieces, closes or resets."""
+    """Returns a script that reads the request, sends the pieces, then closes or resets the connection."""
 
     async def script(wire: Connection) -> None:
         await wire.request()
@@ -221,7 +221,7 @@ def sends(*pieces: bytes, reset: bool = False) -> Script:
 
 
 def stays(*pieces: bytes) -> Script:
-    """The same, but waits until it is hung up on."""
+    """Returns a script that sends the pieces and waits until the server closes the connection."""
 
     async def script(wire: Connection) -> None:
         await wire.request()
@@ -234,7 +234,7 @@ def stays(*pieces: bytes) -> Script:
 
 
 def repeats(piece: bytes, *before: bytes, pause: float = 0.0) -> Script:
-    """Sends what is ``before``, then the same piece until it is hung up on."""
+    """Returns a script that sends ``before``, then repeats the piece until the server closes the connection."""
 
     async def script(wire: Connection) -> None:
         await wire.request()

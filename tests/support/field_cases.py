@@ -1,4 +1,4 @@
-"""Situations in which users were let down, read from the folder beside the checkout (``field-cases/README.md`` there).
+"""Problems that users met, read from the folder beside the checkout (described in its ``field-cases/README.md``).
 
 Nothing of it is copied into the repository. Where the folder is absent the tests that need it are skipped, but in CI
 (``CI=true``) its absence is a failure, as for ``tests/support/recordings.py``.
@@ -18,7 +18,7 @@ FOLDER: Final = recordings.FOLDER.parent / "field-cases"
 
 
 def field_case(name: str) -> dict[str, Any]:
-    """``field_case("gw-01")``. Skips the test that asks where the folder is absent."""
+    """Returns a case by its id, such as ``gw-01``. Skips the test if the folder is absent."""
     path = FOLDER / f"{name}.json"
     if not path.is_file():
         reason = f"no field case at {path} (LLM_SERVER_SHARED names the folder above its folder)"

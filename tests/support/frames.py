@@ -1,4 +1,4 @@
-"""Frames and blocks of bytes that are cut in every way."""
+"""Decodes byte streams that are split at given or random positions."""
 
 from __future__ import annotations
 

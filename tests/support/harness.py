@@ -1,4 +1,4 @@
-"""The running server between a client that sees every HTTP chunk and an upstream that does what a test says."""
+"""Runs the server between a client that sees every HTTP chunk and a scripted upstream."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CLIENT = {"X-ClientId": CLIENT_ID}
 
 @dataclass
 class Request:
-    """What reached the upstream."""
+    """A request that the upstream received."""
 
     method: str
     path: str
@@ -52,7 +52,7 @@ class Connection:
         await self.send("\r\n".join([*lines, "", ""]).encode())
 
     async def stream(self, content_type: str = "text/event-stream", headers: Mapping[str, str] | None = None) -> None:
-        """Headers of a streamed answer."""
+        """Sends the headers of a streamed answer."""
         await self.head(200, {"Content-Type": content_type, "Transfer-Encoding": "chunked", **(headers or {})})
 
     async def chunk(self, data: bytes | str) -> None:
@@ -80,13 +80,13 @@ class Connection:
         await self.writer.drain()
 
     async def closed(self) -> None:
-        """Returns when the server has hung up; with something of ours unread, that is a reset."""
+        """Returns when the server has closed the connection, also by a reset (if it left bytes unread)."""
         with suppress(ConnectionError):
             while await self.reader.read(65536):
                 pass
 
     def cut(self) -> None:
-        """Closes without any end."""
+        """Closes the connection without the end of the answer."""
         self.writer.transport.abort()
 
 
@@ -156,7 +156,7 @@ class Upstream:
 
 
 class ScriptedReply:
-    """An ``HttpReply`` whose pieces are given."""
+    """An ``HttpResponse`` with given pieces."""
 
     def __init__(self, status: int, headers: Mapping[str, str], pieces: Iterable[bytes]) -> None:
         self.status = status
@@ -186,7 +186,7 @@ class ScriptedReply:
 
 @dataclass
 class ScriptedTransport:
-    """Answers every request with what ``answer`` says of it."""
+    """A transport that answers every request with the result of ``answer``."""
 
     answer: Callable[[HttpRequest], ScriptedReply]
     requests: list[HttpRequest] = field(default_factory=list)
@@ -203,7 +203,7 @@ class ScriptedTransport:
 
 
 def config(**environ: str) -> Config:
-    """A configuration with the tests' client id."""
+    """Returns a configuration with the tests' client id."""
     return Config.from_env({"AUTHORIZED_CLIENT_ID": CLIENT_ID, **environ})
 
 
@@ -211,7 +211,7 @@ def config(**environ: str) -> Config:
 async def serving(
     configured: Config, tools: Mapping[str, Tool] | None = None, **transports: Transport
 ) -> AsyncIterator[Client]:
-    """The real server on a port of its own, and a client for it. It has the ``tools`` that a test gives it."""
+    """Runs the real server, with these tools, on a free port; yields a client for it."""
     WATCH.guard(configured.secrets)
     server = Server(make_context(configured, None, tools or {}, **transports))
     tap(server.listener)
@@ -232,7 +232,7 @@ Over: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Answer:
-    """An HTTP answer as it comes."""
+    """Reads an HTTP response piece by piece."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -247,7 +247,7 @@ class Answer:
         self.headers = HTTPHeaders.parse(rest)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The HTTP chunks, one by one; ``IncompleteReadError`` if the answer is cut."""
+        """Yields the HTTP chunks one by one. Raises ``IncompleteReadError`` if the response is cut."""
         while size := int(await self._reader.readuntil(b"\r\n"), 16):
             data = await self._reader.readexactly(size + 2)
             yield data[:-2]
@@ -264,7 +264,7 @@ class Answer:
         return json.loads(await self.body())
 
     async def objects(self) -> list[Any]:
-        """The objects of a native stream in one of its line framings."""
+        """Returns the objects of a native stream in one of its line framings."""
         return [json.loads(line) for line in (await self.body()).splitlines() if line]
 
     @property
@@ -272,12 +272,12 @@ class Answer:
         return self._reader, self._writer
 
     def close(self) -> None:
-        """Leaves at once."""
+        """Closes the connection at once."""
         self._writer.transport.abort()
 
 
 class Client:
-    """Speaks HTTP/1.1 to the server under test, a connection for each request unless it keeps one."""
+    """Sends HTTP/1.1 requests to the server under test, each on its own connection unless one is reused."""
 
     def __init__(self, port: int, server: Server, keeps: bool = False) -> None:
         self.port = port
@@ -287,7 +287,7 @@ class Client:
 
     @contextmanager
     def kept(self) -> Iterator[Client]:
-        """A client with one connection for all that it asks for. It reads each answer to its end before it goes on."""
+        """Yields a client that uses one connection for all requests. Each response has to be read before the next request."""
         client = Client(self.port, self.server, keeps=True)
         try:
             yield client
@@ -296,7 +296,7 @@ class Client:
                 answer.close()
 
     def _again(self) -> Over | None:
-        """The connection of the last answer, where it is kept."""
+        """Returns the connection of the last response if it can be reused."""
         if not self.keeps or not self.open:
             return None
         last = self.open.pop()
@@ -319,9 +319,9 @@ class Client:
         limit: int = 1 << 26,
         over: Over | None = None,
     ) -> Answer:
-        """Sends a request without waiting for the answer, of which at most twice ``limit`` is read ahead.
+        """Sends a request without waiting for the response, of which at most twice ``limit`` bytes are read ahead.
 
-        It has a connection of its own, unless it goes ``over`` one that is there.
+        ``over``: an open connection to use; by default a new one is opened.
         """
         over = over or self._again() or await asyncio.open_connection("127.0.0.1", self.port, limit=limit)
         reader, writer = over
@@ -349,7 +349,7 @@ class Client:
         return await self.request("POST", path, body, headers)
 
     async def chat(self, headers: Mapping[str, str] | None = None, **body: Any) -> list[Any]:
-        """A native streamed chat, as a list of its objects."""
+        """Sends a native streamed chat and returns its objects."""
         answer = await self.post("/llm/chat", {"prompt": "Hello", **body}, {**CLIENT, **(headers or {})})
         assert answer.status == 200, await answer.body()
         return await answer.objects()

@@ -1,4 +1,4 @@
-"""Answers that are held open, for the tests of limits."""
+"""Answers that stay open until a test releases them, for the tests of limits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SECOND = {"X-ClientId": "second-client"}
 
 
 class Held:
-    """An upstream script whose streams go on until ``released``."""
+    """An upstream script whose streams stay open until ``released`` is set."""
 
     def __init__(self) -> None:
         self.released = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Name look-ups of which a test says the answers, and a record of every address that a socket was meant for."""
+"""Fakes DNS look-ups and records every address that a socket connects to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tornado.tcpclient import TCPClient
 
 
 class Names(Resolver):
-    """Each look-up of a name takes the next of its answers; the last one stays. Numeric hosts are what libc says."""
+    """Answers each look-up of a name with its next answer, then with its last. Numeric hosts are resolved by libc."""
 
     answers: dict[str, list[list[str]]] = {}  # noqa: RUF012  set anew by ``names``
     asked: list[str] = []  # noqa: RUF012
@@ -36,7 +36,7 @@ class Names(Resolver):
 
 @contextmanager
 def names(**answers: str | list[str] | list[list[str]]) -> Iterator[type[Names]]:
-    """``wiki_test="10.0.0.1"`` is the answer for ``wiki.test``; a list of lists holds one answer for each look-up."""
+    """Builds fake look-ups: ``wiki_test="10.0.0.1"`` answers for ``wiki.test``; a list of lists has one answer per look-up."""
     Names.answers, Names.asked = {}, []
     for name, told in answers.items():
         several = [told] if isinstance(told, str) else told
@@ -50,7 +50,7 @@ def names(**answers: str | list[str] | list[list[str]]) -> Iterator[type[Names]]
 
 
 def watched(monkeypatch: pytest.MonkeyPatch, *ours: str) -> list[tuple[str, int]]:
-    """Every address that a socket is about to be connected to. Only those of ``ours`` really are: nothing leaves."""
+    """Returns the list of addresses that sockets connect to. Only those of ``ours`` are really connected (offline)."""
     meant: list[tuple[str, int]] = []
     real = TCPClient._create_stream
 

@@ -1,4 +1,4 @@
-"""Bytes that are no HTTP, and JSON of a wrong shape."""
+"""Bytes that are not HTTP, and JSON of a wrong shape."""
 
 from __future__ import annotations
 

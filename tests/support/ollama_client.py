@@ -1,4 +1,4 @@
-"""Ollama's API as clients use it, for tests."""
+"""The dialect of Ollama clients, for tests."""
 
 from __future__ import annotations
 

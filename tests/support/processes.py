@@ -1,4 +1,4 @@
-"""``python server.py`` as a process of its own, for tests."""
+"""Runs ``python server.py`` as a separate process, for tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.paths import ROOT
 
 @contextmanager
 def started(*arguments: str, cwd: Path, **environ: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """``python server.py`` as a process of its own, and the lines it prints at start."""
+    """Starts ``python server.py``; yields the process and the lines it prints at start."""
     base = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "server.py"), *arguments],

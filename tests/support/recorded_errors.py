@@ -1,6 +1,6 @@
-"""What each recorded error has to be told as, by hand from the contract: (status, code, seconds to wait).
+"""The expected client error of each recorded error, written by hand from the contract: status, code, seconds to wait.
 
-The key is the server's own: where the provider refuses it, or its account is empty, the owner acts (502).
+The key is the server's own: if the provider refuses it, or its account is empty, the client gets 502.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ _BY_ROW: Mapping[Row, tuple[str, ...]] = {
 }
 EXPECTED: Mapping[str, Row] = {name: row for row, names in _BY_ROW.items() for name in names}
 
-# With a key of the caller's own it is the caller who acts.
+# With the caller's own key, the caller has to act.
 _EMPTY_ACCOUNTS = {
     "anthropic/messages-400-sync-messages-create-api-error-ea23c7#0",
     "deepseek/chat-402-reconstructed-insufficient-balance#0",

@@ -1,4 +1,4 @@
-"""The running server in front of recorded answers."""
+"""Runs the server in front of recorded answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROVIDERS = (
 
 
 def transport_of(all_cases: tuple[Case, ...], way: str) -> ScriptedTransport:
-    """A provider that answers model ``case-<n>`` with the n-th recording."""
+    """Returns a transport that answers model ``case-<n>`` with the n-th recording."""
 
     def answer(request: HttpRequest) -> ScriptedReply:
         found = re.search(rb"case-(\d+)", request.url.encode() + (request.body or b""))
@@ -34,7 +34,7 @@ def transport_of(all_cases: tuple[Case, ...], way: str) -> ScriptedTransport:
 async def each(
     server: Client, everything: Iterable[Case], asks: Callable[[Client, int, Case], Awaitable[None]]
 ) -> None:
-    """Asks for each of them, over a few connections at once."""
+    """Calls ``asks`` for every case, over a few connections at the same time."""
     left = iter(enumerate(everything))
 
     async def one_by_one() -> None:
@@ -46,5 +46,5 @@ async def each(
 
 
 def name_of(case: Case) -> str:
-    """Some providers speak two wires."""
+    """Returns the test id of a case; it names the dialect too, since some providers have two."""
     return f"{case.engine.name}-{case.engine.dialect}"

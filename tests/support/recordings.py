@@ -1,4 +1,4 @@
-"""Recorded provider traffic, read from the folder beside the checkout (``recordings/README.md`` there tells its form).
+"""Recorded provider traffic, read from the folder beside the checkout (its ``recordings/README.md`` describes the format).
 
 Nothing of it is copied into the repository. Where the folder is absent the tests that need it are skipped, but in CI
 (``CI=true``) its absence is a failure. ``LLM_SERVER_SHARED`` names another folder to look for it in.
@@ -27,7 +27,7 @@ from tests.support.paths import ROOT
 
 FOLDER = Path(os.environ.get("LLM_SERVER_SHARED") or ROOT.parent / "shared") / "recordings"
 
-# A recording's word for the API, and the dialect that speaks it.
+# API name in a recording → dialect.
 DIALECTS: Mapping[str, str] = {
     "chat-completions": "openai-chat",
     "messages": "anthropic",
@@ -36,11 +36,13 @@ DIALECTS: Mapping[str, str] = {
     "mistral-chat": "openai-chat",
     "responses": "openai-responses",
 }
-# A count of tokens, which came of the address of answers.
+# Recordings of token counts, sent to the URL of chats.
 NOT_ANSWERS = frozenset({"openai/responses-testthat-openai-count-tokens-e8e47a"})
 
-EDGE = 300  # bytes at either end of a body that are torn one from another
-_TEAR = re.compile(rb"[\r\n]|[\xc2-\xf4](?=[\x80-\xbf])")  # a letter of a line end, the first byte of several
+EDGE = 300  # bytes at both ends of a body that are sent one by one
+_TEAR = re.compile(
+    rb"[\r\n]|[\xc2-\xf4](?=[\x80-\xbf])"
+)  # a byte of a line end, the first byte of a multi-byte character
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Request:
     path: str
     query: str
     headers: Mapping[str, str] = field(repr=False)
-    body: Any = field(repr=False)  # JSON where it was JSON, else text; None where only the answer was kept
+    body: Any = field(repr=False)  # parsed JSON, else text; None if only the response was recorded
 
 
 @dataclass(frozen=True)
@@ -57,28 +59,28 @@ class Response:
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
-    chunk_lengths: tuple[int, ...] = field(default=(), repr=False)  # of the reads in which it came, where known
+    chunk_lengths: tuple[int, ...] = field(default=(), repr=False)  # bytes of each read, where recorded
 
     @property
     def is_stream(self) -> bool:
-        """More than one value, framed: not one JSON document, nor a page of text."""
+        """True if the body is a stream of frames, not one JSON document or text."""
         return _is_sse(self.body) or _is_json_lines(self.body)
 
     def crlf(self) -> Response:
-        """The same with CRLF at the line ends. JSON has no raw line end inside a text, so all of them are framing."""
+        """Returns the response with CRLF line ends. JSON strings have no raw line end, so all belong to the framing."""
         if not self.is_stream:
             return self
         return Response(self.status, self.headers, self.body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
 
     def pieces(self, size: int) -> Iterator[bytes]:
-        """The body in pieces of ``size`` bytes."""
+        """Returns the body in pieces of ``size`` bytes."""
         return (self.body[start : start + size] for start in range(0, len(self.body), size))
 
     def torn(self) -> Iterator[bytes]:
-        """The body byte by byte at both ends. In between it is cut where it hurts, which is around each letter of a line
-        end and inside each character of several bytes, and by chance once between two such places.
+        """Returns the body split into pieces: byte by byte at both ends; in between around each byte of a line end, inside
+        each multi-byte character, and at one random position between two such places.
         """
-        size, chance = len(self.body), random.Random(self.body)  # the same each time
+        size, chance = len(self.body), random.Random(self.body)  # reproducible
         places = {0, size, *range(min(EDGE, size)), *range(max(size - EDGE, 0), size)}
         before = 0
         for found in _TEAR.finditer(self.body):
@@ -88,7 +90,7 @@ class Response:
         return (self.body[start:end] for start, end in itertools.pairwise(cuts))
 
     def reads(self) -> Iterator[bytes]:
-        """The body in the pieces in which it came; in one where nobody noted them."""
+        """Returns the body in the recorded reads; in one piece if they were not recorded."""
         start = 0
         for length in self.chunk_lengths or (len(self.body),):
             yield self.body[start : start + length]
@@ -109,7 +111,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Case:
-    """One exchange of a recording, and the engine that its provider is (or would be by configuration alone)."""
+    """One exchange of a recording with the engine record of its provider (or the one that configuration would create)."""
 
     recording: Recording
     engine: Engine
@@ -123,7 +125,7 @@ class Case:
 
     @property
     def streamed(self) -> bool:
-        """The client asked for a stream; where the request is unknown, the answer tells."""
+        """True if the request asked for a stream; if it was not recorded, true if the response is one."""
         if isinstance(self.request.body, dict) and "stream" in self.request.body:
             return bool(self.request.body["stream"])
         return self.response.is_stream or "stream" in self.recording.features
@@ -131,7 +133,7 @@ class Case:
 
 @lru_cache(maxsize=1)
 def recordings() -> tuple[Recording, ...]:
-    """All of them. Skips the test, or the module whose import asks, where the folder is absent."""
+    """Returns all recordings. Skips the calling test or module if the folder is absent."""
     if not FOLDER.is_dir():
         reason = f"no recorded traffic at {FOLDER} (LLM_SERVER_SHARED names its parent folder)"
         if os.environ.get("CI") == "true":
@@ -142,7 +144,7 @@ def recordings() -> tuple[Recording, ...]:
 
 @lru_cache(maxsize=1)
 def cases() -> tuple[Case, ...]:
-    """Every recorded chat exchange of a wire that we speak."""
+    """Returns every recorded chat exchange in a dialect that we have."""
     return tuple(
         Case(recording, engine_of(recording), index, request, response)
         for recording in recordings()
@@ -152,11 +154,11 @@ def cases() -> tuple[Case, ...]:
 
 
 def expected(case: Case) -> oracle.Answer | oracle.Failure:
-    """What is in the answer, by a decoder that shares no code with ours."""
+    """Returns the content of a recorded answer, read by an independent decoder."""
     return _expected(case.engine.dialect, case.engine.quirks.think_tags, case.response.status, case.response.body)
 
 
-@cache  # many tests ask for each, and none changes it
+@cache  # shared by many tests, which do not change it
 def _expected(dialect: str, think_tags: bool, status: int, body: bytes) -> oracle.Answer | oracle.Failure:
     if dialect == "openai-responses":
         return oracle_responses.read(status, body)
@@ -167,7 +169,7 @@ def _expected(dialect: str, think_tags: bool, status: int, body: bytes) -> oracl
 
 
 def engine_of(recording: Recording) -> Engine:
-    """The record of the provider where it speaks that API, else what configuration alone would make of it."""
+    """Returns the provider's engine record if it has that API, else the one that configuration alone would create."""
     dialect = DIALECTS[recording.api]
     engine = ENGINES.get(recording.provider)
     if engine is not None and engine.dialect == dialect:

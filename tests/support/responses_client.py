@@ -1,4 +1,4 @@
-"""OpenAI Responses as clients use it, for tests."""
+"""Requests of OpenAI Responses clients, for tests."""
 
 from __future__ import annotations
 

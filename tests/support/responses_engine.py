@@ -1,4 +1,4 @@
-"""OpenAI Responses as engines speak it, for tests."""
+"""Helpers for tests of the OpenAI Responses engine dialect."""
 
 from __future__ import annotations
 

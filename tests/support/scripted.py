@@ -1,4 +1,4 @@
-"""Providers that answer as a model would: a text, or the call of a tool and then a text; streamed and whole."""
+"""Scripted providers that answer like a model: a text, or a tool call and then a text; streamed or not."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tests.support.harness import Connection, Request, Script
 from tests.support.wires import WIRES, Wire, _chunk, _line, _named, _response, _sse
 
 SAID = "Grüße 🦊"
-RESULT = "Sunny"  # of the tool: a question that holds it is answered with the text
+RESULT = "Sunny"  # of the tool: a request that contains it is answered with the text
 PARIS = {"city": "Paris"}
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-# An engine that speaks Chat Completions only: OpenAI itself is asked over Responses by whoever speaks that.
+# An engine with Chat Completions only: requests of Responses clients go to OpenAI itself as Responses.
 CHAT = replace(WIRES["openai"], engine="cerebras")
 _MESSAGE = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": []}
 
 
 def answering(wire: Wire, *pieces: bytes, whole: Any = None) -> Script:
-    """Says ``pieces``, or ``whole`` where no stream is asked for."""
+    """Returns a script that streams ``pieces``, or answers ``whole`` if no stream is requested."""
 
     async def script(request: Request, connection: Connection) -> None:
         await _answer(request, connection, wire, pieces, whole)
@@ -31,7 +31,7 @@ def answering(wire: Wire, *pieces: bytes, whole: Any = None) -> Script:
 def calling(
     wire: Wire, name: str = "get_weather", arguments: Mapping[str, Any] = PARIS, result: str = RESULT
 ) -> Script:
-    """Calls a tool when the request offers it, unless the request brings its result."""
+    """Returns a script that calls a tool if the request offers it and does not contain its result."""
 
     async def script(request: Request, connection: Connection) -> None:
         asked = json.dumps(request.json, ensure_ascii=False)
@@ -56,7 +56,7 @@ async def _answer(request: Request, connection: Connection, wire: Wire, pieces: 
 
 
 def text_of(engine: str) -> tuple[bytes, ...]:
-    """A stream that says the text. Over Responses with all that its own clients look for."""
+    """Returns a stream with the text; for Responses with all events that its clients need."""
     wire = WIRES.get(engine, CHAT)
     first, second = "Grüße ", "🦊"
     if engine != "responses":
@@ -78,7 +78,7 @@ def text_of(engine: str) -> tuple[bytes, ...]:
 
 
 def call_of(engine: str, name: str = "get_weather", arguments: Mapping[str, Any] = PARIS) -> tuple[bytes, ...]:
-    """A stream in which the model calls the tool."""
+    """Returns a stream with a tool call."""
     text = json.dumps(arguments)
     match engine:
         case "openai" | "cerebras":
@@ -129,7 +129,7 @@ def call_of(engine: str, name: str = "get_weather", arguments: Mapping[str, Any]
 
 
 def whole_call_of(engine: str, name: str = "get_weather", arguments: Mapping[str, Any] = PARIS) -> Any:
-    """The same as one object."""
+    """Returns an answer with a tool call that is not streamed."""
     text = json.dumps(arguments)
     match engine:
         case "openai" | "cerebras":
@@ -160,7 +160,7 @@ def _responses_call(name: str, arguments: str) -> dict[str, Any]:
 
 
 def error_of(engine: str, status: int, code: str | None = None, type: str = "t", message: str = "No.") -> Any:
-    """The body of a failure, as the provider of that wire puts it."""
+    """Returns the body of an error in the wire's format."""
     match engine:
         case "anthropic":
             return {"type": "error", "error": {"type": type, "message": message}, "request_id": "req_there"}

@@ -1,4 +1,4 @@
-"""README's table of set-ups, read as the people do who follow it."""
+"""Reads README's table of client set-ups, as its readers would follow it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ SETUPS = dict(line.strip("| ").split(" | ", 1) for line in _TABLE.splitlines())
 
 
 def code_of(client: str, url: str) -> list[str]:
-    """The pieces of code in its row, for a server at ``url``."""
+    """Returns the pieces of code in a client's row, for a server at ``url``."""
     return [piece.replace(HERE, url) for piece in re.findall(r"`([^`]*)`", SETUPS[client])]
 
 
 def environ_of(client: str, url: str) -> dict[str, str]:
-    """The variables before its command."""
+    """Returns the environment variables in front of the client's command."""
     [command] = code_of(client, url)
     words = [word.replace("$CLIENT_ID", CLIENT_ID).split("=", 1) for word in shlex.split(command)]
     return {word[0]: word[1] for word in words if len(word) == 2}
 
 
 def codex_of(url: str, model: str) -> str:
-    """Codex's ``config.toml`` with all that its row says, for this model."""
+    """Returns Codex's ``config.toml`` with everything in its row, for this model."""
     pieces = code_of("Codex", url)
     start = pieces.index("[model_providers.here]")
     end = next(n for n in range(start + 1, len(pieces)) if " = " not in pieces[n])

@@ -1,4 +1,4 @@
-"""Requests that can be read in two ways."""
+"""Malformed and ambiguous requests (request smuggling)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server between a client and a scripted upstream, on any pair of wires."""
+"""Runs the server between a client and a scripted upstream, for any pair of wires."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.support.wires import Wire, config, serving
 
 @asynccontextmanager
 async def between(wire: Wire, script: Script, **environ: str) -> AsyncIterator[tuple[Client, Upstream]]:
-    """The server in front of an upstream that speaks ``wire``."""
+    """Runs the server in front of an upstream with this wire."""
     async with Upstream(script).running() as upstream:
         async with serving(config(**wire.environ(upstream, **environ))) as server:
             yield server, upstream
 
 
 def script_of(wire: Wire, *pieces: bytes, cut: bool = False) -> Script:
-    """Streams the pieces, then ends, or cuts the connection."""
+    """Returns a script that streams the pieces, then ends the answer or cuts the connection."""
 
     async def script(request: Request, connection: Connection) -> None:
         await connection.stream(wire.content_type)

@@ -1,4 +1,4 @@
-"""Requests about threads: a new one, its messages, a chat in it."""
+"""Helpers for thread requests: create one, read its messages, the saved state in a chat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scripted tools, and rounds of tool calls on every wire."""
+"""Scripted tools, and streams with tool calls for every wire."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIGNED = "c2lnbmVk"
 
 
 class Scripted:
-    """A tool that does what a test says."""
+    """A tool that runs a function of the test."""
 
     def __init__(self, name: str, does: Callable[[Mapping[str, Json]], Awaitable[Json]], paid: bool = False) -> None:
         properties: Json = {"n": {"type": "integer"}}
@@ -46,7 +46,7 @@ Calls = list[tuple[str, str]]  # name, arguments as JSON text
 
 
 def round_of(wire: str, text: str, calls: Calls) -> bytes:
-    """A streamed answer that says a text and makes calls; with a signature where the wire has them."""
+    """Returns a streamed answer with a text and tool calls, with signatures where the wire has them."""
     match wire:
         case "openai":
             pieces = [_chunk({"role": "assistant", "content": text})]
@@ -127,7 +127,7 @@ def round_of(wire: str, text: str, calls: Calls) -> bytes:
 
 
 def _object(arguments: str) -> Any:
-    """These wires have no broken arguments: a value of the wrong kind instead."""
+    """Returns the arguments as an object. This wire cannot have invalid JSON: a value of a wrong type replaces it."""
     try:
         return json.loads(arguments)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The tools, configured for a server on loopback."""
+"""Creates the tools for a server on loopback."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BODY = {
 
 @asynccontextmanager
 async def tools(port: int, images: Path | None = None, **environ: str) -> AsyncIterator[dict[str, Tool]]:
-    """All tools, whose every address is 127.0.0.1 with this port."""
+    """Yields all tools, with every URL on 127.0.0.1 and this port."""
     url = f"http://127.0.0.1:{port}"
     urls = {"TAVILY_BASE_URL": url, "OPENAI_BASE_URL": f"{url}/v1", "HUGGINGFACE_BASE_URL": f"{url}/v1"}
     configured = config(FETCH_ALLOW=f"127.0.0.1:{port}", **{**BODY, **urls, **environ})

@@ -1,7 +1,7 @@
-"""Whether a JSON value has the shape that a type says: strictly, so that a field nobody knows is a fault.
+"""Checks a JSON value against a type, strictly: an unknown field is a fault.
 
-For the request types of vendors' SDKs, which are ``TypedDict``: pydantic reads those too, but lets unknown fields
-pass, and reads a list lazily where ``Iterable`` is said.
+For the request types of vendors' SDKs, which are ``TypedDict``: pydantic accepts unknown fields in them, and reads a
+list lazily if the type is ``Iterable``.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Annotated, Any, Final, Literal, NotRequired, Required, Union,
 from typing_extensions import ReadOnly, TypeAliasType, is_typeddict
 
 _LISTS: Final = (list, tuple, Iterable, Sequence)
-_TAGS: Final = ("type", "role")  # fields that tell the members of a union apart
+_TAGS: Final = ("type", "role")  # fields that distinguish the members of a union
 
 
 def faults(value: Any, type_: Any, place: str = "") -> list[str]:
-    """What is wrong, each with its place; nothing if ``value`` fits."""
+    """Returns the faults, each with its place; none if ``value`` matches the type."""
     return [*_faults(value, type_, place)]
 
 
@@ -54,7 +54,7 @@ def _faults(value: Any, type_: Any, place: str) -> Iterator[str]:
 
 
 def _plain(value: Any, type_: Any, place: str) -> Iterator[str]:
-    """What is no JSON (an open file, an answer's own class) no value fits."""
+    """Checks a plain class. No value matches one that is not JSON (a file, a response class)."""
     kinds: dict[Any, Any] = {NoneType: NoneType, str: str, bool: bool, int: int, float: (int, float)}
     fits = isinstance(value, kinds.get(type_, ())) and (type_ is bool or not isinstance(value, bool))
     if not fits:
@@ -63,7 +63,7 @@ def _plain(value: Any, type_: Any, place: str) -> Iterator[str]:
 
 @cache
 def _required(type_: Any) -> frozenset[str]:
-    """The class itself does not see what is written of single fields where annotations are texts."""
+    """Returns the required fields. ``TypedDict`` misses ``Required`` and ``NotRequired`` in string annotations."""
     written = {name: get_origin(hint) for name, hint in _hints(type_).items()}
     always = {name for name, origin in written.items() if origin is Required}
     return frozenset(always | {name for name in type_.__required_keys__ if written[name] is not NotRequired})
@@ -89,7 +89,7 @@ def _typed_dict(value: Any, type_: Any, place: str) -> Iterator[str]:
 
 
 def _union(value: Any, members: Sequence[Any], place: str) -> Iterator[str]:
-    """The faults under the member that comes nearest: of the same kind, with its tags, then with the fewest faults."""
+    """Returns the faults under the closest member: of the same type, with matching tags, then with the fewest faults."""
     found = [(faults(value, member, place), member) for member in members]
     if all(wrong for wrong, _ in found):
         yield from min(found, key=lambda one: _distance(value, one[0], one[1], place))[0]

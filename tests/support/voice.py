@@ -29,7 +29,7 @@ def says(body: dict[str, Any], status: int = 200, **headers: str) -> Script:
 
 
 def told_of(api: str) -> list[tuple[Recording, Response]]:
-    """The recorded answers that we could have asked for: whole ones."""
+    """Returns the recorded answers that are not streamed."""
     return [
         (recording, response)
         for recording in recordings()

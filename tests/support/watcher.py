@@ -1,4 +1,4 @@
-"""An upstream that notes when the server closes its connection."""
+"""An upstream that records when the server closes its connection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.support.wires import Wire
 
 
 class Watcher:
-    """An upstream script that goes as far as ``stage`` and then watches for the hang-up."""
+    """An upstream script that answers up to ``stage`` and then waits until the server closes the connection."""
 
     def __init__(self, wire: Wire, stage: str) -> None:
         self.wire = wire

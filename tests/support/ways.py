@@ -1,4 +1,4 @@
-"""Helpers for the tests of connections to a provider."""
+"""Helper for the tests of connections to a provider."""
 
 from __future__ import annotations
 

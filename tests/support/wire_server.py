@@ -1,4 +1,4 @@
-"""A provider on loopback that sends exactly the bytes a test says, and tells when it was hung up on."""
+"""A provider on loopback that sends exactly the test's bytes and records when the connection is closed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def chunk(data: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Received:
-    """A request as it came."""
+    """A received request."""
 
     method: str
     target: str
@@ -62,7 +62,7 @@ class Wire:
         await self.writer.drain()
 
     async def hung_up(self) -> float:
-        """Returns when the other side has closed, with the loop's time."""
+        """Returns the event loop's time when the other side has closed the connection."""
         try:
             while await self.reader.read(1 << 16):
                 pass
@@ -71,7 +71,7 @@ class Wire:
         return asyncio.get_running_loop().time()
 
     def cut(self) -> None:
-        """Closes in good order, wherever in the answer we are."""
+        """Closes the connection normally (FIN), at any point of the answer."""
         self.writer.close()
 
     def reset(self) -> None:
@@ -88,7 +88,7 @@ class WireServer:
     port: int = 0
     scheme: str = "http"
     connections: int = 0
-    wires: list[Wire] = field(default_factory=list)  # those that are open
+    wires: list[Wire] = field(default_factory=list)  # open connections
     received: list[Received] = field(default_factory=list)  # by scripts made with ``answers``
 
     @property
@@ -103,7 +103,7 @@ class WireServer:
 
 
 def answers(*pieces: bytes, then: Callable[[Wire], None] | None = None) -> Script:
-    """Answers every request with the same bytes, each piece in a write of its own; then may cut or reset."""
+    """Returns a script that answers every request with the same pieces, one write each; then may cut or reset."""
 
     async def script(wire: Wire) -> None:
         while True:
@@ -120,7 +120,7 @@ def answers(*pieces: bytes, then: Callable[[Wire], None] | None = None) -> Scrip
 
 @asynccontextmanager
 async def wire_server(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[WireServer]:
-    """Runs ``script`` for each connection. An exception in it, other than the connection's end, fails the test."""
+    """Runs ``script`` for each connection. An exception in it, except a closed connection, fails the test."""
     server = WireServer(scheme="https" if tls else "http")
     tasks: set[asyncio.Task[None]] = set()
     failures: list[Exception] = []
@@ -133,7 +133,7 @@ async def wire_server(script: Script, tls: ssl.SSLContext | None = None) -> Asyn
             await script(wire)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
-        except Exception as error:  # a test's own assertions: told at its end
+        except Exception as error:  # an assertion of the test, raised again at its end
             failures.append(error)
         finally:
             server.wires.remove(wire)
@@ -153,7 +153,7 @@ async def wire_server(script: Script, tls: ssl.SSLContext | None = None) -> Asyn
         for task in [*tasks]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # the transports say good-bye
+        await asyncio.sleep(0)  # lets the transports close
     if failures:
         raise failures[0]
 
@@ -190,7 +190,7 @@ async def fetched(made: HttpTransport, request: HttpRequest) -> bytes:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Returns when something holds that nothing announces."""
+    """Returns when the condition is true, for states that send no event."""
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.001)
@@ -198,7 +198,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 @functools.cache
 def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Of a server on 127.0.0.1 with a throw-away certificate, and of a client that trusts it."""
+    """Returns the TLS contexts of a server with a temporary certificate for 127.0.0.1 and of a client that trusts it."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     with tempfile.TemporaryDirectory() as folder:

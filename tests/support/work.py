@@ -1,4 +1,4 @@
-"""How much work a call is, in numbers that do not depend on the machine; and a bound for what hangs."""
+"""Measures the work of a call independently of the machine, and limits processor time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 
 def work_of(call: Callable[[], object], times: int = 20) -> tuple[int, int]:
-    """Bytecodes that a call runs, and the most bytes it holds meanwhile: the least of several calls of the same kind.
+    """Returns the bytecodes that a call runs and its peak of allocated bytes, each the minimum of several calls.
 
-    The least, as now and then a list or a dictionary is moved to where it has more room.
+    The minimum, since now and then a list or a dictionary is reallocated.
     """
     codes, held = [], []
     tracemalloc.start()
@@ -51,7 +51,7 @@ def _count_bytecodes(call: Callable[[], object]) -> int:
 
 @contextmanager
 def within_processor_time(seconds: float = 60) -> Iterator[None]:
-    """Ends what would take minutes of processor time, as quadratic work on a large input would. Not for sharp bounds."""
+    """Raises after this much processor time, to stop quadratic work on a large input. Not for exact limits."""
 
     def fail(number: int, frame: FrameType | None) -> None:
         raise AssertionError(f"more than {seconds} seconds of processor time")

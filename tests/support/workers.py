@@ -1,4 +1,4 @@
-"""``python server.py --processes 2`` as processes of their own, for tests."""
+"""Runs ``python server.py --processes 2``, for tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def children(pid: int) -> list[int]:
 
 
 async def until(there: Any) -> Any:
-    """What ``there()`` is, once it is something."""
+    """Returns the result of ``there()`` as soon as it is true."""
     async with asyncio.timeout(10):
         while not (found := there()):
             await asyncio.sleep(0.01)
@@ -36,7 +36,7 @@ async def until(there: Any) -> Any:
 
 
 def holds(pid: int, inode: str) -> bool:
-    """Whether the process has this socket open."""
+    """True if the process has this socket open."""
     for fd in Path(f"/proc/{pid}/fd").glob("*"):
         try:
             if os.readlink(fd) == f"socket:[{inode}]":
@@ -54,7 +54,7 @@ def state(pid: int) -> str:
 
 
 class Running(Client):
-    """The whole server, parent and workers, and a client that can say which of them it speaks to."""
+    """The server with parent and workers, and a client that can choose the worker it connects to."""
 
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
         super().__init__(port, cast(Any, None))
@@ -65,7 +65,7 @@ class Running(Client):
         return children(self.process.pid)
 
     def owner(self, writer: asyncio.StreamWriter) -> int:
-        """The worker that has accepted this connection; 0 for none."""
+        """Returns the process id of the worker that has accepted this connection; 0 for none."""
         near = writer.get_extra_info("sockname")[1]
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         ends = [f"0100007F:{port:04X}" for port in (self.port, near)]
@@ -76,7 +76,7 @@ class Running(Client):
         return int(await until(lambda: self.owner(over[1])))
 
     async def connect_to(self, worker: int) -> Over:
-        """A connection of this worker's: the others are held up meanwhile."""
+        """Opens a connection to this worker, while the others are stopped."""
         others = [pid for pid in self.workers if pid != worker]
         try:
             for pid in others:
@@ -92,7 +92,7 @@ class Running(Client):
                 os.kill(pid, signal.SIGCONT)
 
     async def at(self, worker: int, method: str, path: str, body: Any = None, headers: Any = CLIENT) -> Answer:
-        """Asks this worker."""
+        """Sends a request to this worker and returns the response."""
         return await self.send(method, path, body, headers, over=await self.connect_to(worker))
 
     async def asked(self, worker: int, method: str, path: str, body: Any = None, headers: Any = CLIENT) -> Answer:
@@ -101,7 +101,7 @@ class Running(Client):
         return answer
 
     async def streaming(self, worker: int, id: str, body: Any = STALL) -> Answer:
-        """An answer under way there, of which the client has seen the headers."""
+        """Starts a streamed answer in this worker and reads its headers."""
         answer = await self.asked(worker, "POST", "/llm/chat", body, {**NDJSON, "X-Request-Id": id})
         assert (answer.status, answer.headers["X-Request-Id"]) == (200, id)
         return answer
@@ -123,4 +123,4 @@ async def running(folder: Path, processes: int = TOGETHER, /, **environ: str) ->
         finally:
             for answer in server.open:
                 answer.close()
-            await asyncio.sleep(0)  # so that the server learns of it before it is told to end
+            await asyncio.sleep(0)  # lets the server notice it before the signal
