@@ -1,7 +1,7 @@
-"""The clients of every wire, as plain as can be: what each asks, what it makes of an answer, what it sends back of it.
+"""Simple clients of every wire: how each writes a request, reads an answer, and sends it back in the next request.
 
-A stream is put together the way the SDKs of its wire do, into the object that the same answer would be in one piece;
-so what it says, and what goes into the next request, is read in one place for both.
+A stream is assembled as the SDKs of its wire do, into the object of the same answer without streaming, so that both are
+read by the same code.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ BEARER = {"Authorization": f"Bearer {CLIENT_ID}"}
 
 @dataclass(frozen=True)
 class CrossingClient:
-    """One client dialect, seen from outside."""
+    """One client dialect, as a client sees it."""
 
     name: str
     path: str
     headers: Mapping[str, str]
-    ask: Callable[[str, bool, Sequence[str]], Wire]  # of a model, whether to stream, with tools of these names
-    check: Callable[[bytes], None]  # the grammar of its streams
+    ask: Callable[[str, bool, Sequence[str]], Wire]  # (model, stream, names of tools) → request body
+    check: Callable[[bytes], None]  # checks the grammar of a stream
     check_whole: Callable[[Wire], None]
-    assembled: Callable[[bytes], Wire]  # a stream as the whole answer it tells; {"error": …} where it tells one
+    assembled: Callable[[bytes], Wire]  # stream → the same answer without streaming, or {"error": …}
     said: Callable[[Wire], Answer]
-    finishes: Mapping[str, str]  # what its wire has no word for, and the word that it has instead
-    no_object: Callable[[str, Call], Any] = lambda text, call: arguments_of(text)  # for arguments that are none
-    no_arguments: str = "{}"  # what stands for none in a stream
-    cites: bool = True  # its wire has a form for any engine's sources
-    counts_parts: bool = True  # tells of tokens from a cache and of thinking
-    shows_hosted: bool = False  # calls that the provider runs itself, whatever its wire
+    finishes: Mapping[str, str]  # finish reason that the wire lacks → the one it uses instead
+    no_object: Callable[[str, Call], Any] = lambda text, call: arguments_of(text)  # what invalid arguments become
+    no_arguments: str = "{}"  # how a stream writes empty arguments
+    cites: bool = True  # the wire can carry the sources of every engine
+    counts_parts: bool = True  # usage has cached and reasoning tokens
+    shows_hosted: bool = False  # shows tool calls that the provider runs itself
 
 
 def _tokens(prompt: int, completion: int, cached: int, reasoning: int) -> Tokens:
@@ -63,7 +63,7 @@ def _native_objects(raw: bytes) -> list[Wire]:
     return [json.loads(line) for line in raw.splitlines() if line]
 
 
-def _native_assembled(raw: bytes) -> Wire:
+def _assemble_native(raw: bytes) -> Wire:
     objects = _native_objects(raw)
     texts = {kind: "".join(o["text"] for o in objects if o["type"] == kind) for kind in ("content", "reasoning")}
     tools = {o["id"]: o for o in objects if o["type"] == "tool"}
@@ -90,7 +90,7 @@ def _native_assembled(raw: bytes) -> Wire:
     return whole
 
 
-def _native_said(whole: Wire) -> Answer:
+def _read_native(whole: Wire) -> Answer:
     usage = whole["usage"]
     return Answer(
         text=whole["content"],
@@ -122,8 +122,8 @@ def _ask_chat(model: str, stream: bool, tools: Sequence[str]) -> Wire:
     return body
 
 
-def _chat_assembled(raw: bytes) -> Wire:
-    """The pieces joined by OpenAI's own client."""
+def _assemble_chat(raw: bytes) -> Wire:
+    """Joins the pieces with OpenAI's own client."""
     whole: Wire = {}
     message: dict[object, object] = {}
     finish = None
@@ -140,7 +140,7 @@ def _chat_assembled(raw: bytes) -> Wire:
     return {**whole, "choices": [{"index": 0, "message": message, "finish_reason": finish}]}
 
 
-def _chat_said(whole: Wire) -> Answer:
+def _read_chat(whole: Wire) -> Answer:
     [choice] = whole["choices"]
     message, usage = choice["message"], whole["usage"]
     return Answer(
@@ -182,20 +182,20 @@ def _ask_responses(model: str, stream: bool, tools: Sequence[str]) -> Wire:
     return body
 
 
-def _response_assembled(raw: bytes) -> Wire:
+def _assemble_response(raw: bytes) -> Wire:
     last = json.loads(_events(raw)[-1][1])
     response: Wire = last["response"]
     return response if response["status"] != "failed" else {"error": response["error"]}
 
 
-def _response_said(whole: Wire) -> Answer:
+def _read_response(whole: Wire) -> Answer:
     output, usage = whole["output"], whole["usage"]
     texts = [part for item in output if item["type"] == "message" for part in item["content"]]
     calls = [item for item in output if item["type"] == "function_call"]
     why = (whole["incomplete_details"] or {}).get("reason")
     finish = {"max_output_tokens": "length", "content_filter": "content_filter", None: "stop"}[why]
     if finish == "stop" and calls:
-        finish = "tool_calls"  # this wire has no word for it: clients look at the items
+        finish = "tool_calls"  # this wire has no such finish reason: clients look at the items
     return Answer(
         text="".join(part["text"] for part in texts),
         reasoning="".join(p["text"] for item in output if item["type"] == "reasoning" for p in item["summary"]),
@@ -221,7 +221,7 @@ def _ask_anthropic(model: str, stream: bool, tools: Sequence[str]) -> Wire:
     return body
 
 
-def _message_assembled(raw: bytes) -> Wire:
+def _assemble_message(raw: bytes) -> Wire:
     whole: Wire = {}
     pieces: dict[int, str] = {}
     for _, data in _events(raw):
@@ -254,12 +254,12 @@ def _message_assembled(raw: bytes) -> Wire:
     return whole
 
 
-def _no_input(text: str, call: Call) -> Any:
-    """In a stream it is for the client to judge; in one piece it is put into an object."""
+def _wrap_invalid_input(text: str, call: Call) -> Any:
+    """Returns invalid arguments as the wire writes them: unchanged in a stream, else inside an object."""
     return {"INVALID_JSON": text} if call.text is None else arguments_of(text)
 
 
-def _message_said(whole: Wire) -> Answer:
+def _read_message(whole: Wire) -> Answer:
     content, usage = whole["content"], whole["usage"]
     texts = [block for block in content if block["type"] == "text"]
     cached = usage["cache_read_input_tokens"]
@@ -303,31 +303,31 @@ def _ask_generate(model: str, stream: bool, tools: Sequence[str]) -> Wire:
     return {"model": model, "prompt": "x", "stream": stream}
 
 
-def _lines_assembled(raw: bytes) -> Wire:
+def _assemble_lines(raw: bytes) -> Wire:
     lines = [json.loads(line) for line in raw.splitlines() if line]
     if "error" in lines[-1]:
         return {"error": lines[-1]}
     chat = "message" in lines[-1]
-    said = [line["message"] if chat else line for line in lines]
+    parts = [line["message"] if chat else line for line in lines]
     field = "content" if chat else "response"
-    message: Wire = {field: "".join(one[field] for one in said), "thinking": "".join(_of(said, "thinking"))}
-    message["tool_calls"] = [call for calls in _of(said, "tool_calls") for call in calls]
+    message: Wire = {field: "".join(one[field] for one in parts), "thinking": "".join(_values_of(parts, "thinking"))}
+    message["tool_calls"] = [call for calls in _values_of(parts, "tool_calls") for call in calls]
     message = {name: value for name, value in message.items() if value or name == field}
     if not chat:
         return {**lines[-1], **message}
     return {**lines[-1], "message": {"role": "assistant", **message}}
 
 
-def _of(said: Iterable[Wire], name: str) -> Iterable[Any]:
-    return (one[name] for one in said if name in one)
+def _values_of(parts: Iterable[Wire], name: str) -> Iterable[Any]:
+    return (part[name] for part in parts if name in part)
 
 
-def _lines_said(whole: Wire) -> Answer:
-    said = whole.get("message", whole)
-    calls = said.get("tool_calls") or ()
+def _read_lines(whole: Wire) -> Answer:
+    message = whole.get("message", whole)
+    calls = message.get("tool_calls") or ()
     return Answer(
-        text=said.get("content", said.get("response")),
-        reasoning=said.get("thinking", ""),
+        text=message.get("content", message.get("response")),
+        reasoning=message.get("thinking", ""),
         calls=tuple(Call(c["function"]["name"], c["function"]["arguments"], c["id"]) for c in calls),
         finish=whole["done_reason"] if whole["done_reason"] != "stop" or not calls else "tool_calls",
         tokens=_tokens(whole["prompt_eval_count"], whole["eval_count"], 0, 0),
@@ -349,8 +349,8 @@ CLIENTS: Mapping[str, CrossingClient] = {
                 _ask_native,
                 lambda raw: check_native(_native_objects(raw)),
                 check_native_reply,
-                _native_assembled,
-                _native_said,
+                _assemble_native,
+                _read_native,
                 _WORDS | {"error": "error"},
                 no_arguments="",
                 shows_hosted=True,
@@ -364,8 +364,8 @@ CLIENTS: Mapping[str, CrossingClient] = {
             _ask_chat,
             check_openai_chat,
             check_chat_reply,
-            _chat_assembled,
-            _chat_said,
+            _assemble_chat,
+            _read_chat,
             _WORDS | _STOPS,
         ),
         CrossingClient(
@@ -375,8 +375,8 @@ CLIENTS: Mapping[str, CrossingClient] = {
             _ask_responses,
             check_responses,
             check_response,
-            _response_assembled,
-            _response_said,
+            _assemble_response,
+            _read_response,
             _WORDS | _STOPS,
         ),
         CrossingClient(
@@ -386,10 +386,10 @@ CLIENTS: Mapping[str, CrossingClient] = {
             _ask_anthropic,
             check_anthropic,
             check_message,
-            _message_assembled,
-            _message_said,
+            _assemble_message,
+            _read_message,
             _WORDS | {"other": "stop"},
-            no_object=_no_input,
+            no_object=_wrap_invalid_input,
             no_arguments="",
             cites=False,
         ),
@@ -400,8 +400,8 @@ CLIENTS: Mapping[str, CrossingClient] = {
             _ask_ollama,
             lambda raw: check_ollama(raw, "message"),
             lambda whole: check_ollama_reply(whole, "message"),
-            _lines_assembled,
-            _lines_said,
+            _assemble_lines,
+            _read_lines,
             {"filtered": "stop"} | _STOPS,
             no_object=lambda text, call: {"value": arguments_of(text)},
             cites=False,
@@ -414,8 +414,8 @@ CLIENTS: Mapping[str, CrossingClient] = {
             _ask_generate,
             lambda raw: check_ollama(raw, "response"),
             lambda whole: check_ollama_reply(whole, "response"),
-            _lines_assembled,
-            _lines_said,
+            _assemble_lines,
+            _read_lines,
             {"filtered": "stop"} | _STOPS,
             no_object=lambda text, call: {"value": arguments_of(text)},
             cites=False,

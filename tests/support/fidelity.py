@@ -1,4 +1,4 @@
-"""What becomes of each feature between every client's wire and every engine's: asked of the code, written as a page."""
+"""Determines what becomes of each feature between every client wire and every engine wire, and writes it as a page."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ PDF = "JVBERi0xLjQKJSVFT0YK"
 
 @dataclass(frozen=True)
 class Towards:
-    """One engine of each wire, with a model that can do most."""
+    """One engine of each wire, with a model that supports most features."""
 
-    name: str  # in the table's head
+    name: str  # heading in the table
     engine: Engine
     model: str
     issuer: str = ""
@@ -59,17 +59,17 @@ ENGINES_OF: tuple[Towards, ...] = (
 
 @dataclass(frozen=True)
 class Feature:
-    """``marks`` have to be found in what goes out; any one of a tuple will do."""
+    """A feature. ``marks`` have to be in the engine request; of a tuple, one of them."""
 
     name: str
     marks: tuple[str | tuple[str, ...], ...]
-    how: tuple[tuple[str, str], ...] = ()  # what may become of it instead, and the mark of that
-    in_result: str = ""  # what has to stand in the result of a tool; else it stands behind it
+    how: tuple[tuple[str, str], ...] = ()  # (word, mark) of other forms that it may have in the request
+    in_result: str = ""  # mark that has to be inside the tool result; else it follows it
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """``exact``, ``yes``, ``told``, ``no``, other words, or ``–`` for no such thing."""
+    """A cell of the table: ``exact``, ``yes``, ``told`` (dropped and reported), ``no``, another word, or ``–`` if there is none."""
 
     word: str
     error: LLMError | None = None
@@ -121,7 +121,7 @@ FEATURES: tuple[Feature, ...] = (
 
 
 def outcome(feature: Feature, client: str, towards: Towards) -> Outcome:
-    """The cell of one feature."""
+    """Returns the cell of one feature."""
     spoken = CLIENTS[client]
     body = spoken.bodies(PNG, PDF).get(feature.name)
     if body is None:
@@ -144,7 +144,7 @@ def outcome(feature: Feature, client: str, towards: Towards) -> Outcome:
 
 
 def _results(wire: Any) -> Iterator[Any]:
-    """The results of tools, wherever they stand in a body."""
+    """Returns the tool results of a request body of any wire."""
     if isinstance(wire, list):
         for one in wire:
             yield from _results(one)
@@ -212,7 +212,7 @@ def answered(name: str, events: tuple[Event, ...], marks: tuple[str, ...], diale
 
 
 def _refusals(feature: Feature, towards: Towards) -> list[str]:
-    """Each once, from whichever client."""
+    """Returns the distinct error messages of a feature for one engine, over all clients."""
     outcomes = (outcome(feature, client, towards) for client in CLIENTS)
     return [*dict.fromkeys(str(one.error) for one in outcomes if one.error is not None)]
 
@@ -252,9 +252,9 @@ def page() -> str:
         f"| --- |{' --- |' * len(ENGINES_OF)}",
     ]
     for feature in FEATURES:
-        said = ["<br>".join(_refusals(feature, towards)) for towards in ENGINES_OF]
-        if any(said):
-            lines.append(f"| {feature.name} | {' | '.join(said)} |")
+        cells = ["<br>".join(_refusals(feature, towards)) for towards in ENGINES_OF]
+        if any(cells):
+            lines.append(f"| {feature.name} | {' | '.join(cells)} |")
     lines += [
         "",
         "## Answers",

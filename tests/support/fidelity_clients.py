@@ -1,4 +1,4 @@
-"""How each client's API asks for each feature of the fidelity page."""
+"""Request bodies of each client API for each feature of the fidelity page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _URL = "https://example.org/a.png"
 class Spoken:
     label: str
     dialect: ClientDialect
-    bodies: Callable[[str, str], Bodies]  # of a picture and a document in base64, by the feature's name
+    bodies: Callable[[str, str], Bodies]  # (image, document, both base64) → bodies by feature name
 
 
 def _native(png: str, pdf: str) -> Bodies:
@@ -156,8 +156,8 @@ def _anthropic(png: str, pdf: str) -> Bodies:
 
     def result(content: Any, **more: Any) -> dict[str, Any]:
         answer = {"type": "tool_result", "tool_use_id": "toolu_1", "content": content, **more}
-        said = [hello, {"role": "assistant", "content": [call]}, {"role": "user", "content": [answer]}]
-        return {**base, "tools": [tool], "messages": said}
+        messages = [hello, {"role": "assistant", "content": [call]}, {"role": "user", "content": [answer]}]
+        return {**base, "tools": [tool], "messages": messages}
 
     picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": png}}
     document = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": pdf}}

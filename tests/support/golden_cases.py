@@ -1,7 +1,7 @@
-"""The requests whose outgoing form is kept in ``tests/golden``: the same for every engine, on models of each kind.
+"""The requests whose engine requests are stored in ``tests/golden``: the same for every engine, on models of each kind.
 
-What the native API can say goes through it; the rest (tools of a client, history with calls, pictures by URL) is a
-neutral request.
+A request is a native one where that API has the feature, else a neutral one (client tools, history with calls, images by
+URL).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from llm.engines.records import ENGINES
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """One golden file: an engine over one of its wires, and models of it of each kind."""
+    """One golden file: an engine with one of its wires, and a model of each kind."""
 
     engine: str
-    plain: str  # a model that does not think, and sees pictures where one does
-    thinking: tuple[str, ...]  # models that do; the first stands for them where one is enough
-    responses: bool = False  # over OpenAI's Responses API
+    plain: str  # a model without reasoning, with vision if the engine has one
+    thinking: tuple[str, ...]  # models with reasoning; where one is enough, the first
+    responses: bool = False  # uses OpenAI's Responses API
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
     name: str
     model: str
-    native: Mapping[str, Any] | None = None  # the body of POST /llm/chat beside engine and model
+    native: Mapping[str, Any] | None = None  # the body of POST /llm/chat without engine and model
     request: ChatRequest | None = None
 
 
@@ -84,7 +84,7 @@ SCHEMA: Final[dict[str, Any]] = {
     "required": ["city", "days"],
     "additionalProperties": False,
 }
-# The first bytes of each kind are enough: nobody looks further.
+# Only the first bytes of each file type: no code reads more.
 FILES: Final[Mapping[str, dict[str, str]]] = {
     "png": {"mimeType": "image/png", "contents": "iVBORw0KGgo="},
     "jpeg": {"mimeType": "image/jpeg", "contents": "/9j/4A=="},
@@ -95,7 +95,7 @@ FILES: Final[Mapping[str, dict[str, str]]] = {
     "markdown": {"mimeType": "text/markdown", "contents": "# Four"},
 }
 
-# One option each, in the words of the native API; zeros and false too.
+# One option each, as native fields; zeros and false too.
 OPTIONS: Final[Mapping[str, dict[str, Any]]] = {
     "maxTokens=5": {"maxTokens": 5},
     "temperature=0": {"temperature": 0},
@@ -130,7 +130,7 @@ OPTIONS: Final[Mapping[str, dict[str, Any]]] = {
     "toolChoice=required": {"toolChoice": {"type": "required"}},
     "customOpts": {"customOpts": {"x_new": [1]}},
 }
-# Those of them that a model may take otherwise when it thinks.
+# Those that a model may treat differently when it reasons.
 WHILE_THINKING: Final = (
     "maxTokens=5", "temperature=0", "temperature=1", "top_p=0", "top_p=0.9", "top_k=0", "stop=one", "seed=0",
     "logprobs=true", "top_logprobs=3", "verbosity=low", "structuredOutput",
@@ -153,7 +153,7 @@ THINKING: Final[Mapping[str, dict[str, Any]]] = {
     "think=high": {"think": "high"},
 }
 
-# What no word of the native API says.
+# Options that the native API lacks.
 NEUTRAL_OPTIONS: Final[Mapping[str, Options]] = {
     "presence_penalty=0": Options(presence_penalty=0),
     "presence_penalty=0.5": Options(presence_penalty=0.5),
@@ -283,7 +283,7 @@ def _tools(model: str, suffix: str = "") -> Iterator[Case]:
     yield _neutral(f"tools results and text{suffix}", model, SYSTEM, HELLO, called, said, tools=TOOLS)
 
 
-# What comes with a thought, or with a call, and has to go back: by wire.
+# Metadata of reasoning and of calls that has to be sent back, by wire.
 _SIGNED: Final[Mapping[str, tuple[dict[str, Any], dict[str, Any]]]] = {
     "anthropic": ({"signature": "c2ln"}, {}),
     "gemini": ({}, {"thoughtSignature": "c2ln"}),
@@ -299,7 +299,7 @@ _SIGNED: Final[Mapping[str, tuple[dict[str, Any], dict[str, Any]]]] = {
 def _reasoning(model: str, engine: Engine, responses: bool) -> Iterator[Case]:
     wire = "openai-responses" if responses else engine.dialect
     signed = (("signed", engine.issuer), ("signed elsewhere", "another"))
-    signs = wire != "openai-chat" or engine.name == "openrouter"  # no other engine of this wire signs anything
+    signs = wire != "openai-chat" or engine.name == "openrouter"  # the only engine of this wire with signatures
     for name, issuer in (("unsigned", ""), *(signed if signs else ())):
         on_thought, on_call = _SIGNED[wire]
         thought = Reasoning("Hm.", (Opaque(wire, issuer, on_thought),) if issuer and on_thought else ())

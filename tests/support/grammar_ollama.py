@@ -1,4 +1,4 @@
-"""What every answer over Ollama's own wire has to keep to, read as raw lines the way a strict client would (S7)."""
+"""Checks the grammar of every answer in Ollama's wire, read as raw lines like a strict client (S7)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Any
 
 from tests.support.grammars import _count, _object, _Place
 
-_SAID = {"message": "content", "response": "response"}  # by the field that tells the API: chat, generate
+_CONTENT_FIELD = {
+    "message": "content",
+    "response": "response",
+}  # content field by the field of the API (chat, generate)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
-def check_ollama(raw: bytes, said: str) -> None:
-    """A stream: one object a line, the last of which is done or tells an error. ``said``: ``message``, ``response``."""
+def check_ollama(raw: bytes, field: str) -> None:
+    """Checks a stream: one object a line, the last one with ``done`` or an error. ``field``: ``message`` or ``response``."""
     place = _Place()
     text = raw.decode()
     place.what = text[-60:]
@@ -21,7 +24,7 @@ def check_ollama(raw: bytes, said: str) -> None:
     same: tuple[object, ...] | None = None
     ids: list[str] = []
     for place.at, line in enumerate(text[:-1].split("\n")):
-        if not line:  # a sign of life
+        if not line:  # a keepalive
             continue
         place.what = line
         place.need(not ended, "something follows the end")
@@ -34,31 +37,31 @@ def check_ollama(raw: bytes, said: str) -> None:
         identity = (wire.get("model"), wire.get("created_at"))
         place.need(same is None or same == identity, "model or time changed")
         same = identity
-        ended = _line(wire, said, ids, place)
-        inner = wire["message"] if said == "message" else wire
-        told = (inner.get(_SAID[said]), inner.get("thinking"), inner.get("tool_calls"), inner.get("images"))
-        place.need(ended or any(told), "a line that says nothing")
+        ended = _line(wire, field, ids, place)
+        inner = wire["message"] if field == "message" else wire
+        values = (inner.get(_CONTENT_FIELD[field]), inner.get("thinking"), inner.get("tool_calls"), inner.get("images"))
+        place.need(ended or any(values), "a line without content")
     place.what = text[-200:]
     place.need(ended, "the stream ends neither with done nor with an error")
 
 
-def check_ollama_reply(wire: Any, said: str) -> None:
-    """An answer in one piece."""
+def check_ollama_reply(wire: Any, field: str) -> None:
+    """Checks an answer that is not streamed."""
     place = _Place()
     place.what = wire
-    place.need(_line(wire, said, [], place), "a whole answer that is not done")
+    place.need(_line(wire, field, [], place), "a whole answer that is not done")
 
 
-def _line(wire: dict[str, Any], said: str, ids: list[str], place: _Place) -> bool:
-    """Whether it is the last."""
+def _line(wire: dict[str, Any], field: str, ids: list[str], place: _Place) -> bool:
+    """Checks a line. Returns True if it is the last."""
     place.need(isinstance(wire.get("model"), str) and wire["model"], "a line without a model")
     place.need(_TIME.fullmatch(wire.get("created_at") or ""), "created_at is no time")
-    place.need((said == "message") == ("message" in wire), "a line of the other API")
+    place.need((field == "message") == ("message" in wire), "a line of the other API")
     inner = wire
-    if said == "message":
+    if field == "message":
         inner = wire["message"]
         place.need(isinstance(inner, dict) and inner.get("role") == "assistant", "not the assistant's")
-    place.need(isinstance(inner.get(_SAID[said]), str), "no text, not even an empty one")
+    place.need(isinstance(inner.get(_CONTENT_FIELD[field]), str), "no text, not even an empty one")
     place.need(isinstance(inner.get("thinking", ""), str), "a thought that is no text")
     for number, call in enumerate(inner.get("tool_calls") or ()):
         function = call.get("function")

@@ -1,4 +1,4 @@
-"""What every stream of ``/v1/responses`` has to keep to, read as raw bytes the way a strict client would (S7)."""
+"""Checks the grammar of every stream of ``/v1/responses``, read as raw bytes like a strict client (S7)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.support.grammars import _Place, _sse_events
 
-# Of each kind of item: what its parts are announced as, the field that counts them, and what its deltas are called.
+# Type of an item → its part type, the field with the part index, the event type of its deltas.
 _PARTS = {
     "message": ("content_part", "content_index", "output_text", "text"),
     "reasoning": ("reasoning_summary_part", "summary_index", "reasoning_summary_text", "text"),
@@ -19,14 +19,14 @@ class _Item:
     def __init__(self, wire: dict[str, Any]) -> None:
         self.wire = wire
         self.part: str | None = None  # the text of its open part
-        self.told = False  # as a whole
+        self.told = False  # the complete item was sent
         self.parts: list[str] = []
         self.arguments: str | None = "" if wire["type"] == "function_call" else None
         self.annotations: list[Any] = []
 
 
 def check_responses(raw: bytes) -> None:
-    """A whole stream: ``response.created`` first, one item after the other, one last event; numbers without a gap."""
+    """Checks a complete stream: ``response.created`` first, items one after another, one last event; numbers without gaps."""
     place = _Place()
     done: list[dict[str, Any]] = []
     item: _Item | None = None

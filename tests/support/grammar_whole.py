@@ -1,4 +1,4 @@
-"""What an answer in one piece has to look like, in the wire of each client (S7); Ollama's is in ``grammar_ollama``."""
+"""Checks answers that are not streamed, in each client wire (S7); Ollama's is in ``grammar_ollama``."""
 
 from __future__ import annotations
 

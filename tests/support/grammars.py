@@ -1,7 +1,7 @@
-"""What every stream has to keep to (S7): our own events, and each client wire as raw bytes.
+"""Checks the grammar of every stream (S7): our own events, and each client wire as raw bytes.
 
-Each checker reads a stream the way a strict client would and raises ``AssertionError`` with the place. They know
-nothing of the code that wrote it. ``llm.chat.grammar`` checks events too, as the server runs; this is a second opinion.
+Each checker reads a stream like a strict client and raises ``AssertionError`` with the place. It shares no code with the
+writers, nor with ``llm.chat.grammar``, which checks events while the server runs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from llm.chat.events import (
 
 
 class _Place:
-    """Where a checker is, for its complaints."""
+    """The position of a checker in the stream, for its error messages."""
 
     def __init__(self) -> None:
         self.at = 0
@@ -53,9 +53,9 @@ _KIND: dict[type[Event], str] = {
 
 
 def check_stream(events: Iterable[Event]) -> None:
-    """A whole stream of an engine: from ``Started`` to ``Finished``."""
+    """Checks a complete stream of an engine, from ``Started`` to ``Finished``."""
     place = _Place()
-    kinds: dict[int, str] = {}  # of every part so far, in the order of their opening
+    kinds: dict[int, str] = {}  # kind of every part so far, in the order in which they started
     open_: set[int] = set()
     called = False
     last: Event | None = None
@@ -103,9 +103,9 @@ def check_stream(events: Iterable[Event]) -> None:
 
 
 def _sse_events(raw: bytes) -> list[tuple[str, str]]:
-    """(event, data) of a stream as we write it: LF, at most one ``event:`` line, one ``data:`` line; or a comment."""
+    """Returns the (event, data) pairs of a stream in our form: LF, at most one ``event:`` and one ``data:`` line; or a comment."""
     place = _Place()
-    text = raw.decode()  # a broken character raises
+    text = raw.decode()  # raises for invalid UTF-8
     place.what = text[-60:]
     place.need("\r" not in text, "CR in the framing")
     place.need(text.endswith("\n\n"), "the last event has no blank line")
@@ -141,7 +141,7 @@ _OPENAI_SAID = ("content", "reasoning_content", "reasoning", "refusal", "annotat
 
 
 def check_openai_chat(raw: bytes) -> None:
-    """``/v1/chat/completions``, streamed: chunks, one finish, perhaps usage, ``[DONE]``; or an error, ``[DONE]``."""
+    """Checks a stream of ``/v1/chat/completions``: chunks, one finish reason, perhaps usage, ``[DONE]``; or an error, ``[DONE]``."""
     place = _Place()
     events = _sse_events(raw)
     same: tuple[object, ...] | None = None  # id, created and model of all chunks
@@ -254,7 +254,7 @@ _ERROR_TYPES = {
 
 
 def check_anthropic(raw: bytes) -> None:
-    """``/v1/messages``, streamed: one block open at a time, numbered from 0; or an ``error`` as the last event."""
+    """Checks a stream of ``/v1/messages``: one open block at a time, indexes from 0; or an ``error`` as the last event."""
     place = _Place()
     events = _sse_events(raw)
     state = "begin"  # begin → message → settled → done; or error
@@ -369,7 +369,7 @@ _FINISH_REASONS = {"stop", "length", "tool_calls", "content_filter", "paused", "
 
 
 def check_native(objects: Sequence[Any]) -> None:
-    """``/llm/chat`` (spec.md §2): one content with ``done``, then usage and nothing more; or one error as the last."""
+    """Checks a stream of ``/llm/chat`` (spec.md §2): one content with ``done``, then only usage; or one error at the end."""
     place = _Place()
     done = ended = False
     states: dict[str, int] = {}
@@ -427,4 +427,6 @@ def _native_usage(usage: Any, place: _Place) -> None:
     inner = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     place.need(all(isinstance(details, dict) for details in inner), "the details are missing")
     place.need(_count(inner[0] or {}, "cached_tokens", place) <= prompt, "more is cached than was asked")
-    place.need(_count(inner[1] or {}, "reasoning_tokens", place) <= completion, "more was thought than said")
+    place.need(
+        _count(inner[1] or {}, "reasoning_tokens", place) <= completion, "more reasoning tokens than output tokens"
+    )

@@ -1,4 +1,4 @@
-"""Hand-written answers of every engine dialect, and the two lanes on which they go: without a server or a socket."""
+"""Hand-written answers of every engine dialect, run through both lanes (translation, passthrough) without a server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def event_of(value: Any) -> bytes:
 
 
 def chat(*deltas: dict[str, Any]) -> list[bytes]:
-    """Events of Chat Completions, up to the last piece."""
+    """Returns events of Chat Completions, without the end."""
     head = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     return [event_of({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}) for delta in deltas]
 
@@ -45,7 +45,7 @@ def chat_end(finish: str) -> list[bytes]:
 
 
 def call(index: int, arguments: str, name: str = "") -> dict[str, Any]:
-    """A piece of a call, with its name the first one."""
+    """Returns a piece of a tool call; the first piece has the name."""
     function: dict[str, Any] = {"arguments": arguments}
     if not name:
         return {"tool_calls": [{"index": index, "function": function}]}
@@ -58,7 +58,7 @@ def detail(kind: str, text: str) -> dict[str, Any]:
 
 
 def responses(*events: tuple[str, dict[str, Any]]) -> list[bytes]:
-    """Events of the Responses API as OpenAI sends them: numbered, and the deltas with a filler."""
+    """Returns events of the Responses API as OpenAI sends them: numbered, the deltas with an obfuscation field."""
     made = []
     for number, (kind, more) in enumerate(events):
         noise = {"obfuscation": "xY7" * (number % 4)} if kind.endswith(".delta") else {}
@@ -147,7 +147,7 @@ def gemini(*parts: dict[str, Any], finish: str = "STOP") -> list[bytes]:
 
 
 def ollama(*messages: dict[str, Any]) -> list[bytes]:
-    """Lines, each with a time of its own."""
+    """Returns lines, each with a different time."""
     made = [
         {"model": "m", "created_at": f"2026-01-01T00:00:0{number}Z", "message": {"role": "assistant", **one}, **more}
         for number, one in enumerate((*messages, {"content": ""}))
@@ -165,7 +165,7 @@ def ollama_call(name: str, **arguments: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Case:
-    """One answer of an engine: its events, and what it comes to."""
+    """One answer of an engine: its events and the expected content."""
 
     dialect: str
     events: Sequence[bytes]
@@ -395,7 +395,7 @@ def lanes(dialect: str) -> list[bool]:
 
 
 class Grouped(ScriptedReply):
-    """An answer that comes in these reads. Each is offered to the short way first, as a transport does."""
+    """An engine response in these reads. Each is passed to ``on_data`` first, as a transport does."""
 
     def __init__(self, content_type: str, reads: Iterable[bytes], *, tapped: bool) -> None:
         super().__init__(200, {"Content-Type": content_type} if content_type else {}, reads)
@@ -410,7 +410,7 @@ class Grouped(ScriptedReply):
 
 
 class RecordingSink:
-    """A client that is never slow: everything in the order in which it came."""
+    """A sink that is never slow; it records everything in order."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -429,7 +429,7 @@ class RecordingSink:
         return True
 
     async def drain(self) -> None:
-        """Nothing waits here."""
+        """Does nothing: there is no queue."""
 
 
 @contextmanager
@@ -454,7 +454,7 @@ def compared_events() -> Iterator[list[int]]:
 
 @dataclass
 class Outcome:
-    """What became of an answer. Minted ids are left out of what is compared."""
+    """The result of an answer. Generated ids are not compared."""
 
     told: Reply | bytes | None = None
     error: str | None = None
@@ -464,7 +464,7 @@ class Outcome:
     begun: bool = False
     failure: str | None = None
     short: int = 0
-    content_type: str = ""  # of what is told, by the verbatim lane
+    content_type: str = ""  # of a passthrough answer
 
     def compared(self) -> tuple[Any, ...]:
         told: Any = self.told
@@ -486,7 +486,7 @@ async def outcome(
     content_type: str | None = None,
     usage_asked: bool = True,
 ) -> Outcome:
-    """``content_type`` is the engine's, where it is not the right one; "" is none."""
+    """Runs a case in one lane. ``content_type``: the engine's, if it is not the right one; ``""``: none."""
     sent_as = case.content_type if content_type is None else content_type
     engine = Engine(name="e", label="E", dialect=case.dialect, base_url="http://engine.test")
     request = ChatRequest(model="m", messages=(Message("user", (Text("Hello"),)),), stream=True)

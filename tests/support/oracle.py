@@ -1,9 +1,9 @@
-"""What is in a recorded answer, read a second time by code that has nothing in common with the server's.
+"""Reads a recorded answer a second time, by code that shares nothing with the server's.
 
-It is plain on purpose: the whole body at once, no state machines. Where it and a dialect disagree, the recording is
-looked at and one of them is wrong. It imports nothing from ``llm``.
+It is simple on purpose: it reads the whole body at once, without state machines. If it and a dialect disagree, compare
+with the recording: one of them is wrong. It imports nothing from ``llm``.
 
-The words for the end are those of ``llm.chat.events``; the arithmetic of tokens is that of spec.md §2: input is all input,
+Finish reasons are those of ``llm.chat.events``; token counts follow spec.md §2: input is all input,
 cached or not; output is all output, reasoning included; cached and reasoning are parts of them.
 """
 
@@ -22,11 +22,11 @@ Json: TypeAlias = Any
 @dataclass(frozen=True)
 class Call:
     name: str
-    arguments: Json  # parsed; the text itself where a model wrote broken JSON
-    id: str | None  # None where the provider gives none
+    arguments: Json  # parsed; the text itself if it is invalid JSON
+    id: str | None  # None if the provider sends none
     hosted: bool = False  # run by the provider
-    shown: bool = False  # to native clients; for everyone else it is a block without a word for it, or a picture
-    text: str | None = field(default=None, compare=False)  # of the arguments, where the wire has them as text
+    shown: bool = False  # to native clients; other clients get an unknown block or an image
+    text: str | None = field(default=None, compare=False)  # the arguments as text, if the wire sends text
 
 
 @dataclass(frozen=True)
@@ -43,44 +43,46 @@ class Answer:
     reasoning: str
     calls: tuple[Call, ...]
     finish: str
-    tokens: Tokens | None  # None: not told
-    order: tuple[str, ...] = ()  # "text", "reasoning", "call", "other" as they came, neighbours of one kind as one
-    sources: frozenset[str] = frozenset()  # the addresses that are cited
+    tokens: Tokens | None  # None: not reported
+    order: tuple[
+        str, ...
+    ] = ()  # "text", "reasoning", "call", "other" in order of arrival; neighbours of one kind count once
+    sources: frozenset[str] = frozenset()  # cited URLs
 
 
 @dataclass(frozen=True)
 class Failure:
-    """The provider told an error, or (``cut``) what it said is no answer, or not the whole of one."""
+    """The provider sent an error or, if ``kind`` is ``cut``, an incomplete or invalid answer."""
 
     kind: Literal["error", "cut"]
-    status: int = 0  # of the HTTP answer; what the error itself says where it came inside a 200
-    message: str | None = None  # in the provider's words, where it has some
+    status: int = 0  # HTTP status; of an error inside a 200, the status in the error itself
+    message: str | None = None  # the provider's message, if any
     code: str | None = None
-    text: str = ""  # what had been said before
+    text: str = ""  # text before the error
     reasoning: str = ""
 
 
 def read(wire: str, status: int, body: bytes) -> Answer | Failure:
     if status >= 400:
-        return _refusal(status, body)
+        return _read_http_error(status, body)
     return _WIRES[wire](body.decode().replace("\r\n", "\n"))
 
 
 def without_think_tags(answer: Answer) -> Answer:
-    """Thoughts at the beginning of the text, in tags, are reasoning; without a closing tag all of it is (S13)."""
+    """Moves tagged reasoning at the start of the text to ``reasoning``; all of the text if the tag is not closed (S13)."""
     tags = r"think|thinking|thought"
     found = re.match(rf"\s*<(?:{tags})>\n*(.*?)(?:\n*</(?:{tags})>\s*|\Z)(.*)", answer.text, re.DOTALL)
     if not found:
         return answer
     thought, text = found.groups()
-    instead = [kind for kind, said in (("reasoning", thought), ("text", text)) if said]
+    instead = [kind for kind, delta in (("reasoning", thought), ("text", text)) if delta]
     at = answer.order.index("text")
     order = (*answer.order[:at], *instead, *answer.order[at + 1 :])
     return replace(answer, reasoning=answer.reasoning + thought, text=text, order=order)
 
 
 def arguments_of(text: str) -> Json:
-    """The value; the text itself where a model wrote broken JSON, nothing for no text at all."""
+    """Returns the parsed arguments; the text itself if it is invalid JSON, ``{}`` for an empty text."""
     try:
         return json.loads(text or "{}")
     except ValueError:
@@ -88,19 +90,19 @@ def arguments_of(text: str) -> Json:
 
 
 @dataclass
-class _Heard:
-    """What an answer says, piece by piece."""
+class _Collected:
+    """Collects the pieces of an answer."""
 
-    said: list[tuple[str, str]] = field(default_factory=list)
+    pieces: list[tuple[str, str]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     sources: set[str] = field(default_factory=set)
 
-    def say(self, kind: str, text: str | None) -> None:
+    def add(self, kind: str, text: str | None) -> None:
         if text:
-            self.said.append((kind, text))
+            self.pieces.append((kind, text))
 
     def call(self, name: str, arguments: str, id: str | None, hosted: bool = False, *, exact: bool = False) -> None:
-        """``exact``: the arguments are in the provider's own bytes."""
+        """Adds a tool call. ``exact``: the arguments are the provider's own bytes."""
         text = arguments if exact else None
         self.calls.append(Call(name, arguments_of(arguments), id or None, hosted, text=text))
 
@@ -112,24 +114,24 @@ class _Heard:
             self.sources.add(url)
 
     def all(self, kind: str) -> str:
-        return "".join(text for each, text in self.said if each == kind)
+        return "".join(text for each, text in self.pieces if each == kind)
 
     def answer(self, finish: str, tokens: Tokens | None) -> Answer:
         return Answer(
             text=self.all("text"),
             reasoning=self.all("reasoning"),
             calls=tuple(self.calls),
-            finish=self._settled(finish),
+            finish=self._resolve_finish(finish),
             tokens=tokens,
-            order=tuple(kind for kind, _ in groupby(kind for kind, _ in self.said)),
+            order=tuple(kind for kind, _ in groupby(kind for kind, _ in self.pieces)),
             sources=frozenset(self.sources),
         )
 
     def failure(self, failure: Failure) -> Failure:
         return replace(failure, text=self.all("text"), reasoning=self.all("reasoning"))
 
-    def _settled(self, finish: str) -> str:
-        """``tool_calls`` exactly when the client has something to call, but for answers that were broken off (S6)."""
+    def _resolve_finish(self, finish: str) -> str:
+        """Returns ``tool_calls`` if and only if the client has to run a call; the reason of a truncated answer stays (S6)."""
         called = any(not call.hosted for call in self.calls)
         if finish in ("stop", "tool_calls", "other") and called:
             return "tool_calls"
@@ -137,13 +139,13 @@ class _Heard:
 
 
 def _sse_data(body: str) -> list[str]:
-    """The data of each event."""
+    """Returns the data of each event."""
     blocks = (re.findall(r"^data: ?(.*)$", block, re.MULTILINE) for block in body.split("\n\n"))
     return ["\n".join(data).strip() for data in blocks if data]
 
 
 def _values(body: str) -> tuple[list[Any], bool, bool]:
-    """The JSON values of a body; whether it was a stream, and whether ``[DONE]`` ended it."""
+    """Returns the JSON values of a body, whether it was a stream, and whether ``[DONE]`` ended it."""
     if body.lstrip()[:1] in ("{", "["):
         value = json.loads(body)
         return (value if isinstance(value, list) else [value]), False, False
@@ -152,7 +154,7 @@ def _values(body: str) -> tuple[list[Any], bool, bool]:
 
 
 def _json_values(body: str) -> Iterable[Any]:
-    """JSON values one after another, whatever blank space is between them."""
+    """Returns JSON values that follow one another, with any white space between them."""
     decoder = json.JSONDecoder()
     while body := body.lstrip():
         value, end = decoder.raw_decode(body)
@@ -164,15 +166,15 @@ def _present(wire: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in wire.items() if value is not None}
 
 
-def _refusal(status: int, body: bytes) -> Failure:
+def _read_http_error(status: int, body: bytes) -> Failure:
     try:
         wire = json.loads(body)
     except ValueError:
         return Failure("error", status, body.decode().strip())
-    return _told(status, wire[0] if isinstance(wire, list) else wire)
+    return _read_error(status, wire[0] if isinstance(wire, list) else wire)
 
 
-def _told(status: int, wire: Mapping[str, Any]) -> Failure:
+def _read_error(status: int, wire: Mapping[str, Any]) -> Failure:
     error = wire.get("error", wire)
     if isinstance(error, str):
         return Failure("error", status, error, wire.get("code"))
@@ -198,67 +200,67 @@ _OPENAI_FINISH = {
 
 def _openai(body: str) -> Answer | Failure:
     values, streamed, done = _values(body)
-    heard = _Heard()
+    collected = _Collected()
     finish = None
     usage: dict[str, Any] | None = None
     calls: dict[object, dict[str, str]] = {}
     for value in values:
         if value.get("error"):
-            return heard.failure(_told(0, value))
+            return collected.failure(_read_error(0, value))
         usage = value.get("usage") or (value.get("x_groq") or {}).get("usage") or usage
         for url in value.get("citations") or ():
-            heard.cite(url)
+            collected.cite(url)
         for choice in value.get("choices") or ():
-            if choice.get("index", 0) != 0:  # further choices were asked for with n
+            if choice.get("index", 0) != 0:  # further choices (``n``)
                 continue
             finish = choice.get("finish_reason") or finish
-            said = choice.get("delta" if streamed else "message") or {}
-            details = said.get("reasoning_details") or ()
+            delta = choice.get("delta" if streamed else "message") or {}
+            details = delta.get("reasoning_details") or ()
             shown = "".join(detail.get("text") or detail.get("summary") or "" for detail in details)
-            # One thought under up to three names.
-            heard.say("reasoning", said.get("reasoning_content") or said.get("reasoning") or shown)
-            _openai_content(said.get("content"), heard)
-            heard.say("text", said.get("refusal"))
-            for note in said.get("annotations") or ():
-                heard.cite(note.get("url_citation", {}).get("url"))
-            for number, wire in enumerate(said.get("tool_calls") or ()):
-                # In a stream a call's pieces have its index; whole calls stand in a list.
+            # The same reasoning has up to three field names.
+            collected.add("reasoning", delta.get("reasoning_content") or delta.get("reasoning") or shown)
+            _openai_content(delta.get("content"), collected)
+            collected.add("text", delta.get("refusal"))
+            for note in delta.get("annotations") or ():
+                collected.cite(note.get("url_citation", {}).get("url"))
+            for number, wire in enumerate(delta.get("tool_calls") or ()):
+                # In a stream the pieces of a call have its index; otherwise calls are a list.
                 key = wire.get("index", number) if streamed else number
-                _openai_call(calls, key, wire.get("function") or wire["custom"], wire.get("id"), heard)
-            given = said.get("function_call")  # the form before tools
-            if given and given["name"]:
-                _openai_call(calls, "function", given, None, heard)
+                _openai_call(calls, key, wire.get("function") or wire["custom"], wire.get("id"), collected)
+            function = delta.get("function_call")  # the predecessor of ``tool_calls``
+            if function and function["name"]:
+                _openai_call(calls, "function", function, None, collected)
     whole = done or finish is not None if streamed else "choices" in values[0]
     if not whole:
-        return heard.failure(Failure("cut"))
+        return collected.failure(Failure("cut"))
     for call in calls.values():
-        heard.call(call["name"], call["arguments"], call["id"], exact=True)
-    return heard.answer(_OPENAI_FINISH.get(finish or "", "other"), _openai_tokens(usage) if usage else None)
+        collected.call(call["name"], call["arguments"], call["id"], exact=True)
+    return collected.answer(_OPENAI_FINISH.get(finish or "", "other"), _openai_tokens(usage) if usage else None)
 
 
-def _openai_content(content: Json, heard: _Heard) -> None:
-    """Text, or a list of texts and thoughts (Mistral)."""
+def _openai_content(content: Json, collected: _Collected) -> None:
+    """Adds content: a text, or a list of text and reasoning parts (Mistral)."""
     if not isinstance(content, list):
-        heard.say("text", content)
+        collected.add("text", content)
         return
     for part in content:
         if part["type"] == "thinking":
             for inner in part["thinking"]:
-                heard.say("reasoning", inner["text"])
+                collected.add("reasoning", inner["text"])
         else:
-            heard.say("text", part["text"])
+            collected.add("text", part["text"])
 
 
 def _openai_call(
-    calls: dict[object, dict[str, str]], key: object, given: Mapping[str, Any], id: str | None, heard: _Heard
+    calls: dict[object, dict[str, str]], key: object, function: Mapping[str, Any], id: str | None, collected: _Collected
 ) -> None:
     if key not in calls:
         calls[key] = {"name": "", "arguments": "", "id": ""}
-        heard.say("call", "+")
+        collected.add("call", "+")
     call = calls[key]
-    call["name"] = call["name"] or given.get("name") or ""
+    call["name"] = call["name"] or function.get("name") or ""
     call["id"] = call["id"] or id or ""
-    call["arguments"] += given.get("arguments") or given.get("input") or ""
+    call["arguments"] += function.get("arguments") or function.get("input") or ""
 
 
 def _openai_tokens(usage: Mapping[str, Any]) -> Tokens:
@@ -266,8 +268,8 @@ def _openai_tokens(usage: Mapping[str, Any]) -> Tokens:
     reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     if input_ is not None and output is not None and usage.get("total_tokens") == input_ + output + reasoning:
-        output += reasoning  # the total says that it was left out (xAI)
-    # Some hosts tell of more parts than of the whole. The whole is what they bill.
+        output += reasoning  # the total shows that it was not included (xAI)
+    # Some hosts report parts that are larger than the whole. The whole is billed.
     return Tokens(input_, output, _at_most(input_, cached), _at_most(output, reasoning))
 
 
@@ -295,7 +297,7 @@ def _anthropic(body: str) -> Answer | Failure:
     for value in values:
         match value["type"]:
             case "error":
-                return _anthropic_heard(blocks).failure(_told(0, value))
+                return _read_blocks(blocks).failure(_read_error(0, value))
             case "message":
                 blocks, usage, ended = value["content"], value["usage"], True
             case "message_start":
@@ -315,32 +317,32 @@ def _anthropic(body: str) -> Answer | Failure:
                 usage |= _present(value["usage"])
             case "message_stop":
                 ended = True
-    heard = _anthropic_heard(blocks)
+    collected = _read_blocks(blocks)
     if not ended:
-        return heard.failure(Failure("cut"))
-    return heard.answer(_ANTHROPIC_FINISH.get(message["stop_reason"], "other"), _anthropic_tokens(usage))
+        return collected.failure(Failure("cut"))
+    return collected.answer(_ANTHROPIC_FINISH.get(message["stop_reason"], "other"), _anthropic_tokens(usage))
 
 
-def _anthropic_heard(blocks: Iterable[Mapping[str, Any]]) -> _Heard:
-    heard = _Heard()
+def _read_blocks(blocks: Iterable[Mapping[str, Any]]) -> _Collected:
+    collected = _Collected()
     for block in blocks:
         match block["type"]:
             case "text":
-                heard.say("text", block["text"])
+                collected.add("text", block["text"])
                 for citation in block.get("citations") or ():
-                    heard.cite(citation.get("url"))
+                    collected.cite(citation.get("url"))
             case "thinking":
-                heard.say("reasoning", block["thinking"])
+                collected.add("reasoning", block["thinking"])
             case "redacted_thinking":
                 pass
             case kind if kind.endswith("tool_use"):
-                heard.say("call", "+")
+                collected.add("call", "+")
                 arguments = block.get("json") or json.dumps(block["input"])
-                exact = bool(block.get("json"))  # of a stream
-                heard.call(block["name"], arguments, block["id"], hosted=kind != "tool_use", exact=exact)
+                exact = bool(block.get("json"))  # in a stream
+                collected.call(block["name"], arguments, block["id"], hosted=kind != "tool_use", exact=exact)
             case _:
-                heard.say("other", "+")
-    return heard
+                collected.add("other", "+")
+    return collected
 
 
 def _anthropic_tokens(usage: Mapping[str, Any]) -> Tokens:
@@ -355,7 +357,7 @@ def _anthropic_tokens(usage: Mapping[str, Any]) -> Tokens:
 
 _GEMINI_FINISH = {
     "STOP": "stop",
-    1: "stop",  # the number of the enumeration, from some proxies
+    1: "stop",  # some proxies send the number of the enumeration
     "MAX_TOKENS": "length",
     "SAFETY": "filtered",
     "UNEXPECTED_TOOL_CALL": "error",
@@ -365,38 +367,38 @@ _GEMINI_FINISH = {
 
 def _gemini(body: str) -> Answer | Failure:
     values, _, _ = _values(body)
-    heard = _Heard()
+    collected = _Collected()
     finish = None
     usage: dict[str, Any] | None = None
     for value in values:
         if "error" in value:
-            return heard.failure(_told(0, value))
+            return collected.failure(_read_error(0, value))
         usage = value.get("usageMetadata") or usage
         for candidate in value.get("candidates") or ():
             finish = candidate.get("finishReason") or finish
             for part in (candidate.get("content") or {}).get("parts") or ():
                 if "text" in part:
-                    heard.say("reasoning" if part.get("thought") else "text", part["text"])
+                    collected.add("reasoning" if part.get("thought") else "text", part["text"])
                 elif call := part.get("functionCall"):
-                    heard.say("call", "+")
-                    heard.call(call["name"], json.dumps(call.get("args") or {}), call.get("id"))
+                    collected.add("call", "+")
+                    collected.call(call["name"], json.dumps(call.get("args") or {}), call.get("id"))
                 else:
-                    heard.say("other", "+")
+                    collected.add("other", "+")
                     if code := part.get("executableCode"):
-                        given = {name: value for name, value in code.items() if name != "id"}
-                        heard.show("code_execution", json.dumps(given), code.get("id"))
+                        function = {name: value for name, value in code.items() if name != "id"}
+                        collected.show("code_execution", json.dumps(function), code.get("id"))
             grounding = candidate.get("groundingMetadata") or {}
             for support in grounding.get("groundingSupports") or ():
                 for number in support.get("groundingChunkIndices") or ():
                     for source in grounding["groundingChunks"][number].values():
-                        heard.cite(source.get("uri"))
+                        collected.cite(source.get("uri"))
     if finish is None:
-        return heard.failure(Failure("cut"))
-    return heard.answer(_GEMINI_FINISH.get(finish, "other"), _gemini_tokens(usage) if usage else None)
+        return collected.failure(Failure("cut"))
+    return collected.answer(_GEMINI_FINISH.get(finish, "other"), _gemini_tokens(usage) if usage else None)
 
 
 def _gemini_tokens(usage: Mapping[str, Any]) -> Tokens:
-    """The total is the sum of these four in every recording, so tool prompts are input and thoughts are output."""
+    """Returns the usage. In every recording the total is the sum of the four: tool prompts are input, thoughts output."""
     thoughts = usage.get("thoughtsTokenCount") or 0
     return Tokens(
         input=usage["promptTokenCount"] + (usage.get("toolUsePromptTokenCount") or 0),
@@ -410,24 +412,24 @@ _OLLAMA_FINISH = {"stop": "stop", "length": "length"}
 
 
 def _ollama(body: str) -> Answer | Failure:
-    heard = _Heard()
+    collected = _Collected()
     end: dict[str, Any] | None = None
     for value in _json_values(body):
         if "error" in value:
-            return heard.failure(_told(0, value))
+            return collected.failure(_read_error(0, value))
         message = value["message"]
-        heard.say("reasoning", message.get("thinking"))
-        heard.say("text", message.get("content"))
+        collected.add("reasoning", message.get("thinking"))
+        collected.add("text", message.get("content"))
         for call in message.get("tool_calls") or ():
-            given = call["function"]
-            heard.say("call", "+")
-            heard.call(given["name"], json.dumps(given.get("arguments") or {}), call.get("id"))
+            function = call["function"]
+            collected.add("call", "+")
+            collected.call(function["name"], json.dumps(function.get("arguments") or {}), call.get("id"))
         if value["done"]:
             end = value
     if end is None:
-        return heard.failure(Failure("cut"))
+        return collected.failure(Failure("cut"))
     tokens = Tokens(end.get("prompt_eval_count"), end.get("eval_count")) if "eval_count" in end else None
-    return heard.answer(_OLLAMA_FINISH.get(end.get("done_reason", "stop"), "other"), tokens)
+    return collected.answer(_OLLAMA_FINISH.get(end.get("done_reason", "stop"), "other"), tokens)
 
 
 _WIRES: Mapping[str, Callable[[str], Answer | Failure]] = {

@@ -1,4 +1,4 @@
-"""The oracle of OpenAI's Responses: what the last event of an answer, or its only value, says is in it."""
+"""The oracle of OpenAI's Responses: reads the last event of a stream, or the only value of a body."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tests.support.oracle import Answer, Failure, Tokens, _Heard, _told, _values
+from tests.support.oracle import Answer, Failure, Tokens, _Collected, _read_error, _values
 
 _HOSTED = {
     "web_search_call": "web_search",
@@ -25,23 +25,23 @@ _DELTAS = {
 
 def read(status: int, body: bytes) -> Answer | Failure:
     if status >= 400:
-        return _told(status, json.loads(body))
+        return _read_error(status, json.loads(body))
     values, streamed, _ = _values(body.decode().replace("\r\n", "\n"))
     if not streamed:
-        return _whole(values[0], values[0]["output"])
+        return _collect_items(values[0], values[0]["output"])
     for value in values:
         if value["type"] == "error":
-            return _said(values).failure(_told(0, value))
+            return _collect_deltas(values).failure(_read_error(0, value))
         if value["type"] in ("response.completed", "response.incomplete"):
             ended = {v["output_index"]: v["item"] for v in values if v["type"] == "response.output_item.done"}
-            response = value["response"]  # whose list of items ChatGPT leaves empty
-            return _whole(response, response["output"] or [ended[place] for place in sorted(ended)])
-    return _said(values).failure(Failure("cut"))
+            response = value["response"]  # ChatGPT sends it with an empty list of items
+            return _collect_items(response, response["output"] or [ended[place] for place in sorted(ended)])
+    return _collect_deltas(values).failure(Failure("cut"))
 
 
-def _said(values: Iterable[Mapping[str, Any]]) -> _Heard:
-    """The pieces so far; the texts of one thought have an empty line between them."""
-    heard = _Heard()
+def _collect_deltas(values: Iterable[Mapping[str, Any]]) -> _Collected:
+    """Returns the pieces so far; reasoning summaries are joined by an empty line."""
+    collected = _Collected()
     sections: set[tuple[object, ...]] = set()
     thoughts: set[object] = set()
     for value in values:
@@ -51,43 +51,43 @@ def _said(values: Iterable[Mapping[str, Any]]) -> _Heard:
         item = value["output_index"]
         section = (value["type"], item, value.get("summary_index", value.get("content_index")))
         if kind == "reasoning" and item in thoughts and section not in sections:
-            heard.say(kind, "\n\n")
+            collected.add(kind, "\n\n")
         sections.add(section)
         thoughts.add(item)
-        heard.say(kind, value["delta"])
-    return heard
+        collected.add(kind, value["delta"])
+    return collected
 
 
-def _whole(response: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> Answer:
-    heard = _Heard()
+def _collect_items(response: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> Answer:
+    collected = _Collected()
     for item in items:
         match item["type"]:
             case "message":
                 for part in item["content"]:
-                    heard.say("text", part.get("text", part.get("refusal")))
+                    collected.add("text", part.get("text", part.get("refusal")))
                     for note in part.get("annotations") or ():
-                        heard.cite(note.get("url"))
+                        collected.cite(note.get("url"))
             case "reasoning":
                 texts = [part["text"] for part in (*item["summary"], *(item.get("content") or ()))]
-                heard.say("reasoning", "\n\n".join(texts))
+                collected.add("reasoning", "\n\n".join(texts))
             case "function_call" | "custom_tool_call":
-                heard.call(item["name"], item.get("arguments", item.get("input")), item["call_id"], exact=True)
-                heard.said.append(("call", ""))
+                collected.call(item["name"], item.get("arguments", item.get("input")), item["call_id"], exact=True)
+                collected.pieces.append(("call", ""))
             case kind if kind in _HOSTED:
-                heard.call(item.get("name") or _HOSTED[kind], _given(item), item["id"], hosted=True)
-                heard.said.append(("call", ""))
+                collected.call(item.get("name") or _HOSTED[kind], _read_hosted_arguments(item), item["id"], hosted=True)
+                collected.pieces.append(("call", ""))
             case kind:
-                heard.said.append(("other", ""))
+                collected.pieces.append(("other", ""))
                 if kind.endswith("_call"):
                     given = item.get("action") or item.get("operation") or {}
-                    heard.show(item.get("name") or kind.removesuffix("_call"), json.dumps(given), item["id"])
+                    collected.show(item.get("name") or kind.removesuffix("_call"), json.dumps(given), item["id"])
     why = (response.get("incomplete_details") or {}).get("reason")
     finish = _INCOMPLETE.get(why or "", "other") if response.get("status") == "incomplete" else "stop"
-    return heard.answer(finish, _tokens(response.get("usage") or {}))
+    return collected.answer(finish, _tokens(response.get("usage") or {}))
 
 
-def _given(item: Mapping[str, Any]) -> str:
-    """What a hosted tool was called with."""
+def _read_hosted_arguments(item: Mapping[str, Any]) -> str:
+    """Returns the arguments of a hosted tool call."""
     match item["type"]:
         case "web_search_call":
             return json.dumps(item.get("action") or {})

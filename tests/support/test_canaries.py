@@ -1,4 +1,4 @@
-"""The watch over marked keys sees a key wherever one may come out (``tests/support/canaries.py``)."""
+"""The search for keys finds a key in every output (``tests/support/canaries.py``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checkers of ``tests.support.grammars`` can fail: each refuses every violation here, and takes what is right."""
+"""Tests of ``tests.support.grammars``: each checker rejects every violation here and accepts valid streams."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ BAD_STREAMS: dict[str, list[Event]] = {
     ],
 }
 
-# What only the tests' checker says: production has better things to do.
+# Violations that only the tests' checker finds; the server's checker does less work.
 STRICTER: dict[str, list[Event]] = {
     "a call without an id": [START, ToolCallStarted(0, "", "f"), PartEnded(0), Finished("tool_calls")],
     "a negative count": [START, UsageReported(Usage(fresh=-1)), END],
@@ -435,7 +435,7 @@ def test_s7_a_wrong_native_stream_is_refused(objects: Sequence[Any]) -> None:
 
 
 def without(value: Any, path: str) -> Any:
-    """A copy of some JSON less the field at ``path`` ("choices.0.delta")."""
+    """Returns a copy of some JSON without the field at ``path`` ("choices.0.delta")."""
     value = json.loads(json.dumps(value))
     *way, name = path.split(".")
     inner = value

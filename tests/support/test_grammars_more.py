@@ -1,4 +1,4 @@
-"""The checkers of Ollama's wire, of Responses and of whole answers can fail: each refuses every violation here."""
+"""Tests of the checkers of Ollama's wire, of Responses and of unstreamed answers: each rejects every violation here."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ ANSWER: list[Event] = [
 
 
 def paths(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """To every field of some JSON."""
+    """Returns the path of every field of some JSON."""
     found: list[tuple[Any, ...]] = []
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         found += [(*way, key), *paths(inner, (*way, key))]

@@ -1,4 +1,4 @@
-"""Each provider wire and each client wire in its smallest form, so that one test can run over all of them."""
+"""Each engine wire and each client wire in its smallest form, so that one test can run over all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _sse(value: Any, event: str = "") -> bytes:
 
 @dataclass(frozen=True)
 class Wire:
-    """A provider: how it starts, says some text, ends, and fails inside a stream."""
+    """An engine wire: the bytes of the start of a stream, a text delta, the end, and an error inside a stream."""
 
     engine: str
     content_type: str
@@ -28,7 +28,7 @@ class Wire:
     delta: Callable[[str], bytes]
     end: bytes
     error: bytes
-    ping: bytes  # a sign of life without content
+    ping: bytes  # a keepalive without content
     whole: Callable[[str], Any]  # an answer that is not streamed
     rate_limit: dict[str, Any]  # body of a 429
 
@@ -201,12 +201,12 @@ WIRES = {wire.engine: wire for wire in (_OPENAI, _RESPONSES, _ANTHROPIC, _GEMINI
 
 @dataclass
 class Seen:
-    """What a client made of an answer."""
+    """The content of an answer as a client reads it."""
 
     text: str = ""
     reasoning: str = ""
     finish: str | None = None
-    ended: bool = False  # by the wire's own normal end
+    ended: bool = False  # the wire's normal end was received
     error: dict[str, Any] | None = None
     usage: dict[str, Any] | None = None
     calls: list[tuple[str, str]] = field(default_factory=list)  # name, arguments
@@ -214,7 +214,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class ClientWire:
-    """A client dialect: its path, its body, and how it reads an answer."""
+    """A client dialect: its path, its request body, and its reader of an answer."""
 
     name: str
     path: str
@@ -227,7 +227,7 @@ class ClientWire:
 
 
 def _events(raw: bytes) -> list[tuple[str, str]]:
-    """(event, data) of a stream as we write it: LF, one data line."""
+    """Returns the (event, data) pairs of a stream in our form: LF, one data line."""
     events = []
     for block in raw.decode().split("\n\n"):
         lines = [line for line in block.split("\n") if line and not line.startswith(":")]
@@ -294,7 +294,7 @@ def read_anthropic(raw: bytes) -> Seen:
                 delta = value["delta"]
                 seen.text += delta.get("text", "")
                 seen.reasoning += delta.get("thinking", "")
-                if "partial_json" in delta and value["index"] in calls:  # else of a tool that the provider runs
+                if "partial_json" in delta and value["index"] in calls:  # other blocks are tools that the provider runs
                     calls[value["index"]][1] += delta["partial_json"]
             case "message_delta":
                 seen.finish = value["delta"]["stop_reason"]
