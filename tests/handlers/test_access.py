@@ -70,14 +70,14 @@ async def test_another_engine_s_body_key_opens_nothing_of_the_server(header: dic
     [{"X-ClientId": CLIENT_ID}, {"Authorization": f"Bearer {CLIENT_ID}"}, {"x-api-key": CLIENT_ID}],
     ids=["X-ClientId", "Bearer", "x-api-key"],
 )
-async def test_the_client_id_is_taken_from_where_clients_put_it(headers: dict[str, str]) -> None:
+async def test_the_client_id_is_read_from_every_header_that_clients_use(headers: dict[str, str]) -> None:
     async with serving(config()) as server:
         assert (await server.get("/llm/engines", headers)).status == 200
         wrong = {name: value + "x" for name, value in headers.items()}
         assert (await server.get("/llm/engines", wrong)).status == 401
 
 
-async def test_own_keys_travel_in_headers_too() -> None:
+async def test_own_keys_are_also_read_from_headers() -> None:
     async with Upstream(answers).running() as upstream, serving(config(OPENAI_BASE_URL=upstream.url)) as server:
         for client in CLIENTS.values():
             answer = await server.post(client.path, client.request("openai"), {"X-OpenAI-Key": OWN_KEY})
@@ -103,7 +103,7 @@ async def test_an_open_server_serves_anyone_and_says_so_at_start() -> None:
         assert (await server.get("/llm/engines", {})).status == 200
 
 
-async def test_verify_tells_whether_an_id_is_valid() -> None:
+async def test_verify_answers_whether_an_id_is_valid() -> None:
     async with serving(config()) as server:
         good = await server.post("/auth/verify", {"clientId": CLIENT_ID}, {})
         assert (good.status, await good.body()) == (200, b"OK")
@@ -128,7 +128,7 @@ OPEN = {"/", "/chat.css", "/chat.js", "/health", "/auth/verify", "/images/([^/]+
 PATHS = [pattern.replace("([^/]+)", "openai").replace("\\", "") for pattern, _, _ in ROUTES]
 
 
-async def test_x2_every_route_but_the_open_ones_wants_credentials() -> None:
+async def test_x2_every_route_except_the_open_ones_requires_credentials() -> None:
     assert {pattern.replace("\\", "") for pattern, handler, _ in ROUTES if handler.access == "open"} == OPEN
     odd = [*(path.replace("/llm", "/%6clm") for path in PATHS), *(f"/{path}" for path in PATHS)]
     ways = [  # a path that is spelled oddly is asked for by every method, and with every header
@@ -163,7 +163,7 @@ def test_x3_an_empty_key_is_a_configuration_error_and_the_default_is_loopback() 
                 Config.from_env({name: value})
 
 
-def test_x3_without_a_configured_client_a_random_one_is_made_and_never_the_same() -> None:
+def test_x3_without_a_configured_client_id_a_random_one_is_generated_at_each_start() -> None:
     one, two = Config.from_env({}), Config.from_env({})
     assert one.client_id_minted and one.client_ids != two.client_ids
     assert all(len(client_id) >= 20 for client_id in one.client_ids)
@@ -212,7 +212,7 @@ async def test_x4_no_key_is_in_an_answer_a_header_a_log_line_or_a_url(
             assert secret not in text
 
 
-async def test_x9_own_keys_are_gone_before_a_body_is_checked() -> None:
+async def test_x9_own_keys_are_removed_before_the_body_is_validated() -> None:
     """The schema's complaint about a body cannot quote a key that is no longer in it."""
     async with serving(config()) as server:
         answer = await server.post("/llm/chat", {"openaiKey": OWN_KEY, "groqKey": {"a": OWN_KEY}, "model": 3}, {})
@@ -281,7 +281,7 @@ async def test_a_large_body_without_a_length_is_refused_at_its_end() -> None:
         ({"engine": "demo", "model": "m", "prompt": "x", "thread": "half \ud83d"}, "thread"),
     ],
 )
-async def test_bad_input_is_told_with_its_place(body: dict[str, object], place: str) -> None:
+async def test_an_error_for_bad_input_names_the_field(body: dict[str, object], place: str) -> None:
     async with serving(config()) as server:
         answer = await server.post("/llm/chat", body)
         error = await answer.json()
@@ -290,7 +290,7 @@ async def test_bad_input_is_told_with_its_place(body: dict[str, object], place: 
 
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"a": NaN}', b"[" * 100_000])
-async def test_a_body_that_is_no_json_object_is_told(raw: bytes) -> None:
+async def test_a_body_that_is_not_a_json_object_is_refused(raw: bytes) -> None:
     async with serving(config()) as server:
         for path in ("/llm/chat", "/v1/chat/completions", "/v1/messages"):
             answer = await server.post(path, raw)

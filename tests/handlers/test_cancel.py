@@ -123,7 +123,7 @@ async def test_a_request_id_that_is_in_use_or_ill_formed_is_replaced() -> None:
         assert bad.headers["X-Request-Id"].startswith("req_")
 
 
-async def test_a_slow_client_slows_the_provider_and_fills_no_memory() -> None:
+async def test_a_slow_client_slows_the_provider_and_memory_stays_bounded() -> None:
     """The client reads nothing: the upstream can send no more than the socket buffers hold."""
     wire = WIRES["openai"]
     sent = 0
@@ -157,7 +157,9 @@ async def test_a_slow_client_slows_the_provider_and_fills_no_memory() -> None:
 
 @EVERY
 @pytest.mark.parametrize("stage", ["waiting", "streaming"])
-async def test_c3_what_a_client_left_is_in_the_books(wire: Wire, stage: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_c3_the_usage_of_an_abandoned_answer_is_logged(
+    wire: Wire, stage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Marked as an estimate, at least what has come, and never nothing."""
     caplog.set_level("INFO")
     body = CLIENTS["native"].request(wire.engine, prompt="Hello " * 40)
@@ -170,7 +172,7 @@ async def test_c3_what_a_client_left_is_in_the_books(wire: Wire, stage: str, cap
     assert line["output_tokens"] == (1 if stage == "streaming" else 0)
 
 
-async def test_c3_what_a_provider_refused_is_not(caplog: pytest.LogCaptureFixture) -> None:
+async def test_c3_no_usage_is_logged_for_a_refused_request(caplog: pytest.LogCaptureFixture) -> None:
     wire = WIRES["openai"]
     caplog.set_level("INFO")
 

@@ -70,7 +70,7 @@ async def test_codex(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ["anthropic", "google", "ollama"])
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
-async def test_codex_s_call_of_a_function_in_a_namespace_there_and_back(engine: str, stream: bool) -> None:
+async def test_codex_calls_a_function_in_a_namespace(engine: str, stream: bool) -> None:
     """Its functions come in groups, which no other wire has: there the function bears both names."""
     wire = WIRES[engine]
     upstream = Upstream(calling(wire, "agents__spawn", {"task": "Look"}, "Done"))

@@ -53,7 +53,7 @@ async def at_its_end(answer: Answer) -> bool:
 # --- one request after the other ---
 
 
-async def test_a_connection_is_kept_until_somebody_says_close() -> None:
+async def test_a_connection_is_kept_alive_until_one_side_sends_close() -> None:
     async with serving(config()) as server, spoken(server, b"") as (answer, writer):
         for _ in range(3):
             writer.write(GET + b"\r\n")
@@ -65,7 +65,7 @@ async def test_a_connection_is_kept_until_somebody_says_close() -> None:
 
 
 @pytest.mark.parametrize("lasting", [True, False])
-async def test_a_client_of_http_1_0_says_if_it_wants_to_be_kept(lasting: bool) -> None:
+async def test_an_http_1_0_connection_is_kept_alive_only_on_request(lasting: bool) -> None:
     said = GET.replace(b"1.1", b"1.0") + (b"Connection: keep-alive\r\n\r\n" if lasting else b"\r\n")
     async with serving(config()) as server, spoken(server, said) as (answer, writer):
         assert (await status_and_body(answer))[0] == 200
@@ -117,14 +117,14 @@ async def test_a_second_request_waits_for_the_end_of_the_first_answer() -> None:
         assert b'"done":true' in (await status_and_body(answer))[1]
 
 
-async def test_empty_lines_before_a_request_are_no_request() -> None:
+async def test_empty_lines_before_a_request_are_ignored() -> None:
     async with serving(config()) as server, spoken(server, b"\r\n\r\n" + GET + b"\r\n\r\n") as (answer, writer):
         assert (await status_and_body(answer))[0] == 200
         writer.write(b"\r\n" + GET + b"\r\n")
         assert (await status_and_body(answer))[0] == 200
 
 
-async def test_a_whole_answer_leaves_in_one_write() -> None:
+async def test_an_unstreamed_answer_is_sent_in_one_write() -> None:
     sends: list[int] = []
 
     class Counting(Tap):
@@ -157,7 +157,7 @@ async def test_a_body_is_the_same_in_any_pieces(how: bytes) -> None:
 EXPECT = b"Expect: 100-continue\r\n"
 
 
-async def test_who_asks_whether_to_send_its_body_is_told_to() -> None:
+async def test_expect_100_continue_is_answered() -> None:
     said = UPLOAD + EXPECT + b"Content-Length: 2\r\n\r\n"
     async with serving(config()) as server, spoken(server, said) as (answer, writer):
         await answer.head()
@@ -168,7 +168,7 @@ async def test_who_asks_whether_to_send_its_body_is_told_to() -> None:
         assert (await status_and_body(answer))[0] == 200
 
 
-async def test_who_asks_whether_to_send_too_much_is_told_not_to() -> None:
+async def test_expect_100_continue_of_a_too_large_body_is_refused() -> None:
     async with serving(config()) as server:
         async with spoken(server, UPLOAD + EXPECT + b"Content-Length: 1000000000\r\n\r\n") as (answer, _):
             assert (await status_and_body(answer))[0] == 413
@@ -176,7 +176,7 @@ async def test_who_asks_whether_to_send_too_much_is_told_not_to() -> None:
 
 
 @pytest.mark.parametrize("sent", [0, 10_000, 3_000_000])
-async def test_who_sends_on_after_a_refusal_can_read_it(sent: int) -> None:
+async def test_a_client_that_keeps_sending_after_a_refusal_can_read_it(sent: int) -> None:
     """No reset takes it away: a client may look at it only when all has been sent."""
     async with serving(config()) as server:
         async with spoken(server, UPLOAD + b"Content-Length: 1000000000\r\n\r\n" + b"x" * sent) as (answer, writer):
@@ -188,7 +188,7 @@ async def test_who_sends_on_after_a_refusal_can_read_it(sent: int) -> None:
         await until(lambda: not server.server.listener.connections)
 
 
-async def test_who_stays_after_its_last_answer_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_stays_after_its_last_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("handlers.server.connection._LINGER", 0.1)
     async with serving(config(HEADER_TIMEOUT="0.8")) as server:
         async with spoken(server, GET + b"Connection: close\r\n\r\n") as (answer, _):
@@ -196,7 +196,7 @@ async def test_who_stays_after_its_last_answer_is_not_waited_for_long(monkeypatc
             await until(lambda: not server.server.listener.connections)
 
 
-async def test_x2_a_request_that_cannot_be_read_is_told_so_in_json() -> None:
+async def test_x2_a_request_that_cannot_be_parsed_gets_a_json_error() -> None:
     refused = {
         b"SSH-2.0-OpenSSH_9.2\r\n": "HTTP/1.1",
         b"GET / HTTP/1.1\r\n\r\n": "Host",
@@ -214,7 +214,7 @@ async def test_x2_a_request_that_cannot_be_read_is_told_so_in_json() -> None:
                 assert await at_its_end(answer)
 
 
-async def test_x2_a_body_that_breaks_after_its_handler_has_begun_is_told_so_too() -> None:
+async def test_x2_a_body_that_cannot_be_parsed_after_the_handler_started_gets_a_json_error() -> None:
     said = UPLOAD.replace(VALID, b"Host: x\r\n") + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
     async with serving(config()) as server, spoken(server, said) as (answer, writer):
         kept = server.server.context.kept_bodies
@@ -250,12 +250,12 @@ async def left(stray: bytes, half: bool, at_once: bool) -> None:
 @pytest.mark.parametrize(
     "stray", [b"", b"\r\n", b"\r\n" * 500, GET], ids=["nothing", "a line", "lines", "half a request"]
 )
-async def test_transport_t8_a_client_that_leaves_is_missed_whatever_it_has_sent(stray: bytes, half: bool) -> None:
+async def test_transport_t8_a_client_that_leaves_is_noticed_whatever_it_has_sent(stray: bytes, half: bool) -> None:
     for at_once in (True, False):
         await left(stray, half, at_once)
 
 
-async def test_transport_t8_behind_many_bytes_it_is_missed_at_the_next_sign_of_life() -> None:
+async def test_transport_t8_behind_many_bytes_it_is_noticed_at_the_next_keepalive() -> None:
     watcher = Watcher(WIRES["openai"], "streaming")
     async with Upstream(watcher).running() as upstream:
         async with serving(config(**watcher.wire.environ(upstream), KEEPALIVE_INTERVAL="0.2")) as server:
@@ -268,7 +268,7 @@ async def test_transport_t8_behind_many_bytes_it_is_missed_at_the_next_sign_of_l
                 await watcher.hung_up.wait()
 
 
-async def test_what_a_client_sends_ahead_is_not_all_taken() -> None:
+async def test_pipelined_requests_are_read_only_up_to_a_limit() -> None:
     held = Held()
     async with in_front_of(held) as server, spoken(server, post("/llm/chat", CHAT)) as (answer, writer):
         await held.begun.acquire()
@@ -289,7 +289,7 @@ async def test_what_a_client_sends_ahead_is_not_all_taken() -> None:
         writer.transport.abort()
 
 
-async def test_a_slow_client_gets_every_piece_in_its_order_with_signs_of_life_between() -> None:
+async def test_a_slow_client_gets_every_piece_in_order_with_keepalives_between() -> None:
     words = [f"{n} " * 2000 for n in range(1600)]  # 15 MB, more than systems hold on the way
 
     async def script(request: Request, connection: Connection) -> None:
@@ -317,7 +317,7 @@ async def test_a_slow_client_gets_every_piece_in_its_order_with_signs_of_life_be
 # --- the listener ---
 
 
-async def test_a_server_without_files_accepts_again_when_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_out_of_file_descriptors_accepts_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
         """A listening socket that has no more files, once."""
 

@@ -10,7 +10,7 @@ from tests.support.harness import config, serving
 from tests.support.wires import CLIENTS
 
 
-def test_every_error_has_the_status_and_code_that_its_tree_draws() -> None:
+def test_every_error_has_the_status_and_code_of_its_class() -> None:
     def leaves(kind: type[LLMError]) -> list[type[LLMError]]:
         below = kind.__subclasses__()
         return [leaf for sub in below for leaf in leaves(sub)] if below else [kind]
@@ -41,7 +41,7 @@ async def test_a_bug_of_ours_is_a_500_with_the_request_s_id_and_no_trace(caplog:
     assert any("bug" in record.message for record in caplog.records)
 
 
-async def test_nothing_and_the_wrong_method_are_told_in_json() -> None:
+async def test_an_unknown_path_and_a_wrong_method_get_json_errors() -> None:
     async with serving(config()) as server:
         nothing = await server.get("/nowhere")
         assert (nothing.status, (await nothing.json())["code"]) == (404, "not_found")

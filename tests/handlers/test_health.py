@@ -8,7 +8,7 @@ from tests.support.harness import Connection, Request, Upstream, config, serving
 from tests.support.wires import CLIENTS, WIRES
 
 
-async def test_a_draining_server_says_so() -> None:
+async def test_health_reports_that_the_server_drains() -> None:
     async with serving(config(DRAIN_TIMEOUT="1")) as server:
         server.server.context.running.draining = True
         health = await server.get("/health", {})
@@ -17,7 +17,7 @@ async def test_a_draining_server_says_so() -> None:
         assert (chat.status, (await chat.json())["code"]) == (503, "draining")
 
 
-async def test_o6_health_calls_nobody() -> None:
+async def test_o6_health_calls_no_provider() -> None:
     async def never(request: Request, connection: Connection) -> None:
         raise AssertionError("health called a provider")
 

@@ -110,7 +110,7 @@ LARGE = (
 )
 
 
-async def test_x2_no_disguise_of_a_path_is_served_to_a_stranger(server: Client) -> None:
+async def test_x2_no_spelling_of_a_path_is_served_without_credentials(server: Client) -> None:
     for path in CLOSED:
         for odd in disguised(path):
             statuses = await told(server, request(odd, method="GET" if "GET" in PATHS[path].methods else "POST"))
@@ -118,7 +118,7 @@ async def test_x2_no_disguise_of_a_path_is_served_to_a_stranger(server: Client) 
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])
-async def test_x2_nor_by_another_method(server: Client, method: str) -> None:
+async def test_x2_no_method_is_served_without_credentials(server: Client, method: str) -> None:
     for path in ("/llm/chat", "/v1/models", "/thread"):
         for odd in (path, *disguised(path)):
             statuses = await told(server, request(odd, method=method))
@@ -126,7 +126,7 @@ async def test_x2_nor_by_another_method(server: Client, method: str) -> None:
             assert len(statuses) <= 1 and {*statuses} <= allowed | {"400"}, (odd, statuses)
 
 
-async def test_x2_no_header_opens_a_route_to_a_stranger(server: Client) -> None:
+async def test_x2_no_header_opens_a_route_without_credentials(server: Client) -> None:
     for path, headers in ((path, headers) for path in CLOSED for headers in HEADERS):
         statuses = await told(server, request(path, *headers, method="GET" if "GET" in PATHS[path].methods else "POST"))
         assert len(statuses) <= 1 and {*statuses} <= ALLOWED, (path, headers, statuses)
@@ -134,13 +134,15 @@ async def test_x2_no_header_opens_a_route_to_a_stranger(server: Client) -> None:
 
 @pytest.mark.parametrize("path", ["/llm/chat", "/v1/audio/transcriptions", "/v1/models"])
 @pytest.mark.parametrize("headers", LARGE, ids=lambda headers: headers[0][:20])
-async def test_x2_large_headers_are_refused_in_no_time(server: Client, path: str, headers: tuple[str, ...]) -> None:
+async def test_x2_large_headers_are_refused_with_bounded_work(
+    server: Client, path: str, headers: tuple[str, ...]
+) -> None:
     with within_processor_time():
         assert {*await told(server, request(path, *headers))} <= ALLOWED | {"431"}
 
 
 @pytest.mark.parametrize("host", ["", "evil.example", "127.0.0.1:1", "[::1]", "a b", "x/../", "\xff", "a, b"])
-async def test_x2_the_host_decides_nothing(server: Client, host: str) -> None:
+async def test_x2_the_host_header_has_no_effect(server: Client, host: str) -> None:
     line = f"GET /llm/engines HTTP/1.1\r\nHost: {host}\r\n"
     assert {*await told(server, f"{line}Connection: close\r\n\r\n".encode("latin-1"))} <= {"400", "401"}
     assert {*await told(server, f"{line}Host: 127.0.0.1\r\nConnection: close\r\n\r\n".encode("latin-1"))} <= {
@@ -160,27 +162,27 @@ INNER = f"GET /llm/engines HTTP/1.1\r\nHost: x\r\n{VALID}\r\n".encode()
 
 
 @pytest.mark.parametrize("data", SMUGGLING.values(), ids=SMUGGLING)
-async def test_x2_a_request_that_can_be_read_in_two_ways_is_read_in_none(server: Client, data: str) -> None:
+async def test_x2_an_ambiguous_request_is_refused(server: Client, data: str) -> None:
     """With good credentials in it, so that it would be served; and nothing behind it is."""
     assert {*await told(server, data.encode("latin-1"), INNER)} <= {"400"}
     assert len(await told(server, data.encode("latin-1"), INNER)) <= 1
 
 
-async def test_x2_what_a_refused_body_holds_is_no_request(server: Client) -> None:
+async def test_x2_a_request_inside_a_refused_body_is_not_served(server: Client) -> None:
     """A refusal before the end of the body ends the connection: the rest of it is not looked at."""
     for length, refused in ((len(INNER), ["401"]), (1 << 30, ["413"])):
         head = f"POST /llm/engines HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
         assert await told(server, head, INNER) in (refused, [])
 
 
-async def test_x2_one_behind_the_other_they_are_each_asked_who_calls(server: Client) -> None:
+async def test_x2_each_request_of_a_connection_is_authorized(server: Client) -> None:
     """A connection that has shown its credentials once is not trusted for it."""
     stranger = b"GET /llm/engines HTTP/1.1\r\nHost: x\r\n\r\n"
     assert await told(server, INNER, stranger, INNER, stranger) == ["200", "401", "200", "401"]
 
 
 @pytest.mark.parametrize("target", ["*", "127.0.0.1:22", "http://127.0.0.1:22/", "/llm/engines"])
-async def test_x2_it_is_no_proxy(server: Client, target: str) -> None:
+async def test_x2_the_server_is_not_an_open_proxy(server: Client, target: str) -> None:
     lines = [
         f"{method} {target} HTTP/1.1\r\nHost: x\r\n"
         for method in ("CONNECT", "TRACE", "TRACK", "PROPFIND", "get", "GET")
@@ -241,7 +243,7 @@ def test_x2_sql_has_bound_parameters_only() -> None:
     }
 
 
-def test_the_lint_of_sql_sees_what_it_is_to_see() -> None:
+def test_the_sql_lint_finds_unfixed_sql() -> None:
     assert unfixed_sql("def f(c, id):\n q = 'SELECT 1'\n c.execute(q)\n c.execute('SELECT ?' ' ', (id,))") == []
     for bad in ("f'SELECT {id}'", "'SELECT ' + id", "'SELECT %s' % id", "'SELECT {}'.format(id)", "id", "query(id)"):
         assert unfixed_sql(f"def f(c, id):\n c.execute({bad})") == [2], bad

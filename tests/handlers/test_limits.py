@@ -28,11 +28,11 @@ FREE = (("GET", "/llm/engines"), ("GET", "/health"), ("GET", "/api/version"))
 # --- answers at a time ---
 
 
-def test_whatever_asks_a_provider_for_an_answer_is_counted() -> None:
+def test_every_route_that_requests_an_answer_is_counted() -> None:
     assert {path for path, handler, _ in ROUTES if handler.costly} == COSTLY.keys()
 
 
-async def test_a_caller_has_so_many_answers_at_a_time_in_every_dialect() -> None:
+async def test_the_number_of_running_answers_is_limited_in_every_dialect() -> None:
     held = Held()
     async with in_front_of(held, MAX_ANSWERS="2") as server:
         under_way = [await server.send("POST", "/llm/chat", CHAT, CLIENT) for _ in range(2)]
@@ -62,7 +62,7 @@ async def test_a_caller_has_so_many_answers_at_a_time_in_every_dialect() -> None
         assert (await server.post("/llm/chat", CHAT)).status == 200
 
 
-async def test_own_keys_are_counted_by_the_key_whatever_stands_beside_it() -> None:
+async def test_own_keys_are_counted_by_key_also_beside_other_keys() -> None:
     held = Held()
     async with in_front_of(held, MAX_ANSWERS="1") as server:
         mine = {"X-OpenAI-Key": "sk-own-canary-1"}
@@ -81,7 +81,7 @@ async def test_own_keys_are_counted_by_the_key_whatever_stands_beside_it() -> No
         held.released.set()
 
 
-async def test_no_limit_is_no_limit() -> None:
+async def test_zero_means_no_limit() -> None:
     held = Held()
     async with in_front_of(held, MAX_ANSWERS="0") as server:
         for _ in range(30):
@@ -91,7 +91,7 @@ async def test_no_limit_is_no_limit() -> None:
                 await held.begun.acquire()
 
 
-def test_a_name_s_answers_are_counted_for_each_of_its_names() -> None:
+def test_answers_are_counted_for_each_name_of_a_caller() -> None:
     answers = Answers(2)
     one, two = frozenset({"a", "b"}), frozenset({"b", "c"})
     with answers.one(one):
@@ -116,7 +116,7 @@ async def _cancel(answer: Answer, server: Client, id: str) -> None:
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("stage", ["waiting", "headers", "streaming"])
 @pytest.mark.parametrize("how", [_leave, _cancel])
-async def test_an_answer_that_is_stopped_makes_room_at_once(how: Any, stage: str, stream: bool) -> None:
+async def test_a_stopped_answer_frees_its_slot_at_once(how: Any, stage: str, stream: bool) -> None:
     reached = asyncio.Event()
 
     async def script(request: Request, connection: Connection) -> None:
@@ -138,7 +138,7 @@ async def test_an_answer_that_is_stopped_makes_room_at_once(how: Any, stage: str
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("ending", ["end", "cut", "error", "refused", "garbage"])
-async def test_an_answer_that_ends_makes_room_however_it_ends(ending: str, stream: bool) -> None:
+async def test_an_answer_frees_its_slot_however_it_ends(ending: str, stream: bool) -> None:
     async def script(request: Request, connection: Connection) -> None:
         if ending == "refused":
             await connection.whole({"error": {"message": "No."}}, 400)
@@ -165,14 +165,14 @@ async def test_an_answer_that_ends_makes_room_however_it_ends(ending: str, strea
 
 
 @pytest.mark.parametrize("path", COSTLY)
-async def test_a_request_that_cannot_be_read_makes_room(path: str) -> None:
+async def test_an_invalid_request_frees_its_slot(path: str) -> None:
     async with in_front_of(Held(), MAX_ANSWERS="1") as server:
         for _ in range(2):
             assert (await server.post(path, {"model": 7, "engine": 7})).status == 400
         assert not len(server.server.context.answers)
 
 
-async def test_one_connection_too_many_is_told_so() -> None:
+async def test_a_connection_above_the_limit_gets_429() -> None:
     async with serving(config(MAX_CONNECTIONS="2")) as server:
         one, two = [await raw(server, b"") for _ in range(2)]
         assert (await server.get("/health", {})).status == 429
@@ -191,7 +191,7 @@ async def test_one_connection_too_many_is_told_so() -> None:
         two[1].close()
 
 
-def test_there_are_no_more_connections_than_files() -> None:
+def test_connections_are_limited_by_file_descriptors() -> None:
     assert most_connections(10_000, 1 << 20) == 10_000
     assert most_connections(10_000, 1024) == 480
     assert most_connections(0, 1024) == 480
@@ -205,7 +205,7 @@ def test_there_are_no_more_connections_than_files() -> None:
     [b"", b"POST /llm", HEAD, HEAD + b"X-ClientId: " + CLIENT_ID.encode()],
     ids=["nothing", "half a line", "half a head", "an open line"],
 )
-async def test_headers_that_do_not_come_end_the_connection(data: bytes) -> None:
+async def test_missing_headers_end_the_connection(data: bytes) -> None:
     async with serving(config(HEADER_TIMEOUT="0.1")) as server:
         reader, writer = await raw(server, data)
         async with asyncio.timeout(5):
@@ -213,7 +213,7 @@ async def test_headers_that_do_not_come_end_the_connection(data: bytes) -> None:
         writer.close()
 
 
-async def test_headers_that_drip_have_the_same_time() -> None:
+async def test_slow_headers_have_the_same_timeout() -> None:
     async with serving(config(HEADER_TIMEOUT="0.2")) as server:
         _reader, writer = await raw(server, HEAD)
         with pytest.raises(ConnectionError):
@@ -225,7 +225,7 @@ async def test_headers_that_drip_have_the_same_time() -> None:
         writer.close()
 
 
-async def test_a_body_that_drips_ends_with_its_time_and_leaves_nothing() -> None:
+async def test_a_slow_body_times_out_and_leaves_nothing_behind() -> None:
     async with serving(config(BODY_TIMEOUT="0.2")) as server:
         kept = server.server.context.kept_bodies
         before = len(asyncio.all_tasks())
@@ -241,7 +241,7 @@ async def test_a_body_that_drips_ends_with_its_time_and_leaves_nothing() -> None
         await until(lambda: kept.size == 0 and len(asyncio.all_tasks()) == before)
 
 
-async def test_a_client_that_leaves_in_the_middle_of_its_body_leaves_nothing() -> None:
+async def test_a_client_that_leaves_during_its_body_leaves_nothing_behind() -> None:
     async with serving(config()) as server:
         kept = server.server.context.kept_bodies
         before = len(asyncio.all_tasks())
@@ -251,7 +251,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_leaves_nothing() -
         await until(lambda: kept.size == 0 and len(asyncio.all_tasks()) == before)
 
 
-async def test_headers_have_a_size() -> None:
+async def test_headers_are_limited_in_size() -> None:
     async with serving(config(MAX_HEADER_SIZE="8KB")) as server:
         for head in (b"X: " + b"y" * 10_000 + b"\r\n", b"X: y\r\n" * 2000):
             reader, writer = await raw(server, HEAD + head + b"X-ClientId: " + CLIENT_ID.encode() + b"\r\n\r\n")
@@ -263,7 +263,7 @@ async def test_headers_have_a_size() -> None:
         assert (await server.get("/llm/engines", {**CLIENT, "X": "y" * 7000})).status == 200
 
 
-async def test_a_client_that_takes_nothing_is_hung_up_on_and_so_is_its_provider() -> None:
+async def test_a_client_that_reads_nothing_is_disconnected_and_its_provider_too() -> None:
     hung_up = asyncio.Event()
 
     async def script(request: Request, connection: Connection) -> None:
@@ -283,7 +283,7 @@ async def test_a_client_that_takes_nothing_is_hung_up_on_and_so_is_its_provider(
         answer.close()
 
 
-async def test_a_whole_answer_that_nobody_takes_is_not_kept_for_ever() -> None:
+async def test_an_unread_answer_is_discarded_after_a_timeout() -> None:
     async def script(request: Request, connection: Connection) -> None:
         await connection.whole(OPENAI.whole("x" * (24 << 20)))
 
@@ -297,7 +297,7 @@ async def test_a_whole_answer_that_nobody_takes_is_not_kept_for_ever() -> None:
         answer.close()
 
 
-async def test_a_client_that_is_slow_but_takes_something_is_served() -> None:
+async def test_a_slow_client_that_reads_is_served() -> None:
     async def script(request: Request, connection: Connection) -> None:
         await connection.whole(OPENAI.whole("x" * (8 << 20)))
 
@@ -322,7 +322,7 @@ async def test_a_client_that_is_slow_but_takes_something_is_served() -> None:
 # --- bodies ---
 
 
-async def test_strangers_together_cannot_fill_the_memory_and_clients_do_not_mind() -> None:
+async def test_bodies_without_client_id_share_a_budget_that_does_not_limit_clients() -> None:
     async with in_front_of(Held(), MAX_KEPT_BODIES="1MB") as server:
         kept = server.server.context.kept_bodies
         _, writer = await raw(server, HEAD + b"Content-Length: 2000000\r\n\r\n" + b" " * 900_000)
@@ -341,7 +341,7 @@ async def test_strangers_together_cannot_fill_the_memory_and_clients_do_not_mind
         await until(lambda: kept.size == 0)
 
 
-async def test_a_stranger_s_body_counts_until_its_answer_has_ended() -> None:
+async def test_a_body_without_client_id_counts_until_its_answer_has_ended() -> None:
     held = Held()
     async with in_front_of(held) as server:
         kept = server.server.context.kept_bodies
@@ -353,7 +353,7 @@ async def test_a_stranger_s_body_counts_until_its_answer_has_ended() -> None:
         await until(lambda: kept.size == 0)
 
 
-async def test_where_anyone_may_call_little_may_be_sent() -> None:
+async def test_open_routes_accept_small_bodies_only() -> None:
     async with serving(config()) as server:
         for path, handler, _ in ROUTES:
             if handler.access == "open" and "(" not in path:
@@ -378,7 +378,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD)
-async def test_a_body_that_could_hurt_is_refused(body: bytes) -> None:
+async def test_a_harmful_body_is_refused(body: bytes) -> None:
     async with serving(config()) as server:
         for path in ("/llm/chat", "/v1/messages", "/auth/verify"):
             answer = await server.post(path, body)
@@ -398,7 +398,7 @@ EDGES = {
 
 @pytest.mark.parametrize("odd", EDGES.values(), ids=EDGES)
 @pytest.mark.parametrize("path", COSTLY)
-async def test_an_odd_body_is_served_or_refused_and_never_a_fault_of_ours(path: str, odd: bytes) -> None:
+async def test_an_odd_body_is_served_or_refused_and_never_a_500(path: str, odd: bytes) -> None:
     """Alone, and each odd field in the place of one of a sound body, and beside it."""
 
     async def script(request: Request, connection: Connection) -> None:
@@ -418,7 +418,7 @@ async def test_an_odd_body_is_served_or_refused_and_never_a_fault_of_ours(path: 
             answer.close()
 
 
-def test_texts_full_of_commas_are_no_values() -> None:
+def test_commas_in_strings_are_not_counted_as_values() -> None:
     check_values(json.dumps({"a": ",[{" * MAX_VALUES, "b": '\\",' * 1000}).encode())
     with pytest.raises(InvalidRequest, match="values"):
         check_values(b'{"a": "' + b"," * 1000 + b'", "b": [' + b"1," * MAX_VALUES + b"1]}")

@@ -162,7 +162,7 @@ async def test_c1_abort_in_mid_stream_reaches_the_provider(engine: str) -> None:
 
 
 @ALL
-async def test_structured_output_and_pictures_go_along(engine: str) -> None:
+async def test_structured_output_and_images_are_forwarded(engine: str) -> None:
     wire = WIRES[engine]
     model = f"{engine}/{'claude-sonnet-4-5' if engine == 'anthropic' else 'm'}"
     schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -198,7 +198,7 @@ async def test_embeddings_and_lists() -> None:
     assert version["version"].count(".") == 2
 
 
-async def test_the_older_call_for_one_vector_works_too() -> None:
+async def test_the_legacy_embeddings_call_works() -> None:
     answer = {"object": "list", "data": [{"index": 0, "embedding": [0.25, -1]}], "usage": {"prompt_tokens": 3}}
 
     async def script(request: Request, connection: Connection) -> None:
@@ -213,7 +213,7 @@ async def test_the_older_call_for_one_vector_works_too() -> None:
     assert sent.json["input"] in ("Hello", ["Hello"])
 
 
-async def test_t12_where_the_engine_is_ollama_the_exchange_is_verbatim() -> None:
+async def test_t12_ollama_to_ollama_is_passthrough() -> None:
     said = (
         b'{"model":"m:latest","message":{"role":"assistant","content":"Gr\xc3\xbc"},"done":false,"x_new":[1]}\n'
         b'{"model":"m:latest","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop",'
@@ -241,7 +241,7 @@ async def test_t12_where_the_engine_is_ollama_the_exchange_is_verbatim() -> None
     assert sent.path == "/api/chat" and sent.json == {**body, "model": "m"}
 
 
-async def test_t12_a_prompt_goes_verbatim_to_ollama_and_with_its_own_words_nowhere_else() -> None:
+async def test_t12_a_generate_prompt_is_passthrough_to_ollama_only() -> None:
     said = (
         b'{"model":"m:latest","response":"Gr\xc3\xbc","done":false,"x_new":[1]}\n'
         b'{"model":"m:latest","response":"","done":true,"done_reason":"stop","context":[1,2],"eval_count":2}\n'
@@ -266,7 +266,7 @@ async def test_t12_a_prompt_goes_verbatim_to_ollama_and_with_its_own_words_nowhe
     assert sent.path == "/api/generate" and sent.json == {**body, "model": "m"}
 
 
-async def test_a_window_s_size_is_no_reason_to_refuse_and_other_options_stay() -> None:
+async def test_num_ctx_is_dropped_and_other_options_stay() -> None:
     options = {"num_ctx": 4096, "temperature": 0, "repeat_penalty": 1.1}
     for engine, environ in (("openai", {}), ("ollama", {"OLLAMA_THINK_TAGS": "true"})):
         wire = WIRES[engine]
@@ -283,7 +283,7 @@ async def test_a_window_s_size_is_no_reason_to_refuse_and_other_options_stay() -
             assert set(answer.headers["X-Dropped-Fields"].split(", ")) == {"options", "context_tokens"}
 
 
-async def test_s1_the_verbatim_lane_appends_an_error_to_lines_without_their_end() -> None:
+async def test_s1_passthrough_appends_an_error_to_lines_without_an_end() -> None:
     async def script(request: Request, connection: Connection) -> None:
         await connection.stream("application/x-ndjson")
         await connection.chunk(b'{"model":"m","message":{"role":"assistant","content":"Half"},"done":false}\n{"mod')

@@ -44,7 +44,7 @@ async def judged(script: Script) -> AsyncIterator[tuple[AsyncOpenAI, Upstream, C
                 yield client, upstream, server
 
 
-async def test_pictures_are_made() -> None:
+async def test_images_are_generated() -> None:
     async def script(request: Request, connection: Connection) -> None:
         await connection.whole(PICTURES, headers={"x-request-id": "there-1"})
 
@@ -60,7 +60,7 @@ async def test_pictures_are_made() -> None:
     assert second.path == "/x/images/generations" and second.json == {**body, "model": "grok-imagine"}
 
 
-async def test_pictures_come_as_events_where_they_are_asked_for_so() -> None:
+async def test_images_are_streamed_on_request() -> None:
     events = [
         b"event: image_generation.partial_image\ndata: {}\n\n",
         b"event: image_generation.completed\ndata: {}\n\n",
@@ -115,9 +115,7 @@ async def test_speech_is_streamed_through() -> None:
         ("srt", "text/plain; charset=utf-8", b"1\n00:00:00,000 --> 00:00:01,000\nHello\n"),
     ],
 )
-async def test_audio_is_transcribed_in_the_form_that_was_asked_for(
-    format: Any, content_type: str, answer: bytes
-) -> None:
+async def test_audio_is_transcribed_in_the_requested_format(format: Any, content_type: str, answer: bytes) -> None:
     async def script(request: Request, connection: Connection) -> None:
         await connection.whole(answer, content_type=content_type)
 

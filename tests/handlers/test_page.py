@@ -26,7 +26,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("path", FILES)
-async def test_the_page_is_open_and_strict_about_what_it_may_do(path: str) -> None:
+async def test_the_page_is_open_and_has_a_strict_policy(path: str) -> None:
     name, content_type = FILES[path]
     async with serving(config()) as server:
         answer = await server.get(path, {})
@@ -39,7 +39,7 @@ async def test_the_page_is_open_and_strict_about_what_it_may_do(path: str) -> No
     assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
 
 
-async def test_nothing_but_these_files_is_served() -> None:
+async def test_no_other_file_is_served() -> None:
     assert {path.name for path in STATIC.iterdir()} == {name for name, _ in FILES.values()}
     async with serving(config()) as server:
         for path in (
@@ -102,7 +102,7 @@ def test_the_script_finds_what_it_looks_for_and_writes_text_only_as_text() -> No
     assert "localStorage" not in script and "document.cookie" not in script
 
 
-def test_the_link_that_is_printed_has_a_minted_id_in_its_fragment_and_never_a_configured_one() -> None:
+def test_the_printed_link_has_only_a_generated_id_in_its_fragment() -> None:
     minted = Config.from_env({})
     [line] = [line for line in banner(minted, 3000) if line.startswith("web page: ")]
     assert line == f"web page: http://127.0.0.1:3000/#id={next(iter(minted.client_ids))}"

@@ -40,7 +40,7 @@ KNOWN = {"X-ClientId": CLIENT_ID}
         ("GET", "/health?" + "a&" * 1000 + "a", 400),
     ],
 )
-async def test_a_path_finds_its_handler_and_nothing_else_does(method: str, path: str, status: int) -> None:
+async def test_only_known_paths_have_a_handler(method: str, path: str, status: int) -> None:
     async with serving(config()) as server:
         answer = await server.request(method, path, None, KNOWN)
     assert answer.status == status
@@ -58,7 +58,7 @@ def begun(handler_class: type[RequestHandler]) -> dict[str, Any]:
     return {name: value for name, value in vars(handler).items() if name != "request_id"}
 
 
-def test_an_answer_begins_with_all_that_tornado_s_own_begins_with() -> None:
+def test_a_handler_starts_with_the_same_state_as_tornado_s() -> None:
     """Should Tornado come to set more, ours has to set it too."""
     ours, tornado_s = begun(Base), begun(RequestHandler)
     assert {**ours, "_headers": None} == {**tornado_s, "_headers": None}

@@ -156,7 +156,7 @@ def thinking_of(engine: str) -> tuple[bytes, ...]:
 
 
 @pytest.mark.parametrize("engine", ["openai", "anthropic", "google"])
-async def test_t1_thoughts_are_streamed_and_go_back_as_they_came(engine: str) -> None:
+async def test_t1_thinking_is_streamed_and_sent_back_unchanged(engine: str) -> None:
     wire = WIRES[engine]
     async with judged(wire, answering(wire, *thinking_of(engine))) as (client, upstream, _):
         kinds = []
@@ -227,7 +227,7 @@ async def test_an_image_in_a_tool_s_result_goes_in(engine: str) -> None:
 
 
 @ENGINES
-async def test_the_system_s_blocks_and_cache_marks_go_along(engine: str) -> None:
+async def test_system_blocks_and_cache_control_are_forwarded(engine: str) -> None:
     wire = WIRES[engine]
     system: Any = [
         {"type": "text", "text": "Be brief."},
@@ -290,7 +290,7 @@ async def test_a_wrong_client_id_is_an_authentication_error() -> None:
     assert caught.value.request_id
 
 
-async def test_an_id_is_taken_as_a_token_too() -> None:
+async def test_a_client_id_is_accepted_as_bearer_token() -> None:
     """``ANTHROPIC_AUTH_TOKEN``, which is sent as a bearer."""
     async with serving(config()) as server:
         async with AsyncAnthropic(auth_token=CLIENT_ID, base_url=server.url, max_retries=0) as client:
@@ -298,7 +298,7 @@ async def test_an_id_is_taken_as_a_token_too() -> None:
     assert made.content[0].type == "text"
 
 
-async def test_the_provider_s_own_id_of_the_request_is_the_one_that_is_told() -> None:
+async def test_the_provider_s_request_id_is_passed_on() -> None:
     async def script(request: Request, connection: Connection) -> None:
         await connection.whole(WIRES["anthropic"].whole(SAID), headers={"request-id": "req_there"})
 

@@ -247,7 +247,7 @@ async def test_models_are_listed_and_looked_up() -> None:
         assert (plain.status, (await plain.json())["id"]) == (200, "demo/demo-chat")
 
 
-async def test_raw_answers_bear_the_id_of_the_request() -> None:
+async def test_raw_responses_have_the_request_id() -> None:
     wire = WIRES["openai"]
     async with judged(wire, answering(wire)) as (client, _, _):
         raw = await client.chat.completions.with_raw_response.create(model="openai/m", messages=HELLO)
@@ -359,7 +359,7 @@ async def test_an_error_in_a_stream_of_responses_fails_it(wire: Wire) -> None:
     assert [event.type for event in events[-2:]] == ["error", "response.failed"]
 
 
-async def test_nothing_is_stored_so_that_an_earlier_response_is_told_not_to_be_there() -> None:
+async def test_previous_response_id_is_refused_because_responses_are_not_stored() -> None:
     wire = WIRES["anthropic"]
     async with judged(wire, answering(wire)) as (client, _, _):
         with pytest.raises(openai.BadRequestError, match="previous_response_id"):

@@ -14,7 +14,7 @@ from tests.support.wires import WIRES
 @pytest.mark.parametrize(
     "said", ['"A Cat on a Mat"', "## A Cat on a Mat\n", "\n**A Cat on a Mat**\nBecause…", "Title: A Cat on a Mat"]
 )
-async def test_a_title_is_a_few_words_and_nothing_else(said: str) -> None:
+async def test_a_title_is_cleaned_to_a_few_words(said: str) -> None:
     async def script(request: Request, connection: Connection) -> None:
         choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
         await connection.whole({"id": "1", "object": "chat.completion", "model": "m", "choices": [choice]})

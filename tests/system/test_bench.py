@@ -37,7 +37,7 @@ async def measured(
     return await client(job)
 
 
-async def test_every_subject_hands_on_every_event(tmp_path: Path) -> None:
+async def test_every_subject_forwards_every_event(tmp_path: Path) -> None:
     with upstream() as provider, bare_tornado(provider) as tornado, llm_server(provider, tmp_path) as lanes:
         for subject in (tornado, *lanes):
             for model, deltas in (("e1", 1), ("e500", 500), ("e20-r1000", 20), ("e80-r2000-b8", 80)):
@@ -68,7 +68,7 @@ async def test_the_light_client_gets_whole_answers_of_the_light_provider_through
         ([b"~", b"~", b"~", b"data: [DONE]"], "3 deltas instead of 2"),
     ],
 )
-async def test_an_answer_that_is_not_whole_is_an_error(pieces: list[bytes], why: str | None, client: Client) -> None:
+async def test_an_incomplete_answer_is_an_error(pieces: list[bytes], why: str | None, client: Client) -> None:
     async def script(request: Request, connection: Connection) -> None:
         await connection.stream()
         for piece in pieces:

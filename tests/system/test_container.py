@@ -45,7 +45,7 @@ def _files(layout: Layout) -> set[Path]:
     return {path for folder in (layout.app, layout.packages) for path in folder.rglob("*")}
 
 
-def test_the_image_s_files_are_enough_and_stay_as_they_are(layout: Layout) -> None:
+def test_the_image_s_files_are_sufficient_and_unchanged(layout: Layout) -> None:
     before = _files(layout)
     with layout.started(AUTHORIZED_CLIENT_ID=CLIENT_ID) as (_, url):
         assert b"<html" in _ask(f"{url}/")
@@ -72,7 +72,7 @@ def test_o4_it_is_compiled_beforehand() -> None:
     assert re.findall(r"compileall -q --invalidation-mode unchecked-hash (\S+)", dockerfile) == ["/packages", "."]
 
 
-def test_the_image_is_neither_root_s_nor_writable() -> None:
+def test_the_image_runs_without_root_and_is_read_only() -> None:
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
     assert re.search(r"^USER llm$", dockerfile, re.MULTILINE)
     assert "chown llm /data" in dockerfile and dockerfile.count("chown") == 1

@@ -77,7 +77,9 @@ async def ended(process: subprocess.Popen[str]) -> int:
     return await asyncio.to_thread(process.wait, PATIENCE)
 
 
-async def test_o7_of_200_streams_those_that_end_in_time_are_whole_and_the_rest_are_told(tmp_path: Path) -> None:
+async def test_o7_of_200_streams_those_that_end_in_time_are_complete_and_the_others_get_an_error(
+    tmp_path: Path,
+) -> None:
     async with under_way(tmp_path, DRAIN_TIMEOUT="3") as (provider, client, process), asyncio.timeout(PATIENCE):
         lanes = [LANES[number % len(LANES)] for number in range(STREAMS)]
         prompts = ["soon" if number % 8 < 4 else "never" for number in range(STREAMS)]
@@ -105,7 +107,7 @@ async def test_o7_of_200_streams_those_that_end_in_time_are_whole_and_the_rest_a
         assert provider.begun == STREAMS + 1
 
 
-async def test_o7_readers_that_do_not_read_hold_up_nobody(tmp_path: Path) -> None:
+async def test_o7_clients_that_do_not_read_delay_no_other(tmp_path: Path) -> None:
     async with under_way(tmp_path, DRAIN_TIMEOUT="0.5") as (provider, client, process), asyncio.timeout(PATIENCE):
         provider.flood = True
         answers = [await ask(client, LANES[number % len(LANES)], "never", limit=1024) for number in range(20)]

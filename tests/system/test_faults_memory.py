@@ -121,7 +121,7 @@ ENDLESS: list[tuple[str, str, Callable[[Lane], Script]]] = [
 
 
 @pytest.mark.parametrize(("what", "lane", "make"), ENDLESS, ids=[f"{what}, {lane}" for what, lane, _ in ENDLESS])
-async def test_o1_what_does_not_end_costs_no_more_than_was_allowed(
+async def test_o1_an_endless_answer_takes_no_more_memory_than_allowed(
     what: str, lane: str, make: Callable[[Lane], Script], tmp_path: Path
 ) -> None:
     """Several at once; a gigabyte each, if they were let."""
@@ -153,7 +153,7 @@ async def test_o1_an_endless_answer_that_is_read_costs_no_memory(lane: str, tmp_
 
 
 @pytest.mark.parametrize("lane", ["native", "crossing"])
-async def test_o1_no_answer_that_has_to_be_held_is_longer_than_that(lane: str, tmp_path: Path) -> None:
+async def test_o1_a_buffered_answer_is_limited_in_size(lane: str, tmp_path: Path) -> None:
     """Tools, threads and some wires hold all of it; in the verbatim lane nobody does."""
     asked = LANES[lane]
     script = repeats(chunk(asked.wire.delta("word " * 2000)), asked.head + chunk(asked.begun))
@@ -164,7 +164,7 @@ async def test_o1_no_answer_that_has_to_be_held_is_longer_than_that(lane: str, t
     assert MOST * MB * 0.9 < len(outcome.text) < MOST * MB * 1.1
 
 
-async def test_o1_an_answer_of_just_that_size_is_a_good_one(tmp_path: Path) -> None:
+async def test_o1_an_answer_of_exactly_the_limit_is_accepted(tmp_path: Path) -> None:
     lane = LANES["native, whole"]
     words = "word " * (MOST * MB // 5 - 1000)
     good = lane.head + chunk(json.dumps(lane.wire.whole(words)).encode()) + b"0\r\n\r\n"
@@ -173,7 +173,7 @@ async def test_o1_an_answer_of_just_that_size_is_a_good_one(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("lane", ["native", "verbatim openai", "verbatim anthropic", "crossing", "crossing back"])
-async def test_a_long_question_is_let_go_when_its_answer_has_begun(lane: str, tmp_path: Path) -> None:
+async def test_a_long_request_is_freed_when_its_answer_starts(lane: str, tmp_path: Path) -> None:
     asked = LANES[lane]
     long = "word " * (ASKED * MB // 5)
     question = {"prompt": long, "tools": False} if asked.client.name == "native" else {}

@@ -59,14 +59,14 @@ async def health(server: Client) -> Any:
     return await (await server.get("/health")).json()
 
 
-async def test_o2_a_log_on_a_full_disk_costs_its_lines_only(tmp_path: Path) -> None:
+async def test_o2_a_log_on_a_full_disk_loses_only_log_lines(tmp_path: Path) -> None:
     with open("/dev/full", "wb") as full, running(tmp_path, full) as server:
         await chats(server)
         told = await health(server)
         assert told == {"status": "ok", "lost": {"log_lines": 3, "answers": 0}}
 
 
-async def test_o2_a_log_that_nobody_reads_any_more_costs_its_lines_only(tmp_path: Path) -> None:
+async def test_o2_a_log_whose_reader_has_gone_loses_only_log_lines(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     with running(tmp_path, writing) as server:
         os.close(writing)
@@ -75,7 +75,7 @@ async def test_o2_a_log_that_nobody_reads_any_more_costs_its_lines_only(tmp_path
         assert (await health(server))["lost"]["log_lines"] == 3
 
 
-async def test_o2_a_log_that_is_not_read_for_a_while_slows_nobody(tmp_path: Path) -> None:
+async def test_o2_a_log_that_is_not_read_delays_no_chat(tmp_path: Path) -> None:
     """A pipe that is full, as behind a log collector that hangs. What was lost is in the log as soon as there is one."""
     reading, writing = os.pipe()
     with (
@@ -100,7 +100,7 @@ async def test_o2_a_log_that_is_not_read_for_a_while_slows_nobody(tmp_path: Path
     assert len(lines[1:]) + lost in (6, 7)  # five chats and one look at /health; another may be among them
 
 
-async def test_o2_a_server_that_can_say_nothing_serves(tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_o2_a_server_without_any_output_serves(tmp_path: Path, unused_tcp_port: int) -> None:
     with open("/dev/full", "wb") as full, running(tmp_path, full, unused_tcp_port) as server:
         deadline = time.monotonic() + 20
         while True:
@@ -135,7 +135,7 @@ async def _new(server: Client) -> str:
     return id
 
 
-async def test_o2_a_disk_that_is_really_full_stops_no_chat(tmp_path: Path) -> None:
+async def test_o2_a_full_disk_stops_no_chat(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with small_disk(data, "400k"), running(tmp_path) as server:
         id = await _new(server)
@@ -153,7 +153,7 @@ async def test_o2_a_disk_that_is_really_full_stops_no_chat(tmp_path: Path) -> No
         assert [m["content"] for m in messages[::2]] == ["Hello", "again"]
 
 
-async def test_o2_a_lock_held_by_another_process_costs_others_no_time(tmp_path: Path) -> None:
+async def test_o2_a_database_lock_of_another_process_delays_no_other_chat(tmp_path: Path) -> None:
     hold = (
         "import sqlite3, sys\n"
         "lock = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
@@ -178,7 +178,7 @@ async def test_o2_a_lock_held_by_another_process_costs_others_no_time(tmp_path: 
         assert (await _in_thread(server, id))["saved"]
 
 
-async def test_o2_a_database_that_is_none_stops_no_chat(tmp_path: Path) -> None:
+async def test_o2_an_invalid_database_file_stops_no_chat(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / FILE).write_bytes(b"this is no database, " * 1000)
     with running(tmp_path) as server:
@@ -188,7 +188,7 @@ async def test_o2_a_database_that_is_none_stops_no_chat(tmp_path: Path) -> None:
     assert (tmp_path / "data" / FILE).read_bytes().startswith(b"this is no")
 
 
-async def test_o2_a_database_that_breaks_stops_no_chat_and_one_put_back_is_used(tmp_path: Path) -> None:
+async def test_o2_a_broken_database_stops_no_chat_and_a_restored_one_is_used(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         id = await _new(server)
         assert (await _in_thread(server, id))["saved"]
@@ -208,7 +208,7 @@ async def test_o2_a_database_that_breaks_stops_no_chat_and_one_put_back_is_used(
 
 
 @pytest.mark.parametrize("folder", ["/proc/nowhere/data", "/dev/null/data"])
-async def test_o2_a_folder_that_cannot_be_made_stops_no_chat(folder: str, tmp_path: Path) -> None:
+async def test_o2_a_folder_that_cannot_be_created_stops_no_chat(folder: str, tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(folder)
     with running(tmp_path) as server:
         await chats(server)

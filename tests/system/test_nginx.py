@@ -79,7 +79,7 @@ async def _listens(port: int) -> bool:
 
 
 @pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
-async def test_nginx_hands_on_each_chunk_before_the_next_was_sent(client: ClientWire, tmp_path: Path) -> None:
+async def test_nginx_forwards_each_chunk_before_the_next_is_sent(client: ClientWire, tmp_path: Path) -> None:
     wire = WIRES["openai"]
     heard = asyncio.Semaphore(0)
     words = [f"word{n} " for n in range(20)]

@@ -17,7 +17,7 @@ from soak.kinds import KINDS, NATIVE, Request
 QUIET = State(memory=40_000_000, files=12, idle=3, busy=0, tasks=Counter({"serve": 1}), garbage=0, top=[])
 
 
-def test_o1_nothing_stays_behind() -> None:
+def test_o1_a_short_soak_finds_no_leak() -> None:
     """In a run too short to judge memory by; ``make soak`` does, for some minutes."""
     command = [sys.executable, "-m", "soak", "--requests", "1500", "--growth", "30"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
@@ -36,7 +36,7 @@ def test_o1_nothing_stays_behind() -> None:
         ({"tasks": Counter({"serve": 1, "Stream.run": 2})}, "tasks stayed behind: {'Stream.run': 2}"),
     ],
 )
-def test_o1_what_stays_behind_is_told(change: dict[str, Any], told: str) -> None:
+def test_o1_a_leak_is_reported(change: dict[str, Any], told: str) -> None:
     assert compared(QUIET, QUIET) == []
     assert compared(QUIET, replace(QUIET, **change)) == [told]
 
@@ -56,7 +56,7 @@ def _asked(name: str) -> Request:
         ("rate limit", Answer(429, b"HTTP/1.1 429 Too Many\r\n\r\n", b"{}"), "no retry-after"),
     ],
 )
-def test_an_answer_that_was_not_asked_for_is_told(name: str, answer: Answer, wrong: str) -> None:
+def test_a_wrong_answer_is_reported(name: str, answer: Answer, wrong: str) -> None:
     with pytest.raises(Wrong, match=wrong):
         check(_asked(name), answer)
     check(_asked("short stream"), Answer(200, b"", b"~~~~~" + NATIVE.ends))

@@ -53,7 +53,7 @@ def test_a_configured_client_id_is_never_printed(tmp_path: Path) -> None:
     assert "engines: OpenAI" in text
 
 
-def test_settings_come_from_dotenv_and_a_misspelt_name_is_told(tmp_path: Path) -> None:
+def test_settings_are_read_from_dotenv_and_a_misspelt_name_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("PORT=0\nGROQ_API_KEY=gsk_12345678\nOPENAI_API_KEI=sk-12345678\n")
     with started(cwd=tmp_path) as (_, lines):
         assert "engines: Groq" in lines
@@ -75,7 +75,7 @@ def test_settings_come_from_dotenv_and_a_misspelt_name_is_told(tmp_path: Path) -
         ("HTTPS_PROXY", "socks5://127.0.0.1:1080"),
     ],
 )
-def test_a_value_that_cannot_be_ends_the_start_with_2_and_its_name(tmp_path: Path, name: str, value: str) -> None:
+def test_an_invalid_value_exits_with_2_and_names_the_setting(tmp_path: Path, name: str, value: str) -> None:
     told = subprocess.run(
         [sys.executable, str(ROOT / "server.py")],
         cwd=tmp_path,
@@ -147,7 +147,7 @@ def test_a_limit_on_files_that_cannot_be_raised_is_a_warning(tmp_path: Path, pla
 
 
 @pytest.mark.parametrize("limits", [(200, 300), (300, 300)])
-def test_under_a_low_limit_on_files_all_of_them_are_taken(tmp_path: Path, limits: tuple[int, int]) -> None:
+def test_a_low_limit_on_files_is_raised_as_far_as_allowed(tmp_path: Path, limits: tuple[int, int]) -> None:
     code, told, after = started_after(
         f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, {limits})", tmp_path
     )
@@ -168,7 +168,7 @@ def test_under_a_low_limit_on_files_all_of_them_are_taken(tmp_path: Path, limits
         ((4096, 4096), [], None),
     ],
 )
-def test_no_limit_on_files_is_left_low_that_macos_would_raise(
+def test_the_limit_on_files_is_raised_on_macos(
     monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], asked: list[int], told: int | None
 ) -> None:
     calls: list[int] = []
@@ -187,7 +187,7 @@ def test_no_limit_on_files_is_left_low_that_macos_would_raise(
     assert (calls, warnings) == (asked, [] if told is None else [told])
 
 
-def test_version_is_told() -> None:
+def test_version_is_printed() -> None:
     told = subprocess.run([sys.executable, str(ROOT / "server.py"), "--version"], capture_output=True, text=True)
     assert re.fullmatch(r"llm-server \d+\.\d+\.\d+(, (uvloop|orjson) [\d.]+)*\n", told.stdout)
 
@@ -204,7 +204,7 @@ def without_extras(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(hidden)}
 
 
-def test_what_makes_it_faster_is_used_and_told_but_never_needed(tmp_path: Path) -> None:
+def test_accelerators_are_used_and_printed_but_optional(tmp_path: Path) -> None:
     installed = [name for name in FASTER if find_spec(name)]
     for environ, there in ((without_extras(tmp_path), []), (dict[str, str](), installed)):
         with started("--port", "0", cwd=tmp_path, **environ) as (process, lines):
@@ -231,7 +231,7 @@ def test_sigterm_lets_a_running_answer_finish_and_exits_0(tmp_path: Path) -> Non
         assert process.wait(20) == 0
 
 
-def test_sigterm_ends_what_does_not_finish_with_an_honest_error(tmp_path: Path) -> None:
+def test_sigterm_ends_an_unfinished_answer_with_an_error(tmp_path: Path) -> None:
     environ = {"AUTHORIZED_CLIENT_ID": CLIENT_ID, "DRAIN_TIMEOUT": "0.3"}
     with started("--port", "0", cwd=tmp_path, **environ) as (process, lines):
         body = json.dumps({"engine": "demo", "model": "demo-stall", "prompt": "x"}).encode()
@@ -244,7 +244,7 @@ def test_sigterm_ends_what_does_not_finish_with_an_honest_error(tmp_path: Path) 
         assert process.wait(20) == 0
 
 
-def test_several_processes_share_the_port_and_leave_together(tmp_path: Path) -> None:
+def test_several_processes_share_the_port_and_stop_together(tmp_path: Path) -> None:
     with started("--port", "0", "--processes", "2", cwd=tmp_path) as (process, lines):
         with urllib.request.urlopen(f"{url_of(lines)}/health", timeout=20) as answer:
             assert answer.status == 200
@@ -255,7 +255,7 @@ def test_several_processes_share_the_port_and_leave_together(tmp_path: Path) -> 
         assert not any(Path(f"/proc/{child}").exists() for child in children)
 
 
-def test_o4_it_starts_light(tmp_path: Path) -> None:
+def test_o4_it_starts_with_little_memory_and_few_modules(tmp_path: Path) -> None:
     """Idle memory as the kernel counts it, and how many modules of others are imported beyond bare Tornado's.
 
     With the three packages it needs: uvloop takes 2 MB more. ``make size`` measures how long a start takes.
@@ -276,7 +276,7 @@ def test_o4_it_starts_light(tmp_path: Path) -> None:
     assert imported(whole) < 1.6 * imported(bare)
 
 
-def test_o5_nothing_is_called_at_start(tmp_path: Path) -> None:
+def test_o5_no_connection_is_opened_at_start(tmp_path: Path) -> None:
     """In a network namespace there is nobody to call; strace would see a connect: the audit hook sees one too."""
     guard = (
         "import sys\n"

@@ -45,7 +45,7 @@ def test_x6_every_package_of_the_lock_has_one_version_and_its_hashes() -> None:
         assert pins and all(re.fullmatch(r"sha256:[0-9a-f]{64}", pin) for pin in pins), name
 
 
-def test_x6_the_lock_is_what_the_requirements_ask_for_and_what_that_brings() -> None:
+def test_x6_the_lock_has_the_requirements_and_their_dependencies_only() -> None:
     lock = locked()
     wanted = dict(asked())
     for name, (requirement, _) in lock.items():
@@ -63,7 +63,7 @@ def test_x6_the_lock_is_what_the_requirements_ask_for_and_what_that_brings() -> 
     assert here == seen
 
 
-def test_x6_what_is_run_and_what_is_shipped_is_installed_from_the_lock() -> None:
+def test_x6_make_and_container_install_from_the_lock() -> None:
     for name in ("Makefile", "deploy/Dockerfile"):
         text = (ROOT / name).read_text()
         installs = [line for line in re.sub(r"\\\n", " ", text).splitlines() if "pip install" in line]
@@ -114,7 +114,7 @@ def test_a_changed_file_has_another_hash(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--verify"]])
-def test_the_version_is_told(arguments: list[str]) -> None:
+def test_the_version_is_printed(arguments: list[str]) -> None:
     run = subprocess.run(
         [sys.executable, "server.py", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
     )

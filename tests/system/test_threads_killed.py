@@ -38,7 +38,7 @@ def client(lines: list[str]) -> Iterator[Client]:
             answer.close()
 
 
-async def test_kill_9_in_the_middle_of_fifty_chats_keeps_what_was_finished_and_nothing_else(tmp_path: Path) -> None:
+async def test_kill_9_during_fifty_chats_loses_no_saved_answer(tmp_path: Path) -> None:
     ended: set[str] = set()  # prompts whose answers the provider sent to their end
 
     async def script(request: Request, connection: Connection) -> None:

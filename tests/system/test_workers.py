@@ -103,7 +103,7 @@ async def test_c2_a_hundred_cancels_at_once_all_find_theirs(tmp_path: Path) -> N
         assert {(await last(answer))["code"] for answer in answers} == {"cancelled"}
 
 
-async def test_c2_a_worker_that_hangs_holds_a_cancel_up_for_no_more_than_a_moment(tmp_path: Path) -> None:
+async def test_c2_a_hanging_worker_delays_a_cancel_only_briefly(tmp_path: Path) -> None:
     async with running(tmp_path) as server:
         here, there = server.workers
         over = await server.connect_to(here)
@@ -141,7 +141,7 @@ async def test_o7_all_workers_drain_together(tmp_path: Path) -> None:
             assert all(gone(worker) for worker in workers)
 
 
-async def test_o7_what_does_not_finish_in_time_ends_with_an_honest_error_in_each_worker(tmp_path: Path) -> None:
+async def test_o7_an_unfinished_answer_ends_with_an_error_in_each_worker(tmp_path: Path) -> None:
     async with running(tmp_path, DRAIN_TIMEOUT="0.3") as server:
         answers = [await server.streaming(worker, "my-request-1") for worker in server.workers]
         server.process.send_signal(signal.SIGINT)
@@ -187,7 +187,7 @@ async def test_ctrl_c_which_reaches_every_process_of_the_terminal_drains(tmp_pat
                 assert await server.ended() == 0
 
 
-async def test_sigterm_to_one_worker_refuses_nobody_and_another_takes_its_place(tmp_path: Path) -> None:
+async def test_sigterm_to_one_worker_refuses_no_request_and_it_is_replaced(tmp_path: Path) -> None:
     provider = Provider()
     async with Upstream(provider).running() as upstream:
         async with running(tmp_path, **provider.wire.environ(upstream)) as server:
@@ -243,7 +243,7 @@ async def test_workers_whose_parent_is_killed_finish_what_runs_and_end(tmp_path:
             await until(lambda: all(gone(worker) for worker in workers))
 
 
-async def test_connections_are_shared_out(tmp_path: Path) -> None:
+async def test_connections_are_distributed_over_the_workers(tmp_path: Path) -> None:
     async with running(tmp_path) as server:
         for worker in server.workers:
             await server.asked(worker, "GET", "/health")  # it has started
@@ -259,7 +259,7 @@ async def test_connections_are_shared_out(tmp_path: Path) -> None:
         assert owners == {*server.workers}
 
 
-async def test_a_random_client_id_is_every_worker_s(tmp_path: Path) -> None:
+async def test_a_random_client_id_is_the_same_in_every_worker(tmp_path: Path) -> None:
     with started("--port", "0", "--processes", "2", cwd=tmp_path) as (process, lines):
         [id] = [line.partition("#id=")[2] for line in lines if line.startswith("web page: ")]
         port = re.search(r":(\d+)$", url_of(lines))
@@ -302,7 +302,7 @@ def test_workers_that_cannot_start_end_the_server() -> None:
     assert sum(line.get("problem") == "a worker cannot start" for line in told) == 1
 
 
-def test_a_worker_that_ends_again_and_again_is_started_less_and_less_often() -> None:
+def test_a_worker_that_keeps_ending_is_restarted_with_growing_delays() -> None:
     with workers("os._exit(0) if worker.number else os.read(worker.parent, 1)") as process:
         assert process.stderr is not None
         told = [json.loads(process.stderr.readline()) for _ in range(4)]
