@@ -1,1 +1,1 @@
-"""Tests of ``handlers``: the endpoints over HTTP, and other people's clients in front of them."""
+"""Tests of ``handlers``: the endpoints over HTTP, also with the clients of other projects."""

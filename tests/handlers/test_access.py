@@ -1,4 +1,4 @@
-"""Who may do what, and that nobody gets at a key that is not theirs."""
+"""Authorization of every route, and that no caller can use or see another's key."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def answers(request: Request, connection: Connection) -> None:
 @pytest.mark.parametrize("client_id", [None, "", "wrong", CLIENT_ID], ids=["none", "empty", "wrong", "valid"])
 @pytest.mark.parametrize("own", [None, OWN_KEY], ids=["no-own-key", "own-key"])
 async def test_a_body_key_never_buys_the_use_of_a_server_key(client_id: str | None, own: str | None) -> None:
-    """The known hole of the older server: any non-empty client id and any body key were given the server's keys."""
+    """A vulnerability of the older server: any client id with any body key could use the server's keys."""
     async with Upstream(answers).running() as upstream:
         async with serving(config(OPENAI_API_KEY=SERVER_KEY, OPENAI_BASE_URL=upstream.url)) as server:
             headers = {} if client_id is None else {"X-ClientId": client_id}
@@ -51,7 +51,7 @@ async def test_a_body_key_never_buys_the_use_of_a_server_key(client_id: str | No
 
 @pytest.mark.parametrize("header", [{}, {"X-ClientId": "wrong"}])
 async def test_another_engine_s_body_key_opens_nothing_of_the_server(header: dict[str, str]) -> None:
-    """A body key for groq does not let its owner chat on the server's openai key, list its models or see the engine."""
+    """A body key for groq gives no access to the server's openai key, its model list or the engine."""
     async with Upstream(answers).running() as upstream:
         environ = {"OPENAI_API_KEY": SERVER_KEY, "OPENAI_BASE_URL": upstream.url, "OLLAMA_ENABLED": "true"}
         async with serving(config(**environ, OLLAMA_BASE_URL=upstream.url)) as server:
@@ -131,7 +131,7 @@ PATHS = [pattern.replace("([^/]+)", "openai").replace("\\", "") for pattern, _, 
 async def test_x2_every_route_except_the_open_ones_requires_credentials() -> None:
     assert {pattern.replace("\\", "") for pattern, handler, _ in ROUTES if handler.access == "open"} == OPEN
     odd = [*(path.replace("/llm", "/%6clm") for path in PATHS), *(f"/{path}" for path in PATHS)]
-    ways = [  # a path that is spelled oddly is asked for by every method, and with every header
+    ways = [  # each unusual spelling of a path is requested with every method and header
         *itertools.product(PATHS, HOSTILE, METHODS),
         *itertools.product(odd, HOSTILE[:1], METHODS),
         *itertools.product(odd, HOSTILE[1:], ("GET", "POST")),
@@ -181,8 +181,8 @@ LEAKY = (
 async def test_x4_no_key_is_in_an_answer_a_header_a_log_line_or_a_url(
     wire: Wire, own: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The provider echoes the key that it was given, in a failure and in a stream."""
-    own = own and wire.engine != "ollama"  # a local engine takes nobody's own key
+    """The provider echoes the key that it received, in an error and in a stream."""
+    own = own and wire.engine != "ollama"  # a local engine accepts no caller's key
     key = OWN_KEY if own else SERVER_KEY
     seen = b""
 
@@ -213,7 +213,7 @@ async def test_x4_no_key_is_in_an_answer_a_header_a_log_line_or_a_url(
 
 
 async def test_x9_own_keys_are_removed_before_the_body_is_validated() -> None:
-    """The schema's complaint about a body cannot quote a key that is no longer in it."""
+    """A schema error cannot quote a key that is no longer in the body."""
     async with serving(config()) as server:
         answer = await server.post("/llm/chat", {"openaiKey": OWN_KEY, "groqKey": {"a": OWN_KEY}, "model": 3}, {})
         assert answer.status == 400

@@ -1,4 +1,4 @@
-"""A client that goes away, or says stop, stops the provider at once."""
+"""A client that disconnects or cancels ends the provider's answer at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLIENT_WIRES = pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
 
 
 async def leaves(wire: Wire, stage: str, start: Callable[[Client], Awaitable[Answer]]) -> None:
-    """The client leaves at ``stage``; the provider sees it while every other limit is still far."""
+    """Disconnects the client at ``stage``; the provider notices it long before any timeout."""
     watcher = Watcher(wire, stage)
     async with Upstream(watcher).running() as upstream, serving(config(**watcher.wire.environ(upstream))) as server:
         answer = await start(server)
@@ -59,7 +59,7 @@ async def test_c1_a_request_that_waits_for_its_retry_is_dropped_too() -> None:
             async with asyncio.timeout(2):
                 while len(server.server.context.running):
                     await asyncio.sleep(0.01)
-            await asyncio.sleep(0.4)  # longer than the wait that was dropped
+            await asyncio.sleep(0.4)  # longer than the retry wait that was cancelled
             assert len(upstream.requests) == 1
 
 
@@ -73,7 +73,7 @@ async def test_c2_a_running_answer_is_cancelled_by_its_id(wire: Wire, stage: str
         async with asyncio.timeout(5):
             await watcher.reached.wait()
             if stage != "waiting":
-                await answer.head()  # our headers are out: from here on it is part of the stream
+                await answer.head()  # the headers are sent: from here on an error is part of the stream
             deleted = await server.request("DELETE", "/llm/chat/my-request-1")
             await watcher.hung_up.wait()
             assert deleted.status == 204
@@ -124,7 +124,7 @@ async def test_a_request_id_that_is_in_use_or_ill_formed_is_replaced() -> None:
 
 
 async def test_a_slow_client_slows_the_provider_and_memory_stays_bounded() -> None:
-    """The client reads nothing: the upstream can send no more than the socket buffers hold."""
+    """The client reads nothing: the upstream can send only what fits into the socket buffers."""
     wire = WIRES["openai"]
     sent = 0
     stuck = asyncio.Event()
@@ -160,13 +160,15 @@ async def test_a_slow_client_slows_the_provider_and_memory_stays_bounded() -> No
 async def test_c3_the_usage_of_an_abandoned_answer_is_logged(
     wire: Wire, stage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Marked as an estimate, at least what has come, and never nothing."""
+    """The usage is marked as an estimate, covers at least what was received, and is never zero."""
     caplog.set_level("INFO")
     body = CLIENTS["native"].request(wire.engine, prompt="Hello " * 40)
     await leaves(wire, stage, lambda server: server.send("POST", "/llm/chat", body, CLIENT))
     [line] = [getattr(record, "fields", {}) for record in caplog.records if record.getMessage() == "request"]
     assert (line["status"], line["code"]) == (499, "cancelled")
-    told = wire.engine == "anthropic" and stage == "streaming"  # whose first event tells the input and one token
+    told = (
+        wire.engine == "anthropic" and stage == "streaming"
+    )  # its first event has the input tokens and one output token
     assert line.get("estimated") == (None if told else True)
     assert line["input_tokens"] == 5 if told else 40 <= line["input_tokens"] <= 400
     assert line["output_tokens"] == (1 if stage == "streaming" else 0)

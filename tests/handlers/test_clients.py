@@ -1,4 +1,4 @@
-"""What the clients in README's table send, as they send it, over engines of every wire."""
+"""Requests of the clients in README's table, in their exact shape, over engines of every wire."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def upstream_of(engine: str) -> tuple[Wire, Upstream]:
 
 @EVERY
 async def test_claude_code(engine: str) -> None:
-    """It sends ``?beta=true``, betas, cache marks, and thoughts that nobody has signed."""
+    """It sends ``?beta=true``, betas, ``cache_control``, and thinking blocks without a signature."""
     wire, upstream = upstream_of(engine)
     headers = {"x-api-key": CLIENT_ID, "anthropic-version": "2023-06-01", "anthropic-beta": "a-2025-01-01,b-2025-02-02"}
     async with upstream.running(), serving(configured(**wire.environ(upstream))) as server:
@@ -64,14 +64,14 @@ async def test_codex(engine: str) -> None:
     assert answer.status == 200, raw
     text = json.dumps(upstream.requests[0].json)
     assert all(piece in text for piece in ("You are a coding agent.", "The sandbox is on.", "a.txt", "shell", "spawn"))
-    if engine != "openai":  # whose upstream here speaks the other wire
+    if engine != "openai":  # the upstream of openai has the other wire here
         assert raw.decode().count("event: response.completed") == 1
 
 
 @pytest.mark.parametrize("engine", ["anthropic", "google", "ollama"])
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
 async def test_codex_calls_a_function_in_a_namespace(engine: str, stream: bool) -> None:
-    """Its functions come in groups, which no other wire has: there the function bears both names."""
+    """Its functions are grouped in namespaces; on other wires the function's name includes the namespace."""
     wire = WIRES[engine]
     upstream = Upstream(calling(wire, "agents__spawn", {"task": "Look"}, "Done"))
     async with upstream.running(), serving(configured(**wire.environ(upstream))) as server:

@@ -1,4 +1,4 @@
-"""What a client's connection does with requests that come in odd ways, and with clients that do odd things; over sockets."""
+"""Client connections over real sockets: unusual requests and unusual clients."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def post(path: str, body: dict[str, Any], *headers: str) -> bytes:
 
 @asynccontextmanager
 async def spoken(server: Client, data: bytes) -> AsyncIterator[tuple[Answer, asyncio.StreamWriter]]:
-    """A connection over which this was sent, and the reader of its answers."""
+    """Sends raw bytes on a new connection; returns its writer and a reader of the responses."""
     reader, writer = await raw(server, data)
     try:
         async with asyncio.timeout(10):
@@ -84,7 +84,7 @@ async def test_answers_without_a_body_have_none() -> None:
             await answer.head()
             assert answer.status == status and "Transfer-Encoding" not in answer.headers
             assert ("Content-Length" in answer.headers) == (method == b"HEAD")
-            writer.write(HEALTH + b"\r\n")  # whose answer is the next thing that comes
+            writer.write(HEALTH + b"\r\n")  # its response is the next one
             assert (await status_and_body(answer))[0] == 200
 
 
@@ -164,7 +164,7 @@ async def test_expect_100_continue_is_answered() -> None:
         assert answer.status == 100
         writer.write(b"{}")
         assert (await status_and_body(answer))[0] == 200
-        writer.write(said + b"{}")  # without waiting: then it need not be told
+        writer.write(said + b"{}")  # without waiting for 100 Continue, which is then not sent
         assert (await status_and_body(answer))[0] == 200
 
 
@@ -177,7 +177,7 @@ async def test_expect_100_continue_of_a_too_large_body_is_refused() -> None:
 
 @pytest.mark.parametrize("sent", [0, 10_000, 3_000_000])
 async def test_a_client_that_keeps_sending_after_a_refusal_can_read_it(sent: int) -> None:
-    """No reset takes it away: a client may look at it only when all has been sent."""
+    """The refusal is not lost by a reset: a client may read it only after it has sent everything."""
     async with serving(config()) as server:
         async with spoken(server, UPLOAD + b"Content-Length: 1000000000\r\n\r\n" + b"x" * sent) as (answer, writer):
             status, body = await status_and_body(answer)
@@ -230,7 +230,7 @@ async def test_x2_a_body_that_cannot_be_parsed_after_the_handler_started_gets_a_
 
 
 async def left(stray: bytes, half: bool, at_once: bool) -> None:
-    """A client leaves behind or with some bytes; the provider sees it while every other limit is still far."""
+    """Disconnects the client after or with some bytes; the provider notices it long before any timeout."""
     watcher = Watcher(WIRES["openai"], "waiting")
     async with Upstream(watcher).running() as upstream, serving(config(**watcher.wire.environ(upstream))) as server:
         async with spoken(server, post("/llm/chat", CHAT)) as (_, writer):
@@ -290,7 +290,7 @@ async def test_pipelined_requests_are_read_only_up_to_a_limit() -> None:
 
 
 async def test_a_slow_client_gets_every_piece_in_order_with_keepalives_between() -> None:
-    words = [f"{n} " * 2000 for n in range(1600)]  # 15 MB, more than systems hold on the way
+    words = [f"{n} " * 2000 for n in range(1600)]  # 15 MB, more than socket buffers hold
 
     async def script(request: Request, connection: Connection) -> None:
         await connection.stream()
@@ -319,7 +319,7 @@ async def test_a_slow_client_gets_every_piece_in_order_with_keepalives_between()
 
 async def test_a_server_out_of_file_descriptors_accepts_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
-        """A listening socket that has no more files, once."""
+        """A listening socket whose first ``accept`` fails with EMFILE."""
 
         def __init__(self, sock: socket.socket) -> None:
             self._sock, self.full = sock, True

@@ -1,4 +1,4 @@
-"""Errors that the server itself answers with."""
+"""Errors of the server itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``/health``, and a server that drains."""
+"""``/health``, and draining."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def test_o6_health_calls_no_provider() -> None:
 
 
 async def test_o7_a_running_answer_outlives_the_call_to_stop() -> None:
-    """New requests get 503 while it finishes; ``tests/system/test_start.py`` sees the same from outside."""
+    """New requests get 503 while it finishes; ``tests/system/test_start.py`` tests the same with a process."""
     wire = WIRES["openai"]
     begun, go = asyncio.Event(), asyncio.Event()
 

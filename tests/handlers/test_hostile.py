@@ -1,4 +1,4 @@
-"""Requests that want to be taken for others: without credentials, by odd paths and headers, and inside one another (X2)."""
+"""Attacks by requests: without credentials, with unusual paths and headers, and request smuggling (X2)."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ALLOWED = {"400", "401", "404", "405"}
 
 @pytest.fixture
 async def server() -> AsyncIterator[Client]:
-    """It ends what it waits for in vain, so that all of its answers are those up to the end of the connection."""
+    """Runs a server with short timeouts, so that every connection ends and all responses can be read."""
     patience = {"HEADER_TIMEOUT": "0.2", "BODY_TIMEOUT": "0.2"}
     async with serving(config(OPENAI_API_KEY=SERVER_KEY, CORS_ORIGINS="https://app.example", **patience)) as running:
         yield running
 
 
 async def told(server: Client, *requests: bytes) -> list[str]:
-    """The statuses of all answers to these bytes; a connection that is just closed has none."""
+    """Returns the statuses of all responses to these bytes; none if the connection is closed without a response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     raw = b""
     try:
@@ -63,7 +63,7 @@ def request(path: str, *headers: str, method: str = "POST", body: str = "{}") ->
 
 
 def disguised(path: str) -> list[str]:
-    """The same path as others may spell it."""
+    """Returns other spellings of the same path."""
     first, _, rest = path[1:].partition("/")
     return [
         f"/{path}", f"//127.0.0.1{path}", f"/.{path}", f"/x/..{path}", f"/%2e%2e{path}", f"/images/..{path}",
@@ -122,7 +122,7 @@ async def test_x2_no_method_is_served_without_credentials(server: Client, method
     for path in ("/llm/chat", "/v1/models", "/thread"):
         for odd in (path, *disguised(path)):
             statuses = await told(server, request(odd, method=method))
-            allowed = {"204"} if method == "OPTIONS" else ALLOWED  # it tells who may ask, and nothing else
+            allowed = {"204"} if method == "OPTIONS" else ALLOWED  # a CORS preflight, which needs no credentials
             assert len(statuses) <= 1 and {*statuses} <= allowed | {"400"}, (odd, statuses)
 
 
@@ -163,20 +163,20 @@ INNER = f"GET /llm/engines HTTP/1.1\r\nHost: x\r\n{VALID}\r\n".encode()
 
 @pytest.mark.parametrize("data", SMUGGLING.values(), ids=SMUGGLING)
 async def test_x2_an_ambiguous_request_is_refused(server: Client, data: str) -> None:
-    """With good credentials in it, so that it would be served; and nothing behind it is."""
+    """The request has valid credentials, so that it would be served; what follows it is not served either."""
     assert {*await told(server, data.encode("latin-1"), INNER)} <= {"400"}
     assert len(await told(server, data.encode("latin-1"), INNER)) <= 1
 
 
 async def test_x2_a_request_inside_a_refused_body_is_not_served(server: Client) -> None:
-    """A refusal before the end of the body ends the connection: the rest of it is not looked at."""
+    """A refusal before the end of the body closes the connection: the rest is not parsed."""
     for length, refused in ((len(INNER), ["401"]), (1 << 30, ["413"])):
         head = f"POST /llm/engines HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
         assert await told(server, head, INNER) in (refused, [])
 
 
 async def test_x2_each_request_of_a_connection_is_authorized(server: Client) -> None:
-    """A connection that has shown its credentials once is not trusted for it."""
+    """Credentials of one request do not authorize the next one of the connection."""
     stranger = b"GET /llm/engines HTTP/1.1\r\nHost: x\r\n\r\n"
     assert await told(server, INNER, stranger, INNER, stranger) == ["200", "401", "200", "401"]
 
@@ -201,7 +201,7 @@ RUNS = ("execute", "executemany", "executescript")
 
 
 def _is_fixed(node: ast.expr, fixed: set[str]) -> bool:
-    """A text without anything that came from elsewhere."""
+    """True for a string that is constant in the source."""
     match node:
         case ast.Constant(value=str()):
             return True
@@ -213,7 +213,7 @@ def _is_fixed(node: ast.expr, fixed: set[str]) -> bool:
 
 
 def unfixed_sql(source: str) -> list[int]:
-    """Lines where SQL is run that is not a text of the program."""
+    """Returns the lines that run SQL which is not a constant of the source."""
     lines = []
     for scope in ast.walk(ast.parse(source)):
         if not isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef | ast.Module):
@@ -237,7 +237,7 @@ def test_x2_sql_has_bound_parameters_only() -> None:
         lines = {source.splitlines()[line - 1].strip() for line in unfixed_sql(source)} if "execute" in source else None
         if lines:
             found[path.name] = lines
-    # The migrations, which are texts of the program, and a number of ours: a pragma takes no parameters.
+    # The migrations, which are constants, and our own number: a pragma has no parameters.
     assert found == {
         "database.py": {"connection.execute(statement)", 'connection.execute(f"PRAGMA user_version = {number + 1:d}")'}
     }

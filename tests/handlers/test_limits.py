@@ -1,4 +1,4 @@
-"""What a caller may have at a time, and what a client that is slow, large or odd can cost."""
+"""Limits: running answers, connections, and the cost of slow, large or unusual clients."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_the_number_of_running_answers_is_limited_in_every_dialect() -> No
                 case _:
                     assert told["code"] == "rate_limited" and "MAX_ANSWERS" in inner, path
         for method, path in FREE:
-            assert (await server.request(method, path)).status == 200  # what costs nothing goes on
+            assert (await server.request(method, path)).status == 200  # routes without a provider request still work
         others = await server.post("/llm/chat", CHAT, SECOND)
         assert others.status == 200
         held.released.set()
@@ -312,7 +312,7 @@ async def test_a_slow_client_that_reads_is_served() -> None:
         pauses = 0
         while left and (some := await reader.read(256 << 10)):
             left -= len(some)
-            if pauses < 75:  # several times its patience
+            if pauses < 75:  # several times the client timeout
                 pauses += 1
                 await asyncio.sleep(0.02)
         assert left == 0
@@ -399,7 +399,7 @@ EDGES = {
 @pytest.mark.parametrize("odd", EDGES.values(), ids=EDGES)
 @pytest.mark.parametrize("path", COSTLY)
 async def test_an_odd_body_is_served_or_refused_and_never_a_500(path: str, odd: bytes) -> None:
-    """Alone, and each odd field in the place of one of a sound body, and beside it."""
+    """Sends the odd value alone, in place of each field of a valid body, and as an additional field."""
 
     async def script(request: Request, connection: Connection) -> None:
         await connection.whole({"error": {"message": "No."}}, 400)

@@ -1,4 +1,4 @@
-"""Ollama's API over every engine, judged by Ollama's own client."""
+"""Ollama's API over every engine, used by Ollama's own client."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_a_chat_streamed_and_whole(engine: str) -> None:
 async def test_a_prompt_is_completed(engine: str) -> None:
     wire = WIRES[engine]
     pieces: tuple[bytes, ...] = (wire.head, wire.delta("Grüße "), wire.delta("🦊"), wire.end)
-    if engine == "ollama":  # asked as it is, it answers so
+    if engine == "ollama":  # passthrough: the answer is Ollama's own
         lines = [json.loads(piece) for piece in pieces if piece]
         pieces = tuple(
             json.dumps({**line, "response": line.pop("message")["content"]}).encode() + b"\n" for line in lines
@@ -192,7 +192,7 @@ async def test_embeddings_and_lists() -> None:
             await client.show("openai/nothing")
     assert [[*vector] for vector in made.embeddings] == [[0.25, -1.0]]
     assert [model.model for model in listed.models] == ["openai/gpt-5.4-mini", "openai/text-embedding-3-small"]
-    assert len({model.digest for model in listed.models}) == 2  # clients take models of one digest for one
+    assert len({model.digest for model in listed.models}) == 2  # clients treat models with the same digest as one
     assert shown.capabilities == ["completion", "tools", "vision", "thinking"]
     assert (running.models, caught.value.status_code) == ([], 404)
     assert version["version"].count(".") == 2

@@ -1,4 +1,4 @@
-"""Pictures, speech and transcripts for OpenAI's clients, judged by their own package."""
+"""Images, speech and transcripts for OpenAI's clients, used by OpenAI's package."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_images_are_generated() -> None:
         assert made.data is not None and made.data[0].b64_json == PNG
         body = {"model": "xai/grok-imagine", "prompt": "A fox", "x_top": {"later": [True]}}
         answer = await server.post("/v1/images/generations", body)
-        assert await answer.json() == PICTURES  # whatever nobody knows is in it (T12)
+        assert await answer.json() == PICTURES  # with all unknown fields (T12)
     first, second = upstream.requests
     assert first.path == "/v1/images/generations" and first.headers["Authorization"] == "Bearer sk-server-key"
     assert first.json == {"model": "gpt-image-1", "prompt": "A cat", "size": "1024x1024", "n": 1}

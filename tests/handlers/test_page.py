@@ -1,4 +1,4 @@
-"""The web page: three files, open to anyone, that load nothing from elsewhere and tell nobody the client id."""
+"""The web page: three open files that load nothing from other origins and do not reveal the client id."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_no_other_file_is_served() -> None:
 
 
 class Page(HTMLParser):
-    """What a page refers to, and what stands in it that its policy forbids."""
+    """Collects what a page refers to and what its policy forbids in it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Page(HTMLParser):
 
 def test_the_page_keeps_its_own_policy_and_labels_its_fields() -> None:
     page = Page((STATIC / "index.html").read_text())
-    assert sorted(page.refers) == ["chat.css", "chat.js", "data:,"]  # relative: it may live below a path
+    assert sorted(page.refers) == ["chat.css", "chat.js", "data:,"]  # relative: the page may be served below a path
     assert not page.forbidden
     assert page.fields == page.labelled
 
@@ -120,7 +120,7 @@ WORD: Final = "word "  # of ``DELTA`` characters in page.mjs
 
 
 def shown(objects: list[dict[str, Any]], **scenario: Any) -> dict[str, Any]:
-    """What the page shows of an answer in the end, and what that cost (``tests/handlers/page.mjs``)."""
+    """Returns what the page shows of an answer in the end, and the number of updates (``tests/handlers/page.mjs``)."""
     run = subprocess.run(
         [str(NODE), str(Path(__file__).parent / "page.mjs"), str(STATIC / "chat.js")],
         input=json.dumps({"objects": objects, "perRead": 10, **scenario}),
@@ -140,7 +140,7 @@ def long_answer(kind: str) -> list[dict[str, Any]]:
 
 
 def texts_of(told: dict[str, Any], kind: str) -> list[str]:
-    """The text nodes of the one answer there is."""
+    """Returns the text nodes of the only answer."""
     [part] = told["answer"]["in"][1:]
     texts: list[str] = part["in"] if kind == "content" else part["in"][1]["in"]
     return texts

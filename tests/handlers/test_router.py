@@ -1,4 +1,4 @@
-"""Which handler a path finds, and that ours begins an answer as Tornado's own handlers do."""
+"""The routes, and that our handlers start with the same state as Tornado's own."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_no_path_is_in_the_table_twice() -> None:
 
 
 def begun(handler_class: type[RequestHandler]) -> dict[str, Any]:
-    """What a handler of this class has when its answer begins, and nothing else of it."""
+    """Returns the attributes of a handler of this class when its answer starts."""
     handler = handler_class.__new__(handler_class)
     handler.request_id = ""  # type: ignore[attr-defined]
     handler.clear()
@@ -59,7 +59,7 @@ def begun(handler_class: type[RequestHandler]) -> dict[str, Any]:
 
 
 def test_a_handler_starts_with_the_same_state_as_tornado_s() -> None:
-    """Should Tornado come to set more, ours has to set it too."""
+    """If a new Tornado sets more attributes, ours has to set them too."""
     ours, tornado_s = begun(Base), begun(RequestHandler)
     assert {**ours, "_headers": None} == {**tornado_s, "_headers": None}
     assert ours["_headers"].keys() > {*tornado_s["_headers"]} - {"Server"}

@@ -1,4 +1,4 @@
-"""What is told to be sound at a glance is what the schemas accept, and no more."""
+"""The fast check accepts only what the schemas accept."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
 
 
 def whole(schema: dict[str, Any], root: dict[str, Any]) -> Any:
-    """A value that has all there is."""
+    """Returns a value with every field of the schema."""
     schema = resolved(schema, root)
     if "properties" in schema:
         return {name: whole(inner, root) for name, inner in schema["properties"].items()}
@@ -54,7 +54,7 @@ def whole(schema: dict[str, Any], root: dict[str, Any]) -> Any:
 
 
 def variants(schema: dict[str, Any], root: dict[str, Any]) -> Iterator[Any]:
-    """The same with one place of it changed."""
+    """Yields the value with one place changed."""
     schema = resolved(schema, root)
     yield from ODD
     value = whole(schema, root)

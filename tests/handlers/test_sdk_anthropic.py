@@ -1,4 +1,4 @@
-"""Anthropic's own client as a judge: what it makes of our answers, over its own wire and over foreign ones."""
+"""Our answers read by Anthropic's own client, over engines of its wire and of other wires."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_a_tool_s_round_trip(engine: str, ask: Ask) -> None:
 
 @ENGINES
 async def test_its_tool_runner_runs_the_loop(engine: str) -> None:
-    """It sends betas along, and a query that the route has to overlook."""
+    """It sends betas, and a query that the route has to ignore."""
 
     @beta_async_tool
     async def get_weather(city: str) -> str:
@@ -127,7 +127,7 @@ THOUGHT = "The user greets."
 
 
 def thinking_of(engine: str) -> tuple[bytes, ...]:
-    """A stream that thinks, then says the text."""
+    """Returns a stream with thinking and then text."""
     wire = WIRES[engine]
     match engine:
         case "openai":
@@ -182,7 +182,7 @@ async def test_t1_thinking_is_streamed_and_sent_back_unchanged(engine: str) -> N
             1
         ]["content"]
     else:
-        assert "llm-server" not in sent  # what we sealed is nobody else's
+        assert "llm-server" not in sent  # our sealed metadata is not sent to an engine
 
 
 @ENGINES
@@ -205,7 +205,7 @@ async def test_a_document_goes_in_or_is_refused_by_name(engine: str) -> None:
         asked = client.messages.create(
             model=f"{engine}/m", max_tokens=100, messages=[{"role": "user", "content": content}]
         )
-        if engine == "ollama":  # whose models take pictures only
+        if engine == "ollama":  # its models accept images only
             with pytest.raises(anthropic.BadRequestError, match="application/pdf"):
                 await asked
             return
@@ -291,7 +291,7 @@ async def test_a_wrong_client_id_is_an_authentication_error() -> None:
 
 
 async def test_a_client_id_is_accepted_as_bearer_token() -> None:
-    """``ANTHROPIC_AUTH_TOKEN``, which is sent as a bearer."""
+    """``ANTHROPIC_AUTH_TOKEN`` is sent as a bearer token."""
     async with serving(config()) as server:
         async with AsyncAnthropic(auth_token=CLIENT_ID, base_url=server.url, max_retries=0) as client:
             made = await client.messages.create(model="demo/demo-chat", max_tokens=5, messages=HELLO)

@@ -1,4 +1,4 @@
-"""OpenAI's own client as a judge: what it makes of our answers, over its own wires and over foreign ones."""
+"""Our answers read by OpenAI's own client, over engines of its wires and of other wires."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TOOL: Any = {
 
 
 def model_of(engine: str) -> str:
-    """Anthropic's models differ in whether they can be held to a schema."""
+    """Returns a model of the engine; only some of Anthropic's support structured output."""
     return f"{engine}/{'claude-sonnet-4-5' if engine == 'anthropic' else 'm'}"
 
 
@@ -209,7 +209,7 @@ async def response_begun(client: AsyncOpenAI, model: str) -> Any:
     return stream
 
 
-# An engine that has the Responses API is asked over it: there the wire of another one stands for Chat Completions.
+# An engine with the Responses API gets Responses requests, so another engine stands for Chat Completions.
 WIRES_OF_RESPONSES = {**WIRES, "openai": CHAT}
 # Chat Completions over the other engines: ``test_cancel``, without the SDK.
 BEGUN = [(WIRES["google"], chat_begun)] + [(w, response_begun) for w in WIRES_OF_RESPONSES.values()]
@@ -322,7 +322,7 @@ async def test_a_tool_s_round_trip_over_responses(wire: Wire, ask: Callable[...,
         first = await ask(client, model=f"{wire.engine}/m", input=items, tools=[tool])
         [call] = [item for item in first.output if item.type == "function_call"]
         assert (call.name, json.loads(call.arguments)) == ("get_weather", {"city": "Paris"})
-        # As its documentation does: all that the model said goes back, then the results.
+        # As in OpenAI's documentation: all output items are sent back, then the results.
         items += [item.to_dict() for item in first.output]
         items += [{"type": "function_call_output", "call_id": call.call_id, "output": "Sunny"}]
         answer = await ask(client, model=f"{wire.engine}/m", input=items, tools=[tool])
@@ -380,5 +380,5 @@ async def test_embeddings_arrive_as_numbers(engine: str) -> None:
         "ollama": {"embeddings": [[0.25, -1]]},
     }
     async with judged(wire, answering(wire, whole=answers[engine])) as (client, _, _):
-        made = await client.embeddings.create(model=f"{engine}/m", input="Hello")  # which asks for base64 by itself
+        made = await client.embeddings.create(model=f"{engine}/m", input="Hello")  # the SDK requests base64 by default
     assert made.data[0].embedding == [0.25, -1.0]

@@ -1,6 +1,6 @@
-"""Every row of README's table of set-ups, used as it stands against a running server.
+"""Every row of README's table of client set-ups, used unchanged against a running server.
 
-What needs the client itself is in ``tests/clients``; here its row leads to a request that is answered.
+Tests that need the client itself are in ``tests/clients``; here a request as in its row is answered.
 """
 
 from __future__ import annotations

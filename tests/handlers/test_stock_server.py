@@ -1,4 +1,4 @@
-"""The same handlers behind Tornado's own ``HTTPServer``: the way back from this server's own connection."""
+"""The same handlers behind Tornado's own ``HTTPServer``: the fallback for this server's own connection."""
 
 from __future__ import annotations
 

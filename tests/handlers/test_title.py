@@ -1,4 +1,4 @@
-"""The title made from a model's answer."""
+"""The title generated from a model's answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bench measures what it says: it counts every event of every answer, and takes none for whole that is not."""
+"""The bench counts every event of every answer and detects incomplete answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``deploy/Dockerfile`` puts into its image is all that the server needs. No container engine is asked."""
+"""The files that ``deploy/Dockerfile`` copies are all that the server needs. Runs without a container engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.harness import CLIENT_ID
 
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layout]:
-    """Read-only but for ``/data``, as the container is."""
+    """Creates the image's files; read-only except ``/data``, like the container."""
     laid = lay_out(tmp_path_factory.mktemp("image"))
     (laid.folder / "data").mkdir()
     folders = [laid.app, laid.packages, *(path for path in laid.folder.rglob("*") if path.is_dir())]
@@ -67,7 +67,7 @@ def test_the_image_is_small_and_holds_nothing_else(layout: Layout) -> None:
 
 
 def test_o4_it_is_compiled_beforehand() -> None:
-    """Nothing can be written there later: each start would compile all of it again."""
+    """The file system is read-only later: otherwise each start would compile everything again."""
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
     assert re.findall(r"compileall -q --invalidation-mode unchecked-hash (\S+)", dockerfile) == ["/packages", "."]
 

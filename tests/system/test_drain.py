@@ -1,4 +1,4 @@
-"""SIGTERM to ``python server.py`` with 200 answers under way (O7), and many connections at once (O9)."""
+"""SIGTERM to ``python server.py`` with 200 running answers (O7), and many connections at the same time (O9)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.support.wires import WIRES
 
 STREAMS = 200
 LANES = [lane for lane in STREAMED if lane.wire.engine in ("openai", "anthropic")]
-PATIENCE = 30.0  # seconds in which everything has to be over: no test waits for it
+PATIENCE = 30.0  # seconds until a hanging test fails; a passing test does not wait for it
 
 
 @dataclass
 class Provider:
-    """OpenAI's and Anthropic's wire at once; answers with a first piece, and the rest when it is told to."""
+    """A provider with OpenAI's and Anthropic's wire; sends a first piece, and the rest after ``go``."""
 
     go: asyncio.Event = field(default_factory=asyncio.Event)
     begun: int = 0
@@ -119,7 +119,7 @@ async def test_o7_clients_that_do_not_read_delay_no_other(tmp_path: Path) -> Non
 
 
 async def test_o9_a_thousand_kept_connections_and_200_streams_lose_nothing(tmp_path: Path) -> None:
-    """Clients keep a thousand idle connections, the provider is asked so often at once that most of its own are closed."""
+    """Clients hold a thousand idle connections; so many requests run at the same time that most provider connections close."""
     async with under_way(tmp_path) as (provider, client, _), asyncio.timeout(PATIENCE * 2):
         streams = [await ask(client, LANES[number % len(LANES)], "soon") for number in range(STREAMS)]
         for answer in streams:

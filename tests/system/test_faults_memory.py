@@ -1,4 +1,4 @@
-"""What a provider can make ``python server.py`` hold: no more than ``MAX_ANSWER_SIZE`` of each answer, whatever it sends."""
+"""Memory of ``python server.py``: at most ``MAX_ANSWER_SIZE`` for each answer, whatever the provider sends."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.support.wires import _chunk, _sse
 MB = 1024 * 1024
 MOST = 8  # MB, of MAX_ANSWER_SIZE
 AT_ONCE = 4
-READ = 40  # MB
+READ = 40  # MB read by the client
 ASKED = 24  # MB, of a long question
-FLAT = 12  # MB that memory may move by where nothing is held
+FLAT = 12  # MB by which memory may change if nothing is buffered
 LANES = {lane.name: lane for lane in STREAMED + WHOLE}
 
 
 class Process:
-    """The server as a process of its own, and its memory as the kernel counts it."""
+    """The server as a separate process, and its memory as the kernel counts it."""
 
     def __init__(self, pid: int, client: Client) -> None:
         self.client = client
@@ -42,7 +42,7 @@ class Process:
         return int(found[1]) / 1024
 
     def measure(self) -> float:
-        """The memory there is; its highest is counted anew."""
+        """Returns the memory in use and resets its peak."""
         Path(f"/proc/{self._pid}/clear_refs").write_text("5")
         return self._megabytes("VmRSS")
 
@@ -58,8 +58,8 @@ class Process:
 async def process(lane: Lane, script: Script, folder: Path, most: int = MOST) -> AsyncIterator[Process]:
     environ = {"AUTHORIZED_CLIENT_ID": CLIENT_ID, "DATA_DIR": str(folder), "MAX_RETRIES": "0"}
     async with wire_server(script) as provider:
-        # Of many pieces that were freed, the C library keeps up to all, as the last of them happens to lie: what can be
-        # told of a server's memory is what it holds, so that each piece goes back to the kernel by itself.
+        # The C library may retain freed memory, depending on the address of the last piece. Only memory in use can be
+        # measured if each freed piece returns to the kernel by itself.
         environ["MALLOC_MMAP_THRESHOLD_"] = "16384"
         settings = lane.wire.environ(provider, **environ, MAX_ANSWER_SIZE=f"{most}MB")
         with started("--port", "0", cwd=folder, **settings) as (running, lines):
@@ -81,7 +81,7 @@ def _document(lane: Lane) -> Script:
 
 @functools.cache
 def _packed() -> bytes:
-    """A quarter of a gigabyte."""
+    """Returns a compressed body of a quarter of a gigabyte."""
     packing = zlib.compressobj(1, wbits=31)
     return b"".join(packing.compress(b" " * MB) for _ in range(256)) + packing.flush()
 
@@ -93,7 +93,7 @@ def _bomb(lane: Lane) -> Script:
 
 
 def _arguments(lane: Lane) -> Script:
-    """Of a tool call, a few characters at a time."""
+    """Returns a stream of tool call arguments, a few characters at a time."""
     if lane.wire.engine == "openai":
         call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": "'}}
         more = _chunk({"tool_calls": [{"index": 0, "function": {"arguments": "abc"}}]})
@@ -124,9 +124,9 @@ ENDLESS: list[tuple[str, str, Callable[[Lane], Script]]] = [
 async def test_o1_an_endless_answer_takes_no_more_memory_than_allowed(
     what: str, lane: str, make: Callable[[Lane], Script], tmp_path: Path
 ) -> None:
-    """Several at once; a gigabyte each, if they were let."""
+    """Several at the same time; a gigabyte each without the limit."""
     asked = LANES[lane]
-    most = 1 if make is _arguments else MOST  # for the sake of time
+    most = 1 if make is _arguments else MOST  # to save time
     async with process(asked, make(asked), tmp_path, most) as server, asyncio.timeout(60):
         before = server.measure()
         answers = await asyncio.gather(*(server.ask(asked) for _ in range(AT_ONCE)))
@@ -154,7 +154,7 @@ async def test_o1_an_endless_answer_that_is_read_costs_no_memory(lane: str, tmp_
 
 @pytest.mark.parametrize("lane", ["native", "crossing"])
 async def test_o1_a_buffered_answer_is_limited_in_size(lane: str, tmp_path: Path) -> None:
-    """Tools, threads and some wires hold all of it; in the verbatim lane nobody does."""
+    """Tools, threads and some wires buffer all of it; passthrough does not."""
     asked = LANES[lane]
     script = repeats(chunk(asked.wire.delta("word " * 2000)), asked.head + chunk(asked.begun))
     async with process(asked, script, tmp_path) as server, asyncio.timeout(60):

@@ -1,4 +1,4 @@
-"""A log that cannot be written, a full disk, a broken or locked database: chats go on, and the loss is told (O2)."""
+"""A log that cannot be written, a full disk, a broken or locked database: chats continue, and the loss is reported (O2)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BANNER = b"Anthropic clients:"
 
 @contextmanager
 def running(folder: Path, stderr: int | IO[bytes] = subprocess.DEVNULL, silent: int = 0) -> Iterator[Client]:
-    """``python server.py`` whose log goes where a test says, and whose banner does too if its port is given."""
+    """Runs ``python server.py`` with its log (and, with a fixed port, its start lines) in the given file."""
     base = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
     environ = {**base, "AUTHORIZED_CLIENT_ID": CLIENT_ID, "DATA_DIR": str(folder / "data")}
     command = [sys.executable, str(ROOT / "server.py"), "--port", str(silent)]
@@ -76,7 +76,7 @@ async def test_o2_a_log_whose_reader_has_gone_loses_only_log_lines(tmp_path: Pat
 
 
 async def test_o2_a_log_that_is_not_read_delays_no_chat(tmp_path: Path) -> None:
-    """A pipe that is full, as behind a log collector that hangs. What was lost is in the log as soon as there is one."""
+    """The pipe is full, as with a log collector that hangs. The number of lost lines is logged as soon as possible."""
     reading, writing = os.pipe()
     with (
         open(reading, "rb", buffering=0) as log,
@@ -86,7 +86,7 @@ async def test_o2_a_log_that_is_not_read_delays_no_chat(tmp_path: Path) -> None:
         os.set_blocking(writing, False)
         while end.write(b" " * 4096) is not None:
             pass
-        os.set_blocking(writing, True)  # for the server, which has the same
+        os.set_blocking(writing, True)  # for the server, which has the same pipe
         await chats(server, 3)
         assert (await health(server))["lost"]["log_lines"] == 3
         os.set_blocking(reading, False)
@@ -114,7 +114,7 @@ async def test_o2_a_server_without_any_output_serves(tmp_path: Path, unused_tcp_
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[None]:
-    """A real one, where we may mount it."""
+    """Mounts a small file system, if permitted."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:

@@ -1,4 +1,4 @@
-"""The harnesses of ``make fuzz``, without the fuzzer: on their seeds, on seeds that were changed a little, on large ones."""
+"""The harnesses of ``make fuzz`` without the fuzzer: on their seeds, on mutated seeds, on large inputs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_s8_a_parser_reads_or_refuses_any_bytes(name: str, data: st.DataObject) 
 
 @EVERY
 def test_o3_no_parser_is_quadratic_in_its_input(name: str) -> None:
-    """What is quadratic in its input would take minutes."""
+    """A parser that is quadratic in its input would take minutes."""
     longest = max(SEEDS[name], key=len)
     inputs = [(longest * (LARGE // len(longest) + 1))[:LARGE]]
     for word in (

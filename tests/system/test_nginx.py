@@ -1,4 +1,4 @@
-"""The very site file of ``deploy/`` in a real nginx, in front of the server: every chunk arrives as it was sent."""
+"""The site file of ``deploy/`` in a real nginx in front of the server: every chunk arrives as it was sent."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ http {{
 
 @asynccontextmanager
 async def behind_nginx(server: Client, folder: Path) -> AsyncIterator[Client]:
-    """A client that reaches the server through nginx; only the two ports in the site file are changed."""
+    """Yields a client that reaches the server through nginx; only the two ports in the site file are changed."""
     async with Upstream(_unused).running() as spare:
         port = spare.port
     text = SITE.read_text()

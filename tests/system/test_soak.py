@@ -1,4 +1,4 @@
-"""The soak itself: a short one finds nothing, and what it is made to find is found."""
+"""The soak: a short one finds nothing, and it detects every fault it is made for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUIET = State(memory=40_000_000, files=12, idle=3, busy=0, tasks=Counter({"serve
 
 
 def test_o1_a_short_soak_finds_no_leak() -> None:
-    """In a run too short to judge memory by; ``make soak`` does, for some minutes."""
+    """The run is too short to measure memory; ``make soak`` does that, for some minutes."""
     command = [sys.executable, "-m", "soak", "--requests", "1500", "--growth", "30"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr

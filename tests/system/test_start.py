@@ -1,4 +1,4 @@
-"""The real command: it starts fast and small, speaks to nobody, drains, and says what is wrong with a setting."""
+"""The real command: starts fast with little memory, opens no connection, drains, and reports invalid settings."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ REFUSED = {
 
 
 def started_after(code: str, folder: Path) -> tuple[int, list[dict[str, object]], str]:
-    """The exit code, the log and the limits of a server in whose process this ran before; it has answered a request."""
+    """Runs a server after this code in the same process, and one request. Returns exit code, log and limits."""
     before = folder / "before"
     before.mkdir()
     (before / "sitecustomize.py").write_text(code)
@@ -196,7 +196,7 @@ FASTER = ("uvloop", "orjson")
 
 
 def without_extras(folder: Path) -> dict[str, str]:
-    """An environment where only what is needed can be imported."""
+    """Returns an environment in which only the required packages can be imported."""
     hidden = folder / "hidden"
     hidden.mkdir()
     for name in FASTER:
@@ -256,9 +256,9 @@ def test_several_processes_share_the_port_and_stop_together(tmp_path: Path) -> N
 
 
 def test_o4_it_starts_with_little_memory_and_few_modules(tmp_path: Path) -> None:
-    """Idle memory as the kernel counts it, and how many modules of others are imported beyond bare Tornado's.
+    """Checks idle memory as the kernel counts it, and the number of third-party modules beyond Tornado's own.
 
-    With the three packages it needs: uvloop takes 2 MB more. ``make size`` measures how long a start takes.
+    Only the three required packages are installed: uvloop takes 2 MB more. ``make size`` measures how long a start takes.
     """
     with started("--port", "0", cwd=tmp_path, **without_extras(tmp_path)) as (process, _):
         status = Path(f"/proc/{process.pid}/status").read_text()
@@ -277,7 +277,7 @@ def test_o4_it_starts_with_little_memory_and_few_modules(tmp_path: Path) -> None
 
 
 def test_o5_no_connection_is_opened_at_start(tmp_path: Path) -> None:
-    """In a network namespace there is nobody to call; strace would see a connect: the audit hook sees one too."""
+    """An audit hook reports every connect."""
     guard = (
         "import sys\n"
         "def hook(event, arguments):\n"

@@ -1,4 +1,4 @@
-"""What is run is what was released: pinned packages, and files with known hashes (X6)."""
+"""Supply chain: pinned packages, and files with known hashes (X6)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOCK = (ROOT / "requirements.lock").read_text()
 
 
 def locked() -> dict[str, tuple[Requirement, list[str]]]:
-    """Each package of the lock with its hashes."""
+    """Returns each package of the lock with its hashes."""
     found = {}
     for line in LOCK.replace("\\\n", " ").splitlines():
         if line and not line.lstrip().startswith(("#", "--only-binary")):

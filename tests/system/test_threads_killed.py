@@ -1,4 +1,4 @@
-"""``kill -9`` in the middle of fifty chats with threads: what was told as kept is there, whole; nothing else is."""
+"""``kill -9`` during fifty chats with threads: every answer reported as saved is complete, and no other is there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.threads import NDJSON, kept, read
 from tests.support.wires import WIRES, _chunk
 
 CHATS = 50
-BEFORE = 150  # answers that were told as kept when the server is killed
+BEFORE = 150  # answers reported as saved before the server is killed
 PIECES = 8
 
 
@@ -39,14 +39,16 @@ def client(lines: list[str]) -> Iterator[Client]:
 
 
 async def test_kill_9_during_fifty_chats_loses_no_saved_answer(tmp_path: Path) -> None:
-    ended: set[str] = set()  # prompts whose answers the provider sent to their end
+    ended: set[str] = set()  # prompts whose answers the provider sent completely
 
     async def script(request: Request, connection: Connection) -> None:
         prompt = request.json["messages"][-1]["content"]
         await connection.stream()
         for piece in answer_to(prompt):
             await connection.chunk(_chunk({"content": piece}))
-            await asyncio.sleep(0.001 * (1 + hash(prompt) % 7))  # so that each is somewhere else when the end comes
+            await asyncio.sleep(
+                0.001 * (1 + hash(prompt) % 7)
+            )  # so that each is at a different point when the server is killed
         await connection.chunk(_chunk({}, "stop"))
         ended.add(prompt)
         await connection.chunk("data: [DONE]\n\n")
@@ -84,9 +86,9 @@ async def test_kill_9_during_fifty_chats_loses_no_saved_answer(tmp_path: Path) -
                 messages = await read(server, id)
                 asked = [message["content"] for message in messages[::2]]
                 assert [m["content"] for m in messages[1::2]] == ["".join(answer_to(prompt)) for prompt in asked]
-                assert asked[: len(prompts)] == prompts  # whatever the client was told of
-                assert len(asked) <= len(prompts) + 1  # the answer that was on its way when the end came
-                assert set(asked) <= ended  # and that one only if it was whole
+                assert asked[: len(prompts)] == prompts  # all that were reported as saved
+                assert len(asked) <= len(prompts) + 1  # the answer that was running when the server was killed
+                assert set(asked) <= ended  # and that one only if it was complete
             again = await server.chat(
                 NDJSON, engine="openai", model="gpt-4o", thread=next(iter(told)), tools=False, prompt="still there?"
             )

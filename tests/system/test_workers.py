@@ -1,4 +1,4 @@
-"""``python server.py --processes 2`` is one server: a cancel finds its answer, all drain, who dies is replaced."""
+"""``python server.py --processes 2`` acts as one server: cancel works across workers, all drain, dead workers are replaced."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def listens(pid: int, port: int) -> bool:
 
 
 def gone(pid: int) -> bool:
-    """Ended; whoever inherits a worker of a dead parent may not have looked at it yet."""
+    """True if the process has ended (also as a zombie that its new parent has not collected)."""
     return state(pid) in ("", "Z")
 
 
 class Provider:
-    """Begins to answer, and ends when the test says so."""
+    """Starts to answer, and ends after ``end`` is set."""
 
     def __init__(self) -> None:
         self.wire = WIRES["openai"]
@@ -54,7 +54,7 @@ class Provider:
 
 
 async def draining(server: Running, over: Over) -> None:
-    """Until the worker at the other end of a kept connection says that it drains."""
+    """Waits until the worker of an open connection reports that it drains."""
     async with asyncio.timeout(10):
         while True:
             answer = await server.send("GET", "/health", over=over)
@@ -86,7 +86,7 @@ async def test_c2_a_cancel_finds_the_answer_in_another_worker(tmp_path: Path) ->
 
 
 async def test_c2_one_cancel_stops_every_answer_of_that_id(tmp_path: Path) -> None:
-    """A chosen id is unique in a worker only."""
+    """A request id chosen by a client is unique in one worker only."""
     async with running(tmp_path) as server:
         answers = [await server.streaming(worker, "my-request-1") for worker in server.workers]
         assert (await server.request("DELETE", "/llm/chat/my-request-1")).status == 204
@@ -94,7 +94,7 @@ async def test_c2_one_cancel_stops_every_answer_of_that_id(tmp_path: Path) -> No
 
 
 async def test_c2_a_hundred_cancels_at_once_all_find_theirs(tmp_path: Path) -> None:
-    """Half of them in another worker, as chance has it."""
+    """About half of them run in another worker."""
     async with running(tmp_path) as server:
         ids = [f"my-request-{n}" for n in range(100)]
         answers = [await server.post("/llm/chat", STALL, {**NDJSON, "X-Request-Id": id}) for id in ids]
@@ -121,7 +121,7 @@ async def test_c2_a_hanging_worker_delays_a_cancel_only_briefly(tmp_path: Path) 
 
 
 async def test_o7_all_workers_drain_together(tmp_path: Path) -> None:
-    """New requests are refused and /health says so in each, what runs is finished, and the exit code is 0."""
+    """In each worker new requests are refused, /health reports it and running answers finish; the exit code is 0."""
     provider = Provider()
     async with Upstream(provider).running() as upstream:
         async with running(tmp_path, **provider.wire.environ(upstream)) as server:
@@ -169,7 +169,7 @@ async def test_a_second_signal_ends_everything_at_once(tmp_path: Path, processes
 
 
 async def test_ctrl_c_which_reaches_every_process_of_the_terminal_drains(tmp_path: Path) -> None:
-    """And so does a service manager that signals all of them."""
+    """A service manager may also signal all processes."""
     provider = Provider()
     async with Upstream(provider).running() as upstream:
         for signum in (signal.SIGINT, signal.SIGTERM):
@@ -195,7 +195,7 @@ async def test_sigterm_to_one_worker_refuses_no_request_and_it_is_replaced(tmp_p
             answer = await server.streaming(leaving, "my-request-1", SLOW)
             os.kill(leaving, signal.SIGTERM)
             await until(lambda: not listens(leaving, server.port))
-            for _ in range(20):  # by whoever is left
+            for _ in range(20):  # by the remaining workers
                 assert (await server.get("/health")).status == 200
             assert (await server.asked(staying, "DELETE", "/llm/chat/nobody-has-it")).status == 404
             provider.end.set()
@@ -275,7 +275,7 @@ async def test_a_random_client_id_is_the_same_in_every_worker(tmp_path: Path) ->
 
 @contextmanager
 def workers(work: str) -> Iterator[subprocess.Popen[str]]:
-    """Two workers that do this."""
+    """Runs two workers with this code."""
     code = f"""
         import os, sys
         from handlers.server.workers import Workers
@@ -334,7 +334,7 @@ async def test_two_workers_that_append_to_one_thread_lose_nothing(tmp_path: Path
 
 
 async def test_workers_that_open_the_database_at_the_same_moment_agree_on_it(tmp_path: Path) -> None:
-    """It is made by whoever is first."""
+    """The first worker creates it."""
     async with running(tmp_path, 4) as server:
         overs = [await server.connect_to(worker) for worker in server.workers * 2]
         answers = [await server.send("PUT", "/thread", None, CLIENT, over=over) for over in overs]
