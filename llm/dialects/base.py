@@ -65,7 +65,7 @@ class Reader(Protocol):
 
     @property
     def needs_text(self) -> bool:
-        """True if later events depend on the texts of earlier ones: then each of those is counted by :meth:`skipped`."""
+        """True if later events depend on the texts of earlier ones: then :meth:`skipped` is called for each."""
         ...
 
     def feed(self, frame: Frame) -> list[Event]:
