@@ -264,11 +264,13 @@ def test_t10_a_request_that_continues_a_stored_response_is_not_stateless(
     fields: dict[str, Any], extra: dict[str, Any]
 ) -> None:
     bare = Reasoning("", own(type="reasoning", id="rs", summary=[]))
-    body = body_of(
-        Message("assistant", (bare, ToolCall("c", "f", keep=own(id="fc")))),
+    request = ChatRequest(
+        model="m",
+        messages=(Message("assistant", (bare, ToolCall("c", "f", keep=own(id="fc")))),),
         keep=client_metadata(**fields) if fields else (),
         options=Options(extra=extra),
     )
+    body = wire.write_request(request, ENGINE).body or {}
     assert {name: body[name] for name in (*fields, *extra)} == {**fields, **extra}
     assert body.get("store") is not False and "include" not in body
     assert body["input"] == [
@@ -278,15 +280,16 @@ def test_t10_a_request_that_continues_a_stored_response_is_not_stateless(
 
 
 def test_client_fields_of_this_wire_are_merged_with_options() -> None:
-    kept = client_metadata(
+    metadata = client_metadata(
         include=["file_search_call.results"],
         reasoning={"summary": "detailed", "context": "all"},
         text={"verbosity": "high"},
         metadata={"a": "b"},
         store=False,
     )
-    body = body_of(keep=kept, options=Options(effort="low", format=JsonFormat(keep=client_metadata(note="x"))))
-    assert body == {
+    options = Options(effort="low", format=JsonFormat(keep=client_metadata(note="x")))
+    request = ChatRequest(model="m", messages=(HELLO,), keep=metadata, options=options)
+    assert wire.write_request(request, ENGINE).body == {
         "metadata": {"a": "b"},
         "model": "m",
         "input": [HELLO_ITEM],
