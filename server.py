@@ -21,24 +21,24 @@ from tornado.netutil import bind_sockets
 
 from handlers import make_app
 from handlers.context import Context
-from handlers.request.active import Running
+from handlers.request.active import ActiveRequests
 from handlers.request.active_peers import Peers
-from handlers.request.limits import Answers, KeptBodies
+from handlers.request.limits import BodyBudget, ConcurrencyLimit
 from handlers.request.schema import Schemas
 from handlers.server.listener import Listener
 from handlers.server.workers import Worker, Workers
 from llm import VERSION, log
-from llm.config.engines import variable
+from llm.config.engines import variable_name
 from llm.config.parsers import ConfigError
 from llm.config.settings import Config
 from llm.errors import LLMError
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
 from llm.gateway.chat import ChatService
-from llm.gateway.signature_cache import MAX_AGE, MAX_SIZE, Memo
+from llm.gateway.signature_cache import MAX_AGE, MAX_SIZE, SignatureCache
 from llm.gateway.tool_loop import ToolLimits
 from llm.http1.event_loop import new_loop, uvloop
-from llm.integrity import hashes
+from llm.integrity import hash_files
 from llm.log import Redactor
 from llm.storage.images import ImageStore
 from llm.storage.sqlite.signatures import SqliteSignatures
@@ -48,7 +48,7 @@ from llm.tools.registry import make_fetcher, make_tools
 from llm.transport.demo import DemoTransport
 from llm.transport.http_client import HttpTransport
 from llm.transport.interface import Transport
-from llm.upstream.engine_client import Services
+from llm.upstream.engine_client import EngineClient
 from llm.upstream.retry import RetryPolicy
 from llm.wire.json_codec import orjson
 
@@ -78,30 +78,34 @@ def make_context(
         "demo": DemoTransport(idle_timeout=config.idle_timeout),
         **transports,
     }
-    services = Services(by_scheme, RetryPolicy(config.max_retries, config.max_retry_wait), config.max_answer_size)
-    running = Running(config.keepalive_interval)
+    services = EngineClient(by_scheme, RetryPolicy(config.max_retries, config.max_retry_wait), config.max_answer_size)
+    running = ActiveRequests(config.keepalive_interval)
     images = ImageStore(Path(config.data_dir) / "images", config.image_max_age, config.image_max_size)
     fetcher = make_fetcher(config)
     catalog = Catalog(config, services)
     tools = make_tools(config, services, fetcher, images) if tools is None else tools
     threads = SqliteThreads(Path(config.data_dir), config.thread_max_size)
-    memo = Memo() if worker is None else Memo(SqliteSignatures(Path(config.data_dir), MAX_AGE, MAX_SIZE))
+    memo = (
+        SignatureCache()
+        if worker is None
+        else SignatureCache(SqliteSignatures(Path(config.data_dir), MAX_AGE, MAX_SIZE))
+    )
     limits = ToolLimits(config.max_tool_rounds, config.tool_timeout, config.max_tool_tokens, config.max_tool_time)
     return Context(
         config=config,
-        services=services,
+        client=services,
         catalog=catalog,
         chat=ChatService(catalog, services, memo, threads, tools, limits, check_grammar=config.check_grammar),
-        running=running,
+        active=running,
         schemas=Schemas(),
         images=images,
         fetcher=fetcher,
         tools=tools,
         threads=threads,
         peers=Peers(running, worker),
-        answers=Answers(config.max_answers),
-        kept_bodies=KeptBodies(config.max_kept_bodies),
-        memo=memo,
+        concurrency=ConcurrencyLimit(config.max_answers),
+        body_budget=BodyBudget(config.max_kept_bodies),
+        signatures=memo,
     )
 
 
@@ -128,22 +132,22 @@ class Server:
         self.context.peers.open()
         self.listener.start(sockets)
 
-    def leave(self, stop: asyncio.Event) -> None:
+    def stop_worker(self, stop: asyncio.Event) -> None:
         """Stops this worker only: the others accept all new connections, so no request is refused."""
         self.listener.stop()
         stop.set()
 
     async def stop(self) -> None:
         """Answers new requests with 503 until the running answers have ended, then closes everything."""
-        await self.context.running.drain(self.context.config.drain_timeout)
+        await self.context.active.drain(self.context.config.drain_timeout)
         await self.listener.close()
         self.context.peers.close()
-        self.context.running.close()
+        self.context.active.close()
         self.context.catalog.close()
         await self.context.fetcher.close()
         await self.context.threads.close()
-        self.context.memo.close()
-        for transport in {id(t): t for t in self.context.services.transports.values()}.values():
+        self.context.signatures.close()
+        for transport in {id(t): t for t in self.context.client.transports.values()}.values():
             await transport.close()
 
 
@@ -159,20 +163,20 @@ def listen(config: Config) -> list[socket.socket]:
     raise AssertionError("unreachable")
 
 
-def banner(config: Config, port: int) -> list[str]:
+def format_banner(config: Config, port: int) -> list[str]:
     """Returns the lines printed at start: address, engines, warnings, examples. They contain no key."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.host, config.host)  # noqa: S104  compared, not bound
     url = f"http://{host}:{port}"
-    catalog = Catalog(config, Services({}))
-    engines = catalog.engines(Caller(trusted=True))
-    example = next((engine for engine in reversed(engines) if engine.example), None)
+    catalog = Catalog(config, EngineClient({}))
+    engines = catalog.list_engines(Caller(trusted=True))
+    example = next((engine for engine in reversed(engines) if engine.example_model), None)
     lines = [f"llm-server {VERSION} at {url}", f"engines: {', '.join(engine.label for engine in engines) or 'none'}"]
     if ACCELERATORS:
         lines.append(f"faster with {' and '.join(ACCELERATORS)}")
     lines += [f"warning: {warning}" for warning in config.warnings]
     if not config.port_chosen and port != config.port:
         lines.append(f"port {config.port} is taken, so {port} is used")
-    generated_id = next(iter(config.client_ids)) if config.client_id_minted else ""
+    generated_id = next(iter(config.client_ids)) if config.client_id_generated else ""
     lines.append(f"web page: {url}/{f'#id={generated_id}' if generated_id else ''}")
     if config.open_to_all:
         lines.append("warning: AUTHORIZED_CLIENT_ID=* lets anyone who reaches this address spend your keys")
@@ -182,7 +186,7 @@ def banner(config: Config, port: int) -> list[str]:
     else:
         header = ' -H "X-ClientId: $AUTHORIZED_CLIENT_ID"'
     if example is not None:
-        body = f'{{"engine": "{example.name}", "model": "{example.example}", "prompt": "Hello!"}}'
+        body = f'{{"engine": "{example.name}", "model": "{example.example_model}", "prompt": "Hello!"}}'
         lines.append(f"try: curl -N {url}/llm/chat{header} -H 'Content-Type: application/json' -d '{body}'")
     else:
         lines.append(f"try: curl {url}/llm/engines{header}")
@@ -215,7 +219,7 @@ async def serve(
             loop.add_signal_handler(signum, stop.set)
     else:
         loop.add_reader(worker.parent, stop.set)
-        loop.add_signal_handler(signal.SIGTERM, server.leave, stop)
+        loop.add_signal_handler(signal.SIGTERM, server.stop_worker, stop)
     server.start(sockets)
     _freeze_objects()
     ready()
@@ -229,13 +233,15 @@ async def serve(
     await server.stop()
 
 
-async def check(config: Config) -> int:
+async def check_engines(config: Config) -> int:
     """Requests the model list of each configured engine, which is free. Returns 1 if one fails, else 0."""
     context = make_context(config)
     owner = Caller(trusted=True)
-    engines = context.catalog.engines(owner)
+    engines = context.catalog.list_engines(owner)
     lines = [f"{warning}" for warning in config.warnings]
-    results = await asyncio.gather(*(context.catalog.models(e.name, owner) for e in engines), return_exceptions=True)
+    results = await asyncio.gather(
+        *(context.catalog.list_models(e.name, owner) for e in engines), return_exceptions=True
+    )
     faults = 0
     for engine, result in zip(engines, results, strict=True):
         if isinstance(result, list):
@@ -247,11 +253,11 @@ async def check(config: Config) -> int:
             raise result
     for name in sorted(set(config.keys) - {engine.name for engine in engines}):
         faults += 1
-        missing = variable(name, "ENABLED" if config.engines[name].local else "BASE_URL")
+        missing = variable_name(name, "ENABLED" if config.engines[name].local else "BASE_URL")
         lines.append(f"{name}: has a key but cannot be used: {missing} is missing")
     _print_lines([Redactor(config.secrets)(line) for line in lines])
     context.catalog.close()
-    for transport in context.services.transports.values():
+    for transport in context.client.transports.values():
         await transport.close()
     return 1 if faults else 0
 
@@ -313,7 +319,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line and returns the exit code: 2 for a wrong configuration, 1 for another failure."""
     arguments = _parse_arguments(argv)
     if arguments.version or arguments.verify:
-        _print_lines([", ".join((f"llm-server {VERSION}", *ACCELERATORS)), *(hashes() if arguments.verify else ())])
+        _print_lines([", ".join((f"llm-server {VERSION}", *ACCELERATORS)), *(hash_files() if arguments.verify else ())])
         return 0
     try:
         config = _read_config(arguments, os.environ)
@@ -321,7 +327,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"configuration error: {error}", file=sys.stderr)
         return 2
     if arguments.check:
-        return _run(check(config))
+        return _run(check_engines(config))
     try:
         sockets = listen(config)
     except OSError as error:
@@ -330,7 +336,7 @@ def main(argv: Sequence[str]) -> int:
     log.setup(config.secrets)
     _raise_file_limit()
     port = sockets[0].getsockname()[1]
-    lines = banner(config, port)
+    lines = format_banner(config, port)
     processes = config.processes or os.cpu_count() or 1
     if processes == 1:
         _run(serve(config, sockets, ready=lambda: _print_lines(lines)))

@@ -19,7 +19,7 @@ from handlers.request.schema import Schemas
 from llm.chat.events import Event, Failed
 from llm.chat.grammar import Grammar
 from llm.chat.messages import Message, Text
-from llm.chat.provider_metadata import unseal
+from llm.chat.provider_metadata import decode_metadata
 from llm.chat.request import ChatRequest
 from llm.config.parsers import ConfigError
 from llm.config.settings import SETTINGS, Config
@@ -28,28 +28,28 @@ from llm.dialects.base import ClientDialect, EngineDialect
 from llm.dialects.registry import CLIENT_DIALECTS, ENGINE_DIALECTS
 from llm.engines.capabilities import ModelInfo
 from llm.engines.engine import Engine
-from llm.engines.media_limits import image_type
+from llm.engines.media_limits import detect_image_type
 from llm.engines.records import ENGINES
 from llm.errors import LLMError, Malformed
-from llm.gateway.callers import keys_from_body, keys_from_headers
-from llm.http1.compression import inflater
+from llm.gateway.callers import pop_body_keys, read_header_keys
+from llm.http1.compression import create_inflater
 from llm.http1.request_parser import RequestParser
 from llm.http1.response_parser import ResponseParser
-from llm.storage.legacy_threads import read_older
+from llm.storage.legacy_threads import read_legacy_thread
 from llm.storage.message_json import read_message
 from llm.tasks import embeddings, speech, transcription
-from llm.tools.charset import decoded
-from llm.transport.egress import Egress, Refused
+from llm.tools.charset import decode_text
+from llm.transport.egress import Egress, UrlRefused
 from llm.transport.interface import HttpRequest
 from llm.transport.proxy import Proxies
-from llm.transport.request_head import head_of, way_to
-from llm.upstream.failures import retry_after
-from llm.wire.frames import Blocks, Frame, Framing
+from llm.transport.request_head import find_route, write_head
+from llm.upstream.failures import read_retry_after
+from llm.wire.frames import Frame, FrameDecoder, FrameSplitter
 from llm.wire.json_codec import dump_bytes, loads
-from llm.wire.ndjson import JsonLines, LineBlocks
-from llm.wire.schema_refs import inlined
-from llm.wire.schema_subset import STRICT, Subset, fitted
-from llm.wire.sse import Sse, SseBlocks
+from llm.wire.ndjson import NdjsonDecoder, NdjsonSplitter
+from llm.wire.schema_refs import inline_refs
+from llm.wire.schema_subset import STRICT_SUBSET, Subset, fit_schema
+from llm.wire.sse import SseDecoder, SseSplitter
 
 Harness = Callable[[bytes], None]
 
@@ -91,20 +91,20 @@ def value_of(data: bytes) -> Any:
 def framing(data: bytes) -> None:
     """Frames and blocks are the same in any pieces."""
     size, data = choice(data, 17)
-    for kind in (Sse, JsonLines):
+    for kind in (SseDecoder, NdjsonDecoder):
         assert _frames(kind(), [data]) == _frames(kind(), cut(data, size)), kind.__name__
-    for blocks in (SseBlocks, LineBlocks):
+    for blocks in (SseSplitter, NdjsonSplitter):
         assert _blocks(blocks(), [data]) == _blocks(blocks(), cut(data, size)) == data, blocks.__name__
 
 
-def _frames(decoder: Framing, pieces: Any) -> list[Frame]:
+def _frames(decoder: FrameDecoder, pieces: Any) -> list[Frame]:
     return [frame for piece in pieces for frame in decoder.feed(piece)] + decoder.close()
 
 
-def _blocks(blocks: Blocks, pieces: Any) -> bytes:
-    whole = b"".join(blocks.cut(piece) for piece in pieces)
-    for block in blocks.split(whole):
-        blocks.frame(block)
+def _blocks(blocks: FrameSplitter, pieces: Any) -> bytes:
+    whole = b"".join(blocks.extract_complete(piece) for piece in pieces)
+    for block in blocks.split_events(whole):
+        blocks.decode_frame(block)
     return whole + blocks.close()
 
 
@@ -121,11 +121,11 @@ def _response(method: str, pieces: Any) -> tuple[Any, ...]:
     for piece in pieces:
         try:
             if not (parser.complete or fault):
-                parser.alone(piece)
+                parser.single_chunk(piece)
                 parser.feed(piece, payload)
         except Malformed:
             fault = True
-    whole = False if fault else parser.eof()
+    whole = False if fault else parser.feed_eof()
     return parser.status, [*parser.headers.items()], b"".join(payload), whole, fault
 
 
@@ -142,19 +142,19 @@ def _requests(pieces: Any) -> tuple[Any, ...]:
         for piece in pieces:
             parser.feed(piece, payload)
             while parser.complete:
-                seen.append((parser.line, [*parser.headers.items()], b"".join(payload), parser.keep))
-                rest, payload, parser = parser.rest, [], RequestParser(4096)
+                seen.append((parser.start_line, [*parser.headers.items()], b"".join(payload), parser.keep_alive))
+                rest, payload, parser = parser.unparsed, [], RequestParser(4096)
                 parser.feed(rest, payload)
     except LLMError as error:
         return seen, type(error)
-    return seen, parser.line, b"".join(payload)
+    return seen, parser.start_line, b"".join(payload)
 
 
 def compression(data: bytes) -> None:
     size, data = choice(data, 17)
     for encoding in ("gzip", "deflate"):
         with suppress(Malformed):
-            packed = inflater(encoding)
+            packed = create_inflater(encoding)
             assert packed is not None
             for piece in cut(data, size * 64):
                 made = packed.feed(piece)
@@ -177,7 +177,7 @@ def engine_stream(name: str) -> Harness:
         assert _told(events) == _told(again)
         Grammar().feed(events)
         for client in CLIENT_DIALECTS.values():
-            writer = client.writer(ASKED, 0)
+            writer = client.create_writer(ASKED, 0)
             for event in events:
                 writer.feed([event])
 
@@ -185,7 +185,7 @@ def engine_stream(name: str) -> Harness:
 
 
 def _events(dialect: EngineDialect, engine: Engine, pieces: Any) -> list[Event]:
-    decoder, reader = dialect.framing(), dialect.reader(engine)
+    decoder, reader = dialect.create_framing(), dialect.create_reader(engine)
     events: list[Event] = []
     try:
         for piece in pieces:
@@ -280,7 +280,7 @@ def client_request(dialect: ClientDialect, schema: str) -> Harness:
         if not isinstance(body, dict):
             return
         with suppress(LLMError):
-            keys_from_body(body, ENGINES)
+            pop_body_keys(body, ENGINES)
             SCHEMAS.check(schema, body)
             request = dialect.read_request(body)
             for name, engine in ENGINE_OF.items():
@@ -301,7 +301,7 @@ def attachments(data: bytes) -> None:
     """MIME type and contents, by a line end apart, in each dialect that has them so."""
     head, _, rest = data.decode("utf-8", "replace").partition("\n")
     packed = b64encode(rest.encode("utf-8", "replace")).decode()
-    image_type(rest)
+    detect_image_type(rest)
     for contents in (rest, packed, f"data:{head};base64,{packed}", f"data:{head},{rest}"):
         wires: tuple[tuple[ClientDialect, dict[str, Any]], ...] = (
             (native, {"prompt": "x", "attachment": {"mimeType": head, "contents": contents}}),
@@ -331,7 +331,11 @@ def schemas(data: bytes) -> None:
     value = value_of(data)
     if not isinstance(value, dict):
         return
-    for fit in (inlined, lambda schema: fitted(schema, STRICT), lambda schema: fitted(schema, _LOOSE)):
+    for fit in (
+        inline_refs,
+        lambda schema: fit_schema(schema, STRICT_SUBSET),
+        lambda schema: fit_schema(schema, _LOOSE),
+    ):
         with suppress(LLMError):
             one, two = fit(value), fit(value)
             assert one == two
@@ -341,24 +345,24 @@ def schemas(data: bytes) -> None:
 def headers(data: bytes) -> None:
     """Values of headers, of clients and of providers."""
     text = data.decode("latin-1")
-    native.framing_for(text)
+    native.choose_framing(text)
     for name in ("retry-after", "retry-after-ms"):
-        waited = retry_after({name: text}, time.time())
+        waited = read_retry_after({name: text}, time.time())
         assert waited is None or 0 <= waited < float("inf")
     with suppress(LLMError):
-        keys_from_headers({"x-openai-key": text, text.lower(): "x"}, ENGINES)
-    speech.content_type(speech.SpeechRequest(text="x"), ENGINES["openai"], text)
+        read_header_keys({"x-openai-key": text, text.lower(): "x"}, ENGINES)
+    speech.choose_content_type(speech.SpeechRequest(text="x"), ENGINES["openai"], text)
     with suppress(LLMError):
-        inflater(text)
+        create_inflater(text)
 
 
 def stored(data: bytes) -> None:
     """What comes back to us: sealed thoughts, threads of the older server, our own."""
     text = data.decode("utf-8", "replace")
-    unseal(text)
-    unseal("llm-server.1." + b64encode(data, b"-_").decode())
+    decode_metadata(text)
+    decode_metadata("llm-server.1." + b64encode(data, b"-_").decode())
     with suppress(ValueError, LLMError):
-        read_older(text)
+        read_legacy_thread(text)
     value = value_of(data)
     if isinstance(value, dict):
         with suppress(ValueError, KeyError, TypeError, LLMError):  # as ``threads`` takes them: it cannot be read
@@ -371,8 +375,8 @@ def stored(data: bytes) -> None:
 def addresses(data: bytes) -> None:
     """URLs of tools and engines, hosts that go around a proxy."""
     first, _, second = data.decode("latin-1").partition("\n")
-    with suppress(Refused):
-        assert Egress().where(first).url.isascii()
+    with suppress(UrlRefused):
+        assert Egress().parse_url(first).url.isascii()
     for settings in ({"HTTP_PROXY": "http://p:1", "NO_PROXY": second}, {"HTTP_PROXY": second}):
         try:
             proxies = Proxies(settings)
@@ -381,7 +385,7 @@ def addresses(data: bytes) -> None:
         for url in (first, "http://example.org:8080/x", "http://[::1]/"):
             with suppress(LLMError):
                 request = HttpRequest(method="GET", url=url, headers={"x": second})
-                head = head_of(request, way_to(url, proxies))
+                head = write_head(request, find_route(url, proxies))
                 assert head.count(b"\r\n\r\n") == 1 and head.endswith(b"\r\n\r\n")
 
 
@@ -403,8 +407,8 @@ _NAMES: Final = (
 def pages(data: bytes) -> None:
     """Bytes of the web as text; the label of their encoding before the first line end."""
     label, _, body = data.partition(b"\n")
-    decoded(body, label.decode("latin-1"))
-    decoded(data)
+    decode_text(body, label.decode("latin-1"))
+    decode_text(data)
 
 
 HARNESSES: Final[Mapping[str, Harness]] = {

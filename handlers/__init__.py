@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from handlers.anthropic import CountHandler
-from handlers.base import Nothing
+from handlers.anthropic import CountTokensHandler
+from handlers.base import NotFoundHandler
 from handlers.chat import CancelHandler, ChatHandler
 from handlers.context import Context
 from handlers.native.chat import NativeChatHandler
@@ -14,7 +14,7 @@ from handlers.native.title import TitleHandler
 from handlers.native.voice import SpeechHandler, TranscriptionHandler
 from handlers.ollama import (
     EmbedHandler,
-    OlderEmbedHandler,
+    LegacyEmbedHandler,
     OllamaChatHandler,
     RunningModelsHandler,
     ShowHandler,
@@ -26,7 +26,7 @@ from handlers.openai.media import ImagesHandler, OpenAISpeechHandler, OpenAITran
 from handlers.openai.models import CompatibleModelHandler, CompatibleModelsHandler
 from handlers.ops.health import HealthHandler
 from handlers.ops.page import PageHandler
-from handlers.router import Route, Routes
+from handlers.router import Route, Router
 from llm.dialects import anthropic, native, ollama, openai_chat, openai_responses
 
 # Path (or pattern with groups), handler class and its arguments.
@@ -51,7 +51,7 @@ ROUTES: tuple[Route, ...] = (
     ("/voice/tts", SpeechHandler, {}),
     ("/voice/stt", TranscriptionHandler, {}),
     (r"/images/([^/]+)", ImageHandler, {}),
-    ("/v1/messages/count_tokens", CountHandler, {"dialect": anthropic, "schema": "anthropic.count"}),
+    ("/v1/messages/count_tokens", CountTokensHandler, {"dialect": anthropic, "schema": "anthropic.count"}),
     ("/v1/embeddings", EmbeddingsHandler, {}),
     ("/v1/images/generations", ImagesHandler, {}),
     ("/v1/audio/speech", OpenAISpeechHandler, {}),
@@ -59,7 +59,7 @@ ROUTES: tuple[Route, ...] = (
     ("/v1/models", CompatibleModelsHandler, {}),
     (r"/v1/models/(.+)", CompatibleModelHandler, {}),
     ("/api/embed", EmbedHandler, {}),
-    ("/api/embeddings", OlderEmbedHandler, {}),
+    ("/api/embeddings", LegacyEmbedHandler, {}),
     ("/api/tags", TagsHandler, {}),
     ("/api/show", ShowHandler, {}),
     ("/api/ps", RunningModelsHandler, {}),
@@ -67,7 +67,7 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
-def make_app(context: Context) -> Routes:
+def make_app(context: Context) -> Router:
     """Returns the application with all routes."""
     routes: list[Route] = [(path, handler, {"context": context, **more}) for path, handler, more in ROUTES]
-    return Routes(routes, (Nothing, {"context": context}))
+    return Router(routes, (NotFoundHandler, {"context": context}))

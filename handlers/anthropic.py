@@ -7,20 +7,20 @@ from typing import Any
 from handlers.chat import ChatHandler
 from llm.chat.token_estimate import ERROR_SHARE, ERROR_TOKENS
 from llm.gateway.chat import ChatCall
-from llm.upstream.tasks import count
+from llm.upstream.tasks import count_tokens
 
 
-class CountHandler(ChatHandler):
+class CountTokensHandler(ChatHandler):
     """Answers ``{"input_tokens": n}``; headers mark an estimate and give its error."""
 
     async def handle(self, body: dict[str, Any]) -> None:
         self.context.schemas.check(self.schema, body)
-        target = self.context.catalog.target_of(body["model"], self.caller)
+        target = self.context.catalog.resolve_model_name(body["model"], self.caller)
         request = self.dialect.read_request(body)
         self.record.target = target
-        call = ChatCall(self.request_id, body, self.dialect, self.record, self.forwarded_headers())
+        call = ChatCall(self.request_id, body, self.dialect, self.record, self.select_forwarded_headers())
         raw = body if target.engine.dialect == self.dialect.NAME else None
-        counted = await count(request, target, self.context.services, self.record, raw, call.headers_for(target))
+        counted = await count_tokens(request, target, self.context.client, self.record, raw, call.headers_for(target))
         self.set_record_headers(self.record)
         if counted.estimated:
             self.set_header("X-Tokens-Estimated", "true")

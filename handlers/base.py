@@ -16,13 +16,13 @@ from tornado.httputil import HTTPServerRequest, format_timestamp
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from handlers.context import Context
-from handlers.request.limits import MAX_OPEN_BODY, check_values, too_many
+from handlers.request.limits import MAX_OPEN_BODY, check_values, make_budget_error
 from llm import log
 from llm.dialects import native
 from llm.dialects.base import ClientDialect
 from llm.errors import Cancelled, Draining, Internal, InvalidRequest, LLMError, NotAuthenticated, NotFound, TooLarge
-from llm.gateway.callers import Caller, keys_from_body, keys_from_headers
-from llm.upstream.call_record import Trace
+from llm.gateway.callers import Caller, pop_body_keys, read_header_keys
+from llm.upstream.call_record import CallRecord
 from llm.wire.json_codec import Json, dump_bytes, loads
 
 Access: TypeAlias = Literal["open", "caller", "client"]
@@ -49,7 +49,7 @@ class ResponseHeaders(dict[str, str]):
 
 
 @stream_request_body
-class Base(RequestHandler):
+class BaseHandler(RequestHandler):
     """Base class of the handlers of all routes.
 
     Subclasses define ``methods``, ``access`` and :meth:`handle`, which is called only if the caller is authorized. The
@@ -58,14 +58,27 @@ class Base(RequestHandler):
 
     methods: ClassVar[tuple[str, ...]] = ("GET",)
     access: ClassVar[Access] = "caller"
-    while_draining: ClassVar[bool] = False  # also serves while the server shuts down
-    costly: ClassVar[bool] = False  # the answer counts for MAX_ANSWERS
+    serves_while_draining: ClassVar[bool] = False  # also serves while the server shuts down
+    counts_as_answer: ClassVar[bool] = False  # the answer counts for MAX_ANSWERS
     dialect: ClientDialect = native  # the dialect that errors are written in
 
     # An open stream keeps its handler in memory: slots take a fifth of the memory of an instance dictionary.
     __slots__ = (
-        "_client_id", "_early", "_received", "_refusal", "_reserved", "_task", "answer_task", "began", "caller",
-        "context", "failure", "gone", "pieces", "request_id", "told",
+        "_client_id",
+        "_early",
+        "_received",
+        "_refusal",
+        "_reserved",
+        "_task",
+        "answer_task",
+        "body_pieces",
+        "caller",
+        "client_gone",
+        "context",
+        "failure",
+        "log_fields",
+        "request_id",
+        "started_at",
     )  # fmt: skip
 
     context: Context
@@ -76,24 +89,24 @@ class Base(RequestHandler):
         self.request_id = ""
         self.caller = _UNKNOWN_CALLER
         self.failure: LLMError | None = None  # for the log line
-        self.told: dict[str, Any] = {}  # additional fields of the log line
-        self.began = time.monotonic()
-        self.pieces: list[bytes] = []
+        self.log_fields: dict[str, Any] = {}  # additional fields of the log line
+        self.started_at = time.monotonic()
+        self.body_pieces: list[bytes] = []
         self._received = 0
         self._reserved: int | None = None  # bytes reserved in the body budget; None: the caller has a client id
         self._refusal: LLMError | None = None  # raised at the end of the body, which is read and discarded
         self._early: LLMError | None = None  # raised before the body is read
         self.answer_task: asyncio.Task[None] | None = None  # set while the answer can be cancelled
-        self.gone = False  # the client has left, or reads no more
+        self.client_gone = False  # the client has left, or reads no more
         super().__init__(application, request, **kwargs)
         self.ui = None  # type: ignore[assignment]  # Tornado's template helpers, unused; they refer back to the handler
 
     def initialize(self, context: Context) -> None:
         """Checks the headers before any of the body is received; Tornado may call :meth:`prepare` later."""
         self.context = context
-        self._client_id = context.client_of(self._client_id_candidates())
+        self._client_id = context.find_client_id(self._client_id_candidates())
         length = self.request.headers.get("Content-Length", "")
-        if context.running.draining and not self.while_draining:
+        if context.active.draining and not self.serves_while_draining:
             self._early = Draining("The server is shutting down.")
         elif length.isdecimal() and int(length) > self._max_body:
             self._early = self._make_size_error()
@@ -110,7 +123,7 @@ class Base(RequestHandler):
         self.request._body_future = loop.create_future()
         self._task = loop.create_task(self._execute([], *args))
 
-    def body_ended(self) -> None:
+    def on_body_end(self) -> None:
         """Marks the body as complete: the task calls the method of the request."""
         complete = self.request._body_future
         if not complete.done():
@@ -157,20 +170,20 @@ class Base(RequestHandler):
         if self._refusal is None:
             if self._received > self._max_body:
                 self._refusal = self._make_size_error()
-            elif self._reserved is not None and not self.context.kept_bodies.add(len(chunk)):
-                self._refusal = too_many()
+            elif self._reserved is not None and not self.context.body_budget.reserve(len(chunk)):
+                self._refusal = make_budget_error()
             else:
                 self._reserved = None if self._reserved is None else self._reserved + len(chunk)
-                self.pieces.append(chunk)
+                self.body_pieces.append(chunk)
                 return
             self._release_body()  # the refusal is sent when the body ends
         if self._received > _MAX_DISCARDED * self.context.config.max_body_size:
             self.request.connection.close()  # type: ignore[union-attr]
 
     def _release_body(self) -> None:
-        self.pieces.clear()
+        self.body_pieces.clear()
         if self._reserved:
-            self.context.kept_bodies.remove(self._reserved)
+            self.context.body_budget.release(self._reserved)
             self._reserved = 0
 
     async def get(self, *_: str) -> None:
@@ -185,10 +198,10 @@ class Base(RequestHandler):
             raise fault
         self.answer_task = self._task
         try:
-            with self.context.answers.one(self.caller.names) if self.costly else nullcontext():
+            with self.context.concurrency.acquire(self.caller.names) if self.counts_as_answer else nullcontext():
                 await self.handle(body)
         except asyncio.CancelledError:
-            if not self.gone:
+            if not self.client_gone:
                 raise
             self.failure = Cancelled("The client is gone.")
 
@@ -200,7 +213,7 @@ class Base(RequestHandler):
 
     def on_connection_close(self) -> None:
         """Cancels the answer when the client has left; the end of the task closes the provider's socket (C1)."""
-        self.gone = True
+        self.client_gone = True
         super().on_connection_close()  # ends the wait for the rest of the body
         self._release_body()
         if self.answer_task is not None:
@@ -213,7 +226,7 @@ class Base(RequestHandler):
 
         The error is returned so that an unauthorized caller gets 401 and not a description of the body.
         """
-        raw, self.pieces = b"".join(self.pieces), []
+        raw, self.body_pieces = b"".join(self.body_pieces), []
         if not raw or raw.isspace():
             return {}, None
         try:
@@ -231,8 +244,8 @@ class Base(RequestHandler):
         if self.access == "open":
             return
         engines = self.context.config.engines
-        keys = {**keys_from_headers(self.request.headers, engines), **keys_from_body(body, engines)}
-        self.caller = self.context.caller(self._client_id, keys)
+        keys = {**read_header_keys(self.request.headers, engines), **pop_body_keys(body, engines)}
+        self.caller = self.context.make_caller(self._client_id, keys)
         if not self.caller.trusted and (self.access == "client" or not keys):
             raise NotAuthenticated("X-ClientId header is missing or invalid and no custom API keys provided")
 
@@ -251,7 +264,7 @@ class Base(RequestHandler):
         self.set_header("Content-Type", "application/json")
         self.write(dump_bytes(value))
 
-    def set_record_headers(self, record: Trace) -> None:
+    def set_record_headers(self, record: CallRecord) -> None:
         """Sets the headers that are passed on from the engine's response, and ``X-Dropped-Fields``."""
         for name, value in record.headers.items():
             self.set_header(name, value)
@@ -272,7 +285,7 @@ class Base(RequestHandler):
         if error.retry_after is not None and "retry-after" not in error.headers:
             self.set_header("Retry-After", f"{error.retry_after:.0f}")
         wrong_method = isinstance(error, InvalidRequest) and status_code == 405
-        status = status_code if wrong_method else self.dialect.status_of(error)
+        status = status_code if wrong_method else self.dialect.get_http_status(error)
         self.write_json(self.dialect.write_error(error), status)
 
     def _to_error(self, status_code: int, error: BaseException | None) -> LLMError:
@@ -300,14 +313,14 @@ class Base(RequestHandler):
             id=self.request_id,
             method=self.request.method,
             path=self.request.path,
-            status=499 if self.gone else self.get_status(),
-            code="cancelled" if self.gone else failure.code if failure else None,
-            seconds=round(time.monotonic() - self.began, 3),
-            **self.told,
-            **self.outcome(),
+            status=499 if self.client_gone else self.get_status(),
+            code="cancelled" if self.client_gone else failure.code if failure else None,
+            seconds=round(time.monotonic() - self.started_at, 3),
+            **self.log_fields,
+            **self.final_log_fields(),
         )
 
-    def outcome(self) -> dict[str, Any]:
+    def final_log_fields(self) -> dict[str, Any]:
         """Returns fields of the log line that are known only when the answer has ended."""
         return {}
 
@@ -317,7 +330,7 @@ class Base(RequestHandler):
     def _choose_request_id(self) -> str:
         """Returns the client's own id, with which it can cancel before it has received the headers; else a new id."""
         own = self.request.headers.get("X-Request-Id", "")
-        if _CLIENT_REQUEST_ID.fullmatch(own) and own not in self.context.running:
+        if _CLIENT_REQUEST_ID.fullmatch(own) and own not in self.context.active:
             return own
         return f"req_{os.urandom(12).hex()}"
 
@@ -350,7 +363,7 @@ def _format_date(second: int) -> str:
     return format_timestamp(second)
 
 
-class Nothing(Base):
+class NotFoundHandler(BaseHandler):
     """Answers 404 for every path that has no route."""
 
     methods = ("GET", "POST", "PUT", "PATCH", "DELETE")

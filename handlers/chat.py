@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tornado.iostream import StreamClosedError
 
-from handlers.base import Base
+from handlers.base import BaseHandler
 from handlers.context import Context
 from handlers.request.output import Output
 from llm import log
@@ -21,7 +21,7 @@ from llm.dialects import native
 from llm.dialects.base import ClientDialect, Writer
 from llm.errors import LLMError, NotFound
 from llm.gateway.chat import ChatCall
-from llm.upstream.call_record import CLIENT, Trace
+from llm.upstream.call_record import CLIENT, CallRecord
 from llm.wire.json_codec import Json
 
 # Client headers that are forwarded unchanged to an engine of the same dialect.
@@ -29,11 +29,11 @@ _FORWARDED: Final = ("anthropic-beta", "anthropic-version")
 _STALL: Final = 2  # times KEEPALIVE_INTERVAL without anything of an answer: the log says what it waits for
 
 
-class ChatHandler(Base):
+class ChatHandler(BaseHandler):
     """Answers a chat request; one class for every client dialect."""
 
     methods = ("POST",)
-    costly = True
+    counts_as_answer = True
     __slots__ = ("_answer", "_stalled", "_stopped", "record", "schema")
 
     schema: str
@@ -43,7 +43,7 @@ class ChatHandler(Base):
         self.dialect = dialect
         self.schema = schema
         self._answer: ClientAnswer | None = None
-        self.record = Trace(started=self.began)
+        self.record = CallRecord(started=self.started_at)
         self._stalled = 0.0  # when the answer last moved before a stall that was logged
         self._stopped: LLMError | None = None  # why the answer was stopped, if not by its client leaving
 
@@ -54,15 +54,15 @@ class ChatHandler(Base):
 
     async def handle(self, body: dict[str, Any]) -> None:
         self.context.schemas.check(self.schema, body)
-        call = ChatCall(self.request_id, body, self.dialect, self.record, self.forwarded_headers())
+        call = ChatCall(self.request_id, body, self.dialect, self.record, self.select_forwarded_headers())
         answer = self._answer = ClientAnswer(self)
-        active = self.context.running
+        active = self.context.active
         active.add(self.request_id, self)
         try:
             await self.answer(call, answer)
             await answer.end()
         except StreamClosedError:
-            self.gone = True
+            self.client_gone = True
         except LLMError as error:
             if not answer.started:
                 raise
@@ -85,9 +85,9 @@ class ChatHandler(Base):
 
     def make_writer(self, request: ChatRequest) -> Writer:
         """Returns the dialect's writer of a streamed answer."""
-        return self.dialect.writer(request, int(time.time()))
+        return self.dialect.create_writer(request, int(time.time()))
 
-    def write_whole(self, reply: Reply, request: ChatRequest) -> dict[str, Json]:
+    def make_reply_body(self, reply: Reply, request: ChatRequest) -> dict[str, Json]:
         """Returns the JSON body of an answer that is not streamed."""
         return self.dialect.write_reply(reply, request, int(time.time()))
 
@@ -97,15 +97,15 @@ class ChatHandler(Base):
         if self.answer_task is not None:
             self.answer_task.cancel()
 
-    def nudge(self, now: float, silence: float) -> None:
+    def send_keepalive(self, now: float, silence: float) -> None:
         """Sends a keepalive after ``silence`` seconds without output, and the headers before the first one."""
-        if self._answer is not None and not self.gone:
-            self._answer.keep_alive(now, silence)
+        if self._answer is not None and not self.client_gone:
+            self._answer.send_keepalive(now, silence)
             self._log_stall(now, self._answer)
 
     def _log_stall(self, now: float, answer: ClientAnswer) -> None:
         """One log line for each time in which an answer stands still for long: for whom the server waits."""
-        since = answer.last_sent(self.began)
+        since = answer.last_sent(self.started_at)
         seconds = now - since
         if since == self._stalled or seconds < _STALL * self.context.config.keepalive_interval:
             return
@@ -120,13 +120,13 @@ class ChatHandler(Base):
         try:
             await answer.fail(failure)
         except StreamClosedError:
-            self.gone = True
+            self.client_gone = True
 
-    def forwarded_headers(self) -> Mapping[str, str]:
+    def select_forwarded_headers(self) -> Mapping[str, str]:
         """Returns the client's headers that are forwarded to an engine of the same dialect."""
         return {name: self.request.headers[name] for name in _FORWARDED if name in self.request.headers}
 
-    def outcome(self) -> dict[str, Any]:
+    def final_log_fields(self) -> dict[str, Any]:
         """Returns engine, model, attempts, timing and usage of the chat for the log line."""
         record, usage = self.record, self._billable_usage()
         engine = {"engine": record.target.engine.name, "model": record.target.model} if record.target else {}
@@ -134,18 +134,18 @@ class ChatHandler(Base):
             **engine,
             "attempts": record.attempts,
             "first_token": round(record.first_token, 3) if record.first_token is not None else None,
-            "finish_reason": record.finish,
+            "finish_reason": record.finish_reason,
             "input_tokens": usage.input if usage else None,
             "output_tokens": usage.output if usage else None,
             "estimated": True if usage and usage.estimated else None,
             "dropped_fields": [*record.dropped] or None,
-            "thread_error": record.unsaved,
+            "thread_error": record.save_error_code,
         }
 
     def _billable_usage(self) -> Usage | None:
         """Returns the usage, estimated if the answer is incomplete: the provider may bill it, but not a refusal."""
-        incomplete = self.gone or self._stopped is not None or self.record.characters
-        return self.record.used() if incomplete else self.record.usage
+        incomplete = self.client_gone or self._stopped is not None or self.record.characters
+        return self.record.compute_usage() if incomplete else self.record.usage
 
 
 class ClientAnswer:
@@ -168,11 +168,11 @@ class ClientAnswer:
 
     def begin(self, request: ChatRequest) -> None:
         """Prepares the output for the request that was read, streamed or not."""
-        self._handler.told["stream"] = request.stream
+        self._handler.log_fields["stream"] = request.stream
         if request.stream:
             self._writer = self._handler.make_writer(request)
-            self._output = Output(self._handler, self._writer.spacing)
-            self.send = self._output.pass_on
+            self._output = Output(self._handler, self._writer.write_interval)
+            self.send = self._output.send_passthrough
 
     def accept(self, content_type: str | None = None) -> None:
         """Sends the headers of a stream if that has not happened. ``content_type``: that of a passthrough answer."""
@@ -205,12 +205,12 @@ class ClientAnswer:
 
     def last_sent(self, began: float) -> float:
         """When something of this answer was last sent (by the monotonic clock); ``began`` if nothing was."""
-        return self._output.last if self._output is not None and self._output.started else began
+        return self._output.last_write if self._output is not None and self._output.started else began
 
     def write_reply(self, reply: Reply, request: ChatRequest) -> None:
         """Writes a translated answer that is not streamed."""
         self._set_headers()
-        self._handler.write_json(self._handler.write_whole(reply, request))
+        self._handler.write_json(self._handler.make_reply_body(reply, request))
 
     async def end(self) -> None:
         """Ends the answer after the service has written all of it."""
@@ -228,12 +228,12 @@ class ClientAnswer:
             self._output.send(piece)
         await self._output.end()
 
-    def keep_alive(self, now: float, silence: float) -> None:
+    def send_keepalive(self, now: float, silence: float) -> None:
         """Sends a keepalive if nothing was written for ``silence`` seconds before ``now``."""
         output, writer = self._output, self._writer
-        if output is not None and writer is not None and now - max(output.last, output.pinged) >= silence:
+        if output is not None and writer is not None and now - max(output.last_write, output.pinged) >= silence:
             self._start(None)
-            output.ping(writer.ping())
+            output.send_keepalive(writer.write_keepalive())
 
     def _start(self, content_type: str | None) -> None:
         assert self._output is not None and self._writer is not None
@@ -258,14 +258,14 @@ class WholeBody:
         return True
 
 
-class CancelHandler(Base):
+class CancelHandler(BaseHandler):
     """``DELETE /llm/chat/<id>``: cancels an answer, for clients behind proxies that hide a disconnect (C2)."""
 
     methods = ("DELETE",)
 
     async def handle(self, body: dict[str, Any]) -> None:
         id, names = self.path_args[0], self.caller.names
-        here, there = self.context.running.cancel(id, names), await self.context.peers.cancel(id, names)
+        here, there = self.context.active.cancel(id, names), await self.context.peers.cancel(id, names)
         if not here and not there:
             raise NotFound(f"No running answer has the id {id[:128]}.")
         self.set_status(204)

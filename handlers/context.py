@@ -8,20 +8,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from handlers.request.active import Running
+from handlers.request.active import ActiveRequests
 from handlers.request.active_peers import Peers
-from handlers.request.limits import Answers, KeptBodies
+from handlers.request.limits import BodyBudget, ConcurrencyLimit
 from handlers.request.schema import Schemas
 from llm.config.settings import Config
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
 from llm.gateway.chat import ChatService
-from llm.gateway.signature_cache import Memo
+from llm.gateway.signature_cache import SignatureCache
 from llm.storage.images import ImageStore
 from llm.storage.threads import ThreadStore
 from llm.tools.base import Tools
 from llm.tools.fetcher import Fetcher
-from llm.upstream.engine_client import Services
+from llm.upstream.engine_client import EngineClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +29,21 @@ class Context:
     """Configuration and services of one process."""
 
     config: Config
-    services: Services
+    client: EngineClient
     catalog: Catalog
-    running: Running
+    active: ActiveRequests
     schemas: Schemas
     images: ImageStore
     fetcher: Fetcher
     tools: Tools
     threads: ThreadStore
     peers: Peers
-    answers: Answers
-    kept_bodies: KeptBodies
-    memo: Memo
+    concurrency: ConcurrencyLimit
+    body_budget: BodyBudget
+    signatures: SignatureCache
     chat: ChatService
 
-    def knows(self, client_id: str) -> bool:
+    def is_client_id(self, client_id: str) -> bool:
         """True if this is an authorized client id. Takes the same time for every wrong id."""
         if self.config.open_to_all:
             return True
@@ -53,14 +53,14 @@ class Context:
             found |= hmac.compare_digest(candidate, authorized.encode())
         return found
 
-    def client_of(self, offered: Iterable[str]) -> str:
+    def find_client_id(self, candidates: Iterable[str]) -> str:
         """Returns the first of the candidates that is a client id, else ``""``."""
-        for client_id in offered:
-            if client_id and self.knows(client_id):
+        for client_id in candidates:
+            if client_id and self.is_client_id(client_id):
                 return client_id
         return ""
 
-    def caller(self, client_id: str, keys: dict[str, str]) -> Caller:
+    def make_caller(self, client_id: str, keys: dict[str, str]) -> Caller:
         """Returns the caller with this client id (``""``: none) and these own provider keys, by engine."""
         if client_id and not keys:
             return _client(client_id)

@@ -11,16 +11,16 @@ from typing import Any, Final
 from tornado.httputil import HTTPFile
 from tornado.iostream import StreamClosedError
 
-from handlers.base import Base
+from handlers.base import BaseHandler
 from handlers.context import Context
 from handlers.request.multipart import is_form, read_form
 from handlers.request.output import Output
 from llm.engines.engine import Target
 from llm.errors import InvalidRequest, LLMError
-from llm.gateway.task_routing import Task, task_target
+from llm.gateway.task_routing import Task, choose_task_target
 from llm.tasks.transcription import Upload
-from llm.upstream.call_record import Trace
-from llm.upstream.tasks import Heard
+from llm.upstream.call_record import CallRecord
+from llm.upstream.tasks import ResponseInfo
 from llm.wire.json_codec import loads
 
 _MAX_NUMBER: Final = 40  # characters of a number in a form field
@@ -28,16 +28,16 @@ _FILE_FIELDS: Final = ("file", "audio")  # form fields that may hold the audio
 _NOT_HEADER_SAFE: Final = re.compile(r"[^\w.-]", re.ASCII)  # in a list of names in a header
 
 
-class VoiceHandler(Base):
+class MediaHandler(BaseHandler):
     """Base class of media handlers. A running answer can be cancelled, and the server waits for it when draining."""
 
     methods = ("POST",)
-    costly = True
+    counts_as_answer = True
     task: Task
 
     def initialize(self, context: Context) -> None:
         super().initialize(context)
-        self.trace = Trace()
+        self.record = CallRecord()
         self._stopped: LLMError | None = None  # why the answer was stopped, unless the client has left
 
     @property
@@ -46,8 +46,8 @@ class VoiceHandler(Base):
         return self.caller.names
 
     async def handle(self, body: dict[str, Any]) -> None:
-        self.trace = Trace(started=self.began)
-        active = self.context.running
+        self.record = CallRecord(started=self.started_at)
+        active = self.context.active
         active.add(self.request_id, self)
         try:
             await self.answer(body)
@@ -69,19 +69,19 @@ class VoiceHandler(Base):
         if self.answer_task is not None:
             self.answer_task.cancel()
 
-    def nudge(self, now: float, silence: float) -> None:
+    def send_keepalive(self, now: float, silence: float) -> None:
         """Sends nothing: a keepalive would change audio or JSON (``ActiveRequest``)."""
 
-    def target(self, body: dict[str, Any], preferred: str) -> Target:
+    def choose_target(self, body: dict[str, Any], preferred: str) -> Target:
         """Returns the engine and model for the task. ``preferred``: engine that is used if the body names none."""
-        target = task_target(
+        target = choose_task_target(
             self.task, body.get("engine"), body.get("model"), self.caller, self.context.catalog, preferred
         )
-        self.told |= {"engine": target.engine.name, "model": target.model}
+        self.log_fields |= {"engine": target.engine.name, "model": target.model}
         return target
 
-    async def hand_on(
-        self, pieces: AsyncGenerator[bytes, None], response: Heard, dropped: tuple[str, ...] = ()
+    async def stream_answer(
+        self, pieces: AsyncGenerator[bytes, None], response: ResponseInfo, dropped: tuple[str, ...] = ()
     ) -> None:
         """Streams the bytes of an engine's answer. If it fails in the middle, the response is left without its end."""
         output = Output(self)
@@ -89,14 +89,14 @@ class VoiceHandler(Base):
             async with aclosing(pieces):
                 async for piece in pieces:
                     if not output.started:
-                        self.set_headers(dropped)
+                        self.set_answer_headers(dropped)
                         self.set_header("Content-Type", response.content_type)
                     output.start()
                     if not output.send(piece):
                         await output.drain()
             await output.end()
         except StreamClosedError:
-            self.gone = True
+            self.client_gone = True
         except (LLMError, asyncio.CancelledError) as error:
             failure = self._stopped if isinstance(error, asyncio.CancelledError) else error
             if failure is None or not output.started:
@@ -105,16 +105,16 @@ class VoiceHandler(Base):
             self.answer_task = None  # the close below must not cancel this task
             output.abort()
 
-    def set_headers(self, dropped: tuple[str, ...]) -> None:
+    def set_answer_headers(self, dropped: tuple[str, ...]) -> None:
         """Sets the headers passed on from the engine, and ``X-Dropped-Fields``."""
-        for name, value in self.trace.headers.items():
+        for name, value in self.record.headers.items():
             self.set_header(name, value)
         if dropped:
             self.set_header("X-Dropped-Fields", ", ".join(_NOT_HEADER_SAFE.sub("?", name[:60]) for name in dropped))
 
-    def outcome(self) -> dict[str, Any]:
+    def final_log_fields(self) -> dict[str, Any]:
         """Returns attempts, timing and usage for the log line."""
-        trace = self.trace
+        trace = self.record
         return {
             "attempts": trace.attempts,
             "first_audio": round(trace.first_token, 3) if trace.first_token is not None else None,
@@ -123,7 +123,7 @@ class VoiceHandler(Base):
         }
 
 
-class FormHandler(VoiceHandler):
+class FormHandler(MediaHandler):
     """Base class of handlers whose request is a form with one file, or JSON."""
 
     def initialize(self, context: Context) -> None:
@@ -135,17 +135,17 @@ class FormHandler(VoiceHandler):
         content_type = self.request.headers.get("Content-Type", "")
         if not is_form(content_type):
             return super().parse_body()
-        raw, self.pieces = b"".join(self.pieces), []
+        raw, self.body_pieces = b"".join(self.body_pieces), []
         try:
             texts, files = read_form(content_type, raw)
         except InvalidRequest as error:
             return {}, error
-        fields: dict[str, Any] = {name: self.field(values) for name, values in texts.items()}
+        fields: dict[str, Any] = {name: self.read_field(values) for name, values in texts.items()}
         with suppress(KeyError, ValueError, TypeError):  # the schema check reports the error
             fields["temperature"] = loads(fields["temperature"][:_MAX_NUMBER])
         return fields, self._set_upload(files)
 
-    def field(self, values: list[str]) -> Any:
+    def read_field(self, values: list[str]) -> Any:
         """Returns the value of a field that may occur several times."""
         return values[-1]
 

@@ -17,13 +17,13 @@ from tornado.httputil import (
 )
 from tornado.web import Application, RequestHandler
 
-from handlers.base import Base
+from handlers.base import BaseHandler
 from llm.dialects import native
 from llm.errors import InvalidRequest, LLMError, RateLimited
 from llm.http1.message import Headers
 from llm.wire.json_codec import dump_bytes
 
-Route: TypeAlias = tuple[str, type[Base], dict[str, Any]]
+Route: TypeAlias = tuple[str, type[BaseHandler], dict[str, Any]]
 """A path or a pattern with groups, the handler class, and its arguments."""
 
 _MAX_ARGUMENTS: Final = 1000  # arguments of a query
@@ -54,19 +54,19 @@ def _arguments(query: str) -> dict[str, list[bytes]]:
         raise InvalidRequest("The query of the URL cannot be parsed.") from None
 
 
-class Routes(Application):
+class Router(Application):
     """The application. Looks a path up in a dictionary, then tries the patterns in order.
 
     ``handlers.server`` calls :meth:`begin`; Tornado's own ``HTTPServer`` calls :meth:`start_request`.
     """
 
-    def __init__(self, routes: Sequence[Route], not_found: tuple[type[Base], dict[str, Any]]) -> None:
+    def __init__(self, routes: Sequence[Route], not_found: tuple[type[BaseHandler], dict[str, Any]]) -> None:
         super().__init__()
         self._by_path = {path: (handler, kwargs, ()) for path, handler, kwargs in routes if "(" not in path}
         self._patterns = [(re.compile(path), handler, kwargs) for path, handler, kwargs in routes if "(" in path]
         self._not_found = not_found
 
-    def begin(self, connection: HTTPConnection, line: RequestStartLine, headers: Headers) -> Base:
+    def begin(self, connection: HTTPConnection, line: RequestStartLine, headers: Headers) -> BaseHandler:
         """Starts the handler of a request whose body may still be incomplete. Raises ``InvalidRequest``."""
         request = Request(connection, line, headers)
         handler_class, kwargs, args = self._by_path.get(request.path) or self._match(request.path)
@@ -78,7 +78,7 @@ class Routes(Application):
         """Serves the same handlers behind Tornado's ``HTTPServer``: a fallback if its connection interface changes."""
         return StockRequest(self, request_conn)
 
-    def _match(self, path: str) -> tuple[type[Base], dict[str, Any], tuple[bytes, ...]]:
+    def _match(self, path: str) -> tuple[type[BaseHandler], dict[str, Any], tuple[bytes, ...]]:
         for pattern, handler, kwargs in self._patterns:
             if match := pattern.fullmatch(path):
                 return handler, kwargs, tuple(url_unescape(arg, encoding=None, plus=False) for arg in match.groups())
@@ -99,9 +99,9 @@ class Routes(Application):
 class StockRequest(HTTPMessageDelegate):
     """Passes a request that Tornado's ``HTTP1Connection`` reads to its handler."""
 
-    def __init__(self, routes: Routes, connection: HTTPConnection) -> None:
+    def __init__(self, routes: Router, connection: HTTPConnection) -> None:
         self._connection = connection
-        self._handler: Base | None = None
+        self._handler: BaseHandler | None = None
         self._routes = routes
 
     def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
@@ -118,7 +118,7 @@ class StockRequest(HTTPMessageDelegate):
     def finish(self) -> None:
         """Passes on that the body is complete."""
         assert self._handler is not None
-        self._handler.body_ended()
+        self._handler.on_body_end()
 
     def on_connection_close(self) -> None:
         """Passes on that the client has left."""

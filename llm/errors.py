@@ -47,7 +47,7 @@ from typing import ClassVar, Final
 
 
 @dataclass(frozen=True, slots=True)
-class ProviderSaid:
+class ProviderErrorDetails:
     """The engine's own error, unchanged. ``status`` is 0 for an error inside of a stream."""
 
     status: int = 0
@@ -75,7 +75,7 @@ class LLMError(Exception):
         message: str,
         *,
         engine: str | None = None,
-        provider: ProviderSaid | None = None,
+        provider: ProviderErrorDetails | None = None,
         param: str | None = None,
         retry_after: float | None = None,
         headers: Mapping[str, str] | None = None,
@@ -325,7 +325,7 @@ _NO_CREDIT: Final = frozenset(
 )
 
 
-def by_status(status: int, *codes: str | None) -> type[LLMError]:
+def choose_error_class(status: int, *codes: str | None) -> type[LLMError]:
     """Returns the error class for an engine's HTTP status and its error codes.
 
     >>> by_status(429, "insufficient_quota").code
@@ -342,7 +342,7 @@ _CLIENT_HEADERS: Final = frozenset({"retry-after", "retry-after-ms", "x-should-r
 _CLIENT_PREFIXES: Final = ("x-ratelimit-", "anthropic-ratelimit-")
 
 
-def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def select_client_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Selects the engine's response headers for the client: rate limits, retry times, request ids (E1).
 
     ``x-request-id`` is this server's own, so the engine's is renamed to ``x-provider-request-id``.

@@ -10,7 +10,7 @@ ROOT: Final = Path(__file__).parent.parent  # the folder of the installation
 SHIPPED: Final = ("server.py", "llm", "handlers", "schemas")  # files and folders, as in ``deploy/Dockerfile``
 
 
-def files(root: Path = ROOT) -> list[Path]:
+def list_files(root: Path = ROOT) -> list[Path]:
     """Lists the server's own files, sorted by path."""
     found = [
         path for name in SHIPPED for path in ((root / name).rglob("*") if (root / name).is_dir() else [root / name])
@@ -18,6 +18,6 @@ def files(root: Path = ROOT) -> list[Path]:
     return sorted(path for path in found if path.is_file() and "__pycache__" not in path.parts)
 
 
-def hashes(root: Path = ROOT) -> list[str]:
+def hash_files(root: Path = ROOT) -> list[str]:
     """Hashes the files; returns lines in the format of ``sha256sum``."""
-    return [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(root)}" for path in files(root)]
+    return [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(root)}" for path in list_files(root)]

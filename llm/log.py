@@ -57,12 +57,12 @@ class Redactor:
             text = self._known.sub(MASK, text)
         return _KEY.sub(MASK, text)
 
-    def finds(self, text: str) -> bool:
+    def has_secret(self, text: str) -> bool:
         """True if ``text`` contains a secret."""
         return (self._known is not None and self._known.search(text) is not None) or _KEY.search(text) is not None
 
 
-class JsonLines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON without secrets."""
 
     def __init__(self, redact: Redactor) -> None:
@@ -89,7 +89,7 @@ class JsonLines(logging.Formatter):
                 texts.append(value)
             elif type(value) not in _NUMBERS:
                 return False
-        return not self._redact.finds("\n".join(texts))
+        return not self._redact.has_secret("\n".join(texts))
 
     def _redact_value(self, value: Any) -> Any:
         """Masks secrets in a value before JSON encoding, because JSON escapes could hide a secret."""
@@ -108,7 +108,7 @@ def _format_time(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
 
 
-class Lines(logging.Handler):
+class NonBlockingHandler(logging.Handler):
     """Writes lines to a file descriptor without blocking.
 
     A line is lost if the disk is full, or the pipe is closed or full; ``lost`` counts these lines. The next line that
@@ -152,18 +152,20 @@ class Lines(logging.Handler):
         return sent
 
 
-def lost_lines() -> int:
+def count_lost_lines() -> int:
     """Returns the number of lost log lines of this process."""
-    return sum(handler.lost for handler in logging.getLogger().handlers if isinstance(handler, Lines))
+    return sum(handler.lost for handler in logging.getLogger().handlers if isinstance(handler, NonBlockingHandler))
 
 
 def setup(secrets: Iterable[str] = (), level: int = logging.INFO) -> None:
     """Writes the records of all loggers to standard error, as JSON lines without ``secrets``."""
     try:
-        handler: logging.Handler = Lines(sys.stderr.fileno()) if sys.stderr is not None else logging.NullHandler()
+        handler: logging.Handler = (
+            NonBlockingHandler(sys.stderr.fileno()) if sys.stderr is not None else logging.NullHandler()
+        )
     except OSError:  # stderr was replaced by an object without a descriptor
         handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines(Redactor(secrets)))
+    handler.setFormatter(JsonFormatter(Redactor(secrets)))
     # These fields are in no line, so logging need not collect them.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()

@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-from llm.http1.event_loop import Loop, uvloop
+from llm.http1.event_loop import EventLoop, uvloop
 from tests.support.canaries import WATCH, watch_logs
 from tests.support.paths import TESTS
 
@@ -80,7 +80,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     for name, text in report.sections if call.when == "call" else ():  # later reports repeat them
-        WATCH.look(name, text)
+        WATCH.search(name, text)
     if WATCH.leaks and report.passed:
         report.outcome = "failed"
         report.longrepr = "\n".join(["keys were seen:", *dict.fromkeys(WATCH.leaks)])
@@ -96,7 +96,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    standard = {"asyncio": Loop}
+    standard = {"asyncio": EventLoop}
     other = {"uvloop": uvloop.new_event_loop} if uvloop is not None else {}
     if config.getoption("--uvloop"):
         return other

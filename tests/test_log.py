@@ -48,7 +48,7 @@ def test_each_value_of_a_log_line_is_masked_as_if_it_were_alone(fields: dict[str
     redact = log.Redactor(["the-client-id-of-mine", "a8Z_- éthe-client-id-of-mine"])
     record = logging.LogRecord("llm", logging.INFO, "", 0, "request", None, None)
     record.fields = fields
-    line = json.loads(log.JsonLines(redact).format(record))
+    line = json.loads(log.JsonFormatter(redact).format(record))
     for name, value in fields.items():
         texts = [*map(redact, value)] if isinstance(value, list) else redact(value) if isinstance(value, str) else value
         assert line[name] == texts

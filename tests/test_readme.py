@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from llm.transport.demo import DemoTransport
-from tests.support.harness import CLIENT_ID, config, serving
+from tests.support.harness import CLIENT_ID, make_config, run_server
 from tests.support.paths import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -39,7 +39,7 @@ def test_there_are_examples() -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize(("command", "output"), EXAMPLES, ids=range(len(EXAMPLES)))
 async def test_an_example_does_what_the_readme_says(command: str, output: str) -> None:
-    async with serving(config(), demo=DemoTransport(idle_timeout=5, pace=0.001)) as server:
+    async with run_server(make_config(), demo=DemoTransport(idle_timeout=5, pace=0.001)) as server:
         process = await asyncio.create_subprocess_exec(
             "bash",
             "-c",

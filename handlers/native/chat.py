@@ -20,4 +20,4 @@ class NativeChatHandler(ChatHandler):
 
     def make_writer(self, request: ChatRequest) -> Writer:
         """Returns the native writer in the framing that the header ``Accept`` names."""
-        return native.writer(request, 0, native.framing_for(self.request.headers.get("Accept", "")))
+        return native.create_writer(request, 0, native.choose_framing(self.request.headers.get("Accept", "")))

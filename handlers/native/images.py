@@ -6,14 +6,14 @@ from typing import Any, Final
 
 from tornado.iostream import StreamClosedError
 
-from handlers.base import Base
+from handlers.base import BaseHandler
 from llm.errors import NotFound
 
 _MAX_READ: Final = 64 * 1024  # bytes that are read and sent at a time
 _MAX_AGE: Final = 365 * 86400  # seconds that a cache may store the image: a name never refers to another image
 
 
-class ImageHandler(Base):
+class ImageHandler(BaseHandler):
     """``GET /images/<name>``: sends an image."""
 
     access = "open"
@@ -33,4 +33,4 @@ class ImageHandler(Base):
                     self.write(piece)
                     await self.flush()
             except StreamClosedError:
-                self.gone = True
+                self.client_gone = True

@@ -17,8 +17,8 @@ class TitleHandler(ChatHandler):
     """Names a conversation in a few words, by one model request without tools."""
 
     def answer(self, call: ChatCall, answer: ClientAnswer) -> Coroutine[Any, Any, None]:
-        return self.context.chat.title(call, self.caller, answer)
+        return self.context.chat.answer_title(call, self.caller, answer)
 
-    def write_whole(self, reply: Reply, request: ChatRequest) -> dict[str, Json]:
+    def make_reply_body(self, reply: Reply, request: ChatRequest) -> dict[str, Json]:
         """Returns ``{"title": …}``."""
         return {"title": clean_title(reply.text)}

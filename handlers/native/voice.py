@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from handlers.media import FormHandler, VoiceHandler
+from handlers.media import FormHandler, MediaHandler
 from llm.tasks import speech, transcription
-from llm.upstream.tasks import Heard, speak, transcribe
+from llm.upstream.tasks import ResponseInfo, speak, transcribe
 
 
-class SpeechHandler(VoiceHandler):
+class SpeechHandler(MediaHandler):
     """``POST /voice/tts``: streams the engine's audio."""
 
     task = "speech"
@@ -17,11 +17,11 @@ class SpeechHandler(VoiceHandler):
     async def answer(self, body: dict[str, Any]) -> None:
         """Requests speech and streams it."""
         self.context.schemas.check("voice.tts", body)
-        target = self.target(body, self.context.config.tts_engine)
+        target = self.choose_target(body, self.context.config.tts_engine)
         request, dropped = speech.read_native(body)
-        self.told["characters"] = len(request.text)
-        response = Heard()
-        await self.hand_on(speak(request, target, self.context.services, self.trace, response), response, dropped)
+        self.log_fields["characters"] = len(request.text)
+        response = ResponseInfo()
+        await self.stream_answer(speak(request, target, self.context.client, self.record, response), response, dropped)
 
 
 class TranscriptionHandler(FormHandler):
@@ -32,10 +32,10 @@ class TranscriptionHandler(FormHandler):
     async def answer(self, body: dict[str, Any]) -> None:
         """Requests a transcript and answers it as JSON."""
         self.context.schemas.check("voice.stt", body)
-        target = self.target(body, self.context.config.stt_engine)
+        target = self.choose_target(body, self.context.config.stt_engine)
         request, dropped = transcription.read_native(body, self.upload)
         self.upload = None
-        self.told["bytes"] = len(request.audio)
-        transcript = await transcribe(request, target, self.context.services, self.trace)
-        self.set_headers(dropped)
+        self.log_fields["bytes"] = len(request.audio)
+        transcript = await transcribe(request, target, self.context.client, self.record)
+        self.set_answer_headers(dropped)
         self.write_json(transcription.write_native(transcript))

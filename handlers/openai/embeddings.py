@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from handlers.base import Base
+from handlers.base import BaseHandler
 from llm.dialects import openai_chat
 from llm.dialects.base import ClientDialect
 from llm.tasks import embeddings
-from llm.upstream.call_record import Trace
+from llm.upstream.call_record import CallRecord
 from llm.upstream.tasks import embed
 
 
-class EmbeddingsHandler(Base):
+class EmbeddingsHandler(BaseHandler):
     """``POST /v1/embeddings``."""
 
     methods = ("POST",)
-    costly = True
+    counts_as_answer = True
     dialect: ClientDialect = openai_chat
 
     async def handle(self, body: dict[str, Any]) -> None:
         self.context.schemas.check("openai.embeddings", body)
         request = embeddings.read_request(body)
-        target = self.context.catalog.target_of(body["model"], self.caller)
-        self.told |= {"engine": target.engine.name, "model": target.model, "inputs": len(request.inputs)}
-        record = Trace(started=self.began)
-        result = await embed(request, target, self.context.services, record)
+        target = self.context.catalog.resolve_model_name(body["model"], self.caller)
+        self.log_fields |= {"engine": target.engine.name, "model": target.model, "inputs": len(request.inputs)}
+        record = CallRecord(started=self.started_at)
+        result = await embed(request, target, self.context.client, record)
         for name, value in record.headers.items():
             self.set_header(name, value)
         if record.dropped:

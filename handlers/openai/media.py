@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from handlers.media import FormHandler, VoiceHandler
+from handlers.media import FormHandler, MediaHandler
 from llm.dialects import openai_chat
 from llm.dialects.base import ClientDialect
 from llm.engines.engine import Target
-from llm.gateway.task_routing import Task, able
+from llm.gateway.task_routing import Task, check_task_support
 from llm.tasks import images, speech, transcription
-from llm.upstream.tasks import Heard, hand_on, speak
+from llm.upstream.tasks import ResponseInfo, speak, stream_body
 
 
-class _OpenAIMediaHandler(VoiceHandler):
+class _OpenAIMediaHandler(MediaHandler):
     """Base class of handlers whose field ``model`` is ``engine/model``."""
 
     dialect: ClientDialect = openai_chat
 
-    def named(self, body: dict[str, Any], task: Task) -> Target:
+    def find_target(self, body: dict[str, Any], task: Task) -> Target:
         """Returns the engine and model of the field ``model``. Raises ``LLMError`` if the engine lacks the task."""
-        target = able(self.context.catalog.target_of(body["model"], self.caller), task)
-        self.told |= {"engine": target.engine.name, "model": target.model}
+        target = check_task_support(self.context.catalog.resolve_model_name(body["model"], self.caller), task)
+        self.log_fields |= {"engine": target.engine.name, "model": target.model}
         return target
 
 
@@ -31,9 +31,11 @@ class ImagesHandler(_OpenAIMediaHandler):
     async def answer(self, body: dict[str, Any]) -> None:
         """Passes the request and the answer through."""
         self.context.schemas.check("openai.images", body)
-        target, response = self.named(body, "images"), Heard()
-        engine_request = images.verbatim(body, target.model)
-        await self.hand_on(hand_on(engine_request, target, self.context.services, self.trace, response), response)
+        target, response = self.find_target(body, "images"), ResponseInfo()
+        engine_request = images.passthrough_request(body, target.model)
+        await self.stream_answer(
+            stream_body(engine_request, target, self.context.client, self.record, response), response
+        )
 
 
 class OpenAISpeechHandler(_OpenAIMediaHandler):
@@ -42,10 +44,10 @@ class OpenAISpeechHandler(_OpenAIMediaHandler):
     async def answer(self, body: dict[str, Any]) -> None:
         """Requests speech and streams it."""
         self.context.schemas.check("openai.speech", body)
-        target, response = self.named(body, "speech"), Heard()
+        target, response = self.find_target(body, "speech"), ResponseInfo()
         request = speech.read_openai(body)
-        self.told["characters"] = len(request.text)
-        await self.hand_on(speak(request, target, self.context.services, self.trace, response), response)
+        self.log_fields["characters"] = len(request.text)
+        await self.stream_answer(speak(request, target, self.context.client, self.record, response), response)
 
 
 class OpenAITranscriptionHandler(_OpenAIMediaHandler, FormHandler):
@@ -54,13 +56,15 @@ class OpenAITranscriptionHandler(_OpenAIMediaHandler, FormHandler):
     async def answer(self, body: dict[str, Any]) -> None:
         """Requests a transcript and passes the answer through."""
         self.context.schemas.check("openai.transcription", body)
-        target, response = self.named(body, "transcription"), Heard()
+        target, response = self.find_target(body, "transcription"), ResponseInfo()
         request = transcription.read_openai(body, self.upload)
         self.upload = None
-        self.told["bytes"] = len(request.audio)
+        self.log_fields["bytes"] = len(request.audio)
         engine_request = transcription.write_request(request, target.engine, target.model)
-        await self.hand_on(hand_on(engine_request, target, self.context.services, self.trace, response), response)
+        await self.stream_answer(
+            stream_body(engine_request, target, self.context.client, self.record, response), response
+        )
 
-    def field(self, values: list[str]) -> Any:
+    def read_field(self, values: list[str]) -> Any:
         """Returns all values of a field that occurs several times, else its only value."""
         return values if len(values) > 1 else values[0]

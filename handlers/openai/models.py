@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from handlers.base import Base
+from handlers.base import BaseHandler
 from llm.dialects import anthropic, openai_chat
 from llm.dialects.base import ClientDialect
 from llm.errors import UnknownModel
 
 
-class Compatible(Base):
+class CompatibleHandler(BaseHandler):
     """Base class of handlers that answer in Anthropic's dialect if ``anthropic-version`` is sent, else in OpenAI's."""
 
     dialect: ClientDialect = openai_chat
@@ -22,23 +22,23 @@ class Compatible(Base):
         super().prepare()
 
 
-class CompatibleModelsHandler(Compatible):
+class CompatibleModelsHandler(CompatibleHandler):
     """``GET /v1/models``: lists all models; ``X-Unlisted-Engines`` names engines that failed."""
 
     async def handle(self, body: dict[str, Any]) -> None:
-        models, failures = await self.context.catalog.all_models(self.caller)
+        models, failures = await self.context.catalog.list_all_models(self.caller)
         if failures:
             self.set_header("X-Unlisted-Engines", ", ".join(failures))
-            self.told["unlisted_engines"] = {name: error.code for name, error in failures.items()}
+            self.log_fields["unlisted_engines"] = {name: error.code for name, error in failures.items()}
         self.write_json(self.dialect.write_models(models))
 
 
-class CompatibleModelHandler(Compatible):
+class CompatibleModelHandler(CompatibleHandler):
     """``GET /v1/models/<engine/model>``: describes a model."""
 
     async def handle(self, body: dict[str, Any]) -> None:
         name = self.path_args[0]
-        match self.dialect.write_models([await self.context.catalog.model(name, self.caller)]):
+        match self.dialect.write_models([await self.context.catalog.get_model(name, self.caller)]):
             case {"data": [dict(model)]}:
                 self.write_json(model)
             case _:  # Anthropic's list has chat models only

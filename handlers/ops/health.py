@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from handlers.base import Base
+from handlers.base import BaseHandler
 from llm import log
 from llm.wire.json_codec import Json
 
 
-class HealthHandler(Base):
+class HealthHandler(BaseHandler):
     """Answers 200 while the server serves and 503 while it drains; calls no provider (O6).
 
     ``lost``: numbers of log lines and thread answers that this process could not write, if there are any (O2).
     """
 
     access = "open"
-    while_draining = True
+    serves_while_draining = True
 
     async def handle(self, body: dict[str, Any]) -> None:
-        draining = self.context.running.draining
+        draining = self.context.active.draining
         state: dict[str, Json] = {"status": "draining" if draining else "ok"}
-        lost: dict[str, Json] = {"log_lines": log.lost_lines(), "answers": self.context.threads.lost}
+        lost: dict[str, Json] = {"log_lines": log.count_lost_lines(), "answers": self.context.threads.failed_appends}
         if any(lost.values()):
             state["lost"] = lost
         self.write_json(state, 503 if draining else 200)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from handlers.base import Base
+from handlers.base import BaseHandler
 from handlers.context import Context
 
 _FILES: Final = Path(__file__).parent / "static"
@@ -18,7 +18,7 @@ _POLICY: Final = (
 )
 
 
-class PageHandler(Base):
+class PageHandler(BaseHandler):
     """Sends one of the static files."""
 
     access = "open"

@@ -10,7 +10,7 @@ from typing import Protocol
 from llm.errors import Cancelled, Draining, LLMError
 
 
-class Answer(Protocol):
+class ActiveRequest(Protocol):
     """A running answer, as the registry uses it."""
 
     @property
@@ -22,19 +22,19 @@ class Answer(Protocol):
         """Ends the answer with this error, which is also sent to the client."""
         ...
 
-    def nudge(self, now: float, silence: float) -> None:
+    def send_keepalive(self, now: float, silence: float) -> None:
         """Sends a keepalive if nothing was sent for ``silence`` seconds before ``now`` (monotonic time)."""
         ...
 
 
-class Running:
+class ActiveRequests:
     """All running answers of this process, by request id.
 
     ``keepalive_interval``: seconds without output after which a keepalive is sent.
     """
 
     def __init__(self, keepalive_interval: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[str, ActiveRequest] = {}
         self._interval = keepalive_interval
         self._clock = clock
         self._empty = asyncio.Event()
@@ -48,7 +48,7 @@ class Running:
     def __contains__(self, id: str) -> bool:
         return id in self._answers
 
-    def add(self, id: str, answer: Answer) -> None:
+    def add(self, id: str, answer: ActiveRequest) -> None:
         """Adds an answer that has started."""
         self._answers[id] = answer
         self._empty.clear()
@@ -69,11 +69,11 @@ class Running:
         answer.stop(Cancelled("The answer was cancelled by its caller."))
         return True
 
-    async def drain(self, patience: float) -> None:
-        """Waits until all answers have ended; after ``timeout`` seconds ends the rest with a ``Draining`` error."""
+    async def drain(self, seconds: float) -> None:
+        """Waits until all answers have ended; after ``seconds`` ends the rest with a ``Draining`` error."""
         self.draining = True
         try:
-            await asyncio.wait_for(self._empty.wait(), patience)
+            await asyncio.wait_for(self._empty.wait(), seconds)
         except TimeoutError:
             for answer in [*self._answers.values()]:
                 answer.stop(Draining("The server is shutting down."))
@@ -98,6 +98,6 @@ class Running:
         self._timer = None
         now = self._clock()
         for answer in [*self._answers.values()]:
-            answer.nudge(now, self._interval - self._period)
+            answer.send_keepalive(now, self._interval - self._period)
         if self._answers:
             self._schedule_keepalives()

@@ -12,11 +12,13 @@ import socket
 from contextlib import suppress
 from typing import Final
 
-from handlers.request.active import Running
+from handlers.request.active import ActiveRequests
 from handlers.server.workers import Worker
 from llm.wire.json_codec import dump_bytes, loads
 
-PATIENCE: Final = 1.0  # seconds: a worker that does not reply by then (dead, not yet replaced) counts as "not found"
+REPLY_TIMEOUT: Final = (
+    1.0  # seconds: a worker that does not reply by then (dead, not yet replaced) counts as "not found"
+)
 _MAX_ID: Final = 128  # characters: a longer id cannot exist, so the other workers are not asked
 _MAX_MESSAGE: Final = 64 * 1024  # bytes
 _RETRY_SEND: Final = 0.01  # seconds until a full mailbox is tried again
@@ -25,8 +27,8 @@ _RETRY_SEND: Final = 0.01  # seconds until a full mailbox is tried again
 class Peers:
     """Sends cancel requests to the other workers and answers theirs. With ``worker`` None there is one process only."""
 
-    def __init__(self, running: Running, worker: Worker | None = None) -> None:
-        self._running = running
+    def __init__(self, active: ActiveRequests, worker: Worker | None = None) -> None:
+        self._running = active
         self._number = worker.number if worker else 0
         self._mailboxes = worker.mailboxes if worker else ()
         # ticket → numbers of the workers that have not replied yet, result
@@ -58,7 +60,7 @@ class Peers:
         try:
             for number in [*others]:
                 self._send(number, request)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(REPLY_TIMEOUT):
                 return await found
         except TimeoutError:
             return False
@@ -80,7 +82,7 @@ class Peers:
             if not result.done() and (message["found"] or not missing):
                 result.set_result(message["found"])
 
-    def _send(self, number: int, message: bytes, tries: int = int(PATIENCE / _RETRY_SEND)) -> None:
+    def _send(self, number: int, message: bytes, tries: int = int(REPLY_TIMEOUT / _RETRY_SEND)) -> None:
         """Sends a message, with retries while the mailbox is full. One that stays full belongs to a dead worker."""
         _, outbox = self._mailboxes[number]
         try:

@@ -18,18 +18,18 @@ _RETRY_AFTER: Final = 1.0  # seconds; an answer may end at any time
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 
 
-class Answers:
+class ConcurrencyLimit:
     """Limits the running answers of each caller name (``Caller.names``)."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most  # answers of one name; 0: no limit
+    def __init__(self, limit: int) -> None:
+        self._most = limit  # answers of one name; 0: no limit
         self._running: dict[str, int] = {}
 
     def __len__(self) -> int:
         """Number of names that have a running answer."""
         return len(self._running)
 
-    def one(self, names: frozenset[str]) -> _Answer:
+    def acquire(self, names: frozenset[str]) -> _Answer:
         """Returns a context manager that counts one running answer. Raises ``RateLimited``.
 
         Each name is counted by itself, so that an invented second key does not avoid the limit.
@@ -59,30 +59,30 @@ class _Answer:
                 del self._running[name]
 
 
-class KeptBodies:
+class BodyBudget:
     """Limits the bytes of all bodies from callers without a client id, from the first byte to the end of the answer.
 
     Such a caller may send a provider key in the body, so the body has to be read before the caller is refused; and any
     string passes as a key until the provider checks it. Callers with a client id in a header are not limited by this.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.size = 0
+    def __init__(self, limit: int) -> None:
+        self._most = limit
+        self.reserved = 0
 
-    def add(self, size: int) -> bool:
-        """Reserves ``size`` bytes. Returns False if there is no room; reserved bytes go back by ``release``."""
-        if self.size + size > self._most:
+    def reserve(self, size: int) -> bool:
+        """Reserves ``reserved`` bytes. Returns False if there is no room; reserved bytes go back by ``release``."""
+        if self.reserved + size > self._most:
             return False
-        self.size += size
+        self.reserved += size
         return True
 
-    def remove(self, size: int) -> None:
-        """Returns ``size`` reserved bytes."""
-        self.size -= size
+    def release(self, size: int) -> None:
+        """Returns ``reserved`` reserved bytes."""
+        self.reserved -= size
 
 
-def too_many() -> RateLimited:
+def make_budget_error() -> RateLimited:
     """Returns the error for a body that exceeds the budget."""
     message = "Callers without a client id are sending too much data at the moment (MAX_KEPT_BODIES)."
     return RateLimited(message, retry_after=_RETRY_AFTER)

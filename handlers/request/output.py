@@ -18,7 +18,7 @@ class Output:
     ``spacing``: seconds between two pieces. If it is set, pieces are queued and :meth:`drain` sends them.
     """
 
-    __slots__ = ("_ended", "_handler", "_queue", "_spacing", "_unsent", "_write", "last", "pinged", "started")
+    __slots__ = ("_ended", "_handler", "_queue", "_spacing", "_unsent", "_write", "last_write", "pinged", "started")
 
     def __init__(self, handler: RequestHandler, spacing: float = 0) -> None:
         self._ended = False  # once True, the connection belongs to the next request
@@ -27,8 +27,8 @@ class Output:
         self._spacing = spacing
         self._write = handler.request.connection.write  # type: ignore[union-attr]
         self._unsent: asyncio.Future[None] | None = None  # done when the client has taken what was sent
-        self.last = monotonic()  # when something of the answer was last sent
-        self.pinged = self.last  # when anything was, signs of life included
+        self.last_write = monotonic()  # when something of the answer was last sent
+        self.pinged = self.last_write  # when anything was, signs of life included
         self.started = False  # the headers are out: from now on an error is part of the stream
 
     @property
@@ -52,7 +52,7 @@ class Output:
         if self._spacing:
             self._queue.append(piece)
             return False
-        self.last = monotonic()
+        self.last_write = monotonic()
         self._handler.write(piece)
         sent = self._handler.flush()
         if sent.done() and sent.exception() is None:
@@ -60,12 +60,12 @@ class Output:
         self._unsent = sent
         return False
 
-    def pass_on(self, piece: bytes) -> bool:
+    def send_passthrough(self, piece: bytes) -> bool:
         """Sends a piece of a passthrough answer directly to the connection. Returns as :meth:`send` does.
 
         The only bypass of ``RequestHandler.write`` and ``flush``, which are an eighth of a passthrough event's cost.
         """
-        self.last = monotonic()
+        self.last_write = monotonic()
         sent = self._write(piece)
         if sent.done() and sent.exception() is None:
             return True
@@ -75,17 +75,17 @@ class Output:
     async def drain(self) -> None:
         """Returns when all bytes have been sent. Raises ``StreamClosedError`` when the client is gone."""
         while self._queue:
-            delay = self.last + self._spacing - monotonic()
+            delay = self.last_write + self._spacing - monotonic()
             if delay > 0:
                 await asyncio.sleep(delay)
-            self.last = monotonic()
+            self.last_write = monotonic()
             self._handler.write(self._queue.pop(0))
             await self._handler.flush()
         unsent, self._unsent = self._unsent, None
         if unsent is not None:
             await unsent
 
-    def ping(self, piece: bytes) -> None:
+    def send_keepalive(self, piece: bytes) -> None:
         """Sends a keepalive unless bytes are already queued for the client."""
         self.start()
         if not self._ended and not self._queue and (self._unsent is None or self._unsent.done()):

@@ -9,7 +9,7 @@ from typing import Any, Final
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
-from handlers.request.schema_fast import Shape
+from handlers.request.schema_fast import FastSchema
 from llm.errors import InvalidRequest
 from llm.wire.json_codec import loads
 
@@ -23,15 +23,15 @@ class Schemas:
     def __init__(self, folder: Path = SCHEMAS) -> None:
         schemas = {path.name.removesuffix(".json"): loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))}
         self._validators = {name: Draft202012Validator(schema) for name, schema in schemas.items()}
-        self._fast = {name: Shape(schema) for name, schema in schemas.items()}
+        self._fast = {name: FastSchema(schema) for name, schema in schemas.items()}
 
     def check(self, name: str, body: Mapping[str, Any]) -> None:
         """Checks a body by the schema of this file name. Raises ``InvalidRequest``, with the field in ``param``."""
-        if self._fast[name].fits(body):
+        if self._fast[name].matches(body):
             return
         error = best_match(self._validators[name].iter_errors(body))
         if error is not None:
-            field_path = place(error.absolute_path)
+            field_path = format_path(error.absolute_path)
             if error.validator == "required":
                 missing = next(field for field in error.validator_value if field not in error.instance)
                 field_path = f"{field_path}.{missing}".lstrip(".")
@@ -41,7 +41,7 @@ class Schemas:
             raise InvalidRequest(f"{field_path or 'body'}: {_describe(error)}", param=field_path or None)
 
 
-def place(path: Iterable[str | int]) -> str:
+def format_path(path: Iterable[str | int]) -> str:
     """Formats a JSON path: ``["messages", 2, "role"]`` becomes ``messages[2].role``."""
     text = ""
     for step in path:

@@ -28,7 +28,7 @@ _KNOWN: Final = frozenset(
 )  # fmt: skip
 
 
-class Shape:
+class FastSchema:
     """A compiled schema. ``matches`` is False for every invalid value; it may also be False for a valid one."""
 
     __slots__ = (
@@ -54,14 +54,14 @@ class Shape:
             kinds &= {str}
         self._kinds = frozenset(kinds) if schema.keys() <= _KNOWN else frozenset()
         self._required = tuple(schema.get("required", ()))
-        self._properties = {name: Shape(inner, root) for name, inner in schema.get("properties", {}).items()}
+        self._properties = {name: FastSchema(inner, root) for name, inner in schema.get("properties", {}).items()}
         self._closed = "additionalProperties" in schema
-        self._items = Shape(schema["items"], root) if "items" in schema else None
+        self._items = FastSchema(schema["items"], root) if "items" in schema else None
         self._min_length = max(schema.get("minItems", 0), schema.get("minLength", 0))
         self._pattern = re.compile(schema["pattern"]) if "pattern" in schema else None
         self._minimum = schema.get("minimum", float("-inf"))
 
-    def fits(self, value: Any) -> bool:
+    def matches(self, value: Any) -> bool:
         """True if the value is certainly valid."""
         kind = type(value)
         if kind not in self._kinds:
@@ -75,7 +75,7 @@ class Shape:
         if kind is dict:
             return self._match_object(value)
         if kind is list:
-            return len(value) >= self._min_length and (self._items is None or all(map(self._items.fits, value)))
+            return len(value) >= self._min_length and (self._items is None or all(map(self._items.matches, value)))
         return kind not in (int, float) or value >= self._minimum
 
     def _match_object(self, value: Mapping[str, Any]) -> bool:
@@ -85,6 +85,6 @@ class Shape:
         properties = self._properties
         for name in value:
             property_schema = properties.get(name)
-            if not (property_schema.fits(value[name]) if property_schema is not None else not self._closed):
+            if not (property_schema.matches(value[name]) if property_schema is not None else not self._closed):
                 return False
         return True

@@ -13,10 +13,10 @@ from typing import Final, Protocol
 
 from tornado.httputil import HTTPConnection, HTTPOutputError, RequestStartLine, ResponseStartLine
 
-from handlers.server.socket_writer import Sender
+from handlers.server.socket_writer import SocketWriter
 from llm import log
 from llm.errors import LLMError, TooLarge
-from llm.http1.event_loop import Watch
+from llm.http1.event_loop import WatchFunction
 from llm.http1.message import Headers
 from llm.http1.request_parser import RequestParser
 
@@ -35,7 +35,7 @@ class Handler(Protocol):
         """Receives a piece of the body, in order."""
         ...
 
-    def body_ended(self) -> None:
+    def on_body_end(self) -> None:
         """Called once when the whole body has been received."""
         ...
 
@@ -56,21 +56,21 @@ class App(Protocol):
         ...
 
 
-class Home(Protocol):
+class ServerState(Protocol):
     """State that all connections of a server share."""
 
     app: App
     connections: set[ClientConnection]
-    done: asyncio.Future[None]  # a completed future, returned for whatever was sent at once
+    completed: asyncio.Future[None]  # a completed future, returned for whatever was sent at once
     loop: asyncio.AbstractEventLoop
-    watch: Watch
-    tells_again: bool  # level-triggered: unread bytes are reported again; true of epoll, false of libuv
+    watch: WatchFunction
+    level_triggered: bool  # level-triggered: unread bytes are reported again; true of epoll, false of libuv
     header_timeout: float  # seconds
     body_timeout: float  # seconds
     max_header_size: int  # bytes
 
 
-class ClientConnection(Sender, HTTPConnection):
+class ClientConnection(SocketWriter, HTTPConnection):
     """Reads requests from a socket and implements Tornado's ``HTTPConnection`` for their responses, one at a time.
 
     It has no task: the event loop calls it, and it calls the request's handler. Each piece of a body goes to the
@@ -80,12 +80,12 @@ class ClientConnection(Sender, HTTPConnection):
 
     __slots__ = (
         "_answering", "_bodiless", "_body_left", "_chunked", "_ended", "_handler", "_http11", "_keep_alive",
-        "_on_close", "_parser", "_pipelined", "_started", "_state", "until",
+        "_on_close", "_parser", "_pipelined", "_started", "_state", "deadline",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, state: Home) -> None:
+    def __init__(self, sock: socket.socket, state: ServerState) -> None:
         super().__init__(sock, state.loop, state.watch)
-        self.until = monotonic() + state.header_timeout  # time at which the listener closes this connection
+        self.deadline = monotonic() + state.header_timeout  # time at which the listener closes this connection
         self._state = state
         self._parser: RequestParser | None = None  # set while a request is being received
         self._handler: Handler | None = None  # set while the body is being received
@@ -132,7 +132,7 @@ class ClientConnection(Sender, HTTPConnection):
         data = head.encode("latin-1") + b"\r\n\r\n"
         if self._chunked and not chunk and not self.closed:
             self.hold(data)  # the first piece of a stream is likely to follow in the same turn
-            return self._state.done
+            return self._state.completed
         return self._send_response_start(data, self._frame(chunk or b""))
 
     def write(self, chunk: bytes) -> asyncio.Future[None]:
@@ -141,10 +141,10 @@ class ClientConnection(Sender, HTTPConnection):
         The future fails with ``StreamClosedError`` when the client has closed the connection.
         """
         if self._ended:
-            return self.closed_future()
+            return self.make_closed_future()
         if self._chunked and chunk:  # the usual case, without the call of ``_frame``
-            return self.push(b"%x\r\n%b\r\n" % (len(chunk), chunk)) or self._state.done
-        return self.push(self._frame(chunk)) or self._state.done
+            return self.push(b"%x\r\n%b\r\n" % (len(chunk), chunk)) or self._state.completed
+        return self.push(self._frame(chunk)) or self._state.completed
 
     def finish(self) -> None:
         """Ends the response. Raises ``HTTPOutputError`` if the body is shorter than its Content-Length."""
@@ -198,9 +198,9 @@ class ClientConnection(Sender, HTTPConnection):
                 return
             self._receive(data)
             read += len(data)
-            if read >= _READ_PER_TURN and not state.tells_again:
+            if read >= _READ_PER_TURN and not state.level_triggered:
                 self.loop.call_soon(self.on_readable)
-            if read >= _READ_PER_TURN or (len(data) < _MAX_READ and state.tells_again):
+            if read >= _READ_PER_TURN or (len(data) < _MAX_READ and state.level_triggered):
                 return
 
     def _receive(self, data: bytes) -> None:
@@ -224,8 +224,8 @@ class ClientConnection(Sender, HTTPConnection):
         pieces: list[bytes] = []
         try:
             parser.feed(data, pieces)
-            if self._handler is None and parser.line is not None:
-                self._handler = self._start_handler(parser, parser.line)
+            if self._handler is None and parser.start_line is not None:
+                self._handler = self._start_handler(parser, parser.start_line)
         except LLMError as error:
             self._refuse(error)
             return
@@ -236,19 +236,23 @@ class ClientConnection(Sender, HTTPConnection):
             handler.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if parser.complete and not self.closed:
             self._parser = self._handler = None
-            self._answering, self.until = True, inf
+            self._answering, self.deadline = True, inf
             if self._keep_alive:
-                self._pipelined = parser.rest
+                self._pipelined = parser.unparsed
                 if len(self._pipelined) > _MAX_PIPELINED:
                     self._pause_reading()
                 else:
                     self._resume_reading()
-            handler.body_ended()
+            handler.on_body_end()
 
     def _start_handler(self, parser: RequestParser, line: RequestStartLine) -> Handler:
         state = self._state
-        self.until = monotonic() + state.body_timeout
-        self._http11, self._bodiless, self._keep_alive = line.version == "HTTP/1.1", line.method == "HEAD", parser.keep
+        self.deadline = monotonic() + state.body_timeout
+        self._http11, self._bodiless, self._keep_alive = (
+            line.version == "HTTP/1.1",
+            line.method == "HEAD",
+            parser.keep_alive,
+        )
         handler = state.app.begin(self, line, parser.headers)
         if not parser.complete and self._http11 and parser.headers.get("Expect", "").lower() == "100-continue":
             self.loop.call_soon(self._send_continue)  # after the handler's first step, which may refuse the request
@@ -267,7 +271,7 @@ class ClientConnection(Sender, HTTPConnection):
             return
         self._answering, self._keep_alive, self._chunked = True, False, False
         body = self._state.app.error_body(error)
-        self.push(refusal(body, 431 if isinstance(error, TooLarge) else error.status))
+        self.push(make_refusal(body, 431 if isinstance(error, TooLarge) else error.status))
         self._end_response()
 
     # --- answers ---
@@ -284,9 +288,9 @@ class ClientConnection(Sender, HTTPConnection):
 
     def _send_response_start(self, head: bytes, body: bytes) -> asyncio.Future[None]:
         if len(body) < _JOIN_BELOW:
-            return self.push(head + body) or self._state.done
+            return self.push(head + body) or self._state.completed
         self.push(head)
-        return self.push(body) or self._state.done
+        return self.push(body) or self._state.completed
 
     def _end_response(self) -> None:
         """Ends the response of the current request."""
@@ -309,14 +313,14 @@ class ClientConnection(Sender, HTTPConnection):
         if self._keep_alive:
             self._answering = self._started = self._ended = self._chunked = False
             self._body_left = None
-            self.until = monotonic() + state.header_timeout
+            self.deadline = monotonic() + state.header_timeout
             if self._pipelined:
                 self.loop.call_soon(self._read_pipelined)
             else:
                 self._resume_reading()
             return
         # Bytes sent to a closed socket are answered with a reset, which may discard what the client has not read yet.
-        self.until = monotonic() + _LINGER
+        self.deadline = monotonic() + _LINGER
         self._resume_reading()
         try:
             self.sock.shutdown(socket.SHUT_WR)
@@ -341,7 +345,7 @@ class ClientConnection(Sender, HTTPConnection):
             self.update_watch()
 
 
-def refusal(body: bytes, status: int, *headers: str) -> bytes:
+def make_refusal(body: bytes, status: int, *headers: str) -> bytes:
     """Returns a complete JSON response (head and body) that ends the connection."""
     head = f"HTTP/1.1 {status} {responses[status]}", "Content-Type: application/json", f"Content-Length: {len(body)}"
     return "\r\n".join((*head, *headers, "Connection: close", "", "")).encode() + body

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
-from handlers.server.connection import App, ClientConnection, refusal
+from handlers.server.connection import App, ClientConnection, make_refusal
 from llm import log
-from llm.http1.event_loop import watch_of
+from llm.http1.event_loop import get_watch_function
 
 _RESERVED_FILES: Final = 64  # file descriptors for everything else: logs, the database, the event loop
 _ACCEPTS_PER_TURN: Final = 64  # connections accepted in one turn of the event loop
@@ -44,22 +44,22 @@ class Listener:
         """Timeouts are in seconds, ``max_header_size`` in bytes; ``max_connections`` 0: no limit."""
         self.app: App = app
         self.loop = asyncio.get_running_loop()
-        self.watch = watch_of(self.loop)
+        self.watch = get_watch_function(self.loop)
         self.connections: set[ClientConnection] = set()
-        self.done: asyncio.Future[None] = self.loop.create_future()
-        self.done.set_result(None)
-        self.tells_again = isinstance(self.loop, asyncio.SelectorEventLoop)
+        self.completed: asyncio.Future[None] = self.loop.create_future()
+        self.completed.set_result(None)
+        self.level_triggered = isinstance(self.loop, asyncio.SelectorEventLoop)
         self.header_timeout = header_timeout
         self.body_timeout = body_timeout
         self.max_header_size = max_header_size
-        self.refused = 0  # number of connections refused because of ``max_connections``
+        self.refused_count = 0  # number of connections refused because of ``max_connections``
         self._client_timeout = client_timeout
-        self._max_connections = most_connections(max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._max_connections = limit_connections(max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._period = min(
             *(t / _CHECKS_PER_TIMEOUT for t in (self.header_timeout, self.body_timeout, self._client_timeout)),
             _MAX_PERIOD,
         )
-        self._refusal = refusal(app.overload_body(), 429, "Retry-After: 1")
+        self._refusal = make_refusal(app.overload_body(), 429, "Retry-After: 1")
         self._sockets: list[socket.socket] = []
         # Connections with queued bytes: their count of delivered bytes, and the time of its last change.
         self._slow: dict[ClientConnection, tuple[int, float]] = {}
@@ -101,13 +101,13 @@ class Listener:
                 self.loop.remove_reader(sock.fileno())
                 self.loop.call_later(_RETRY_ACCEPT, self._accept_again, sock)
                 return
-            self.take(client)
+            self.add_client(client)
 
     def _accept_again(self, sock: socket.socket) -> None:
         if sock in self._sockets:
             self.loop.add_reader(sock.fileno(), self._accept, sock)
 
-    def take(self, client: socket.socket) -> None:
+    def add_client(self, client: socket.socket) -> None:
         """Creates a connection for an accepted socket, or answers 429 and closes it if there are too many."""
         try:
             client.setblocking(False)
@@ -115,8 +115,8 @@ class Listener:
             if len(self.connections) < self._max_connections:
                 ClientConnection(client, self)
                 return
-            self.refused += 1
-            if self.refused == 1:
+            self.refused_count += 1
+            if self.refused_count == 1:
                 log.write(
                     "connections", 30, problem=f"{self._max_connections} are open, more are refused (MAX_CONNECTIONS)"
                 )
@@ -133,10 +133,10 @@ class Listener:
         now = monotonic()
         before, self._slow = self._slow, {}
         for connection in [*self.connections]:
-            if connection.until <= now:
+            if connection.deadline <= now:
                 connection.close()
             elif connection.unsent:
-                delivered = connection.progress()
+                delivered = connection.count_delivered()
                 last, since = before.get(connection, (-1, now))
                 if delivered == last and now - since >= self._client_timeout:
                     log.write("connections", problem=f"a client read nothing for {self._client_timeout:g} seconds")
@@ -146,9 +146,9 @@ class Listener:
         self._schedule_check()
 
 
-def most_connections(asked: int, files: int) -> int:
+def limit_connections(configured: int, files: int) -> int:
     """Returns the configured number (0: no limit), at most what the limit of open files allows: two per stream."""
     if files == resource.RLIM_INFINITY:
-        return asked or sys.maxsize
+        return configured or sys.maxsize
     limit = max((files - _RESERVED_FILES) // 2, 1)
-    return min(asked, limit) if asked else limit
+    return min(configured, limit) if configured else limit

@@ -11,13 +11,13 @@ from typing import Final
 
 from tornado.iostream import StreamClosedError
 
-from llm.http1.event_loop import Watch
+from llm.http1.event_loop import WatchFunction
 
 _MAX_PER_TURN: Final = 1024 * 1024  # bytes written in one turn of the event loop
 _MAX_SEND: Final = 256 * 1024  # bytes passed to one ``send``
 
 
-class Sender:
+class SocketWriter:
     """Writes bytes to a non-blocking socket.
 
     A future is created only while the client reads too slowly; otherwise a write creates no object to wait for.
@@ -25,7 +25,7 @@ class Sender:
 
     __slots__ = ("_all_sent", "_fd", "_held", "_sent", "_watch", "closed", "loop", "reading", "sock", "unsent")
 
-    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop, watch: Watch) -> None:
+    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop, watch: WatchFunction) -> None:
         self.sock = sock
         self._fd: int = sock.fileno()
         self.loop = loop
@@ -36,7 +36,7 @@ class Sender:
         self._sent = 0  # bytes of ``unsent`` that were sent
         self._all_sent: asyncio.Future[None] | None = None  # done when ``unsent`` is empty
 
-    def progress(self) -> int:
+    def count_delivered(self) -> int:
         """Returns a count of bytes that grows whenever the client's system acknowledges queued bytes."""
         try:
             # Subtracts the kernel's send buffer: a socket is writable only when a third of it (up to 4 MB) is free.
@@ -67,14 +67,20 @@ class Sender:
         if self._held:
             data, self._held = self._held + data, b""
         if self.unsent or not data:
-            return self._enqueue(memoryview(data)) if data else self.closed_future() if self.closed else self._all_sent
+            return (
+                self._enqueue(memoryview(data))
+                if data
+                else self.make_closed_future()
+                if self.closed
+                else self._all_sent
+            )
         try:
             sent = self.sock.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:  # the client has closed the connection, or the socket is closed already
             self.close()
-            return self.closed_future()
+            return self.make_closed_future()
         return None if sent == len(data) else self._enqueue(memoryview(data)[sent:])
 
     def hold(self, data: bytes) -> None:
@@ -94,7 +100,7 @@ class Sender:
             self._all_sent = self.loop.create_future()
         return self._all_sent
 
-    def closed_future(self) -> asyncio.Future[None]:
+    def make_closed_future(self) -> asyncio.Future[None]:
         """Returns a future that has failed with ``StreamClosedError``."""
         future = self.loop.create_future()
         future.set_exception(StreamClosedError())

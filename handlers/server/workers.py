@@ -22,8 +22,8 @@ from typing import Final, TypeAlias
 
 from llm import log
 
-CALM: Final = 10.0  # seconds that a worker has to live so that its replacement starts without a delay
-MOST: Final = 5.0  # seconds: longest delay of a replacement
+MIN_LIFETIME: Final = 10.0  # seconds that a worker has to live so that its replacement starts without a delay
+MAX_DELAY: Final = 5.0  # seconds: longest delay of a replacement
 
 Mailbox: TypeAlias = tuple[socket.socket, socket.socket]
 """Two datagram sockets, one message per datagram: the worker reads from the first, the others write to the second."""
@@ -98,13 +98,17 @@ class Workers:
             self._code = self._code or int(code != 0)
             return
         lifetime = time.monotonic() - since
-        if code > 0 and lifetime < CALM and not self._replaced:  # the first one fails: another would fail as well
+        if (
+            code > 0 and lifetime < MIN_LIFETIME and not self._replaced
+        ):  # the first one fails: another would fail as well
             log.write("worker", 50, problem="a worker cannot start", number=number, code=code)
             self._code = 1
             self._stop()
             return
         self._replaced = True
-        self._delays[number] = delay = 0.0 if lifetime > CALM else min(MOST, round(2 * self._delays[number] + 0.1, 1))
+        self._delays[number] = delay = (
+            0.0 if lifetime > MIN_LIFETIME else min(MAX_DELAY, round(2 * self._delays[number] + 0.1, 1))
+        )
         log.write(
             "worker", 40, problem="a worker has ended; another starts", number=number, code=code, restart_delay=delay
         )

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from llm.chat.messages import Citation, Executor, Part, Ran, Usage
-from llm.chat.provider_metadata import Keep
+from llm.chat.messages import Citation, Executor, Part, ProviderToolRun, Usage
+from llm.chat.provider_metadata import Metadata
 from llm.errors import EngineFailed, LLMError
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "filtered", "paused", "error", "other"]
@@ -63,12 +63,12 @@ class ToolCallDelta:
     arguments: str  # a fragment of JSON text
 
 
-Piece: TypeAlias = Delta | ToolCallDelta
+AnyDelta: TypeAlias = Delta | ToolCallDelta
 
 
-def text_of_piece(piece: Piece) -> str:
+def get_delta_text(delta: AnyDelta) -> str:
     """Returns the text of a delta: text, reasoning or JSON arguments."""
-    return piece.arguments if isinstance(piece, ToolCallDelta) else piece.text
+    return delta.arguments if isinstance(delta, ToolCallDelta) else delta.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,10 @@ class PartEnded:
     """A part that had deltas is complete."""
 
     index: int
-    keep: Keep = ()  # here because signatures arrive last on every wire that has them
-    ran: Ran | None = field(default=None, compare=False)  # set if the part is a call that the provider has run
+    metadata: Metadata = ()  # here because signatures arrive last on every wire that has them
+    tool_run: ProviderToolRun | None = field(
+        default=None, compare=False
+    )  # set if the part is a call that the provider has run
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class Finished:
 
     reason: FinishReason
     raw: str | None = None  # the engine's own finish reason
-    keep: Keep = ()
+    metadata: Metadata = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,20 +146,20 @@ Event: TypeAlias = (
 )
 
 
-def settled(reason: FinishReason, called: bool) -> FinishReason:
+def final_finish_reason(reason: FinishReason, has_client_call: bool) -> FinishReason:
     """Corrects an engine's finish reason by whether the answer has a tool call for the client (S6).
 
     Some providers send ``stop`` with calls and ``tool_calls`` without. The reasons of an interrupted answer stay
     (``length``, ``filtered``, ``paused``, ``error``), because its last call may be incomplete.
     """
-    if called and reason in ("stop", "other"):
+    if has_client_call and reason in ("stop", "other"):
         return "tool_calls"
-    if not called and reason == "tool_calls":
+    if not has_client_call and reason == "tool_calls":
         return "stop"
     return reason
 
 
-def ended_badly(finish: Finished) -> EngineFailed:
+def failed_finish_error(finish: Finished) -> EngineFailed:
     """Returns the error for an answer with finish reason ``error``, for wires that have no such finish reason."""
     return EngineFailed(f"The engine ended its answer with an error ({finish.raw or finish.reason}).")
 

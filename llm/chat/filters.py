@@ -16,7 +16,7 @@ from llm.chat.events import (
     ToolProgress,
     WholePart,
 )
-from llm.chat.provider_metadata import Keep
+from llm.chat.provider_metadata import Metadata
 
 
 class Filter(Protocol):
@@ -27,7 +27,7 @@ class Filter(Protocol):
         ...
 
 
-class InOrder:
+class PartSequencer:
     """Puts interleaved parts one after another, for wires that cannot interleave (S3).
 
     The events of a later part are held back until the open part has ended.
@@ -72,7 +72,7 @@ _CLOSE: Final = ("</think>", "</thinking>", "</thought>")
 _IN_TEXT: Final = ("</think>", "<think>")
 
 
-class ThinkTags:
+class ThinkTagFilter:
     """Turns reasoning that a model writes into its text between tags (``<think>``) into reasoning parts (S13).
 
     An opening tag counts only at the start of a text part or directly after earlier reasoning, so that an answer about
@@ -119,7 +119,7 @@ class ThinkTags:
                 splitter.out, splitter.kind = self._next_index(), kind
             yield TextDelta(splitter.out, text) if kind == "text" else ReasoningDelta(splitter.out, text)
 
-    def _end(self, splitter: _TagSplitter, metadata: Keep = ()) -> Iterator[Event]:
+    def _end(self, splitter: _TagSplitter, metadata: Metadata = ()) -> Iterator[Event]:
         if splitter.out is not None:
             yield PartEnded(splitter.out, metadata)
             splitter.out = None

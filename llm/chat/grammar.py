@@ -24,7 +24,7 @@ from llm.chat.events import (
 )
 
 
-class GrammarBroken(Exception):
+class GrammarError(Exception):
     """A stream violates the grammar, because of a bug in a reader or a filter. The message names the event."""
 
 
@@ -103,4 +103,4 @@ class Grammar:
     @staticmethod
     def _require(holds: bool, what: str, event: Event | None) -> None:
         if not holds:
-            raise GrammarBroken(f"{event} {what}" if event else what)
+            raise GrammarError(f"{event} {what}" if event else what)

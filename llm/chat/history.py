@@ -11,7 +11,7 @@ from llm.chat.messages import Media, Message, Part, Text, ToolCall, ToolResult
 _NOT_RUN: Final = "This tool was not run."  # the result of a call without one, for the model
 
 
-def turns(answer: Message) -> tuple[Message, ...]:
+def split_rounds(answer: Message) -> tuple[Message, ...]:
     """Splits an answer of the tool loop into the messages of its rounds: calls, their results, the next round.
 
     Results are in the order of their calls. Calls of the executor "server" become calls of "client", as engines know no
@@ -33,7 +33,7 @@ def turns(answer: Message) -> tuple[Message, ...]:
 
 def _write_round(parts: Sequence[Part], results: Sequence[ToolResult]) -> list[Message]:
     client_parts = tuple(
-        ToolCall(part.id, part.name, part.arguments, "client", part.keep)
+        ToolCall(part.id, part.name, part.arguments, "client", part.metadata)
         if isinstance(part, ToolCall) and part.executor == "server"
         else part
         for part in parts
@@ -44,7 +44,7 @@ def _write_round(parts: Sequence[Part], results: Sequence[ToolResult]) -> list[M
     return [*messages, Message("user", in_order)] if in_order else messages
 
 
-def answered(messages: Iterable[Message]) -> tuple[Message, ...]:
+def close_open_calls(messages: Iterable[Message]) -> tuple[Message, ...]:
     """Adds a result to every tool call of the client that has none; the result says that the tool was not run.
 
     Engines refuse a history with an open tool call.
@@ -70,7 +70,7 @@ def _write_not_run(call: ToolCall) -> ToolResult:
 _PLACEHOLDER: Final = "Attached below."  # the text of a result that has only media; some engines refuse an empty one
 
 
-def only_text(message: Message, inside: Callable[[Media], bool] = lambda _: False) -> Message:
+def move_media_out_of_results(message: Message, stays_in_result: Callable[[Media], bool] = lambda _: False) -> Message:
     """Moves media out of the tool results of a user message, for wires whose results hold only text.
 
     The result has all tool results first, then the moved media, then the other parts. Media for which
@@ -83,7 +83,7 @@ def only_text(message: Message, inside: Callable[[Media], bool] = lambda _: Fals
     for part in message.parts:
         if not isinstance(part, ToolResult):
             continue
-        moved = [one for one in part.content if isinstance(one, Media) and not inside(one)]
+        moved = [one for one in part.content if isinstance(one, Media) and not stays_in_result(one)]
         if moved:
             content = tuple(one for one in part.content if one not in moved)
             has_text = any(isinstance(one, Text) and one.text for one in content)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from llm.chat.provider_metadata import Keep
+from llm.chat.provider_metadata import Metadata
 from llm.wire.json_codec import Json
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
@@ -22,7 +22,7 @@ class Citation:
     quote: str | None = None  # text of the source
     start: int | None = None
     end: int | None = None
-    keep: Keep = ()
+    metadata: Metadata = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Text:
 
     text: str
     citations: tuple[Citation, ...] = ()
-    keep: Keep = ()
+    metadata: Metadata = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class Reasoning:
     """A reasoning part. ``text`` is empty if the provider withholds it; the signature is in ``metadata``."""
 
     text: str = ""
-    keep: Keep = ()
+    metadata: Metadata = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ran:
+class ProviderToolRun:
     """A tool run by the provider, in the form for clients. The form for the provider is in the part's ``metadata``."""
 
     id: str  # of the call
@@ -62,8 +62,8 @@ class Media:
     url: str | None = None
     file_id: str | None = None  # valid only for the issuer in ``metadata``
     name: str | None = None
-    keep: Keep = ()
-    ran: Ran | None = field(default=None, compare=False)  # set if a tool of the provider created it
+    metadata: Metadata = ()
+    tool_run: ProviderToolRun | None = field(default=None, compare=False)  # set if a tool of the provider created it
 
     @property
     def kind(self) -> Literal["image", "document", "audio", "video"]:
@@ -86,19 +86,19 @@ class ToolCall:
     name: str
     arguments: str = "{}"  # JSON text, unchanged: it may be invalid, and prompt caches depend on its bytes
     executor: Executor = "client"
-    keep: Keep = ()
-    ran: Ran | None = field(default=None, compare=False)
+    metadata: Metadata = ()
+    tool_run: ProviderToolRun | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
+class UnknownPart:
     """A block of a type that the neutral model does not have.
 
     Written only to the dialect of its metadata; other dialects refuse it by its type.
     """
 
-    keep: Keep
-    ran: Ran | None = field(default=None, compare=False)
+    metadata: Metadata
+    tool_run: ProviderToolRun | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +106,13 @@ class ToolResult:
     """The result of a tool call; a part of a user message."""
 
     call_id: str
-    content: tuple[Text | Media | Foreign, ...] = ()
+    content: tuple[Text | Media | UnknownPart, ...] = ()
     is_error: bool = False
     name: str | None = None  # of the tool; Gemini matches results to calls by it
-    keep: Keep = ()
+    metadata: Metadata = ()
 
 
-Part: TypeAlias = Text | Reasoning | Media | ToolCall | ToolResult | Foreign
+Part: TypeAlias = Text | Reasoning | Media | ToolCall | ToolResult | UnknownPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Message:
 
     role: Role  # "user" for a message with tool results
     parts: tuple[Part, ...]  # in the order of the wire, on which engines depend
-    keep: Keep = ()
+    metadata: Metadata = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

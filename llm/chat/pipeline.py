@@ -70,11 +70,11 @@ class Pipeline:
 class CollectingSink:
     """The sink of an answer that is not streamed: collects the events into a ``Reply``."""
 
-    __slots__ = ("_collector", "reply")
+    __slots__ = ("_collector", "build_reply")
 
     def __init__(self) -> None:
         self._collector = Collector()
-        self.reply = self._collector.reply
+        self.build_reply = self._collector.build_reply
 
     def accept(self, content_type: str | None = None) -> None:
         """Does nothing: no headers are sent before the answer is complete."""

@@ -21,8 +21,8 @@ from llm.chat.events import (
     UsageReported,
     WholePart,
 )
-from llm.chat.messages import Citation, Message, Part, Ran, Reasoning, Text, ToolCall, Usage
-from llm.chat.provider_metadata import Keep
+from llm.chat.messages import Citation, Message, Part, ProviderToolRun, Reasoning, Text, ToolCall, Usage
+from llm.chat.provider_metadata import Metadata
 from llm.errors import Malformed, Truncated
 
 
@@ -65,8 +65,8 @@ class _PartBuilder:
         self.start = start
         self.text = StringIO()  # text, reasoning or arguments
         self.citations: list[Citation] = []
-        self.metadata: Keep = ()
-        self.tool_run: Ran | None = None
+        self.metadata: Metadata = ()
+        self.tool_run: ProviderToolRun | None = None
 
     def build(self) -> Part:
         text, start = self.text.getvalue(), self.start
@@ -124,7 +124,7 @@ class Collector:
             case ToolProgress():
                 pass
 
-    def reply(self) -> Reply:
+    def build_reply(self) -> Reply:
         """Returns the complete answer. Raises ``Truncated`` without ``Started`` or ``Finished``."""
         if self._started is None or self._finished is None:
             raise Truncated("The engine's answer ended before it was complete.")
@@ -152,7 +152,7 @@ def collect(events: Iterable[Event]) -> Reply:
     """Collects the events of one answer. Raises ``Truncated`` if it has no ``Finished``."""
     collector = Collector()
     collector.feed([*events])
-    return collector.reply()
+    return collector.build_reply()
 
 
 def replay(reply: Reply) -> Iterator[Event]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from llm.chat.messages import Executor, Message
-from llm.chat.provider_metadata import Keep
+from llm.chat.provider_metadata import Metadata
 from llm.wire.json_codec import Json
 
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -22,8 +22,8 @@ class ToolSpec:
     parameters: Mapping[str, Json] = field(default_factory=dict)  # JSON Schema
     strict: bool | None = None  # the arguments have to match ``parameters`` exactly
     executor: Executor = "client"  # "provider": a hosted tool, whose definition is in ``metadata``
-    keep: Keep = ()
-    wire: str | None = field(default=None, compare=False)  # the dialect for which the schema was written
+    metadata: Metadata = ()
+    schema_dialect: str | None = field(default=None, compare=False)  # the dialect for which the schema was written
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,10 @@ class JsonFormat:
     schema: Mapping[str, Json] | None = None  # None: any JSON object
     name: str = "reply"
     strict: bool | None = None
-    keep: Keep = ()
-    wire: str | None = field(default=None, compare=False)  # the dialect for which it was written; None: unknown
+    metadata: Metadata = ()
+    schema_dialect: str | None = field(
+        default=None, compare=False
+    )  # the dialect for which it was written; None: unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +81,8 @@ class ChatRequest:
     options: Options = NO_OPTIONS
     stream: bool = False
     show_usage: bool = True  # whether the stream to the client includes usage
-    keep: Keep = ()  # unknown top-level fields
+    metadata: Metadata = ()  # unknown top-level fields
     # Unknown fields that do not change the answer: dropped and reported where others are refused.
-    hints: frozenset[str] = frozenset()
+    droppable_fields: frozenset[str] = frozenset()
     # Names of ``Options`` that are dropped and reported if the model does not support them, where others are refused.
-    wishes: frozenset[str] = frozenset()
+    soft_options: frozenset[str] = frozenset()

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from llm.chat.messages import Foreign, Media, Part, Reasoning, Text, ToolCall, ToolResult, Usage
+from llm.chat.messages import Media, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart, Usage
 from llm.chat.request import ChatRequest, JsonFormat, ToolSpec
 from llm.wire.json_codec import dumps
 
@@ -40,7 +40,7 @@ _FOR_TOOLS: Final = 250  # the engine's general instructions about tools: 0 to 6
 _PER_MEDIA: Final = {"image": 800, "document": 1600, "audio": 800, "video": 2600}
 
 
-def count_text(text: str) -> int:
+def estimate_text_tokens(text: str) -> int:
     """Estimates the tokens of one text; of a long text, from its beginning, middle and end."""
     if len(text) <= 3 * _SAMPLE:
         return len(_PIECE.findall(text))
@@ -49,7 +49,7 @@ def count_text(text: str) -> int:
     return sum(len(_PIECE.findall(sample)) for sample in samples) * len(text) // (3 * _SAMPLE)
 
 
-class Input:
+class RequestSize:
     """The data for an estimate of a request's input, so that the request can be freed while the answer streams.
 
     Stores excerpts of long texts: few estimates are ever used, and counting a long text costs more than most requests.
@@ -66,9 +66,9 @@ class Input:
         self._texts = tuple(texts)
         self._tools, self._format = request.tools, request.options.format
 
-    def tokens(self) -> int:
+    def estimate_tokens(self) -> int:
         """Estimates the input tokens of the request."""
-        stored, counted = sum(map(len, self._texts)), sum(map(count_text, self._texts))
+        stored, counted = sum(map(len, self._texts)), sum(map(estimate_text_tokens, self._texts))
         if stored and self._characters > _EXCERPT:
             counted = counted * self._characters // stored
         return self._fixed + counted + _count_tools_and_format(self._tools, self._format)
@@ -80,16 +80,18 @@ def _excerpt(text: str, size: int) -> str:
     return text if len(text) <= 3 * third else f"{text[:third]} {text[middle : middle + third]} {text[-third:]}"
 
 
-def estimated_usage(asked: Input, characters: int) -> Usage:
+def estimate_usage(request_size: RequestSize, characters: int) -> Usage:
     """Estimates the usage of an answer with this many characters; the result is marked as estimated."""
-    return Usage(fresh=asked.tokens(), text=-(-characters // _CHARACTERS_PER_TOKEN), estimated=True)
+    return Usage(fresh=request_size.estimate_tokens(), text=-(-characters // _CHARACTERS_PER_TOKEN), estimated=True)
 
 
-def estimate(request: ChatRequest) -> int:
+def estimate_input_tokens(request: ChatRequest) -> int:
     """Estimates the tokens of the whole input: system prompt, messages, tools, schema, media."""
     texts: list[str] = []
     fixed = _gather_texts(request, texts)
-    return fixed + sum(map(count_text, texts)) + _count_tools_and_format(request.tools, request.options.format)
+    return (
+        fixed + sum(map(estimate_text_tokens, texts)) + _count_tools_and_format(request.tools, request.options.format)
+    )
 
 
 def _gather_texts(request: ChatRequest, texts: list[str]) -> int:
@@ -99,11 +101,16 @@ def _gather_texts(request: ChatRequest, texts: list[str]) -> int:
 
 def _count_tools_and_format(tools: Sequence[ToolSpec], format_: JsonFormat | None) -> int:
     total = _FOR_TOOLS + sum(map(_count_tool, tools)) if tools else 0
-    return total + (count_text(dumps(dict(format_.schema))) if format_ is not None and format_.schema else 0)
+    return total + (estimate_text_tokens(dumps(dict(format_.schema))) if format_ is not None and format_.schema else 0)
 
 
 def _count_tool(tool: ToolSpec) -> int:
-    return _PER_TOOL + count_text(tool.name) + count_text(tool.description) + count_text(dumps(dict(tool.parameters)))
+    return (
+        _PER_TOOL
+        + estimate_text_tokens(tool.name)
+        + estimate_text_tokens(tool.description)
+        + estimate_text_tokens(dumps(dict(tool.parameters)))
+    )
 
 
 def _gather_parts(parts: Iterable[Part], texts: list[str]) -> int:
@@ -119,6 +126,6 @@ def _gather_parts(parts: Iterable[Part], texts: list[str]) -> int:
                 texts += (name, arguments)
             case ToolResult(content=content):
                 total += _PER_CALL + _gather_parts(content, texts)
-            case Foreign() if part.keep:
-                texts.append(dumps({**part.keep[0].data}))
+            case UnknownPart() if part.metadata:
+                texts.append(dumps({**part.metadata[0].data}))
     return total

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from llm.config.parsers import ConfigError, parse_flag, parse_key, parse_names, parse_text, parse_url, parse_variable
-from llm.engines.engine import Engine, Responses
+from llm.engines.engine import Engine, ResponsesSupport
 from llm.engines.records import ENGINES
-from llm.engines.task_support import NAMED_SPEECH, NAMED_TRANSCRIPTION
+from llm.engines.task_support import CUSTOM_SPEECH, CUSTOM_TRANSCRIPTION
 
 # Variables of an engine, after ``{ENGINE}_``, with their meaning.
 SUFFIXES: Final = {
@@ -28,7 +28,7 @@ _DIALECTS: Final = ("openai-chat", "openai-responses", "anthropic", "gemini", "o
 _ENGINE_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
-def variable(engine: str, suffix: str) -> str:
+def variable_name(engine: str, suffix: str) -> str:
     """Returns the name of an engine's variable: ``("box-2", "API_KEY")`` gives ``BOX_2_API_KEY``."""
     return f"{engine.upper().replace('-', '_')}_{suffix}"
 
@@ -41,23 +41,23 @@ def read_custom_engines(values: Mapping[str, str]) -> dict[str, Engine]:
             raise ConfigError("CUSTOM_ENGINES", f"{name!r} is not a name such as vllm or box-2")
         if name in ENGINES or name in custom:
             raise ConfigError("CUSTOM_ENGINES", f"{name!r} is the name of another engine")
-        url_name, dialect_name = variable(name, "BASE_URL"), variable(name, "DIALECT")
+        url_name, dialect_name = variable_name(name, "BASE_URL"), variable_name(name, "DIALECT")
         if url_name not in values:
             raise ConfigError(url_name, "is needed for a custom engine")
         dialect = values.get(dialect_name, "openai-chat").strip()
         if dialect not in _DIALECTS:
             raise ConfigError(dialect_name, f"{dialect!r} is not one of {', '.join(_DIALECTS)}")
-        has_key = variable(name, "API_KEY") in values
+        has_key = variable_name(name, "API_KEY") in values
         custom[name] = Engine(
             name=name,
-            label=values.get(variable(name, "LABEL"), name),
+            label=values.get(variable_name(name, "LABEL"), name),
             dialect=dialect,
             needs_key=has_key,
             local=not has_key,
             # Not known, so they are tried when requested.
-            responses=Responses() if dialect == "openai-chat" else None,
-            speech=NAMED_SPEECH if dialect == "openai-chat" else None,
-            transcription=NAMED_TRANSCRIPTION if dialect == "openai-chat" else None,
+            responses=ResponsesSupport() if dialect == "openai-chat" else None,
+            speech=CUSTOM_SPEECH if dialect == "openai-chat" else None,
+            transcription=CUSTOM_TRANSCRIPTION if dialect == "openai-chat" else None,
         )
     return custom
 
@@ -69,14 +69,14 @@ def read_engines(
     keys, enabled = dict[str, str](), set[str]()
     configured = dict(engines)
     for name, engine in engines.items():
-        key_name = variable(name, "API_KEY")
+        key_name = variable_name(name, "API_KEY")
         if key_name in values:
             keys[name] = parse_variable(key_name, parse_key, values[key_name])
             enabled.add(name)
         configured[name] = _set_models_and_urls(name, _set_base_url_and_tags(name, engine, values), values)
         if engine.local:
-            flag = values.get(variable(name, "ENABLED"), str(name not in ENGINES))
-            on = parse_variable(variable(name, "ENABLED"), parse_flag, flag)
+            flag = values.get(variable_name(name, "ENABLED"), str(name not in ENGINES))
+            on = parse_variable(variable_name(name, "ENABLED"), parse_flag, flag)
             enabled = enabled | {name} if on else enabled - {name}
     if parse_variable("DEMO_ENABLED", parse_flag, values.get("DEMO_ENABLED", str(not enabled))):
         enabled.add("demo")
@@ -84,21 +84,23 @@ def read_engines(
 
 
 def _set_base_url_and_tags(name: str, engine: Engine, values: Mapping[str, str]) -> Engine:
-    url_name, tags_name = variable(name, "BASE_URL"), variable(name, "THINK_TAGS")
+    url_name, tags_name = variable_name(name, "BASE_URL"), variable_name(name, "THINK_TAGS")
     if url_name in values:
         engine = replace(engine, base_url=parse_variable(url_name, parse_url, values[url_name]))
     if tags_name in values:
         tags = parse_variable(tags_name, parse_flag, values[tags_name])
-        engine = replace(engine, quirks=replace(engine.quirks, think_tags=tags), translate=tags)
+        engine = replace(engine, quirks=replace(engine.quirks, think_tags=tags), always_translate=tags)
     return engine
 
 
 def _set_models_and_urls(name: str, engine: Engine, values: Mapping[str, str]) -> Engine:
     """Applies the models to list and the variables of Azure's two forms of URL."""
-    models_name, version_name, deployment_name = (variable(name, s) for s in ("MODELS", "API_VERSION", "DEPLOYMENT"))
+    models_name, version_name, deployment_name = (
+        variable_name(name, s) for s in ("MODELS", "API_VERSION", "DEPLOYMENT")
+    )
     if models_name in values:
         fixed = parse_names(parse_variable(models_name, parse_text, values[models_name]))
-        engine = replace(engine, models=replace(engine.models, fixed=fixed))
+        engine = replace(engine, models=replace(engine.models, fixed_models=fixed))
     if version_name in values:
         engine = replace(engine, api_version=parse_variable(version_name, parse_text, values[version_name]))
         engine = replace(engine, base_url=engine.base_url.removesuffix("/openai"))

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from llm.engines.records import ENGINES
-from llm.transport.egress import read_allowed
+from llm.transport.egress import read_allow_entry
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ def parse_image_engine(value: str) -> str:
 
 def parse_fetch_allow(value: str) -> tuple[tuple[str, int], ...]:
     """Parses comma separated ``host:port`` entries."""
-    return tuple(read_allowed(entry) for entry in parse_names(value))
+    return tuple(read_allow_entry(entry) for entry in parse_names(value))
 
 
 def parse_client_ids(value: str) -> frozenset[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from llm.config.engines import SUFFIXES, read_custom_engines, read_engines, set_task_defaults, variable
+from llm.config.engines import SUFFIXES, read_custom_engines, read_engines, set_task_defaults, variable_name
 from llm.config.parsers import (
     parse_age,
     parse_client_ids,
@@ -95,7 +95,7 @@ class Config:
     port_chosen: bool = False  # PORT is set: no other port is tried
     processes: int = 1
     client_ids: frozenset[str] = frozenset()  # not empty after from_env()
-    client_id_minted: bool = False  # the only client id is random
+    client_id_generated: bool = False  # the only client id is random
     open_to_all: bool = False  # AUTHORIZED_CLIENT_ID has "*"
     engines: Mapping[str, Engine] = field(default_factory=lambda: dict(ENGINES))
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # the server's keys by engine
@@ -177,7 +177,7 @@ def _set_voice_defaults(config: Config) -> Config:
 
 def _add_client_ids(config: Config, values: Mapping[str, str]) -> Config:
     if "AUTHORIZED_CLIENT_ID" not in values:
-        return replace(config, client_ids=frozenset({secrets.token_urlsafe(18)}), client_id_minted=True)
+        return replace(config, client_ids=frozenset({secrets.token_urlsafe(18)}), client_id_generated=True)
     ids = parse_variable("AUTHORIZED_CLIENT_ID", parse_client_ids, values["AUTHORIZED_CLIENT_ID"])
     return replace(config, client_ids=ids, open_to_all="*" in ids)
 
@@ -186,16 +186,16 @@ def _tool_warnings(config: Config) -> list[str]:
     """Warns of an incomplete configuration of the image tool; chats work without it."""
     needed = {"IMAGE_ENGINE": config.image_engine, "IMAGE_MODEL": config.image_model}
     if config.image_engine:
-        needed[variable(config.image_engine, "API_KEY")] = config.keys.get(config.image_engine, "")
+        needed[variable_name(config.image_engine, "API_KEY")] = config.keys.get(config.image_engine, "")
     missing = [name for name, value in needed.items() if not value]
     if missing and (config.image_engine or config.image_model):
         return [f"the image tool is off: {' and '.join(missing)} missing"]
     return []
 
 
-def known_names(engines: Mapping[str, Engine]) -> frozenset[str]:
+def list_variables(engines: Mapping[str, Engine]) -> frozenset[str]:
     """Lists the names of all variables that the server reads."""
-    engine_variables = (variable(name, suffix) for name in engines for suffix in SUFFIXES)
+    engine_variables = (variable_name(name, suffix) for name in engines for suffix in SUFFIXES)
     proxies = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy")
     return frozenset(
         (*(s.name for s in SETTINGS), *engine_variables, *proxies, "AUTHORIZED_CLIENT_ID", "CUSTOM_ENGINES")
@@ -203,7 +203,7 @@ def known_names(engines: Mapping[str, Engine]) -> frozenset[str]:
 
 
 def _unknown_name_warnings(dotenv: Mapping[str, str | None], engines: Mapping[str, Engine]) -> list[str]:
-    known = known_names(engines)
+    known = list_variables(engines)
     warnings = []
     for name in dotenv:
         if name not in known:

@@ -11,25 +11,25 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
-from llm.chat.events import Event, Piece
+from llm.chat.events import AnyDelta, Event
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
 from llm.engines.capabilities import ModelInfo
 from llm.engines.engine import Engine
 from llm.errors import LLMError
-from llm.wire.frames import MAX_FRAME, Frame, Framing
+from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
 from llm.wire.json_codec import Json
 
 REQUEST_ID: Final = "X-Request-Id"  # response header with the request id, for wires that define none
 
 
-def status_of(error: LLMError) -> int:
+def get_http_status(error: LLMError) -> int:
     """Returns the HTTP status of an error response, for wires that define no statuses of their own."""
     return error.status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
+class EngineRequest:
     """A request to an engine, without its base URL and key."""
 
     path: str  # appended to the engine's base URL, query included
@@ -42,7 +42,7 @@ class Outgoing:
 
 # Lists models without IO. Yields requests that are sent at the same time, receives their JSON bodies in the same order
 # (an ``LLMError`` where a request failed) and returns the models. Raises an error that makes the whole list impossible.
-ModelLister = Generator[Sequence[Outgoing], Sequence[Any], list[ModelInfo]]
+ModelLister = Generator[Sequence[EngineRequest], Sequence[Any], list[ModelInfo]]
 
 
 class Reader(Protocol):
@@ -54,25 +54,25 @@ class Reader(Protocol):
     done: bool
 
     @property
-    def noise(self) -> re.Pattern[bytes] | None:
+    def volatile_fields(self) -> re.Pattern[bytes] | None:
         """Pattern of JSON members that differ in every frame and are never read, as bytes of the wire."""
         ...
 
     @property
-    def unlike(self) -> re.Pattern[bytes] | None:
+    def stateful_fields(self) -> re.Pattern[bytes] | None:
         """Pattern of JSON members that change more state than a delta does: frames with one are always parsed."""
         ...
 
     @property
     def needs_text(self) -> bool:
-        """True if later events depend on the texts of earlier ones: then :meth:`skipped` is called for each."""
+        """True if later events depend on the texts of earlier ones: then :meth:`note_delta` is called for each."""
         ...
 
     def feed(self, frame: Frame) -> list[Event]:
         """Reads one frame. Raises an ``LLMError`` for an error inside the stream."""
         ...
 
-    def skipped(self, piece: Piece) -> None:
+    def note_delta(self, delta: AnyDelta) -> None:
         """Counts a delta of a frame that was decoded from a template and therefore not fed."""
         ...
 
@@ -85,13 +85,13 @@ class Writer(Protocol):
     """Writes events as the bytes of one streamed answer. ``Failed``, if any, is the last event."""
 
     content_type: str
-    spacing: float  # seconds between two writes; 0 except in the older server's framing
+    write_interval: float  # seconds between two writes; 0 except in the older server's framing
 
-    def feed(self, batch: Sequence[Event]) -> list[bytes]:
+    def feed(self, events: Sequence[Event]) -> list[bytes]:
         """Returns the byte strings to send, one write each; at most one in most dialects."""
         ...
 
-    def ping(self) -> bytes:
+    def write_keepalive(self) -> bytes:
         """Returns bytes that keep the connection alive and that the dialect's clients ignore (S11)."""
         ...
 
@@ -101,15 +101,15 @@ class EngineDialect(Protocol):
 
     NAME: str
 
-    def write_request(self, request: ChatRequest, engine: Engine) -> Outgoing:
+    def write_request(self, request: ChatRequest, engine: Engine) -> EngineRequest:
         """Writes a chat request. Raises ``Unsupported`` naming the option or the part."""
         ...
 
-    def framing(self, most: int = MAX_FRAME) -> Framing:
-        """Creates the splitter of a streamed answer into frames of at most ``most`` bytes."""
+    def create_framing(self, max_frame: int = MAX_FRAME) -> FrameDecoder:
+        """Creates the splitter of a streamed answer into frames of at most ``max_frame`` bytes."""
         ...
 
-    def reader(self, engine: Engine) -> Reader:
+    def create_reader(self, engine: Engine) -> Reader:
         """Creates the reader of one streamed answer."""
         ...
 
@@ -136,7 +136,7 @@ class ClientDialect(Protocol):
         """Reads a request body. Raises ``InvalidRequest``; its ``param`` is the path, as in ``messages[2].content``."""
         ...
 
-    def writer(self, request: ChatRequest, now: int) -> Writer:
+    def create_writer(self, request: ChatRequest, now: int) -> Writer:
         """Creates the writer of one streamed answer. ``now``: seconds since 1970, since dialects read no clock."""
         ...
 
@@ -148,7 +148,7 @@ class ClientDialect(Protocol):
         """Writes the body of an error response; its status is ``get_http_status(error)``."""
         ...
 
-    def status_of(self, error: LLMError) -> int:
+    def get_http_status(self, error: LLMError) -> int:
         """Returns the HTTP status of an error response."""
         ...
 
@@ -157,13 +157,13 @@ class ClientDialect(Protocol):
         ...
 
 
-class VerbatimDialect(EngineDialect, Protocol):
+class PassthroughDialect(EngineDialect, Protocol):
     """A dialect of clients and engines, whose requests can pass unchanged (``llm.upstream.passthrough``)."""
 
-    def verbatim(self, body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
+    def passthrough_request(self, body: Mapping[str, Any], model: str, engine: Engine) -> EngineRequest:
         """Returns the client's body with the engine's model id, and with usage requested in a stream."""
         ...
 
-    def only_usage(self, frame: Frame) -> bool:
+    def is_only_usage(self, frame: Frame) -> bool:
         """True if the frame holds only usage, so that it is withheld from a client that did not request it."""
         ...

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from llm.chat.messages import Foreign
-from llm.chat.provider_metadata import fields_lost
+from llm.chat.messages import UnknownPart
+from llm.chat.provider_metadata import untranslated_fields
 from llm.chat.request import ChatRequest
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
 
 
-def unknown_block(block: Foreign, engine: Engine, place: str = "") -> Unsupported:
+def unknown_block(block: UnknownPart, engine: Engine, context: str = "") -> Unsupported:
     """Returns the error for a block of another wire, naming the block's type; ``context`` ends the sentence."""
-    kind = next((kind for opaque in block.keep if isinstance(kind := opaque.data.get("type"), str)), "unnamed")
-    message = f"{engine.label} does not support the block {kind[:100]!r}{place}."
+    kind = next((kind for opaque in block.metadata if isinstance(kind := opaque.data.get("type"), str)), "unnamed")
+    message = f"{engine.label} does not support the block {kind[:100]!r}{context}."
     return Unsupported(message, param="messages", engine=engine.name)
 
 
@@ -30,19 +30,19 @@ def lost_fields(request: ChatRequest, dialect: str) -> tuple[str, ...]:
     ``ChatRequest.droppable_fields`` (such as ``user`` or ``cache_control``).
     """
     for tool in request.tools:
-        if tool.executor == "provider" and not any(o.dialect == dialect for o in tool.keep):
+        if tool.executor == "provider" and not any(o.dialect == dialect for o in tool.metadata):
             raise Unsupported(f"This engine does not support the hosted tool {tool.name!r}.", param="tools")
-    lost = [*fields_lost(request.keep, dialect)]
+    lost = [*untranslated_fields(request.metadata, dialect)]
     for name in lost:
-        if name not in request.hints:
+        if name not in request.droppable_fields:
             reason = _SEND_HISTORY if name in _STORED_REFERENCES else ""
             raise Unsupported(f"{name!r} cannot be sent to this engine{reason}.", param=name)
     for tool in request.tools:
-        lost += fields_lost(tool.keep, dialect)
+        lost += untranslated_fields(tool.metadata, dialect)
     for message in request.messages:
-        if message.keep:
-            lost += fields_lost(message.keep, dialect)
+        if message.metadata:
+            lost += untranslated_fields(message.metadata, dialect)
         for part in message.parts:
-            if part.keep and not isinstance(part, Foreign):
-                lost += fields_lost(part.keep, dialect)
+            if part.metadata and not isinstance(part, UnknownPart):
+                lost += untranslated_fields(part.metadata, dialect)
     return tuple(dict.fromkeys(lost)) if lost else ()

@@ -24,7 +24,7 @@ from llm.wire.json_codec import Json
 # Members that every event of a stream has with another value: a filler of random length, which hides the sizes of words
 # from whoever observes packet sizes, and a sequence number
 # (https://platform.openai.com/docs/api-reference/chat-streaming).
-NOISE: Final = re.compile(rb'"(?:obfuscation": ?"[^"\\\n]*"|sequence_number": ?[0-9]+)')
+VOLATILE_FIELDS: Final = re.compile(rb'"(?:obfuscation": ?"[^"\\\n]*"|sequence_number": ?[0-9]+)')
 
 # Type of this server's own errors that the wire has no type for (E2: they differ from provider errors).
 _GATEWAY_ERROR: Final = "gateway_error"

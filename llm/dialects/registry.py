@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from llm.dialects import anthropic, gemini, native, ollama, openai_chat, openai_responses
-from llm.dialects.base import ClientDialect, EngineDialect, VerbatimDialect
+from llm.dialects.base import ClientDialect, EngineDialect, PassthroughDialect
 
 # Wire formats of engines.
 ENGINE_DIALECTS: Final[Mapping[str, EngineDialect]] = {
@@ -17,6 +17,6 @@ CLIENT_DIALECTS: Final[Mapping[str, ClientDialect]] = {
     d.NAME: d for d in (native, openai_chat, openai_responses, anthropic, ollama)
 }
 # Wire formats of both: a request can pass to an engine of the same dialect without translation.
-VERBATIM_DIALECTS: Final[Mapping[str, VerbatimDialect]] = {
+PASSTHROUGH_DIALECTS: Final[Mapping[str, PassthroughDialect]] = {
     d.NAME: d for d in (openai_chat, openai_responses, anthropic, ollama)
 }

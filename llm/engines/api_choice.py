@@ -7,7 +7,7 @@ from typing import Final
 
 from llm.chat.request import ChatRequest
 from llm.engines.engine import Target
-from llm.engines.globs import fits
+from llm.engines.globs import matches
 from llm.errors import Unsupported
 
 # Names of dialects.
@@ -15,7 +15,7 @@ CHAT: Final = "openai-chat"
 RESPONSES: Final = "openai-responses"
 
 
-def routed(request: ChatRequest, target: Target) -> Target:
+def choose_api(request: ChatRequest, target: Target) -> Target:
     """Returns the target with the Responses dialect if the request asks for it or the model needs it.
 
     Otherwise the target is returned as it is. Raises ``Unsupported`` for an API that the engine does not have.
@@ -25,13 +25,13 @@ def routed(request: ChatRequest, target: Target) -> Target:
         if engine.dialect == RESPONSES or engine.responses is None:
             missing = "Responses" if requested else "Chat Completions"
             raise Unsupported(f"{engine.label} has no {missing} API.", param="responses_api", engine=engine.name)
-        return over_responses(target)
+        return use_responses(target)
     if requested is None and engine.dialect == CHAT and _needs_responses(request, target):
-        return over_responses(target)
+        return use_responses(target)
     return target
 
 
-def over_responses(target: Target) -> Target:
+def use_responses(target: Target) -> Target:
     """Returns the target with the Responses dialect."""
     engine = replace(target.engine, dialect=RESPONSES)
     # The URLs of this API do not name the deployment, so the body does.
@@ -42,4 +42,4 @@ def _needs_responses(request: ChatRequest, target: Target) -> bool:
     support, model = target.engine.responses, target.model
     if support is None:
         return False
-    return fits(model, support.always) or (bool(request.tools) and fits(model, support.with_tools))
+    return matches(model, support.required) or (bool(request.tools) and matches(model, support.required_with_tools))

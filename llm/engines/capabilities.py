@@ -6,26 +6,26 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from llm.engines.globs import fits
-from llm.engines.profiles import Family
+from llm.engines.globs import matches
+from llm.engines.profiles import ModelProfile
 from llm.wire.json_codec import Json
 
 
-def kind_of(model_id: str, rules: ModelRules) -> ModelKind | None:
+def classify_model(model_id: str, rules: ModelRules) -> ModelKind | None:
     """Returns the kind by the first rule that matches, ``"chat"`` by default; None if the model is not to be listed."""
     for glob, kind in rules.kinds:
-        if fits(model_id, (glob,)):
+        if matches(model_id, (glob,)):
             return None if kind == "hidden" else kind
     return "chat"
 
 
-def guessed_abilities(model_id: str, rules: ModelRules, reported: Collection[str]) -> frozenset[str]:
+def guess_capabilities(model_id: str, rules: ModelRules, reported: Collection[str]) -> frozenset[str]:
     """Returns the capabilities by the patterns, without those in ``reported``, which the provider reports itself."""
     patterns = {"tools": rules.tools, "images": rules.images, "reasoning": rules.reasoning}
     return frozenset(
         name
         for name, globs in patterns.items()
-        if name not in reported and fits(model_id, globs) and not fits(model_id, rules.not_for.get(name, ()))
+        if name not in reported and matches(model_id, globs) and not matches(model_id, rules.exceptions.get(name, ()))
     )
 
 
@@ -56,7 +56,7 @@ class ModelRules:
     tools: tuple[str, ...] = ("*",)
     images: tuple[str, ...] = ()
     reasoning: tuple[str, ...] = ()
-    not_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by capability: globs of models without it
-    listed: frozenset[str] = frozenset()  # capabilities that the list reports for each model
-    fixed: tuple[str, ...] = ()  # model ids to list instead of requesting the list
-    families: tuple[Family, ...] = ()  # in order; the first match counts
+    exceptions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by capability: globs of models without it
+    listed_capabilities: frozenset[str] = frozenset()  # capabilities that the list reports for each model
+    fixed_models: tuple[str, ...] = ()  # model ids to list instead of requesting the list
+    profiles: tuple[ModelProfile, ...] = ()  # in order; the first match counts

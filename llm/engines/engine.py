@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from llm.engines.capabilities import ModelRules
-from llm.engines.media_limits import Takes
-from llm.engines.task_support import Images, Speech, Transcription
-from llm.wire.json_codec import Json, in_address
+from llm.engines.media_limits import MediaLimits
+from llm.engines.task_support import ImageSupport, SpeechSupport, TranscriptionSupport
+from llm.wire.json_codec import Json, quote_url_part
 
 _RESPONSES_PATH: Final = "/responses"
 
@@ -20,32 +20,34 @@ class Quirks:
 
     max_tokens_field: str = "max_tokens"
     seed_field: str = "seed"
-    documents: Literal["file", "document_url"] = "file"  # type of the part for a document
+    document_part: Literal["file", "document_url"] = "file"  # type of the part for a document
     system_role: str = "system"
     echo_reasoning: Literal["never", "with_tools", "always"] = "never"
     reasoning_field: str = "reasoning_content"  # field of an assistant message that reasoning is echoed in
-    usage_in_stream: bool = True  # accepts stream_options.include_usage
+    accepts_include_usage: bool = True  # accepts stream_options.include_usage
     reasoning_in_output: bool = True  # False: completion_tokens excludes reasoning tokens (xAI)
     flat_content: bool = False  # content is a plain string unless an image requires a list of parts
     json_schema: bool = True  # accepts response_format json_schema
-    schema_fields: Mapping[str, Json] = field(default_factory=dict)  # sent with a JSON schema so that it is enforced
-    named_results: bool = True  # accepts the tool's name in a tool result
-    forced_tools: bool = True  # accepts tool_choice other than auto and none
-    barred_tools: bool = True  # accepts tool_choice none
+    json_schema_fields: Mapping[str, Json] = field(
+        default_factory=dict
+    )  # sent with a JSON schema so that it is enforced
+    tool_name_in_results: bool = True  # accepts the tool's name in a tool result
+    accepts_forced_tools: bool = True  # accepts tool_choice other than auto and none
+    accepts_tool_choice_none: bool = True  # accepts tool_choice none
     think_tags: bool = False  # reasoning comes in <think> tags in the text
-    unknown_fields: bool = True  # False: rejects unknown fields with 400
-    refuses: frozenset[str] = frozenset()  # fields of ``Options`` that none of its models supports
-    most_stops: int | None = None  # number of texts in ``stop``
-    most_logprobs: int | None = None  # highest value of ``top_logprobs``
-    logprobs_count: bool = False  # ``logprobs`` is the number, not a flag beside ``top_logprobs``
+    accepts_unknown_fields: bool = True  # False: rejects unknown fields with 400
+    unsupported_options: frozenset[str] = frozenset()  # fields of ``Options`` that none of its models supports
+    max_stop_sequences: int | None = None  # number of texts in ``stop``
+    max_top_logprobs: int | None = None  # highest value of ``top_logprobs``
+    logprobs_is_number: bool = False  # ``logprobs`` is the number, not a flag beside ``top_logprobs``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Responses:
+class ResponsesSupport:
     """The Responses API of an engine whose dialect is Chat Completions. Fields are globs of models that need it."""
 
-    always: tuple[str, ...] = ()  # not available in Chat Completions
-    with_tools: tuple[str, ...] = ()  # in Chat Completions they reject function tools together with reasoning
+    required: tuple[str, ...] = ()  # not available in Chat Completions
+    required_with_tools: tuple[str, ...] = ()  # in Chat Completions they reject function tools together with reasoning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,33 +66,33 @@ class Engine:
     path: str = ""  # between the base URL and the paths of the dialect
     api_version: str = ""  # set: URLs name a deployment and this version (Azure's classic form)
     deployment: str = ""  # name in such URLs; default: the model
-    translate: bool = False  # no passthrough: the owner wants <think> tags removed from the text
+    always_translate: bool = False  # no passthrough: the owner wants <think> tags removed from the text
     local: bool = False  # on the owner's machine: must be enabled, and callers need a client id
     quirks: Quirks = Quirks()
     models: ModelRules = ModelRules()
-    takes: Takes = Takes()
+    media_limits: MediaLimits = MediaLimits()
     caching: Literal["automatic", "on request", "unknown"] = "unknown"  # of prompt prefixes
-    responses: Responses | None = None  # None: it does not have this API
-    speech: Speech | None = None
-    transcription: Transcription | None = None
-    images: Images | None = None
+    responses: ResponsesSupport | None = None  # None: it does not have this API
+    speech: SpeechSupport | None = None
+    transcription: TranscriptionSupport | None = None
+    image_generation: ImageSupport | None = None
     image_tool: Literal["generations", "text-to-image"] | None = None  # the API that the image tool calls
-    counts: bool = False  # has an API that counts tokens (``llm.tasks.token_count``)
+    counts_tokens: bool = False  # has an API that counts tokens (``llm.tasks.token_count``)
     issuer: str = ""  # name in ``ProviderMetadata`` that it accepts; default: its own
-    example: str = ""  # model for the example curl at the start; "": none
+    example_model: str = ""  # model for the example curl at the start; "": none
 
     def __post_init__(self) -> None:
         if not self.issuer:
             object.__setattr__(self, "issuer", self.name)
 
-    def url(self, path: str, model: str) -> str:
+    def build_url(self, path: str, model: str) -> str:
         """Returns the URL for a path of the dialect."""
         if not self.api_version:
             return f"{self.base_url}{self.path}{path}"
-        version = f"api-version={in_address(self.api_version)}"
+        version = f"api-version={quote_url_part(self.api_version)}"
         if path.startswith(_RESPONSES_PATH):  # the body names the deployment
             return f"{self.base_url}/openai{path}?{version}"
-        deployment = in_address(self.deployment or model)
+        deployment = quote_url_part(self.deployment or model)
         return f"{self.base_url}/openai/deployments/{deployment}{path}?{version}"
 
 
@@ -101,4 +103,4 @@ class Target:
     engine: Engine
     model: str
     key: str | None = field(default=None, repr=False)
-    own_key: bool = False  # the key is the caller's, not the server's: its owner gets the key errors
+    is_callers_key: bool = False  # the key is the caller's, not the server's: its owner gets the key errors

@@ -15,7 +15,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-def remembered(find: Callable[[str, *Ts], T]) -> Callable[[str, *Ts], T]:
+def cached_by_name(find: Callable[[str, *Ts], T]) -> Callable[[str, *Ts], T]:
     """Caches a function of a name in an LRU of 256 calls, since most requests are for a few models."""
     cached = cast("Callable[[str, *Ts], T]", lru_cache(maxsize=256)(find))
 
@@ -26,13 +26,13 @@ def remembered(find: Callable[[str, *Ts], T]) -> Callable[[str, *Ts], T]:
     return call
 
 
-@remembered
-def fits(name: str, globs: tuple[str, ...]) -> bool:
+@cached_by_name
+def matches(name: str, globs: tuple[str, ...]) -> bool:
     """True if any glob matches the whole name. The compiled pattern is never freed: pass globs of a record only."""
     return _compile(globs).match(name) is not None
 
 
-def first(name: str, globs: tuple[str, ...]) -> int | None:
+def first_match(name: str, globs: tuple[str, ...]) -> int | None:
     """Returns the index of the first glob that matches the whole name, or None."""
     match = _compile_numbered(globs).match(name)
     return None if match is None or match.lastindex is None else match.lastindex - 1

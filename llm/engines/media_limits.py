@@ -21,7 +21,7 @@ _MAGIC: Final = (
 )
 
 
-def image_type(base64: str) -> str | None:
+def detect_image_type(base64: str) -> str | None:
     """Returns the MIME type by the first bytes of an image in base64, or None for any other type."""
     try:
         head = b64decode(base64[:24])
@@ -32,7 +32,7 @@ def image_type(base64: str) -> str | None:
     return next((mime for start, mime in _MAGIC if head.startswith(start)), None)
 
 
-def check(request: ChatRequest, takes: Takes, label: str, engine: str) -> None:
+def check_media(request: ChatRequest, takes: MediaLimits, label: str, engine: str) -> None:
     """Checks the media of a request against the limits. Raises ``Unsupported`` naming the attachment and the limit.
 
     Media given by URL or by the id of an uploaded file is not checked: the engine decides.
@@ -48,12 +48,12 @@ def check(request: ChatRequest, takes: Takes, label: str, engine: str) -> None:
             known = f"; it accepts {', '.join(allowed)}" if allowed else ""
             raise _unsupported(engine, f"{position}: {label} does not accept {media.mime}{known}.")
         size = len(media.base64) * 3 // 4 - media.base64[-2:].count("=")
-        limit = takes.image_bytes if media.kind == "image" else takes.document_bytes
+        limit = takes.max_image_bytes if media.kind == "image" else takes.max_document_bytes
         if limit is not None and size > limit:
             problem = f"the {media.kind} has {size} bytes; {label} accepts at most {limit // _MB} MB"
             raise _unsupported(engine, f"{position}: {problem}.")
-    if takes.most_images is not None and images > takes.most_images:
-        raise _unsupported(engine, f"messages: has {images} images; {label} accepts at most {takes.most_images}.")
+    if takes.max_images is not None and images > takes.max_images:
+        raise _unsupported(engine, f"messages: has {images} images; {label} accepts at most {takes.max_images}.")
 
 
 def _list_media(request: ChatRequest) -> Iterator[tuple[str, Media]]:
@@ -83,13 +83,13 @@ _IMAGE_TYPES: Final = ("image/png", "image/jpeg", "image/webp", "image/gif")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Takes:
+class MediaLimits:
     """Media that an engine accepts: MIME types, sizes in decoded bytes. ``None``: not known, so not checked."""
 
     images: tuple[str, ...] | None = _IMAGE_TYPES
     documents: tuple[str, ...] | None = None
     audio: tuple[str, ...] | None = None
     video: tuple[str, ...] | None = None
-    image_bytes: int | None = None  # per image
-    document_bytes: int | None = None  # per file that is not an image
-    most_images: int | None = None  # per request, history included
+    max_image_bytes: int | None = None  # per image
+    max_document_bytes: int | None = None  # per file that is not an image
+    max_images: int | None = None  # per request, history included

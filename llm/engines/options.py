@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from llm.chat.request import NO_OPTIONS, Effort, Options
 from llm.engines.engine import Engine
-from llm.engines.profiles import Family, Said
+from llm.engines.profiles import ModelProfile, ReasoningValue
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
 
@@ -37,37 +37,37 @@ _NEUTRAL_VALUES: Final[Mapping[str, object]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Thought:
+class ReasoningRequest:
     """How much the model shall reason, in the words of its API."""
 
-    wanted: bool | None = None  # None: no field is needed
+    enabled: bool | None = None  # None: no field is needed
     effort: str | None = None  # the model's own value
-    tokens: int | None = None  # requested budget
-    unsaid: tuple[str, ...] = ()  # options that no field of this API can express
+    budget_tokens: int | None = None  # requested budget
+    unsent_options: tuple[str, ...] = ()  # options that no field of this API can express
 
 
-NOTHING_SAID: Final = Thought()  # the options do not mention reasoning, or need no field
+NO_REASONING_REQUEST: Final = ReasoningRequest()  # the options do not mention reasoning, or need no field
 
 
-def thought(options: Options, engine: Engine, model: str, profile: Family) -> Thought:
+def resolve_reasoning(options: Options, engine: Engine, model: str, profile: ModelProfile) -> ReasoningRequest:
     """Resolves effort, budget and ``reasoning`` of the options. Raises ``Unsupported`` naming the option."""
-    option, enabled, effort = asked(options)
+    option, enabled, effort = read_reasoning_options(options)
     if enabled is None:
-        return NOTHING_SAID
-    if "effort" in engine.quirks.refuses:
+        return NO_REASONING_REQUEST
+    if "effort" in engine.quirks.unsupported_options:
         raise _unsupported(engine, option)
-    support = profile.thinking
+    support = profile.reasoning
     if support is None:
         if enabled:
             raise _unsupported(engine, option, "the model does not reason", model)
-        return NOTHING_SAID
+        return NO_REASONING_REQUEST
     if not enabled:
-        if support.off is None:
+        if support.disable_value is None:
             raise _unsupported(engine, option, "the model's reasoning cannot be turned off", model)
-        return Thought(False, _effort_of(support.off))
+        return ReasoningRequest(False, _effort_of(support.disable_value))
     if effort is None:
-        unsent = (option,) if support.on is None and option == "reasoning" else ()
-        return Thought(True, _effort_of(support.on), unsaid=unsent)
+        unsent = (option,) if support.enable_value is None and option == "reasoning" else ()
+        return ReasoningRequest(True, _effort_of(support.enable_value), unsent_options=unsent)
     if support.efforts is not None and effort not in support.efforts:
         efforts = ", ".join(support.efforts)
         reason = f"its efforts are {efforts}" if efforts else "it has no efforts"
@@ -76,16 +76,18 @@ def thought(options: Options, engine: Engine, model: str, profile: Family) -> Th
         raise _unsupported(engine, option, reason, model)
     budget = options.reasoning_tokens
     if option == "reasoning_tokens":
-        return Thought(True, effort, budget)
-    return Thought(True, effort, unsaid=("reasoning_tokens",) if budget is not None and budget > 0 else ())
+        return ReasoningRequest(True, effort, budget)
+    return ReasoningRequest(
+        True, effort, unsent_options=("reasoning_tokens",) if budget is not None and budget > 0 else ()
+    )
 
 
-def _effort_of(value: Said | None) -> str | None:
+def _effort_of(value: ReasoningValue | None) -> str | None:
     """Returns the value if it is an effort; None if it is empty or consists of fields."""
     return value or None if isinstance(value, str) else None
 
 
-def asked(options: Options) -> tuple[str, bool | None, str | None]:
+def read_reasoning_options(options: Options) -> tuple[str, bool | None, str | None]:
     """Returns the option that decides, whether to reason (None: not specified), and the effort (None: any)."""
     if options.effort is not None:
         return "effort", options.effort != "none", options.effort
@@ -100,15 +102,15 @@ def asked(options: Options) -> tuple[str, bool | None, str | None]:
     return "reasoning", options.reasoning, None
 
 
-def thinks(request: Thought, profile: Family) -> bool:
+def will_reason(request: ReasoningRequest, profile: ModelProfile) -> bool:
     """True if the model will reason; False if it will not or that is not known."""
-    if profile.thinking is None:
+    if profile.reasoning is None:
         return False
-    return bool(profile.thinking.by_default if request.wanted is None else request.wanted)
+    return bool(profile.reasoning.enabled_by_default if request.enabled is None else request.enabled)
 
 
-def taken(
-    options: Options, engine: Engine, model: str, profile: Family, reasoning: bool, written: frozenset[str]
+def check_options(
+    options: Options, engine: Engine, model: str, profile: ModelProfile, reasoning: bool, written: frozenset[str]
 ) -> Options:
     """Checks options against the model's profile. Raises ``Unsupported`` naming the option.
 
@@ -118,18 +120,20 @@ def taken(
     if options is NO_OPTIONS:
         return options
     changes: dict[str, Any] = {}
-    while_reasoning = profile.refuses_thinking if reasoning else _NO_NAMES
+    while_reasoning = profile.unsupported_while_reasoning if reasoning else _NO_NAMES
     unset = _unset_values(options)
     unwritten = frozenset(unset) - written - _FOR_API_CHOICE
-    for name, reason in _unsupported_names(profile.refuses, while_reasoning, unwritten, engine.quirks.refuses):
+    for name, reason in _unsupported_names(
+        profile.unsupported_options, while_reasoning, unwritten, engine.quirks.unsupported_options
+    ):
         value = getattr(options, name)
-        if value == unset[name] or (profile.cites and name == "citations"):
+        if value == unset[name] or (profile.always_cites and name == "citations"):
             continue
         if name not in _NEUTRAL_VALUES or value != _NEUTRAL_VALUES[name]:
             raise _unsupported(engine, name, reason, model)
         changes[name] = unset[name]
-    _check_limit(engine, "stop", len(options.stop), engine.quirks.most_stops)
-    _check_limit(engine, "top_logprobs", options.top_logprobs or 0, engine.quirks.most_logprobs)
+    _check_limit(engine, "stop", len(options.stop), engine.quirks.max_stop_sequences)
+    _check_limit(engine, "top_logprobs", options.top_logprobs or 0, engine.quirks.max_top_logprobs)
     return replace(options, **changes) if changes else options
 
 
@@ -166,21 +170,21 @@ def unmet_caching(options: Options, engine: Engine, marked: bool) -> tuple[str, 
     return ("caching",)
 
 
-def ignored(options: Options, profile: Family, reasoning: bool) -> tuple[str, ...]:
+def ignored_options(options: Options, profile: ModelProfile, reasoning: bool) -> tuple[str, ...]:
     """Returns the names of set options that have no effect on this model while it reasons, sorted."""
-    if not reasoning or not profile.ignores_thinking:
+    if not reasoning or not profile.ignored_while_reasoning:
         return ()
-    return tuple(sorted(n for n in profile.ignores_thinking if getattr(options, n) is not None))
+    return tuple(sorted(n for n in profile.ignored_while_reasoning if getattr(options, n) is not None))
 
 
-def over(old: Any, value: Json) -> Json:
+def merge_field(old: Any, value: Json) -> Json:
     """Returns the new value of a field: two objects are merged, anything else is replaced."""
     return {**old, **value} if isinstance(value, dict) and isinstance(old, dict) else value
 
 
-def aside(fields: Mapping[str, Json], own: Mapping[str, Any]) -> dict[str, Json]:
+def default_fields(fields: Mapping[str, Json], own: Mapping[str, Any]) -> dict[str, Json]:
     """Returns ``fields`` to add to a request, each merged with the client's own value, which wins."""
-    return {name: over(value, own.get(name, value)) for name, value in fields.items()} if fields else {}
+    return {name: merge_field(value, own.get(name, value)) for name, value in fields.items()} if fields else {}
 
 
 def _check_limit(engine: Engine, name: str, value: int, limit: int | None) -> None:

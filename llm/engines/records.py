@@ -7,19 +7,19 @@ from typing import Final
 
 from llm.engines import ollama_models, profiles, task_support
 from llm.engines.capabilities import ModelRules
-from llm.engines.engine import Engine, Quirks, Responses
-from llm.engines.media_limits import Takes
+from llm.engines.engine import Engine, Quirks, ResponsesSupport
+from llm.engines.media_limits import MediaLimits
 
 _PDF: Final = ("application/pdf",)
 _AUDIO: Final = ("audio/wav", "audio/x-wav", "audio/mpeg", "audio/mp3")
 _MB: Final = 1024 * 1024
-_NO_FILES: Final = Takes(documents=(), audio=(), video=())
+_NO_FILES: Final = MediaLimits(documents=(), audio=(), video=())
 _O_SERIES: Final = ("o1*", "o3*", "o4*")
 
 # Since 5.6, models accept function tools together with reasoning only in the Responses API.
-_OPENAI_RESPONSES: Final = Responses(
-    always=("o1-pro*", "o3-pro*", "gpt-[5-9]*-pro*", "*codex*", "*-deep-research*", "computer-use*"),
-    with_tools=("gpt-5.[6-9]*", "gpt-[6-9]*"),
+_OPENAI_RESPONSES: Final = ResponsesSupport(
+    required=("o1-pro*", "o3-pro*", "gpt-[5-9]*-pro*", "*codex*", "*-deep-research*", "computer-use*"),
+    required_with_tools=("gpt-5.[6-9]*", "gpt-[6-9]*"),
 )
 
 RECORDS: Final = (
@@ -28,24 +28,24 @@ RECORDS: Final = (
         label="OpenAI",
         dialect="openai-chat",
         base_url="https://api.openai.com/v1",
-        example="gpt-5.4-mini",
+        example_model="gpt-5.4-mini",
         docs="https://platform.openai.com/docs/api-reference/chat",
         caching="automatic",
-        takes=Takes(documents=_PDF, audio=_AUDIO, video=()),
+        media_limits=MediaLimits(documents=_PDF, audio=_AUDIO, video=()),
         responses=_OPENAI_RESPONSES,
-        counts=True,
-        images=task_support.OPENAI_IMAGES,
+        counts_tokens=True,
+        image_generation=task_support.OPENAI_IMAGES,
         image_tool="generations",
         speech=task_support.OPENAI_SPEECH,
         transcription=task_support.OPENAI_TRANSCRIPTION,
         quirks=Quirks(
             max_tokens_field="max_completion_tokens",
-            refuses=frozenset({"top_k"}),
-            most_stops=4,
-            most_logprobs=20,
+            unsupported_options=frozenset({"top_k"}),
+            max_stop_sequences=4,
+            max_top_logprobs=20,
         ),
         models=ModelRules(
-            families=profiles.OPENAI,
+            profiles=profiles.OPENAI,
             kinds=(
                 ("*-deep-research*", "chat"),  # before the rule for "search"
                 ("*davinci*", "hidden"),
@@ -65,7 +65,7 @@ RECORDS: Final = (
             ),
             images=("gpt-4o*", "chatgpt-4o*", "gpt-4.1*", "gpt-4-turbo*", "gpt-4.5*", "gpt-[5-9]*", *_O_SERIES),
             reasoning=(*_O_SERIES, "gpt-[5-9]*"),
-            not_for={
+            exceptions={
                 "tools": ("*-chat*", "chatgpt*", "o1-mini*"),
                 "images": ("o1-mini*", "o3-mini*"),
                 "reasoning": ("*-chat*",),
@@ -77,15 +77,17 @@ RECORDS: Final = (
         label="Anthropic",
         dialect="anthropic",
         base_url="https://api.anthropic.com",
-        example="claude-haiku-4-5",
+        example_model="claude-haiku-4-5",
         docs="https://docs.anthropic.com/en/api/messages",
-        counts=True,
+        counts_tokens=True,
         caching="on request",
-        takes=Takes(documents=_PDF, audio=(), video=(), image_bytes=5 * _MB, document_bytes=32 * _MB, most_images=100),
+        media_limits=MediaLimits(
+            documents=_PDF, audio=(), video=(), max_image_bytes=5 * _MB, max_document_bytes=32 * _MB, max_images=100
+        ),
         auth="x-api-key: {key}",
         headers={"anthropic-version": "2023-06-01"},
         models=ModelRules(
-            listed=frozenset({"images", "documents", "reasoning", "json_schema", "citations"}),
+            listed_capabilities=frozenset({"images", "documents", "reasoning", "json_schema", "citations"}),
             images=("*",),
             reasoning=(
                 "claude-3-7-*",
@@ -101,14 +103,16 @@ RECORDS: Final = (
         label="Google",
         dialect="gemini",
         base_url="https://generativelanguage.googleapis.com",
-        example="gemini-3.5-flash",
+        example_model="gemini-3.5-flash",
         docs="https://ai.google.dev/api/generate-content",
-        counts=True,
+        counts_tokens=True,
         caching="automatic",
-        takes=Takes(images=("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"), documents=_PDF),
+        media_limits=MediaLimits(
+            images=("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"), documents=_PDF
+        ),
         auth="x-goog-api-key: {key}",
         models=ModelRules(
-            listed=frozenset({"reasoning"}),
+            listed_capabilities=frozenset({"reasoning"}),
             kinds=(
                 ("*dialog*", "realtime"),
                 ("*nano-banana*", "image"),
@@ -118,7 +122,7 @@ RECORDS: Final = (
             ),
             images=("gemini-[1-9]*", "gemini-*latest", "gemma-3*", "gemma-4*"),
             reasoning=("gemini-2.5*", "gemini-[3-9]*", "*thinking*", "gemini-*latest"),
-            not_for={"tools": ("*gemma-3*", "*dialog*", "*tts"), "images": ("gemma-3-1b*", "*tts")},
+            exceptions={"tools": ("*gemma-3*", "*dialog*", "*tts"), "images": ("gemma-3-1b*", "*tts")},
         ),
     ),
     Engine(
@@ -128,12 +132,12 @@ RECORDS: Final = (
         base_url="http://127.0.0.1:11434",
         docs="https://github.com/ollama/ollama/blob/main/docs/api.md",
         caching="automatic",
-        takes=_NO_FILES,
+        media_limits=_NO_FILES,
         needs_key=False,
         local=True,
         # Used only for servers that do not report capabilities (before 0.6).
         models=ModelRules(
-            listed=frozenset({"tools", "images", "reasoning"}),
+            listed_capabilities=frozenset({"tools", "images", "reasoning"}),
             tools=ollama_models.TOOLS,
             images=ollama_models.IMAGES,
             reasoning=ollama_models.REASONING,
@@ -144,24 +148,24 @@ RECORDS: Final = (
         label="Groq",
         dialect="openai-chat",
         base_url="https://api.groq.com/openai/v1",
-        example="openai/gpt-oss-20b",
+        example_model="openai/gpt-oss-20b",
         docs="https://console.groq.com/docs/api-reference",
         caching="automatic",
         # 4 MB as base64.
-        takes=Takes(documents=(), audio=(), video=(), image_bytes=3 * _MB, most_images=5),
-        responses=Responses(),
+        media_limits=MediaLimits(documents=(), audio=(), video=(), max_image_bytes=3 * _MB, max_images=5),
+        responses=ResponsesSupport(),
         speech=task_support.GROQ_SPEECH,
         transcription=task_support.GROQ_TRANSCRIPTION,
         quirks=Quirks(
-            named_results=False,
+            tool_name_in_results=False,
             max_tokens_field="max_completion_tokens",
             reasoning_field="reasoning",
-            refuses=frozenset({"top_k", "logprobs", "top_logprobs", "verbosity"}),
-            most_stops=4,
+            unsupported_options=frozenset({"top_k", "logprobs", "top_logprobs", "verbosity"}),
+            max_stop_sequences=4,
         ),
         models=ModelRules(
-            listed=frozenset({"tools", "images", "reasoning", "json_schema"}),
-            families=profiles.GROQ,
+            listed_capabilities=frozenset({"tools", "images", "reasoning", "json_schema"}),
+            profiles=profiles.GROQ,
             kinds=(
                 ("*whisper*", "stt"),
                 ("*tts*", "tts"),
@@ -178,24 +182,26 @@ RECORDS: Final = (
         label="xAI",
         dialect="openai-chat",
         base_url="https://api.x.ai/v1",
-        example="grok-4.5",
-        images=task_support.OPENAI_IMAGES,
+        example_model="grok-4.5",
+        image_generation=task_support.OPENAI_IMAGES,
         docs="https://docs.x.ai/docs/api-reference",
         caching="automatic",
-        takes=Takes(images=("image/png", "image/jpeg"), documents=(), audio=(), video=(), image_bytes=20 * _MB),
-        responses=Responses(),
+        media_limits=MediaLimits(
+            images=("image/png", "image/jpeg"), documents=(), audio=(), video=(), max_image_bytes=20 * _MB
+        ),
+        responses=ResponsesSupport(),
         quirks=Quirks(
             max_tokens_field="max_completion_tokens",
             reasoning_in_output=False,
-            refuses=frozenset({"top_k", "verbosity"}),
-            most_logprobs=8,
+            unsupported_options=frozenset({"top_k", "verbosity"}),
+            max_top_logprobs=8,
         ),
         models=ModelRules(
-            families=profiles.XAI,
+            profiles=profiles.XAI,
             kinds=(("*image*", "image"), ("*video*", "video")),
             images=("*vision*", "grok-[4-9]*"),
             reasoning=("grok-3-mini*", "grok-[4-9]*"),
-            not_for={"tools": ("*vision*",), "reasoning": ("*non-reasoning*",)},
+            exceptions={"tools": ("*vision*",), "reasoning": ("*non-reasoning*",)},
         ),
     ),
     Engine(
@@ -203,51 +209,52 @@ RECORDS: Final = (
         label="Cerebras",
         dialect="openai-chat",
         base_url="https://api.cerebras.ai/v1",
-        example="gpt-oss-120b",
+        example_model="gpt-oss-120b",
         docs="https://inference-docs.cerebras.ai/api-reference/chat-completions",
-        takes=_NO_FILES,
+        media_limits=_NO_FILES,
         quirks=Quirks(
             max_tokens_field="max_completion_tokens",
             reasoning_field="reasoning",
             flat_content=True,
             think_tags=True,
-            refuses=frozenset({"top_k", "verbosity"}),
+            unsupported_options=frozenset({"top_k", "verbosity"}),
         ),
-        models=ModelRules(families=profiles.CEREBRAS, reasoning=("gpt-oss*", "qwen-3*", "zai-glm*")),
+        models=ModelRules(profiles=profiles.CEREBRAS, reasoning=("gpt-oss*", "qwen-3*", "zai-glm*")),
     ),
     Engine(
         name="deepseek",
         label="DeepSeek",
         dialect="openai-chat",
         base_url="https://api.deepseek.com/v1",
-        example="deepseek-flash",
+        example_model="deepseek-flash",
         docs="https://api-docs.deepseek.com/api/create-chat-completion",
         caching="automatic",
-        takes=Takes(images=(), documents=(), audio=(), video=()),
-        responses=Responses(),
+        media_limits=MediaLimits(images=(), documents=(), audio=(), video=()),
+        responses=ResponsesSupport(),
         quirks=Quirks(
             echo_reasoning="with_tools",
             json_schema=False,
-            refuses=frozenset({"top_k", "verbosity", "service_tier"}),
+            unsupported_options=frozenset({"top_k", "verbosity", "service_tier"}),
         ),
-        models=ModelRules(families=profiles.DEEPSEEK, reasoning=("*reason*", "deepseek-v[4-9]*", "deepseek-flash")),
+        models=ModelRules(profiles=profiles.DEEPSEEK, reasoning=("*reason*", "deepseek-v[4-9]*", "deepseek-flash")),
     ),
     Engine(
         name="openrouter",
         label="OpenRouter",
         dialect="openai-chat",
         base_url="https://openrouter.ai/api/v1",
-        example="openai/gpt-5.4-mini",
+        example_model="openai/gpt-5.4-mini",
         docs="https://openrouter.ai/docs/api-reference/chat-completion",
         caching="automatic",
-        takes=Takes(documents=_PDF),
-        responses=Responses(),
+        media_limits=MediaLimits(documents=_PDF),
+        responses=ResponsesSupport(),
         speech=task_support.OPENROUTER_SPEECH,
         transcription=task_support.OPENROUTER_TRANSCRIPTION,
         # Hosts ignore parameters that they do not know, unless a request sets this field (T7).
-        quirks=Quirks(reasoning_field="reasoning", schema_fields={"provider": {"require_parameters": True}}),
+        quirks=Quirks(reasoning_field="reasoning", json_schema_fields={"provider": {"require_parameters": True}}),
         models=ModelRules(
-            listed=frozenset({"tools", "images", "documents", "reasoning", "json_schema"}), families=profiles.OPENROUTER
+            listed_capabilities=frozenset({"tools", "images", "documents", "reasoning", "json_schema"}),
+            profiles=profiles.OPENROUTER,
         ),
     ),
     Engine(
@@ -255,17 +262,20 @@ RECORDS: Final = (
         label="Together",
         dialect="openai-chat",
         base_url="https://api.together.xyz/v1",
-        example="openai/gpt-oss-20b",
+        example_model="openai/gpt-oss-20b",
         docs="https://docs.together.ai/reference/chat-completions-1",
-        takes=_NO_FILES,
-        images=task_support.OPENAI_IMAGES,
+        media_limits=_NO_FILES,
+        image_generation=task_support.OPENAI_IMAGES,
         speech=task_support.TOGETHER_SPEECH,
         transcription=task_support.TOGETHER_TRANSCRIPTION,
         quirks=Quirks(
-            reasoning_field="reasoning", think_tags=True, logprobs_count=True, refuses=frozenset({"verbosity"})
+            reasoning_field="reasoning",
+            think_tags=True,
+            logprobs_is_number=True,
+            unsupported_options=frozenset({"verbosity"}),
         ),
         models=ModelRules(
-            families=profiles.TOGETHER,
+            profiles=profiles.TOGETHER,
             images=("*vision*", "*-VL*", "*llama-4*", "*Llama-4*", "*gemma-3*", "*Kimi-K2.5*", "*Qwen3.5*"),
             reasoning=("*DeepSeek-R1*", "*gpt-oss*", "*Thinking*", "*Qwen3*", "*GLM*", "*Kimi*"),
         ),
@@ -277,8 +287,8 @@ RECORDS: Final = (
         base_url="http://localhost:1234/v1",
         docs="https://lmstudio.ai/docs/app/api/endpoints/openai",
         caching="automatic",
-        takes=_NO_FILES,
-        responses=Responses(),
+        media_limits=_NO_FILES,
+        responses=ResponsesSupport(),
         needs_key=False,
         local=True,
         quirks=Quirks(think_tags=True),
@@ -294,13 +304,13 @@ RECORDS: Final = (
         dialect="openai-chat",
         image_tool="text-to-image",
         base_url="https://router.huggingface.co/v1",
-        example="openai/gpt-oss-20b",
+        example_model="openai/gpt-oss-20b",
         docs="https://huggingface.co/docs/inference-providers/tasks/chat-completion",
-        takes=_NO_FILES,
-        responses=Responses(),
+        media_limits=_NO_FILES,
+        responses=ResponsesSupport(),
         quirks=Quirks(think_tags=True),
         models=ModelRules(
-            listed=frozenset({"tools", "images", "json_schema"}),
+            listed_capabilities=frozenset({"tools", "images", "json_schema"}),
             reasoning=("*R1*", "*gpt-oss*", "*Thinking*", "*Qwen3*", "*GLM*", "*Kimi*", "*MiniMax*"),
         ),
     ),
@@ -309,11 +319,13 @@ RECORDS: Final = (
         label="Meta",
         dialect="openai-chat",
         base_url="https://api.meta.ai/v1",
-        example="muse-spark-1.3",
+        example_model="muse-spark-1.3",
         docs="https://ai.meta.com/docs/model-api",
-        takes=_NO_FILES,
-        quirks=Quirks(max_tokens_field="max_completion_tokens", forced_tools=False, barred_tools=False),
-        models=ModelRules(families=profiles.META, images=("muse*", "*Llama-4-*"), reasoning=("muse*",)),
+        media_limits=_NO_FILES,
+        quirks=Quirks(
+            max_tokens_field="max_completion_tokens", accepts_forced_tools=False, accepts_tool_choice_none=False
+        ),
+        models=ModelRules(profiles=profiles.META, images=("muse*", "*Llama-4-*"), reasoning=("muse*",)),
     ),
     Engine(
         name="mistralai",
@@ -321,20 +333,20 @@ RECORDS: Final = (
         dialect="openai-chat",
         base_url="https://api.mistral.ai",
         path="/v1",
-        example="mistral-small-latest",
+        example_model="mistral-small-latest",
         docs="https://docs.mistral.ai/api",
-        takes=Takes(audio=_AUDIO, video=()),  # documents: many types, which it converts itself
+        media_limits=MediaLimits(audio=_AUDIO, video=()),  # documents: many types, which it converts itself
         speech=task_support.MISTRAL_SPEECH,
         transcription=task_support.MISTRAL_TRANSCRIPTION,
         quirks=Quirks(
             seed_field="random_seed",
-            documents="document_url",
-            usage_in_stream=False,  # it always reports usage: 21 of 21 recorded streams without the option
-            refuses=frozenset({"top_k", "verbosity", "service_tier"}),
+            document_part="document_url",
+            accepts_include_usage=False,  # it always reports usage: 21 of 21 recorded streams without the option
+            unsupported_options=frozenset({"top_k", "verbosity", "service_tier"}),
         ),
         models=ModelRules(
-            listed=frozenset({"tools", "images"}),
-            families=profiles.MISTRAL,
+            listed_capabilities=frozenset({"tools", "images"}),
+            profiles=profiles.MISTRAL,
             kinds=(
                 ("*embed*", "embedding"),
                 ("*moderation*", "hidden"),
@@ -352,24 +364,24 @@ RECORDS: Final = (
         path="/openai/v1",
         docs="https://learn.microsoft.com/azure/ai-foundry/openai/reference",
         caching="automatic",
-        takes=Takes(documents=_PDF, audio=_AUDIO, video=()),
+        media_limits=MediaLimits(documents=_PDF, audio=_AUDIO, video=()),
         responses=_OPENAI_RESPONSES,
-        images=task_support.OPENAI_IMAGES,
-        speech=task_support.NAMED_SPEECH,
-        transcription=task_support.NAMED_TRANSCRIPTION,
+        image_generation=task_support.OPENAI_IMAGES,
+        speech=task_support.CUSTOM_SPEECH,
+        transcription=task_support.CUSTOM_TRANSCRIPTION,
         auth="api-key: {key}",
         quirks=Quirks(
             max_tokens_field="max_completion_tokens",
-            refuses=frozenset({"top_k", "service_tier"}),
-            most_stops=4,
-            most_logprobs=20,
+            unsupported_options=frozenset({"top_k", "service_tier"}),
+            max_stop_sequences=4,
+            max_top_logprobs=20,
         ),
         models=ModelRules(
-            families=profiles.AZURE,
+            profiles=profiles.AZURE,
             images=("*gpt-4o*", "*gpt-4.1*", "*gpt-[5-9]*", *_O_SERIES),
             reasoning=(*_O_SERIES, "*gpt-[5-9]*"),
             # The service lists its catalogue, not the deployments; AZURE_MODELS names those.
-            fixed=("default",),
+            fixed_models=("default",),
         ),
     ),
     Engine(
@@ -377,7 +389,7 @@ RECORDS: Final = (
         label="Demo (answers made up by this server)",
         dialect="openai-chat",
         base_url="demo:",
-        example="demo-chat",
+        example_model="demo-chat",
         docs="llm/transport/demo.py",
         needs_key=False,
         models=ModelRules(reasoning=("demo-reasoning",)),

@@ -14,65 +14,67 @@ _ALL_FORMATS: Final = {name: name for name in ("mp3", "opus", "aac", "flac", "wa
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Speech:
+class SpeechSupport:
     """OpenAI's ``/audio/speech`` at an engine: defaults and limits."""
 
     model: str = ""  # default; "": requests must name one
     voice: str = ""  # default; "": none is sent
     format: str = "mp3"  # default
     formats: Mapping[str, str] = field(default_factory=lambda: _ALL_FORMATS)  # name here to name at the engine
-    refuses: frozenset[str] = frozenset()  # fields of ``SpeechRequest`` without an equivalent
-    most_characters: int | None = None  # of text per request
+    unsupported_fields: frozenset[str] = frozenset()  # fields of ``SpeechRequest`` without an equivalent
+    max_characters: int | None = None  # of text per request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Transcription:
+class TranscriptionSupport:
     """OpenAI's ``/audio/transcriptions`` at an engine: defaults and limits."""
 
     model: str = ""  # default; "": requests must name one
-    refuses: frozenset[str] = frozenset()  # fields of ``TranscriptionRequest`` without an equivalent
+    unsupported_fields: frozenset[str] = frozenset()  # fields of ``TranscriptionRequest`` without an equivalent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Images:
+class ImageSupport:
     """OpenAI's ``/images/generations`` at an engine."""
 
     model: str = ""  # default; "": requests must name one
 
 
 # OpenAI ends all its speech models on 2027-01-06, and this API serves no other: set TTS_ENGINE and TTS_MODEL then.
-OPENAI_SPEECH: Final = Speech(model="gpt-4o-mini-tts", voice="alloy", most_characters=4096)
-OPENAI_IMAGES: Final = Images()
-OPENAI_TRANSCRIPTION: Final = Transcription(model="gpt-transcribe")  # OpenAI ends its other models on 2027-02-26
+OPENAI_SPEECH: Final = SpeechSupport(model="gpt-4o-mini-tts", voice="alloy", max_characters=4096)
+OPENAI_IMAGES: Final = ImageSupport()
+OPENAI_TRANSCRIPTION: Final = TranscriptionSupport(model="gpt-transcribe")  # OpenAI ends its other models on 2027-02-26
 
-GROQ_SPEECH: Final = Speech(
+GROQ_SPEECH: Final = SpeechSupport(
     model="canopylabs/orpheus-v1-english",
     voice="autumn",
     format="wav",  # its default, and the only format that its speech model certainly supports
     formats={"mp3": "mp3", "opus": "ogg", "flac": "flac", "wav": "wav"},
-    refuses=frozenset({"instructions"}),
+    unsupported_fields=frozenset({"instructions"}),
 )
-GROQ_TRANSCRIPTION: Final = Transcription(model="whisper-large-v3-turbo")
+GROQ_TRANSCRIPTION: Final = TranscriptionSupport(model="whisper-large-v3-turbo")
 
-MISTRAL_SPEECH: Final = Speech(
+MISTRAL_SPEECH: Final = SpeechSupport(
     model="voxtral-mini-tts-latest",
     voice="en_paul_neutral",
     formats={name: name for name in _ALL_FORMATS if name != "aac"},
-    refuses=frozenset({"speed", "instructions"}),
+    unsupported_fields=frozenset({"speed", "instructions"}),
 )
-MISTRAL_TRANSCRIPTION: Final = Transcription(model="voxtral-mini-latest", refuses=frozenset({"prompt"}))
+MISTRAL_TRANSCRIPTION: Final = TranscriptionSupport(
+    model="voxtral-mini-latest", unsupported_fields=frozenset({"prompt"})
+)
 
-TOGETHER_SPEECH: Final = Speech(
+TOGETHER_SPEECH: Final = SpeechSupport(
     model="hexgrad/Kokoro-82M",
     voice="af_alloy",
     formats={"mp3": "mp3", "wav": "wav", "pcm": "raw"},
-    refuses=frozenset({"speed", "instructions"}),
+    unsupported_fields=frozenset({"speed", "instructions"}),
 )
-TOGETHER_TRANSCRIPTION: Final = Transcription(model="openai/whisper-large-v3")
+TOGETHER_TRANSCRIPTION: Final = TranscriptionSupport(model="openai/whisper-large-v3")
 
-OPENROUTER_SPEECH: Final = Speech(model="hexgrad/kokoro-82m", voice="af_bella")
-OPENROUTER_TRANSCRIPTION: Final = Transcription(model="openai/gpt-4o-mini-transcribe")
+OPENROUTER_SPEECH: Final = SpeechSupport(model="hexgrad/kokoro-82m", voice="af_bella")
+OPENROUTER_TRANSCRIPTION: Final = TranscriptionSupport(model="openai/gpt-4o-mini-transcribe")
 
 # Deployments and local servers: the models are not known here, so requests must name one.
-NAMED_SPEECH: Final = Speech()
-NAMED_TRANSCRIPTION: Final = Transcription()
+CUSTOM_SPEECH: Final = SpeechSupport()
+CUSTOM_TRANSCRIPTION: Final = TranscriptionSupport()

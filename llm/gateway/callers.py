@@ -19,12 +19,12 @@ class Caller:
     names: frozenset[str] = frozenset()  # identify the caller in storage: hashes, never a key or an id
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # the caller's own keys, by engine
 
-    def thread_owner(self) -> Owner:
+    def make_thread_owner(self) -> Owner:
         """Returns the owner of this caller's threads."""
         return Owner(self.names, self.trusted)
 
 
-def keys_from_headers(headers: Mapping[str, str], engines: Mapping[str, Engine]) -> dict[str, str]:
+def read_header_keys(headers: Mapping[str, str], engines: Mapping[str, Engine]) -> dict[str, str]:
     """Reads a caller's own provider keys from ``x-<engine>-key`` headers. Header names are in lower case."""
     found = {}
     for name, value in headers.items():
@@ -36,7 +36,7 @@ def keys_from_headers(headers: Mapping[str, str], engines: Mapping[str, Engine])
 _KEY_SUFFIX: Final = "Key"  # of the field names ``{engine}Key``
 
 
-def keys_from_body(body: dict[str, Any], engines: Mapping[str, Engine]) -> dict[str, str]:
+def pop_body_keys(body: dict[str, Any], engines: Mapping[str, Engine]) -> dict[str, str]:
     """Removes the ``{engine}Key`` fields from ``body`` and returns the keys; no later code can log them (X9)."""
     found = {}
     for field_name in [name for name in body if name[-3:] == _KEY_SUFFIX]:

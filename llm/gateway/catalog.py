@@ -12,17 +12,17 @@ from llm.engines.engine import Engine, Target
 from llm.errors import EngineNotConfigured, LLMError, UnknownModel
 from llm.gateway.callers import Caller
 from llm.gateway.model_lists import ModelLists
-from llm.upstream.engine_client import Services
+from llm.upstream.engine_client import EngineClient
 
 
 class Catalog:
     """Resolves engines, targets and models for a caller."""
 
-    def __init__(self, config: Config, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, config: Config, client: EngineClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._config = config
-        self._lists = ModelLists(services, clock)
+        self._lists = ModelLists(client, clock)
 
-    def engines(self, caller: Caller) -> list[Engine]:
+    def list_engines(self, caller: Caller) -> list[Engine]:
         """Lists the engines that the caller can use, in the order of the engine records."""
         return [engine for engine in self._config.engines.values() if self._is_usable(engine, caller)]
 
@@ -33,7 +33,7 @@ class Catalog:
             return True
         return caller.trusted and engine.name in self._config.enabled
 
-    def target(self, engine_name: str, model: str, caller: Caller) -> Target:
+    def resolve_target(self, engine_name: str, model: str, caller: Caller) -> Target:
         """Returns engine, model and key. Raises ``EngineNotConfigured``: unknown engine, or no key for this caller."""
         engine = self._config.engines.get(engine_name)
         if engine is None:
@@ -45,39 +45,39 @@ class Catalog:
             raise EngineNotConfigured(f"API key for engine {engine.name} not found", param="engine")
         # The caller's own key comes first. An untrusted caller never gets here without one.
         if own := caller.keys.get(engine.name):
-            return Target(engine=engine, model=model, key=own, own_key=True)
+            return Target(engine=engine, model=model, key=own, is_callers_key=True)
         return Target(engine=engine, model=model, key=self._config.keys.get(engine.name))
 
-    def target_of(self, name: str, caller: Caller) -> Target:
+    def resolve_model_name(self, name: str, caller: Caller) -> Target:
         """Returns the target of ``engine/model``, the model name in the compatible APIs. Raises ``UnknownModel``."""
         engine, slash, model = name.partition("/")
         if not slash or not model:
             raise UnknownModel(f"{name[:80]!r} is not a model name of this server: use engine/model.", param="model")
-        return self.target(engine, model, caller)
+        return self.resolve_target(engine, model, caller)
 
-    async def models(self, engine_name: str, caller: Caller) -> list[ModelInfo]:
+    async def list_models(self, engine_name: str, caller: Caller) -> list[ModelInfo]:
         """Lists the engine's models (:class:`ModelLists`). Raises ``LLMError``."""
-        return await self._lists.get(self.target(engine_name, "", caller))
+        return await self._lists.get(self.resolve_target(engine_name, "", caller))
 
-    async def model(self, name: str, caller: Caller) -> ModelInfo:
-        """Returns the model ``engine/model``. Raises ``UnknownModel``, also if the caller cannot use the engine."""
+    async def get_model(self, name: str, caller: Caller) -> ModelInfo:
+        """Returns the model ``engine/get_model``. Raises ``UnknownModel``, also if the caller cannot use the engine."""
         try:
-            target = self.target_of(name, caller)
+            target = self.resolve_model_name(name, caller)
         except EngineNotConfigured as error:
             raise UnknownModel(error.message, param="model") from None
-        for model in await self.models(target.engine.name, caller):
+        for model in await self.list_models(target.engine.name, caller):
             if model.id == target.model:
                 return model
         raise UnknownModel(f"model {name[:100]!r} not found", param="model")
 
-    def fact(self, target: Target) -> ModelInfo | None:
+    def find_model_info(self, target: Target) -> ModelInfo | None:
         """Returns the target's model from the engine's last list, None if there is none. Sends no request."""
         return self._lists.find(target)
 
-    async def all_models(self, caller: Caller) -> tuple[list[ModelInfo], dict[str, LLMError]]:
+    async def list_all_models(self, caller: Caller) -> tuple[list[ModelInfo], dict[str, LLMError]]:
         """Lists the models of all engines that the caller can use; also returns the errors of engines, by name."""
-        engines = self.engines(caller)
-        targets = [self.target(engine.name, "", caller) for engine in engines]
+        engines = self.list_engines(caller)
+        targets = [self.resolve_target(engine.name, "", caller) for engine in engines]
         results = await asyncio.gather(*map(self._lists.get_unless_failed, targets), return_exceptions=True)
         models: list[ModelInfo] = []
         failures: dict[str, LLMError] = {}

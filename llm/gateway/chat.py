@@ -12,27 +12,27 @@ from typing import Any, Final, Protocol
 
 from llm import log
 from llm.chat.events import Event, Finished
-from llm.chat.grammar import Grammar, GrammarBroken
-from llm.chat.history import answered, turns
+from llm.chat.grammar import Grammar, GrammarError
+from llm.chat.history import close_open_calls, split_rounds
 from llm.chat.messages import Message
 from llm.chat.pipeline import CollectingSink, EventSink, Pipeline, Stage
-from llm.chat.provider_metadata import Opaque
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.reply import Collector, Reply
 from llm.chat.request import ChatRequest
 from llm.dialects import native
 from llm.dialects.base import ClientDialect
-from llm.engines.capabilities import guessed_abilities
+from llm.engines.capabilities import guess_capabilities
 from llm.engines.engine import Target
 from llm.errors import EngineFailed, LLMError
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
 from llm.gateway.prompts import default_system_message, read_title_request
-from llm.gateway.signature_cache import Memo, Remembering
+from llm.gateway.signature_cache import SignatureCache, SignatureRecorder
 from llm.gateway.tool_loop import AskEngine, ToolLimits, run_rounds
 from llm.storage.threads import Owner, ThreadStore
-from llm.tools.base import Tool, Tools, pick
-from llm.upstream.call_record import Trace
-from llm.upstream.engine_client import Services
+from llm.tools.base import Tool, Tools, pick_tools
+from llm.upstream.call_record import CallRecord
+from llm.upstream.engine_client import EngineClient
 from llm.upstream.passthrough import PassthroughRound, passthrough_target
 from llm.upstream.translate import EngineRound
 from llm.wire.json_codec import Json
@@ -63,7 +63,7 @@ class ChatCall:
     id: str  # of the request, for the log
     body: dict[str, Any]  # the JSON without the caller's keys; cleared when it is no longer needed
     dialect: ClientDialect
-    record: Trace
+    record: CallRecord
     headers: Mapping[str, str] = field(default_factory=dict)  # sent in addition, to engines of the client's dialect
 
     def headers_for(self, target: Target) -> Mapping[str, str]:
@@ -87,8 +87,8 @@ class ChatService:
     def __init__(
         self,
         catalog: Catalog,
-        client: Services,
-        signatures: Memo,
+        client: EngineClient,
+        signatures: SignatureCache,
         threads: ThreadStore,
         tools: Tools,
         limits: ToolLimits,
@@ -110,7 +110,7 @@ class ChatService:
         ``StreamClosedError`` if the client has disconnected. Cancelling the task cancels it.
         """
         # The request may be large, and nobody needs it while its answer comes (T18): no frame here keeps it.
-        target = call.record.target = self._catalog.target_of(call.body["model"], caller)
+        target = call.record.target = self._catalog.resolve_model_name(call.body["model"], caller)
         request = call.dialect.read_request(call.body)
         sink.begin(request)
         route = passthrough_target(call.dialect.NAME, request, target)
@@ -125,7 +125,7 @@ class ChatService:
     async def answer_native(self, call: ChatCall, caller: Caller, sink: Sink) -> None:
         """Answers a native chat, with this server's tools and threads. Raises as :meth:`answer`."""
         body, record, client = call.body, call.record, self._client
-        target = record.target = self._catalog.target(body["engine"], body["model"], caller)
+        target = record.target = self._catalog.resolve_target(body["engine"], body["model"], caller)
         tools = self._pick_tools(body, target, caller)
         request, turn = await self._read_native(body, caller)
         if tools:
@@ -146,9 +146,9 @@ class ChatService:
             events = [await self._store(turn, finish, record)]
         await output.end(events)
 
-    def title(self, call: ChatCall, caller: Caller, sink: Sink) -> Coroutine[Any, Any, None]:
+    def answer_title(self, call: ChatCall, caller: Caller, sink: Sink) -> Coroutine[Any, Any, None]:
         """Answers the request for a title of a conversation. Returns and raises as :meth:`answer`."""
-        target = call.record.target = self._catalog.target(call.body["engine"], call.body["model"], caller)
+        target = call.record.target = self._catalog.resolve_target(call.body["engine"], call.body["model"], caller)
         request = read_title_request(call.body)
         sink.begin(request)
         call.body.clear()
@@ -160,8 +160,8 @@ class ChatService:
         # Signatures of one engine are invalid for others, whose calls may have the same ids.
         owner = " ".join((target.engine.name, *sorted(caller.names)))
         await self._signatures.fetch(owner, request)
-        request = self._signatures.completed(owner, request)
-        recorder = Remembering(self._signatures, owner) if request.tools else None
+        request = self._signatures.restore(owner, request)
+        recorder = SignatureRecorder(self._signatures, owner) if request.tools else None
         stages = self._with_checks(call, [recorder] if recorder else [])
         output = _Output(sink, request)
         headers = call.headers_for(target)
@@ -177,11 +177,11 @@ class ChatService:
 
     def _pick_tools(self, body: Mapping[str, Any], target: Target, caller: Caller) -> Mapping[str, Tool]:
         """Returns all tools, none or the named ones; "all" gives none for a model that is not known to call tools."""
-        tools = pick(body.get("tools"), self._tools, trusted=caller.trusted)
+        tools = pick_tools(body.get("tools"), self._tools, trusted=caller.trusted)
         if body.get("tools") not in (None, True):
             return tools
-        known = self._catalog.fact(target)
-        abilities = known.can if known else guessed_abilities(target.model, target.engine.models, ())
+        known = self._catalog.find_model_info(target)
+        abilities = known.can if known else guess_capabilities(target.model, target.engine.models, ())
         return tools if "tools" in abilities else {}
 
     async def _read_native(self, body: dict[str, Any], caller: Caller) -> tuple[ChatRequest, ThreadTurn | None]:
@@ -192,13 +192,13 @@ class ChatService:
             return native.read_request(body, default), None
         request = native.read_request({**body, "messages": None})
         *system, prompt = request.messages
-        owner = caller.thread_owner()
-        history = answered(await self._threads.messages(thread, owner))
+        owner = caller.make_thread_owner()
+        history = close_open_calls(await self._threads.read_messages(thread, owner))
         if not system and not any(message.role == "system" for message in history):
             system = [default]
         return replace(request, messages=(*system, *history, prompt)), ThreadTurn(thread, owner, prompt)
 
-    async def _store(self, turn: ThreadTurn, finish: Finished, record: Trace) -> Finished:
+    async def _store(self, turn: ThreadTurn, finish: Finished, record: CallRecord) -> Finished:
         """Appends the exchange to the thread; returns ``finish`` with ``{"thread": {"id", "saved", "error"?}}`` in its
         metadata. The answer succeeds even if the store fails (O2).
         """
@@ -206,15 +206,17 @@ class ChatService:
         try:
             if finish.reason == "error":
                 raise EngineFailed("The answer failed.")
-            messages = (turn.prompt, *turns(turn.answer.reply().message))
+            messages = (turn.prompt, *split_rounds(turn.answer.build_reply().message))
             await self._threads.append(turn.id, turn.owner, messages)
         except LLMError as error:
             stored |= {"saved": False, "error": error.message, "code": error.code}
-            record.unsaved = error.code
-        return replace(finish, keep=(*finish.keep, Opaque(native.NAME, native.NAME, {"thread": stored})))
+            record.save_error_code = error.code
+        return replace(
+            finish, metadata=(*finish.metadata, ProviderMetadata(native.NAME, native.NAME, {"thread": stored}))
+        )
 
 
-def _ask_engine(target: Target, client: Services, record: Trace, sink: EventSink) -> AskEngine:
+def _ask_engine(target: Target, client: EngineClient, record: CallRecord, sink: EventSink) -> AskEngine:
     def ask(request: ChatRequest, rounds: Sequence[Stage]) -> Coroutine[Any, Any, Finished]:
         return EngineRound(request, target, client, record, sink, rounds).run()
 
@@ -242,7 +244,7 @@ class _Output:
         if not self.sink.feed(events):
             await self.sink.drain()
         if isinstance(self.sink, CollectingSink) and self._request is not None:
-            self._client.write_reply(self.sink.reply(), self._request)
+            self._client.write_reply(self.sink.build_reply(), self._request)
 
 
 class GrammarCheck:
@@ -256,6 +258,6 @@ class GrammarCheck:
         """Logs an error of the grammar; returns ``events`` unchanged."""
         try:
             self._grammar.feed(events)
-        except GrammarBroken as broken:
+        except GrammarError as broken:
             log.write("grammar", 40, id=self._id, what=str(broken)[:500])
         return events

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llm.dialects.base import EngineDialect, Outgoing
+from llm.dialects.base import EngineDialect, EngineRequest
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines.capabilities import ModelInfo
 from llm.engines.engine import Target
 from llm.errors import IdleTimeout, LLMError, Malformed
-from llm.upstream.engine_client import Services
-from llm.upstream.failures import blamed, read_failure
+from llm.upstream.engine_client import EngineClient
+from llm.upstream.failures import attribute_error, read_failure
 from llm.wire.json_codec import loads
 
 LIST_TIMEOUT: Final = 10.0  # seconds for one engine's whole model list
@@ -44,14 +44,14 @@ class ModelLists:
     The methods take a target whose model is ignored, except by :meth:`find`.
     """
 
-    def __init__(self, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
-        self._client = services
+    def __init__(self, client: EngineClient, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
         self._clock = clock
         self._lists: dict[str, _CachedList] = {}
 
     async def get(self, target: Target) -> list[ModelInfo]:
         """Returns the engine's models; an old list at once, with a renewal in the background. Raises ``LLMError``."""
-        if target.own_key:
+        if target.is_callers_key:
             return await self._fetch(target)
         cached = self._lists.setdefault(target.engine.name, _CachedList())
         if cached.models is None:
@@ -62,7 +62,7 @@ class ModelLists:
 
     async def get_unless_failed(self, target: Target) -> list[ModelInfo]:
         """Like :meth:`get`, but if the engine has just failed, raises that error without a new request (O10)."""
-        cached = None if target.own_key else self._lists.get(target.engine.name)
+        cached = None if target.is_callers_key else self._lists.get(target.engine.name)
         if cached is not None and cached.failure is not None and self._clock() - cached.at < FAILURE_AGE:
             raise cached.failure
         return await self.get(target)
@@ -103,7 +103,7 @@ class ModelLists:
             message = f"{target.engine.label} did not list its models within {LIST_TIMEOUT:g} seconds."
             raise IdleTimeout(message, engine=target.engine.name) from None
         except LLMError as error:
-            raise blamed(error, target) from None
+            raise attribute_error(error, target) from None
 
     async def _request_list(self, target: Target) -> list[ModelInfo]:
         dialect = ENGINE_DIALECTS[target.engine.dialect]
@@ -116,7 +116,7 @@ class ModelLists:
             models: list[ModelInfo] = stop.value
             return models
 
-    async def _send_all(self, requests: Sequence[Outgoing], dialect: EngineDialect, target: Target) -> list[Any]:
+    async def _send_all(self, requests: Sequence[EngineRequest], dialect: EngineDialect, target: Target) -> list[Any]:
         """Returns the JSON bodies, or ``LLMError`` for failed requests, in order. Raises it if there is one request."""
         results = await asyncio.gather(*(self._send(r, dialect, target) for r in requests), return_exceptions=True)
         for result in results:
@@ -124,7 +124,7 @@ class ModelLists:
                 raise result
         return [*results]
 
-    async def _send(self, outgoing: Outgoing, dialect: EngineDialect, target: Target) -> Any:
+    async def _send(self, outgoing: EngineRequest, dialect: EngineDialect, target: Target) -> Any:
         async with await self._client.send(target, outgoing) as reply:
             if not 200 <= reply.status < 300:
                 raise await read_failure(reply, target)

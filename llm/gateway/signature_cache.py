@@ -21,7 +21,7 @@ from typing import Final
 
 from llm.chat.events import Event, Finished, PartEnded, ReasoningDelta, ToolCallDelta, ToolCallStarted
 from llm.chat.messages import Message, Part, Reasoning, ToolCall
-from llm.chat.provider_metadata import Keep, seal
+from llm.chat.provider_metadata import Metadata, encode_metadata
 from llm.chat.request import ChatRequest
 from llm.storage.message_json import read_message, write_message
 from llm.storage.signatures import SignatureStore
@@ -32,19 +32,19 @@ MAX_SIZE: Final = 16 * 1024 * 1024  # characters of all entries; the oldest are 
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class CachedSignatures:
     """The metadata of a tool call and the signed reasoning around it."""
 
-    keep: Keep = ()  # of the call itself
-    thoughts: tuple[Reasoning, ...] = ()  # signed parts between the previous call and this one
-    behind: tuple[Reasoning, ...] = ()  # signed parts after the last call of an answer
+    metadata: Metadata = ()  # of the call itself
+    reasoning_before: tuple[Reasoning, ...] = ()  # signed parts between the previous call and this one
+    reasoning_after: tuple[Reasoning, ...] = ()  # signed parts after the last call of an answer
 
 
-_EMPTY: Final = Remembered()
+_EMPTY: Final = CachedSignatures()
 
 
 @dataclass(slots=True)
-class Memo:
+class SignatureCache:
     """Caches signatures by owner and call, bounded in time and size.
 
     A missing entry has one effect: the engine may refuse the client's next request.
@@ -56,26 +56,30 @@ class Memo:
     max_age: float = MAX_AGE  # seconds
     max_size: int = MAX_SIZE  # characters
     now: Callable[[], float] = time.monotonic
-    _entries: OrderedDict[tuple[str, str], tuple[float, int, Remembered]] = field(default_factory=OrderedDict)
+    _entries: OrderedDict[tuple[str, str], tuple[float, int, CachedSignatures]] = field(default_factory=OrderedDict)
     _size: int = 0
 
-    def remember(self, owner: str, id: str, what: Remembered) -> None:
+    def put(self, owner: str, id: str, signatures: CachedSignatures) -> None:
         """Stores an entry. ``id``: the call's id, or another key of it (:func:`make_call_keys`).
 
         ``owner``: the caller and engine of the call. Ids are chosen by engines and may repeat, so no other owner can
         read the entry (X7).
         """
         self._remove(owner, id)
-        thoughts = (*what.thoughts, *what.behind)
-        size = len(id) + len(seal(what.keep)) + sum(len(one.text) + len(seal(one.keep)) for one in thoughts)
-        self._entries[owner, id] = (self.now(), size, what)
+        thoughts = (*signatures.reasoning_before, *signatures.reasoning_after)
+        size = (
+            len(id)
+            + len(encode_metadata(signatures.metadata))
+            + sum(len(one.text) + len(encode_metadata(one.metadata)) for one in thoughts)
+        )
+        self._entries[owner, id] = (self.now(), size, signatures)
         self._size += size
         self._prune()
 
-    async def share(self, owner: str, fresh: Mapping[str, Remembered]) -> None:
+    async def share(self, owner: str, entries: Mapping[str, CachedSignatures]) -> None:
         """Writes entries to the store, from which other workers :meth:`fetch` them."""
         if self.store is not None:
-            await self.store.put(owner, {id: _write(what) for id, what in fresh.items()})
+            await self.store.put(owner, {id: _write(what) for id, what in entries.items()})
 
     async def fetch(self, owner: str, request: ChatRequest) -> None:
         """Reads the entries for the calls in ``request`` from the store, if they are not cached yet."""
@@ -84,14 +88,14 @@ class Memo:
         keys = {key for m in request.messages for _, keys in _calls_of(m) for key in keys}
         if missing := [key for key in keys if (owner, key) not in self._entries]:
             for id, text in (await self.store.get(owner, missing)).items():
-                self.remember(owner, id, _read(text))
+                self.put(owner, id, _read(text))
 
-    def recall(self, owner: str, id: str) -> Remembered:
+    def get(self, owner: str, id: str) -> CachedSignatures:
         """Returns the entry, or an empty one."""
         self._prune()
         return self._entries[owner, id][2] if (owner, id) in self._entries else _EMPTY
 
-    def completed(self, owner: str, request: ChatRequest) -> ChatRequest:
+    def restore(self, owner: str, request: ChatRequest) -> ChatRequest:
         """Returns ``request`` with the cached metadata and reasoning restored to calls that lack them."""
         self._prune()
         if not self._entries or not any(isinstance(p, ToolCall) for m in request.messages for p in m.parts):
@@ -106,7 +110,7 @@ class Memo:
     def _restore_message(self, owner: str, message: Message) -> Message:
         calls = [*_calls_of(message)]
         reasoning = [part for part in message.parts if isinstance(part, Reasoning)]
-        has_signatures = any(_is_from_engine(part.keep) for part in reasoning)
+        has_signatures = any(_is_from_engine(part.metadata) for part in reasoning)
         text = "".join(part.text for part in reasoning)
         parts: list[Part] = []
         first: tuple[Reasoning, ...] | None = None  # goes before all other parts
@@ -117,22 +121,24 @@ class Memo:
             cached = self._find(owner, calls.pop(0)[1])
             usable = not has_signatures and _agrees(cached, text)
             if first is None:
-                first = cached.thoughts if usable else ()
+                first = cached.reasoning_before if usable else ()
             elif usable:
-                parts += cached.thoughts
+                parts += cached.reasoning_before
             # The client may have dropped the engine's fields and sent fields of its own, such as ``index``.
-            parts.append(part if _is_from_engine(part.keep) else replace(part, keep=(*cached.keep, *part.keep)))
-            parts += cached.behind if usable else ()
+            parts.append(
+                part if _is_from_engine(part.metadata) else replace(part, metadata=(*cached.metadata, *part.metadata))
+            )
+            parts += cached.reasoning_after if usable else ()
         parts = [*(first or ()), *parts]
         if any(isinstance(part, Reasoning) and part not in reasoning for part in parts):
             parts = [part for part in parts if part not in reasoning]
         return message if tuple(parts) == message.parts else replace(message, parts=tuple(parts))
 
-    def _find(self, owner: str, keys: Sequence[str]) -> Remembered:
+    def _find(self, owner: str, keys: Sequence[str]) -> CachedSignatures:
         """Returns the entry of the most exact key. For the id alone that is only the metadata of the call."""
         *exact, id = keys
         found = next((self._entries[owner, key][2] for key in exact if (owner, key) in self._entries), None)
-        return Remembered(self.recall(owner, id).keep) if found is None else found
+        return CachedSignatures(self.get(owner, id).metadata) if found is None else found
 
     def _prune(self) -> None:
         while self._entries:
@@ -150,10 +156,10 @@ class Memo:
 def _calls_of(message: Message) -> Iterator[tuple[ToolCall, Sequence[str]]]:
     reasoning = "".join(part.text for part in message.parts if isinstance(part, Reasoning))
     calls = (part for part in message.parts if isinstance(part, ToolCall))
-    return ((call, keys_of(call, reasoning, number)) for number, call in enumerate(calls))
+    return ((call, make_call_keys(call, reasoning, number)) for number, call in enumerate(calls))
 
 
-def keys_of(call: ToolCall, said: str, number: int) -> Sequence[str]:
+def make_call_keys(call: ToolCall, reasoning_text: str, number: int) -> Sequence[str]:
     """Returns the cache keys of a call, the most exact first, its id last.
 
     ``reasoning_text``: all reasoning of its answer. ``number``: index of the call among the calls of its answer.
@@ -165,8 +171,8 @@ def keys_of(call: ToolCall, said: str, number: int) -> Sequence[str]:
     except (ValueError, RecursionError):
         name_and_arguments = dump_bytes([call.name, call.arguments])
     keys = [f"{call.id}\0{sha256(name_and_arguments).hexdigest()}"]
-    if said:
-        keys.append(f"\0{number}\0{sha256(name_and_arguments + said.encode(errors='replace')).hexdigest()}")
+    if reasoning_text:
+        keys.append(f"\0{number}\0{sha256(name_and_arguments + reasoning_text.encode(errors='replace')).hexdigest()}")
     return (*keys, call.id)
 
 
@@ -176,43 +182,43 @@ def _sort_fields(value: Json) -> Json:
     return [_sort_fields(item) for item in value] if isinstance(value, list) else value
 
 
-def _agrees(signatures: Remembered, text: str) -> bool:
+def _agrees(signatures: CachedSignatures, text: str) -> bool:
     """Returns True if the cached reasoning is part of ``text``, the client's reasoning, or if that is empty."""
-    return not text or all(part.text in text for part in (*signatures.thoughts, *signatures.behind))
+    return not text or all(part.text in text for part in (*signatures.reasoning_before, *signatures.reasoning_after))
 
 
-def _write(signatures: Remembered) -> str:
-    call = ToolCall("", "", keep=signatures.keep)
-    return dumps(write_message(Message("assistant", (*signatures.thoughts, call, *signatures.behind))))
+def _write(signatures: CachedSignatures) -> str:
+    call = ToolCall("", "", metadata=signatures.metadata)
+    return dumps(write_message(Message("assistant", (*signatures.reasoning_before, call, *signatures.reasoning_after))))
 
 
-def _read(text: str) -> Remembered:
+def _read(text: str) -> CachedSignatures:
     try:
         parts = read_message(loads(text)).parts
         [at] = [number for number, part in enumerate(parts) if isinstance(part, ToolCall)]
     except (ValueError, KeyError, TypeError):  # written by another version
         return _EMPTY
     before, after = (tuple(p for p in ps if isinstance(p, Reasoning)) for ps in (parts[:at], parts[at + 1 :]))
-    return Remembered(parts[at].keep, before, after)
+    return CachedSignatures(parts[at].metadata, before, after)
 
 
-def _is_from_engine(metadata: Keep) -> bool:
+def _is_from_engine(metadata: Metadata) -> bool:
     """Returns True if an engine issued some of the metadata, so that the client has sent it back."""
     return any(item.issuer is not None for item in metadata)
 
 
-class Remembering:
+class SignatureRecorder:
     """The stage that caches the signatures of the tool calls of one answer."""
 
-    def __init__(self, memo: Memo, owner: str) -> None:
-        self._cache = memo
+    def __init__(self, cache: SignatureCache, owner: str) -> None:
+        self._cache = cache
         self._owner = owner
         self._texts: dict[int, StringIO] = {}  # text of open parts: reasoning, and arguments of calls
         self._started: dict[int, ToolCallStarted] = {}
         self._reasoning = ""  # all reasoning text so far
         self._signed: tuple[Reasoning, ...] = ()  # signed parts since the last call
-        self._calls: list[tuple[ToolCall, Remembered]] = []
-        self._unshared: dict[str, Remembered] = {}
+        self._calls: list[tuple[ToolCall, CachedSignatures]] = []
+        self._unshared: dict[str, CachedSignatures] = {}
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
         """Records tool calls and reasoning; returns ``events`` unchanged."""
@@ -226,7 +232,7 @@ class Remembering:
                     self._started[index] = event
                 case PartEnded(index, keep) if index in self._started:
                     start, arguments = self._started[index], self._take_text(index) or "{}"
-                    self._add_call(ToolCall(start.id, start.name, arguments, keep=keep))
+                    self._add_call(ToolCall(start.id, start.name, arguments, metadata=keep))
                 case PartEnded(index, keep) if index in self._texts:
                     reasoning = Reasoning(self._take_text(index), keep)
                     self._reasoning += reasoning.text
@@ -239,14 +245,14 @@ class Remembering:
         return self._texts.pop(index).getvalue() if index in self._texts else ""
 
     def _add_call(self, call: ToolCall) -> None:
-        self._calls.append((call, Remembered(call.keep, self._signed)))
+        self._calls.append((call, CachedSignatures(call.metadata, self._signed)))
         self._signed = ()
         self._store(len(self._calls) - 1)
 
     def _finish(self) -> None:
         """Stores all calls again: now the whole reasoning is known, also that after the last call."""
         call, signatures = self._calls[-1]
-        self._calls[-1] = call, replace(signatures, behind=self._signed)
+        self._calls[-1] = call, replace(signatures, reasoning_after=self._signed)
         for number in range(len(self._calls)):
             self._store(number)
 
@@ -254,10 +260,12 @@ class Remembering:
         call, signatures = self._calls[number]
         if signatures == _EMPTY:
             return
-        *exact, id = keys_of(call, self._reasoning, number)
-        entries = dict.fromkeys(exact, signatures) | ({id: Remembered(signatures.keep)} if signatures.keep else {})
+        *exact, id = make_call_keys(call, self._reasoning, number)
+        entries = dict.fromkeys(exact, signatures) | (
+            {id: CachedSignatures(signatures.metadata)} if signatures.metadata else {}
+        )
         for key, entry in entries.items():
-            self._cache.remember(self._owner, key, entry)
+            self._cache.put(self._owner, key, entry)
         self._unshared |= entries
 
     async def share(self) -> None:

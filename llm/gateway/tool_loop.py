@@ -36,7 +36,7 @@ from llm.chat.reply import Collector, Reply
 from llm.chat.request import ChatRequest
 from llm.errors import ToolLimit
 from llm.tools.base import Tool, ToolFailed, ToolState
-from llm.upstream.call_record import TOOL, Trace
+from llm.upstream.call_record import TOOL, CallRecord
 from llm.wire.json_codec import Json, dumps, loads
 
 MAX_RESULT: Final = 200_000  # characters of one result; a longer one is cut, with a note for the model
@@ -65,7 +65,7 @@ async def run_rounds(
     ask: AskEngine,
     tools: Mapping[str, Tool],
     limits: ToolLimits,
-    record: Trace,
+    record: CallRecord,
     sink: EventSink,
 ) -> Finished:
     """Sends rounds to the engine and runs the tools that it calls, until it calls none of ``tools``.
@@ -120,7 +120,7 @@ def _next(
 class Rounds:
     """The stage that joins all rounds to one answer: one start, parts numbered consecutively, usage summed."""
 
-    def __init__(self, tools: Mapping[str, Tool], record: Trace) -> None:
+    def __init__(self, tools: Mapping[str, Tool], record: CallRecord) -> None:
         self.usage = Usage()  # of all rounds so far
         self._before = Usage()  # of the rounds before this one
         self._started = False
@@ -155,7 +155,7 @@ class Rounds:
     def end_round(self, finish: Finished) -> Reply:
         """Returns this round as a whole and starts the next one."""
         self._round.feed((finish,))
-        reply = self._round.reply()
+        reply = self._round.build_reply()
         self._round, self._base, self._before = Collector(), self._next, self.usage
         return reply
 

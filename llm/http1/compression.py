@@ -10,7 +10,7 @@ from typing import Final
 
 from llm.errors import Malformed
 
-STEP: Final = 256 * 1024  # bytes that one ``feed`` returns at most: 64 KB on the wire can contain 64 MB
+MAX_STEP: Final = 256 * 1024  # bytes that one ``feed`` returns at most: 64 KB on the wire can contain 64 MB
 
 _GZIP: Final = zlib.MAX_WBITS | 16
 
@@ -53,10 +53,10 @@ class Inflater:
         if self._zlib is None or (self._zlib.eof and compressed):  # a gzip body may have several members
             self._zlib = zlib.decompressobj(self._wbits)
         try:
-            output = self._zlib.decompress(compressed, STEP)
+            output = self._zlib.decompress(compressed, MAX_STEP)
         except zlib.error:
             raise Malformed("The provider's compressed answer is invalid.") from None
-        self._full = len(output) == STEP
+        self._full = len(output) == MAX_STEP
         self._compressed = self._zlib.unused_data if self._zlib.eof else self._zlib.unconsumed_tail
         return output
 
@@ -67,7 +67,7 @@ def _deflate_wbits(start: bytes) -> int:
     return zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS
 
 
-def inflater(encoding: str) -> Inflater | None:
+def create_inflater(encoding: str) -> Inflater | None:
     """Creates the decompressor for a ``Content-Encoding``; None if the body is not compressed.
 
     Raises ``Malformed`` for an encoding that is not supported.

@@ -20,8 +20,8 @@ uvloop: Final = import_optional("uvloop")
 
 _MAX_READY: Final = 256  # descriptors of one poll; the next one returns the others
 
-Call: TypeAlias = Callable[[], None]
-Watch: TypeAlias = Callable[[int, Call | None, Call | None], None]
+Callback: TypeAlias = Callable[[], None]
+WatchFunction: TypeAlias = Callable[[int, Callback | None, Callback | None], None]
 """``watch(fd, read, write)`` sets the callbacks for a descriptor that is readable, writable or has failed.
 
 Without callbacks the descriptor is no longer watched. Callbacks must not raise and do not run in a task.
@@ -33,21 +33,21 @@ def new_loop() -> asyncio.AbstractEventLoop:
     if uvloop is not None:
         loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         return loop
-    return Loop() if hasattr(select, "epoll") else asyncio.new_event_loop()
+    return EventLoop() if hasattr(select, "epoll") else asyncio.new_event_loop()
 
 
-def watch_of(loop: asyncio.AbstractEventLoop) -> Watch:
+def get_watch_function(loop: asyncio.AbstractEventLoop) -> WatchFunction:
     """Returns the watch function of ``loop``; for another loop, one that uses its readers and writers."""
-    return loop.watch if isinstance(loop, Loop) else _ReaderWatch(loop).watch
+    return loop.watch if isinstance(loop, EventLoop) else _ReaderWatch(loop).watch
 
 
-class Loop(asyncio.SelectorEventLoop):
+class EventLoop(asyncio.SelectorEventLoop):
     """asyncio's event loop with ``watch``, for systems with ``epoll``."""
 
     def __init__(self) -> None:
         selector = _Selector(self._report)
         super().__init__(selector)
-        self.watch: Watch = selector.watch
+        self.watch: WatchFunction = selector.watch
 
     def _report(self, error: BaseException) -> None:
         self.call_exception_handler(
@@ -61,7 +61,7 @@ class _ReaderWatch:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
 
-    def watch(self, fd: int, read: Call | None, write: Call | None) -> None:
+    def watch(self, fd: int, read: Callback | None, write: Callback | None) -> None:
         if read is not None:
             self._loop.add_reader(fd, read)
         else:
@@ -79,9 +79,9 @@ class _Selector(BaseSelector):
         self._epoll = select.epoll()
         self._report = report
         self._keys: dict[int, SelectorKey] = {}
-        self._watched: dict[int, tuple[Call | None, Call | None]] = {}
+        self._watched: dict[int, tuple[Callback | None, Callback | None]] = {}
 
-    def watch(self, fd: int, read: Call | None, write: Call | None) -> None:
+    def watch(self, fd: int, read: Callback | None, write: Callback | None) -> None:
         events = (_IN if read is not None else 0) | (_OUT if write is not None else 0)
         if fd in self._watched:
             if not events:

@@ -17,7 +17,7 @@ from llm.errors import LLMError
 MAX_LINE: Final = 4 * 1024  # bytes of a chunk size line with its extensions, and of one trailer
 
 # All header lines, without the last line end.
-HEADERS: Final = re.compile(r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*(?:\r\n|\Z))*")
+HEADER_LINES: Final = re.compile(r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*(?:\r\n|\Z))*")
 LONE_LF: Final = re.compile(rb"(?<!\r)\n")
 _LINE: Final = re.compile(r"([^:]+):([^\r]*)(?:\r\n)?")  # one such line
 _LENGTH: Final = re.compile(r"[0-9]{1,15}")
@@ -34,7 +34,7 @@ class Headers(Mapping[str, str]):
 
     def __init__(self, lines: str = "") -> None:
         """Parses header lines without the last line end. Raises ``ValueError`` for invalid ones."""
-        if not HEADERS.fullmatch(lines):
+        if not HEADER_LINES.fullmatch(lines):
             raise ValueError("invalid headers")
         self._values: dict[str, str] = {}
         for name, value in _LINE.findall(lines):
@@ -62,23 +62,23 @@ class Headers(Mapping[str, str]):
         return self._values.get(name.lower(), default)
 
 
-class Message:
+class MessageParser:
     """Parses one message from bytes in any pieces. A subclass parses the head and sets ``step`` for the body."""
 
     SENDER: ClassVar[str]  # the subject of error messages
-    FAULT: ClassVar[type[LLMError]]  # raised for an invalid message
-    SIZE: ClassVar[re.Pattern[bytes]]  # matches a chunk size line; group 1 is the size
+    ERROR: ClassVar[type[LLMError]]  # raised for an invalid message
+    CHUNK_SIZE: ClassVar[re.Pattern[bytes]]  # matches a chunk size line; group 1 is the size
     MAX_TRAILERS: ClassVar[int]  # bytes
 
-    __slots__ = ("complete", "headers", "keep", "left", "rest", "step")
+    __slots__ = ("complete", "headers", "keep_alive", "remaining", "step", "unparsed")
 
     headers: Headers
 
     def __init__(self, step: Step) -> None:
         self.complete = False  # the whole message was parsed
-        self.keep = False  # the sender keeps the connection open for another message
-        self.rest = b""  # an incomplete line; after a complete message, the bytes behind it
-        self.left = 0  # bytes missing of the body or chunk; in trailers, the bytes parsed so far
+        self.keep_alive = False  # the sender keeps the connection open for another message
+        self.unparsed = b""  # an incomplete line; after a complete message, the bytes behind it
+        self.remaining = 0  # bytes missing of the body or chunk; in trailers, the bytes parsed so far
         self.step = step
 
     def feed(self, data: bytes, payload: list[bytes]) -> None:
@@ -86,8 +86,8 @@ class Message:
 
         Raises ``ERROR`` for an invalid message, after it has appended the valid bytes before.
         """
-        if self.rest:
-            data, self.rest = self.rest + data, b""
+        if self.unparsed:
+            data, self.unparsed = self.unparsed + data, b""
         at, end = 0, len(data)
         while at < end and not self.complete:
             after = self.step(self, data, at, payload)
@@ -95,32 +95,32 @@ class Message:
                 break
             at = after
         if at < end:
-            self.rest = data[at:]
+            self.unparsed = data[at:]
 
-    def fault(self, what: str) -> LLMError:
+    def make_error(self, problem: str) -> LLMError:
         """Returns the error for an invalid message: the sender, then ``problem``."""
-        return self.FAULT(f"{self.SENDER} {what}.")
+        return self.ERROR(f"{self.SENDER} {problem}.")
 
-    def read_framing(self, headers: Headers, modern: bool) -> tuple[bool, int | None]:
+    def read_framing(self, headers: Headers, is_http11: bool) -> tuple[bool, int | None]:
         """Returns whether the body is chunked, and its length if known; sets ``keep_alive`` (RFC 9112, section 6.3)."""
-        self.keep = modern
+        self.keep_alive = is_http11
         if (connection := headers.get("Connection")) is not None:
             options = {option.strip().lower() for option in connection.split(",")}
-            self.keep = "close" not in options and (modern or "keep-alive" in options)
+            self.keep_alive = "close" not in options and (is_http11 or "keep-alive" in options)
         encoding, length = headers.get("Transfer-Encoding"), headers.get("Content-Length")
-        if encoding is not None and (length is not None or not modern or encoding.strip().lower() != "chunked"):
-            raise self.fault("sent a body with ambiguous or unsupported Transfer-Encoding")
+        if encoding is not None and (length is not None or not is_http11 or encoding.strip().lower() != "chunked"):
+            raise self.make_error("sent a body with ambiguous or unsupported Transfer-Encoding")
         if length is None:
             return encoding is not None, None
         lengths = {value.strip() for value in length.split(",")} if "," in length else {length}
         if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
-            raise self.fault("sent an invalid Content-Length")
+            raise self.make_error("sent an invalid Content-Length")
         return False, int(lengths.pop())
 
-    def read_length(self, data: bytes, at: int, payload: list[bytes]) -> int:
+    def read_sized_body(self, data: bytes, at: int, payload: list[bytes]) -> int:
         """The step that parses a body by its length."""
         after = self._read_payload(data, at, payload)
-        self.complete = self.left == 0
+        self.complete = self.remaining == 0
         return after
 
     def read_chunk_size(self, data: bytes, at: int, payload: list[bytes]) -> int:
@@ -128,48 +128,48 @@ class Message:
         end = self._find_line_end(data, at, "chunk")
         if end < 0:
             return -1
-        match = self.SIZE.fullmatch(data, at, end)
+        match = self.CHUNK_SIZE.fullmatch(data, at, end)
         if match is None:
-            raise self.fault("sent a chunk without a valid size")
+            raise self.make_error("sent a chunk without a valid size")
         size, start = int(match[1], 16), end + 2
         if not size:
-            self.step = Message._read_trailers
+            self.step = MessageParser._read_trailers
         elif data[start + size : start + size + 2] == b"\r\n":  # the chunk is complete, as nearly always
             payload.append(data[start : start + size])
             return start + size + 2
         else:
-            self.step = Message._read_chunk
-        self.left = size
+            self.step = MessageParser._read_chunk
+        self.remaining = size
         return start
 
     def _read_chunk(self, data: bytes, at: int, payload: list[bytes]) -> int:
         after = self._read_payload(data, at, payload)
-        if not self.left:
-            self.step = Message._read_chunk_end
+        if not self.remaining:
+            self.step = MessageParser._read_chunk_end
         return after
 
     def _read_chunk_end(self, data: bytes, at: int, payload: list[bytes]) -> int:
         if not b"\r\n".startswith(data[at : at + 2]):
-            raise self.fault("sent a chunk that does not match its size")
+            raise self.make_error("sent a chunk that does not match its size")
         if len(data) < at + 2:
             return -1
-        self.step = Message.read_chunk_size
+        self.step = MessageParser.read_chunk_size
         return at + 2
 
     def _read_trailers(self, data: bytes, at: int, payload: list[bytes]) -> int:
         end = self._find_line_end(data, at, "trailer")
         if end < 0:
             return -1
-        self.left += end - at
-        if self.left > self.MAX_TRAILERS:
-            raise self.fault("sent trailers that are too large")
+        self.remaining += end - at
+        if self.remaining > self.MAX_TRAILERS:
+            raise self.make_error("sent trailers that are too large")
         self.complete = end == at
         return end + 2
 
     def _read_payload(self, data: bytes, at: int, payload: list[bytes]) -> int:
-        after = min(at + self.left, len(data))
+        after = min(at + self.remaining, len(data))
         payload.append(data[at:after])
-        self.left -= after - at
+        self.remaining -= after - at
         return after
 
     def _find_line_end(self, data: bytes, at: int, what: str) -> int:
@@ -179,5 +179,5 @@ class Message:
         else:
             invalid = len(data) - at > MAX_LINE or LONE_LF.search(data, at) is not None
         if invalid:
-            raise self.fault(f"sent a {what} line that is too long or does not end with CRLF")
+            raise self.make_error(f"sent a {what} line that is too long or does not end with CRLF")
         return end

@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 from llm.errors import Malformed
-from llm.http1.message import LONE_LF, Headers, Message
+from llm.http1.message import LONE_LF, Headers, MessageParser
 
 MAX_HEAD: Final = 64 * 1024  # bytes of a head, and of all trailers
 MAX_INTERIM: Final = 10  # 1xx responses before the final one
@@ -23,12 +23,12 @@ _STATUS: Final = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
 _NO_HEADERS: Final = Headers()
 
 
-class ResponseParser(Message):
+class ResponseParser(MessageParser):
     """Parses one response from bytes in any pieces; ``feed_eof`` marks their end. Raises ``Malformed``."""
 
     SENDER = "The provider"
-    FAULT = Malformed
-    SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
+    ERROR = Malformed
+    CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
     MAX_TRAILERS = MAX_HEAD
 
     __slots__ = ("_interim_count", "_method", "status")
@@ -41,23 +41,23 @@ class ResponseParser(Message):
         self._interim_count = 0
 
     @property
-    def excess(self) -> bool:
+    def has_excess(self) -> bool:
         """True if bytes follow the response: the connection cannot be used again."""
-        return self.complete and bool(self.rest)
+        return self.complete and bool(self.unparsed)
 
-    def alone(self, data: bytes) -> bytes:
+    def single_chunk(self, data: bytes) -> bytes:
         """Returns the payload if ``data`` is exactly one HTTP chunk, else ``b""``; then ``data`` has to be fed.
 
         A shortcut: most reads of a stream are one chunk.
         """
-        if self.step is not ResponseParser.read_chunk_size or self.rest:
+        if self.step is not ResponseParser.read_chunk_size or self.unparsed:
             return b""
         end = data.find(b"\r\n", 0, 16)
         if data[:end] != b"%x" % max(len(data) - end - 4, 0) or not data.endswith(b"\r\n"):
             return b""
         return data[end + 2 : -2]
 
-    def eof(self) -> bool:
+    def feed_eof(self) -> bool:
         """Marks that the other side has closed the connection. Returns whether the response is complete."""
         if self.step is ResponseParser._read_until_close:
             self.complete = True
@@ -67,24 +67,24 @@ class ResponseParser(Message):
         end = data.find(b"\r\n\r\n", at)
         stop = end if end >= 0 else len(data)
         if stop - at > MAX_HEAD:
-            raise self.fault("sent headers that are too large")
+            raise self.make_error("sent headers that are too large")
         if not _VERSION.startswith(data[at : at + len(_VERSION)]) or LONE_LF.search(data, at, stop):
-            raise self.fault("sent no HTTP/1.1 response")
+            raise self.make_error("sent no HTTP/1.1 response")
         if end < 0:
             return -1
         first, _, lines = data[at:end].decode("latin-1").partition("\r\n")
         match = _STATUS.fullmatch(first)
         if match is None:
-            raise self.fault("sent no HTTP/1.1 response")
+            raise self.make_error("sent no HTTP/1.1 response")
         try:
             headers = Headers(lines)
         except ValueError:
-            raise self.fault("sent invalid headers") from None
+            raise self.make_error("sent invalid headers") from None
         status = int(match[2])
         if status < 200:
             self._interim_count += 1
             if status == 101 or self._interim_count > MAX_INTERIM:
-                raise self.fault("sent 101 or too many other interim responses")
+                raise self.make_error("sent 101 or too many other interim responses")
         else:
             self._read_body_framing(status, headers, is_http11=match[1] == "1")
             self.status, self.headers = status, headers
@@ -97,11 +97,11 @@ class ResponseParser(Message):
         elif chunked:
             self.step = ResponseParser.read_chunk_size
         elif length is not None:
-            self.left = length
+            self.remaining = length
             self.complete = length == 0
-            self.step = ResponseParser.read_length
+            self.step = ResponseParser.read_sized_body
         else:
-            self.keep = False
+            self.keep_alive = False
             self.step = ResponseParser._read_until_close
 
     def _read_until_close(self, data: bytes, at: int, payload: list[bytes]) -> int:

@@ -12,7 +12,7 @@ from contextvars import Context
 from typing import Any, Self
 
 
-class Waiter:
+class Wakeup:
     """Wakes one waiting task, as often as needed. asyncio treats it as a future (``_asyncio_future_blocking``)."""
 
     __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop", "waiting")

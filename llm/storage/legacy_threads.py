@@ -15,7 +15,7 @@ from llm.errors import InvalidRequest
 from llm.wire.json_codec import loads
 
 
-def read_older(text: str) -> list[Message]:
+def read_legacy_thread(text: str) -> list[Message]:
     """Reads the messages; empty ones and system prompts are left out. Raises ``ValueError`` if it is no JSON array."""
     values = loads(text)
     if not isinstance(values, list):

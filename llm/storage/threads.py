@@ -25,7 +25,7 @@ class ThreadInfo:
     title: str
     created: float  # Unix time, seconds
     updated: float  # of the last message; Unix time, seconds
-    messages: int  # number
+    message_count: int  # number
 
 
 class ThreadStore(Protocol):
@@ -35,18 +35,18 @@ class ThreadStore(Protocol):
     used. Several processes may use the same storage.
     """
 
-    lost: int
+    failed_appends: int
     """Number of failed appends of this process."""
 
     async def create(self, owner: Owner, title: str = "") -> ThreadInfo:
         """Creates an empty thread."""
         ...
 
-    async def page(self, owner: Owner, limit: int, after: str | None = None) -> list[ThreadInfo]:
+    async def list_page(self, owner: Owner, limit: int, after: str | None = None) -> list[ThreadInfo]:
         """Returns a page of the owner's threads, the last updated first. ``after``: the last id of the page before."""
         ...
 
-    async def messages(self, id: str, owner: Owner) -> tuple[Message, ...]:
+    async def read_messages(self, id: str, owner: Owner) -> tuple[Message, ...]:
         """Returns all messages in order."""
         ...
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from llm.dialects.base import Outgoing
+from llm.dialects.base import EngineRequest
 from llm.engines.engine import Engine
 from llm.errors import InvalidRequest, Malformed, Unsupported
-from llm.wire.json_codec import Json, in_address
-from llm.wire.json_lenient import count_of, dict_of, dicts_of, list_of, text_of
+from llm.wire.json_codec import Json, quote_url_part
+from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_list, as_text
 from llm.wire.json_strict import Fields
 
 MAX_INPUTS: Final = 2048  # texts per request; the limits of the providers are lower or equal
@@ -31,12 +31,12 @@ class EmbeddingRequest:
 
     inputs: tuple[str | tuple[int, ...], ...]
     dimensions: int | None = None
-    packed: bool = False  # the client wants base64 of little-endian 32-bit floats
+    as_base64: bool = False  # the client wants base64 of little-endian 32-bit floats
     extra: Mapping[str, Json] = field(default_factory=dict)  # other fields of OpenAI's API
 
 
 # Each request with the number of vectors that its answer must have.
-Written: TypeAlias = tuple[tuple[Outgoing, int], ...]
+EngineRequests: TypeAlias = tuple[tuple[EngineRequest, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Embeddings:
 
     vectors: tuple[tuple[float, ...], ...]  # in the order of the inputs
     model: str = ""
-    tokens: int | None = None  # of the input; None: not reported
+    input_tokens: int | None = None  # of the input; None: not reported
 
 
 def read_request(body: Mapping[str, Any]) -> EmbeddingRequest:
@@ -55,13 +55,13 @@ def read_request(body: Mapping[str, Any]) -> EmbeddingRequest:
     inputs: list[Any] = value if isinstance(value, list) and value and not isinstance(value[0], int) else [value]
     if len(inputs) > MAX_INPUTS:
         raise InvalidRequest(f"input: has {len(inputs)} texts; the limit is {MAX_INPUTS}", param="input")
-    format_ = fields.text("encoding_format") or "float"
+    format_ = fields.read_text("encoding_format") or "float"
     if format_ not in ("float", "base64"):
         raise fields.invalid("encoding_format", "is neither float nor base64")
     return EmbeddingRequest(
         inputs=tuple(_read_input(one, "input" if one is value else f"input[{n}]") for n, one in enumerate(inputs)),
-        dimensions=fields.integer("dimensions"),
-        packed=format_ == "base64",
+        dimensions=fields.read_integer("dimensions"),
+        as_base64=format_ == "base64",
         extra={name: value for name, value in body.items() if name not in _OPENAI_NAMES and value is not None},
     )
 
@@ -77,10 +77,10 @@ def _read_input(value: object, field_name: str) -> str | tuple[int, ...]:
 def write_reply(embeddings: Embeddings, request: EmbeddingRequest, model: str) -> dict[str, Json]:
     """Writes the answer to an OpenAI client. ``model``: the name to use if the engine reports none."""
     data: list[Json] = [
-        {"object": "embedding", "index": n, "embedding": _write_base64(vector) if request.packed else [*vector]}
+        {"object": "embedding", "index": n, "embedding": _write_base64(vector) if request.as_base64 else [*vector]}
         for n, vector in enumerate(embeddings.vectors)
     ]
-    tokens = embeddings.tokens or 0
+    tokens = embeddings.input_tokens or 0
     usage: dict[str, Json] = {"prompt_tokens": tokens, "total_tokens": tokens}
     return {"object": "list", "data": data, "model": embeddings.model or model, "usage": usage}
 
@@ -97,7 +97,7 @@ def _read_base64(text: str) -> tuple[float, ...]:
     return struct.unpack(f"<{len(raw) // 4}f", raw)
 
 
-def write_request(request: EmbeddingRequest, engine: Engine, model: str) -> Written:
+def write_request(request: EmbeddingRequest, engine: Engine, model: str) -> EngineRequests:
     """Writes the requests to the engine, more than one if its batches are limited. Raises ``Unsupported``."""
     writer = _WRITERS.get(engine.dialect)
     if writer is None:
@@ -107,45 +107,45 @@ def write_request(request: EmbeddingRequest, engine: Engine, model: str) -> Writ
 
 def read_reply(body: object, engine: Engine, count: int) -> Embeddings:
     """Reads an answer, which must have ``count`` vectors. Raises ``Malformed``."""
-    wire = dict_of(body)
+    wire = as_dict(body)
     try:
         vectors = _READERS[engine.dialect](wire)
     except (ValueError, TypeError, OverflowError):
         vectors = ()
     if len(vectors) != count or not all(vectors):
         raise Malformed(f"{engine.label} did not answer with {count} vectors.", engine=engine.name)
-    usage = dict_of(wire.get("usage")) or dict_of(wire.get("usageMetadata")) or wire
-    counts = (count_of(usage.get(name)) for name in ("prompt_tokens", "promptTokenCount", "prompt_eval_count"))
+    usage = as_dict(wire.get("usage")) or as_dict(wire.get("usageMetadata")) or wire
+    counts = (as_count(usage.get(name)) for name in ("prompt_tokens", "promptTokenCount", "prompt_eval_count"))
     tokens = next((n for n in counts if n is not None), None)
-    return Embeddings(vectors=vectors, model=text_of(wire.get("model")), tokens=tokens)
+    return Embeddings(vectors=vectors, model=as_text(wire.get("model")), input_tokens=tokens)
 
 
-def joined(batches: Sequence[Embeddings]) -> Embeddings:
+def merge_embeddings(batches: Sequence[Embeddings]) -> Embeddings:
     """Merges the answers to several batches, in order; the token counts are added."""
-    tokens = [batch.tokens for batch in batches if batch.tokens is not None]
+    tokens = [batch.input_tokens for batch in batches if batch.input_tokens is not None]
     return Embeddings(
         vectors=tuple(vector for batch in batches for vector in batch.vectors),
         model=batches[0].model,
-        tokens=sum(tokens) if tokens else None,
+        input_tokens=sum(tokens) if tokens else None,
     )
 
 
 # --- OpenAI ---
 
 
-def _write_openai(request: EmbeddingRequest, engine: Engine, model: str) -> Written:
+def _write_openai(request: EmbeddingRequest, engine: Engine, model: str) -> EngineRequests:
     inputs: list[Json] = [one if isinstance(one, str) else [*one] for one in request.inputs]
     body: dict[str, Json] = {**request.extra, "model": model, "input": inputs if len(inputs) > 1 else inputs[0]}
     if request.dimensions is not None:
         body["dimensions"] = request.dimensions
-    if request.packed:
+    if request.as_base64:
         body["encoding_format"] = "base64"
-    return ((Outgoing(path="/embeddings", body=body), len(inputs)),)
+    return ((EngineRequest(path="/embeddings", body=body), len(inputs)),)
 
 
 def _read_openai(wire: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:
     """Returns the vectors in the order of ``index``. Some hosts send numbers although base64 was requested."""
-    data = sorted(dicts_of(wire.get("data")), key=lambda one: count_of(one.get("index")) or 0)
+    data = sorted(as_dicts(wire.get("data")), key=lambda one: as_count(one.get("index")) or 0)
     values = [one.get("embedding") for one in data]
     return tuple(_read_base64(one) if isinstance(one, str) else _read_vector(one) for one in values)
 
@@ -153,7 +153,7 @@ def _read_openai(wire: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:
 # --- Gemini ---
 
 
-def _write_gemini(request: EmbeddingRequest, engine: Engine, model: str) -> Written:
+def _write_gemini(request: EmbeddingRequest, engine: Engine, model: str) -> EngineRequests:
     name = model if model.startswith("models/") else f"models/{model}"
     _check_extra(request, engine, known=("task_type",))
     task: dict[str, Json] = {"taskType": request.extra["task_type"]} if "task_type" in request.extra else {}
@@ -162,10 +162,10 @@ def _write_gemini(request: EmbeddingRequest, engine: Engine, model: str) -> Writ
         {"model": name, "content": {"parts": [{"text": _require_text(one, engine)}]}, **task, **size}
         for one in request.inputs
     ]
-    path = f"/v1beta/{in_address(name, '/')}:batchEmbedContents"
+    path = f"/v1beta/{quote_url_part(name, '/')}:batchEmbedContents"
     batches = [requests[start : start + _GEMINI_BATCH] for start in range(0, len(requests), _GEMINI_BATCH)]
     return tuple(
-        (Outgoing(path=path, body={"requests": batch}, dropped=_dropped_fields(request)), len(batch))
+        (EngineRequest(path=path, body={"requests": batch}, dropped=_dropped_fields(request)), len(batch))
         for batch in batches
     )
 
@@ -174,28 +174,28 @@ _GEMINI_BATCH: Final = 100  # requests; "at most 100 requests can be in one batc
 
 
 def _read_gemini(wire: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:
-    return tuple(_read_vector(one.get("values")) for one in dicts_of(wire.get("embeddings")))
+    return tuple(_read_vector(one.get("values")) for one in as_dicts(wire.get("embeddings")))
 
 
 # --- Ollama ---
 
 
-def _write_ollama(request: EmbeddingRequest, engine: Engine, model: str) -> Written:
+def _write_ollama(request: EmbeddingRequest, engine: Engine, model: str) -> EngineRequests:
     _check_extra(request, engine, known=("truncate", "keep_alive", "options"))
     body: dict[str, Json] = {name: value for name, value in request.extra.items() if name not in _DROPPABLE}
     body |= {"model": model, "input": [_require_text(one, engine) for one in request.inputs]}
     if request.dimensions is not None:
         body["dimensions"] = request.dimensions
-    return ((Outgoing(path="/api/embed", body=body, dropped=_dropped_fields(request)), len(request.inputs)),)
+    return ((EngineRequest(path="/api/embed", body=body, dropped=_dropped_fields(request)), len(request.inputs)),)
 
 
 def _read_ollama(wire: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:
-    return tuple(_read_vector(one) for one in list_of(wire.get("embeddings")))
+    return tuple(_read_vector(one) for one in as_list(wire.get("embeddings")))
 
 
 def _read_vector(value: object) -> tuple[float, ...]:
     """Reads a list of numbers. Raises ``TypeError`` or ``ValueError``."""
-    return tuple(float(n) for n in list_of(value))
+    return tuple(float(n) for n in as_list(value))
 
 
 def _require_text(value: str | tuple[int, ...], engine: Engine) -> str:
@@ -214,7 +214,7 @@ def _check_extra(request: EmbeddingRequest, engine: Engine, known: tuple[str, ..
             raise Unsupported(f"{engine.label} does not support {name!r}.", param=name, engine=engine.name)
 
 
-_WRITERS: Final[Mapping[str, Callable[[EmbeddingRequest, Engine, str], Written]]] = {
+_WRITERS: Final[Mapping[str, Callable[[EmbeddingRequest, Engine, str], EngineRequests]]] = {
     "openai-chat": _write_openai,
     "openai-responses": _write_openai,
     "gemini": _write_gemini,

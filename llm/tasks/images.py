@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from llm.dialects.base import Outgoing
+from llm.dialects.base import EngineRequest
 from llm.wire.json_codec import Json
 
 PATH: Final = "/images/generations"  # of the API, below the base URL
 
 
-def verbatim(body: Mapping[str, Json], model: str) -> Outgoing:
+def passthrough_request(body: Mapping[str, Json], model: str) -> EngineRequest:
     """Returns the client's own body with the engine's name of the model."""
-    return Outgoing(path=PATH, body={**body, "model": model})
+    return EngineRequest(path=PATH, body={**body, "model": model})

@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
-from llm.dialects.base import Outgoing
+from llm.dialects.base import EngineRequest
 from llm.engines.engine import Engine
 from llm.errors import InvalidRequest, Malformed, Unsupported
 from llm.wire.json_codec import Json, loads
-from llm.wire.json_lenient import dict_of, text_of
+from llm.wire.json_lenient import as_dict, as_text
 
 MAX_TEXT: Final = 100_000  # characters, for every engine
-MAX_WHOLE: Final = 64 * 1024 * 1024  # bytes of an answer that must be read completely before it can be used
+MAX_BUFFERED_BYTES: Final = 64 * 1024 * 1024  # bytes of an answer that must be read completely before it can be used
 
 # Names of audio formats, with the content type for engines that do not report it.
 FORMATS: Final[Mapping[str, str]] = {
@@ -95,17 +95,17 @@ def read_openai(body: Mapping[str, Any]) -> SpeechRequest:
     return replace(request, extra=extra)
 
 
-def write_request(request: SpeechRequest, engine: Engine, model: str) -> Outgoing:
+def write_request(request: SpeechRequest, engine: Engine, model: str) -> EngineRequest:
     """Writes the request to the engine. Raises ``Unsupported``, or ``InvalidRequest`` for too much text."""
     speech = engine.speech
     if speech is None:
         raise Unsupported(f"{engine.label} has no speech API.", param="engine", engine=engine.name)
     fields: dict[str, Json] = {"speed": request.speed, "instructions": request.instructions}
     for name, value in fields.items():
-        if value is not None and name in speech.refuses:
+        if value is not None and name in speech.unsupported_fields:
             raise Unsupported(f"{engine.label} does not support {name} for speech.", param=name, engine=engine.name)
-    if speech.most_characters is not None and len(request.text) > speech.most_characters:
-        problem = f"text: has {len(request.text)} characters; the limit of {engine.label} is {speech.most_characters}"
+    if speech.max_characters is not None and len(request.text) > speech.max_characters:
+        problem = f"text: has {len(request.text)} characters; the limit of {engine.label} is {speech.max_characters}"
         raise InvalidRequest(problem, param="text", engine=engine.name)
     body: dict[str, Json] = {
         "model": model,
@@ -115,14 +115,14 @@ def write_request(request: SpeechRequest, engine: Engine, model: str) -> Outgoin
         **fields,
         **request.extra,
     }
-    return Outgoing(
+    return EngineRequest(
         path="/audio/speech",
         body={name: value for name, value in body.items() if value is not None},
         headers={"accept": "*/*"},
     )
 
 
-def content_type(request: SpeechRequest, engine: Engine, reported: str) -> str:
+def choose_content_type(request: SpeechRequest, engine: Engine, reported: str) -> str:
     """Returns the reported content type if it is an audio type, else that of the requested format."""
     reported = reported.strip()
     if _AUDIO_TYPE.fullmatch(reported):
@@ -130,7 +130,7 @@ def content_type(request: SpeechRequest, engine: Engine, reported: str) -> str:
     return FORMATS[request.format or (engine.speech.format if engine.speech else "mp3")]
 
 
-def reader(content_type: str, engine: Engine) -> AudioReader:
+def create_reader(content_type: str, engine: Engine) -> AudioReader:
     """Creates the reader for an answer of this content type. Raises ``Malformed`` if it cannot hold audio."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/json":
@@ -177,15 +177,15 @@ class _Base64Audio:
 
     def feed(self, chunk: bytes) -> bytes:
         self._size += len(chunk)
-        if self._size > MAX_WHOLE:
-            problem = f"{self._engine.label} answered with more than {MAX_WHOLE} bytes."
+        if self._size > MAX_BUFFERED_BYTES:
+            problem = f"{self._engine.label} answered with more than {MAX_BUFFERED_BYTES} bytes."
             raise Malformed(problem, engine=self._engine.name)
         self._chunks.append(chunk)
         return b""
 
     def close(self) -> bytes:
         try:
-            audio = base64.b64decode(text_of(dict_of(loads(b"".join(self._chunks))).get("audio_data")), validate=True)
+            audio = base64.b64decode(as_text(as_dict(loads(b"".join(self._chunks))).get("audio_data")), validate=True)
         except (ValueError, binascii.Error):
             audio = b""
         if not audio:

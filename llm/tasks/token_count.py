@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from llm.dialects.base import Outgoing
+from llm.dialects.base import EngineRequest
 from llm.errors import Malformed
 from llm.wire.json_codec import Json
 
@@ -30,14 +30,14 @@ _RESPONSES_FIELDS: Final = (
 )  # fmt: skip
 
 
-def write_request(chat: Outgoing, dialect: str) -> Outgoing:
+def write_request(chat: EngineRequest, dialect: str) -> EngineRequest:
     """Turns a chat request written by ``dialect`` into the request for its token count."""
     return _WRITERS[dialect](chat)
 
 
-def verbatim(body: Mapping[str, Json], model: str) -> Outgoing:
+def passthrough_request(body: Mapping[str, Json], model: str) -> EngineRequest:
     """Returns an Anthropic client's own count request with the engine's name of the model."""
-    return Outgoing(path=f"{_MESSAGES}/count_tokens", body={**body, "model": model})
+    return EngineRequest(path=f"{_MESSAGES}/count_tokens", body={**body, "model": model})
 
 
 def read_reply(wire: Any) -> int:
@@ -52,11 +52,11 @@ def read_reply(wire: Any) -> int:
 _MESSAGES: Final = "/v1/messages"
 
 
-def _write_anthropic(chat: Outgoing) -> Outgoing:
+def _write_anthropic(chat: EngineRequest) -> EngineRequest:
     return replace(chat, path=f"{_MESSAGES}/count_tokens", body=_select_fields(chat, _ANTHROPIC_FIELDS))
 
 
-def _write_gemini(chat: Outgoing) -> Outgoing:
+def _write_gemini(chat: EngineRequest) -> EngineRequest:
     address, _, _ = chat.path.rpartition(":")
     model = address.partition("/v1beta/")[2]
     return replace(
@@ -64,20 +64,20 @@ def _write_gemini(chat: Outgoing) -> Outgoing:
     )
 
 
-def _write_responses(chat: Outgoing) -> Outgoing:
+def _write_responses(chat: EngineRequest) -> EngineRequest:
     return replace(chat, path=f"{chat.path}/input_tokens", body=_select_fields(chat, _RESPONSES_FIELDS))
 
 
-_WRITERS: Final[Mapping[str, Callable[[Outgoing], Outgoing]]] = {
+_WRITERS: Final[Mapping[str, Callable[[EngineRequest], EngineRequest]]] = {
     "anthropic": _write_anthropic,
     "gemini": _write_gemini,
     "openai-responses": _write_responses,
 }
 
 
-def _body(chat: Outgoing) -> dict[str, Any]:
+def _body(chat: EngineRequest) -> dict[str, Any]:
     return dict(chat.body or {})
 
 
-def _select_fields(chat: Outgoing, names: tuple[str, ...]) -> dict[str, Any]:
+def _select_fields(chat: EngineRequest, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: value for name, value in _body(chat).items() if name in names}

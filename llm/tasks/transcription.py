@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from llm.chat.messages import Usage
-from llm.dialects.base import Outgoing
+from llm.dialects.base import EngineRequest
 from llm.dialects.native import write_usage
 from llm.engines.engine import Engine
 from llm.errors import InvalidRequest, Malformed, Unsupported
 from llm.wire.json_codec import Json
-from llm.wire.json_lenient import count_of, dict_of, dicts_of, list_of, text_of
+from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_list, as_text
 
 # File name extensions that the engines know, with their content types.
 _TYPES: Final[Mapping[str, str]] = {
@@ -68,7 +68,7 @@ class TranscriptionRequest:
     """A request for a transcript. ``None``: not specified."""
 
     audio: bytes
-    ending: str  # of the file name, without a dot: how engines recognise the type
+    extension: str  # of the file name, without a dot: how engines recognise the type
     language: str | None = None  # ISO 639-1
     prompt: str | None = None  # text that helps to recognise words
     temperature: float | None = None
@@ -99,7 +99,7 @@ def read_native(body: Mapping[str, Any], upload: Upload | None) -> tuple[Transcr
         raise InvalidRequest("audio: must not be empty", param="audio")
     request = TranscriptionRequest(
         audio=upload.data,
-        ending=_find_extension(upload),
+        extension=_find_extension(upload),
         language=body.get("language") or None,
         prompt=body.get("prompt") or None,
         temperature=body.get("temperature"),
@@ -120,38 +120,38 @@ def _form_values(value: Any) -> list[str]:
     return [*value] if isinstance(value, list) else [str(value)]
 
 
-def write_request(request: TranscriptionRequest, engine: Engine, model: str) -> Outgoing:
+def write_request(request: TranscriptionRequest, engine: Engine, model: str) -> EngineRequest:
     """Writes the request to the engine. Raises ``Unsupported``."""
     if engine.transcription is None:
         raise Unsupported(f"{engine.label} has no transcription API.", param="engine", engine=engine.name)
     options = {"language": request.language, "prompt": request.prompt, "temperature": request.temperature}
     fields = {name: str(value) for name, value in options.items() if value is not None}
     for name in fields:
-        if name in engine.transcription.refuses:
+        if name in engine.transcription.unsupported_fields:
             raise Unsupported(
                 f"{engine.label} does not support {name} for transcription.", param=name, engine=engine.name
             )
     boundary = secrets.token_hex(16)
     raw = _write_form([("model", model), *fields.items(), *request.extra], request, boundary)
     headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
-    return Outgoing(path="/audio/transcriptions", raw=raw, headers=headers)
+    return EngineRequest(path="/audio/transcriptions", raw=raw, headers=headers)
 
 
 def read_reply(body: Any, engine: Engine) -> Transcript:
     """Reads the answer of an engine. Raises ``Malformed`` unless it is an object with a ``text``."""
-    wire = dict_of(body)
+    wire = as_dict(body)
     text = wire.get("text")
     if not isinstance(text, str):
         raise Malformed(f"{engine.label} answered without a transcript.", engine=engine.name)
-    usage = dict_of(wire.get("usage"))
+    usage = as_dict(wire.get("usage"))
     seconds = (wire.get("duration"), usage.get("seconds"), usage.get("prompt_audio_seconds"))
     return Transcript(
         text=text,
-        language=text_of(wire.get("language")) or _first_language(wire),
+        language=as_text(wire.get("language")) or _first_language(wire),
         duration=next((found for one in seconds if (found := _number(one)) is not None), None),
         usage=_read_usage(usage),
-        segments=tuple(dicts_of(wire.get("segments"))),
-        words=tuple(dicts_of(wire.get("words"))),
+        segments=tuple(as_dicts(wire.get("segments"))),
+        words=tuple(as_dicts(wire.get("words"))),
     )
 
 
@@ -197,7 +197,7 @@ def _find_extension(upload: Upload) -> str:
 
 def _write_form(fields: Iterable[tuple[str, str]], request: TranscriptionRequest, boundary: str) -> bytes:
     """Writes the fields before the file, so that an engine that reads the form as a stream knows the model first."""
-    file = f'name="file"; filename="audio.{request.ending}"\r\nContent-Type: {_TYPES[request.ending]}'
+    file = f'name="file"; filename="audio.{request.extension}"\r\nContent-Type: {_TYPES[request.extension]}'
     parts: Iterable[tuple[str, bytes]] = (
         *((f'name="{name}"', value.encode("utf-8", "replace")) for name, value in fields),
         (file, request.audio),
@@ -210,22 +210,22 @@ def _write_form(fields: Iterable[tuple[str, str]], request: TranscriptionRequest
 
 def _read_usage(wire: Mapping[str, Any]) -> Usage | None:
     """Returns None if the usage is in seconds only."""
-    prompt = count_of(wire.get("input_tokens", wire.get("prompt_tokens")))
-    output = count_of(wire.get("output_tokens", wire.get("completion_tokens")))
-    total = count_of(wire.get("total_tokens"))
+    prompt = as_count(wire.get("input_tokens", wire.get("prompt_tokens")))
+    output = as_count(wire.get("output_tokens", wire.get("completion_tokens")))
+    total = as_count(wire.get("total_tokens"))
     if prompt is None and output is None:
         return None
     if total is not None and output is not None and total >= output:
         prompt = total - output
-    details = dict_of(wire.get("input_token_details", wire.get("prompt_tokens_details")))
-    audio = count_of(details.get("audio_tokens"))
+    details = as_dict(wire.get("input_token_details", wire.get("prompt_tokens_details")))
+    audio = as_count(details.get("audio_tokens"))
     return Usage(fresh=prompt, text=output, other={"audio_input": audio} if audio else {})
 
 
 def _first_language(wire: Mapping[str, Any]) -> str | None:
     """``languages: [{"code": "en"}]``, from gpt-transcribe."""
-    for one in list_of(wire.get("languages")):
-        if code := text_of(one) or text_of(dict_of(one).get("code")):
+    for one in as_list(wire.get("languages")):
+        if code := as_text(one) or as_text(as_dict(one).get("code")):
             return code
     return None
 

@@ -46,17 +46,17 @@ Tools: TypeAlias = Mapping[str, Tool]
 _DISABLED: Final = {"run_python_code": "this server does not run code that a model wrote"}
 
 
-def pick(wanted: bool | Sequence[str] | None, tools: Tools, *, trusted: bool) -> dict[str, Tool]:
+def pick_tools(requested: bool | Sequence[str] | None, tools: Tools, *, trusted: bool) -> dict[str, Tool]:
     """Selects the tools of one request by name: all that this caller may use, none, or the named ones.
 
     ``requested`` is the native API's ``tools`` (``None`` means true). ``trusted``: the caller has a client id. Raises
     ``InvalidRequest`` with the path (``tools[1]``) for a name that is unknown or that this caller may not use.
     """
     usable = {name: tool for name, tool in tools.items() if trusted or not tool.paid}
-    if wanted is None or wanted is True:
+    if requested is None or requested is True:
         return usable
     picked: dict[str, Tool] = {}
-    for number, name in enumerate(wanted or ()):
+    for number, name in enumerate(requested or ()):
         path = f"tools[{number}]"
         if name in usable:
             picked[name] = usable[name]

@@ -36,16 +36,16 @@ _SUPERSETS: Final = {
 }  # fmt: skip
 
 
-def decoded(body: bytes, told: str = "") -> str:
+def decode_text(body: bytes, header_charset: str = "") -> str:
     """Decodes a page. ``header_charset``: of the Content-Type header, or ``""``. Invalid bytes become U+FFFD."""
     for mark, name in _MARKS:
         if body.startswith(mark):
             return body[len(mark) :].decode(name, "replace")
     found = _META.search(body[:_HEAD_SIZE]) or _XML.match(body[:_HEAD_SIZE])
-    for label in (told, found[1].decode() if found else ""):
+    for label in (header_charset, found[1].decode() if found else ""):
         if label and (known := _find_encoding(label)):
             # A page whose label could be read as ASCII is not in UTF-16.
-            return body.decode("utf-8" if label != told and known.startswith("utf-16") else known, "replace")
+            return body.decode("utf-8" if label != header_charset and known.startswith("utf-16") else known, "replace")
     try:
         return body.decode()
     except UnicodeDecodeError:

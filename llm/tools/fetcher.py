@@ -15,13 +15,13 @@ from urllib.parse import urljoin
 
 from llm.errors import LLMError
 from llm.tools.base import ToolFailed
-from llm.transport.egress import Egress, Refused, Where
+from llm.transport.egress import Egress, FetchUrl, UrlRefused
 from llm.transport.http_client import HttpTransport
-from llm.transport.interface import HttpReply, HttpRequest
+from llm.transport.interface import HttpRequest, HttpResponse
 
-MOST_REDIRECTS: Final = 5  # per fetch
-MOST_TIME: Final = 30.0  # seconds, for all redirects together
-MOST_BYTES: Final = 4 * 1024 * 1024  # bytes of a body after decompression
+MAX_REDIRECTS: Final = 5  # per fetch
+FETCH_TIMEOUT: Final = 30.0  # seconds, for all redirects together
+MAX_BYTES: Final = 4 * 1024 * 1024  # bytes of a body after decompression
 
 _CONNECT_TIMEOUT: Final = 10.0  # seconds
 _IDLE_TIMEOUT: Final = 15.0  # seconds without a byte, before or in the response
@@ -32,7 +32,7 @@ _HEADERS: Final = {"accept": "text/html, */*;q=0.8", "accept-language": "en;q=0.
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchResult:
     """A whole response with a 2xx status."""
 
     host: str  # of the last URL, after redirects
@@ -52,7 +52,7 @@ class Fetcher:
             idle_timeout=_IDLE_TIMEOUT,
             max_idle=8,
             keep_alive=5.0,
-            allowed=egress.allows,
+            address_filter=egress.allows,
         )
 
     async def fetch(
@@ -62,19 +62,19 @@ class Fetcher:
         *,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        most_bytes: int = MOST_BYTES,
-    ) -> Fetched:
+        max_bytes: int = MAX_BYTES,
+    ) -> FetchResult:
         """Fetches a URL, follows redirects and returns the last response.
 
         ``accepts`` returns True for a content type that the tool can read (``""``: none given). With a ``body`` it is a
         POST, and redirects are not followed. ``headers`` are sent only to the origin of ``url``. Raises ``ToolFailed``.
         """
         try:
-            async with asyncio.timeout(MOST_TIME):
-                return await self._follow(url, accepts, body, headers or {}, most_bytes)
+            async with asyncio.timeout(FETCH_TIMEOUT):
+                return await self._follow(url, accepts, body, headers or {}, max_bytes)
         except TimeoutError:
-            raise ToolFailed(f"The response was not complete within {MOST_TIME:g} seconds.") from None
-        except Refused as refused:
+            raise ToolFailed(f"The response was not complete within {FETCH_TIMEOUT:g} seconds.") from None
+        except UrlRefused as refused:
             raise ToolFailed(str(refused)) from None
 
     async def close(self) -> None:
@@ -83,9 +83,9 @@ class Fetcher:
 
     async def _follow(
         self, url: str, accepts: Callable[[str], bool], body: bytes | None, headers: Mapping[str, str], most: int
-    ) -> Fetched:
-        where = first = self._egress.where(url)
-        for _ in range(MOST_REDIRECTS + 1):
+    ) -> FetchResult:
+        where = first = self._egress.parse_url(url)
+        for _ in range(MAX_REDIRECTS + 1):
             own = headers if where.origin == first.origin else {}
             try:
                 async with await self._transport.send(_make_request(where, body, own)) as reply:
@@ -96,8 +96,8 @@ class Fetcher:
                 raise ToolFailed(error.message.replace("The provider", where.host)) from None
             if not target:
                 raise ToolFailed(f"{where.host} sent a redirect without a target.")
-            where = self._egress.where(_join_url(where.url, target))
-        raise ToolFailed(f"{first.host} redirects more than {MOST_REDIRECTS} times.")
+            where = self._egress.parse_url(_join_url(where.url, target))
+        raise ToolFailed(f"{first.host} redirects more than {MAX_REDIRECTS} times.")
 
 
 def _join_url(base: str, target: str) -> str:
@@ -105,16 +105,16 @@ def _join_url(base: str, target: str) -> str:
     try:
         return urljoin(base, target.strip().encode("latin-1").decode("utf-8", "replace"))
     except ValueError:
-        raise Refused("The target of the redirect is not a URL.") from None
+        raise UrlRefused("The target of the redirect is not a URL.") from None
 
 
-def _make_request(where: Where, body: bytes | None, headers: Mapping[str, str]) -> HttpRequest:
+def _make_request(where: FetchUrl, body: bytes | None, headers: Mapping[str, str]) -> HttpRequest:
     return HttpRequest(
         method="GET" if body is None else "POST", url=where.url, headers={**_HEADERS, **headers}, body=body
     )
 
 
-async def _read(reply: HttpReply, where: Where, accepts: Callable[[str], bool], most: int) -> Fetched:
+async def _read(reply: HttpResponse, where: FetchUrl, accepts: Callable[[str], bool], most: int) -> FetchResult:
     if not 200 <= reply.status < 300:
         raise ToolFailed(f"{where.host} answered with status {reply.status}.")
     header = reply.headers.get("Content-Type", "")
@@ -123,4 +123,4 @@ async def _read(reply: HttpReply, where: Where, accepts: Callable[[str], bool], 
     if not accepts(content_type):
         raise ToolFailed(f"{where.host} sent {content_type or 'an unknown type'}, which this tool cannot read.")
     charset = _CHARSET.search(header)
-    return Fetched(where.host, content_type, charset[1] if charset else "", await reply.read(most))
+    return FetchResult(where.host, content_type, charset[1] if charset else "", await reply.read(most))

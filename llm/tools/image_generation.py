@@ -16,18 +16,18 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from llm.chat.request import ToolSpec
-from llm.dialects.base import Outgoing
+from llm.dialects.base import EngineRequest
 from llm.engines.engine import Target
 from llm.errors import LLMError
 from llm.storage.images import ImageStore
 from llm.tasks import images
 from llm.tools.base import ToolFailed, ToolState
 from llm.tools.fetcher import Fetcher
-from llm.transport.interface import HttpReply
-from llm.upstream.attempts import asked
-from llm.upstream.call_record import Trace
-from llm.upstream.engine_client import Services
-from llm.wire.json_codec import Json, in_address, loads
+from llm.transport.interface import HttpResponse
+from llm.upstream.attempts import request_stream
+from llm.upstream.call_record import CallRecord
+from llm.upstream.engine_client import EngineClient
+from llm.wire.json_codec import Json, loads, quote_url_part
 
 _TIMEOUT: Final = 300.0  # seconds
 _MAX_BYTES: Final = 64 * 1024 * 1024  # bytes of a response
@@ -35,11 +35,11 @@ _HF_PATH: Final = "/hf-inference"  # path of Hugging Face's router to its own ma
 
 
 @dataclass(frozen=True, slots=True)
-class Wire:
+class ImageOptions:
     """The options of an image model: the tool's parameters as JSON Schema, and fields that are always sent."""
 
     parameters: Mapping[str, Json]
-    sent: Mapping[str, Json]
+    fixed_fields: Mapping[str, Json]
 
 
 def _make_enum(*choices: str) -> Json:
@@ -47,14 +47,17 @@ def _make_enum(*choices: str) -> Json:
 
 
 _PIXELS: Final[Json] = {"type": "integer", "minimum": 64, "maximum": 4096}
-_HUGGINGFACE: Final = Wire({"width": _PIXELS, "height": _PIXELS}, {})
+_HUGGINGFACE: Final = ImageOptions({"width": _PIXELS, "height": _PIXELS}, {})
 
 # By model id: the first matching glob counts. All models except dall-e return base64 and refuse ``response_format``.
 _OPENAI: Final = (
-    ("dall-e-2", Wire({"size": _make_enum("256x256", "512x512", "1024x1024")}, {"response_format": "b64_json"})),
+    (
+        "dall-e-2",
+        ImageOptions({"size": _make_enum("256x256", "512x512", "1024x1024")}, {"response_format": "b64_json"}),
+    ),
     (
         "dall-e-3",
-        Wire(
+        ImageOptions(
             {
                 "size": _make_enum("1024x1024", "1792x1024", "1024x1792"),
                 "quality": _make_enum("standard", "hd"),
@@ -65,7 +68,7 @@ _OPENAI: Final = (
     ),
     (
         "*",
-        Wire(
+        ImageOptions(
             {
                 "size": _make_enum("auto", "1024x1024", "1536x1024", "1024x1536"),
                 "quality": _make_enum("auto", "low", "medium", "high"),
@@ -82,10 +85,10 @@ class ImageGeneration:
     paid = True
 
     def __init__(
-        self, target: Target, services: Services, fetcher: Fetcher, images: ImageStore, public_url: str
+        self, target: Target, client: EngineClient, fetcher: Fetcher, images: ImageStore, public_url: str
     ) -> None:
         self._target = target
-        self._client = services
+        self._client = client
         self._fetcher = fetcher
         self._images = images
         self._public_url = public_url
@@ -124,7 +127,7 @@ class ImageGeneration:
 
     async def _generate(self, arguments: Mapping[str, Json]) -> bytes:
         target, outgoing = self._write_request(arguments)
-        answers = asked(outgoing, _read_whole, target, self._client, Trace())
+        answers = request_stream(outgoing, _read_whole, target, self._client, CallRecord())
         async with aclosing(answers):
             raw = await anext(answers)
         if raw[:16].lstrip()[:1] != b"{":
@@ -136,27 +139,33 @@ class ImageGeneration:
         if isinstance(found, bytes) and found:
             return found
         if isinstance(found, str):
-            fetched = await self._fetcher.fetch(found, _is_image, most_bytes=_MAX_BYTES)
+            fetched = await self._fetcher.fetch(found, _is_image, max_bytes=_MAX_BYTES)
             return fetched.body
         raise ToolFailed("The image could not be generated: the response contains no image.")
 
-    def _write_request(self, arguments: Mapping[str, Json]) -> tuple[Target, Outgoing]:
+    def _write_request(self, arguments: Mapping[str, Json]) -> tuple[Target, EngineRequest]:
         target, chosen = self._target, {name: value for name, value in arguments.items() if name != "prompt"}
         if self._options is not _HUGGINGFACE:
-            body = {"model": target.model, "prompt": arguments["prompt"], "n": 1, **self._options.sent, **chosen}
-            return target, Outgoing(path=images.PATH, body=body)
+            body = {
+                "model": target.model,
+                "prompt": arguments["prompt"],
+                "n": 1,
+                **self._options.fixed_fields,
+                **chosen,
+            }
+            return target, EngineRequest(path=images.PATH, body=body)
         engine = replace(target.engine, base_url=target.engine.base_url.removesuffix("/v1"))
         inputs: dict[str, Json] = {"inputs": arguments["prompt"], **({"parameters": chosen} if chosen else {})}
-        path = f"{_HF_PATH}/models/{in_address(target.model, '/')}"
+        path = f"{_HF_PATH}/models/{quote_url_part(target.model, '/')}"
         headers = {"accept": "image/png, image/jpeg;q=0.9, application/json;q=0.8"}
-        return replace(target, engine=engine), Outgoing(path=path, body=inputs, headers=headers)
+        return replace(target, engine=engine), EngineRequest(path=path, body=inputs, headers=headers)
 
 
-async def _read_whole(reply: HttpReply) -> AsyncGenerator[bytes, None]:
+async def _read_whole(reply: HttpResponse) -> AsyncGenerator[bytes, None]:
     yield await reply.read(_MAX_BYTES)
 
 
-def _find_options(target: Target) -> Wire:
+def _find_options(target: Target) -> ImageOptions:
     if target.engine.image_tool == "text-to-image":
         return _HUGGINGFACE
     return next(wire for pattern, wire in _OPENAI if fnmatchcase(target.model, pattern))

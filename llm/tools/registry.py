@@ -12,7 +12,7 @@ from llm.tools.web_page import GetHtmlAsText
 from llm.tools.web_search import SearchTavily
 from llm.tools.youtube_transcript import GetYoutubeTranscript
 from llm.transport.egress import Egress
-from llm.upstream.engine_client import Services
+from llm.upstream.engine_client import EngineClient
 
 
 def make_fetcher(config: Config) -> Fetcher:
@@ -20,18 +20,18 @@ def make_fetcher(config: Config) -> Fetcher:
     return Fetcher(Egress(frozenset(config.fetch_allow)))
 
 
-def make_tools(config: Config, services: Services, fetcher: Fetcher, images: ImageStore) -> dict[str, Tool]:
+def make_tools(config: Config, client: EngineClient, fetcher: Fetcher, images: ImageStore) -> dict[str, Tool]:
     """Creates the tools, by name. Their optional packages are imported, and the network is used, only when they run."""
     tools: list[Tool] = []
-    if GetHtmlAsText.available():
+    if GetHtmlAsText.is_available():
         tools.append(GetHtmlAsText(fetcher))
-    if GetYoutubeTranscript.available():
+    if GetYoutubeTranscript.is_available():
         tools.append(GetYoutubeTranscript(fetcher))
     if config.tavily_key:
-        transport = services.transports[config.tavily_url.partition(":")[0]]
+        transport = client.transports[config.tavily_url.partition(":")[0]]
         tools.append(SearchTavily(transport, config.tavily_url, config.tavily_key))
     key = config.keys.get(config.image_engine)
     if key and config.image_model:
         target = Target(engine=config.engines[config.image_engine], model=config.image_model, key=key)
-        tools.append(ImageGeneration(target, services, fetcher, images, config.public_url))
+        tools.append(ImageGeneration(target, client, fetcher, images, config.public_url))
     return {tool.spec.name: tool for tool in tools}

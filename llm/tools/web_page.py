@@ -12,11 +12,11 @@ from typing import Final
 
 from llm.chat.request import ToolSpec
 from llm.tools.base import ToolFailed, ToolState
-from llm.tools.charset import decoded
-from llm.tools.fetcher import Fetched, Fetcher
+from llm.tools.charset import decode_text
+from llm.tools.fetcher import Fetcher, FetchResult
 from llm.wire.json_codec import Json
 
-MOST_CHARACTERS: Final = 100_000  # characters of text for the model, about 25,000 tokens
+MAX_CHARACTERS: Final = 100_000  # characters of text for the model, about 25,000 tokens
 
 _EXTRACT_TIMEOUT: Final = 10.0  # seconds to convert a page to text
 _MAX_WORKERS: Final = 2  # pages converted concurrently
@@ -48,7 +48,7 @@ class GetHtmlAsText:
         self._workers = asyncio.Semaphore(_MAX_WORKERS)
 
     @staticmethod
-    def available() -> bool:
+    def is_available() -> bool:
         """Returns True if the required package is installed."""
         return find_spec(_LIBRARY) is not None
 
@@ -59,25 +59,25 @@ class GetHtmlAsText:
     async def __call__(self, arguments: Mapping[str, Json]) -> Json:
         """Returns the text of the page. Raises ``ToolFailed``."""
         fetched = await self._fetcher.fetch(str(arguments["url"]), _is_readable)
-        text = decoded(fetched.body, fetched.charset)
+        text = decode_text(fetched.body, fetched.charset)
         if _is_html(fetched, text):
             async with self._workers:
                 text = await _extract_text(text)
-        return {"content": shortened(text)}
+        return {"content": shorten_text(text)}
 
 
-def shortened(text: str) -> str:
+def shorten_text(text: str) -> str:
     """Cuts a text to ``MAX_CHARACTERS`` and adds a note about the rest."""
-    if len(text) <= MOST_CHARACTERS:
+    if len(text) <= MAX_CHARACTERS:
         return text
-    return f"{text[:MOST_CHARACTERS]}\n\n[The first {MOST_CHARACTERS} of {len(text)} characters.]"
+    return f"{text[:MAX_CHARACTERS]}\n\n[The first {MAX_CHARACTERS} of {len(text)} characters.]"
 
 
 def _is_readable(content_type: str) -> bool:
     return not content_type or content_type in _HTML or _TEXT.fullmatch(content_type) is not None
 
 
-def _is_html(fetched: Fetched, text: str) -> bool:
+def _is_html(fetched: FetchResult, text: str) -> bool:
     if fetched.content_type:
         return fetched.content_type in _HTML
     if "\0" in text:

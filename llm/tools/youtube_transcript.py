@@ -17,8 +17,8 @@ from urllib.parse import quote, urlsplit
 
 from llm.chat.request import ToolSpec
 from llm.tools.base import ToolFailed, ToolState
-from llm.tools.fetcher import MOST_TIME, Fetched, Fetcher
-from llm.tools.web_page import shortened
+from llm.tools.fetcher import FETCH_TIMEOUT, Fetcher, FetchResult
+from llm.tools.web_page import shorten_text
 from llm.wire.json_codec import Json, dump_bytes, loads
 
 _BASE_URL: Final = "https://www.youtube.com"
@@ -54,14 +54,14 @@ class GetYoutubeTranscript:
     )
     paid = False
 
-    def __init__(self, fetcher: Fetcher, home: str = _BASE_URL) -> None:
+    def __init__(self, fetcher: Fetcher, base_url: str = _BASE_URL) -> None:
         self._fetcher = fetcher
-        self._base_url = home
+        self._base_url = base_url
         # Its own threads: those of the loop are needed for name look-ups, which these threads wait for.
         self._threads = ThreadPoolExecutor(_MAX_THREADS, "transcript")
 
     @staticmethod
-    def available() -> bool:
+    def is_available() -> bool:
         """Returns True if the required package is installed."""
         return find_spec(_LIBRARY) is not None
 
@@ -75,16 +75,16 @@ class GetYoutubeTranscript:
         if found is None:
             raise ToolFailed("The URL is not that of a YouTube video.")
         content = await self._load_captions(found[1])
-        return {**await self._load_title(found[1]), "content": shortened(content)}
+        return {**await self._load_title(found[1]), "content": shorten_text(content)}
 
     async def _load_captions(self, video: str) -> str:
         loop = asyncio.get_running_loop()
         session = _Session(lambda *request: asyncio.run_coroutine_threadsafe(self._fetch(*request), loop))
         try:
-            async with asyncio.timeout(MOST_TIME):
+            async with asyncio.timeout(FETCH_TIMEOUT):
                 return await loop.run_in_executor(self._threads, _read_captions, video, session)
         except TimeoutError:
-            raise ToolFailed(f"YouTube did not send the captions within {MOST_TIME:g} seconds.") from None
+            raise ToolFailed(f"YouTube did not send the captions within {FETCH_TIMEOUT:g} seconds.") from None
         finally:
             session.close()
 
@@ -99,7 +99,7 @@ class GetYoutubeTranscript:
         names = {"title": "title", "channel": "author_name"}
         return {ours: about[its] for ours, its in names.items() if isinstance(about, dict) and its in about}
 
-    async def _fetch(self, url: str, body: bytes | None, headers: Mapping[str, str]) -> Fetched:
+    async def _fetch(self, url: str, body: bytes | None, headers: Mapping[str, str]) -> FetchResult:
         """Sends a request of the library, to YouTube only: its URLs come from YouTube's responses."""
         host = urlsplit(url).hostname or ""
         if not (host == "youtube.com" or host.endswith(".youtube.com")):
@@ -148,11 +148,11 @@ class _Cookies(dict[str, str]):
 class _Session:
     """The part of ``requests.Session`` that the library uses, in its thread. Only ``close`` is called by the loop."""
 
-    def __init__(self, fetch: Callable[[str, bytes | None, Mapping[str, str]], Future[Fetched]]) -> None:
+    def __init__(self, fetch: Callable[[str, bytes | None, Mapping[str, str]], Future[FetchResult]]) -> None:
         self.headers: dict[str, str] = {}
         self.cookies = _Cookies()
         self._fetch = fetch
-        self._pending: Future[Fetched] | None = None
+        self._pending: Future[FetchResult] | None = None
         self._closed = False
 
     def get(self, url: str) -> _Response:

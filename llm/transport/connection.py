@@ -8,8 +8,8 @@ import ssl
 from time import monotonic
 from typing import Final, Protocol
 
-from llm.http1.event_loop import watch_of
-from llm.transport.request_head import Place
+from llm.http1.event_loop import get_watch_function
+from llm.transport.request_head import Origin
 
 _RECORD: Final = 2 * 1024  # bytes; after a smaller TLS read more data is unlikely (a record has up to 16 KB)
 _READ: Final = 64 * 1024  # bytes per call of recv
@@ -20,26 +20,26 @@ _JOIN_SIZE: Final = 64 * 1024  # bytes; a smaller body is sent in one write with
 _WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-class Listener(Protocol):
+class Receiver(Protocol):
     """Receives the bytes of a response."""
 
-    def received(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         """Handles received bytes; at least one."""
         ...
 
-    def ended(self, error: OSError | None) -> None:
+    def handle_end(self, error: OSError | None) -> None:
         """Handles the end of the connection: closed by the other side, or broken with ``error``. No call follows."""
         ...
 
 
-class Home(Protocol):
+class ConnectionOwner(Protocol):
     """Owns connections: the pool."""
 
-    def keep(self, connection: Connection) -> None:
+    def release(self, connection: Connection) -> None:
         """Takes a connection back that has become idle."""
         ...
 
-    def forget(self, connection: Connection) -> None:
+    def remove(self, connection: Connection) -> None:
         """Removes a connection that was closed."""
         ...
 
@@ -53,18 +53,30 @@ class Connection:
     """
 
     __slots__ = (
-        "_fd", "_full", "_loop", "_out", "_owner", "_paused", "_reading", "_socket", "_watch_fd",
-        "_writing", "listener", "place", "sent_at", "unsent",
+        "_fd",
+        "_full",
+        "_loop",
+        "_out",
+        "_owner",
+        "_paused",
+        "_reading",
+        "_socket",
+        "_watch_fd",
+        "_writing",
+        "origin",
+        "receiver",
+        "sent_at",
+        "unsent",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, place: Place, home: Home) -> None:
-        self.listener: Listener | None = None
-        self.place = place
+    def __init__(self, sock: socket.socket, origin: Origin, owner: ConnectionOwner) -> None:
+        self.receiver: Receiver | None = None
+        self.origin = origin
         self.sent_at = 0.0  # time.monotonic() when the socket last took bytes of the request
         self.unsent = False  # a part of the request has not been written yet
-        self._owner = home
+        self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._watch_fd = watch_of(self._loop)
+        self._watch_fd = get_watch_function(self._loop)
         # After a read of fewer bytes than this, reading stops until the next event: asyncio's poller (epoll) is level-
         # triggered and reports data that is left. libuv reports the last bytes and a reset only once (uv__poll_io), so
         # under uvloop every read goes on until the socket would block.
@@ -105,10 +117,10 @@ class Connection:
 
     def release(self) -> None:
         """Makes the connection idle and returns it to its owner for the next request."""
-        self.listener = None
-        self._owner.keep(self)
+        self.receiver = None
+        self._owner.release(self)
 
-    def still_idle(self) -> bool:
+    def check_idle(self) -> bool:
         """Checks that an idle connection is usable: no byte and no end has arrived. Closes it otherwise."""
         try:
             self._socket.recv(_READ)
@@ -127,8 +139,8 @@ class Connection:
         self._fd = -1
         self._out.clear()
         self._socket.close()
-        self.listener = None
-        self._owner.forget(self)
+        self.receiver = None
+        self._owner.remove(self)
 
     def abort(self) -> None:
         """Closes the connection and reports it to the receiver as an error."""
@@ -136,7 +148,7 @@ class Connection:
 
     def _read(self) -> None:
         turn = 0
-        while (listener := self.listener) is not None and not self._paused:
+        while (listener := self.receiver) is not None and not self._paused:
             try:
                 data = self._socket.recv(_READ)
             except _WOULD_BLOCK:
@@ -147,7 +159,7 @@ class Connection:
             if not data:
                 self._end(None)
                 return
-            listener.received(data)
+            listener.receive(data)
             if len(data) < self._full:
                 return
             turn += len(data)
@@ -156,7 +168,7 @@ class Connection:
                     self._loop.call_soon(self._read)
                 return
         if not self._paused and not self.closed:
-            self.still_idle()
+            self.check_idle()
 
     def _write(self) -> None:
         turn = 0
@@ -186,7 +198,7 @@ class Connection:
             self._watch_fd(self._fd, self._read if reading else None, self._write if writing else None)
 
     def _end(self, error: OSError | None) -> None:
-        listener = self.listener
+        listener = self.receiver
         self.close()
         if listener is not None:
-            listener.ended(error)
+            listener.handle_end(error)

@@ -15,13 +15,13 @@ from tornado.netutil import Resolver
 from tornado.tcpclient import TCPClient
 
 from llm.errors import ConnectTimeout, EngineUnreachable
-from llm.transport.request_head import Place
+from llm.transport.request_head import Origin
 
 if TYPE_CHECKING:
     from tornado.concurrent import Future
 
 # (host of the URL, port, numeric address) -> True if a socket may connect to that address.
-Allowed: TypeAlias = Callable[[str, int, str], bool]
+AddressFilter: TypeAlias = Callable[[str, int, str], bool]
 
 _MAX_ADDRESSES: Final = 16  # of one name that are tried, if there is an address filter
 _MAX_PROXY_HEAD: Final = 64 * 1024  # bytes of the proxy's response to CONNECT
@@ -31,29 +31,33 @@ _PROXY_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})\b")
 _KEEPALIVE: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 30, "TCP_KEEPCNT": 5}
 
 
-class Connecting:
+class Connector:
     """One attempt to connect to an origin. ``address_filter`` selects among the addresses of its host name."""
 
     def __init__(
-        self, place: Place, resolver: Resolver, tls: ssl.SSLContext | None, allowed: Allowed | None = None
+        self,
+        origin: Origin,
+        resolver: Resolver,
+        tls: ssl.SSLContext | None,
+        address_filter: AddressFilter | None = None,
     ) -> None:
-        self._place = place
+        self._place = origin
         self._resolver = resolver
         self._tls = tls
-        self._address_filter = allowed
+        self._address_filter = address_filter
         self._phase = ""  # for the message of ConnectTimeout
 
-    async def stream(self, within: float) -> IOStream:
+    async def connect(self, seconds: float) -> IOStream:
         """Returns a connected stream. ``seconds``: time limit of all phases together.
 
         Raises ``ConnectTimeout`` and ``EngineUnreachable``.
         """
         try:
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(seconds):
                 return await self._connect()
         except TimeoutError:
             host = self._place.host
-            raise ConnectTimeout(f"{host} could not be reached within {within:g} seconds ({self._phase}).") from None
+            raise ConnectTimeout(f"{host} could not be reached within {seconds:g} seconds ({self._phase}).") from None
 
     async def _connect(self) -> IOStream:
         place, proxy = self._place, self._place.proxy
@@ -143,7 +147,7 @@ class _FilteredResolver(Resolver):
     cannot redirect it (X1).
     """
 
-    def initialize(self, resolver: Resolver, allowed: Allowed) -> None:
+    def initialize(self, resolver: Resolver, allowed: AddressFilter) -> None:
         self._resolver = resolver
         self._address_filter = allowed
 

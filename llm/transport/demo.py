@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final
 
 from llm.errors import IdleTimeout
-from llm.transport.interface import HttpReply, HttpRequest
+from llm.transport.interface import HttpRequest, HttpResponse
 from llm.wire.json_codec import Json, dump_bytes, loads
-from llm.wire.sse import sse
+from llm.wire.sse import encode_sse_event
 
 MODELS: Final[Mapping[str, str]] = {
     "demo-chat": "answers with what you said",
@@ -31,7 +31,7 @@ MODELS: Final[Mapping[str, str]] = {
     "demo-flaky": "429 with retry-after: 1, then an answer",
 }
 
-LONG: Final = 10_000  # deltas of demo-long
+LONG_DELTAS: Final = 10_000  # deltas of demo-long
 _CREATED: Final = 1_760_000_000  # seconds since 1970
 _MAX_REFUSED: Final = 1_000  # requests to demo-flaky whose first attempt was refused and whose second is awaited
 
@@ -47,14 +47,14 @@ class DemoTransport:
         self._pace = pace
         self._refused: dict[bytes, None] = {}
 
-    async def send(self, request: HttpRequest) -> HttpReply:
+    async def send(self, request: HttpRequest) -> HttpResponse:
         """Returns the model list for GET, else the response of the model in the body."""
         if request.method == "GET":
             models: list[Json] = [
                 {"id": name, "object": "model", "created": _CREATED, "owned_by": "demo", "description": text}
                 for name, text in MODELS.items()
             ]
-            return DemoReply(200, _json({"object": "list", "data": models}))
+            return DemoResponse(200, _json({"object": "list", "data": models}))
         body = loads(request.body or b"{}")
         return self._refusal(request.body or b"", str(body.get("model"))) or self._answer(body)
 
@@ -62,7 +62,7 @@ class DemoTransport:
         """Clears the state of demo-flaky."""
         self._refused.clear()
 
-    def _refusal(self, raw: bytes, model: str) -> DemoReply | None:
+    def _refusal(self, raw: bytes, model: str) -> DemoResponse | None:
         if model == "demo-error":
             return _error(500, "The model demo-error always fails.", "server_error", None)
         if model == "demo-limit":
@@ -86,18 +86,18 @@ class DemoTransport:
             return _error(404, f"The demo engine has no model {model!r}.", "invalid_request_error", "model_not_found")
         return None
 
-    def _answer(self, body: Mapping[str, Any]) -> DemoReply:
+    def _answer(self, body: Mapping[str, Any]) -> DemoResponse:
         script = _Script(body, self._pace)
         if body.get("stream"):
-            return DemoReply(200, self._stream(script), "text/event-stream")
-        return DemoReply(200, self._assemble(script))
+            return DemoResponse(200, self._stream(script), "text/event-stream")
+        return DemoResponse(200, self._assemble(script))
 
     async def _stream(self, script: _Script) -> AsyncIterator[bytes]:
         for step in script.steps():
             if isinstance(step, float):
                 await self._wait(step)
             else:
-                yield sse(step)
+                yield encode_sse_event(step)
         if script.model != "demo-cut":
             yield b"data: [DONE]\n\n"
 
@@ -162,8 +162,8 @@ class _Script:
                 yield from self._calls()
                 finish = "tool_calls"
             case "demo-long":
-                self._words = LONG
-                yield from (self._chunk({"content": f"{n} "}) for n in range(LONG))
+                self._words = LONG_DELTAS
+                yield from (self._chunk({"content": f"{n} "}) for n in range(LONG_DELTAS))
             case "demo-slow":
                 for word in _words(self._echo()):
                     yield from self._word(word)
@@ -234,7 +234,7 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\s*\S+|\s+$", text)
 
 
-class DemoReply:
+class DemoResponse:
     """An ``HttpResponse`` with a generated body."""
 
     def __init__(self, status: int, body: AsyncIterator[bytes], content_type: str = "application/json") -> None:
@@ -250,13 +250,13 @@ class DemoReply:
         """Returns the whole body; ``limit`` is ignored."""
         return b"".join([piece async for piece in self._body])
 
-    def alive(self) -> None:
+    def reset_idle_timer(self) -> None:
         """Does nothing: ``DemoTransport`` applies the idle timeout itself."""
 
-    def drain(self) -> None:
+    def allow_drain(self) -> None:
         """Does nothing: there is no connection to reuse."""
 
-    async def __aenter__(self) -> DemoReply:
+    async def __aenter__(self) -> DemoResponse:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -267,8 +267,8 @@ async def _json(value: Json) -> AsyncIterator[bytes]:
     yield dump_bytes(value)
 
 
-def _error(status: int, message: str, type: str, code: str | None, retry_after: int | None = None) -> DemoReply:
-    reply = DemoReply(status, _json({"error": {"message": message, "type": type, "param": None, "code": code}}))
+def _error(status: int, message: str, type: str, code: str | None, retry_after: int | None = None) -> DemoResponse:
+    reply = DemoResponse(status, _json({"error": {"message": message, "type": type, "param": None, "code": code}}))
     if retry_after is not None:
         reply.headers = {**reply.headers, "retry-after": str(retry_after)}
     return reply

@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
-MOST_CHARACTERS: Final = 4096  # of a URL
+MAX_URL_LENGTH: Final = 4096  # of a URL
 
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -70,12 +70,12 @@ _SPECIAL_IPV6: Final = tuple(
 _NAT64: Final = ip_network("64:ff9b::/96")  # the addresses of IPv4 in an IPv6-only network (NAT64)
 
 
-class Refused(ValueError):
+class UrlRefused(ValueError):
     """A URL is not allowed. ``str()`` is a sentence with the reason, without the URL."""
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class FetchUrl:
     """A URL that passed the checks of scheme, port and form; its address is checked later."""
 
     url: str  # ASCII, without a fragment
@@ -98,16 +98,16 @@ class Egress:
 
     permitted: frozenset[tuple[str, int]] = frozenset()
 
-    def where(self, url: str) -> Where:
+    def parse_url(self, url: str) -> FetchUrl:
         """Parses and checks a URL. Raises ``UrlRefused``."""
         parsed = _parse_url(url)
         if not _is_web_port(parsed.port) and not any(port == parsed.port for _, port in self.permitted):
-            raise Refused(f"Port {parsed.port} is not a port that web pages are read from.")
+            raise UrlRefused(f"Port {parsed.port} is not a port that web pages are read from.")
         return parsed
 
     def allows(self, host: str, port: int, address: str) -> bool:
         """Returns True if a socket may connect to ``address`` and ``port`` for a URL with ``host``."""
-        if (compared(host), port) in self.permitted:
+        if (normalize_host(host), port) in self.permitted:
             return True
         try:
             numeric = _unwrap_ipv4(ip_address(address.partition("%")[0]))
@@ -138,7 +138,7 @@ def _unwrap_ipv4(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Addres
     return address
 
 
-def compared(host: str) -> str:
+def normalize_host(host: str) -> str:
     """Normalises a host for comparison: lower case, no dot at the end, addresses in their shortest form."""
     name = host.lower().removesuffix(".")
     try:
@@ -147,39 +147,39 @@ def compared(host: str) -> str:
         return name
 
 
-def read_allowed(entry: str) -> tuple[str, int]:
+def read_allow_entry(entry: str) -> tuple[str, int]:
     """Reads one ``host:port`` of ``FETCH_ALLOW``, IPv6 in brackets. Raises ``ValueError``."""
     match = re.fullmatch(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})", entry)
     if match is None or not 0 < int(match["port"]) < 65536:
         raise ValueError(f"{entry!r} is not host:port, such as wiki.internal:8080 or [fd00::7]:443")
-    return compared(match["host"]), int(match["port"])
+    return normalize_host(match["host"]), int(match["port"])
 
 
-def _parse_url(url: str) -> Where:
+def _parse_url(url: str) -> FetchUrl:
     url = url.strip()
-    if len(url) > MOST_CHARACTERS:
-        raise Refused(f"The URL is longer than {MOST_CHARACTERS} characters.")
+    if len(url) > MAX_URL_LENGTH:
+        raise UrlRefused(f"The URL is longer than {MAX_URL_LENGTH} characters.")
     if re.search(r"[\x00-\x20\x7f\\]", url):  # URL parsers disagree on what a backslash means
-        raise Refused("The URL holds a character that is not allowed in a URL.")
+        raise UrlRefused("The URL holds a character that is not allowed in a URL.")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise Refused("The text is not a URL.") from None
+        raise UrlRefused("The text is not a URL.") from None
     if parts.scheme not in _PORTS:
-        raise Refused("Only http:// and https:// URLs are read.")
+        raise UrlRefused("Only http:// and https:// URLs are read.")
     if "@" in parts.netloc:  # it is there to mislead, or it is a password
-        raise Refused("A URL with a user name in it is not read.")
+        raise UrlRefused("A URL with a user name in it is not read.")
     if port == 0:
-        raise Refused("Port 0 is not a port that web pages are read from.")
+        raise UrlRefused("Port 0 is not a port that web pages are read from.")
     if "[" in parts.netloc and ":" not in host:
-        raise Refused("The URL has no valid host.")
+        raise UrlRefused("The URL has no valid host.")
     ascii_host = _encode_host(host)
     bracketed = f"[{ascii_host}]" if ":" in ascii_host else ascii_host
     authority = f"{bracketed}:{port}" if port is not None else bracketed
     path, query = (quote(text, safe=_ASCII) for text in (parts.path, parts.query))
     plain = urlunsplit((parts.scheme, authority, path, query, ""))
-    return Where(plain, parts.scheme, compared(ascii_host), port or _PORTS[parts.scheme])
+    return FetchUrl(plain, parts.scheme, normalize_host(ascii_host), port or _PORTS[parts.scheme])
 
 
 def _encode_host(host: str) -> str:
@@ -196,5 +196,5 @@ def _encode_host(host: str) -> str:
         except ValueError:
             plain = ""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", plain):
-        raise Refused("The URL has no valid host.")
+        raise UrlRefused("The URL has no valid host.")
     return plain.removesuffix(".")

@@ -16,16 +16,16 @@ from tornado.netutil import Resolver
 
 from llm.errors import Draining, EngineUnreachable
 from llm.transport.connection import Connection
-from llm.transport.connector import Allowed, Connecting
-from llm.transport.interface import HttpReply, HttpRequest
+from llm.transport.connector import AddressFilter, Connector
+from llm.transport.interface import HttpRequest, HttpResponse
 from llm.transport.pool import Pool
 from llm.transport.proxy import Proxies
-from llm.transport.request_head import Place, head_of, way_to
-from llm.transport.response import Reply, Stale
+from llm.transport.request_head import Origin, find_route, write_head
+from llm.transport.response import Response, StaleConnection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Timeouts:
     """Time limits in seconds. None of them limits the total time of a response that keeps sending content."""
 
     connect: float = 10.0  # DNS, TCP, proxy and TLS together
@@ -57,14 +57,14 @@ class HttpTransport:
         max_idle: int = 64,
         keep_alive: float = 50.0,
         ssl_context: ssl.SSLContext | None = None,
-        allowed: Allowed | None = None,
+        address_filter: AddressFilter | None = None,
     ) -> None:
         self._proxies = Proxies(proxies or {})
-        if allowed is not None and self._proxies.some:
+        if address_filter is not None and self._proxies.configured:
             raise ValueError("an address filter cannot be used with a proxy, which hides the address")
-        self._address_filter = allowed
+        self._address_filter = address_filter
         self._closed = False
-        self._timeouts = Patience(connect=connect_timeout, first_byte=first_byte_timeout, idle=idle_timeout)
+        self._timeouts = Timeouts(connect=connect_timeout, first_byte=first_byte_timeout, idle=idle_timeout)
         self._pool = Pool(max_idle, keep_alive)
         self._resolver: Resolver | None = None  # created with the first connection, as it needs the event loop
         self._ssl_context = ssl_context
@@ -76,7 +76,7 @@ class HttpTransport:
         if self._resolver is not None:
             self._resolver.close()
 
-    def send(self, request: HttpRequest) -> Coroutine[Any, Any, HttpReply]:
+    def send(self, request: HttpRequest) -> Coroutine[Any, Any, HttpResponse]:
         """Sends a request; over an idle connection, before it returns (see ``Transport.send``).
 
         Redirects are not followed. The call raises ``InvalidRequest`` for a URL or header that cannot be sent, and
@@ -86,31 +86,31 @@ class HttpTransport:
         if self._closed:
             raise Draining("This server is stopping and sends no more requests to engines.")
         timeouts = self._timeouts
-        route = way_to(request.url, self._proxies)
-        head = head_of(request, route)
-        idle = self._pool.take(route.place)
+        route = find_route(request.url, self._proxies)
+        head = write_head(request, route)
+        idle = self._pool.take(route.origin)
         response = None if idle is None else _send(idle, request, head, timeouts)
-        return self._receive(response, route.place, request, head, timeouts)
+        return self._receive(response, route.origin, request, head, timeouts)
 
     async def _receive(
-        self, response: Reply | None, place: Place, request: HttpRequest, head: bytes, timeouts: Patience
-    ) -> Reply:
+        self, response: Response | None, place: Origin, request: HttpRequest, head: bytes, timeouts: Timeouts
+    ) -> Response:
         try:
             if response is not None:
                 try:
                     return await _wait_for_headers(response, place, timeouts)
-                except Stale:
+                except StaleConnection:
                     pass  # the provider closed the idle connection before it read the request: send it on a new one
             response = _send(await self._connect(place, timeouts), request, head, timeouts)
             return await _wait_for_headers(response, place, timeouts)
-        except Stale as closed:
+        except StaleConnection as closed:
             raise EngineUnreachable(str(closed)) from None
 
-    async def _connect(self, place: Place, timeouts: Patience) -> Connection:
+    async def _connect(self, place: Origin, timeouts: Timeouts) -> Connection:
         tls = self._tls() if place.scheme == "https" else None
         if self._resolver is None:
             self._resolver = Resolver()
-        stream = await Connecting(place, self._resolver, tls, self._address_filter).stream(timeouts.connect)
+        stream = await Connector(place, self._resolver, tls, self._address_filter).connect(timeouts.connect)
         if stream.closed() or self._closed:  # either may have happened while this task was waiting for its turn
             stream.close()
             raise EngineUnreachable(f"The connection to {place.host} was closed before it was used.")
@@ -127,14 +127,14 @@ class HttpTransport:
         return self._ssl_context
 
 
-def _send(connection: Connection, request: HttpRequest, head: bytes, timeouts: Patience) -> Reply:
-    response = Reply(connection, request.method, connection.place.host)
+def _send(connection: Connection, request: HttpRequest, head: bytes, timeouts: Timeouts) -> Response:
+    response = Response(connection, request.method, connection.origin.host)
     response.send(head, request.body or b"", timeouts.first_byte)
     return response
 
 
-async def _wait_for_headers(response: Reply, place: Place, timeouts: Patience) -> Reply:
-    await response.begun(timeouts.idle)
+async def _wait_for_headers(response: Response, place: Origin, timeouts: Timeouts) -> Response:
+    await response.wait_for_headers(timeouts.idle)
     if response.status == 407 and place.proxy is not None:
         response.close()
         raise EngineUnreachable(f"The proxy {place.proxy.host} refused the connection to {place.host}: 407.")

@@ -20,7 +20,7 @@ class HttpRequest:
     body: bytes | None = field(default=None, repr=False)
 
 
-class HttpReply(Protocol):
+class HttpResponse(Protocol):
     """A response whose headers have arrived. It has one reader.
 
     Leaving ``async with`` before the end of the body closes the socket at once, unless ``allow_drain`` was called.
@@ -57,14 +57,14 @@ class HttpReply(Protocol):
         """
         ...
 
-    def alive(self) -> None:
+    def reset_idle_timer(self) -> None:
         """Restarts the idle timer. The reader calls it for content.
 
         Bytes alone do not restart it, since they may be pings (S12).
         """
         ...
 
-    def drain(self) -> None:
+    def allow_drain(self) -> None:
         """Lets the transport read the short rest of the body after the reader has left, to reuse the connection."""
         ...
 
@@ -78,7 +78,7 @@ class HttpReply(Protocol):
 class Transport(Protocol):
     """Sends requests to providers."""
 
-    def send(self, request: HttpRequest) -> Coroutine[Any, Any, HttpReply]:
+    def send(self, request: HttpRequest) -> Coroutine[Any, Any, HttpResponse]:
         """Sends a request; over an idle connection, before it returns.
 
         The coroutine has to be awaited in the same turn of the event loop. It returns the response as soon as its

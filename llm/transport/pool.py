@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from llm.transport.connection import Connection
-from llm.transport.request_head import Place
+from llm.transport.request_head import Origin
 
 _SWEEPS: Final = 2  # per lifetime
 
@@ -18,8 +18,8 @@ class Pool:
     idle. Connections in use are closed together with the pool, but they are never counted, expired or evicted (O9).
     """
 
-    def __init__(self, most: int, lifetime: float) -> None:
-        self._max_idle = most
+    def __init__(self, max_idle: int, lifetime: float) -> None:
+        self._max_idle = max_idle
         self._lifetime = lifetime
         self._all: set[Connection] = set()
         self._idle: dict[Connection, float] = {}  # the loop's time at which each became idle, oldest first
@@ -29,16 +29,16 @@ class Pool:
         """Adds a new connection, which is in use."""
         self._all.add(connection)
 
-    def take(self, place: Place) -> Connection | None:
+    def take(self, origin: Origin) -> Connection | None:
         """Removes and returns an idle connection to ``origin``, or None."""
         for connection in [*reversed(self._idle)]:
             # The provider may have closed it, or sent bytes, since the loop last polled it.
-            if connection.place == place and connection.still_idle():
+            if connection.origin == origin and connection.check_idle():
                 del self._idle[connection]
                 return connection
         return None
 
-    def keep(self, connection: Connection) -> None:
+    def release(self, connection: Connection) -> None:
         """Makes a connection idle; closes the oldest idle one if there are too many."""
         loop = asyncio.get_running_loop()
         self._idle[connection] = loop.time()
@@ -47,7 +47,7 @@ class Pool:
         if self._idle and self._sweeper is None:
             self._sweeper = loop.call_later(self._lifetime / _SWEEPS, self._sweep)
 
-    def forget(self, connection: Connection) -> None:
+    def remove(self, connection: Connection) -> None:
         """Removes a connection that was closed."""
         self._all.discard(connection)
         self._idle.pop(connection, None)

@@ -39,11 +39,11 @@ class Proxies:
         self._exempt = [entry for entry in re.split(r"[\s,]+", values.get("NO_PROXY", "").lower()) if entry]
 
     @property
-    def some(self) -> bool:
+    def configured(self) -> bool:
         """True if there is any proxy."""
         return any(self._by_scheme.values())
 
-    def way_to(self, scheme: str, host: str, port: int) -> Proxy | None:
+    def choose_proxy(self, scheme: str, host: str, port: int) -> Proxy | None:
         """Returns the proxy for a URL, or None for a direct connection."""
         proxy = self._by_scheme.get(scheme)
         if proxy is None or any(_matches(entry, host.lower(), port) for entry in self._exempt):

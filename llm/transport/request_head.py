@@ -37,7 +37,7 @@ _RESERVED: Final = frozenset(
 _DEFAULTS: Final = {"accept-encoding": "identity", "user-agent": f"llm-server/{VERSION}"}
 
 
-class Place(NamedTuple):
+class Origin(NamedTuple):
     """Scheme, host, port and proxy. A connection can be reused for every request to the same origin."""
 
     scheme: str
@@ -46,21 +46,21 @@ class Place(NamedTuple):
     proxy: Proxy | None
 
 
-class Way(NamedTuple):
+class Route(NamedTuple):
     """The origin of a URL and the parts of a request head that depend on the URL only."""
 
-    place: Place
+    origin: Origin
     target: str  # of the request line
     lines: str  # header lines that are the same for each request, each with its CRLF
 
 
-def way_to(url: str, proxies: Proxies) -> Way:
+def find_route(url: str, proxies: Proxies) -> Route:
     """Returns the route to ``url``. Raises ``InvalidRequest``, without the URL, for an invalid one."""
     # Engines have a few short URLs, each used for many requests; long URLs are not worth the memory of the cache.
     return _cached_route(url, proxies) if len(url) <= _MAX_CACHED_URL else _parse_route(url, proxies)
 
 
-def _parse_route(url: str, proxies: Proxies) -> Way:
+def _parse_route(url: str, proxies: Proxies) -> Route:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
@@ -71,19 +71,19 @@ def _parse_route(url: str, proxies: Proxies) -> Way:
     authority = parts.netloc.rpartition("@")[2]
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     lines = f"host: {authority}\r\n"
-    proxy = proxies.way_to(parts.scheme, host, port)
+    proxy = proxies.choose_proxy(parts.scheme, host, port)
     if proxy is not None and parts.scheme == "http":  # for https the tunnel takes care of the proxy
         target = f"http://{authority}{target}"
         if proxy.authorization is not None:
             lines += f"proxy-authorization: {proxy.authorization}\r\n"
-    return Way(Place(parts.scheme, host, port, proxy), target, lines)
+    return Route(Origin(parts.scheme, host, port, proxy), target, lines)
 
 
 _MAX_CACHED_URL: Final = 256  # characters
 _cached_route: Final = lru_cache(maxsize=64)(_parse_route)
 
 
-def head_of(request: HttpRequest, way: Way) -> bytes:
+def write_head(request: HttpRequest, route: Route) -> bytes:
     """Returns request line and headers. Raises ``InvalidRequest`` for a header that would break out of its line."""
     method, headers = request.method, request.headers
     if method not in _WITH_BODY and not _TOKEN.fullmatch(method):
@@ -94,7 +94,7 @@ def head_of(request: HttpRequest, way: Way) -> bytes:
     if request.body is not None or method in _WITH_BODY:
         length = f"content-length: {len(request.body or b'')}\r\n"
     lines = _make_template(tuple(headers)) % headers
-    return f"{method} {way.target} HTTP/1.1\r\n{way.lines}{length}{lines}\r\n".encode("latin-1")
+    return f"{method} {route.target} HTTP/1.1\r\n{route.lines}{length}{lines}\r\n".encode("latin-1")
 
 
 @lru_cache(maxsize=64)

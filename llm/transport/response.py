@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Final, Self
 
 from llm.errors import EngineUnreachable, FirstByteTimeout, IdleTimeout, Malformed, Truncated
-from llm.http1.compression import Inflater, inflater
+from llm.http1.compression import Inflater, create_inflater
 from llm.http1.message import Headers
 from llm.http1.response_parser import ResponseParser
-from llm.http1.wakeup import Waiter
+from llm.http1.wakeup import Wakeup
 from llm.transport.connection import Connection
 from llm.transport.interface import READ_LIMIT
 
@@ -21,7 +21,7 @@ DRAIN_BYTES: Final = 64 * 1024  # bytes read of a body after its reader has left
 DRAIN_TIME: Final = 1.0  # seconds for these bytes
 
 
-class Stale(Exception):
+class StaleConnection(Exception):
     """The connection was closed before the first byte of a response.
 
     A request on a reused connection may then be sent once more, on a new one. Only ``Response.wait_for_headers`` raises
@@ -29,7 +29,7 @@ class Stale(Exception):
     """
 
 
-class Reply:
+class Response:
     """An ``HttpResponse`` over one connection, which is returned to the pool or closed at the end.
 
     The idle timer counts only the time in which the reader waits, so a slow client of this server does not count as
@@ -52,7 +52,7 @@ class Reply:
         self._unread: list[bytes] = []
         self._unread_size = 0  # bytes as received, before decompression
         self._failure: Exception | None = None  # raised when everything received before it has been read
-        self._waiter = Waiter(self._loop)
+        self._waiter = Wakeup(self._loop)
         self._timeout = 0.0  # seconds of silence allowed: until the headers, then between pieces of content
         self._silent = 0.0  # seconds waited since the last content, without the current wait
         self._since = 0.0  # time.monotonic() at the start of the current wait
@@ -63,7 +63,7 @@ class Reply:
         self.headers: Headers = self._parser.headers
         self.on_data: Callable[[bytes], bool | None] | None = None
         self._woken = False  # ``on_data`` returned False: the reader gets an empty piece
-        connection.listener = self
+        connection.receiver = self
 
     def send(self, head: bytes, body: bytes, timeout: float) -> None:
         """Starts to send. ``timeout``: seconds from the last byte that the socket took to the response headers."""
@@ -71,23 +71,25 @@ class Reply:
         self._timeout = timeout
         self._connection.write(head, body)
 
-    async def begun(self, idle: float) -> None:
+    async def wait_for_headers(self, idle_timeout: float) -> None:
         """Waits for the response headers. ``idle_timeout``: seconds of silence allowed from then on.
 
         Raises ``StaleConnection``, ``EngineUnreachable``, ``FirstByteTimeout`` or ``Malformed``.
         """
-        self._set_timer(min(self._timeout, idle))  # the shorter one, since the timer is not set again for the body
+        self._set_timer(
+            min(self._timeout, idle_timeout)
+        )  # the shorter one, since the timer is not set again for the body
         parser = self._parser
         while not parser.status:
             if self._failure is not None:
                 raise self._failure
             await self._wait()
         self.status, self.headers = parser.status, parser.headers
-        self._timeout, self._silent = idle, 0.0
+        self._timeout, self._silent = idle_timeout, 0.0
         encoding = self.headers.get("Content-Encoding")
         if encoding is not None and (not parser.complete or self._unread):
             try:
-                self._inflater = inflater(encoding)
+                self._inflater = create_inflater(encoding)
             except Malformed as error:  # raised when the body is read: status and headers are usable
                 self._unread.clear()
                 self._end(error)
@@ -119,7 +121,7 @@ class Reply:
         pieces = []
         size = 0
         async for piece in self:
-            self.alive()
+            self.reset_idle_timer()
             pieces.append(piece)
             size += len(piece)
             if size > limit:
@@ -127,11 +129,11 @@ class Reply:
                 raise Malformed(f"The response of {self._host} is larger than {limit} bytes.")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def alive(self) -> None:
+    def reset_idle_timer(self) -> None:
         """See ``HttpResponse.reset_idle_timer``."""
         self._silent = 0.0
 
-    def drain(self) -> None:
+    def allow_drain(self) -> None:
         """See ``HttpResponse.allow_drain``: up to ``DRAIN_BYTES`` within ``DRAIN_TIME``."""
         self._drain_left = DRAIN_BYTES
 
@@ -156,11 +158,11 @@ class Reply:
         if not self._parser.complete:
             self._end(Truncated(f"The response of {self._host} was closed before its end."))
 
-    def received(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         """Handles received bytes (``Receiver``): runs ``on_data`` or wakes the reader, in the same turn of the loop."""
         self._received_any = True
         parser, unread = self._parser, self._unread
-        if piece := parser.alone(data):
+        if piece := parser.single_chunk(data):
             unread.append(piece)
         else:
             try:
@@ -197,15 +199,15 @@ class Reply:
                 self._connection.pause()
         self._waiter.wake()
 
-    def ended(self, error: OSError | None) -> None:
+    def handle_end(self, error: OSError | None) -> None:
         """Handles the end of the connection (``Receiver``)."""
         self._connection = None
         event = f"{self._host} {'closed' if error is None else 'broke'} the connection"
         if not self._received_any:
-            self._end(Stale(f"{event} without a response."))
+            self._end(StaleConnection(f"{event} without a response."))
         elif not self._parser.status:
             self._end(EngineUnreachable(f"{event} before the headers of its response were complete."))
-        elif error is None and self._parser.eof():
+        elif error is None and self._parser.feed_eof():
             self._end(None)
         else:
             self._end(Truncated(f"{event} in the middle of its response."))
@@ -255,7 +257,7 @@ class Reply:
         connection, self._connection = self._connection, None
         if connection is not None:
             parser = self._parser
-            if failure is None and parser.keep and not parser.excess and not connection.unsent:
+            if failure is None and parser.keep_alive and not parser.has_excess and not connection.unsent:
                 connection.release()
             else:
                 connection.close()

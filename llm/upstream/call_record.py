@@ -8,7 +8,7 @@ from typing import Final
 
 from llm.chat.events import Batch, Finished, ReasoningDelta, TextDelta, ToolCallDelta, UsageReported
 from llm.chat.messages import Usage
-from llm.chat.token_estimate import Input, estimated_usage
+from llm.chat.token_estimate import RequestSize, estimate_usage
 from llm.engines.engine import Target
 from llm.errors import LLMError
 
@@ -20,7 +20,7 @@ CLIENT: Final = "the client"
 
 
 @dataclass(slots=True)
-class Trace:
+class CallRecord:
     """Attempts, timing, usage and result of one call, for the log line and the response headers."""
 
     started: float = field(default_factory=time.monotonic)  # seconds, by time.monotonic()
@@ -31,20 +31,20 @@ class Trace:
     dropped: tuple[str, ...] = ()  # names of request fields that the engine does not get
     first_token: float | None = None  # seconds after the start
     usage: Usage | None = None
-    finish: str | None = None
+    finish_reason: str | None = None
     characters: int = 0  # of output so far
-    input: Input | None = None  # the request's size, set when the request was sent
+    input: RequestSize | None = None  # the request's size, set when the request was sent
     target: Target | None = None  # the chosen engine and model
     failure: LLMError | None = None  # error that the engine sent inside a passed-through stream
-    unsaved: str | None = None  # error code, if the answer could not be stored in its thread
+    save_error_code: str | None = None  # error code, if the answer could not be stored in its thread
     waiting_for: str = ""  # what the answer waits for now, for the log line of one that stalls
-    weight: int = 0  # bytes of memory that the deltas of tool calls take besides their characters
+    call_overhead: int = 0  # bytes of memory that the deltas of tool calls take besides their characters
 
-    def used(self) -> Usage | None:
+    def compute_usage(self) -> Usage | None:
         """Returns the usage; for an unfinished answer at least the estimate for the text received so far (C3)."""
-        if self.finish is not None or not self.attempts or self.input is None:
+        if self.finish_reason is not None or not self.attempts or self.input is None:
             return self.usage
-        estimate = estimated_usage(self.input, self.characters)
+        estimate = estimate_usage(self.input, self.characters)
         if self.usage is None:
             return estimate
         if (self.usage.output or 0) >= (estimate.output or 0):
@@ -59,7 +59,7 @@ class Trace:
                 case UsageReported(usage):
                     self.usage = usage
                 case Finished(reason):
-                    self.finish = reason
+                    self.finish_reason = reason
         if self.first_token is None and self.characters:
             self.first_token = time.monotonic() - self.started
 

@@ -14,9 +14,9 @@ from llm.chat.reply import Reply, replay
 from llm.dialects.base import Reader
 from llm.errors import LLMError, Malformed, Truncated
 from llm.upstream.fast_path import DeltaTemplate
-from llm.wire.frames import Frame, Framing
+from llm.wire.frames import Frame, FrameDecoder
 from llm.wire.json_codec import loads
-from llm.wire.sse import Sse
+from llm.wire.sse import SseDecoder
 
 _DOCUMENT = (b"{", b"[", b"<")  # how a JSON or HTML document begins; no server-sent event begins so
 
@@ -33,15 +33,15 @@ class Decoder:
         "failure",
     )  # fmt: skip
 
-    def __init__(self, framing: Framing, reader: Reader, read_reply: Callable[[Any], Reply], limit: int) -> None:
+    def __init__(self, framing: FrameDecoder, reader: Reader, read_reply: Callable[[Any], Reply], limit: int) -> None:
         self._document: list[bytes] | None = None  # the pieces received so far, if the answer is one document
         self._framing = framing
         self._idle = 0  # bytes since the last event
         self._limit = limit
         self._read_reply = read_reply
         self._reader = reader
-        self._template = DeltaTemplate(reader.noise, reader.unlike, framing.border)
-        self._undecided = isinstance(framing, Sse)  # some hosts answer a stream with one JSON document
+        self._template = DeltaTemplate(reader.volatile_fields, reader.stateful_fields, framing.delimiter)
+        self._undecided = isinstance(framing, SseDecoder)  # some hosts answer a stream with one JSON document
         self.done = False  # the answer is complete: further bytes are ignored
         self.failure: LLMError | None = None
 
@@ -60,16 +60,16 @@ class Decoder:
             if self._document is not None:
                 return self._feed_document(chunk)
         framing = self._framing
-        pending = framing.half()
+        pending = framing.pending()
         read = chunk if not pending else pending + chunk
         if pending is not None:
             delta, size = self._template.read(read)
             if delta is not None:
                 if pending:
-                    framing.forget()
+                    framing.discard_pending()
                 if size < len(read):
                     framing.feed(read[size:])
-                self._reader.skipped(delta)
+                self._reader.note_delta(delta)
                 self._idle = 0
                 return (delta,)
         frames = framing.feed(chunk)

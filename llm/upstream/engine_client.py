@@ -6,16 +6,16 @@ from collections.abc import Awaitable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from llm.dialects.base import Outgoing
+from llm.dialects.base import EngineRequest
 from llm.engines.engine import Target
-from llm.transport.interface import READ_LIMIT, HttpReply, HttpRequest, Transport
+from llm.transport.interface import READ_LIMIT, HttpRequest, HttpResponse, Transport
 from llm.upstream.credentials import CREDENTIALS, Credentials
 from llm.upstream.retry import RetryPolicy
 from llm.wire.json_codec import dump_bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class EngineClient:
     """Sends requests to engines. Holds the transports by URL scheme, the credentials by kind and the retry policy."""
 
     transports: Mapping[str, Transport]
@@ -24,8 +24,8 @@ class Services:
     credentials: Mapping[str, Credentials] = field(default_factory=lambda: CREDENTIALS)  # by kind
 
     def send(
-        self, target: Target, outgoing: Outgoing, headers: Mapping[str, str] | None = None
-    ) -> Coroutine[Any, Any, HttpReply]:
+        self, target: Target, outgoing: EngineRequest, headers: Mapping[str, str] | None = None
+    ) -> Coroutine[Any, Any, HttpResponse]:
         """Builds the HTTP request and sends it (see ``Transport.send``); the status may be any.
 
         It is sent before this returns, unless its credentials have to be awaited.
@@ -36,7 +36,7 @@ class Services:
         if outgoing.body is not None:
             all_headers["content-type"] = "application/json"
             body = dump_bytes(outgoing.body)
-        url = engine.url(outgoing.path, target.model)
+        url = engine.build_url(outgoing.path, target.model)
         transport = self.transports[url.partition(":")[0]]
         request = HttpRequest(method=outgoing.method, url=url, headers=all_headers, body=body)
         signed = self.credentials[engine.credentials].sign(request, target)
@@ -47,5 +47,5 @@ class Services:
 
 async def _send_when_signed(
     transport: Transport, request: HttpRequest, signed: Awaitable[Mapping[str, str]]
-) -> HttpReply:
+) -> HttpResponse:
     return await transport.send(replace(request, headers=await signed))

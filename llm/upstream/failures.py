@@ -19,40 +19,40 @@ from llm.errors import (
     EngineRefusedKey,
     LLMError,
     NotAuthenticated,
-    ProviderSaid,
+    ProviderErrorDetails,
     QuotaExceeded,
-    kept_headers,
+    select_client_headers,
 )
 from llm.log import is_secret, mask
-from llm.transport.interface import HttpReply
+from llm.transport.interface import HttpResponse
 
-MAX_ERROR: Final = 1024 * 1024  # bytes of an error body
-ERROR_TIME: Final = 10.0  # seconds to read an error body
+MAX_ERROR_BODY: Final = 1024 * 1024  # bytes of an error body
+ERROR_BODY_TIMEOUT: Final = 10.0  # seconds to read an error body
 
 
-async def read_failure(reply: HttpReply, target: Target) -> LLMError:
+async def read_failure(reply: HttpResponse, target: Target) -> LLMError:
     """Reads the error of a response whose status is not 2xx."""
     if 300 <= reply.status < 400:
         return EngineFailed(f"{target.engine.label} answered with a redirect; redirects are not followed.")
     dialect = ENGINE_DIALECTS[target.engine.dialect]
     error = dialect.read_error(reply.status, await _read_error_body(reply), target.engine)
-    error.headers = kept_headers(reply.headers)
-    seconds = retry_after(reply.headers, time.time())
+    error.headers = select_client_headers(reply.headers)
+    seconds = read_retry_after(reply.headers, time.time())
     if seconds is not None:
         error.retry_after = seconds
     return error
 
 
-async def _read_error_body(reply: HttpReply) -> bytes:
+async def _read_error_body(reply: HttpResponse) -> bytes:
     """Returns b"" for a body that is broken, too long or too slow: the status alone is enough for an error."""
     try:
-        async with asyncio.timeout(ERROR_TIME):
-            return await reply.read(MAX_ERROR)
+        async with asyncio.timeout(ERROR_BODY_TIMEOUT):
+            return await reply.read(MAX_ERROR_BODY)
     except (EngineError, TimeoutError):
         return b""
 
 
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+def read_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Reads the seconds to wait from ``retry-after-ms`` or ``retry-after`` (seconds or a date); None if absent.
 
     ``now``: seconds since 1970.
@@ -72,16 +72,16 @@ def _parse_seconds(value: str, unit: float, now: float) -> float | None:
     return None
 
 
-def blamed(error: LLMError, target: Target) -> LLMError:
+def attribute_error(error: LLMError, target: Target) -> LLMError:
     """Maps a key error to the key's owner: 401 for the caller's own key, 502 for the server's.
 
     Also sets the engine's name and masks the key. All other errors are returned as they are.
     """
     error.engine = error.engine or target.engine.name
     _mask_key(error, target.key)
-    if target.own_key and isinstance(error, EngineRefusedKey | EngineForbids):
+    if target.is_callers_key and isinstance(error, EngineRefusedKey | EngineForbids):
         return _convert(NotAuthenticated, error)
-    if not target.own_key and isinstance(error, QuotaExceeded):
+    if not target.is_callers_key and isinstance(error, QuotaExceeded):
         return _convert(EngineRefusedKey, error)
     return error
 
@@ -96,7 +96,7 @@ def _mask_key(error: LLMError, key: str | None) -> None:
     error.args = (error.message,)
     if provider is not None:
         code, kind, message = (text and mask(text, key) for text in (provider.code, provider.type, provider.message))
-        error.provider = ProviderSaid(provider.status, code, kind, message)
+        error.provider = ProviderErrorDetails(provider.status, code, kind, message)
 
 
 def _convert(kind: type[LLMError], error: LLMError) -> LLMError:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Final
 
-from llm.chat.events import Event, Piece, ReasoningDelta, TextDelta, ToolCallDelta, text_of_piece
+from llm.chat.events import AnyDelta, Event, ReasoningDelta, TextDelta, ToolCallDelta, get_delta_text
 from llm.wire.json_codec import dumps
 
 _BACKSLASH: Final = 0x5C  # as a number: ``in`` finds a byte in bytes five times as fast that way
@@ -22,24 +22,30 @@ class DeltaTemplate:
     """The bytes around the text of the last delta, learned from an event that the dialect's reader has read.
 
     Where another event has the same bytes around one JSON text, its JSON differs in that value alone, and the reader
-    would have made the same delta of it with another text. ``noise`` (``Reader.noise``): members that the reader never
-    looks at though they differ in each event; they are removed before events are compared. Nothing is learned from an
-    event with an ``unlike`` member (``Reader.unlike``). ``border`` ends an event.
+    would have made the same delta of it with another text. ``volatile_fields`` (of the ``Reader``): members that the
+    reader never looks at though they differ in each event; they are removed before events are compared. Nothing is
+    learned from an event with one of ``stateful_fields``. ``delimiter`` ends an event.
     """
 
-    __slots__ = ("_after", "_before", "_border", "_delta", "_joint", "_noise", "_noise_seen", "_unlike", "characters")
+    __slots__ = (
+        "_after", "_before", "_delimiter", "_delta", "_joint", "_stateful_fields", "_volatile_fields", "_volatile_seen",
+        "characters",
+    )  # fmt: skip
 
     def __init__(
-        self, noise: re.Pattern[bytes] | None = None, unlike: re.Pattern[bytes] | None = None, border: bytes = b"\n\n"
+        self,
+        volatile_fields: re.Pattern[bytes] | None = None,
+        stateful_fields: re.Pattern[bytes] | None = None,
+        delimiter: bytes = b"\n\n",
     ) -> None:
-        self._noise = noise
-        self._unlike = unlike
-        self._border = border
-        self._noise_seen: re.Pattern[bytes] | None = None  # ``noise``, where the last event had some
+        self._volatile_fields = volatile_fields
+        self._stateful_fields = stateful_fields
+        self._delimiter = delimiter
+        self._volatile_seen: re.Pattern[bytes] | None = None  # ``volatile_fields``, where the last event had some
         self._before = b""  # with the quote that opens the text
-        self._after = b""  # with the quote that closes it, and the border
+        self._after = b""  # with the quote that closes it, and the delimiter
         self._joint = b""  # of two events: all that is between their texts
-        self._delta: Piece | None = None  # the last one; None: nothing is known
+        self._delta: AnyDelta | None = None  # the last one; None: nothing is known
         self.characters = 0  # of the texts that were read last
 
     def learn(self, read: bytes, events: Sequence[Event]) -> None:
@@ -54,23 +60,25 @@ class DeltaTemplate:
             return
         if type(events[0]) is not type(last):  # as in the first read, which begins with the start
             return
-        blocks = read.split(self._border)[:-1]
+        blocks = read.split(self._delimiter)[:-1]
         if len(blocks) != len(events) or not all(type(event) is type(last) for event in events):
             return
-        block, noises = (blocks[-1], 0) if self._noise is None else self._noise.subn(b"", blocks[-1])
-        if self._unlike is not None and self._unlike.search(block):
+        block, noises = (
+            (blocks[-1], 0) if self._volatile_fields is None else self._volatile_fields.subn(b"", blocks[-1])
+        )
+        if self._stateful_fields is not None and self._stateful_fields.search(block):
             return
-        text = text_of_piece(last)
+        text = get_delta_text(last)
         spelled = {dumps(text).encode(), json.dumps(text).encode()}  # as they are, or escaped
         found = [literal for literal in spelled if literal in block]
         if len(found) == 1 and block.count(found[0]) == 1:
             before, _, behind = block.partition(found[0])
-            self._before, self._after = before + b'"', b'"' + behind + self._border
+            self._before, self._after = before + b'"', b'"' + behind + self._delimiter
             self._joint = self._after + self._before
-            self._noise_seen = self._noise if noises else None
+            self._volatile_seen = self._volatile_fields if noises else None
             self._delta = last
 
-    def read(self, read: bytes) -> tuple[Piece | None, int]:
+    def read(self, read: bytes) -> tuple[AnyDelta | None, int]:
         """Reads all whole events of ``read``, if each of them fits the template.
 
         Returns one delta with their texts and the number of bytes that they take, else ``(None, 0)``. Afterwards
@@ -79,9 +87,9 @@ class DeltaTemplate:
         delta = self._delta
         if delta is None:
             return None, 0
-        if not read.endswith(self._border):
-            read = read[: read.rfind(self._border) + len(self._border)]
-        whole = read if self._noise_seen is None else self._noise_seen.sub(b"", read)
+        if not read.endswith(self._delimiter):
+            read = read[: read.rfind(self._delimiter) + len(self._delimiter)]
+        whole = read if self._volatile_seen is None else self._volatile_seen.sub(b"", read)
         # As they are; with a character that JSON forbids unescaped, or bytes that are no UTF-8, as JSON.
         text = self._plain_texts(whole).decode(errors="replace")
         if not text or "\ufffd" in text or not text.isprintable():
@@ -93,9 +101,9 @@ class DeltaTemplate:
         """:meth:`read` for who only counts: the number of bytes, if all events are text in plain ASCII; else 0."""
         if self._delta is None or type(self._delta) is ToolCallDelta:
             return 0
-        if not read.endswith(self._border):
-            read = read[: read.rfind(self._border) + len(self._border)]
-        raw = self._plain_texts(read if self._noise_seen is None else self._noise_seen.sub(b"", read))
+        if not read.endswith(self._delimiter):
+            read = read[: read.rfind(self._delimiter) + len(self._delimiter)]
+        raw = self._plain_texts(read if self._volatile_seen is None else self._volatile_seen.sub(b"", read))
         if not raw or not raw.isascii():
             return 0
         self.characters = len(raw)
@@ -119,10 +127,10 @@ class DeltaTemplate:
 
     def _decode_texts(self, whole: bytes) -> str:
         """The texts of such events, escapes decoded; an empty text if one of them is another event."""
-        before, after = self._before, self._after.removesuffix(self._border)
+        before, after = self._before, self._after.removesuffix(self._delimiter)
         start, end = len(before) - 1, 1 - len(after)
         texts = []
-        for block in whole.split(self._border)[:-1]:
+        for block in whole.split(self._delimiter)[:-1]:
             if not (block.startswith(before) and block.endswith(after)):
                 return ""
             try:

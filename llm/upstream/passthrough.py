@@ -16,26 +16,26 @@ from typing import Any, Final, Protocol
 from llm.chat.events import Event, Finished
 from llm.chat.reply import replay
 from llm.chat.request import ChatRequest
-from llm.chat.token_estimate import Input, estimated_usage
-from llm.dialects.base import Outgoing
-from llm.dialects.registry import VERBATIM_DIALECTS
-from llm.engines.api_choice import RESPONSES, over_responses, routed
+from llm.chat.token_estimate import RequestSize, estimate_usage
+from llm.dialects.base import EngineRequest
+from llm.dialects.registry import PASSTHROUGH_DIALECTS
+from llm.engines.api_choice import RESPONSES, choose_api, use_responses
 from llm.engines.engine import Target
 from llm.errors import LLMError, Malformed
 from llm.log import MASK, is_secret
-from llm.transport.interface import HttpReply
-from llm.upstream.attempts import Exchange
-from llm.upstream.call_record import Trace
-from llm.upstream.engine_client import Services
+from llm.transport.interface import HttpResponse
+from llm.upstream.attempts import Attempts
+from llm.upstream.call_record import CallRecord
+from llm.upstream.engine_client import EngineClient
 from llm.upstream.fast_path import DeltaTemplate
-from llm.wire.frames import Blocks, Frame
+from llm.wire.frames import Frame, FrameSplitter
 from llm.wire.json_codec import Json, loads
-from llm.wire.ndjson import LineBlocks, one_line
-from llm.wire.sse import Sse, SseBlocks
+from llm.wire.ndjson import NdjsonSplitter, escape_line_separators
+from llm.wire.sse import SseDecoder, SseSplitter
 
 _EVENTS: Final = "text/event-stream"
 _LINES: Final = "application/x-ndjson"
-_BLOCKS: Final[Mapping[str, Callable[[int], Blocks]]] = {_EVENTS: SseBlocks, _LINES: LineBlocks}
+_BLOCKS: Final[Mapping[str, Callable[[int], FrameSplitter]]] = {_EVENTS: SseSplitter, _LINES: NdjsonSplitter}
 _NO_DATA: Final = re.compile(rb"(?:\A|[\r\n])data:?[ \t]*[\r\n]")  # a line of an event that may have no more
 
 
@@ -60,11 +60,11 @@ def passthrough_target(client_dialect: str, request: ChatRequest, target: Target
 
     It is impossible where the model would refuse the client's dialect: then it is translated to the engine's other API.
     """
-    chosen = routed(request, target)
+    chosen = choose_api(request, target)
     if client_dialect == RESPONSES and chosen.engine.responses is not None:
-        chosen = over_responses(chosen)
-    same = client_dialect == chosen.engine.dialect and client_dialect in VERBATIM_DIALECTS
-    return chosen if same and not chosen.engine.translate else None
+        chosen = use_responses(chosen)
+    same = client_dialect == chosen.engine.dialect and client_dialect in PASSTHROUGH_DIALECTS
+    return chosen if same and not chosen.engine.always_translate else None
 
 
 class PassthroughRound:
@@ -84,17 +84,17 @@ class PassthroughRound:
         body: Mapping[str, Json],
         request: ChatRequest,
         target: Target,
-        client: Services,
-        record: Trace,
+        client: EngineClient,
+        record: CallRecord,
         sink: ByteSink,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """``body`` is the client's; ``request`` the same as read by its dialect; ``headers`` go along."""
-        outgoing = VERBATIM_DIALECTS[target.engine.dialect].verbatim(body, target.model, target.engine)
-        self._attempts = Exchange(target, client, record, headers)
+        outgoing = PASSTHROUGH_DIALECTS[target.engine.dialect].passthrough_request(body, target.model, target.engine)
+        self._attempts = Attempts(target, client, record, headers)
         self._client = client
         self._events: PassthroughEvents | None = None  # of one attempt; None: the answer is one document
-        self._outgoing: Outgoing | None = outgoing
+        self._outgoing: EngineRequest | None = outgoing
         self._record = record
         self._request: ChatRequest | None = request
         self._sink = sink
@@ -116,7 +116,7 @@ class PassthroughRound:
                         await self._pass_document(reply, start)
                         return
                     if start and self._events.feed(start) is not None:
-                        reply.alive()
+                        reply.reset_idle_timer()
                     del start
                     reply.on_data = self._events.feed
                     while not self._events.done:
@@ -125,25 +125,25 @@ class PassthroughRound:
                             self._events.close()
                             return
                         if chunk and self._events.feed(chunk) is not None:
-                            reply.alive()
-                    reply.drain()
+                            reply.reset_idle_timer()
+                    reply.allow_drain()
                 return
             except LLMError as error:
-                await self._attempts.failed(error)
+                await self._attempts.handle_failure(error)
             finally:
                 if self._events is not None:
                     self._record.failure = self._events.failure
                 self._events = None  # it refers to this round: what is done is gone without a garbage collector
 
-    def _ask(self) -> Coroutine[Any, Any, HttpReply]:
+    def _ask(self) -> Coroutine[Any, Any, HttpResponse]:
         """Sends the request at once; returns what is to be awaited for the answer."""
         assert self._outgoing is not None and self._request is not None
-        answer = self._attempts.ask(self._outgoing)
+        answer = self._attempts.send(self._outgoing)
         # The request is on its way: what only the answer needs is made while the engine works.
-        self._record.input = self._record.input or Input(self._request)
+        self._record.input = self._record.input or RequestSize(self._request)
         return answer
 
-    async def _read_start(self, reply: HttpReply) -> bytes:
+    async def _read_start(self, reply: HttpResponse) -> bytes:
         """Finds out what the answer is: a stream of events, or one document. Returns what it had to read for that."""
         target, limit = self._attempts.target, self._client.max_answer
         start = b""
@@ -159,7 +159,7 @@ class PassthroughRound:
             self._events.withhold_usage = self._usage_unasked
         return start
 
-    async def _pass_document(self, reply: HttpReply, start: bytes) -> None:
+    async def _pass_document(self, reply: HttpResponse, start: bytes) -> None:
         document = start + await reply.read(self._client.max_answer)
         _observe_whole(document, self._attempts.target, self._record)
         self._sink.accept(reply.headers.get("content-type", "application/json"))
@@ -167,7 +167,7 @@ class PassthroughRound:
 
     def _send_first(self, piece: bytes) -> bool:
         """The answer has begun: what was sent is not sent again."""
-        self._attempts.begun, self._outgoing, self._request = True, None, None
+        self._attempts.response_started, self._outgoing, self._request = True, None, None
         if self._events is not None:
             self._events.send = self._sink.send
         return self._sink.send(piece)
@@ -186,29 +186,29 @@ class PassthroughEvents:
     )  # fmt: skip
 
     def __init__(
-        self, target: Target, record: Trace, blocks: Blocks, send: Callable[[bytes], bool], limit: int
+        self, target: Target, record: CallRecord, blocks: FrameSplitter, send: Callable[[bytes], bool], limit: int
     ) -> None:
         """``limit``: bytes that may come without content is twice that."""
-        dialect = self._dialect = VERBATIM_DIALECTS[target.engine.dialect]
+        dialect = self._dialect = PASSTHROUGH_DIALECTS[target.engine.dialect]
         self._blocks = blocks
         self._key = target.key.encode() if is_secret(target.key) else b""
-        self._lines = isinstance(blocks, LineBlocks)
+        self._lines = isinstance(blocks, NdjsonSplitter)
         self._idle = 0  # bytes since the last content
         self._limit = limit
-        self._reader = dialect.reader(target.engine)
+        self._reader = dialect.create_reader(target.engine)
         self._needs_text = self._reader.needs_text
         self._record = record
         self.send = send
         self._target = target
-        self._template = DeltaTemplate(self._reader.noise, self._reader.unlike, blocks.border)
+        self._template = DeltaTemplate(self._reader.volatile_fields, self._reader.stateful_fields, blocks.delimiter)
         self.done = False  # the answer has ended: what the engine still sends is of no interest
         self.failure: LLMError | None = None  # an error that the engine sent itself; the client has it already
         self.withhold_usage = False  # the client did not ask for it
 
     def feed(self, chunk: bytes) -> bool | None:
-        """Called with every piece of the answer (``HttpReply.on_data``)."""
+        """Called with every piece of the answer (``HttpResponse.on_data``)."""
         blocks = self._blocks
-        pending = blocks.half()
+        pending = blocks.pending()
         if pending is not None:
             read = pending + chunk if pending else chunk
             template = self._template
@@ -217,16 +217,16 @@ class PassthroughEvents:
                 piece, size = template.read(read)
             if size:
                 if pending:
-                    blocks.forget()
-                ready = self.send(one_line(read[:size]) if self._lines else read[:size])
+                    blocks.discard_pending()
+                ready = self.send(escape_line_separators(read[:size]) if self._lines else read[:size])
                 if size < len(read):
-                    blocks.cut(read[size:])
+                    blocks.extract_complete(read[size:])
                 if piece is not None:
-                    self._reader.skipped(piece)
+                    self._reader.note_delta(piece)
                 self._record.characters += template.characters
                 self._idle = 0
                 return ready
-        whole = blocks.cut(chunk)
+        whole = blocks.extract_complete(chunk)
         ready = True
         if whole and (wanted := self._wanted(whole)):
             ready = self.send(self._presentable(wanted))
@@ -242,7 +242,7 @@ class PassthroughEvents:
         """Sends what is left at the end. Raises ``Truncated`` where the dialect's own end is missing."""
         blocks = self._blocks
         rest = blocks.close()
-        frame = blocks.frame(rest)
+        frame = blocks.decode_frame(rest)
         if frame is not None:
             try:
                 _observe(self._read_frame(frame), self._record)
@@ -250,39 +250,39 @@ class PassthroughEvents:
                 pass  # half an event, which is not sent
             else:
                 if self._is_wanted(rest):
-                    self.send(self._presentable(rest + blocks.border))
+                    self.send(self._presentable(rest + blocks.delimiter))
         if not self.done and self.failure is None:
             _observe(self._reader.close(), self._record)
 
     def _wanted(self, whole: bytes) -> bytes:
         if not self.withhold_usage and _NO_DATA.search(whole) is None:
             return whole
-        return b"".join([event for event in self._blocks.split(whole) if self._is_wanted(event)])
+        return b"".join([event for event in self._blocks.split_events(whole) if self._is_wanted(event)])
 
     def _is_wanted(self, event: bytes) -> bool:
         """False for usage that the client did not ask for, and for empty data, in which clients look for JSON."""
-        frame = self._blocks.frame(event)
+        frame = self._blocks.decode_frame(event)
         if frame is None:  # a comment, or no data
             return _NO_DATA.search(event) is None
-        return not (self.withhold_usage and self._dialect.only_usage(frame))
+        return not (self.withhold_usage and self._dialect.is_only_usage(frame))
 
     def _presentable(self, piece: bytes) -> bytes:
         """Masks a key that the provider repeats in an error (X4); escapes what clients take for the end of a line."""
         if self._key and self._key in piece:
-            events = self._blocks.split(piece)
+            events = self._blocks.split_events(piece)
             piece = b"".join(e.replace(self._key, MASK.encode()) if self._is_error(e) else e for e in events)
-        return one_line(piece) if self._lines else piece
+        return escape_line_separators(piece) if self._lines else piece
 
     def _is_error(self, event: bytes) -> bool:
         """Whether it is no part of an answer: an error, or no JSON."""
-        frame = self._blocks.frame(event)
+        frame = self._blocks.decode_frame(event)
         if frame is None:
             return True
         target = self._target
         try:
             loads(frame.data)
             # A reader of its own: the answer's reader gets each event once, when it was sent.
-            VERBATIM_DIALECTS[target.engine.dialect].reader(target.engine).feed(frame)
+            PASSTHROUGH_DIALECTS[target.engine.dialect].create_reader(target.engine).feed(frame)
         except Malformed:
             return False
         except (ValueError, LLMError):
@@ -294,8 +294,8 @@ class PassthroughEvents:
         blocks, found = self._blocks, False
         events: list[Event] = []
         last = b""
-        for block in blocks.split(whole):
-            if (frame := blocks.frame(block)) is None:
+        for block in blocks.split_events(whole):
+            if (frame := blocks.decode_frame(block)) is None:
                 continue
             last = block
             try:
@@ -324,7 +324,7 @@ class PassthroughEvents:
             return []
 
 
-async def _read_start(reply: HttpReply) -> bytes:
+async def _read_start(reply: HttpResponse) -> bytes:
     """Reads up to the first byte that is not blank."""
     start = b""
     async for chunk in reply:
@@ -337,20 +337,20 @@ async def _read_start(reply: HttpReply) -> bytes:
 def _kind_of(start: bytes, kind: str, target: Target) -> str | None:
     """The type of a stream that starts so, where its content type does not say; None for one document."""
     text = start.lstrip()
-    if isinstance(VERBATIM_DIALECTS[target.engine.dialect].framing(), Sse):
+    if isinstance(PASSTHROUGH_DIALECTS[target.engine.dialect].create_framing(), SseDecoder):
         return None if text.startswith((b"{", b"[", b"<")) else _EVENTS  # no event begins so
     return _LINES if text.startswith(b"{") and kind != "application/json" else None
 
 
-def _observe_whole(whole: bytes, target: Target, record: Trace) -> None:
+def _observe_whole(whole: bytes, target: Target, record: CallRecord) -> None:
     try:
-        events = [*replay(VERBATIM_DIALECTS[target.engine.dialect].read_reply(loads(whole), target.engine))]
+        events = [*replay(PASSTHROUGH_DIALECTS[target.engine.dialect].read_reply(loads(whole), target.engine))]
     except ValueError:
         raise Malformed("The engine's answer is not JSON.", engine=target.engine.name) from None
     _observe(events, record)
 
 
-def _observe(events: list[Event], record: Trace) -> None:
+def _observe(events: list[Event], record: CallRecord) -> None:
     record.observe(events)
     if record.usage is None and record.input is not None and any(isinstance(event, Finished) for event in events):
-        record.usage = estimated_usage(record.input, record.characters)
+        record.usage = estimate_usage(record.input, record.characters)

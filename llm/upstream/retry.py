@@ -15,7 +15,7 @@ class RetryPolicy:
     retries: int = 2  # attempts after the first
     max_wait: float = 10.0  # seconds, all waits of one request together
 
-    def wait(self, error: LLMError, attempt: int, waited: float) -> float | None:
+    def compute_wait(self, error: LLMError, attempt: int, waited: float) -> float | None:
         """Returns the seconds to wait before the next attempt; None for no further attempt (E3).
 
         ``attempt``: number of the failed attempt, from 0. ``waited``: seconds waited so far.

@@ -8,21 +8,21 @@ from functools import partial
 from typing import Any, Final
 
 from llm.chat.events import Event, Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, UsageReported
-from llm.chat.filters import ThinkTags
+from llm.chat.filters import ThinkTagFilter
 from llm.chat.pipeline import EventSink, Stage
 from llm.chat.request import ChatRequest
-from llm.chat.token_estimate import Input, estimated_usage
-from llm.dialects.base import Outgoing
+from llm.chat.token_estimate import RequestSize, estimate_usage
+from llm.dialects.base import EngineRequest
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines import media_limits
-from llm.engines.api_choice import over_responses, routed
+from llm.engines.api_choice import choose_api, use_responses
 from llm.engines.engine import Target
 from llm.errors import LLMError, Malformed, Truncated, Unsupported
-from llm.transport.interface import HttpReply
-from llm.upstream.attempts import Exchange
-from llm.upstream.call_record import Trace, count_characters
+from llm.transport.interface import HttpResponse
+from llm.upstream.attempts import Attempts
+from llm.upstream.call_record import CallRecord, count_characters
 from llm.upstream.decoder import Decoder
-from llm.upstream.engine_client import Services
+from llm.upstream.engine_client import EngineClient
 
 _CALL_WEIGHT: Final = 64  # bytes that a piece of a call's arguments takes in memory beside its characters
 
@@ -47,16 +47,16 @@ class EngineRound:
         self,
         request: ChatRequest,
         target: Target,
-        client: Services,
-        record: Trace,
+        client: EngineClient,
+        record: CallRecord,
         sink: EventSink,
         stages: Sequence[Stage] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """``headers`` are a client's that go along. Raises ``Unsupported`` for an API that the engine does not have."""
-        target = routed(request, target)
+        target = choose_api(request, target)
         free = target.engine.responses is not None and request.options.responses_api is None
-        self._attempts = Exchange(target, client, record, headers, over_responses if free else None)
+        self._attempts = Attempts(target, client, record, headers, use_responses if free else None)
         self._checks: AnswerChecks | None = None  # like the decoder, of one attempt
         self._client = client
         self._record = record
@@ -78,33 +78,33 @@ class EngineRound:
                     self._accept(reply)
                     async for chunk in reply:
                         if chunk and self._receive(chunk) is not None:
-                            reply.alive()
+                            reply.reset_idle_timer()
                         if self._decoder.done:
-                            reply.drain()
+                            reply.allow_drain()
                             return self._finished()
                         await self._sink.drain()
                     self._close()
                     return self._finished()
             except LLMError as error:
-                await self._attempts.failed(error)
+                await self._attempts.handle_failure(error)
             finally:
                 self._release()
 
-    def _send(self) -> Coroutine[Any, Any, HttpReply]:
+    def _send(self) -> Coroutine[Any, Any, HttpResponse]:
         """Sends the request at once; returns what is to be awaited for the answer."""
         target, record, limit = self._attempts.target, self._record, self._client.max_answer
         request = self._request
         assert request is not None
-        answer = self._attempts.ask(_write(request, target, record))
+        answer = self._attempts.send(_write(request, target, record))
         # The request is on its way: what only the answer needs is made while the engine works.
-        size = Input(request)
+        size = RequestSize(request)
         record.input = record.input or size
         checks = self._checks = AnswerChecks(size, record, limit, self._begin)
-        tags = (ThinkTags(),) if target.engine.quirks.think_tags else ()
+        tags = (ThinkTagFilter(),) if target.engine.quirks.think_tags else ()
         self._feeds = tuple(stage.feed for stage in (*tags, checks, *self._stages))
         dialect = ENGINE_DIALECTS[target.engine.dialect]
         read_reply = partial(dialect.read_reply, engine=target.engine)
-        self._decoder = Decoder(dialect.framing(limit), dialect.reader(target.engine), read_reply, limit)
+        self._decoder = Decoder(dialect.create_framing(limit), dialect.create_reader(target.engine), read_reply, limit)
         return answer
 
     def _finished(self) -> Finished:
@@ -119,7 +119,7 @@ class EngineRound:
         if self._checks is not None:
             self._checks.begin = None
 
-    def _accept(self, reply: HttpReply) -> None:
+    def _accept(self, reply: HttpResponse) -> None:
         if self._decoder.expects_events or reply.headers.get("content-type", "").startswith("text/event-stream"):
             self._sink.accept()
         reply.on_data = self._receive
@@ -132,7 +132,7 @@ class EngineRound:
             raise self._decoder.failure
 
     def _receive(self, chunk: bytes) -> bool | None:
-        """Called with every piece of the answer (``HttpReply.on_data``)."""
+        """Called with every piece of the answer (``HttpResponse.on_data``)."""
         decoder = self._decoder
         events = decoder.feed(chunk)
         ready = True if events else None
@@ -154,7 +154,7 @@ class EngineRound:
 
     def _begin(self) -> None:
         """The first events have come: the request is not sent again."""
-        self._attempts.begun, self._request = True, None
+        self._attempts.response_started, self._request = True, None
 
 
 class AnswerChecks:
@@ -167,7 +167,7 @@ class AnswerChecks:
 
     __slots__ = ("_characters", "_input", "_limit", "_record", "_reported", "begin", "finished")
 
-    def __init__(self, size: Input, record: Trace, limit: int, begin: Callable[[], None]) -> None:
+    def __init__(self, size: RequestSize, record: CallRecord, limit: int, begin: Callable[[], None]) -> None:
         """``begin`` is called before the first events go on; ``limit``: characters and bytes of all rounds."""
         self.begin: Callable[[], None] | None = begin  # until it was called
         self._characters = 0  # of this answer; the record counts those of all rounds
@@ -194,7 +194,7 @@ class AnswerChecks:
         if self.begin is not None:
             begin, self.begin = self.begin, None
             begin()
-        if record.characters + record.weight > self._limit:
+        if record.characters + record.call_overhead > self._limit:
             raise Malformed(f"The engine's answer is longer than {self._limit} bytes (MAX_ANSWER_SIZE).")
         return events
 
@@ -207,26 +207,26 @@ class AnswerChecks:
                 case Finished():
                     self.finished = event
                     if not self._reported:
-                        self._record.usage = estimated_usage(self._input, self._characters + count_characters(events))
+                        self._record.usage = estimate_usage(self._input, self._characters + count_characters(events))
                         out.append(UsageReported(self._record.usage))
                 case _:
                     if isinstance(event, ToolCallDelta):
-                        self._record.weight += _CALL_WEIGHT
+                        self._record.call_overhead += _CALL_WEIGHT
                     elif isinstance(event, UsageReported):
                         self._reported = True
                     out.append(event)
         return out
 
 
-def _write(request: ChatRequest, target: Target, record: Trace) -> Outgoing:
+def _write(request: ChatRequest, target: Target, record: CallRecord) -> EngineRequest:
     engine = target.engine
-    media_limits.check(request, engine.takes, engine.label, engine.name)
+    media_limits.check_media(request, engine.media_limits, engine.label, engine.name)
     outgoing = write_engine_request(request, target)
     record.dropped = outgoing.dropped
     return outgoing
 
 
-def write_engine_request(request: ChatRequest, target: Target) -> Outgoing:
+def write_engine_request(request: ChatRequest, target: Target) -> EngineRequest:
     """Writes the request in the engine's dialect, without the soft options that the model refuses.
 
     A coding agent asks for thinking with every request, whatever the model. Where the model does not think, or always
@@ -242,7 +242,7 @@ def write_engine_request(request: ChatRequest, target: Target) -> Outgoing:
             outgoing = dialect.write_request(request, target.engine)
         except Unsupported as refusal:
             name = refusal.param or ""
-            if name not in request.wishes or getattr(request.options, name) is None:
+            if name not in request.soft_options or getattr(request.options, name) is None:
                 raise
             left_out.append(name)
             nothing: dict[str, Any] = {name: None}

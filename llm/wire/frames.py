@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, Protocol
 
-MOST_HALF: Final = 16 * 1024  # bytes; a longer incomplete frame is not returned by ``pending``
+MAX_PENDING: Final = 16 * 1024  # bytes; a longer incomplete frame is not returned by ``pending``
 MAX_FRAME: Final = 64 * 1024 * 1024  # bytes; one event may hold a whole generated image
 
 
@@ -15,19 +15,19 @@ class Frame(NamedTuple):
     event: str = ""  # the SSE event name; "" without one and for NDJSON
 
 
-class Framing(Protocol):
+class FrameDecoder(Protocol):
     """Decodes the bytes of a stream, cut anywhere, into frames."""
 
-    border: bytes  # the bytes that end a frame
+    delimiter: bytes  # the bytes that end a frame
 
-    def half(self) -> bytes | None:
+    def pending(self) -> bytes | None:
         """Returns the bytes of the incomplete last frame.
 
         None if they are more than ``MAX_PENDING``, or if the decoder's state is more than these bytes.
         """
         ...
 
-    def forget(self) -> None:
+    def discard_pending(self) -> None:
         """Drops the bytes that ``pending`` returned, because the caller has decoded them itself."""
         ...
 
@@ -40,27 +40,27 @@ class Framing(Protocol):
         ...
 
 
-class Blocks(Protocol):
+class FrameSplitter(Protocol):
     """Cuts a stream into its events without changing a byte, for passthrough."""
 
-    border: bytes  # the bytes that end an event
+    delimiter: bytes  # the bytes that end an event
 
-    def half(self) -> bytes | None:
+    def pending(self) -> bytes | None:
         """Returns the bytes of the incomplete last event, or None if they are more than ``MAX_PENDING``."""
         ...
 
-    def forget(self) -> None:
+    def discard_pending(self) -> None:
         """Drops the bytes that ``pending`` returned, because the caller has sent them itself."""
         ...
 
-    def cut(self, chunk: bytes) -> bytes:
+    def extract_complete(self, chunk: bytes) -> bytes:
         """Returns the bytes of all complete events with their delimiters; keeps the incomplete rest.
 
         Raises ``Malformed`` for an event above the size limit.
         """
         ...
 
-    def split(self, whole: bytes) -> list[bytes]:
+    def split_events(self, whole: bytes) -> list[bytes]:
         """Splits the result of ``extract_complete`` into single events, delimiters included."""
         ...
 
@@ -68,6 +68,6 @@ class Blocks(Protocol):
         """Returns the bytes of an event whose delimiter never came."""
         ...
 
-    def frame(self, block: bytes) -> Frame | None:
+    def decode_frame(self, block: bytes) -> Frame | None:
         """Decodes one event; None if it has no payload, such as a comment."""
         ...

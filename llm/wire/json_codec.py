@@ -166,12 +166,12 @@ def dump_bytes(value: Any) -> bytes:
         return "".join(_ENCODE_ASCII(value, 0)).encode()
 
 
-def in_address(text: str, keeps: str = "") -> str:
+def quote_url_part(text: str, safe: str = "") -> str:
     """Percent-encodes ``text`` for a URL, except the characters in ``safe``.
 
     Half a surrogate pair cannot be encoded as UTF-8 and becomes a question mark.
     """
-    return quote(text, safe=keeps, errors="replace")
+    return quote(text, safe=safe, errors="replace")
 
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"

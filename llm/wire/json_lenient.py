@@ -6,27 +6,27 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def text_of(value: object) -> str:
+def as_text(value: object) -> str:
     """Returns ``value`` if it is a text, else ``""``."""
     return value if isinstance(value, str) else ""
 
 
-def dict_of(value: object) -> Mapping[str, Any]:
+def as_dict(value: object) -> Mapping[str, Any]:
     """Returns ``value`` if it is an object, else ``{}``."""
     return value if isinstance(value, dict) else {}
 
 
-def list_of(value: object) -> list[Any]:
+def as_list(value: object) -> list[Any]:
     """Returns ``value`` if it is a list, else ``[]``."""
     return value if isinstance(value, list) else []
 
 
-def dicts_of(value: object) -> list[Mapping[str, Any]]:
+def as_dicts(value: object) -> list[Mapping[str, Any]]:
     """Returns the objects of a list; skips its other items."""
-    return [one for one in list_of(value) if isinstance(one, dict)]
+    return [one for one in as_list(value) if isinstance(one, dict)]
 
 
-def count_of(value: object) -> int | None:
+def as_count(value: object) -> int | None:
     """Returns a count as an integer of at least 0, None if it is no finite number. Some hosts send floats."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value in (_INF, -_INF):
         return None

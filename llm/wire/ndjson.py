@@ -5,30 +5,30 @@ from __future__ import annotations
 from typing import Final
 
 from llm.errors import Malformed
-from llm.wire.frames import MAX_FRAME, MOST_HALF, Frame
+from llm.wire.frames import MAX_FRAME, MAX_PENDING, Frame
 from llm.wire.json_codec import Json, dump_bytes
 
 
-class LineBlocks:
+class NdjsonSplitter:
     """Cuts an NDJSON stream into its lines without changing a byte; a ``FrameSplitter``."""
 
     __slots__ = ("_max", "_rest")
 
-    border: bytes = b"\n"
+    delimiter: bytes = b"\n"
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self._max = max_frame
         self._rest = bytearray()  # the incomplete last line
 
-    def half(self) -> bytes | None:
+    def pending(self) -> bytes | None:
         """Returns the incomplete last line, or None if it is longer than ``MAX_PENDING``."""
-        return None if len(self._rest) > MOST_HALF else bytes(self._rest)
+        return None if len(self._rest) > MAX_PENDING else bytes(self._rest)
 
-    def forget(self) -> None:
+    def discard_pending(self) -> None:
         """Drops the incomplete last line."""
         self._rest.clear()
 
-    def cut(self, chunk: bytes) -> bytes:
+    def extract_complete(self, chunk: bytes) -> bytes:
         """Returns all complete lines. Raises ``Malformed`` for a line above the size limit."""
         before, border, rest = chunk.rpartition(b"\n")
         whole = b""
@@ -40,7 +40,7 @@ class LineBlocks:
             raise Malformed(f"The engine sent one line of more than {self._max} bytes (MAX_ANSWER_SIZE).")
         return whole
 
-    def split(self, whole: bytes) -> list[bytes]:
+    def split_events(self, whole: bytes) -> list[bytes]:
         """Splits complete lines, each with its line end."""
         return [line + b"\n" for line in whole.split(b"\n")[:-1]]
 
@@ -49,29 +49,29 @@ class LineBlocks:
         rest, self._rest = bytes(self._rest), bytearray()
         return rest
 
-    def frame(self, block: bytes) -> Frame | None:
+    def decode_frame(self, block: bytes) -> Frame | None:
         """Decodes one line; None if it is blank."""
         line = block.strip()
         return Frame(line.decode("utf-8", "replace")) if line else None
 
 
-class JsonLines:
+class NdjsonDecoder:
     """Decodes an NDJSON stream into one frame per line; a ``FrameDecoder``. Blank lines are keep-alives."""
 
     __slots__ = ("_max", "_rest", "_scanned")
 
-    border: bytes = b"\n"
+    delimiter: bytes = b"\n"
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self._max = max_frame
         self._rest = bytearray()
         self._scanned = 0  # the rest has no line end before this offset, so that a long line is searched once
 
-    def half(self) -> bytes | None:
+    def pending(self) -> bytes | None:
         """Returns the incomplete last line, or None if it is longer than ``MAX_PENDING``."""
-        return None if len(self._rest) > MOST_HALF else bytes(self._rest)
+        return None if len(self._rest) > MAX_PENDING else bytes(self._rest)
 
-    def forget(self) -> None:
+    def discard_pending(self) -> None:
         """Drops the incomplete last line."""
         self._rest.clear()
         self._scanned = 0
@@ -105,7 +105,7 @@ def _decode_lines(block: bytes) -> list[Frame]:
 _SEPARATORS: Final = tuple((one.encode(), b"\\u%04x" % ord(one)) for one in "\u0085\u2028\u2029")
 
 
-def one_line(raw: bytes) -> bytes:
+def escape_line_separators(raw: bytes) -> bytes:
     """Escapes the line separators in JSON text that some clients treat as line ends; LF stays."""
     if not raw.isascii():
         for separator, escaped in _SEPARATORS:
@@ -113,6 +113,6 @@ def one_line(raw: bytes) -> bytes:
     return raw
 
 
-def json_line(value: Json) -> bytes:
+def encode_ndjson_line(value: Json) -> bytes:
     """Encodes ``value`` as one NDJSON line, line end included."""
-    return one_line(dump_bytes(value)) + b"\n"
+    return escape_line_separators(dump_bytes(value)) + b"\n"

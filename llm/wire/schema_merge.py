@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from llm.wire.schema_refs import NOTES
+from llm.wire.schema_refs import ANNOTATIONS
 
 _STRICTER: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "minimum": max, "exclusiveMinimum": max, "minLength": max, "minItems": max, "minProperties": max,
@@ -13,7 +13,7 @@ _STRICTER: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 }  # fmt: skip
 
 
-def united(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def merge_schemas(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Merges two schemas that both have to hold (``allOf``).
 
     Returns the merged schema and the keywords of ``other`` that could not be merged; there, ``one`` wins.
@@ -22,7 +22,7 @@ def united(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[str, 
     for name, value in other.items():
         if name not in merged:
             merged[name] = value
-        elif merged[name] == value or name in NOTES:
+        elif merged[name] == value or name in ANNOTATIONS:
             pass
         elif name == "properties" and isinstance(merged[name], dict) and isinstance(value, dict):
             properties = dict(merged[name])
@@ -72,7 +72,7 @@ def accepts_null(schema: Any) -> bool:
     return accepts_null(schema["anyOf"]) if "anyOf" in schema else True
 
 
-def or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
+def allow_null(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a schema that allows ``null`` besides the values of ``schema``."""
     types = schema.get("type")
     if "anyOf" in schema and types is None and "enum" not in schema and "const" not in schema:

@@ -18,19 +18,19 @@ MAX_DEPTH: Final = 100  # levels of nested schemas
 MAX_NODES: Final = 20_000  # schemas in one document, counted again for each reference to them
 
 # Keywords whose value is an object of schemas, a list of schemas, or one schema.
-MAPS: Final = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
-LISTS: Final = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
-SINGLE: Final = (
+SCHEMA_MAP_KEYWORDS: Final = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
+SCHEMA_LIST_KEYWORDS: Final = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
+SCHEMA_KEYWORDS: Final = (
     "items", "additionalProperties", "additionalItems", "unevaluatedItems", "unevaluatedProperties", "contains",
     "propertyNames", "not", "if", "then", "else",
 )  # fmt: skip
 DEFINITIONS: Final = ("$defs", "definitions")  # keywords of schemas that are used by reference only
-NOTES: Final = ("title", "description")  # keywords that do not constrain the value
+ANNOTATIONS: Final = ("title", "description")  # keywords that do not constrain the value
 _DYNAMIC: Final = ("$dynamicRef", "$recursiveRef")
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FittedSchema:
     """A schema reduced to a subset of JSON Schema.
 
     ``schema`` is None if the subset cannot express it. ``lost`` has the JSON pointers of what was removed.
@@ -40,14 +40,14 @@ class Fitted:
     lost: tuple[str, ...] = ()
 
 
-class Count:
+class SizeLimit:
     """Counts the nodes of a schema; raises ``InvalidRequest`` above ``MAX_DEPTH`` or ``MAX_NODES``.
 
     ``label`` names the schema in the error, such as ``tools.0.parameters``.
     """
 
-    def __init__(self, place: str) -> None:
-        self._label = place
+    def __init__(self, label: str) -> None:
+        self._label = label
         self._nodes = 0
 
     def __call__(self, depth: int) -> None:
@@ -62,12 +62,12 @@ class Count:
             raise InvalidRequest(message, param=self._label)
 
 
-def step(at: str, *names: str | int) -> str:
+def join_pointer(at: str, *names: str | int) -> str:
     """Appends ``names`` to a JSON pointer in its URL form: ASCII, without spaces and commas (RFC 6901, section 6)."""
     return "/".join((at, *(quote(str(name).replace("~", "~0").replace("/", "~1"), safe="$~") for name in names)))
 
 
-def found(root: Mapping[str, Any], ref: object) -> Any:
+def resolve_ref(root: Mapping[str, Any], ref: object) -> Any:
     """Returns the schema at a reference; None if it cannot be resolved."""
     if ref == "#":
         return root
@@ -83,49 +83,49 @@ def found(root: Mapping[str, Any], ref: object) -> Any:
     return target if isinstance(target, dict | bool) else None
 
 
-def inner(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+def iterate_subschemas(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
     """Yields the direct subschemas of ``schema``, each with its path of keyword and name or index."""
     for name, value in schema.items():
-        if name in MAPS and isinstance(value, dict):
+        if name in SCHEMA_MAP_KEYWORDS and isinstance(value, dict):
             yield from (((name, key), subschema) for key, subschema in value.items())
-        elif name in LISTS and isinstance(value, list):
+        elif name in SCHEMA_LIST_KEYWORDS and isinstance(value, list):
             yield from (((name, n), subschema) for n, subschema in enumerate(value))
-        elif name in SINGLE and isinstance(value, dict | bool):
+        elif name in SCHEMA_KEYWORDS and isinstance(value, dict | bool):
             yield (name,), value
 
 
-def refs_of(schema: Any, count: Count, depth: int = 0) -> Iterator[str]:
+def iterate_refs(schema: Any, count: SizeLimit, depth: int = 0) -> Iterator[str]:
     """Yields all references in a schema, except those in its definitions, which count where they are used."""
     if not isinstance(schema, dict):
         return
     count(depth)
     if isinstance(schema.get("$ref"), str):
         yield schema["$ref"]
-    for path, subschema in inner(schema):
+    for path, subschema in iterate_subschemas(schema):
         if path[0] not in DEFINITIONS:
-            yield from refs_of(subschema, count, depth + 1)
+            yield from iterate_refs(subschema, count, depth + 1)
 
 
-class Cycles:
+class ReferenceCycles:
     """Finds the references of a document that lead back to themselves.
 
     ``ref in cycles`` is true if the schema at ``ref`` contains itself.
     """
 
-    def __init__(self, root: Mapping[str, Any], count: Count) -> None:
+    def __init__(self, root: Mapping[str, Any], count: SizeLimit) -> None:
         self._edges: dict[str, tuple[str, ...]] = {}
-        pending = [*refs_of(root, count)]
+        pending = [*iterate_refs(root, count)]
         while pending:
             ref = pending.pop()
             if ref not in self._edges:
-                self._edges[ref] = tuple(dict.fromkeys(refs_of(found(root, ref), count)))
+                self._edges[ref] = tuple(dict.fromkeys(iterate_refs(resolve_ref(root, ref), count)))
                 pending += self._edges[ref]
         self._cycle_of = self._find_cycles()
 
     def __contains__(self, ref: str) -> bool:
         return ref in self._edges and (ref in self._edges[ref] or self._cycle_of[ref][1] > 1)
 
-    def back(self, inside: str, ref: str) -> bool:
+    def leads_back(self, inside: str, ref: str) -> bool:
         """True if ``ref``, used in the schema at ``inside``, leads back to ``inside``."""
         if inside == ref:
             return True
@@ -168,27 +168,27 @@ class Cycles:
         return cycle_of
 
 
-def joined(target: Mapping[str, Any], beside: Mapping[str, Any]) -> dict[str, Any]:
+def merge_ref_siblings(target: Mapping[str, Any], beside: Mapping[str, Any]) -> dict[str, Any]:
     """Merges the target of a reference with the keywords beside the ``$ref``, which both hold."""
-    clash = [name for name in beside if name in target and name not in NOTES]
+    clash = [name for name in beside if name in target and name not in ANNOTATIONS]
     if clash:
         return {"allOf": [dict(target), dict(beside)]}
     return {**{n: v for n, v in target.items() if n not in DEFINITIONS}, **beside}
 
 
-def cut(target: Any) -> dict[str, Json]:
+def reduce_to_type(target: Any) -> dict[str, Json]:
     """Reduces a schema that cannot be inlined to its ``type``; ``{}`` without one."""
     kind = target.get("type") if isinstance(target, dict) else None
     return {"type": kind} if isinstance(kind, str | list) else {}
 
 
-def inlined(schema: Mapping[str, Json], place: str = "schema") -> Fitted:
+def inline_refs(schema: Mapping[str, Json], label: str = "schema") -> FittedSchema:
     """Replaces all references by their targets and removes the definitions.
 
     A reference back into itself is reduced to a type and reported as lost. ``label`` names the schema in errors. Raises
     ``InvalidRequest`` for a schema that is too deep or too large.
     """
-    count, lost = Count(place), list[str]()
+    count, lost = SizeLimit(label), list[str]()
 
     def walk(node: Any, at: str, stack: tuple[str, ...], depth: int) -> Any:
         if not isinstance(node, dict):
@@ -196,34 +196,36 @@ def inlined(schema: Mapping[str, Json], place: str = "schema") -> Fitted:
         count(depth)
         for name in _DYNAMIC:
             if name in node:
-                lost.append(step(at, name))
+                lost.append(join_pointer(at, name))
         node = {name: value for name, value in node.items() if name not in (*DEFINITIONS, *_DYNAMIC)}
         if "$ref" not in node:
-            return mapped(node, lambda path, subschema: walk(subschema, step(at, *path), stack, depth + 1))
+            return map_subschemas(
+                node, lambda path, subschema: walk(subschema, join_pointer(at, *path), stack, depth + 1)
+            )
         ref, beside = node["$ref"], {name: value for name, value in node.items() if name != "$ref"}
-        target = found(schema, ref)
+        target = resolve_ref(schema, ref)
         if target is None or ref in stack:
-            lost.append(step(at, "$ref"))
-            return walk(joined(cut(target), beside), at, stack, depth + 1)
+            lost.append(join_pointer(at, "$ref"))
+            return walk(merge_ref_siblings(reduce_to_type(target), beside), at, stack, depth + 1)
         target = target if isinstance(target, dict) else {} if target else {"not": {}}
         # The keywords beside the reference are not inside its target, so they are walked with the stack of before.
         if not beside:
             return walk(target, at, (*stack, ref), depth + 1)
         inlined_target = walk(target, at, (*stack, ref), depth + 1)
-        return joined(inlined_target, walk(beside, at, stack, depth + 1))
+        return merge_ref_siblings(inlined_target, walk(beside, at, stack, depth + 1))
 
-    return Fitted(walk(dict(schema), "#", (), 0), tuple(lost))
+    return FittedSchema(walk(dict(schema), "#", (), 0), tuple(lost))
 
 
-def mapped(node: Mapping[str, Any], transform: Callable[[tuple[str | int, ...], Any], Any]) -> dict[str, Any]:
+def map_subschemas(node: Mapping[str, Any], transform: Callable[[tuple[str | int, ...], Any], Any]) -> dict[str, Any]:
     """Returns a copy of a schema with each direct subschema replaced by ``transform(path, subschema)``."""
     copy: dict[str, Any] = {}
     for name, value in node.items():
-        if name in MAPS and isinstance(value, dict):
+        if name in SCHEMA_MAP_KEYWORDS and isinstance(value, dict):
             copy[name] = {key: transform((name, key), subschema) for key, subschema in value.items()}
-        elif name in LISTS and isinstance(value, list):
+        elif name in SCHEMA_LIST_KEYWORDS and isinstance(value, list):
             copy[name] = [transform((name, n), subschema) for n, subschema in enumerate(value)]
-        elif name in SINGLE and isinstance(value, dict):
+        elif name in SCHEMA_KEYWORDS and isinstance(value, dict):
             copy[name] = transform((name,), value)
         else:
             copy[name] = value

@@ -16,11 +16,31 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from llm.wire.json_codec import Json
-from llm.wire.schema_merge import accepts_null, or_null, united
-from llm.wire.schema_refs import DEFINITIONS, NOTES, Count, Cycles, Fitted, cut, found, inlined, joined, step
-from llm.wire.schema_types import are_disjoint, split_types, types_of
+from llm.wire.schema_merge import accepts_null, allow_null, merge_schemas
+from llm.wire.schema_refs import (
+    ANNOTATIONS,
+    DEFINITIONS,
+    FittedSchema,
+    ReferenceCycles,
+    SizeLimit,
+    inline_refs,
+    join_pointer,
+    merge_ref_siblings,
+    reduce_to_type,
+    resolve_ref,
+)
+from llm.wire.schema_types import are_disjoint, infer_types, split_types
 
-__all__ = ["STRICT", "Fitted", "Subset", "enforced", "fitted", "inlined", "strict", "told"]
+__all__ = [
+    "STRICT_SUBSET",
+    "FittedSchema",
+    "Subset",
+    "describe_losses",
+    "enforce_schema",
+    "fit_schema",
+    "fit_strict_schema",
+    "inline_refs",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +65,7 @@ _FORMATS: Final = frozenset({"date-time", "time", "date", "duration", "email", "
 
 # OpenAI's strict mode, which other providers copied:
 # https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
-STRICT: Final = Subset(
+STRICT_SUBSET: Final = Subset(
     keywords=_BOUNDS | _LENGTHS | {"pattern"},
     formats=_FORMATS,
     closed=True,
@@ -58,7 +78,7 @@ _UNREPORTED: Final = ("$schema", "$id", "$anchor", "$comment", "nullable")
 _HANDLED: Final = frozenset(
     {
         "$ref", "type", "enum", "const", "anyOf", "oneOf", "allOf", "properties", "required", "additionalProperties",
-        "items", "prefixItems", "format", "minItems", *NOTES, *DEFINITIONS, *_UNREPORTED,
+        "items", "prefixItems", "format", "minItems", *ANNOTATIONS, *DEFINITIONS, *_UNREPORTED,
     }
 )  # fmt: skip
 _STRICT_DIALECTS: Final = ("openai-chat", "openai-responses")
@@ -70,23 +90,23 @@ class _Unfit(Exception):
     """The subset cannot express the schema, even with keywords removed. ``str()`` is the pointer of the cause."""
 
 
-def told(what: str, lost: Sequence[str]) -> list[str]:
+def describe_losses(label: str, lost: Sequence[str]) -> list[str]:
     """Describes lost keywords as field names, such as ``format/properties/age/minimum``; at most 20 of them."""
-    names = [f"{what}{pointer.removeprefix('#')}" for pointer in lost[:_MAX_REPORTED]]
+    names = [f"{label}{pointer.removeprefix('#')}" for pointer in lost[:_MAX_REPORTED]]
     more = len(lost) - len(names)
-    return [*names, f"{what} and {more} more"] if more else names
+    return [*names, f"{label} and {more} more"] if more else names
 
 
-def strict(schema: Mapping[str, Json], place: str = "schema") -> Fitted:
+def fit_strict_schema(schema: Mapping[str, Json], label: str = "schema") -> FittedSchema:
     """Reduces a schema to OpenAI's strict mode, which some engines enforce exactly.
 
     ``label`` names the schema in errors. Raises ``InvalidRequest`` for a schema that is too deep or too large.
     """
-    return fitted(schema, STRICT, place)
+    return fit_schema(schema, STRICT_SUBSET, label)
 
 
-def enforced(
-    schema: Mapping[str, Json], strictly: bool | None, wire: str | None, what: str, dropped: list[str]
+def enforce_schema(
+    schema: Mapping[str, Json], strict: bool | None, schema_dialect: str | None, label: str, dropped: list[str]
 ) -> tuple[dict[str, Json], bool | None]:
     """Returns a schema and its ``strict`` flag for a wire that has this flag.
 
@@ -94,27 +114,27 @@ def enforced(
     own dialects (``schema_dialect``) have done that themselves. Lost keywords are added to ``dropped``. If the schema
     cannot be strict, ``strict`` is reported there too, and the schema is sent unchanged with ``strict`` false.
     """
-    if not strictly or wire is None or wire in _STRICT_DIALECTS:
-        return dict(schema), strictly
-    fit = strict(schema, what)
+    if not strict or schema_dialect is None or schema_dialect in _STRICT_DIALECTS:
+        return dict(schema), strict
+    fit = fit_strict_schema(schema, label)
     if fit.schema is None:
-        dropped += [f"{what}/strict", *told(what, fit.lost)]
+        dropped += [f"{label}/strict", *describe_losses(label, fit.lost)]
         return dict(schema), False
-    dropped += told(what, fit.lost)
+    dropped += describe_losses(label, fit.lost)
     return fit.schema, True
 
 
-def fitted(schema: Mapping[str, Json], subset: Subset, place: str = "schema") -> Fitted:
+def fit_schema(schema: Mapping[str, Json], subset: Subset, label: str = "schema") -> FittedSchema:
     """Reduces a schema to ``subset``.
 
     ``label`` names the schema in errors. Raises ``InvalidRequest`` for a schema that is too deep or too large.
     """
-    reducer = _Reducer(schema, subset, place)
+    reducer = _Reducer(schema, subset, label)
     try:
         fit = reducer.reduce()
     except _Unfit as unfit:
-        return Fitted(None, (str(unfit),))
-    return Fitted(fit, tuple(dict.fromkeys(reducer.lost)))
+        return FittedSchema(None, (str(unfit),))
+    return FittedSchema(fit, tuple(dict.fromkeys(reducer.lost)))
 
 
 class _Reducer:
@@ -124,8 +144,8 @@ class _Reducer:
         self.lost: list[str] = []
         self._root = root
         self._subset = subset
-        self._count = Count(place)
-        self._cycles = Cycles(root, Count(place))
+        self._count = SizeLimit(place)
+        self._cycles = ReferenceCycles(root, SizeLimit(place))
         self._definition = "#"  # the definition that is being reduced
         self._names: dict[str, str] = {}  # reference -> name of its definition in the result
         self._order: list[str] = []  # the same references, in order of use
@@ -134,13 +154,13 @@ class _Reducer:
     def reduce(self) -> dict[str, Json]:
         root = self._resolve(dict(self._root), "#", ())
         union = "anyOf" in root or "oneOf" in root
-        if self._subset.object_root and (union or types_of(root) != ("object",)):
+        if self._subset.object_root and (union or infer_types(root) != ("object",)):
             raise _Unfit("#/type")
         fit = self._reduce_node(root, "#", 0, False)
         definitions: dict[str, Any] = {}
         for ref in self._order:  # grows while the definitions are reduced, by the references in them
             self._definition = ref
-            definitions[self._names[ref]] = self._reduce_node(found(self._root, ref), ref, 0, False)
+            definitions[self._names[ref]] = self._reduce_node(resolve_ref(self._root, ref), ref, 0, False)
         return {**fit, "$defs": definitions} if definitions else fit
 
     def _reduce_node(self, node: Any, at: str, depth: int, optional: bool) -> dict[str, Any]:
@@ -153,8 +173,8 @@ class _Reducer:
         node = self._resolve(node, at, ())
         if "$ref" in node:
             return self._reduce_reference(node, at, optional)
-        fit: dict[str, Any] = {name: node[name] for name in NOTES if isinstance(node.get(name), str)}
-        types = types_of(node)
+        fit: dict[str, Any] = {name: node[name] for name in ANNOTATIONS if isinstance(node.get(name), str)}
+        types = infer_types(node)
         self._add_type(fit, node, types)
         self._add_values(fit, node, at)
         self._add_union(fit, node, at, depth, optional)
@@ -171,35 +191,35 @@ class _Reducer:
         """Merges ``allOf`` and the keywords beside a reference; the result is one ``$ref`` alone, or has neither."""
         for name in ("$dynamicRef", "$recursiveRef"):
             if name in node:
-                raise _Unfit(step(at, name))
+                raise _Unfit(join_pointer(at, name))
         if "$ref" in node and node.get("nullable") is True:
-            notes = {name: node[name] for name in NOTES if name in node}
+            notes = {name: node[name] for name in ANNOTATIONS if name in node}
             return {**notes, "anyOf": [{"$ref": node["$ref"]}, {"type": "null"}]}
         while True:
             ref, beside = node.get("$ref"), {n: v for n, v in node.items() if n != "$ref" and n not in _UNREPORTED}
             beside = {n: v for n, v in beside.items() if n not in DEFINITIONS}
             if "$ref" in node:
-                target = found(self._root, ref)
+                target = resolve_ref(self._root, ref)
                 if target is None or ref in seen:
-                    self.lost.append(step(at, "$ref"))
+                    self.lost.append(join_pointer(at, "$ref"))
                     if self._subset.closed:
-                        raise _Unfit(step(at, "$ref"))
-                    node = joined(cut(target), beside)
+                        raise _Unfit(join_pointer(at, "$ref"))
+                    node = merge_ref_siblings(reduce_to_type(target), beside)
                 elif str(ref) in self._cycles and at != "#":
-                    self.lost += [step(at, name) for name in beside]
+                    self.lost += [join_pointer(at, name) for name in beside]
                     return {"$ref": ref}
                 elif not beside and at != "#":
                     return {"$ref": ref}
                 else:
                     seen = (*seen, str(ref))
-                    node = joined(target if isinstance(target, dict) else {}, beside)
+                    node = merge_ref_siblings(target if isinstance(target, dict) else {}, beside)
             elif "allOf" in node:
                 rest = {name: value for name, value in node.items() if name != "allOf"}
                 for n, member in enumerate(node["allOf"] if isinstance(node["allOf"], list) else ()):
-                    member_at = step(at, "allOf", n)
+                    member_at = join_pointer(at, "allOf", n)
                     member = self._resolve_member(member, member_at, seen)
-                    rest, clashes = united(rest, member)
-                    self.lost += [step(member_at, name) for name in clashes]
+                    rest, clashes = merge_schemas(rest, member)
+                    self.lost += [join_pointer(member_at, name) for name in clashes]
                 node = rest
             else:
                 return node
@@ -216,26 +236,26 @@ class _Reducer:
             if "$ref" in member:
                 ref = str(member["$ref"])
                 if ref in seen:
-                    raise _Unfit(step(at, "$ref"))
+                    raise _Unfit(join_pointer(at, "$ref"))
                 seen = (*seen, ref)
-                target = found(self._root, ref)
+                target = resolve_ref(self._root, ref)
                 member = dict(target) if isinstance(target, dict) else {}
         return dict(member)
 
     def _reduce_reference(self, node: dict[str, Any], at: str, optional: bool) -> dict[str, Any]:
         ref = node["$ref"]
-        if self._cycles.back(self._definition, ref):
+        if self._cycles.leads_back(self._definition, ref):
             allowed = {"no": False, "optional": optional, "yes": True}[self._subset.recursion]
             if not allowed:
-                self.lost.append(step(at, "$ref"))
+                self.lost.append(join_pointer(at, "$ref"))
                 if self._subset.closed:
-                    raise _Unfit(step(at, "$ref"))
-                return dict(cut(found(self._root, ref)))
+                    raise _Unfit(join_pointer(at, "$ref"))
+                return dict(reduce_to_type(resolve_ref(self._root, ref)))
         if ref == "#":
             return {"$ref": "#"}
         if ref not in self._names:
             self._names[ref] = self._choose_name(ref)
-        return {"$ref": step("#", "$defs", self._names[ref])}
+        return {"$ref": join_pointer("#", "$defs", self._names[ref])}
 
     def _choose_name(self, ref: str) -> str:
         name, number = ref.rsplit("/", 1)[-1], 2
@@ -264,7 +284,7 @@ class _Reducer:
         if types is not None and not all(
             isinstance(v, types) and not isinstance(v, bool) for v in values if v is not None
         ):
-            self.lost.append(step(at, "enum"))
+            self.lost.append(join_pointer(at, "enum"))
             return
         fit["enum"] = [*values]
         if node.get("nullable") is True and None not in values:
@@ -275,12 +295,13 @@ class _Reducer:
         if not kinds:
             return
         kind = kinds[0]
-        self.lost += [step(at, other) for other in kinds[1:]]
+        self.lost += [join_pointer(at, other) for other in kinds[1:]]
         members = node[kind]
         if kind == "oneOf" and not are_disjoint(members):
-            self.lost.append(step(at, kind))
+            self.lost.append(join_pointer(at, kind))
         fit["anyOf"] = [
-            self._reduce_node(member, step(at, kind, n), depth + 1, optional) for n, member in enumerate(members)
+            self._reduce_node(member, join_pointer(at, kind, n), depth + 1, optional)
+            for n, member in enumerate(members)
         ]
         if node.get("nullable") is True and not accepts_null(fit["anyOf"]):
             fit["anyOf"].append({"type": "null"})
@@ -291,19 +312,19 @@ class _Reducer:
         properties = properties if isinstance(properties, dict) else None
         others = node.get("additionalProperties")
         if subset.closed and (others not in (None, False) or (properties is None and others is None)):
-            raise _Unfit(step(at, "additionalProperties"))
+            raise _Unfit(join_pointer(at, "additionalProperties"))
         required = node.get("required")
         required = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
         reduced: dict[str, Any] = {}
         for name, value in (properties or {}).items():
-            value_at, may_be_missing = step(at, "properties", name), name not in required
+            value_at, may_be_missing = join_pointer(at, "properties", name), name not in required
             schema = self._reduce_node(value, value_at, depth + 1, optional or may_be_missing)
             if subset.all_required and may_be_missing and not accepts_null(schema):
-                self.lost.append(step(value_at, "optional"))
-                schema = or_null(schema)
+                self.lost.append(join_pointer(value_at, "optional"))
+                schema = allow_null(schema)
             reduced[name] = schema
         self.lost += [
-            step(at, "required", n) for n, name in enumerate(required) if subset.closed and name not in reduced
+            join_pointer(at, "required", n) for n, name in enumerate(required) if subset.closed and name not in reduced
         ]
         if properties is not None or subset.closed:
             fit["properties"] = reduced
@@ -316,30 +337,32 @@ class _Reducer:
         elif isinstance(others, bool):
             fit["additionalProperties"] = others
         elif isinstance(others, dict):
-            fit["additionalProperties"] = self._reduce_node(others, step(at, "additionalProperties"), depth + 1, True)
+            fit["additionalProperties"] = self._reduce_node(
+                others, join_pointer(at, "additionalProperties"), depth + 1, True
+            )
 
     def _add_array(self, fit: dict[str, Any], node: Mapping[str, Any], at: str, depth: int, optional: bool) -> None:
         items, first = node.get("items"), node.get("prefixItems")
         if isinstance(items, list):  # before draft 2020-12
             items, first = node.get("additionalItems"), items
         fixed = [
-            self._reduce_node(item, step(at, "prefixItems", n), depth + 1, optional)
+            self._reduce_node(item, join_pointer(at, "prefixItems", n), depth + 1, optional)
             for n, item in enumerate(first if isinstance(first, list) else ())
         ]
         if fixed and (self._subset.keywords is None or "prefixItems" in self._subset.keywords):
             fit["prefixItems"] = fixed
             fixed = []
         has_items = isinstance(items, dict) and bool(items)
-        more = [self._reduce_node(items, step(at, "items"), depth + 1, optional)] if has_items else []
+        more = [self._reduce_node(items, join_pointer(at, "items"), depth + 1, optional)] if has_items else []
         if fixed:
-            self.lost.append(step(at, "prefixItems"))
+            self.lost.append(join_pointer(at, "prefixItems"))
             if not more and items is not False and self._subset.closed:
-                raise _Unfit(step(at, "prefixItems"))
+                raise _Unfit(join_pointer(at, "prefixItems"))
             more = [*fixed, *more]
         if more:
             fit["items"] = more[0] if len(more) == 1 else {"anyOf": more}
         elif self._subset.closed:  # ``items`` is required there: allow any scalar
-            self.lost.append(step(at, "items"))
+            self.lost.append(join_pointer(at, "items"))
             fit["items"] = {"type": [*_SCALARS]} if self._subset.type_lists else split_types({"type": [*_SCALARS]})
 
     def _add_limits(self, fit: dict[str, Any], node: Mapping[str, Any], at: str) -> None:
@@ -356,4 +379,4 @@ class _Reducer:
             if accepted:
                 fit[name] = value
             elif not name.startswith("x-"):
-                self.lost.append(step(at, name))
+                self.lost.append(join_pointer(at, name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from llm.wire.schema_refs import NOTES
+from llm.wire.schema_refs import ANNOTATIONS
 
 _KINDS: Final = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 _IMPLIED_TYPES: Final = (  # (type, keywords that imply it where ``type`` is missing)
@@ -21,7 +21,7 @@ _KEYWORDS_OF_TYPE: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def types_of(node: Mapping[str, Any]) -> tuple[str, ...]:
+def infer_types(node: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the types in ``type``, else those that the other keywords imply; empty if unknown."""
     types = node.get("type")
     if isinstance(types, str):
@@ -41,7 +41,7 @@ def are_disjoint(members: list[Any]) -> bool:
     """True if the types of ``members`` exclude that one value matches two of them."""
     seen: set[str] = set()
     for member in members:
-        types = {"number" if t == "integer" else t for t in types_of(member)} if isinstance(member, dict) else set()
+        types = {"number" if t == "integer" else t for t in infer_types(member)} if isinstance(member, dict) else set()
         if not types or seen & types:
             return False
         seen |= types
@@ -56,12 +56,12 @@ def split_types(fit: dict[str, Any]) -> dict[str, Any]:
     if "enum" in fit or "const" in fit:
         return {name: value for name, value in fit.items() if name != "type"}
     if "anyOf" in fit:
-        return {name: value for name, value in fit.items() if name in (*NOTES, "anyOf")}
+        return {name: value for name, value in fit.items() if name in (*ANNOTATIONS, "anyOf")}
     type_keywords = {name for names in _KEYWORDS_OF_TYPE.values() for name in names}
-    shared = {name: value for name, value in fit.items() if name not in (*NOTES, "type", *type_keywords)}
+    shared = {name: value for name, value in fit.items() if name not in (*ANNOTATIONS, "type", *type_keywords)}
     members = []
     for kind in types:
         own = {name: fit[name] for name in _KEYWORDS_OF_TYPE.get(kind, ()) if name in fit}
         numbers = shared if kind in ("number", "integer") else {}
         members.append({"type": kind, **own, **numbers})
-    return {**{name: fit[name] for name in NOTES if name in fit}, "anyOf": members}
+    return {**{name: fit[name] for name in ANNOTATIONS if name in fit}, "anyOf": members}

@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from llm.errors import Malformed
-from llm.wire.frames import MAX_FRAME, MOST_HALF, Frame
+from llm.wire.frames import MAX_FRAME, MAX_PENDING, Frame
 from llm.wire.json_codec import Json, dump_bytes
 
 # As numbers: ``number in bytes`` is five times as fast as ``bytes in bytes``.
@@ -19,7 +19,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 _INCOMPLETE_BOMS: Final = (_BOM[:1], _BOM[:2])
 
 
-class Sse:
+class SseDecoder:
     """Decodes an event stream into frames; a ``FrameDecoder``.
 
     Accepts LF, CRLF and CR, a byte order mark, comments, and a last event without its blank line.
@@ -27,7 +27,7 @@ class Sse:
 
     __slots__ = ("_cr", "_first", "_max", "_rest", "_scanned")
 
-    border: bytes = b"\n\n"
+    delimiter: bytes = b"\n\n"
 
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         self._max = max_frame
@@ -36,14 +36,14 @@ class Sse:
         self._cr = False  # the last chunk ended with CR, which may be the first byte of CRLF
         self._first = True  # a byte order mark may still come
 
-    def half(self) -> bytes | None:
+    def pending(self) -> bytes | None:
         """Returns the bytes of the incomplete last event.
 
         None if they are more than ``MAX_PENDING``, after a CR that may begin CRLF, and before the first bytes.
         """
-        return None if self._cr or self._first or len(self._rest) > MOST_HALF else bytes(self._rest)
+        return None if self._cr or self._first or len(self._rest) > MAX_PENDING else bytes(self._rest)
 
-    def forget(self) -> None:
+    def discard_pending(self) -> None:
         """Drops the incomplete last event."""
         self._rest.clear()
         self._scanned = 0
@@ -124,12 +124,12 @@ def _decode_event(block: bytes) -> Frame | None:
     return Frame(text, event) if data and (event == "error" or (text and not text.isspace())) else None
 
 
-class SseBlocks:
+class SseSplitter:
     """Cuts an event stream into its events without changing a byte; a ``FrameSplitter``."""
 
     __slots__ = ("_max", "_rest", "_scanned")
 
-    border: bytes = b"\n\n"
+    delimiter: bytes = b"\n\n"
     # Matches \r?\n\r?\n|\r\r, ten times as fast, since it begins with a character class.
     _BORDER: Final = re.compile(rb"[\r\n](?:(?<=\n)\r?\n|(?<=\r)(?:\n\r?\n|\r))")
 
@@ -138,16 +138,16 @@ class SseBlocks:
         self._rest = bytearray()
         self._scanned = 0  # the rest has no delimiter before this offset
 
-    def half(self) -> bytes | None:
+    def pending(self) -> bytes | None:
         """Returns the bytes of the incomplete last event, or None if they are more than ``MAX_PENDING``."""
-        return None if len(self._rest) > MOST_HALF else bytes(self._rest)
+        return None if len(self._rest) > MAX_PENDING else bytes(self._rest)
 
-    def forget(self) -> None:
+    def discard_pending(self) -> None:
         """Drops the incomplete last event."""
         self._rest.clear()
         self._scanned = 0
 
-    def cut(self, chunk: bytes) -> bytes:
+    def extract_complete(self, chunk: bytes) -> bytes:
         """Returns all complete events. Raises ``Malformed`` for an event above the size limit."""
         rest = self._rest
         if not rest and chunk.endswith(b"\n\n"):
@@ -164,7 +164,7 @@ class SseBlocks:
             raise Malformed(f"The engine sent one event of more than {self._max} bytes (MAX_ANSWER_SIZE).")
         return whole
 
-    def split(self, whole: bytes) -> list[bytes]:
+    def split_events(self, whole: bytes) -> list[bytes]:
         """Splits complete events, each with its blank line."""
         if _CR not in whole:
             *blocks, rest = whole.split(b"\n\n")
@@ -184,14 +184,14 @@ class SseBlocks:
         rest, self._rest, self._scanned = bytes(self._rest), bytearray(), 0
         return rest
 
-    def frame(self, block: bytes) -> Frame | None:
+    def decode_frame(self, block: bytes) -> Frame | None:
         """Decodes one event; None if it has no data."""
         if _CR in block:
             block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         return _decode_event(block.removeprefix(_BOM).strip(b"\n"))
 
 
-def sse(value: Json | bytes, event: str = "") -> bytes:
+def encode_sse_event(value: Json | bytes, event: str = "") -> bytes:
     """Encodes one server-sent event. ``value`` is JSON, or bytes that are already encoded."""
     data = value if isinstance(value, bytes) else dump_bytes(value)
     name = f"event: {event}\n".encode() if event else b""

@@ -24,9 +24,9 @@ from llm.chat.events import (
     UsageReported,
     WholePart,
 )
-from llm.chat.filters import Filter, InOrder, ThinkTags
-from llm.chat.messages import Citation, Foreign, Reasoning, Text, ToolCall, Usage
-from llm.chat.provider_metadata import Opaque
+from llm.chat.filters import Filter, PartSequencer, ThinkTagFilter
+from llm.chat.messages import Citation, Reasoning, Text, ToolCall, UnknownPart, Usage
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.reply import Reply, collect
 from tests.support.event_streams import streams
 from tests.support.grammars import check_stream
@@ -62,7 +62,7 @@ def check_in_order(events: Sequence[Event]) -> None:
 
 @given(streams(), batches)
 def test_s3_one_part_is_open_at_a_time_and_each_has_all_its_events(events: list[Event], sizes: list[int]) -> None:
-    out = run_filter(InOrder(), events, sizes)
+    out = run_filter(PartSequencer(), events, sizes)
     check_in_order(out)
     for index in range(10):
         assert events_of_part(out, index) == events_of_part(events, index)
@@ -73,14 +73,14 @@ def test_s3_one_part_is_open_at_a_time_and_each_has_all_its_events(events: list[
 
 @given(streams())
 def test_ordered_events_pass_unchanged_and_at_once(events: list[Event]) -> None:
-    sorted_ = run_filter(InOrder(), events)
-    order = InOrder()
+    sorted_ = run_filter(PartSequencer(), events)
+    order = PartSequencer()
     for event in sorted_:
         assert order.feed([event]) == [event]
 
 
 def test_s3_interleaved_calls_leave_one_after_another() -> None:
-    order = InOrder()
+    order = PartSequencer()
     first, second = ToolCallStarted(0, "a", "f"), ToolCallStarted(1, "b", "g")
     assert order.feed([Started("", ""), first, second]) == [Started("", ""), first]
     assert order.feed([ToolCallDelta(0, "{"), ToolCallDelta(1, "["), ToolCallDelta(0, "}")]) == [
@@ -94,13 +94,13 @@ def test_s3_interleaved_calls_leave_one_after_another() -> None:
 
 def test_s3_several_parts_are_held_back() -> None:
     starts = [ToolCallStarted(index, str(index), "f") for index in range(3)]
-    whole = WholePart(3, Foreign(()))
-    out = run_filter(InOrder(), [*starts, whole, PartEnded(2), PartEnded(0), TextDelta(4, "a"), PartEnded(1)])
+    whole = WholePart(3, UnknownPart(()))
+    out = run_filter(PartSequencer(), [*starts, whole, PartEnded(2), PartEnded(0), TextDelta(4, "a"), PartEnded(1)])
     assert out == [starts[0], PartEnded(0), starts[1], PartEnded(1), starts[2], PartEnded(2), whole, TextDelta(4, "a")]
 
 
 def test_usage_is_not_held_back() -> None:
-    order = InOrder()
+    order = PartSequencer()
     order.feed([TextDelta(0, "a")])
     assert order.feed([TextDelta(1, "b"), UsageReported(Usage(fresh=1))]) == [UsageReported(Usage(fresh=1))]
 
@@ -117,7 +117,7 @@ def test_progress_of_an_ended_call_holds_nothing_back() -> None:
         PartEnded(1),
         Finished("stop"),
     ]
-    assert run_filter(InOrder(), events) == events
+    assert run_filter(PartSequencer(), events) == events
 
 
 def filter_tags(text: str, cuts: Iterable[int] = ()) -> Reply:
@@ -127,7 +127,7 @@ def filter_tags(text: str, cuts: Iterable[int] = ()) -> Reply:
     for end in [*sorted(cut % (len(text) + 1) for cut in cuts), len(text)]:
         events.append(TextDelta(0, text[start:end]))
         start = end
-    out = run_filter(ThinkTags(), [*events, PartEnded(0), Finished("stop")], [1] * len(events))
+    out = run_filter(ThinkTagFilter(), [*events, PartEnded(0), Finished("stop")], [1] * len(events))
     check_stream(out)
     return collect(out)
 
@@ -202,8 +202,10 @@ def test_s13_only_tags_and_the_blank_space_around_them_are_removed(came: str, cu
 @given(streams(), batches)
 def test_s13_a_stream_without_tags_stays_the_same_answer(events: list[Event], sizes: list[int]) -> None:
     events = [replace(e, text=e.text.replace("<", "")) if isinstance(e, TextDelta) else e for e in events]
-    events = run_filter(InOrder(), events)  # an interleaved part without any text may be filtered to a later position
-    out = run_filter(ThinkTags(), events, sizes)
+    events = run_filter(
+        PartSequencer(), events
+    )  # an interleaved part without any text may be filtered to a later position
+    out = run_filter(ThinkTagFilter(), events, sizes)
     check_stream(out)
     ours, theirs = collect(out), collect(events)
     assert (ours.text, ours.reasoning, ours.calls) == (theirs.text, theirs.reasoning, theirs.calls)
@@ -213,7 +215,7 @@ def test_s13_a_stream_without_tags_stays_the_same_answer(events: list[Event], si
 
 
 def test_s13_reasoning_is_streamed() -> None:
-    tags = ThinkTags()
+    tags = ThinkTagFilter()
     assert tags.feed([TextDelta(0, "<think>Hm")]) == [ReasoningDelta(0, "Hm")]
     assert tags.feed([TextDelta(0, ".\n")]) == [ReasoningDelta(0, ".")]  # a line end may belong to the closing tag
     assert tags.feed([TextDelta(0, "Well </")]) == [ReasoningDelta(0, "\nWell ")]
@@ -223,7 +225,7 @@ def test_s13_reasoning_is_streamed() -> None:
 
 
 def test_s13_only_a_possible_tag_is_held_back() -> None:
-    tags = ThinkTags()
+    tags = ThinkTagFilter()
     assert tags.feed([TextDelta(0, "Yes <")]) == [TextDelta(0, "Yes ")]
     assert tags.feed([TextDelta(0, "/thin")]) == []
     assert tags.feed([TextDelta(0, "g> <")]) == [TextDelta(0, "</thing> ")]
@@ -231,10 +233,10 @@ def test_s13_only_a_possible_tag_is_held_back() -> None:
 
 
 def test_s13_parts_around_reasoning_keep_their_order_and_metadata() -> None:
-    metadata = (Opaque("x", "y", {"signature": "s"}),)
+    metadata = (ProviderMetadata("x", "y", {"signature": "s"}),)
     citation = Citation(url="u")
     out = run_filter(
-        ThinkTags(),
+        ThinkTagFilter(),
         [
             Started("", ""),
             ReasoningDelta(0, "Before."),
@@ -248,7 +250,7 @@ def test_s13_parts_around_reasoning_keep_their_order_and_metadata() -> None:
             ToolProgress(2, "running"),
             TextDelta(3, ""),
             PartEnded(3, metadata),
-            WholePart(4, Foreign(())),
+            WholePart(4, UnknownPart(())),
             Finished("tool_calls"),
         ],
     )
@@ -257,15 +259,15 @@ def test_s13_parts_around_reasoning_keep_their_order_and_metadata() -> None:
         Reasoning("Before.", metadata),
         Reasoning("Hm."),
         Text("Yes", (citation,), metadata),
-        ToolCall("a", "f", '{"tag": "<think>"}', keep=metadata),
-        Text("", keep=metadata),
-        Foreign(()),
+        ToolCall("a", "f", '{"tag": "<think>"}', metadata=metadata),
+        Text("", metadata=metadata),
+        UnknownPart(()),
     )
     assert ToolProgress(3, "running") in out
 
 
 def test_s13_a_citation_without_text_opens_an_empty_text_part() -> None:
     events: list[Event] = [Cited(0, Citation(url="u")), TextDelta(0, "<think>Hm.</think>"), PartEnded(0)]
-    out = run_filter(ThinkTags(), [Started("", ""), *events, Finished("stop")])
+    out = run_filter(ThinkTagFilter(), [Started("", ""), *events, Finished("stop")])
     check_stream(out)
     assert collect(out).message.parts == (Text("", (Citation(url="u"),)), Reasoning("Hm."))

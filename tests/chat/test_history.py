@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm.chat.history import only_text
+from llm.chat.history import move_media_out_of_results
 from llm.chat.messages import Media, Message, Text, ToolCall, ToolResult
 from llm.chat.request import ChatRequest
 from llm.dialects.registry import CLIENT_DIALECTS, ENGINE_DIALECTS
@@ -57,7 +57,7 @@ def test_results_come_first_and_their_media_follows() -> None:
     one = ToolResult("c1", (Text("Here"), PNG, PDF))
     two = ToolResult("c2", (Text("42"),))
     three = ToolResult("c3", (PNG,), is_error=True)
-    message = only_text(Message("user", (one, two, three, Text("And?"))))
+    message = move_media_out_of_results(Message("user", (one, two, three, Text("And?"))))
     assert message.parts == (
         ToolResult("c1", (Text("Here"),)),
         two,
@@ -69,15 +69,15 @@ def test_results_come_first_and_their_media_follows() -> None:
         PNG,
         Text("And?"),
     )
-    kept = only_text(Message("user", (one, two)), lambda media: media.kind == "image")
+    kept = move_media_out_of_results(Message("user", (one, two)), lambda media: media.kind == "image")
     assert kept.parts == (ToolResult("c1", (Text("Here"), PNG)), two, Text(f"{NOTE}c1:"), PDF)
 
 
 @pytest.mark.parametrize("parts", [(Text("Hi"), PNG), (ToolResult("c", (Text("42"),)), Text("And?"))])
 def test_a_message_without_media_in_results_stays_unchanged(parts: Any) -> None:
     message = Message("user", parts)
-    assert only_text(message) is message
-    assert only_text(Message("assistant", (ToolCall("c", "f"),))).parts == (ToolCall("c", "f"),)
+    assert move_media_out_of_results(message) is message
+    assert move_media_out_of_results(Message("assistant", (ToolCall("c", "f"),))).parts == (ToolCall("c", "f"),)
 
 
 def test_to_chat_completions_media_goes_into_the_next_message() -> None:

@@ -16,11 +16,11 @@ from llm.chat.events import (
     Started,
     TextDelta,
     ToolCallStarted,
-    settled,
+    final_finish_reason,
 )
 from llm.chat.messages import Citation
-from llm.chat.parts_manager import Flow
-from llm.chat.provider_metadata import Opaque
+from llm.chat.parts_manager import PartsManager
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.reply import collect
 from tests.support.event_streams import citations, keeps, wholes
 from tests.support.event_streams import texts as random_texts
@@ -40,7 +40,7 @@ one_step: st.SearchStrategy[tuple[Any, ...]] = st.one_of(
 
 @given(st.lists(one_step, max_size=20))
 def test_s7_the_grammar_holds_for_any_order_of_pieces(steps: list[tuple[Any, ...]]) -> None:
-    parts = Flow()
+    parts = PartsManager()
     events: list[Event] = [Started("", "")]
     open_calls: list[int] = []
     texts = {"text": "", "reasoning": ""}
@@ -48,36 +48,36 @@ def test_s7_the_grammar_holds_for_any_order_of_pieces(steps: list[tuple[Any, ...
     for step, *values in steps:
         match step:
             case "text":
-                parts.text(values[0])
+                parts.add_text(values[0])
                 texts[step] += values[0]
             case "reasoning":
-                parts.reasoning(values[0])
+                parts.add_reasoning(values[0])
                 texts[step] += values[0]
             case "withheld":
-                parts.reasoning("", withheld=True)
+                parts.add_reasoning("", withheld=True)
             case "cite":
-                parts.cite(values[0])
+                parts.add_citation(values[0])
             case "call":
-                index = parts.call(f"call_{len(arguments)}", "f", values[0])
+                index = parts.open_call(f"call_{len(arguments)}", "f", values[0])
                 open_calls.append(index)
                 arguments[index] = ""
             case "arguments" if open_calls:
                 index = open_calls[values[0] % len(open_calls)]
-                parts.arguments(index, values[1])
+                parts.add_arguments(index, values[1])
                 arguments[index] += values[1]
             case "end call" if open_calls:
                 index = open_calls.pop(values[0] % len(open_calls))
                 parts.end_call(index, values[1])
                 parts.end_call(index)
             case "end":
-                parts.end_open(values[0])
+                parts.end_open_part(values[0])
             case "whole":
-                parts.whole(values[0])
-        events += parts.take()
+                parts.add_whole_part(values[0])
+        events += parts.take_events()
     parts.end_all()
-    events += parts.take()
-    assert parts.take() == []
-    events.append(Finished(settled("stop", parts.called)))
+    events += parts.take_events()
+    assert parts.take_events() == []
+    events.append(Finished(final_finish_reason("stop", parts.has_client_call)))
     check_stream(events)
     reply = collect(events)
     assert (reply.text, reply.reasoning) == (texts["text"], texts["reasoning"])
@@ -85,29 +85,29 @@ def test_s7_the_grammar_holds_for_any_order_of_pieces(steps: list[tuple[Any, ...
 
 
 def test_s8_empty_pieces_are_dropped() -> None:
-    parts = Flow()
-    parts.text("")
-    parts.reasoning("")
-    parts.end_open()
-    index = parts.call("a", "f")
-    parts.arguments(index, "")
-    assert parts.take() == [ToolCallStarted(0, "a", "f")]
+    parts = PartsManager()
+    parts.add_text("")
+    parts.add_reasoning("")
+    parts.end_open_part()
+    index = parts.open_call("a", "f")
+    parts.add_arguments(index, "")
+    assert parts.take_events() == [ToolCallStarted(0, "a", "f")]
 
 
 def test_withheld_reasoning_is_a_part_with_its_metadata() -> None:
-    parts = Flow()
-    metadata = (Opaque("x", "y", {"signature": "s"}),)
-    parts.reasoning("", withheld=True)
-    parts.end_open(metadata)
-    assert parts.take() == [ReasoningDelta(0, ""), PartEnded(0, metadata)]
+    parts = PartsManager()
+    metadata = (ProviderMetadata("x", "y", {"signature": "s"}),)
+    parts.add_reasoning("", withheld=True)
+    parts.end_open_part(metadata)
+    assert parts.take_events() == [ReasoningDelta(0, ""), PartEnded(0, metadata)]
 
 
 def test_a_citation_without_text_opens_an_empty_text_part() -> None:
-    parts = Flow()
-    parts.cite(Citation(url="u"))
-    parts.cite(Citation(url="v"))
-    parts.text("a")
-    assert parts.take() == [
+    parts = PartsManager()
+    parts.add_citation(Citation(url="u"))
+    parts.add_citation(Citation(url="v"))
+    parts.add_text("a")
+    assert parts.take_events() == [
         TextDelta(0, ""),
         Cited(0, Citation(url="u")),
         Cited(0, Citation(url="v")),

@@ -22,10 +22,10 @@ from llm.chat.events import (
     ToolProgress,
     UsageReported,
     WholePart,
-    settled,
+    final_finish_reason,
 )
 from llm.chat.grammar import Grammar
-from llm.chat.messages import Foreign, Reasoning, Text, ToolCall, Usage
+from llm.chat.messages import Reasoning, Text, ToolCall, UnknownPart, Usage
 from llm.chat.reply import collect, replay
 from llm.errors import Malformed, RateLimited, Truncated
 from tests.support.event_streams import streams
@@ -62,7 +62,7 @@ def test_a_reply_has_the_content_of_its_stream(events: list[Event]) -> None:
             case ToolCall() as call, PartEnded(_, expected):
                 start = own[0]
                 assert isinstance(start, ToolCallStarted)
-                assert (call.id, call.name, call.executor, call.keep) == (
+                assert (call.id, call.name, call.executor, call.metadata) == (
                     start.id,
                     start.name,
                     start.executor,
@@ -133,7 +133,7 @@ def test_a_part_that_changes_its_kind_is_malformed(second: Event) -> None:
     with pytest.raises(Malformed, match="Part 0"):
         collect([Started("", ""), TextDelta(0, "a"), second])
     with pytest.raises(Malformed, match="Part 0"):
-        collect([Started("", ""), WholePart(0, Foreign(())), second])
+        collect([Started("", ""), WholePart(0, UnknownPart(())), second])
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_part_that_changes_its_kind_is_malformed(second: Event) -> None:
 def test_s6_the_finish_reason_is_tool_calls_if_the_client_has_calls_to_run(
     reason: FinishReason, called: bool, expected: FinishReason
 ) -> None:
-    assert settled(reason, called) == expected
+    assert final_finish_reason(reason, called) == expected
 
 
 def test_e8_counts_do_not_overlap_and_totals_are_sums() -> None:

@@ -6,21 +6,21 @@ import json
 
 import pytest
 
-from llm.chat.messages import Foreign, Media
+from llm.chat.messages import Media, UnknownPart
 from llm.chat.request import ChatRequest
-from llm.chat.token_estimate import ERROR_SHARE, ERROR_TOKENS, Input, count_text, estimate
+from llm.chat.token_estimate import ERROR_SHARE, ERROR_TOKENS, RequestSize, estimate_input_tokens, estimate_text_tokens
 from llm.dialects.registry import CLIENT_DIALECTS
 from llm.errors import LLMError
 from tests.support.oracle import Answer
-from tests.support.recordings import Case, cases, expected
+from tests.support.recordings import Case, cases, read_expected
 
 
 def test_scripts_without_spaces_are_counted() -> None:
-    assert count_text("") == 0
-    assert count_text("今日はいい天気ですね") == 10
-    assert count_text("🦊🦊") == 2
-    assert 2 <= count_text("Добрый день") <= 6
-    assert count_text("internationalization") == 3
+    assert estimate_text_tokens("") == 0
+    assert estimate_text_tokens("今日はいい天気ですね") == 10
+    assert estimate_text_tokens("🦊🦊") == 2
+    assert 2 <= estimate_text_tokens("Добрый день") <= 6
+    assert estimate_text_tokens("internationalization") == 3
 
 
 APIS = ("openai-chat", "anthropic", "openai-responses")
@@ -41,7 +41,7 @@ def read_recorded_requests() -> list[tuple[Case, ChatRequest, int]]:
         body = case.request.body
         if case.engine.dialect not in APIS or not isinstance(body, dict) or "previous_response_id" in body:
             continue
-        answer = expected(case)
+        answer = read_expected(case)
         if not isinstance(answer, Answer) or answer.tokens is None or not answer.tokens.input:
             continue
         try:
@@ -49,7 +49,7 @@ def read_recorded_requests() -> list[tuple[Case, ChatRequest, int]]:
         except LLMError:
             continue
         hosted = any(tool.executor == "provider" for tool in request.tools)
-        if not hosted and not any(isinstance(p, Media | Foreign) for m in request.messages for p in m.parts):
+        if not hosted and not any(isinstance(p, Media | UnknownPart) for m in request.messages for p in m.parts):
             found.append((case, request, answer.tokens.input))
     return found
 
@@ -58,8 +58,8 @@ def test_t11_the_error_of_the_estimate_is_within_its_bounds(capsys: pytest.Captu
     outside = {}
     recorded = read_recorded_requests()
     for case, request, counted in recorded:
-        guess = estimate(request)
-        stored = Input(request).tokens()
+        guess = estimate_input_tokens(request)
+        stored = RequestSize(request).estimate_tokens()
         assert abs(stored - guess) <= 0.1 * guess, case.name
         if abs(counted - guess) > ERROR_SHARE * counted + ERROR_TOKENS:
             outside[case.name] = f"{guess} for {counted}"

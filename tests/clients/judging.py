@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from tests.support.harness import CLIENT_ID, Connection, Request, Script, Upstream, config, serving
-from tests.support.scripted import error_of
+from tests.support.harness import CLIENT_ID, Connection, Request, Script, Upstream, make_config, run_server
+from tests.support.scripted import make_error_body
 from tests.support.wires import Wire
 
 PATIENCE = 120  # seconds that a client may take as a whole: some need long to start
@@ -21,13 +21,13 @@ STRUCTURED = '{"city": "Paris", "degrees": 21}'
 async def behind(wire: Wire, script: Script) -> AsyncIterator[tuple[str, Upstream]]:
     """The address of a server whose provider does what ``script`` says."""
     upstream = Upstream(script)
-    async with upstream.running(), serving(config(**wire.environ(upstream, MAX_RETRIES="0"))) as server:
+    async with upstream.run(), run_server(make_config(**wire.environ(upstream, MAX_RETRIES="0"))) as server:
         yield server.url, upstream
 
 
 def refusing(wire: Wire, status: int, type: str = "t") -> Script:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(error_of(wire.engine, status, type=type), status, headers={"retry-after": "7"})
+        await connection.respond(make_error_body(wire.engine, status, type=type), status, headers={"retry-after": "7"})
 
     return script
 
@@ -42,7 +42,7 @@ class Left:
     async def script(self, request: Request, connection: Connection) -> None:
         await connection.stream(self._wire.content_type)
         await connection.chunk(self._wire.head + self._wire.delta("Hi"))
-        await connection.closed()
+        await connection.wait_closed()
         self._closed.set()
 
     async def seen(self) -> None:

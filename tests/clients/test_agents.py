@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.clients.judging import STRUCTURED, Left, behind, ran, refusing, running
-from tests.support.scripted import CHAT, SAID, answering, calling
-from tests.support.setups import codex_of, environ_of
+from tests.support.scripted import ANSWER_TEXT, CHAT, make_call_script, make_text_script
+from tests.support.setups import read_codex_config, read_environ
 from tests.support.wires import WIRES, Wire
 
 BIN = Path(__file__).parent / "node" / "node_modules" / ".bin"
@@ -33,7 +33,7 @@ def model_of(wire: Wire) -> str:
 
 def claude(url: str, model: str) -> dict[str, str]:
     """README's variables; the others keep it from calling home."""
-    environ = environ_of("Claude Code", url)
+    environ = read_environ("Claude Code", url)
     environ |= {name: model for name in environ if name.endswith("_MODEL")}
     return {**environ, "DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
 
@@ -47,11 +47,11 @@ async def claude_says(*words: str, home: Path, **environ: str) -> tuple[int, Any
 
 @EVERY
 async def test_claude_code_runs_a_command_and_answers(wire: Wire, tmp_path: Path) -> None:
-    script = calling(wire, "Bash", {"command": "echo Sunny", "description": "Says it"})
+    script = make_call_script(wire, "Bash", {"command": "echo Sunny", "description": "Says it"})
     async with behind(wire, script) as (url, upstream):
         environ = claude(url, model_of(wire))
         code, said = await claude_says("Say hello", "--allowedTools", "Bash", home=tmp_path, **environ)
-    assert (code, said["result"], said["is_error"]) == (0, SAID, False)
+    assert (code, said["result"], said["is_error"]) == (0, ANSWER_TEXT, False)
     assert (said["usage"]["input_tokens"], said["usage"]["output_tokens"]) == (10, 4)  # of both rounds
     last = json.dumps(upstream.requests[-1].json)
     assert "Say hello" in last and "Sunny" in last
@@ -64,7 +64,7 @@ async def test_claude_code_answers_by_a_schema(tmp_path: Path) -> None:
         "properties": {"city": {"type": "string"}, "degrees": {"type": "integer"}},
         "required": ["city", "degrees"],
     }
-    script = calling(wire, "StructuredOutput", json.loads(STRUCTURED), result="successfully")
+    script = make_call_script(wire, "StructuredOutput", json.loads(STRUCTURED), result="successfully")
     async with behind(wire, script) as (url, _):
         words = ("Weather?", "--json-schema", json.dumps(schema))
         code, said = await claude_says(*words, home=tmp_path, **claude(url, "google/m"))
@@ -73,7 +73,7 @@ async def test_claude_code_answers_by_a_schema(tmp_path: Path) -> None:
 
 async def test_claude_code_counts_its_context(tmp_path: Path) -> None:
     wire = WIRES["google"]
-    async with behind(wire, answering(wire, whole={"totalTokens": 4700})) as (url, upstream):
+    async with behind(wire, make_text_script(wire, whole={"totalTokens": 4700})) as (url, upstream):
         code, said = await claude_says("/context", home=tmp_path, **claude(url, "google/m"))
     assert (code, said["is_error"]) == (0, False)
     assert "4.7k" in said["result"]
@@ -110,7 +110,9 @@ def codex(url: str, model: str, home: Path) -> None:
     """Writes README's configuration, with what keeps it from calling home."""
     quiet = "check_for_update_on_startup = false\n"
     (home / ".codex").mkdir(exist_ok=True)
-    (home / ".codex" / "config.toml").write_text(quiet + codex_of(url, model) + "[analytics]\nenabled = false\n")
+    (home / ".codex" / "config.toml").write_text(
+        quiet + read_codex_config(url, model) + "[analytics]\nenabled = false\n"
+    )
 
 
 EXEC = (str(CODEX), "exec", "--skip-git-repo-check", "--sandbox", "danger-full-access")
@@ -118,21 +120,21 @@ EXEC = (str(CODEX), "exec", "--skip-git-repo-check", "--sandbox", "danger-full-a
 
 @EVERY
 async def test_codex_runs_a_command_and_answers(wire: Wire, tmp_path: Path) -> None:
-    async with behind(wire, calling(wire, "exec_command", {"cmd": "echo Sunny"})) as (url, upstream):
+    async with behind(wire, make_call_script(wire, "exec_command", {"cmd": "echo Sunny"})) as (url, upstream):
         codex(url, model_of(wire), tmp_path)
         code, said = await ran(*EXEC, "Say hello", home=tmp_path)
-    assert (code, said.strip()) == (0, SAID)
+    assert (code, said.strip()) == (0, ANSWER_TEXT)
     last = json.dumps(upstream.requests[-1].json)
     assert "Say hello" in last and "Sunny" in last
 
 
 async def test_codex_calls_a_function_of_a_namespace_over_a_foreign_wire(tmp_path: Path) -> None:
     wire = WIRES["anthropic"]
-    script = calling(wire, "multi_agent_v1__close_agent", {"target": "nobody"}, result="invalid agent id")
+    script = make_call_script(wire, "multi_agent_v1__close_agent", {"target": "nobody"}, result="invalid agent id")
     async with behind(wire, script) as (url, _):
         codex(url, model_of(wire), tmp_path)
         code, said = await ran(*EXEC, "Say hello", home=tmp_path)
-    assert (code, said.strip()) == (0, SAID)
+    assert (code, said.strip()) == (0, ANSWER_TEXT)
 
 
 async def test_codex_answers_by_a_schema(tmp_path: Path) -> None:
@@ -144,7 +146,7 @@ async def test_codex_answers_by_a_schema(tmp_path: Path) -> None:
         "additionalProperties": False,
     }
     (tmp_path / "schema.json").write_text(json.dumps(schema))
-    async with behind(wire, answering(wire, wire.delta(STRUCTURED), wire.end)) as (url, upstream):
+    async with behind(wire, make_text_script(wire, wire.delta(STRUCTURED), wire.end)) as (url, upstream):
         codex(url, "google/m", tmp_path)
         code, said = await ran(*EXEC, "--output-schema", "schema.json", "Weather?", home=tmp_path)
     assert (code, json.loads(said)) == (0, json.loads(STRUCTURED))

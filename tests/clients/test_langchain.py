@@ -20,8 +20,16 @@ from pydantic import BaseModel
 
 from tests.clients.judging import STRUCTURED, Left, behind, refusing
 from tests.support.harness import CLIENT_ID
-from tests.support.scripted import CHAT, PNG, SAID, answering, call_of, calling, whole_call_of
-from tests.support.setups import code_of
+from tests.support.scripted import (
+    ANSWER_TEXT,
+    CHAT,
+    PNG,
+    make_call_reply,
+    make_call_script,
+    make_call_stream,
+    make_text_script,
+)
+from tests.support.setups import read_code
 from tests.support.wires import WIRES, Wire
 
 Make = Callable[[str, str], Any]
@@ -71,13 +79,13 @@ def model_of(wire: Wire) -> str:
 @CLIENTS
 @EVERY
 async def test_a_chat_whole_and_streamed(make: Make, wire: Wire) -> None:
-    async with behind(wire, answering(wire)) as (url, _):
+    async with behind(wire, make_text_script(wire)) as (url, _):
         model = make(url, model_of(wire))
         whole = await model.ainvoke("Hello")
         streamed: Any = None
         async for chunk in model.astream("Hello"):
             streamed = chunk if streamed is None else streamed + chunk
-    assert whole.text == streamed.text == SAID
+    assert whole.text == streamed.text == ANSWER_TEXT
     assert (whole.usage_metadata["input_tokens"], whole.usage_metadata["output_tokens"]) == (5, 2)
     # It reads a stream's usage from the last event; there the scripted provider, unlike the real one, tells output only.
     before = 0 if (make, wire.engine) == (over_messages, "anthropic") else 5
@@ -88,7 +96,7 @@ async def test_a_chat_whole_and_streamed(make: Make, wire: Wire) -> None:
 @EVERY
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 async def test_a_tool_s_round_trip(make: Make, wire: Wire, stream: bool) -> None:
-    async with behind(wire, calling(wire)) as (url, upstream):
+    async with behind(wire, make_call_script(wire)) as (url, upstream):
         model = make(url, model_of(wire)).bind_tools([get_weather])
         messages: list[Any] = [HumanMessage("Weather?")]
         said: Any = None
@@ -101,7 +109,7 @@ async def test_a_tool_s_round_trip(make: Make, wire: Wire, stream: bool) -> None
         assert (call["name"], call["args"]) == ("get_weather", {"city": "Paris"})
         messages += [said, ToolMessage(get_weather.invoke(call["args"]), tool_call_id=call["id"])]
         answer = await model.ainvoke(messages)
-    assert answer.text == SAID
+    assert answer.text == ANSWER_TEXT
     assert "Sunny in Paris" in json.dumps(upstream.requests[-1].json)
 
 
@@ -109,13 +117,13 @@ async def test_a_tool_s_round_trip(make: Make, wire: Wire, stream: bool) -> None
 @EVERY
 async def test_structured_output_is_parsed(make: Make, wire: Wire) -> None:
     """Each by its own default: a schema, or a tool that has to be called."""
-    called = whole_call_of(wire.engine, "Answer", json.loads(STRUCTURED))
-    streamed = call_of(wire.engine, "Answer", json.loads(STRUCTURED))
+    called = make_call_reply(wire.engine, "Answer", json.loads(STRUCTURED))
+    streamed = make_call_stream(wire.engine, "Answer", json.loads(STRUCTURED))
     by_tool = make is over_messages
     if by_tool and wire.engine == "ollama":
         pytest.skip("Ollama has no tool that must be called: refused with 400")
-    spoken = answering(wire, wire.head, wire.delta(STRUCTURED), wire.end, whole=wire.whole(STRUCTURED))
-    script = answering(wire, *streamed, whole=called) if by_tool else spoken
+    spoken = make_text_script(wire, wire.head, wire.delta(STRUCTURED), wire.end, whole=wire.whole(STRUCTURED))
+    script = make_text_script(wire, *streamed, whole=called) if by_tool else spoken
     async with behind(wire, script) as (url, upstream):
         answer = await make(url, model_of(wire)).with_structured_output(Answer).ainvoke("Weather?")
     assert answer == Answer(city="Paris", degrees=21)
@@ -126,7 +134,7 @@ async def test_structured_output_is_parsed(make: Make, wire: Wire) -> None:
 @EVERY
 async def test_a_picture_goes_in(make: Make, wire: Wire) -> None:
     picture = {"type": "image", "base64": PNG, "mime_type": "image/png"}
-    async with behind(wire, answering(wire)) as (url, upstream):
+    async with behind(wire, make_text_script(wire)) as (url, upstream):
         await make(url, model_of(wire)).ainvoke([HumanMessage([{"type": "text", "text": "Look"}, picture])])
     assert PNG in json.dumps(upstream.requests[0].json)
 
@@ -166,8 +174,8 @@ async def test_c1_abort_in_mid_stream_reaches_the_provider(make: Make) -> None:
 
 async def test_the_readme_sets_it_up() -> None:
     wire = WIRES["google"]
-    async with behind(wire, answering(wire)) as (url, upstream):
-        [code] = code_of("LangChain", url)
+    async with behind(wire, make_text_script(wire)) as (url, upstream):
+        [code] = read_code("LangChain", url)
         model = eval(code, {"ChatOpenAI": ChatOpenAI, "client_id": CLIENT_ID})
-        assert (await model.ainvoke("Hello")).text == SAID
+        assert (await model.ainvoke("Hello")).text == ANSWER_TEXT
     assert "gemini" in upstream.requests[0].path

@@ -14,7 +14,7 @@ import pytest
 
 from tests.clients.judging import STRUCTURED, Left, behind, ran, refusing, running
 from tests.support.harness import CLIENT_ID, Connection, Request
-from tests.support.scripted import CHAT, SAID, answering, calling
+from tests.support.scripted import ANSWER_TEXT, CHAT, make_call_script, make_text_script
 from tests.support.wires import WIRES, Wire
 
 LLM = str(Path(sys.executable).with_name("llm"))
@@ -41,30 +41,30 @@ def set_up(home: Path, url: str, wire: Wire, responses: bool = False) -> dict[st
 
 @EVERY
 async def test_a_prompt(wire: Wire, tmp_path: Path) -> None:
-    async with behind(wire, answering(wire)) as (url, _):
+    async with behind(wire, make_text_script(wire)) as (url, _):
         environ = set_up(tmp_path, url, wire)
-        assert await ran(LLM, "-m", "here", "Hello", home=tmp_path, **environ) == (0, f"{SAID}\n")
+        assert await ran(LLM, "-m", "here", "Hello", home=tmp_path, **environ) == (0, f"{ANSWER_TEXT}\n")
 
 
 @SOME
 async def test_a_prompt_whole(wire: Wire, responses: bool, tmp_path: Path) -> None:
-    async with behind(wire, answering(wire)) as (url, _):
+    async with behind(wire, make_text_script(wire)) as (url, _):
         environ = set_up(tmp_path, url, wire, responses)
-        assert await ran(LLM, "-m", "here", "--no-stream", "Hello", home=tmp_path, **environ) == (0, f"{SAID}\n")
+        assert await ran(LLM, "-m", "here", "--no-stream", "Hello", home=tmp_path, **environ) == (0, f"{ANSWER_TEXT}\n")
 
 
 @SOME
 async def test_it_runs_a_tool(wire: Wire, responses: bool, tmp_path: Path) -> None:
-    async with behind(wire, calling(wire)) as (url, upstream):
+    async with behind(wire, make_call_script(wire)) as (url, upstream):
         environ = set_up(tmp_path, url, wire, responses)
         code, said = await ran(LLM, "-m", "here", "--functions", TOOL, "Weather?", home=tmp_path, **environ)
-    assert (code, said.strip()) == (0, SAID)
+    assert (code, said.strip()) == (0, ANSWER_TEXT)
     assert "Sunny in Paris" in json.dumps(upstream.requests[-1].json)
 
 
 @SOME
 async def test_an_answer_by_a_schema(wire: Wire, responses: bool, tmp_path: Path) -> None:
-    script = answering(wire, wire.head, wire.delta(STRUCTURED), wire.end, whole=wire.whole(STRUCTURED))
+    script = make_text_script(wire, wire.head, wire.delta(STRUCTURED), wire.end, whole=wire.whole(STRUCTURED))
     async with behind(wire, script) as (url, upstream):
         environ = set_up(tmp_path, url, wire, responses)
         schema = "city, degrees int"
@@ -95,15 +95,15 @@ async def test_c1_a_client_that_is_stopped_stops_the_provider(tmp_path: Path) ->
 async def test_its_plugin_for_ollama(tmp_path: Path) -> None:
     """It asks what models there are, which by their digests, and what they can, before it asks for an answer."""
     wire = WIRES["google"]
-    said = answering(wire)
+    said = make_text_script(wire)
 
     async def script(request: Request, connection: Connection) -> None:
         if request.method == "GET":
-            await connection.whole({"models": [{"name": "models/m"}, {"name": "models/other"}]})
+            await connection.respond({"models": [{"name": "models/m"}, {"name": "models/other"}]})
         else:
             await said(request, connection)
 
     async with behind(wire, script) as (url, _):
         environ = {"LLM_USER_PATH": str(tmp_path), "OLLAMA_HOST": url, "OLLAMA_API_KEY": CLIENT_ID}
         told = await ran(LLM, "-m", "ollama/google/m", "Hello", home=tmp_path, **environ)
-    assert told == (0, f"{SAID}\n")
+    assert told == (0, f"{ANSWER_TEXT}\n")

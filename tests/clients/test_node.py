@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.clients.judging import STRUCTURED, Left, behind, ran, refusing, running
-from tests.support.harness import CLIENT_ID, config, serving
-from tests.support.scripted import CHAT, SAID, answering, calling
+from tests.support.harness import CLIENT_ID, make_config, run_server
+from tests.support.scripted import ANSWER_TEXT, CHAT, make_call_script, make_text_script
 from tests.support.wires import WIRES, Wire
 
 NODE = Path(__file__).parent / "node"
@@ -53,20 +53,23 @@ async def told(client: str, url: str, model: str, case: str, home: Path) -> Any:
 @ALL
 @EVERY
 async def test_a_chat_streamed_and_whole_and_a_tool_s_round_trip(client: str, wire: Wire, tmp_path: Path) -> None:
-    async with behind(wire, calling(wire)) as (url, upstream):
+    async with behind(wire, make_call_script(wire)) as (url, upstream):
         for case in ("whole", "stream"):
             said = await told(client, url, model_of(wire), case, tmp_path)
-            assert said["text"] == SAID
+            assert said["text"] == ANSWER_TEXT
             usage = said["usage"]
             assert usage == 7, (case, usage)
-        assert await told(client, url, model_of(wire), "tool", tmp_path) == {"whole": SAID, "stream": SAID}
+        assert await told(client, url, model_of(wire), "tool", tmp_path) == {
+            "whole": ANSWER_TEXT,
+            "stream": ANSWER_TEXT,
+        }
     assert "Sunny in Paris" in json.dumps(upstream.requests[-1].json)
 
 
 @ALL
 async def test_structured_output(client: str, tmp_path: Path) -> None:
     wire = WIRES["google"]
-    async with behind(wire, answering(wire, whole=wire.whole(STRUCTURED))) as (url, upstream):
+    async with behind(wire, make_text_script(wire, whole=wire.whole(STRUCTURED))) as (url, upstream):
         assert await told(client, url, "google/m", "structured", tmp_path) == json.loads(STRUCTURED)
     assert "degrees" in json.dumps(upstream.requests[0].json)
 
@@ -96,5 +99,5 @@ async def test_c1_abort_in_mid_stream_reaches_the_provider(client: str, tmp_path
 
 @pytest.mark.parametrize("client", ["openai", "anthropic"])
 async def test_a_model_is_looked_up(client: str, tmp_path: Path) -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         assert await told(client, server.url, "demo/demo-chat", "models", tmp_path) == "demo/demo-chat"

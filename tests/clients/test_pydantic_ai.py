@@ -17,7 +17,7 @@ from pydantic_ai.providers.openai import OpenAIProvider
 
 from tests.clients.judging import STRUCTURED, Left, behind, refusing
 from tests.support.harness import CLIENT_ID
-from tests.support.scripted import CHAT, PNG, SAID, answering, calling
+from tests.support.scripted import ANSWER_TEXT, CHAT, PNG, make_call_script, make_text_script
 from tests.support.wires import WIRES, Wire
 
 Make = Callable[[str, str], Any]
@@ -57,33 +57,33 @@ def model_of(wire: Wire) -> str:
 @CLIENTS
 @EVERY
 async def test_a_chat_whole_and_streamed(make: Make, wire: Wire) -> None:
-    async with behind(wire, answering(wire)) as (url, _):
+    async with behind(wire, make_text_script(wire)) as (url, _):
         agent = Agent(make(url, model_of(wire)), instructions="Be brief.")
         whole = await agent.run("Hello")
         async with agent.run_stream("Hello") as stream:
             streamed = await stream.get_output()
-    assert whole.output == streamed == SAID
+    assert whole.output == streamed == ANSWER_TEXT
 
 
 @CLIENTS
 @EVERY
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 async def test_it_runs_a_tool(make: Make, wire: Wire, stream: bool) -> None:
-    async with behind(wire, calling(wire)) as (url, upstream):
+    async with behind(wire, make_call_script(wire)) as (url, upstream):
         agent = Agent(make(url, model_of(wire)), tools=[get_weather])
         if stream:
             async with agent.run_stream("Weather?") as answer:
                 said = await answer.get_output()
         else:
             said = (await agent.run("Weather?")).output
-    assert said == SAID
+    assert said == ANSWER_TEXT
     assert "Sunny in Paris" in json.dumps(upstream.requests[-1].json)
 
 
 @pytest.mark.parametrize("make", [over_chat, over_responses])  # of Anthropic's models it asks those only that it knows
 @EVERY
 async def test_an_output_of_a_type_by_a_schema(make: Make, wire: Wire) -> None:
-    script = answering(wire, whole=wire.whole(STRUCTURED))
+    script = make_text_script(wire, whole=wire.whole(STRUCTURED))
     async with behind(wire, script) as (url, upstream):
         agent = Agent(make(url, model_of(wire)), output_type=NativeOutput(Answer))
         assert (await agent.run("Weather?")).output == Answer(city="Paris", degrees=21)
@@ -95,7 +95,7 @@ async def test_an_output_of_a_type_by_a_schema(make: Make, wire: Wire) -> None:
 async def test_an_output_of_a_type_by_a_tool_that_must_be_called(make: Make, wire: Wire) -> None:
     if wire.engine == "ollama":
         pytest.skip("Ollama has no tool that must be called: refused with 400")
-    script = calling(wire, "final_result", {"city": "Paris", "degrees": 21})
+    script = make_call_script(wire, "final_result", {"city": "Paris", "degrees": 21})
     async with behind(wire, script) as (url, _):
         agent = Agent(make(url, model_of(wire)), output_type=Answer)
         assert (await agent.run("Weather?")).output == Answer(city="Paris", degrees=21)
@@ -106,7 +106,7 @@ async def test_an_output_of_a_type_by_a_tool_that_must_be_called(make: Make, wir
 async def test_a_picture_goes_in(make: Make, wire: Wire) -> None:
     from base64 import b64decode
 
-    async with behind(wire, answering(wire)) as (url, upstream):
+    async with behind(wire, make_text_script(wire)) as (url, upstream):
         await Agent(make(url, model_of(wire))).run(["Look", BinaryContent(b64decode(PNG), media_type="image/png")])
     assert PNG in json.dumps(upstream.requests[0].json)
 

@@ -67,4 +67,4 @@ def test_the_repr_of_a_config_has_no_keys() -> None:
 def test_records_are_not_changed_by_a_configuration() -> None:
     Config.from_env({"OPENAI_BASE_URL": "http://x", "OPENAI_THINK_TAGS": "true"})
     assert ENGINES["openai"].base_url == "https://api.openai.com/v1"
-    assert not ENGINES["openai"].translate
+    assert not ENGINES["openai"].always_translate

@@ -18,10 +18,10 @@ from llm.dialects import ollama
 from llm.dialects.registry import CLIENT_DIALECTS
 from llm.errors import EngineFailed
 from tests.support.crossing_clients import CLIENTS, CrossingClient
-from tests.support.harness import Client, config, serving
+from tests.support.harness import Client, make_config, run_server
 from tests.support.oracle import Answer, Call, Failure
-from tests.support.recorded_server import each, name_of, transport_of
-from tests.support.recordings import Case, cases, expected
+from tests.support.recorded_server import make_case_id, make_transport, run_cases
+from tests.support.recordings import Case, cases, read_expected
 
 DIALECTS = {
     "/v1/chat/completions": "openai-chat",
@@ -35,10 +35,11 @@ async def find_faults(client: CrossingClient) -> tuple[dict[str, str], int]:
     everything = cases()
     # ``translate`` forces translation where both have the same dialect, since passthrough changes nothing.
     engines = {
-        name_of(case): replace(case.engine, base_url="https://provider.invalid", translate=True) for case in everything
+        make_case_id(case): replace(case.engine, base_url="https://provider.invalid", always_translate=True)
+        for case in everything
     }
     enabled = frozenset(engine.name for engine in engines.values())
-    configured = replace(config(MAX_RETRIES="0"), engines=engines, enabled=enabled)
+    configured = replace(make_config(MAX_RETRIES="0"), engines=engines, enabled=enabled)
     faults: dict[str, str] = {}
 
     async def one(server: Client, number: int, case: Case) -> None:
@@ -47,16 +48,16 @@ async def find_faults(client: CrossingClient) -> tuple[dict[str, str], int]:
         except Exception as broken:  # also raised by a client that cannot read its answer
             faults[case.name] = f"{type(broken).__name__}: {broken}"[:400]
 
-    async with serving(configured, https=transport_of(everything, "whole")) as server:
-        await each(server, everything, one)
+    async with run_server(configured, https=make_transport(everything, "whole")) as server:
+        await run_cases(server, everything, one)
     return faults, len(everything)
 
 
 async def check_case(server: Client, client: CrossingClient, number: int, case: Case) -> None:
-    body = client.ask(f"{name_of(case)}/case-{number}", case.streamed, ())
+    body = client.ask(f"{make_case_id(case)}/case-{number}", case.streamed, ())
     answer = await server.post(client.path, body, client.headers)
     raw = await answer.body()
-    wanted = expected(case)
+    wanted = read_expected(case)
     if answer.status != 200:
         assert isinstance(wanted, Failure) or wanted.finish == "error", f"{answer.status}: {raw!r}"
         error = json.loads(raw)["error"]
@@ -64,22 +65,22 @@ async def check_case(server: Client, client: CrossingClient, number: int, case: 
         return
     if case.streamed:
         client.check(raw)
-        whole = client.assembled(raw)
+        whole = client.assemble(raw)
     else:
         whole = json.loads(raw)
-    if isinstance(wanted, Failure) or (wanted.finish == "error" and "error" not in client.finishes):
+    if isinstance(wanted, Failure) or (wanted.finish == "error" and "error" not in client.finish_reasons):
         assert whole.get("error"), "an error is told as a normal end"
         return
     assert not whole.get("error"), f"an answer is told as an error: {whole['error']}"
     if not case.streamed:
         client.check_whole(whole)
-    compare(client, client.said(whole), wanted)
+    compare(client, client.read_content(whole), wanted)
 
 
 def compare(client: CrossingClient, got: Answer, wanted: Answer) -> None:
     assert got.text == wanted.text, f"text: {got.text[:100]!r} is not {wanted.text[:100]!r}"
     assert got.reasoning == wanted.reasoning, f"reasoning: {got.reasoning[:100]!r} not {wanted.reasoning[:100]!r}"
-    finish = client.finishes.get(wanted.finish, wanted.finish)
+    finish = client.finish_reasons.get(wanted.finish, wanted.finish)
     ours = [call for call in got.calls if not call.hosted]
     theirs = [call for call in wanted.calls if client.shows_hosted or not call.hosted]
     assert len(ours) == len(theirs), f"calls: {ours} are not {theirs}"
@@ -102,10 +103,10 @@ def compare_call(client: CrossingClient, mine: Call, given: Call) -> None:
     assert mine.name == given.name and mine.id and given.id in (None, mine.id), f"{mine} is not {given}"
     wanted = given.arguments
     if not isinstance(wanted, dict):  # a model wrote arguments that are not an object
-        wanted = client.no_object(given.text or json.dumps(wanted), mine)
+        wanted = client.invalid_arguments(given.text or json.dumps(wanted), mine)
     assert mine.arguments == wanted, f"{mine} is not {given}"
     if mine.text is not None and given.text is not None:
-        assert mine.text == (given.text or client.no_arguments), f"{mine.text!r} is not {given.text!r}"
+        assert mine.text == (given.text or client.empty_arguments), f"{mine.text!r} is not {given.text!r}"
 
 
 @pytest.mark.parametrize("name", CLIENTS)
@@ -130,9 +131,9 @@ def test_s1_an_answer_that_ends_with_an_error_is_an_error(name: str) -> None:
     client = CLIENTS[name]
     dialect = ollama.client_generate if name == "ollama generate" else CLIENT_DIALECTS[DIALECTS[client.path]]
     request = ChatRequest(model="m", messages=())
-    raw = b"".join(dialect.writer(request, 7).feed(ENDED_BADLY))
+    raw = b"".join(dialect.create_writer(request, 7).feed(ENDED_BADLY))
     client.check(raw)
-    error = client.assembled(raw)["error"]
+    error = client.assemble(raw)["error"]
     assert "MALFORMED_FUNCTION_CALL" in json.dumps(error)
     with pytest.raises(EngineFailed, match="MALFORMED_FUNCTION_CALL"):
         dialect.write_reply(collect(ENDED_BADLY), request, 7)

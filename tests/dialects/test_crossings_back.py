@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from llm.chat.messages import Foreign, Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
+from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart
 from llm.chat.reply import Reply, collect
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.registry import ENGINE_DIALECTS
@@ -24,10 +24,10 @@ from llm.transport.interface import HttpRequest
 from tests.dialects.test_recordings import events_of
 from tests.gateway.test_recorded_loops import MESSAGES
 from tests.support.crossing_clients import CLIENTS, Wire
-from tests.support.harness import Client, ScriptedReply, ScriptedTransport, config, serving
+from tests.support.harness import Client, ScriptedReply, ScriptedTransport, make_config, run_server
 from tests.support.oracle import Answer, _values, arguments_of
-from tests.support.recorded_server import name_of
-from tests.support.recordings import Case, cases, expected
+from tests.support.recorded_server import make_case_id
+from tests.support.recordings import Case, cases, read_expected
 
 Turn = Callable[[Wire], list[Wire]]  # whole answer to the messages of the next request
 FIELDS = {"responses": "input"}  # other wires: messages
@@ -136,7 +136,7 @@ BACK: Mapping[str, HistoryClient] = {
 @cache
 def read_replies() -> Mapping[str, Reply]:
     """Returns the recorded answers that a conversation can continue from, by case name."""
-    wanted = ((case, expected(case)) for case in cases())
+    wanted = ((case, read_expected(case)) for case in cases())
     ended = [case for case, answer in wanted if isinstance(answer, Answer) and answer.finish != "error"]
     return {case.name: collect(events_of(case, case.response, (case.response.body,))) for case in ended}
 
@@ -180,11 +180,13 @@ def get_messages(body: Any, case: Case) -> list[Any]:
 
 
 def _hosted(case: Case, reply: Reply) -> bool:
-    return any(isinstance(p, Foreign) or (isinstance(p, ToolCall) and p.executor == "provider") for p in _parts(reply))
+    return any(
+        isinstance(p, UnknownPart) or (isinstance(p, ToolCall) and p.executor == "provider") for p in _parts(reply)
+    )
 
 
 def _signed_text(case: Case, reply: Reply) -> bool:
-    return case.engine.dialect == "gemini" and any(isinstance(part, Text) and part.keep for part in _parts(reply))
+    return case.engine.dialect == "gemini" and any(isinstance(part, Text) and part.metadata for part in _parts(reply))
 
 
 def _cited(case: Case, reply: Reply) -> bool:
@@ -197,7 +199,7 @@ def _silent(case: Case, reply: Reply) -> bool:
 
 
 def _phase(case: Case, reply: Reply) -> bool:
-    kept = [opaque.data.get("item") for part in _parts(reply) if isinstance(part, Text) for opaque in part.keep]
+    kept = [opaque.data.get("item") for part in _parts(reply) if isinstance(part, Text) for opaque in part.metadata]
     return any(isinstance(item, dict) and "phase" in item for item in kept)
 
 
@@ -224,7 +226,7 @@ def _thought_alone(case: Case, reply: Reply) -> bool:
 def _unknowable(case: Case, reply: Reply) -> bool:
     """True if the engine needs a signature back and sent no reasoning text."""
     bare = tuple(
-        replace(p, keep=()) if isinstance(p, ToolCall) else p for p in _parts(reply) if not isinstance(p, Reasoning)
+        replace(p, metadata=()) if isinstance(p, ToolCall) else p for p in _parts(reply) if not isinstance(p, Reasoning)
     )
     ids = [call.id for call in get_calls(reply)]
     without = replace(reply, message=replace(reply.message, parts=bare))
@@ -237,7 +239,7 @@ def is_different(case: Case, one: Reply, other: Reply, ids: Sequence[str]) -> bo
 
 
 def _unsigned(case: Case, reply: Reply) -> bool:
-    signed = any(isinstance(part, Reasoning) and part.keep for part in _parts(reply))
+    signed = any(isinstance(part, Reasoning) and part.metadata for part in _parts(reply))
     return bool(get_calls(reply)) and not signed and _thought(case, reply)
 
 
@@ -287,12 +289,12 @@ async def request_first(wire: str, server: Client, number: int, case: Case) -> F
     """Returns the first answer for a client of this wire, or the reason why it could not be read."""
     client, names = CLIENTS[wire], [*dict.fromkeys(call.name for call in get_calls(read_replies()[case.name]))]
     try:
-        body = client.ask(f"{name_of(case)}/case-{number}", case.streamed, names)
+        body = client.ask(f"{make_case_id(case)}/case-{number}", case.streamed, names)
         answer = await server.post(client.path, body, client.headers)
         raw = await answer.body()
         assert answer.status == 200, raw
-        whole = client.assembled(raw) if case.streamed else json.loads(raw)
-        return FirstAnswer(body, whole, [call.id or "" for call in client.said(whole).calls if not call.hosted])
+        whole = client.assemble(raw) if case.streamed else json.loads(raw)
+        return FirstAnswer(body, whole, [call.id or "" for call in client.read_content(whole).calls if not call.hosted])
     except Exception as broken:
         return f"{type(broken).__name__}: {broken}"[:2000]
 
@@ -406,10 +408,11 @@ async def find_faults(wire: str) -> dict[str, dict[str, str]]:
     """Returns faults by client and case name. All clients of a wire get the same answer, so it is requested once."""
     everything, backs = cases(), {name: back for name, back in BACK.items() if back.wire == wire}
     engines = {
-        name_of(case): replace(case.engine, base_url="https://provider.invalid", translate=True) for case in everything
+        make_case_id(case): replace(case.engine, base_url="https://provider.invalid", always_translate=True)
+        for case in everything
     }
     enabled = frozenset(engine.name for engine in engines.values())
-    configured = replace(config(MAX_RETRIES="0"), engines=engines, enabled=enabled)
+    configured = replace(make_config(MAX_RETRIES="0"), engines=engines, enabled=enabled)
     sent: dict[int, list[Any]] = {number: [] for number in range(len(everything))}
 
     def answer(request: HttpRequest) -> ScriptedReply:
@@ -422,8 +425,8 @@ async def find_faults(wire: str) -> dict[str, dict[str, str]]:
         return ScriptedReply(*(REFUSED if sent[number][1:] else (response.status, response.headers, [response.body])))
 
     faults: dict[str, dict[str, str]] = {name: {} for name in backs}
-    async with serving(configured, https=ScriptedTransport(answer)) as serves:
-        with serves.kept() as server:
+    async with run_server(configured, https=ScriptedTransport(answer)) as serves:
+        with serves.reuse_connection() as server:
             for number, case in enumerate(everything):  # one by one: some were recorded twice with the same ids
                 names = [name for name, back in backs.items() if get_crossing_reply(back, case) is not None]
                 answered = await request_first(wire, server, number, case) if names else None

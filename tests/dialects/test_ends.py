@@ -23,10 +23,10 @@ from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
 from llm.dialects import native
 from llm.dialects import ollama as ollama_dialect
-from llm.dialects.registry import ENGINE_DIALECTS, VERBATIM_DIALECTS
-from llm.wire.ndjson import json_line
-from tests.support.harness import CLIENT_ID, Connection, Request, Upstream, config, serving
-from tests.support.lanes import CASES, NDJSON, SSE, Case, lanes, outcome
+from llm.dialects.registry import ENGINE_DIALECTS, PASSTHROUGH_DIALECTS
+from llm.wire.ndjson import encode_ndjson_line
+from tests.support.harness import CLIENT_ID, Connection, Request, Upstream, make_config, run_server
+from tests.support.lanes import CASES, NDJSON, SSE, Case, lanes, run_lane
 from tests.support.wires import CLIENTS, WIRES
 
 BLANK = {SSE: b"\n\n", NDJSON: b"\n"}
@@ -38,7 +38,7 @@ def get_cases(dialects: Any) -> list[Case]:
     return [next(c for c in CASES.values() if c.dialect == d and c.text and c.calls) for d in dialects]
 
 
-VERBATIM = get_cases(VERBATIM_DIALECTS)
+VERBATIM = get_cases(PASSTHROUGH_DIALECTS)
 EVERY = get_cases(ENGINE_DIALECTS)
 
 
@@ -58,14 +58,14 @@ async def test_s8_every_event_is_forwarded_if_the_last_has_no_blank_line(case: C
         return
     for count in range(1, len(case.events) + 1):
         events = case.events[:count]
-        whole = await outcome(case, [b"".join(events)], verbatim=True)
+        whole = await run_lane(case, [b"".join(events)], verbatim=True)
         for reads in (
             [b"".join(events).removesuffix(border) + left],
             [*events[:-1], events[-1].removesuffix(border) + left],
         ):
-            seen = await outcome(case, reads, verbatim=True)
-            assert isinstance(seen.told, bytes) and isinstance(whole.told, bytes)
-            assert seen.told.rstrip(b"\n") == whole.told.rstrip(b"\n") and seen.told.endswith(border)
+            seen = await run_lane(case, reads, verbatim=True)
+            assert isinstance(seen.output, bytes) and isinstance(whole.output, bytes)
+            assert seen.output.rstrip(b"\n") == whole.output.rstrip(b"\n") and seen.output.endswith(border)
             assert (seen.error, seen.usage, seen.finish, seen.characters) == (
                 whole.error, whole.usage, whole.finish, whole.characters,
             )  # fmt: skip
@@ -76,18 +76,18 @@ async def test_an_incomplete_event_at_the_end_is_ignored(verbatim: bool) -> None
     for case in EVERY:
         if verbatim in lanes(case.dialect):
             reads = [case.events[0], case.events[1], case.events[2][:-12]]
-            seen = await outcome(case, reads, verbatim=verbatim)
+            seen = await run_lane(case, reads, verbatim=verbatim)
             assert seen.error is not None and "Truncated" in seen.error
             if verbatim:
-                assert seen.told == case.events[0] + case.events[1]
+                assert seen.output == case.events[0] + case.events[1]
 
 
 async def test_e7_unrequested_usage_is_withheld_also_without_a_blank_line() -> None:
     case = VERBATIM[0]
     assert case.dialect == "openai-chat" and b'"usage"' in case.events[-2]
     reads = [*case.events[:-2], case.events[-2].rstrip()]
-    seen = await outcome(case, reads, verbatim=True, usage_asked=False)
-    assert seen.told == b"".join(case.events[:-2]) and seen.usage == Usage(fresh=5, text=7) and seen.error is None
+    seen = await run_lane(case, reads, verbatim=True, usage_asked=False)
+    assert seen.output == b"".join(case.events[:-2]) and seen.usage == Usage(fresh=5, text=7) and seen.error is None
 
 
 # --- events without data ---
@@ -102,19 +102,19 @@ async def test_an_event_without_data_is_ignored_at_any_position(verbatim: bool, 
     for case in EVERY:
         if verbatim not in lanes(case.dialect) or case.content_type == NDJSON:
             continue
-        plain = await outcome(case, case.events, verbatim=verbatim)
+        plain = await run_lane(case, case.events, verbatim=verbatim)
         for place in range(len(case.events)):
             events = [*case.events[:place], empty, *case.events[place:]]
             for reads in (events, [b"".join(events)]):
-                seen = await outcome(case, reads, verbatim=verbatim)
+                seen = await run_lane(case, reads, verbatim=verbatim)
                 assert seen.compared() == plain.compared()
 
 
 async def test_a_comment_is_forwarded() -> None:
     case = VERBATIM[0]
     events = [case.events[0], b": data:\n\n", b"data:\n\n: kept\n\n", *case.events[1:]]
-    seen = await outcome(case, events, verbatim=True)
-    assert seen.told == b"".join([case.events[0], b": data:\n\n: kept\n\n", *case.events[1:]])
+    seen = await run_lane(case, events, verbatim=True)
+    assert seen.output == b"".join([case.events[0], b": data:\n\n: kept\n\n", *case.events[1:]])
 
 
 # --- separators in lines ---
@@ -125,7 +125,7 @@ REQUEST = ChatRequest(model="m", messages=(Message("user", (Text("Hello"),)),), 
 
 def test_a_json_line_has_no_unicode_line_separators() -> None:
     assert {"\x85", "\u2028", "\u2029"} < {*SEPARATORS}
-    line = json_line({"text": f"ü{SEPARATORS}🦊"})
+    line = encode_ndjson_line({"text": f"ü{SEPARATORS}🦊"})
     assert len(line.decode().splitlines()) == 1 and json.loads(line)["text"] == f"ü{SEPARATORS}🦊"
 
 
@@ -137,9 +137,9 @@ def test_every_write_of_a_json_lines_stream_is_one_line(form: str, alone: bool) 
     events: list[Event] = [Started("r", "m"), ReasoningDelta(0, text), PartEnded(0), TextDelta(1, text), PartEnded(1)]
     events += [ToolCallStarted(2, "c", "f"), ToolCallDelta(2, arguments), PartEnded(2), Finished("tool_calls")]
     if form == "ollama":
-        writer: Any = ollama_dialect.writer(REQUEST, 0)
+        writer: Any = ollama_dialect.create_writer(REQUEST, 0)
     else:
-        writer = native.writer(REQUEST, 0, "chunks" if form.endswith("chunks") else "ndjson")
+        writer = native.create_writer(REQUEST, 0, "chunks" if form.endswith("chunks") else "ndjson")
     batches = [[event] for event in events] if alone else [events]
     raw = b"".join(piece for batch in batches for piece in writer.feed(batch))
     assert raw.decode().splitlines() == raw.decode().strip("\n").split("\n")
@@ -172,7 +172,7 @@ async def test_the_official_ollama_client_reads_a_text_with_separators(engine: s
         await connection.end()
 
     upstream = Upstream(script)
-    async with upstream.running(), serving(config(**wire.environ(upstream))) as server:
+    async with upstream.run(), run_server(make_config(**wire.environ(upstream))) as server:
         client = ollama.AsyncClient(host=server.url, headers={"Authorization": f"Bearer {CLIENT_ID}"})
         try:
             parts = await client.chat(model=f"{engine}/m", messages=[{"role": "user", "content": "Hi"}], stream=True)
@@ -193,15 +193,15 @@ async def test_a_requested_stream_is_read_as_a_stream_with_any_content_type(verb
     for case in EVERY:
         if verbatim not in lanes(case.dialect):
             continue
-        plain = await outcome(case, case.events, verbatim=verbatim)
+        plain = await run_lane(case, case.events, verbatim=verbatim)
         raw = b"".join(case.events)
         for reads in (case.events, [raw], [b"\n", *case.events], [raw[:1], raw[1:2], raw[2:]]):
-            seen = await outcome(case, reads, verbatim=verbatim, content_type=content_type)
+            seen = await run_lane(case, reads, verbatim=verbatim, content_type=content_type)
             lead = b"\n" if reads[0] == b"\n" else b""
             if verbatim:
                 assert seen.content_type == case.content_type
-                assert isinstance(seen.told, bytes)
-                seen.told = seen.told.removeprefix(lead)
+                assert isinstance(seen.output, bytes)
+                seen.output = seen.output.removeprefix(lead)
             assert seen.compared() == plain.compared()
 
 
@@ -212,9 +212,9 @@ async def test_a_whole_answer_to_a_stream_request_is_read(engine: str, content_t
     dialect = {"openai": "openai-chat", "responses": "openai-responses"}.get(engine, engine)
     raw = json.dumps(wire.whole("Hi"), indent=1).encode()
     for verbatim in BOTH:
-        seen = await outcome(Case(dialect, []), [raw[:3], raw[3:]], verbatim=verbatim, content_type=content_type)
+        seen = await run_lane(Case(dialect, []), [raw[:3], raw[3:]], verbatim=verbatim, content_type=content_type)
         assert seen.error is None and seen.usage == Usage(fresh=5, text=2)
-        assert seen.told == raw if verbatim else isinstance(seen.told, Reply) and seen.told.text == "Hi"
+        assert seen.output == raw if verbatim else isinstance(seen.output, Reply) and seen.output.text == "Hi"
 
 
 @pytest.mark.parametrize("content_type", ["", "application/octet-stream", "text/plain"])
@@ -236,7 +236,7 @@ async def test_a_client_gets_the_content_type_of_its_wire(content_type: str) -> 
             await connection.end()
 
         upstream = Upstream(script)
-        async with upstream.running(), serving(config(**wire.environ(upstream))) as server:
+        async with upstream.run(), run_server(make_config(**wire.environ(upstream))) as server:
             answer = await server.post(asks.path, asks.request(engine), {**asks.headers, "Accept": NDJSON})
             seen = asks.read(await answer.body())
         assert answer.headers["Content-Type"].partition(";")[0] == (NDJSON if client == "native" else SSE)

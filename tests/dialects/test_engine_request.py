@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm import errors
-from llm.chat.messages import Foreign, Media, Message, Reasoning, Text, ToolCall, ToolResult
-from llm.chat.provider_metadata import Opaque
+from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolResult, UnknownPart
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
 from llm.dialects import anthropic, gemini, ollama, openai_chat
 from llm.dialects.registry import ENGINE_DIALECTS
@@ -186,7 +186,7 @@ def test_t8_an_option_without_a_field_is_refused_by_name(engine: str, options: O
 
 
 def test_an_engine_record_can_refuse_an_option() -> None:
-    engine = replace(OPENAI, quirks=Quirks(refuses=frozenset({"seed"})))
+    engine = replace(OPENAI, quirks=Quirks(unsupported_options=frozenset({"seed"})))
     with pytest.raises(errors.Unsupported, match="seed"):
         openai_chat.write_request(replace(PLAIN, options=Options(seed=0)), engine)
 
@@ -200,10 +200,10 @@ def test_a_hostile_model_name_does_not_change_the_address() -> None:
 
 
 def test_t2_a_signature_is_sent_back_on_its_part_to_its_issuer_only() -> None:
-    keep = (Opaque("gemini", "google", {"thoughtSignature": "c2ln"}),)
+    keep = (ProviderMetadata("gemini", "google", {"thoughtSignature": "c2ln"}),)
     history = (
         Message("user", (Text("Go"),)),
-        Message("assistant", (ToolCall("c1", "f", "{}", keep=keep), ToolCall("c2", "f", "{}"))),
+        Message("assistant", (ToolCall("c1", "f", "{}", metadata=keep), ToolCall("c2", "f", "{}"))),
         Message("user", (ToolResult("c1", (Text("1"),)), ToolResult("c2", (Text("2"),)))),
     )
     request = ChatRequest(model="gemini-3-pro", messages=history)
@@ -214,7 +214,7 @@ def test_t2_a_signature_is_sent_back_on_its_part_to_its_issuer_only() -> None:
         request, messages=(history[0], replace(history[1], parts=(ToolCall("c1", "f", "{}"),)), history[2])
     )
     foreign = replace(foreign, messages=(*foreign.messages[:2], Message("user", (ToolResult("c1", (Text("1"),)),))))
-    assert write_body(foreign, "google")["contents"][1]["parts"][0]["thoughtSignature"] == gemini.NO_SIGNATURE
+    assert write_body(foreign, "google")["contents"][1]["parts"][0]["thoughtSignature"] == gemini.SKIP_SIGNATURE
 
 
 def test_reasoning_is_sent_back_if_the_record_requires_it() -> None:
@@ -223,7 +223,7 @@ def test_reasoning_is_sent_back_if_the_record_requires_it() -> None:
 
 
 def test_a_foreign_block_is_refused_from_a_user_and_dropped_from_history() -> None:
-    block = Foreign((Opaque("anthropic", None, {"type": "x"}),))
+    block = UnknownPart((ProviderMetadata("anthropic", None, {"type": "x"}),))
     for dialect, engine in ((openai_chat, OPENAI), (gemini, GOOGLE), (ollama, OLLAMA)):
         with pytest.raises(errors.Unsupported):
             dialect.write_request(replace(PLAIN, messages=(Message("user", (block,)),)), engine)
@@ -317,7 +317,9 @@ def test_s8_any_json_is_a_request_or_an_invalid_request(fields: dict[str, Any]) 
 def test_e2_server_errors_and_provider_errors_differ() -> None:
     ours = openai_chat.write_error(errors.Truncated("Cut."))["error"]
     theirs = openai_chat.write_error(
-        errors.RateLimited("Slow.", provider=errors.ProviderSaid(429, "rate_limit_exceeded", "requests", "Slow."))
+        errors.RateLimited(
+            "Slow.", provider=errors.ProviderErrorDetails(429, "rate_limit_exceeded", "requests", "Slow.")
+        )
     )["error"]
     assert isinstance(ours, dict) and isinstance(theirs, dict)
     assert (ours["type"], ours["code"]) == ("gateway_error", "upstream_truncated")

@@ -28,7 +28,7 @@ from llm.chat.events import (
 )
 from llm.chat.grammar import Grammar
 from llm.chat.messages import Citation, Media, Reasoning, Text, ToolCall, Usage
-from llm.chat.provider_metadata import Opaque
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.reply import collect, replay
 from llm.dialects import gemini, ollama, openai_chat
 from llm.dialects.base import EngineDialect
@@ -36,10 +36,10 @@ from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines.capabilities import ModelInfo
 from llm.engines.engine import Engine
 from llm.engines.records import ENGINES
-from llm.errors import LLMError, ProviderSaid
+from llm.errors import LLMError, ProviderErrorDetails
 from llm.wire.frames import Frame
 from tests.support.paths import SAMPLES
-from tests.support.work import within_processor_time, work_of
+from tests.support.work import limit_processor_time, measure_work
 
 OPENAI, GOOGLE, OLLAMA, XAI = (ENGINES[name] for name in ("openai", "google", "ollama", "xai"))
 
@@ -47,7 +47,7 @@ OPENAI, GOOGLE, OLLAMA, XAI = (ENGINES[name] for name in ("openai", "google", "o
 def read_events(engine: Engine, body: bytes, size: int = 1 << 30) -> list[Event]:
     """Reads an answer in reads of ``size`` bytes and checks the grammar of its events."""
     dialect = ENGINE_DIALECTS[engine.dialect]
-    framing, reader = dialect.framing(), dialect.reader(engine)
+    framing, reader = dialect.create_framing(), dialect.create_reader(engine)
     events: list[Event] = []
     for start in range(0, len(body), size):
         for frame in framing.feed(body[start : start + size]):
@@ -75,8 +75,8 @@ def drop_generated_ids(events: Sequence[Event]) -> list[Event]:
     ]
 
 
-def metadata(engine: Engine, **data: Any) -> tuple[Opaque, ...]:
-    return (Opaque(engine.dialect, engine.issuer, data),)
+def metadata(engine: Engine, **data: Any) -> tuple[ProviderMetadata, ...]:
+    return (ProviderMetadata(engine.dialect, engine.issuer, data),)
 
 
 DETAILS = [
@@ -139,7 +139,7 @@ GOLDEN: dict[str, tuple[Engine, list[Event]]] = {
             PartEnded(2, metadata(GOOGLE, thoughtSignature="c2ln+/==")),
             ToolCallStarted(3, "minted", "f"),
             PartEnded(3),
-            WholePart(4, Text("", keep=metadata(GOOGLE, thoughtSignature="bGFzdA=="))),
+            WholePart(4, Text("", metadata=metadata(GOOGLE, thoughtSignature="bGFzdA=="))),
             UsageReported(Usage(fresh=9, cache_read=4, text=5, reasoning=30, other={"tool_input": 3})),
             Finished("tool_calls", "STOP"),
         ],
@@ -283,7 +283,7 @@ def test_t5_byte_offsets_become_characters() -> None:
 
 
 def test_t5_deltas_from_the_fast_path_count_for_offsets() -> None:
-    reader = gemini.reader(GOOGLE)
+    reader = gemini.create_reader(GOOGLE)
 
     def chunk(text: str, **more: Any) -> Frame:
         return Frame(json.dumps({"candidates": [{"content": {"parts": [{"text": text}]}, **more}]}))
@@ -291,7 +291,7 @@ def test_t5_deltas_from_the_fast_path_count_for_offsets() -> None:
     support = {"segment": {"startIndex": 13, "endIndex": 17}, "groundingChunkIndices": [0]}
     sources = {"groundingChunks": [{"web": {"uri": "https://a.example"}}], "groundingSupports": [support]}
     reader.feed(chunk("Zwölf "))
-    reader.skipped(TextDelta(0, "times "))
+    reader.note_delta(TextDelta(0, "times "))
     cited = [event for event in reader.feed(chunk("🎈", groundingMetadata=sources)) if isinstance(event, Cited)]
     assert [(one.citation.start, one.citation.end) for one in cited] == [(12, 13)]
 
@@ -323,14 +323,14 @@ def test_o3_the_cost_of_a_delta_is_constant(what: str) -> None:
     engine, before, piece = _GROWING[what]
     frame = Frame(json.dumps(piece))
 
-    reader = ENGINE_DIALECTS[engine.dialect].reader(engine)
+    reader = ENGINE_DIALECTS[engine.dialect].create_reader(engine)
     for first in before:
         reader.feed(Frame(json.dumps(first)))
-    with within_processor_time():
-        codes, held = work_of(lambda: reader.feed(frame))
+    with limit_processor_time():
+        codes, held = measure_work(lambda: reader.feed(frame))
         for _ in range(10_000):
             reader.feed(frame)
-        late_codes, late_held = work_of(lambda: reader.feed(frame))
+        late_codes, late_held = measure_work(lambda: reader.feed(frame))
     assert late_codes <= codes and late_held < 2 * held
 
 
@@ -403,7 +403,7 @@ def test_e2_a_failure_is_classified_by_status_and_code(
     error = dialect.read_error(status, json.dumps(wire).encode(), engine)
     assert type(error) is kind
     assert error.message
-    assert isinstance(error.provider, ProviderSaid) and error.provider.status == status
+    assert isinstance(error.provider, ProviderErrorDetails) and error.provider.status == status
 
 
 def test_a_retry_delay_in_the_body_is_read() -> None:

@@ -18,10 +18,10 @@ from tests.support.harness import (
     ScriptedReply,
     ScriptedTransport,
     Upstream,
-    config,
-    serving,
+    make_config,
+    run_server,
 )
-from tests.support.streams import between, script_of
+from tests.support.streams import make_script, run_between
 from tests.support.wires import CLIENTS, WIRES, Wire, _chunk, _sse
 
 names = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=3, max_size=12).map(lambda name: f"x_{name}")
@@ -62,7 +62,7 @@ async def test_t12_unknown_fields_pass_both_ways_in_the_same_dialect(
     transport = ScriptedTransport(answer)
     body = client.request(name, "some/model", **top)
     body["messages"] = [{**body["messages"][0], **inner}]
-    async with serving(config(**{f"{name.upper()}_API_KEY": "sk-12345678"}), https=transport) as server:
+    async with run_server(make_config(**{f"{name.upper()}_API_KEY": "sk-12345678"}), https=transport) as server:
         reply = await server.post(client.path, body, client.headers)
         assert reply.status == 200
         assert await reply.body() == said
@@ -77,7 +77,7 @@ async def test_e7_passthrough_requests_usage_and_withholds_it_if_unrequested() -
     )
     only_usage = _sse({"id": "c1", "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}})
     pieces = [wire.head, wire.delta("Hi"), finish_with_usage, only_usage, b"data: [DONE]\n\n"]
-    async with between(wire, script_of(wire, *pieces)) as (server, upstream):
+    async with run_between(wire, make_script(wire, *pieces)) as (server, upstream):
         requested = await (await server.post(client.path, client.request("openai"), client.headers)).body()
         body = client.request("openai")
         del body["stream_options"]
@@ -91,7 +91,7 @@ async def test_passthrough_appends_an_error_to_a_truncated_stream() -> None:
     for name in ("openai", "anthropic"):
         wire, client = WIRES[name], CLIENTS[name]
         pieces = wire.head + wire.delta("Half")
-        async with between(wire, script_of(wire, pieces, b"data: {")) as (server, _):
+        async with run_between(wire, make_script(wire, pieces, b"data: {")) as (server, _):
             raw = await (await server.post(client.path, client.request(name), client.headers)).body()
         assert raw.startswith(pieces)
         seen = client.read(raw)
@@ -101,7 +101,7 @@ async def test_passthrough_appends_an_error_to_a_truncated_stream() -> None:
 async def test_passthrough_forwards_an_error_event_once() -> None:
     for name in ("openai", "anthropic"):
         wire, client = WIRES[name], CLIENTS[name]
-        async with between(wire, script_of(wire, wire.head, wire.error)) as (server, _):
+        async with run_between(wire, make_script(wire, wire.head, wire.error)) as (server, _):
             raw = await (await server.post(client.path, client.request(name), client.headers)).body()
         assert raw == wire.head + wire.error
 
@@ -109,7 +109,7 @@ async def test_passthrough_forwards_an_error_event_once() -> None:
 async def test_passthrough_forwards_beta_headers_unchanged() -> None:
     wire, client = WIRES["anthropic"], CLIENTS["anthropic"]
     beta = {"anthropic-beta": "one-2025-01-01,two-2025-02-02", "anthropic-version": "2026-10-21"}
-    async with between(wire, script_of(wire, wire.head, wire.end)) as (server, upstream):
+    async with run_between(wire, make_script(wire, wire.head, wire.end)) as (server, upstream):
         await (await server.post(client.path, client.request("anthropic"), {**client.headers, **beta})).body()
         await server.chat(engine="anthropic", model="m")
     first, second = upstream.requests
@@ -134,7 +134,7 @@ async def test_t1_signed_thinking_comes_back_byte_exact_and_in_order() -> None:
     ]
     wire, client = WIRES["anthropic"], CLIENTS["anthropic"]
     for translate in ("false", "true"):  # THINK_TAGS forces translation
-        async with between(wire, script_of(wire, wire.head, wire.end), ANTHROPIC_THINK_TAGS=translate) as (
+        async with run_between(wire, make_script(wire, wire.head, wire.end), ANTHROPIC_THINK_TAGS=translate) as (
             server,
             upstream,
         ):
@@ -147,7 +147,7 @@ async def test_t1_signed_thinking_comes_back_byte_exact_and_in_order() -> None:
 async def test_t3_reasoning_is_read_from_both_fields_and_written_to_one(field: str) -> None:
     wire, client = WIRES["openai"], CLIENTS["openai"]
     pieces = [wire.head, _chunk({field: "Hm. "}), _chunk({field: "Yes."}), wire.delta("Sure."), wire.end]
-    async with between(wire, script_of(wire, *pieces), OPENAI_THINK_TAGS="true") as (server, _):
+    async with run_between(wire, make_script(wire, *pieces), OPENAI_THINK_TAGS="true") as (server, _):
         raw = await (await server.post(client.path, client.request("openai"), client.headers)).body()
         objects = await server.chat(engine="openai", model="m")
     assert b'"reasoning"' not in raw
@@ -159,7 +159,7 @@ async def test_t3_reasoning_is_read_from_both_fields_and_written_to_one(field: s
 async def test_t3_a_delta_with_both_fields_is_written_once() -> None:
     wire = WIRES["openai"]
     pieces = [wire.head, _chunk({"reasoning": "Hm.", "reasoning_content": "Hm."}), wire.delta("Sure."), wire.end]
-    async with between(wire, script_of(wire, *pieces)) as (server, _):
+    async with run_between(wire, make_script(wire, *pieces)) as (server, _):
         objects = await server.chat(engine="openai", model="m")
     assert "".join(o["text"] for o in objects if o["type"] == "reasoning") == "Hm."
 
@@ -168,9 +168,9 @@ async def test_t8_an_unsupported_option_is_refused_before_any_request() -> None:
     async def never(request: Request, connection: Connection) -> None:
         raise AssertionError("the provider was called")
 
-    async with Upstream(never).running() as upstream:
+    async with Upstream(never).run() as upstream:
         wire = WIRES["anthropic"]
-        async with serving(config(**wire.environ(upstream))) as server:
+        async with run_server(make_config(**wire.environ(upstream))) as server:
             body = CLIENTS["native"].request("anthropic", options={"seed": 7})
             answer = await server.post("/llm/chat", body)
             error = await answer.json()
@@ -183,7 +183,7 @@ async def test_t8_an_unsupported_option_is_refused_before_any_request() -> None:
 
 async def test_t8_a_droppable_field_is_dropped_and_reported() -> None:
     wire = WIRES["anthropic"]
-    async with between(wire, script_of(wire, wire.head, wire.delta("Hi"), wire.end)) as (server, upstream):
+    async with run_between(wire, make_script(wire, wire.head, wire.delta("Hi"), wire.end)) as (server, upstream):
         body = CLIENTS["openai"].request("anthropic", user="u-1", store=False)
         answer = await server.post("/v1/chat/completions", body)
         assert answer.status == 200
@@ -199,7 +199,7 @@ async def test_t8_zeros_are_sent() -> None:
         (WIRES["google"], ("generationConfig",)),
         (WIRES["ollama"], ("options",)),
     ):
-        async with between(wire, script_of(wire, wire.head, wire.delta("Hi"), wire.end)) as (server, upstream):
+        async with run_between(wire, make_script(wire, wire.head, wire.delta("Hi"), wire.end)) as (server, upstream):
             await server.chat(engine=wire.engine, model="m", options=zero)
         sent = upstream.requests[0].json
         for step in where:
@@ -209,7 +209,7 @@ async def test_t8_zeros_are_sent() -> None:
 
 
 async def test_s3_interleaved_calls_come_out_byte_equal_in_every_dialect() -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         objects = await server.chat(engine="demo", model="demo-tools")
         told = {o["name"]: o["call"]["params"] for o in objects if o["type"] == "tool"}
         assert told == {"get_weather": {"city": "Paris"}, "get_time": {"zone": "Europe/Paris"}}
@@ -233,13 +233,13 @@ async def test_t2_a_signature_survives_a_client_that_drops_unknown_fields(name: 
 
     async def script(request: Request, connection: Connection) -> None:
         if name.endswith("whole"):
-            await connection.whole(answered)
+            await connection.respond(answered)
         else:
             await connection.stream(wire.content_type)
             await connection.chunk(_sse(answered))
             await connection.end()
 
-    async with Upstream(script).running() as upstream, serving(config(**wire.environ(upstream))) as server:
+    async with Upstream(script).run() as upstream, run_server(make_config(**wire.environ(upstream))) as server:
         raw = await (
             await server.post(client.path, client.request("google", tools=[tool], **whole), client.headers)
         ).body()
@@ -272,7 +272,7 @@ async def test_s5_parallel_calls_without_ids_get_distinct_ids_that_match_results
     wire, client = WIRES["google"], CLIENTS["openai"]
     calls = [{"functionCall": {"name": "f", "args": {"n": n}}} for n in (1, 2)]
     chunk = {"candidates": [{"content": {"role": "model", "parts": calls}, "finishReason": "STOP"}]}
-    async with between(wire, script_of(wire, _sse(chunk))) as (server, upstream):
+    async with run_between(wire, make_script(wire, _sse(chunk))) as (server, upstream):
         raw = await (await server.post(client.path, client.request("google"), client.headers)).body()
         deltas = [
             call
@@ -315,7 +315,10 @@ async def test_s6_the_finish_reason_is_tool_calls_exactly_if_there_are_calls(
     wire = WIRES[engine]
     call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     delta = _chunk({"tool_calls": [call]}) if called else wire.delta("Hi")
-    async with between(wire, script_of(wire, wire.head, delta, _chunk({}, said), b"data: [DONE]\n\n")) as (server, _):
+    async with run_between(wire, make_script(wire, wire.head, delta, _chunk({}, said), b"data: [DONE]\n\n")) as (
+        server,
+        _,
+    ):
         objects = await server.chat(engine=engine, model="m")
         anthropic = CLIENTS["anthropic"]
         seen = anthropic.read(
@@ -329,8 +332,8 @@ async def test_s6_the_finish_reason_is_tool_calls_exactly_if_there_are_calls(
 
 async def test_e7_missing_usage_is_estimated_and_marked() -> None:
     wire = WIRES["openai"]
-    async with between(
-        wire, script_of(wire, wire.head, wire.delta("x" * 40), _chunk({}, "stop"), b"data: [DONE]\n\n")
+    async with run_between(
+        wire, make_script(wire, wire.head, wire.delta("x" * 40), _chunk({}, "stop"), b"data: [DONE]\n\n")
     ) as (s, _):
         objects = await s.chat(engine="openai", model="m")
     usage = objects[-1]["usage"]
@@ -352,7 +355,7 @@ async def test_history_attachments_and_options_reach_the_provider() -> None:
         ],
         "instructions": "Be brief.",
     }
-    async with between(wire, script_of(wire, wire.head, wire.delta("Hi"), wire.end)) as (server, upstream):
+    async with run_between(wire, make_script(wire, wire.head, wire.delta("Hi"), wire.end)) as (server, upstream):
         answer = await server.post("/llm/chat", {**CLIENTS["native"].request("openai"), **body}, CLIENT)
         assert answer.status == 200, await answer.body()
     sent = upstream.requests[0].json["messages"]

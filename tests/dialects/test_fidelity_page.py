@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tests.support.fidelity import ENGINES_OF, FEATURES, outcome, page
+from tests.support.fidelity import ENGINES_OF, FEATURES, evaluate, write_page
 from tests.support.fidelity_clients import CLIENTS
 from tests.support.paths import ROOT
 
@@ -13,8 +13,8 @@ PAGE = ROOT / "docs" / "fidelity.md"
 
 def test_the_page_is_up_to_date() -> None:
     if os.environ.get("UPDATE_DOCS"):
-        PAGE.write_text(page())
-    assert PAGE.read_text() == page(), "UPDATE_DOCS=1 writes it anew"
+        PAGE.write_text(write_page())
+    assert PAGE.read_text() == write_page(), "UPDATE_DOCS=1 writes it anew"
 
 
 def test_t8_every_loss_is_reported() -> None:
@@ -23,7 +23,7 @@ def test_t8_every_loss_is_reported() -> None:
         for feature in FEATURES
         for client in CLIENTS
         for towards in ENGINES_OF
-        if outcome(feature, client, towards).word == "LOST"
+        if evaluate(feature, client, towards).word == "LOST"
     ]
     assert not lost
 

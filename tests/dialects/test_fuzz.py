@@ -134,7 +134,7 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def get_frames(name: str) -> list[Frame]:
-    framing = ENGINE_DIALECTS[name.partition("/")[0]].framing()
+    framing = ENGINE_DIALECTS[name.partition("/")[0]].create_framing()
     return [*framing.feed((SAMPLES / name).read_bytes()), *framing.close()]
 
 
@@ -168,7 +168,7 @@ def mutate_frames(frames: list[Frame], data: Draw) -> list[Frame]:
 def read_frames(frames: list[Frame], name: str) -> list[Event]:
     """Reads frames until an error; the error becomes the last event."""
     dialect = ENGINE_DIALECTS[name.partition("/")[0]]
-    reader = dialect.reader(get_engine(name))
+    reader = dialect.create_reader(get_engine(name))
     events: list[Event] = []
     try:
         for frame in frames:
@@ -193,7 +193,7 @@ def test_s8_mutated_frames_raise_only_llm_errors(name: str, data: st.DataObject)
     grammar = Grammar()
     grammar.feed(events)
     for dialect in CLIENT_DIALECTS.values():
-        writer = dialect.writer(ASKED, 0)
+        writer = dialect.create_writer(ASKED, 0)
         for event in events:
             assert all(isinstance(piece, bytes) for piece in writer.feed([event]))
 

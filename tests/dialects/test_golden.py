@@ -19,16 +19,16 @@ from typing import Any, Final
 import pytest
 
 from llm.chat.pipeline import CollectingSink
-from llm.config.engines import variable
+from llm.config.engines import variable_name
 from llm.config.settings import Config
 from llm.engines.records import ENGINES
 from llm.errors import LLMError
 from llm.gateway.callers import Caller
 from llm.transport.interface import HttpRequest
-from llm.upstream.call_record import Trace
+from llm.upstream.call_record import CallRecord
 from llm.upstream.translate import EngineRound
 from tests.support.golden_cases import SUBJECTS, Case, Subject, cases
-from tests.support.harness import CLIENT, Client, ScriptedReply, ScriptedTransport, config, serving
+from tests.support.harness import CLIENT, Client, ScriptedReply, ScriptedTransport, make_config, run_server
 from tests.support.paths import GOLDEN
 from tests.support.wires import WIRES
 
@@ -37,10 +37,12 @@ KEY: Final = "golden-key"
 
 def configure_engines() -> Config:
     """Configures all engines with their own base URLs."""
-    environ = {variable(name, "API_KEY"): KEY for name, engine in ENGINES.items() if engine.needs_key}
-    environ |= {variable(name, "ENABLED"): "true" for name, engine in ENGINES.items() if engine.local}
-    environ |= {variable(name, "BASE_URL"): f"https://{name}.example" for name, e in ENGINES.items() if not e.base_url}
-    return config(**environ, MAX_RETRIES="0")
+    environ = {variable_name(name, "API_KEY"): KEY for name, engine in ENGINES.items() if engine.needs_key}
+    environ |= {variable_name(name, "ENABLED"): "true" for name, engine in ENGINES.items() if engine.local}
+    environ |= {
+        variable_name(name, "BASE_URL"): f"https://{name}.example" for name, e in ENGINES.items() if not e.base_url
+    }
+    return make_config(**environ, MAX_RETRIES="0")
 
 
 def answer(request: HttpRequest) -> ScriptedReply:
@@ -83,10 +85,10 @@ async def _send_native(native: Mapping[str, Any], model: str, engine: str, clien
 
 async def _send_neutral(case: Case, engine: str, client: Client) -> dict[str, Any]:
     assert case.request is not None
-    context, trace = client.server.context, Trace()
+    context, trace = client.server.context, CallRecord()
     try:
-        target = context.catalog.target(engine, case.model, Caller(trusted=True))
-        await EngineRound(case.request, target, context.services, trace, CollectingSink()).run()
+        target = context.catalog.resolve_target(engine, case.model, Caller(trusted=True))
+        await EngineRound(case.request, target, context.client, trace, CollectingSink()).run()
     except LLMError as error:
         assert error.status == 400, error
         return {"refused": error.code, "param": error.param}
@@ -143,7 +145,7 @@ async def test_o11_engine_requests_equal_the_golden_files(name: str) -> None:
     subject, path = SUBJECTS[name], GOLDEN / f"{name}.json"
     upstream = ScriptedTransport(answer)
     outcomes: dict[str, dict[str, Any]] = {}
-    async with serving(configure_engines(), http=upstream, https=upstream) as client:
+    async with run_server(configure_engines(), http=upstream, https=upstream) as client:
         for case in cases(subject):
             assert case.name not in outcomes, f"{case.name} is there twice"
             outcomes[case.name] = await outcome(case, subject, client, upstream)

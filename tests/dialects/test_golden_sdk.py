@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from tests.support.paths import GOLDEN
-from tests.support.typed_shapes import faults
+from tests.support.typed_shapes import find_faults
 
 # Accepted faults: file, text of the fault, reason. An entry that is no longer needed fails.
 _ONLY_NAMED: Final = "customOpts are the caller's own fields, which we pass on"
@@ -37,14 +37,14 @@ def load_validator(name: str) -> Callable[[dict[str, Any]], list[str]]:
     if name == "openai":
         from openai.types.chat.completion_create_params import CompletionCreateParams as Chat
 
-        return lambda body: faults(body, Chat)
+        return lambda body: find_faults(body, Chat)
     if name == "openai-responses":
         from openai.types.responses.response_create_params import ResponseCreateParams as Response
 
-        return lambda body: faults(body, Response)
+        return lambda body: find_faults(body, Response)
     from anthropic.types.message_create_params import MessageCreateParams as Messages
 
-    return lambda body: faults(body, Messages)
+    return lambda body: find_faults(body, Messages)
 
 
 def _google() -> Callable[[dict[str, Any]], list[str]]:

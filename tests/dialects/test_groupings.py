@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from llm.chat.messages import Usage
 from llm.chat.reply import Reply
 from llm.dialects.registry import ENGINE_DIALECTS
-from tests.support.harness import Connection, Request, Upstream, config, serving
-from tests.support.lanes import CASES, NDJSON, Outcome, lanes, outcome
+from tests.support.harness import Connection, Request, Upstream, make_config, run_server
+from tests.support.lanes import CASES, NDJSON, Outcome, lanes, run_lane
 from tests.support.wires import CLIENTS, WIRES
 
 
@@ -44,20 +44,20 @@ async def test_an_answer_is_the_same_for_every_grouping_of_events_into_reads(nam
     case = CASES[name]
     if verbatim not in lanes(case.dialect):
         return
-    whole = await outcome(case, [b"".join(case.events)], verbatim=verbatim, tapped=False)
+    whole = await run_lane(case, [b"".join(case.events)], verbatim=verbatim, tapped=False)
     assert (whole.error, whole.failure) == (None, None)
-    if isinstance(whole.told, Reply):
-        reply = whole.told
+    if isinstance(whole.output, Reply):
+        reply = whole.output
         assert (reply.text, reply.reasoning) == (case.text, case.reasoning)
         assert tuple((one.name, one.arguments) for one in reply.calls) == case.calls
     else:
-        assert whole.told == b"".join(case.events)
+        assert whole.output == b"".join(case.events)
     assert whole.characters == len(case.text + case.reasoning + "".join(given for _, given in case.calls))
     assert whole.usage == Usage(fresh=5, text=7) and whole.finish == ("tool_calls" if case.calls else "stop")
     different, short = [], 0
     for reads in groupings(case.events):
         for tapped in (False, True):
-            seen = await outcome(case, reads, verbatim=verbatim, tapped=tapped)
+            seen = await run_lane(case, reads, verbatim=verbatim, tapped=tapped)
             short += seen.short
             if seen.compared() != whole.compared():
                 different.append((tapped, [len(read) for read in reads], seen))
@@ -73,8 +73,8 @@ def test_an_answer_is_the_same_wherever_its_bytes_are_cut(name: str, places: lis
     ends = sorted({0, len(raw), *(place % len(raw) for place in places)})
 
     async def both(verbatim: bool) -> tuple[Outcome, Outcome]:
-        whole = await outcome(case, [raw], verbatim=verbatim, tapped=False)
-        return whole, await outcome(case, [raw[a:b] for a, b in pairwise(ends)], verbatim=verbatim, tapped=tapped)
+        whole = await run_lane(case, [raw], verbatim=verbatim, tapped=False)
+        return whole, await run_lane(case, [raw[a:b] for a, b in pairwise(ends)], verbatim=verbatim, tapped=tapped)
 
     for verbatim in lanes(case.dialect):
         whole, seen = asyncio.run(both(verbatim))
@@ -117,7 +117,7 @@ async def test_the_real_server_answers_the_same_for_every_grouping(client: str, 
         await connection.end()
 
     upstream = Upstream(script)
-    async with upstream.running(), serving(config(**wire.environ(upstream))) as server:
+    async with upstream.run(), run_server(make_config(**wire.environ(upstream))) as server:
         answer = await server.post(asks.path, asks.request("openai"), {**asks.headers, "Accept": NDJSON})
         raw = b""
         async for chunk in answer.chunks():

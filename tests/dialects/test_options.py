@@ -10,9 +10,9 @@ import pytest
 
 from llm.chat.messages import Message, Text
 from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
-from llm.dialects.base import Outgoing
+from llm.dialects.base import EngineRequest
 from llm.dialects.registry import ENGINE_DIALECTS
-from llm.engines.api_choice import RESPONSES, over_responses, routed
+from llm.engines.api_choice import RESPONSES, choose_api, use_responses
 from llm.engines.engine import Engine, Target
 from llm.engines.records import ENGINES
 from llm.errors import Unsupported
@@ -41,7 +41,7 @@ VALUES: Final[dict[str, tuple[Any, ...]]] = {
 def _models(engine: Engine) -> list[str]:
     golden = [subject for subject in SUBJECTS.values() if subject.engine == engine.name]
     named = {model for subject in golden for model in (subject.plain, *subject.thinking)}
-    return sorted({engine.example or "m", "a-model-that-no-row-knows", *named})
+    return sorted({engine.example_model or "m", "a-model-that-no-row-knows", *named})
 
 
 def _targets() -> Iterator[tuple[str, tuple[Target, ...]]]:
@@ -50,21 +50,21 @@ def _targets() -> Iterator[tuple[str, tuple[Target, ...]]]:
         targets = tuple(Target(engine=engine, model=model) for model in _models(engine))
         yield name, targets
         if engine.responses is not None:
-            yield f"{name} over Responses", tuple(map(over_responses, targets))
+            yield f"{name} over Responses", tuple(map(use_responses, targets))
 
 
 TARGETS: Final = dict(_targets())
 everywhere = pytest.mark.parametrize("targets", TARGETS.values(), ids=TARGETS)
 
 
-def write(target: Target, options: Options) -> Outgoing:
+def write(target: Target, options: Options) -> EngineRequest:
     request = ChatRequest(
         model=target.model, messages=(Message("user", (Text("Hi"),)),), tools=(TOOL,), options=options
     )
     if target.engine.dialect != RESPONSES:  # otherwise it is reported
-        target = routed(request, target)
+        target = choose_api(request, target)
     elif options.responses_api is not None:
-        routed(request, target)
+        choose_api(request, target)
     return write_engine_request(request, target)
 
 

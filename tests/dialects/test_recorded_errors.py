@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.support.harness import CLIENT, Client, config, serving
+from tests.support.harness import CLIENT, Client, make_config, run_server
 from tests.support.oracle import Failure
 from tests.support.recorded_errors import EXPECTED, OWN_KEY
-from tests.support.recorded_server import PROVIDERS, name_of, transport_of
-from tests.support.recordings import Case, cases, expected
+from tests.support.recorded_server import PROVIDERS, make_case_id, make_transport
+from tests.support.recordings import Case, cases, read_expected
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class ClientError:
 
 
 def failing() -> tuple[Case, ...]:
-    return tuple(c for c in cases() if c.recording.provider in PROVIDERS and isinstance(expected(c), Failure))
+    return tuple(c for c in cases() if c.recording.provider in PROVIDERS and isinstance(read_expected(c), Failure))
 
 
 async def request_error(server: Client, case: Case, number: int, headers: Mapping[str, str]) -> ClientError:
-    body = {"engine": name_of(case), "model": f"case-{number}", "prompt": "x", "stream": case.streamed}
+    body = {"engine": make_case_id(case), "model": f"case-{number}", "prompt": "x", "stream": case.streamed}
     answer = await server.post("/llm/chat", body, {**headers, "Accept": "application/x-ndjson"})
     objects = [json.loads(line) for line in (await answer.body()).splitlines() if line]
     answer.close()
@@ -51,12 +51,12 @@ async def request_error(server: Client, case: Case, number: int, headers: Mappin
 async def all_told(headers: Mapping[str, str], keys: Mapping[str, str]) -> dict[str, ClientError]:
     everything = failing()
     engines = {
-        name_of(c): replace(c.engine, name=name_of(c), base_url="https://provider.invalid", local=False)
+        make_case_id(c): replace(c.engine, name=make_case_id(c), base_url="https://provider.invalid", local=False)
         for c in everything
     }
     enabled = frozenset() if keys else frozenset(engines)
-    configured: Any = replace(config(MAX_RETRIES="0"), engines=engines, enabled=enabled)
-    async with serving(configured, https=transport_of(everything, "whole")) as server:
+    configured: Any = replace(make_config(MAX_RETRIES="0"), engines=engines, enabled=enabled)
+    async with run_server(configured, https=make_transport(everything, "whole")) as server:
         found = await asyncio.gather(
             *(
                 request_error(server, case, number, {**headers, **_own(case, keys)})
@@ -67,7 +67,7 @@ async def all_told(headers: Mapping[str, str], keys: Mapping[str, str]) -> dict[
 
 
 def _own(case: Case, keys: Mapping[str, str]) -> dict[str, str]:
-    return {f"X-{name_of(case)}-Key": key for key in keys.values()}
+    return {f"X-{make_case_id(case)}-Key": key for key in keys.values()}
 
 
 async def test_e2_every_recorded_error_has_status_code_and_retry_after() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llm.transport.interface import HttpRequest
-from tests.support.harness import CLIENT, ScriptedReply, ScriptedTransport, config, serving
+from tests.support.harness import CLIENT, ScriptedReply, ScriptedTransport, make_config, run_server
 from tests.support.recordings import Recording, Response, recordings
 
 ENGINE_OF = {"mistral": "mistralai"}  # engines with another name here
@@ -92,13 +92,13 @@ async def listed(engine: str, answers: Sequence[Response]) -> dict[str, list[dic
 
     base = {"AZURE_BASE_URL": "https://provider.invalid"} if engine == "azure" else {}
     key = {"OLLAMA_ENABLED": "true"} if engine == "ollama" else {f"{engine.upper()}_API_KEY": "sk-12345678"}
-    configured = config(**key, **base, MAX_RETRIES="0")
+    configured = make_config(**key, **base, MAX_RETRIES="0")
     if engine == "azure":  # which lists its catalogue, so that its deployments are named by configuration
         record = configured.engines["azure"]
-        unfixed = replace(record, models=replace(record.models, fixed=()))
+        unfixed = replace(record, models=replace(record.models, fixed_models=()))
         configured = replace(configured, engines={**configured.engines, "azure": unfixed})
     transport = ScriptedTransport(answer)
-    async with serving(configured, https=transport, http=transport) as server:
+    async with run_server(configured, https=transport, http=transport) as server:
         reply = await server.get(f"/llm/models/{engine}", CLIENT)
         body = await reply.json()
     assert reply.status == 200, body

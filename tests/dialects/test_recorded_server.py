@@ -1,7 +1,7 @@
 """Every recorded chat answer through the running server: whole, in small reads, and with CRLF.
 
 A torn answer is sent byte by byte at its start and end, and is cut inside each line end and multi-byte character in
-between (``Response.torn``). Without a server, ``test_recordings`` cuts most of them at every byte."""
+between (``Response.split_everywhere``). Without a server, ``test_recordings`` cuts most of them at every byte."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from tests.support.grammars import check_native
-from tests.support.harness import CLIENT, Client, config, serving
+from tests.support.harness import CLIENT, Client, make_config, run_server
 from tests.support.oracle import Answer, Call, Failure, Tokens
-from tests.support.recorded_server import PROVIDERS, each, name_of, transport_of
-from tests.support.recordings import Case, cases, expected
+from tests.support.recorded_server import PROVIDERS, make_case_id, make_transport, run_cases
+from tests.support.recordings import Case, cases, read_expected
 
 
 async def heard(server: Client, case: Case, number: int) -> Answer | Failure:
     """A native client's answer for one recording."""
-    body = {"engine": name_of(case), "model": f"case-{number}", "prompt": "x", "stream": case.streamed}
+    body = {"engine": make_case_id(case), "model": f"case-{number}", "prompt": "x", "stream": case.streamed}
     answer = await server.post("/llm/chat", body, {**CLIENT, "Accept": "application/x-ndjson"})
     objects = [json.loads(line) for line in (await answer.body()).splitlines() if line]
     if answer.status != 200:
@@ -84,19 +84,19 @@ def _same_tokens(got: Tokens | None, wanted: Tokens | None) -> bool:
 @pytest.mark.parametrize("way", ["whole", "torn", "crlf"])
 async def test_every_recorded_answer_arrives_complete(way: str) -> None:
     everything = cases()
-    engines = {name_of(case): replace(case.engine, base_url="https://provider.invalid") for case in everything}
+    engines = {make_case_id(case): replace(case.engine, base_url="https://provider.invalid") for case in everything}
     configured = replace(
-        config(MAX_RETRIES="0"), engines=engines, enabled=frozenset(engine.name for engine in engines.values())
+        make_config(MAX_RETRIES="0"), engines=engines, enabled=frozenset(engine.name for engine in engines.values())
     )
     faults: dict[str, str] = {}
 
     async def one(client: Client, number: int, case: Case) -> None:
-        fault = difference(await heard(client, case, number), expected(case))
+        fault = difference(await heard(client, case, number), read_expected(case))
         if fault is not None:
             faults[case.name] = fault
 
-    async with serving(configured, https=transport_of(everything, way)) as server:
-        await each(server, everything, one)
+    async with run_server(configured, https=make_transport(everything, way)) as server:
+        await run_cases(server, everything, one)
     summary = f"{len(everything) - len(faults)} of {len(everything)}"
     print(f"recorded answers through the running server, {way}: {summary}")
     assert not faults, f"{summary}: {json.dumps(faults, indent=1)[:6000]}"

@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 
 from llm.chat.events import Event, ReasoningDelta, TextDelta
-from llm.chat.filters import ThinkTags
+from llm.chat.filters import ThinkTagFilter
 from llm.chat.grammar import Grammar
 from llm.chat.messages import Citation, Part, Reasoning, Text, ToolCall, Usage
 from llm.chat.reply import Reply, collect, replay
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.errors import LLMError, Malformed, Truncated
-from llm.wire.frames import Frame, Framing
+from llm.wire.frames import Frame, FrameDecoder
 from llm.wire.json_codec import loads
-from llm.wire.ndjson import JsonLines
+from llm.wire.ndjson import NdjsonDecoder
 from tests.support import recordings
 from tests.support.grammars import check_stream
 from tests.support.oracle import Answer, Call, Failure, Tokens, arguments_of
-from tests.support.recordings import Case, Response, cases, expected
+from tests.support.recordings import Case, Response, cases, read_expected
 
 CASES = cases()
 SHORT = 8000  # bytes: two of three streams are at most this long
@@ -72,13 +72,13 @@ CODES_BY_NAME = {
 def events_of(case: Case, response: Response, pieces: Iterable[bytes]) -> Iterator[Event]:
     """Reads an answer from the given reads as events. Raises the error in it."""
     dialect, engine = ENGINE_DIALECTS[case.engine.dialect], case.engine
-    tags = ThinkTags()
+    tags = ThinkTagFilter()
     polish: Callable[[Iterable[Event]], Iterable[Event]] = tags.feed if engine.quirks.think_tags else iter
     if response.status >= 400:
         raise dialect.read_error(response.status, response.body, engine)
-    framing, reader = dialect.framing(), dialect.reader(engine)
+    framing, reader = dialect.create_framing(), dialect.create_reader(engine)
     # Some hosts answer a stream with one JSON document; of JSON lines there may be only one.
-    if not (case.streamed if isinstance(framing, JsonLines) else response.is_stream):
+    if not (case.streamed if isinstance(framing, NdjsonDecoder) else response.is_stream):
         yield from polish(replay(dialect.read_reply(loads(b"".join(pieces)), engine)))
         return
     for frame in frames_of(framing, pieces):
@@ -87,7 +87,7 @@ def events_of(case: Case, response: Response, pieces: Iterable[bytes]) -> Iterat
         yield from polish(reader.close())
 
 
-def frames_of(framing: Framing, pieces: Iterable[bytes]) -> Iterator[Frame]:
+def frames_of(framing: FrameDecoder, pieces: Iterable[bytes]) -> Iterator[Frame]:
     for piece in pieces:
         if frames := framing.feed(piece):
             yield from frames
@@ -97,15 +97,15 @@ def frames_of(framing: Framing, pieces: Iterable[bytes]) -> Iterator[Frame]:
 def forms(response: Response) -> Iterator[tuple[str, Response]]:
     yield "as recorded", response
     if response.is_stream:
-        yield "CRLF", response.crlf()
+        yield "CRLF", response.with_crlf()
 
 
 def cut_bytes(response: Response) -> Iterator[tuple[str, Iterable[bytes]]]:
     """Yields the bytes in different cuts: short answers at every byte, long ones only where a cut can matter.
     (``test_sse`` cuts at every byte.)
     """
-    yield ("byte by byte", response.pieces(1)) if len(response.body) <= SHORT else ("torn", response.torn())
-    yield "as it came", response.reads()
+    yield ("byte by byte", response.pieces(1)) if len(response.body) <= SHORT else ("torn", response.split_everywhere())
+    yield "as it came", response.recorded_reads()
     for size in (7, 50):
         yield f"in pieces of {size}", response.pieces(size)
 
@@ -150,7 +150,7 @@ def check_citations(reply: Reply) -> Iterator[Citation]:
 def compare(got: Answer, wanted: Answer) -> None:
     for name in ("text", "reasoning", "finish", "tokens", "order", "sources"):
         assert getattr(got, name) == getattr(wanted, name), name
-    parts = [call for call in wanted.calls if not call.shown]
+    parts = [call for call in wanted.calls if not call.visible]
     assert len(got.calls) == len(parts)
     for ours, theirs in zip(got.calls, parts, strict=True):
         assert (ours.name, ours.arguments, ours.hosted) == (theirs.name, theirs.arguments, theirs.hosted)
@@ -176,9 +176,9 @@ def compare_failure(case: Case, error: LLMError, events: list[Event], wanted: Fa
 
 def check(case: Case) -> None:
     """Checks the content, and that any cut gives the same frames, which are a reader's only input."""
-    framing = ENGINE_DIALECTS[case.engine.dialect].framing
+    framing = ENGINE_DIALECTS[case.engine.dialect].create_framing
     for ends, response in forms(case.response):
-        check_read(replace(case, response=response), ends, (response.body,), expected(case))
+        check_read(replace(case, response=response), ends, (response.body,), read_expected(case))
         whole = [*frames_of(framing(), (response.body,))]
         for way, pieces in cut_bytes(response) if response.is_stream else ():
             assert [*frames_of(framing(), pieces)] == whole, f"{ends}, {way}"
@@ -239,7 +239,7 @@ def truncate_stream(case: Case) -> Iterator[Case]:
             yield replace(case, response=replace(case.response, body=short, chunk_lengths=()))
 
 
-STREAMS = [case for case in CASES if case.response.is_stream and isinstance(expected(case), Answer)]
+STREAMS = [case for case in CASES if case.response.is_stream and isinstance(read_expected(case), Answer)]
 
 
 @pytest.mark.parametrize("dialect", sorted({case.engine.dialect for case in STREAMS}))
@@ -249,7 +249,7 @@ def test_s1_a_recorded_stream_that_ends_early_is_an_error_unless_it_had_finished
         if case.engine.dialect != dialect:
             continue
         for short in truncate_stream(case):
-            wanted = expected(short)
+            wanted = read_expected(short)
             check_read(short, case.name, short.response.pieces(50), wanted)
             ended += isinstance(wanted, Failure)
             # Cut inside an event: the event is ignored, and the end is never a normal one.

@@ -10,14 +10,14 @@ import pytest
 
 from llm import log
 from tests.support.harness import CLIENT, Client, Connection, Request
-from tests.support.streams import between, script_of
-from tests.support.wires import CLIENTS, WIRES, ClientWire, Seen, Wire, _chunk, config, serving
+from tests.support.streams import make_script, run_between
+from tests.support.wires import CLIENTS, WIRES, ClientResult, ClientWire, Wire, _chunk, make_config, run_server
 
 ALL = pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
 EVERY = pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)
 
 
-async def ask(server: Client, client: ClientWire, wire: Wire) -> Seen:
+async def ask(server: Client, client: ClientWire, wire: Wire) -> ClientResult:
     answer = await server.post(client.path, client.request(wire.engine), client.headers)
     assert answer.status == 200, await answer.body()
     return client.read(await answer.body())
@@ -26,8 +26,8 @@ async def ask(server: Client, client: ClientWire, wire: Wire) -> Seen:
 @ALL
 @EVERY
 async def test_a_stream_arrives_with_text_finish_and_usage(wire: Wire, client: ClientWire) -> None:
-    script = script_of(wire, wire.head, wire.delta("Hello "), wire.delta("wörld 🎈"), wire.end)
-    async with between(wire, script) as (server, _):
+    script = make_script(wire, wire.head, wire.delta("Hello "), wire.delta("wörld 🎈"), wire.end)
+    async with run_between(wire, script) as (server, _):
         seen = await ask(server, client, wire)
     assert seen.text == "Hello wörld 🎈"
     assert seen.ended and seen.error is None
@@ -42,7 +42,7 @@ async def test_a_stream_arrives_with_text_finish_and_usage(wire: Wire, client: C
 async def test_s1_a_stream_without_its_end_is_an_error_and_never_a_normal_finish(
     wire: Wire, client: ClientWire
 ) -> None:
-    async with between(wire, script_of(wire, wire.head, wire.delta("Half an "))) as (server, _):
+    async with run_between(wire, make_script(wire, wire.head, wire.delta("Half an "))) as (server, _):
         seen = await ask(server, client, wire)
     assert seen.text == "Half an "
     assert seen.error is not None
@@ -55,7 +55,7 @@ async def test_s1_a_stream_without_its_end_is_an_error_and_never_a_normal_finish
 @ALL
 @EVERY
 async def test_s1_a_connection_cut_in_mid_stream_is_an_error(wire: Wire, client: ClientWire) -> None:
-    async with between(wire, script_of(wire, wire.head, wire.delta("Half an "), cut=True)) as (server, _):
+    async with run_between(wire, make_script(wire, wire.head, wire.delta("Half an "), cut=True)) as (server, _):
         seen = await ask(server, client, wire)
     assert seen.text == "Half an "
     assert seen.error is not None and seen.finish is None
@@ -65,7 +65,7 @@ async def test_s1_a_connection_cut_in_mid_stream_is_an_error(wire: Wire, client:
 @EVERY
 async def test_s1_an_answer_that_ends_inside_an_event_is_truncated_too(wire: Wire, client: ClientWire) -> None:
     half = wire.delta("never told")[:-12]
-    async with between(wire, script_of(wire, wire.head, wire.delta("Half an "), half)) as (server, _):
+    async with run_between(wire, make_script(wire, wire.head, wire.delta("Half an "), half)) as (server, _):
         seen = await ask(server, client, wire)
     assert seen.text == "Half an "
     assert seen.error is not None and seen.finish is None
@@ -76,7 +76,7 @@ async def test_s1_an_answer_that_ends_inside_an_event_is_truncated_too(wire: Wir
 @ALL
 @EVERY
 async def test_s2_an_error_inside_the_stream_keeps_its_message(wire: Wire, client: ClientWire) -> None:
-    async with between(wire, script_of(wire, wire.head, wire.delta("Then "), wire.error)) as (server, _):
+    async with run_between(wire, make_script(wire, wire.head, wire.delta("Then "), wire.error)) as (server, _):
         seen = await ask(server, client, wire)
     assert seen.text == "Then "
     assert seen.error is not None and seen.finish is None
@@ -101,7 +101,7 @@ async def test_s10_each_chunk_is_sent_before_the_next_arrives(wire: Wire, client
         await connection.chunk(wire.end)
         await connection.end()
 
-    async with between(wire, script) as (server, _):
+    async with run_between(wire, script) as (server, _):
         answer = await server.send("POST", client.path, client.request(wire.engine), client.headers)
         await answer.head()
         assert answer.headers["Cache-Control"] == "no-store, no-transform"
@@ -129,7 +129,7 @@ async def test_s11_keepalives_are_sent_while_the_provider_is_silent(wire: Wire) 
             await connection.chunk(wire.head + wire.delta("At last") + wire.end)
             await connection.end()
 
-        async with between(wire, script, KEEPALIVE_INTERVAL="0.05") as (server, _):
+        async with run_between(wire, script, KEEPALIVE_INTERVAL="0.05") as (server, _):
             answer = await server.post(client.path, client.request(wire.engine), client.headers)
             assert answer.status == 200  # although the provider has sent nothing
             pings = []
@@ -150,9 +150,9 @@ async def test_s11_a_failure_after_the_forced_200_is_an_error_object_with_status
 
     async def script(request: Request, connection: Connection) -> None:
         await go.wait()
-        await connection.whole(wire.rate_limit, 429, headers={"Retry-After": "77"})
+        await connection.respond(wire.rate_limit, 429, headers={"Retry-After": "77"})
 
-    async with between(wire, script, KEEPALIVE_INTERVAL="0.2") as (server, _):
+    async with run_between(wire, script, KEEPALIVE_INTERVAL="0.2") as (server, _):
         answer = await server.post("/llm/chat", CLIENTS["native"].request(wire.engine))
         assert answer.status == 200
         go.set()
@@ -175,11 +175,11 @@ async def test_s12_pings_do_not_keep_a_stalled_answer_alive(wire: Wire) -> None:
                 await asyncio.sleep(0.05)
 
         pinging = asyncio.create_task(ping())
-        await connection.closed()
+        await connection.wait_closed()
         pinging.cancel()
         hung_up.set()
 
-    async with between(wire, script, IDLE_TIMEOUT="0.3") as (server, _):
+    async with run_between(wire, script, IDLE_TIMEOUT="0.3") as (server, _):
         objects = await server.chat(engine=wire.engine, model="m")
         async with asyncio.timeout(5):
             await hung_up.wait()
@@ -191,9 +191,9 @@ async def test_s12_each_timeout_has_its_own_code() -> None:
     wire = WIRES["openai"]
 
     async def silent(request: Request, connection: Connection) -> None:
-        await connection.closed()
+        await connection.wait_closed()
 
-    async with between(wire, silent, FIRST_BYTE_TIMEOUT="0.2") as (server, upstream):
+    async with run_between(wire, silent, FIRST_BYTE_TIMEOUT="0.2") as (server, upstream):
         answer = await server.post("/llm/chat", CLIENTS["native"].request("openai"))
         assert (answer.status, (await answer.json())["code"]) == (504, "first_byte_timeout")
         assert len(upstream.requests) == 1
@@ -215,7 +215,7 @@ async def test_s8_empty_and_unknown_frames_are_ignored(wire: Wire) -> None:
         b'{"message":null}\n{}\n',
     }[wire.engine]
     pieces = (wire.head, odd, wire.delta("A"), odd, wire.delta("B"), wire.end)
-    async with between(wire, script_of(wire, *pieces)) as (server, _):
+    async with run_between(wire, make_script(wire, *pieces)) as (server, _):
         objects = await server.chat(engine=wire.engine, model="m")
     texts = [o["text"] for o in objects if o["type"] == "content"]
     assert "".join(texts) == "AB"
@@ -225,9 +225,9 @@ async def test_s8_empty_and_unknown_frames_are_ignored(wire: Wire) -> None:
 @EVERY
 async def test_a_whole_json_answer_to_a_stream_request_is_read(wire: Wire) -> None:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(wire.whole("All at once"))
+        await connection.respond(wire.whole("All at once"))
 
-    async with between(wire, script) as (server, _):
+    async with run_between(wire, script) as (server, _):
         for client in CLIENTS.values():
             if client.name == wire.engine:
                 continue  # passthrough: forwarded unchanged
@@ -238,9 +238,9 @@ async def test_a_whole_json_answer_to_a_stream_request_is_read(wire: Wire) -> No
 @EVERY
 async def test_an_answer_that_is_not_streamed(wire: Wire) -> None:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(wire.whole("All at once"))
+        await connection.respond(wire.whole("All at once"))
 
-    async with between(wire, script) as (server, _):
+    async with run_between(wire, script) as (server, _):
         answer = await server.post("/llm/chat", CLIENTS["native"].request(wire.engine, stream=False))
         whole = await answer.json()
         assert answer.status == 200
@@ -257,7 +257,7 @@ async def test_an_answer_that_is_not_streamed(wire: Wire) -> None:
 
 @EVERY
 async def test_s14_a_request_is_not_retried_after_the_first_event(wire: Wire) -> None:
-    async with between(wire, script_of(wire, wire.head, wire.delta("Once "), wire.error)) as (server, upstream):
+    async with run_between(wire, make_script(wire, wire.head, wire.delta("Once "), wire.error)) as (server, upstream):
         objects = await server.chat(engine=wire.engine, model="m")
     assert len(upstream.requests) == 1
     assert [o.get("text") for o in objects if o["type"] == "content"] == ["Once "]
@@ -266,7 +266,10 @@ async def test_s14_a_request_is_not_retried_after_the_first_event(wire: Wire) ->
 async def test_s13_think_tags_become_reasoning_if_the_engine_record_sets_it() -> None:
     wire = WIRES["openai"]
     pieces = [wire.delta(c) for c in "<think>Hm.</think>\n\nYes."]
-    async with between(wire, script_of(wire, wire.head, *pieces, wire.end), OPENAI_THINK_TAGS="true") as (server, _):
+    async with run_between(wire, make_script(wire, wire.head, *pieces, wire.end), OPENAI_THINK_TAGS="true") as (
+        server,
+        _,
+    ):
         objects = await server.chat(engine="openai", model="m")
         seen = await ask(server, CLIENTS["openai"], wire)
     assert "".join(o["text"] for o in objects if o["type"] == "reasoning") == "Hm."
@@ -279,7 +282,7 @@ async def test_s4_whole_arguments_are_written_once() -> None:
     wire = WIRES["openai"]
     call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
     pieces = [_chunk({"tool_calls": [call]}), _chunk({}, "stop"), b"data: [DONE]\n\n"]
-    async with between(wire, script_of(wire, wire.head, *pieces)) as (server, _):
+    async with run_between(wire, make_script(wire, wire.head, *pieces)) as (server, _):
         seen = await ask(server, CLIENTS["anthropic"], wire)
         objects = await server.chat(engine="openai", model="m")
     assert [(name, json.loads(arguments)) for name, arguments in seen.calls] == [("f", {"a": 1})]
@@ -290,7 +293,7 @@ async def test_s4_whole_arguments_are_written_once() -> None:
 async def test_the_older_framing_sends_one_object_per_chunk_and_merges_deltas() -> None:
     wire = WIRES["openai"]
     together = b"".join(wire.delta(f"{n} ") for n in range(50))
-    async with between(wire, script_of(wire, wire.head, together, wire.end)) as (server, _):
+    async with run_between(wire, make_script(wire, wire.head, together, wire.end)) as (server, _):
         answer = await server.post("/llm/chat", CLIENTS["native"].request("openai"), CLIENT)
         chunks = [chunk async for chunk in answer.chunks()]
     assert answer.headers["Content-Type"] == "application/json"
@@ -300,7 +303,7 @@ async def test_the_older_framing_sends_one_object_per_chunk_and_merges_deltas() 
 
 async def test_a_client_of_http_1_0_gets_an_unframed_body() -> None:
     wire = WIRES["openai"]
-    async with between(wire, script_of(wire, wire.head, wire.delta("Old"), wire.end)) as (server, _):
+    async with run_between(wire, make_script(wire, wire.head, wire.delta("Old"), wire.end)) as (server, _):
         lasting = {**CLIENT, "Connection": "keep-alive"}
         answer = await server.request("POST", "/llm/chat", CLIENTS["native"].request("openai"), lasting, version="1.0")
         raw = await answer.body()  # which ends only when the connection does
@@ -311,7 +314,7 @@ async def test_a_client_of_http_1_0_gets_an_unframed_body() -> None:
 async def test_each_request_is_one_log_line_with_its_result(capsys: pytest.CaptureFixture[str]) -> None:
     log.setup()
     try:
-        async with serving(config()) as server:
+        async with run_server(make_config()) as server:
             await server.chat(engine="demo", model="demo-chat")
             await server.chat(engine="demo", model="demo-cut")
             await server.get("/llm/engines", {})

@@ -9,10 +9,10 @@ import pytest
 from llm import errors
 from llm.chat.messages import Message, Text
 from llm.chat.request import ChatRequest, Options, ToolSpec
-from llm.engines.api_choice import routed
+from llm.engines.api_choice import choose_api
 from llm.engines.engine import Target
 from llm.engines.records import ENGINES
-from tests.support.harness import CLIENT, Connection, Request, Upstream, config, serving
+from tests.support.harness import CLIENT, Connection, Request, Upstream, make_config, run_server
 from tests.support.wires import CLIENTS, WIRES
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
@@ -26,7 +26,7 @@ def dialect_for(engine: str, model: str, *, tools: bool = False, forced: bool | 
         tools=(ToolSpec("f"),) if tools else (),
         options=Options(responses_api=forced),
     )
-    return routed(request, Target(engine=ENGINES[engine], model=model)).engine.dialect
+    return choose_api(request, Target(engine=ENGINES[engine], model=model)).engine.dialect
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,12 @@ def script(*, chat_error: int = 0) -> Any:
         elif chat_error:
             text = "Function tools with reasoning_effort are not supported for m in /v1/chat/completions. Please use /v1/responses instead."
             error = {"message": text, "type": "invalid_request_error", "param": "reasoning_effort", "code": None}
-            await connection.whole({"error": error}, chat_error)
+            await connection.respond({"error": error}, chat_error)
             return
         else:
             wire = WIRES["openai"]
         if not request.json.get("stream"):
-            await connection.whole(wire.whole("Hi"))
+            await connection.respond(wire.whole("Hi"))
             return
         await connection.stream(wire.content_type)
         for piece in (wire.head, wire.delta("Hi"), wire.end):
@@ -99,7 +99,7 @@ def script(*, chat_error: int = 0) -> Any:
     ],
 )
 async def test_the_native_api_uses_either_api(body: dict[str, Any], path: str, stream: bool) -> None:
-    async with Upstream(script()).running() as upstream, serving(openai(upstream)) as server:
+    async with Upstream(script()).run() as upstream, run_server(openai(upstream)) as server:
         answer = await server.post("/llm/chat", {"engine": "openai", "prompt": "Hello", "stream": stream, **body})
         raw = await answer.body()
     assert answer.status == 200, raw
@@ -109,12 +109,12 @@ async def test_the_native_api_uses_either_api(body: dict[str, Any], path: str, s
 
 
 def openai(upstream: Upstream) -> Any:
-    return config(OPENAI_API_KEY="sk-12345678", OPENAI_BASE_URL=f"{upstream.url}/v1")
+    return make_config(OPENAI_API_KEY="sk-12345678", OPENAI_BASE_URL=f"{upstream.url}/v1")
 
 
 async def test_a_client_of_the_same_dialect_is_translated_when_the_model_needs_the_other_api() -> None:
     wire = CLIENTS["openai"]
-    async with Upstream(script()).running() as upstream, serving(openai(upstream)) as server:
+    async with Upstream(script()).run() as upstream, run_server(openai(upstream)) as server:
         for model, tools in (("gpt-5.6-sol", []), ("gpt-5.6-sol", [TOOL])):
             body = wire.request("openai", model, **({"tools": tools} if tools else {}))
             seen = wire.read(await (await server.post(wire.path, body, wire.headers)).body())
@@ -125,7 +125,7 @@ async def test_a_client_of_the_same_dialect_is_translated_when_the_model_needs_t
 
 @pytest.mark.parametrize("status", [400, 404])
 async def test_an_error_that_names_the_other_api_is_retried_there(status: int) -> None:
-    async with Upstream(script(chat_error=status)).running() as upstream, serving(openai(upstream)) as server:
+    async with Upstream(script(chat_error=status)).run() as upstream, run_server(openai(upstream)) as server:
         objects = await server.chat(engine="openai", model="gpt-new")
         assert [o.get("text") for o in objects[:-1]] == ["Hi", ""]
         forced = {"engine": "openai", "model": "gpt-new", "prompt": "Hello", "options": {"useResponsesApi": False}}
@@ -137,7 +137,7 @@ async def test_an_error_that_names_the_other_api_is_retried_there(status: int) -
 
 
 async def test_an_api_that_the_engine_does_not_have_is_refused() -> None:
-    async with serving(config(ANTHROPIC_API_KEY="sk-12345678")) as server:
+    async with run_server(make_config(ANTHROPIC_API_KEY="sk-12345678")) as server:
         body = {"engine": "anthropic", "model": "m", "prompt": "Hello", "options": {"useResponsesApi": True}}
         answer = await server.post("/llm/chat", body)
         error = await answer.json()
@@ -148,9 +148,9 @@ async def test_an_api_that_the_engine_does_not_have_is_refused() -> None:
 async def test_azure_s_classic_url_for_responses_does_not_name_the_deployment(
     deployment: dict[str, str], model: str
 ) -> None:
-    async with Upstream(script()).running() as upstream:
+    async with Upstream(script()).run() as upstream:
         environ = {"AZURE_API_KEY": "azure-key-1", "AZURE_BASE_URL": upstream.url, "AZURE_API_VERSION": "2025-04-01"}
-        async with serving(config(**environ, **deployment)) as server:
+        async with run_server(make_config(**environ, **deployment)) as server:
             body = {"engine": "azure", "model": "my-o3-pro", "prompt": "Hello", "options": {"useResponsesApi": True}}
             await (await server.post("/llm/chat", body)).body()
     [sent] = upstream.requests

@@ -7,13 +7,13 @@ from fnmatch import fnmatchcase
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.engines.globs import first, fits, remembered
+from llm.engines.globs import cached_by_name, first_match, matches
 
 
 def test_results_are_cached_for_short_names_only() -> None:
     calls = []
 
-    @remembered
+    @cached_by_name
     def length(name: str, more: int) -> int:
         calls.append(name)
         return len(name) + more
@@ -30,5 +30,5 @@ GLOBS = st.lists(st.lists(PIECES, max_size=4).map("".join), max_size=5).map(tupl
 @given(st.text("aA.-(1\n"), GLOBS)
 def test_the_first_match_is_the_first_match_of_fnmatch(name: str, globs: tuple[str, ...]) -> None:
     expected = next((number for number, glob in enumerate(globs) if fnmatchcase(name, glob)), None)
-    assert first(name, globs) == expected
-    assert fits(name, globs) == (expected is not None)
+    assert first_match(name, globs) == expected
+    assert matches(name, globs) == (expected is not None)

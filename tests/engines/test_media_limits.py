@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from llm.engines.media_limits import image_type
+from llm.engines.media_limits import detect_image_type
 from llm.engines.records import ENGINES
-from tests.support.harness import CLIENT, Upstream, config, serving
-from tests.support.scripted import answering
+from tests.support.harness import CLIENT, Upstream, make_config, run_server
+from tests.support.scripted import make_text_script
 from tests.support.wires import WIRES
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 16
@@ -36,8 +36,8 @@ def environ(engine: str, upstream: Upstream) -> dict[str, str]:
 async def send_chat(engine: str, **body: Any) -> tuple[int, dict[str, Any], Upstream]:
     """Sends a chat to the native API; returns its status, its body and the upstream, which may have got no request."""
     wire = WIRES[engine if engine in WIRES else "openai"]
-    upstream = Upstream(answering(wire))
-    async with upstream.running(), serving(config(**environ(engine, upstream))) as server:
+    upstream = Upstream(make_text_script(wire))
+    async with upstream.run(), run_server(make_config(**environ(engine, upstream))) as server:
         whole = {"engine": engine, "model": "m", "prompt": "Look", "stream": False, "tools": False, **body}
         answer = await server.post("/llm/chat", whole, CLIENT)
         return answer.status, await answer.json(), upstream
@@ -47,12 +47,12 @@ async def send_chat(engine: str, **body: Any) -> tuple[int, dict[str, Any], Upst
     ("mime", "contents"), [("image/png", PNG), ("image/jpeg", JPEG), ("image/gif", GIF), ("image/webp", WEBP)]
 )
 def test_the_type_of_an_image_comes_from_its_bytes(mime: str, contents: bytes) -> None:
-    assert image_type(base64.b64encode(contents).decode()) == mime
+    assert detect_image_type(base64.b64encode(contents).decode()) == mime
 
 
 @pytest.mark.parametrize("contents", ["", "A", "AAAA", base64.b64encode(b"<svg>").decode()])
 def test_unknown_image_bytes_have_no_type(contents: str) -> None:
-    assert image_type(contents) is None
+    assert detect_image_type(contents) is None
 
 
 async def test_a_wrong_image_type_is_corrected() -> None:
@@ -159,8 +159,8 @@ async def test_images_beyond_the_engine_s_number_are_refused(engine: str, limit:
 async def test_clients_of_other_apis_get_the_error_in_their_format() -> None:
     wire = WIRES["google"]
     content = [{"type": "image_url", "image_url": {"url": "data:image/gif;base64,R0lGODlh"}}]
-    upstream = Upstream(answering(wire))
-    async with upstream.running(), serving(config(**wire.environ(upstream))) as server:
+    upstream = Upstream(make_text_script(wire))
+    async with upstream.run(), run_server(make_config(**wire.environ(upstream))) as server:
         body = {"model": "google/m", "messages": [{"role": "user", "content": content}]}
         answer = await server.post("/v1/chat/completions", body, CLIENT)
         error = (await answer.json())["error"]

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from llm.config.engines import variable
-from llm.config.settings import SETTINGS, Config, known_names
+from llm.config.engines import variable_name
+from llm.config.settings import SETTINGS, Config, list_variables
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines.engine import Engine, Target
 from llm.engines.records import ENGINES
@@ -15,9 +15,9 @@ from llm.transport.demo import MODELS
 from llm.transport.interface import HttpRequest
 from llm.upstream.credentials import CREDENTIALS, ApiKey
 from tests.support import abilities
-from tests.support.harness import CLIENT, Upstream, config, serving
+from tests.support.harness import CLIENT, Upstream, make_config, run_server
 from tests.support.paths import ROOT
-from tests.support.streams import script_of
+from tests.support.streams import make_script
 from tests.support.wires import CLIENTS, WIRES
 
 README = (ROOT / "README.md").read_text()
@@ -32,14 +32,14 @@ def read_table(mark: str) -> list[list[str]]:
 
 
 def engine_row(engine: Engine) -> list[str]:
-    key = f"`{variable(engine.name, 'API_KEY')}`" if engine.needs_key else "none"
+    key = f"`{variable_name(engine.name, 'API_KEY')}`" if engine.needs_key else "none"
     if engine.local:
-        key = f"`{variable(engine.name, 'ENABLED')}=true`"
+        key = f"`{variable_name(engine.name, 'ENABLED')}=true`"
     elif engine.name == "demo":
         key = "none (`DEMO_ENABLED`)"
     address = f"`{engine.base_url}`" if engine.base_url.startswith("http") else "this server"
     if not engine.base_url:
-        address = f"`{variable(engine.name, 'BASE_URL')}`"
+        address = f"`{variable_name(engine.name, 'BASE_URL')}`"
     return [f"`{engine.name}`", engine.label, f"`{engine.dialect}`", key, address]
 
 
@@ -79,9 +79,9 @@ def test_env_sample_names_every_setting_and_nothing_else() -> None:
     sample = (ROOT / ".env.sample").read_text()
     named = re.findall(r"^#([A-Za-z_]+)=", sample, re.MULTILINE)
     custom = {"VLLM_BASE_URL", "VLLM_API_KEY", "VLLM_LABEL", "VLLM_DIALECT"}
-    assert set(named) - custom <= known_names(ENGINES) | {"DEMO_ENABLED"}
+    assert set(named) - custom <= list_variables(ENGINES) | {"DEMO_ENABLED"}
     assert {setting.name for setting in SETTINGS} <= set(named)
-    assert {variable(e.name, "API_KEY") for e in ENGINES.values() if e.needs_key} <= set(named)
+    assert {variable_name(e.name, "API_KEY") for e in ENGINES.values() if e.needs_key} <= set(named)
     values = dict(re.findall(r"^#([A-Z_]+)=(.*)$", sample, re.MULTILINE))
     for setting in SETTINGS:
         if setting.default:
@@ -106,9 +106,11 @@ def test_a_record_is_complete(engine: Engine) -> None:
 
 async def test_an_engine_can_be_added_by_configuration_alone() -> None:
     wire = WIRES["openai"]
-    async with Upstream(script_of(wire, wire.head, wire.delta("Hi from the box"), wire.end)).running() as upstream:
+    async with Upstream(make_script(wire, wire.head, wire.delta("Hi from the box"), wire.end)).run() as upstream:
         environ = {"CUSTOM_ENGINES": "vllm,box-2", "VLLM_BASE_URL": f"{upstream.url}/v1", "VLLM_LABEL": "vLLM"}
-        async with serving(config(**environ, BOX_2_BASE_URL=upstream.url, BOX_2_API_KEY="sk-of-the-box")) as server:
+        async with run_server(
+            make_config(**environ, BOX_2_BASE_URL=upstream.url, BOX_2_API_KEY="sk-of-the-box")
+        ) as server:
             engines = await (await server.get("/llm/engines")).json()
             assert engines == {"engines": [{"id": "vllm", "name": "vLLM"}, {"id": "box-2", "name": "box-2"}]}
             for engine, client in (("vllm", "native"), ("box-2", "openai"), ("vllm", "anthropic")):
@@ -129,10 +131,10 @@ async def test_an_engine_can_be_added_by_configuration_alone() -> None:
 
 
 async def test_the_demo_engine_is_disabled_when_another_engine_is_configured() -> None:
-    async with serving(config(OPENAI_API_KEY="sk-12345678")) as server:
+    async with run_server(make_config(OPENAI_API_KEY="sk-12345678")) as server:
         engines = await (await server.get("/llm/engines", CLIENT)).json()
         assert [engine["id"] for engine in engines["engines"]] == ["openai"]
-    async with serving(config(OPENAI_API_KEY="sk-12345678", DEMO_ENABLED="true")) as server:
+    async with run_server(make_config(OPENAI_API_KEY="sk-12345678", DEMO_ENABLED="true")) as server:
         engines = await (await server.get("/llm/engines", CLIENT)).json()
         assert [engine["id"] for engine in engines["engines"]] == ["openai", "demo"]
 
@@ -152,9 +154,9 @@ async def test_the_demo_engine_is_disabled_when_another_engine_is_configured() -
 async def test_azure_urls_have_two_forms(environ: dict[str, str], path: str) -> None:
     wire = WIRES["openai"]
     more = {name: value for name, value in environ.items() if name != "base"}
-    async with Upstream(script_of(wire, wire.head, wire.delta("Hi"), wire.end)).running() as upstream:
+    async with Upstream(make_script(wire, wire.head, wire.delta("Hi"), wire.end)).run() as upstream:
         base = upstream.url + environ.get("base", "")
-        async with serving(config(AZURE_API_KEY="azure-key-1", AZURE_BASE_URL=base, **more)) as server:
+        async with run_server(make_config(AZURE_API_KEY="azure-key-1", AZURE_BASE_URL=base, **more)) as server:
             objects = await server.chat(engine="azure", model="some/model")
             models = await (await server.get("/llm/models/azure")).json()
     assert objects[0]["text"] == "Hi"
@@ -164,13 +166,13 @@ async def test_azure_urls_have_two_forms(environ: dict[str, str], path: str) -> 
 
 
 async def test_an_engine_without_a_base_url_is_not_listed() -> None:
-    async with serving(config(AZURE_API_KEY="azure-key-1", DEMO_ENABLED="true")) as server:
+    async with run_server(make_config(AZURE_API_KEY="azure-key-1", DEMO_ENABLED="true")) as server:
         engines = await (await server.get("/llm/engines")).json()
         assert [engine["id"] for engine in engines["engines"]] == ["demo"]
 
 
 async def test_models_can_be_configured() -> None:
-    async with serving(config(GROQ_API_KEY="gsk_12345678", GROQ_MODELS="a/b, openai/gpt-oss-20b")) as server:
+    async with run_server(make_config(GROQ_API_KEY="gsk_12345678", GROQ_MODELS="a/b, openai/gpt-oss-20b")) as server:
         models = await (await server.get("/llm/models/groq")).json()
     assert [m["id"] for m in models["models"]["chat"]] == ["a/b", "openai/gpt-oss-20b"]
     assert models["models"]["chat"][1]["capabilities"]["reasoning"]

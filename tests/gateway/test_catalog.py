@@ -16,7 +16,7 @@ from llm.errors import EngineNotConfigured, LLMError, UnknownModel
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
 from llm.gateway.model_lists import FAILURE_AGE, LIST_AGE
-from tests.support.harness import CLIENT, Connection, Request, Upstream, config, serving
+from tests.support.harness import CLIENT, Connection, Request, Upstream, make_config, run_server
 from tests.support.paths import ROOT
 from tests.support.wires import WIRES
 
@@ -34,23 +34,23 @@ async def test_o10_an_old_list_is_returned_while_it_is_renewed() -> None:
     async def script(request: Request, connection: Connection) -> None:
         if len(upstream.requests) > 1:
             await go.wait()
-        await connection.whole(models(f"m{len(upstream.requests)}"))
+        await connection.respond(models(f"m{len(upstream.requests)}"))
 
-    async with Upstream(script).running() as upstream:
-        async with serving(config(**WIRES["openai"].environ(upstream))) as server:
-            catalog = Catalog(server.server.context.config, server.server.context.services, clock=lambda: now)
-            assert [m.id for m in await catalog.models("openai", OWNER)] == ["m1"]
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**WIRES["openai"].environ(upstream))) as server:
+            catalog = Catalog(server.server.context.config, server.server.context.client, clock=lambda: now)
+            assert [m.id for m in await catalog.list_models("openai", OWNER)] == ["m1"]
             now = LIST_AGE - 1
-            assert [m.id for m in await catalog.models("openai", OWNER)] == ["m1"]
+            assert [m.id for m in await catalog.list_models("openai", OWNER)] == ["m1"]
             assert len(upstream.requests) == 1
             now = LIST_AGE + 1
-            assert [m.id for m in await catalog.models("openai", OWNER)] == [
+            assert [m.id for m in await catalog.list_models("openai", OWNER)] == [
                 "m1"
             ]  # returned at once, while the provider does not answer
-            assert [m.id for m in await catalog.models("openai", OWNER)] == ["m1"]
+            assert [m.id for m in await catalog.list_models("openai", OWNER)] == ["m1"]
             go.set()
             async with asyncio.timeout(5):
-                while [m.id for m in await catalog.models("openai", OWNER)] != ["m2"]:
+                while [m.id for m in await catalog.list_models("openai", OWNER)] != ["m2"]:
                     await asyncio.sleep(0.01)
             assert len(upstream.requests) == 2
             catalog.close()
@@ -60,31 +60,31 @@ async def test_o10_a_failed_engine_gets_no_requests_for_a_while() -> None:
     now = 0.0
 
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole({"error": {"message": "No."}}, 500)
+        await connection.respond({"error": {"message": "No."}}, 500)
 
-    async with Upstream(script).running() as upstream:
-        async with serving(config(**WIRES["openai"].environ(upstream), DEMO_ENABLED="true")) as server:
-            catalog = Catalog(server.server.context.config, server.server.context.services, clock=lambda: now)
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**WIRES["openai"].environ(upstream), DEMO_ENABLED="true")) as server:
+            catalog = Catalog(server.server.context.config, server.server.context.client, clock=lambda: now)
             for _ in range(3):
-                found, failures = await catalog.all_models(OWNER)
+                found, failures = await catalog.list_all_models(OWNER)
                 assert {m.engine for m in found} == {"demo"}
                 assert list(failures) == ["openai"]
             assert len(upstream.requests) == 1
             now = FAILURE_AGE + 1
-            await catalog.all_models(OWNER)
+            await catalog.list_all_models(OWNER)
             assert len(upstream.requests) == 2
             with pytest.raises(LLMError):
-                await catalog.models("openai", OWNER)  # the list of this engine alone is requested again
+                await catalog.list_models("openai", OWNER)  # the list of this engine alone is requested again
             assert len(upstream.requests) == 3
             catalog.close()
 
 
 async def test_a_list_for_a_caller_s_own_key_is_not_cached() -> None:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(models(request.headers["Authorization"].removeprefix("Bearer ")[::-1]))
+        await connection.respond(models(request.headers["Authorization"].removeprefix("Bearer ")[::-1]))
 
-    async with Upstream(script).running() as upstream:
-        async with serving(config(**WIRES["openai"].environ(upstream, OPENAI_API_KEY="server-key"))) as server:
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**WIRES["openai"].environ(upstream, OPENAI_API_KEY="server-key"))) as server:
             for key in ("own-key-1", "own-key-2"):
                 answer = await (await server.get("/llm/models/openai", {"X-OpenAI-Key": key})).json()
                 assert [m["id"] for m in answer["models"]["chat"]] == [key[::-1]]
@@ -93,7 +93,7 @@ async def test_a_list_for_a_caller_s_own_key_is_not_cached() -> None:
 
 
 async def test_models_are_listed_in_the_client_s_dialect() -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         openai = await (await server.get("/v1/models")).json()
         anthropic = await (await server.get("/v1/models", {**CLIENT, "anthropic-version": "2023-06-01"})).json()
     assert openai["object"] == "list" and openai["data"][0]["object"] == "model"
@@ -102,7 +102,7 @@ async def test_models_are_listed_in_the_client_s_dialect() -> None:
 
 
 async def test_one_model_is_returned_as_in_the_list_or_404() -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         for headers in (CLIENT, {**CLIENT, "anthropic-version": "2023-06-01"}):
             listed = await (await server.get("/v1/models", headers)).json()
             for path in ("/v1/models/demo/demo-chat", "/v1/models/demo%2Fdemo-chat"):
@@ -118,23 +118,23 @@ async def test_one_model_is_returned_as_in_the_list_or_404() -> None:
 
 
 def test_a_model_name_is_resolved_or_refused_with_a_reason() -> None:
-    catalog = Catalog(config(OPENAI_API_KEY="sk-12345678"), services=None)  # type: ignore[arg-type]
-    assert catalog.target_of("openai/a/b", OWNER).model == "a/b"
+    catalog = Catalog(make_config(OPENAI_API_KEY="sk-12345678"), client=None)  # type: ignore[arg-type]
+    assert catalog.resolve_model_name("openai/a/b", OWNER).model == "a/b"
     for name in ("gpt-4o", "openai/", "/x", ""):
         with pytest.raises((UnknownModel, EngineNotConfigured)):
-            catalog.target_of(name, OWNER)
+            catalog.resolve_model_name(name, OWNER)
     with pytest.raises(EngineNotConfigured, match="no engine 'aws_secret'"):
-        catalog.target("aws_secret", "m", OWNER)
+        catalog.resolve_target("aws_secret", "m", OWNER)
 
 
 async def test_check_reports_for_each_engine_whether_it_answers(tmp_path: Path) -> None:
     async def script(request: Request, connection: Connection) -> None:
         if request.headers.get("Authorization") == "Bearer gsk-good-key":
-            await connection.whole(models("a", "b"))
+            await connection.respond(models("a", "b"))
         else:
-            await connection.whole({"error": {"message": "Bad key sk-bad-key-1.", "code": "invalid_api_key"}}, 401)
+            await connection.respond({"error": {"message": "Bad key sk-bad-key-1.", "code": "invalid_api_key"}}, 401)
 
-    async with Upstream(script).running() as upstream:
+    async with Upstream(script).run() as upstream:
         environ = {"GROQ_API_KEY": "gsk-good-key", "GROQ_BASE_URL": upstream.url, "PATH": os.environ["PATH"]}
 
         async def check(**more: str) -> tuple[int, str]:

@@ -18,7 +18,7 @@ from llm.chat.request import ToolSpec
 from llm.tools.base import ToolFailed, ToolState
 from llm.transport.interface import HttpRequest
 from llm.wire.json_codec import Json
-from tests.support.harness import CLIENT, ScriptedReply, ScriptedTransport, config, serving
+from tests.support.harness import CLIENT, ScriptedReply, ScriptedTransport, make_config, run_server
 from tests.support.recordings import Case, cases
 
 MESSAGES = {"openai-responses": "input", "gemini": "contents"}  # other dialects: messages
@@ -299,8 +299,8 @@ async def replayed(loop: Loop) -> list[list[Any]]:
         requests.append(json.loads(request.body or b""))
         return ScriptedReply(response.status, response.headers, [response.body])
 
-    configured = replace(config(MAX_RETRIES="0"), engines={engine.name: engine}, enabled=frozenset({engine.name}))
-    async with serving(configured, https=ScriptedTransport(answer), tools=tools_of(loop)) as server:
+    configured = replace(make_config(MAX_RETRIES="0"), engines={engine.name: engine}, enabled=frozenset({engine.name}))
+    async with run_server(configured, https=ScriptedTransport(answer), tools=tools_of(loop)) as server:
         # The API of the recorded client decides which of the engine's two APIs is used.
         body = {"engine": engine.name, "model": first.recording.model or "model", "prompt": "x", "tools": True}
         body |= {"stream": first.streamed}

@@ -6,12 +6,12 @@ from typing import Any
 
 from llm.chat.events import Event, Finished, PartEnded, ReasoningDelta, ToolCallDelta, ToolCallStarted
 from llm.chat.messages import Message, Part, Reasoning, Text, ToolCall
-from llm.chat.provider_metadata import Opaque
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.request import ChatRequest
-from llm.gateway.signature_cache import Memo, Remembered, Remembering
+from llm.gateway.signature_cache import CachedSignatures, SignatureCache, SignatureRecorder
 
 END = Finished("tool_calls")
-KEEP = (Opaque("gemini", "google", {"thoughtSignature": "x" * 100}),)
+KEEP = (ProviderMetadata("gemini", "google", {"thoughtSignature": "x" * 100}),)
 
 
 def request_with(*calls: Part) -> ChatRequest:
@@ -19,63 +19,63 @@ def request_with(*calls: Part) -> ChatRequest:
 
 
 def test_x7_a_signature_is_restored_for_its_owner_only() -> None:
-    cache = Memo()
-    remembering = Remembering(cache, "me")
+    cache = SignatureCache()
+    remembering = SignatureRecorder(cache, "me")
     remembering.feed([ToolCallStarted(0, "c1", "f"), ToolCallDelta(0, "{}")])
     remembering.feed([PartEnded(0, KEEP), ToolCallStarted(1, "c2", "f", "server"), PartEnded(1, KEEP)])
     bare = request_with(ToolCall("c1", "f"), ToolCall("c2", "f"))
-    assert cache.completed("me", bare).messages[1].parts == (ToolCall("c1", "f", keep=KEEP), ToolCall("c2", "f"))
-    assert cache.completed("you", bare) == bare
+    assert cache.restore("me", bare).messages[1].parts == (ToolCall("c1", "f", metadata=KEEP), ToolCall("c2", "f"))
+    assert cache.restore("you", bare) == bare
 
 
 def test_signatures_sent_by_the_client_stay_unchanged() -> None:
-    cache, own = Memo(), (Opaque("openai-chat", None, {"index": 0}),)
-    cache.remember("me", "c1", Remembered(KEEP))
-    sealed = (Opaque("gemini", "google", {"thoughtSignature": "y"}),)
-    request = cache.completed("me", request_with(ToolCall("c1", "f", keep=own), ToolCall("c1", "f", keep=sealed)))
-    assert [part.keep for part in request.messages[1].parts] == [(*KEEP, *own), sealed]
+    cache, own = SignatureCache(), (ProviderMetadata("openai-chat", None, {"index": 0}),)
+    cache.put("me", "c1", CachedSignatures(KEEP))
+    sealed = (ProviderMetadata("gemini", "google", {"thoughtSignature": "y"}),)
+    request = cache.restore("me", request_with(ToolCall("c1", "f", metadata=own), ToolCall("c1", "f", metadata=sealed)))
+    assert [part.metadata for part in request.messages[1].parts] == [(*KEEP, *own), sealed]
 
 
 def test_the_oldest_entries_are_removed_above_the_size_limit() -> None:
-    cache = Memo(max_size=1000)
+    cache = SignatureCache(max_size=1000)
     for n in range(50):
-        cache.remember("me", f"c{n}", Remembered(KEEP))
-    kept = [n for n in range(50) if cache.recall("me", f"c{n}").keep]
+        cache.put("me", f"c{n}", CachedSignatures(KEEP))
+    kept = [n for n in range(50) if cache.get("me", f"c{n}").metadata]
     assert kept == [*range(50 - len(kept), 50)] and 2 <= len(kept) <= 6
-    cache.remember("me", "c49", Remembered(KEEP))  # storing the same entry again needs no more space
-    assert [n for n in range(50) if cache.recall("me", f"c{n}").keep] == kept
+    cache.put("me", "c49", CachedSignatures(KEEP))  # storing the same entry again needs no more space
+    assert [n for n in range(50) if cache.get("me", f"c{n}").metadata] == kept
 
 
 def test_old_entries_are_removed() -> None:
     now = 0.0
-    cache = Memo(max_age=60, now=lambda: now)
-    cache.remember("me", "c1", Remembered(KEEP))
+    cache = SignatureCache(max_age=60, now=lambda: now)
+    cache.put("me", "c1", CachedSignatures(KEEP))
     now = 60.0
-    assert cache.recall("me", "c1").keep == KEEP
+    assert cache.get("me", "c1").metadata == KEEP
     now = 61.0
-    assert cache.recall("me", "c1") == Remembered()
+    assert cache.get("me", "c1") == CachedSignatures()
 
 
 def test_t1_signed_reasoning_is_restored_before_its_call() -> None:
-    cache, signed = Memo(), (Opaque("anthropic", "anthropic", {"signature": "s"}),)
-    remembering = Remembering(cache, "me")
+    cache, signed = SignatureCache(), (ProviderMetadata("anthropic", "anthropic", {"signature": "s"}),)
+    remembering = SignatureRecorder(cache, "me")
     remembering.feed([ReasoningDelta(0, "I "), ReasoningDelta(0, "see."), PartEnded(0, signed)])
     remembering.feed([ReasoningDelta(1, "Unsigned."), PartEnded(1), ToolCallStarted(2, "c1", "f"), PartEnded(2)])
     remembering.feed([ToolCallStarted(3, "c2", "f"), PartEnded(3)])
     calls = (ToolCall("c1", "f"), ToolCall("c2", "f"))
     thought = Reasoning("I see.", signed)
     for echoed in ((), (Reasoning("I see. Unsigned."),), (thought,)):
-        request = cache.completed("me", request_with(*echoed, Text("So."), *calls))
+        request = cache.restore("me", request_with(*echoed, Text("So."), *calls))
         assert request.messages[1].parts == (thought, Text("So."), *calls)
-    assert cache.completed("you", request_with(*calls)) == request_with(*calls)
+    assert cache.restore("you", request_with(*calls)) == request_with(*calls)
 
 
 def signed(mark: str) -> Any:
-    return (Opaque("anthropic", "anthropic", {"signature": mark}),)
+    return (ProviderMetadata("anthropic", "anthropic", {"signature": mark}),)
 
 
-def record(cache: Memo, *events: Event) -> None:
-    Remembering(cache, "me").feed([*events, END])
+def record(cache: SignatureCache, *events: Event) -> None:
+    SignatureRecorder(cache, "me").feed([*events, END])
 
 
 def call_events(index: int, id: str, arguments: str, keep: Any = ()) -> list[Event]:
@@ -83,7 +83,7 @@ def call_events(index: int, id: str, arguments: str, keep: Any = ()) -> list[Eve
 
 
 def test_x7_a_reused_id_restores_nothing_of_another_call() -> None:
-    cache = Memo()
+    cache = SignatureCache()
     for city in ("Paris", "Rome"):
         record(
             cache,
@@ -93,18 +93,18 @@ def test_x7_a_reused_id_restores_nothing_of_another_call() -> None:
         )
     for city in ("Paris", "Rome"):
         bare = ToolCall("functions.f:0", "f", f'{{"n":1,"city":"{city}"}}')  # in the client's spelling of the JSON
-        thought, call = cache.completed("me", request_with(bare)).messages[1].parts
-        assert thought == Reasoning(f"{city}?", signed(city)) and call.keep == signed(city)
-    other = cache.completed("me", request_with(ToolCall("functions.f:0", "f", '{"city": "Oslo", "n": 1}')))
+        thought, call = cache.restore("me", request_with(bare)).messages[1].parts
+        assert thought == Reasoning(f"{city}?", signed(city)) and call.metadata == signed(city)
+    other = cache.restore("me", request_with(ToolCall("functions.f:0", "f", '{"city": "Oslo", "n": 1}')))
     assert [type(part) for part in other.messages[1].parts] == [ToolCall]
     thinks_otherwise = request_with(
         Reasoning("Something else."), ToolCall("functions.f:0", "f", '{"city": "Rome", "n": 1}')
     )
-    assert cache.completed("me", thinks_otherwise).messages[1].parts[0] == Reasoning("Something else.")
+    assert cache.restore("me", thinks_otherwise).messages[1].parts[0] == Reasoning("Something else.")
 
 
 def test_t1_reasoning_is_restored_at_its_place() -> None:
-    cache = Memo()
+    cache = SignatureCache()
     thoughts = [Reasoning(mark, signed(mark)) for mark in "abc"]
     record(
         cache,
@@ -115,18 +115,18 @@ def test_t1_reasoning_is_restored_at_its_place() -> None:
         *(ReasoningDelta(4, "c"), PartEnded(4, signed("c"))),
     )
     one, two = ToolCall("c1", "f"), ToolCall("c2", "f")
-    parts = cache.completed("me", request_with(Text("So."), one, two)).messages[1].parts
+    parts = cache.restore("me", request_with(Text("So."), one, two)).messages[1].parts
     assert parts == (thoughts[0], Text("So."), one, thoughts[1], two, thoughts[2])
 
 
 def test_t2_a_call_without_an_id_is_identified_by_its_reasoning() -> None:
     """Ollama's own client drops ids, but it sends back the reasoning text."""
-    cache = Memo()
+    cache = SignatureCache()
     record(
         cache, ReasoningDelta(0, "Paris, "), ReasoningDelta(0, "then."), PartEnded(0), *call_events(1, "c1", "{}", KEEP)
     )
     lost = ToolCall("call_1_0", "f")
-    again = cache.completed("me", request_with(Reasoning("Paris, then."), lost))
-    assert again.messages[1].parts == (Reasoning("Paris, then."), ToolCall("call_1_0", "f", keep=KEEP))
+    again = cache.restore("me", request_with(Reasoning("Paris, then."), lost))
+    assert again.messages[1].parts == (Reasoning("Paris, then."), ToolCall("call_1_0", "f", metadata=KEEP))
     for parts in ((lost,), (Reasoning("Rome."), lost), (Reasoning("Paris, then."), ToolCall("call_1_0", "g"))):
-        assert cache.completed("me", request_with(*parts)) == request_with(*parts)
+        assert cache.restore("me", request_with(*parts)) == request_with(*parts)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from llm.wire.json_codec import Json
-from tests.support.harness import CLIENT, Connection, Request, Upstream, config, serving
-from tests.support.tool_rounds import SIGNED, TOOLS, Calls, Scripted, doubled, round_of, upstream_of
+from tests.support.harness import CLIENT, Connection, Request, Upstream, make_config, run_server
+from tests.support.tool_rounds import SIGNED, TOOLS, Calls, ScriptedTool, double, make_round, make_upstream
 from tests.support.wires import WIRES
 
 WIRES_WITH_TOOLS = ("openai", "responses", "anthropic", "google", "ollama")
@@ -24,8 +24,8 @@ THREE: list[tuple[str, Calls]] = [
 
 @pytest.mark.parametrize("wire", WIRES_WITH_TOOLS)
 async def test_three_rounds_with_parallel_calls_are_one_answer(wire: str) -> None:
-    upstream = upstream_of(wire, [round_of(wire, text, calls) for text, calls in THREE])
-    async with upstream.running(), serving(config(**WIRES[wire].environ(upstream)), tools=TOOLS) as server:
+    upstream = make_upstream(wire, [make_round(wire, text, calls) for text, calls in THREE])
+    async with upstream.run(), run_server(make_config(**WIRES[wire].environ(upstream)), tools=TOOLS) as server:
         objects = await server.chat({"Accept": "application/x-ndjson"}, engine=wire, model="llama3.1:8b")
     texts = [o["text"] for o in objects if o["type"] == "content"]
     assert "".join(texts) == "One. Two. Three."
@@ -65,19 +65,21 @@ async def test_e3_each_round_is_retried() -> None:
             await connection.head(429, {"Retry-After": "0", "Content-Length": "0"})
             return
         await connection.stream()
-        await connection.chunk(round_of("openai", *THREE[number]))
+        await connection.chunk(make_round("openai", *THREE[number]))
         await connection.end()
 
     upstream = Upstream(script)
-    async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream)), tools=TOOLS) as server:
+    async with upstream.run(), run_server(make_config(**WIRES["openai"].environ(upstream)), tools=TOOLS) as server:
         objects = await server.chat({"Accept": "application/x-ndjson"}, engine="openai", model="m")
     assert "".join(o["text"] for o in objects if o["type"] == "content") == "One. Two. Three."
     assert len(upstream.requests) == 9
 
 
 async def test_a_forced_tool_is_forced_in_the_first_round_only() -> None:
-    upstream = upstream_of("openai", [round_of("openai", "", [("double", '{"n": 1}')]), round_of("openai", "Done", [])])
-    async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream)), tools=TOOLS) as server:
+    upstream = make_upstream(
+        "openai", [make_round("openai", "", [("double", '{"n": 1}')]), make_round("openai", "Done", [])]
+    )
+    async with upstream.run(), run_server(make_config(**WIRES["openai"].environ(upstream)), tools=TOOLS) as server:
         await server.chat(engine="openai", model="m", options={"toolChoice": {"type": "required"}})
     assert [request.json["tool_choice"] for request in upstream.requests] == ["required", "auto"]
 
@@ -96,10 +98,10 @@ async def test_an_endless_loop_ends_at_its_limit(setting: dict[str, str], reason
             await asyncio.Event().wait()
         return 1
 
-    upstream = upstream_of("openai", [round_of("openai", "x", [("slow", "{}")])])
-    tools = {"slow": Scripted("slow", slow)}
-    async with upstream.running():
-        async with serving(config(**WIRES["openai"].environ(upstream, **setting)), tools=tools) as server:
+    upstream = make_upstream("openai", [make_round("openai", "x", [("slow", "{}")])])
+    tools = {"slow": ScriptedTool("slow", slow)}
+    async with upstream.run():
+        async with run_server(make_config(**WIRES["openai"].environ(upstream, **setting)), tools=tools) as server:
             objects = await server.chat({"Accept": "application/x-ndjson"}, engine="openai", model="m")
     assert (objects[-1]["type"], objects[-1]["code"]) == ("error", "tool_limit")
     assert reason in objects[-1]["error"]
@@ -115,12 +117,12 @@ async def test_a_slow_or_broken_tool_fails_its_call_only() -> None:
     async def broken(arguments: Mapping[str, Json]) -> Json:
         raise KeyError("secret detail")
 
-    tools = {"never": Scripted("never", never), "broken": Scripted("broken", broken)}
-    rounds = [round_of("openai", "", [("never", "{}"), ("broken", "{}")]), round_of("openai", "Done", [])]
-    upstream = upstream_of("openai", rounds)
+    tools = {"never": ScriptedTool("never", never), "broken": ScriptedTool("broken", broken)}
+    rounds = [make_round("openai", "", [("never", "{}"), ("broken", "{}")]), make_round("openai", "Done", [])]
+    upstream = make_upstream("openai", rounds)
     async with (
-        upstream.running(),
-        serving(config(**WIRES["openai"].environ(upstream, TOOL_TIMEOUT="0.05")), tools=tools) as s,
+        upstream.run(),
+        run_server(make_config(**WIRES["openai"].environ(upstream, TOOL_TIMEOUT="0.05")), tools=tools) as s,
     ):
         objects = await s.chat({"Accept": "application/x-ndjson"}, engine="openai", model="m")
     assert objects[-2]["done"] and objects[-1]["type"] == "usage"
@@ -141,10 +143,10 @@ async def test_c5_cancelling_stops_the_tool_and_the_provider(how: str) -> None:
             stopped.set()
         return None
 
-    upstream = upstream_of("openai", [round_of("openai", "x", [("waits", "{}")])])
-    async with upstream.running():
-        async with serving(
-            config(**WIRES["openai"].environ(upstream)), tools={"waits": Scripted("waits", waits)}
+    upstream = make_upstream("openai", [make_round("openai", "x", [("waits", "{}")])])
+    async with upstream.run():
+        async with run_server(
+            make_config(**WIRES["openai"].environ(upstream)), tools={"waits": ScriptedTool("waits", waits)}
         ) as server:
             body = {"engine": "openai", "model": "m", "prompt": "Go"}
             answer = await server.send("POST", "/llm/chat", body, {**CLIENT, "X-Request-Id": "my-request-1"})
@@ -157,15 +159,15 @@ async def test_c5_cancelling_stops_the_tool_and_the_provider(how: str) -> None:
                 *_, call, end = await answer.objects()
                 assert (call["type"], call["state"], end["code"]) == ("tool", "canceled", "cancelled")
             await asyncio.wait_for(stopped.wait(), 5)
-            while len(server.server.context.running):
+            while len(server.server.context.active):
                 await asyncio.sleep(0.01)
     assert all("tool" not in {m["role"] for m in r.json["messages"]} for r in upstream.requests)
 
 
 async def test_the_tools_of_a_request() -> None:
-    tools = {"free": Scripted("free", doubled), "paid": Scripted("paid", doubled, paid=True)}
-    upstream = upstream_of("openai", [round_of("openai", "Hi", [])])
-    async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream)), tools=tools) as server:
+    tools = {"free": ScriptedTool("free", double), "paid": ScriptedTool("paid", double, paid=True)}
+    upstream = make_upstream("openai", [make_round("openai", "Hi", [])])
+    async with upstream.run(), run_server(make_config(**WIRES["openai"].environ(upstream)), tools=tools) as server:
 
         async def offered(headers: dict[str, str], **body: Any) -> Any:
             whole = {"engine": "openai", "model": "gpt-4o", "prompt": "Hi", **body}

@@ -10,10 +10,10 @@ import logging
 import pytest
 
 from handlers import ROUTES
-from handlers.base import Nothing
+from handlers.base import NotFoundHandler
 from llm import log
 from llm.config.settings import Config
-from tests.support.harness import CLIENT_ID, Connection, Request, Upstream, config, serving
+from tests.support.harness import CLIENT_ID, Connection, Request, Upstream, make_config, run_server
 from tests.support.wires import CLIENTS, WIRES, Wire
 
 SERVER_KEY = "sk-server-canary-4711"
@@ -32,8 +32,8 @@ async def answers(request: Request, connection: Connection) -> None:
 @pytest.mark.parametrize("own", [None, OWN_KEY], ids=["no-own-key", "own-key"])
 async def test_a_body_key_never_buys_the_use_of_a_server_key(client_id: str | None, own: str | None) -> None:
     """A vulnerability of the older server: any client id with any body key could use the server's keys."""
-    async with Upstream(answers).running() as upstream:
-        async with serving(config(OPENAI_API_KEY=SERVER_KEY, OPENAI_BASE_URL=upstream.url)) as server:
+    async with Upstream(answers).run() as upstream:
+        async with run_server(make_config(OPENAI_API_KEY=SERVER_KEY, OPENAI_BASE_URL=upstream.url)) as server:
             headers = {} if client_id is None else {"X-ClientId": client_id}
             body = BODY if own is None else {**BODY, "openaiKey": own}
             answer = await server.post("/llm/chat", body, headers)
@@ -52,9 +52,9 @@ async def test_a_body_key_never_buys_the_use_of_a_server_key(client_id: str | No
 @pytest.mark.parametrize("header", [{}, {"X-ClientId": "wrong"}])
 async def test_another_engine_s_body_key_opens_nothing_of_the_server(header: dict[str, str]) -> None:
     """A body key for groq gives no access to the server's openai key, its model list or the engine."""
-    async with Upstream(answers).running() as upstream:
+    async with Upstream(answers).run() as upstream:
         environ = {"OPENAI_API_KEY": SERVER_KEY, "OPENAI_BASE_URL": upstream.url, "OLLAMA_ENABLED": "true"}
-        async with serving(config(**environ, OLLAMA_BASE_URL=upstream.url)) as server:
+        async with run_server(make_config(**environ, OLLAMA_BASE_URL=upstream.url)) as server:
             keys = {"groqKey": OWN_KEY, "openaiKey": ""}
             chat = await server.post("/llm/chat", {**BODY, **keys}, header)
             assert (chat.status, (await chat.json())["code"]) == (400, "engine_not_configured")
@@ -71,14 +71,14 @@ async def test_another_engine_s_body_key_opens_nothing_of_the_server(header: dic
     ids=["X-ClientId", "Bearer", "x-api-key"],
 )
 async def test_the_client_id_is_read_from_every_header_that_clients_use(headers: dict[str, str]) -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         assert (await server.get("/llm/engines", headers)).status == 200
         wrong = {name: value + "x" for name, value in headers.items()}
         assert (await server.get("/llm/engines", wrong)).status == 401
 
 
 async def test_own_keys_are_also_read_from_headers() -> None:
-    async with Upstream(answers).running() as upstream, serving(config(OPENAI_BASE_URL=upstream.url)) as server:
+    async with Upstream(answers).run() as upstream, run_server(make_config(OPENAI_BASE_URL=upstream.url)) as server:
         for client in CLIENTS.values():
             answer = await server.post(client.path, client.request("openai"), {"X-OpenAI-Key": OWN_KEY})
             assert answer.status == 200
@@ -87,7 +87,7 @@ async def test_own_keys_are_also_read_from_headers() -> None:
 
 
 async def test_a_key_that_would_break_a_header_is_refused() -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         for bad in ("sk-1\r\nX-Evil: 1", "sk-ключ", "sk\x00"):
             answer = await server.post("/llm/chat", {**BODY, "openaiKey": bad}, {})
             assert answer.status == 400
@@ -95,16 +95,16 @@ async def test_a_key_that_would_break_a_header_is_refused() -> None:
 
 
 async def test_an_open_server_serves_anyone_and_says_so_at_start() -> None:
-    from server import banner
+    from server import format_banner
 
-    opened = config(AUTHORIZED_CLIENT_ID="*")
-    assert any("anyone" in line for line in banner(opened, 3000))
-    async with serving(opened) as server:
+    opened = make_config(AUTHORIZED_CLIENT_ID="*")
+    assert any("anyone" in line for line in format_banner(opened, 3000))
+    async with run_server(opened) as server:
         assert (await server.get("/llm/engines", {})).status == 200
 
 
 async def test_verify_answers_whether_an_id_is_valid() -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         good = await server.post("/auth/verify", {"clientId": CLIENT_ID}, {})
         assert (good.status, await good.body()) == (200, b"OK")
         for body in ({"clientId": "wrong"}, {"clientId": ""}, {"clientId": None}, {"clientId": [CLIENT_ID]}, {}):
@@ -136,7 +136,7 @@ async def test_x2_every_route_except_the_open_ones_requires_credentials() -> Non
         *itertools.product(odd, HOSTILE[:1], METHODS),
         *itertools.product(odd, HOSTILE[1:], ("GET", "POST")),
     ]
-    async with serving(config(OPENAI_API_KEY=SERVER_KEY)) as server:
+    async with run_server(make_config(OPENAI_API_KEY=SERVER_KEY)) as server:
         for path, headers, method in ways:
             answer = await server.request(method, path, b"{}" if method == "POST" else None, headers)
             text = await answer.body()
@@ -149,8 +149,8 @@ async def test_x2_every_route_except_the_open_ones_requires_credentials() -> Non
 
 
 def test_the_catch_all_route_does_nothing() -> None:
-    assert Nothing.access == "open"
-    assert not any(handler is Nothing for _, handler, _ in ROUTES)
+    assert NotFoundHandler.access == "open"
+    assert not any(handler is NotFoundHandler for _, handler, _ in ROUTES)
 
 
 def test_x3_an_empty_key_is_a_configuration_error_and_the_default_is_loopback() -> None:
@@ -165,7 +165,7 @@ def test_x3_an_empty_key_is_a_configuration_error_and_the_default_is_loopback() 
 
 def test_x3_without_a_configured_client_id_a_random_one_is_generated_at_each_start() -> None:
     one, two = Config.from_env({}), Config.from_env({})
-    assert one.client_id_minted and one.client_ids != two.client_ids
+    assert one.client_id_generated and one.client_ids != two.client_ids
     assert all(len(client_id) >= 20 for client_id in one.client_ids)
     assert not one.open_to_all
 
@@ -188,17 +188,17 @@ async def test_x4_no_key_is_in_an_answer_a_header_a_log_line_or_a_url(
 
     async def script(request: Request, connection: Connection) -> None:
         if "fail" in request.path or b'"fail"' in request.body:
-            await connection.whole(LEAKY % key.encode(), 401, headers={"X-Request-Id": "req-1"})
+            await connection.respond(LEAKY % key.encode(), 401, headers={"X-Request-Id": "req-1"})
         else:
             await connection.stream(wire.content_type)
             await connection.chunk(wire.head + wire.delta("Hi") + wire.error.replace(b"It broke.", key.encode()))
             await connection.end()
 
-    async with Upstream(script).running() as upstream:
+    async with Upstream(script).run() as upstream:
         environ = {**wire.environ(upstream), f"{wire.engine.upper()}_API_KEY": SERVER_KEY}
-        configured = config(**environ)
+        configured = make_config(**environ)
         log.setup(configured.secrets, logging.DEBUG)
-        async with serving(configured) as server:
+        async with run_server(configured) as server:
             for client, model in itertools.product(CLIENTS.values(), ("m", "fail")):
                 headers = {f"X-{wire.engine}-Key": OWN_KEY} if own else client.headers
                 answer = await server.post(client.path, client.request(wire.engine, model), headers)
@@ -214,14 +214,14 @@ async def test_x4_no_key_is_in_an_answer_a_header_a_log_line_or_a_url(
 
 async def test_x9_own_keys_are_removed_before_the_body_is_validated() -> None:
     """A schema error cannot quote a key that is no longer in the body."""
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         answer = await server.post("/llm/chat", {"openaiKey": OWN_KEY, "groqKey": {"a": OWN_KEY}, "model": 3}, {})
         assert answer.status == 400
         assert OWN_KEY not in json.dumps(await answer.json())
 
 
 async def test_a_large_body_is_refused_with_413_before_it_is_sent() -> None:
-    async with serving(config(MAX_BODY_SIZE="1MB")) as server:
+    async with run_server(make_config(MAX_BODY_SIZE="1MB")) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(
             b"POST /llm/chat HTTP/1.1\r\nHost: x\r\nX-ClientId: %b\r\nContent-Length: 1000000000\r\n\r\n"
@@ -237,7 +237,7 @@ async def test_a_large_body_is_refused_with_413_before_it_is_sent() -> None:
 
 
 async def test_a_large_body_without_a_length_is_refused_at_its_end() -> None:
-    async with serving(config(MAX_BODY_SIZE="1KB")) as server:
+    async with run_server(make_config(MAX_BODY_SIZE="1KB")) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         head = f"POST /llm/chat HTTP/1.1\r\nHost: x\r\nX-ClientId: {CLIENT_ID}\r\nTransfer-Encoding: chunked\r\n\r\n"
         writer.write(head.encode() + b"500\r\n" + b"x" * 0x500 + b"\r\n0\r\n\r\n")
@@ -282,7 +282,7 @@ async def test_a_large_body_without_a_length_is_refused_at_its_end() -> None:
     ],
 )
 async def test_an_error_for_bad_input_names_the_field(body: dict[str, object], place: str) -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         answer = await server.post("/llm/chat", body)
         error = await answer.json()
         assert answer.status == 400
@@ -291,7 +291,7 @@ async def test_an_error_for_bad_input_names_the_field(body: dict[str, object], p
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"a": NaN}', b"[" * 100_000])
 async def test_a_body_that_is_not_a_json_object_is_refused(raw: bytes) -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         for path in ("/llm/chat", "/v1/chat/completions", "/v1/messages"):
             answer = await server.post(path, raw)
             assert answer.status == 400

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.harness import CLIENT, Answer, Client, Connection, Request, Upstream
 from tests.support.watcher import Watcher
-from tests.support.wires import CLIENTS, WIRES, ClientWire, Wire, config, serving
+from tests.support.wires import CLIENTS, WIRES, ClientWire, Wire, make_config, run_server
 
 EVERY = pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)
 CLIENT_WIRES = pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
@@ -18,13 +18,13 @@ CLIENT_WIRES = pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
 async def leaves(wire: Wire, stage: str, start: Callable[[Client], Awaitable[Answer]]) -> None:
     """Disconnects the client at ``stage``; the provider notices it long before any timeout."""
     watcher = Watcher(wire, stage)
-    async with Upstream(watcher).running() as upstream, serving(config(**watcher.wire.environ(upstream))) as server:
+    async with Upstream(watcher).run() as upstream, run_server(make_config(**watcher.wire.environ(upstream))) as server:
         answer = await start(server)
         async with asyncio.timeout(5):
             await watcher.reached.wait()
             answer.close()
             await watcher.hung_up.wait()
-            while len(server.server.context.running):
+            while len(server.server.context.active):
                 await asyncio.sleep(0.01)
 
 
@@ -49,15 +49,15 @@ async def test_c1_a_request_that_waits_for_its_retry_is_dropped_too() -> None:
 
     async def script(request: Request, connection: Connection) -> None:
         asked.set()
-        await connection.whole(WIRES["openai"].rate_limit, 429, headers={"Retry-After": "0.3"})
+        await connection.respond(WIRES["openai"].rate_limit, 429, headers={"Retry-After": "0.3"})
 
-    async with Upstream(script).running() as upstream:
-        async with serving(config(**WIRES["openai"].environ(upstream))) as server:
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**WIRES["openai"].environ(upstream))) as server:
             answer = await server.send("POST", "/llm/chat", CLIENTS["native"].request("openai"), CLIENT)
             await asked.wait()
             answer.close()
             async with asyncio.timeout(2):
-                while len(server.server.context.running):
+                while len(server.server.context.active):
                     await asyncio.sleep(0.01)
             await asyncio.sleep(0.4)  # longer than the retry wait that was cancelled
             assert len(upstream.requests) == 1
@@ -67,7 +67,7 @@ async def test_c1_a_request_that_waits_for_its_retry_is_dropped_too() -> None:
 @pytest.mark.parametrize("stage", ["waiting", "headers", "streaming"])
 async def test_c2_a_running_answer_is_cancelled_by_its_id(wire: Wire, stage: str) -> None:
     watcher = Watcher(wire, stage)
-    async with Upstream(watcher).running() as upstream, serving(config(**wire.environ(upstream))) as server:
+    async with Upstream(watcher).run() as upstream, run_server(make_config(**wire.environ(upstream))) as server:
         mine = {**CLIENT, "X-Request-Id": "my-request-1"}
         answer = await server.send("POST", "/llm/chat", CLIENTS["native"].request(wire.engine), mine)
         async with asyncio.timeout(5):
@@ -94,8 +94,8 @@ async def test_c2_nobody_cancels_another_s_answer() -> None:
     wire = WIRES["openai"]
     watcher = Watcher(wire, "streaming")
     async with (
-        Upstream(watcher).running() as upstream,
-        serving(config(**wire.environ(upstream, AUTHORIZED_CLIENT_ID="first-client,second-client"))) as server,
+        Upstream(watcher).run() as upstream,
+        run_server(make_config(**wire.environ(upstream, AUTHORIZED_CLIENT_ID="first-client,second-client"))) as server,
     ):
         mine = {"X-ClientId": "first-client", "X-Request-Id": "my-request-1"}
         answer = await server.send("POST", "/llm/chat", CLIENTS["native"].request("openai"), mine)
@@ -113,7 +113,7 @@ async def test_c2_nobody_cancels_another_s_answer() -> None:
 async def test_a_request_id_that_is_in_use_or_ill_formed_is_replaced() -> None:
     wire = WIRES["openai"]
     watcher = Watcher(wire, "streaming")
-    async with Upstream(watcher).running() as upstream, serving(config(**wire.environ(upstream))) as server:
+    async with Upstream(watcher).run() as upstream, run_server(make_config(**wire.environ(upstream))) as server:
         mine = {**CLIENT, "X-Request-Id": "my-request-1"}
         first = await server.post("/llm/chat", CLIENTS["native"].request("openai"), mine)
         second = await server.post("/llm/chat", CLIENTS["native"].request("openai"), mine)
@@ -142,9 +142,9 @@ async def test_a_slow_client_slows_the_provider_and_memory_stays_bounded() -> No
                 stuck.set()
                 break
             sent += len(piece)
-        await connection.closed()
+        await connection.wait_closed()
 
-    async with Upstream(script).running() as upstream, serving(config(**wire.environ(upstream))) as server:
+    async with Upstream(script).run() as upstream, run_server(make_config(**wire.environ(upstream))) as server:
         answer = await server.send("POST", "/llm/chat", CLIENTS["native"].request("openai"), CLIENT, limit=65536)
         await answer.head()
         async with asyncio.timeout(30):
@@ -179,10 +179,10 @@ async def test_c3_no_usage_is_logged_for_a_refused_request(caplog: pytest.LogCap
     caplog.set_level("INFO")
 
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(wire.rate_limit, 429)
+        await connection.respond(wire.rate_limit, 429)
 
-    async with Upstream(script).running() as upstream:
-        async with serving(config(**wire.environ(upstream, MAX_RETRIES="0"))) as server:
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**wire.environ(upstream, MAX_RETRIES="0"))) as server:
             await server.post("/llm/chat", CLIENTS["native"].request("openai"))
     [line] = [getattr(record, "fields", {}) for record in caplog.records if record.getMessage() == "request"]
     assert line["status"] == 429

@@ -6,7 +6,7 @@ import pytest
 
 from llm import errors
 from llm.errors import LLMError
-from tests.support.harness import config, serving
+from tests.support.harness import make_config, run_server
 from tests.support.wires import CLIENTS
 
 
@@ -31,7 +31,7 @@ async def test_a_bug_of_ours_is_a_500_with_the_request_s_id_and_no_trace(caplog:
 
         async def close(self) -> None: ...
 
-    async with serving(config(), demo=Broken()) as server:  # type: ignore[arg-type]
+    async with run_server(make_config(), demo=Broken()) as server:  # type: ignore[arg-type]
         for client in CLIENTS.values():
             answer = await server.post(client.path, client.request("demo", "demo-chat"), client.headers)
             text = (await answer.body()).decode()
@@ -42,7 +42,7 @@ async def test_a_bug_of_ours_is_a_500_with_the_request_s_id_and_no_trace(caplog:
 
 
 async def test_an_unknown_path_and_a_wrong_method_get_json_errors() -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         nothing = await server.get("/nowhere")
         assert (nothing.status, (await nothing.json())["code"]) == (404, "not_found")
         wrong = await server.get("/llm/chat")

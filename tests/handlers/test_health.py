@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.support.harness import Connection, Request, Upstream, config, serving
+from tests.support.harness import Connection, Request, Upstream, make_config, run_server
 from tests.support.wires import CLIENTS, WIRES
 
 
 async def test_health_reports_that_the_server_drains() -> None:
-    async with serving(config(DRAIN_TIMEOUT="1")) as server:
-        server.server.context.running.draining = True
+    async with run_server(make_config(DRAIN_TIMEOUT="1")) as server:
+        server.server.context.active.draining = True
         health = await server.get("/health", {})
         assert (health.status, await health.json()) == (503, {"status": "draining"})
         chat = await server.post("/llm/chat", CLIENTS["native"].request("demo", "demo-chat"))
@@ -21,8 +21,8 @@ async def test_o6_health_calls_no_provider() -> None:
     async def never(request: Request, connection: Connection) -> None:
         raise AssertionError("health called a provider")
 
-    async with Upstream(never).running() as upstream:
-        async with serving(config(**WIRES["openai"].environ(upstream))) as server:
+    async with Upstream(never).run() as upstream:
+        async with run_server(make_config(**WIRES["openai"].environ(upstream))) as server:
             health = await server.get("/health", {})
             assert (health.status, await health.json()) == (200, {"status": "ok"})
 
@@ -40,11 +40,11 @@ async def test_o7_a_running_answer_outlives_the_call_to_stop() -> None:
         await connection.chunk(wire.delta("two") + wire.end)
         await connection.end()
 
-    async with Upstream(script).running() as upstream:
-        async with serving(config(**wire.environ(upstream))) as server:
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**wire.environ(upstream))) as server:
             answer = await server.post("/llm/chat", CLIENTS["native"].request("openai"))
             await begun.wait()
-            draining = asyncio.create_task(server.server.context.running.drain(10))
+            draining = asyncio.create_task(server.server.context.active.drain(10))
             await asyncio.sleep(0)
             refused = await server.post("/llm/chat", CLIENTS["native"].request("openai"))
             assert refused.status == 503

@@ -11,10 +11,10 @@ from urllib.parse import quote
 import pytest
 
 from handlers import ROUTES
-from tests.support.harness import CLIENT_ID, Client, config, serving
+from tests.support.harness import CLIENT_ID, Client, make_config, run_server
 from tests.support.paths import ROOT
 from tests.support.smuggling import SMUGGLING, VALID
-from tests.support.work import within_processor_time
+from tests.support.work import limit_processor_time
 
 SERVER_KEY = "sk-server-canary-x2"
 PATHS = {pattern.replace("([^/]+)", "openai").replace("\\", ""): handler for pattern, handler, _ in ROUTES}
@@ -26,7 +26,9 @@ ALLOWED = {"400", "401", "404", "405"}
 async def server() -> AsyncIterator[Client]:
     """Runs a server with short timeouts, so that every connection ends and all responses can be read."""
     patience = {"HEADER_TIMEOUT": "0.2", "BODY_TIMEOUT": "0.2"}
-    async with serving(config(OPENAI_API_KEY=SERVER_KEY, CORS_ORIGINS="https://app.example", **patience)) as running:
+    async with run_server(
+        make_config(OPENAI_API_KEY=SERVER_KEY, CORS_ORIGINS="https://app.example", **patience)
+    ) as running:
         yield running
 
 
@@ -137,7 +139,7 @@ async def test_x2_no_header_opens_a_route_without_credentials(server: Client) ->
 async def test_x2_large_headers_are_refused_with_bounded_work(
     server: Client, path: str, headers: tuple[str, ...]
 ) -> None:
-    with within_processor_time():
+    with limit_processor_time():
         assert {*await told(server, request(path, *headers))} <= ALLOWED | {"431"}
 
 

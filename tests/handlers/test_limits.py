@@ -12,14 +12,23 @@ from typing import Any
 import pytest
 
 from handlers import ROUTES
-from handlers.base import Base
-from handlers.request.limits import MAX_OPEN_BODY, MAX_VALUES, Answers, check_values
-from handlers.server.listener import most_connections
+from handlers.base import BaseHandler
+from handlers.request.limits import MAX_OPEN_BODY, MAX_VALUES, ConcurrencyLimit, check_values
+from handlers.server.listener import limit_connections
 from llm.errors import InvalidRequest, RateLimited
 from llm.wire.json_codec import MAX_DEPTH
-from tests.support.harness import CLIENT, CLIENT_ID, Answer, Client, Connection, Request, config, serving
-from tests.support.limits import CHAT, COSTLY, OPENAI, SECOND, Held, in_front_of, raw, until
-from tests.support.work import within_processor_time
+from tests.support.harness import CLIENT, CLIENT_ID, Answer, Client, Connection, Request, make_config, run_server
+from tests.support.limits import (
+    CHAT,
+    COUNTED_BODIES,
+    OPENAI,
+    SECOND_CLIENT,
+    HeldStreams,
+    run_in_front_of,
+    send_raw,
+    wait_until,
+)
+from tests.support.work import limit_processor_time
 
 HEAD = b"POST /llm/chat HTTP/1.1\r\nHost: x\r\n"
 FREE = (("GET", "/llm/engines"), ("GET", "/health"), ("GET", "/api/version"))
@@ -29,16 +38,16 @@ FREE = (("GET", "/llm/engines"), ("GET", "/health"), ("GET", "/api/version"))
 
 
 def test_every_route_that_requests_an_answer_is_counted() -> None:
-    assert {path for path, handler, _ in ROUTES if handler.costly} == COSTLY.keys()
+    assert {path for path, handler, _ in ROUTES if handler.counts_as_answer} == COUNTED_BODIES.keys()
 
 
 async def test_the_number_of_running_answers_is_limited_in_every_dialect() -> None:
-    held = Held()
-    async with in_front_of(held, MAX_ANSWERS="2") as server:
+    held = HeldStreams()
+    async with run_in_front_of(held, MAX_ANSWERS="2") as server:
         under_way = [await server.send("POST", "/llm/chat", CHAT, CLIENT) for _ in range(2)]
         for _ in under_way:
-            await held.begun.acquire()
-        for path, body in COSTLY.items():
+            await held.started.acquire()
+        for path, body in COUNTED_BODIES.items():
             answer = await server.post(path, body)
             assert answer.status == 429, path
             assert answer.headers["Retry-After"] == "1"
@@ -53,7 +62,7 @@ async def test_the_number_of_running_answers_is_limited_in_every_dialect() -> No
                     assert told["code"] == "rate_limited" and "MAX_ANSWERS" in inner, path
         for method, path in FREE:
             assert (await server.request(method, path)).status == 200  # routes without a provider request still work
-        others = await server.post("/llm/chat", CHAT, SECOND)
+        others = await server.post("/llm/chat", CHAT, SECOND_CLIENT)
         assert others.status == 200
         held.released.set()
         for answer in under_way:
@@ -63,11 +72,11 @@ async def test_the_number_of_running_answers_is_limited_in_every_dialect() -> No
 
 
 async def test_own_keys_are_counted_by_key_also_beside_other_keys() -> None:
-    held = Held()
-    async with in_front_of(held, MAX_ANSWERS="1") as server:
+    held = HeldStreams()
+    async with run_in_front_of(held, MAX_ANSWERS="1") as server:
         mine = {"X-OpenAI-Key": "sk-own-canary-1"}
         first = await server.send("POST", "/llm/chat", CHAT, mine)
-        await held.begun.acquire()
+        await held.started.acquire()
         for headers, status in (
             (mine, 429),
             ({**mine, "X-Groq-Key": "gsk-made-up-canary"}, 429),
@@ -77,30 +86,30 @@ async def test_own_keys_are_counted_by_key_also_beside_other_keys() -> None:
             answer = await server.post("/llm/chat", CHAT, headers)
             assert answer.status == status, headers
         first.close()
-        await until(lambda: len(server.server.context.answers) == 2)
+        await wait_until(lambda: len(server.server.context.concurrency) == 2)
         held.released.set()
 
 
 async def test_zero_means_no_limit() -> None:
-    held = Held()
-    async with in_front_of(held, MAX_ANSWERS="0") as server:
+    held = HeldStreams()
+    async with run_in_front_of(held, MAX_ANSWERS="0") as server:
         for _ in range(30):
             await server.send("POST", "/llm/chat", CHAT, CLIENT)
         async with asyncio.timeout(10):
             for _ in range(30):
-                await held.begun.acquire()
+                await held.started.acquire()
 
 
 def test_answers_are_counted_for_each_name_of_a_caller() -> None:
-    answers = Answers(2)
+    answers = ConcurrencyLimit(2)
     one, two = frozenset({"a", "b"}), frozenset({"b", "c"})
-    with answers.one(one):
-        with answers.one(two):
-            with pytest.raises(RateLimited), answers.one(frozenset({"b"})):
+    with answers.acquire(one):
+        with answers.acquire(two):
+            with pytest.raises(RateLimited), answers.acquire(frozenset({"b"})):
                 pass
-            with answers.one(frozenset({"c"})):
+            with answers.acquire(frozenset({"c"})):
                 pass
-        with answers.one(frozenset({"b"})):
+        with answers.acquire(frozenset({"b"})):
             pass
     assert len(answers) == 0
 
@@ -125,15 +134,15 @@ async def test_a_stopped_answer_frees_its_slot_at_once(how: Any, stage: str, str
         if stage == "streaming":
             await connection.chunk(OPENAI.head + OPENAI.delta("Hi"))
         reached.set()
-        await connection.closed()
+        await connection.wait_closed()
 
-    async with in_front_of(script, MAX_ANSWERS="1") as server:
+    async with run_in_front_of(script, MAX_ANSWERS="1") as server:
         id = "an-id-of-the-client"
         answer = await server.send("POST", "/llm/chat", {**CHAT, "stream": stream}, {**CLIENT, "X-Request-Id": id})
         await reached.wait()
-        assert len(server.server.context.answers) == 1
+        assert len(server.server.context.concurrency) == 1
         await how(answer, server, id)
-        await until(lambda: not len(server.server.context.answers))
+        await wait_until(lambda: not len(server.server.context.concurrency))
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
@@ -141,7 +150,7 @@ async def test_a_stopped_answer_frees_its_slot_at_once(how: Any, stage: str, str
 async def test_an_answer_frees_its_slot_however_it_ends(ending: str, stream: bool) -> None:
     async def script(request: Request, connection: Connection) -> None:
         if ending == "refused":
-            await connection.whole({"error": {"message": "No."}}, 400)
+            await connection.respond({"error": {"message": "No."}}, 400)
             return
         await connection.stream()
         await connection.chunk(OPENAI.head + OPENAI.delta("Hi"))
@@ -156,27 +165,27 @@ async def test_an_answer_frees_its_slot_however_it_ends(ending: str, stream: boo
         else:
             await connection.end()
 
-    async with in_front_of(script, MAX_ANSWERS="1", MAX_RETRIES="0") as server:
+    async with run_in_front_of(script, MAX_ANSWERS="1", MAX_RETRIES="0") as server:
         for _ in range(3):
             answer = await server.post("/llm/chat", {**CHAT, "stream": stream})
             assert answer.status != 429
             await answer.body()
-            await until(lambda: not len(server.server.context.answers))
+            await wait_until(lambda: not len(server.server.context.concurrency))
 
 
-@pytest.mark.parametrize("path", COSTLY)
+@pytest.mark.parametrize("path", COUNTED_BODIES)
 async def test_an_invalid_request_frees_its_slot(path: str) -> None:
-    async with in_front_of(Held(), MAX_ANSWERS="1") as server:
+    async with run_in_front_of(HeldStreams(), MAX_ANSWERS="1") as server:
         for _ in range(2):
             assert (await server.post(path, {"model": 7, "engine": 7})).status == 400
-        assert not len(server.server.context.answers)
+        assert not len(server.server.context.concurrency)
 
 
 async def test_a_connection_above_the_limit_gets_429() -> None:
-    async with serving(config(MAX_CONNECTIONS="2")) as server:
-        one, two = [await raw(server, b"") for _ in range(2)]
+    async with run_server(make_config(MAX_CONNECTIONS="2")) as server:
+        one, two = [await send_raw(server, b"") for _ in range(2)]
         assert (await server.get("/health", {})).status == 429
-        reader, writer = await raw(server, b"")
+        reader, writer = await send_raw(server, b"")
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 429 ") and b"\r\nRetry-After: 1\r\n" in head
         assert json.loads(body) == {
@@ -185,19 +194,19 @@ async def test_a_connection_above_the_limit_gets_429() -> None:
         writer.close()
         one[1].close()
         listener = server.server.listener
-        await until(lambda: len(listener.connections) == 1)
+        await wait_until(lambda: len(listener.connections) == 1)
         assert (await server.get("/health", {})).status == 200
-        assert listener.refused == 2
+        assert listener.refused_count == 2
         two[1].close()
 
 
 def test_connections_are_limited_by_file_descriptors() -> None:
-    assert most_connections(10_000, 1 << 20) == 10_000
-    assert most_connections(10_000, 1024) == 480
-    assert most_connections(0, 1024) == 480
-    assert most_connections(5, 10) == 1
-    assert most_connections(10_000, resource.RLIM_INFINITY) == 10_000
-    assert most_connections(0, resource.RLIM_INFINITY) > 1 << 30
+    assert limit_connections(10_000, 1 << 20) == 10_000
+    assert limit_connections(10_000, 1024) == 480
+    assert limit_connections(0, 1024) == 480
+    assert limit_connections(5, 10) == 1
+    assert limit_connections(10_000, resource.RLIM_INFINITY) == 10_000
+    assert limit_connections(0, resource.RLIM_INFINITY) > 1 << 30
 
 
 @pytest.mark.parametrize(
@@ -206,16 +215,16 @@ def test_connections_are_limited_by_file_descriptors() -> None:
     ids=["nothing", "half a line", "half a head", "an open line"],
 )
 async def test_missing_headers_end_the_connection(data: bytes) -> None:
-    async with serving(config(HEADER_TIMEOUT="0.1")) as server:
-        reader, writer = await raw(server, data)
+    async with run_server(make_config(HEADER_TIMEOUT="0.1")) as server:
+        reader, writer = await send_raw(server, data)
         async with asyncio.timeout(5):
             assert await reader.read() == b""
         writer.close()
 
 
 async def test_slow_headers_have_the_same_timeout() -> None:
-    async with serving(config(HEADER_TIMEOUT="0.2")) as server:
-        _reader, writer = await raw(server, HEAD)
+    async with run_server(make_config(HEADER_TIMEOUT="0.2")) as server:
+        _reader, writer = await send_raw(server, HEAD)
         with pytest.raises(ConnectionError):
             async with asyncio.timeout(10):
                 while True:
@@ -226,11 +235,11 @@ async def test_slow_headers_have_the_same_timeout() -> None:
 
 
 async def test_a_slow_body_times_out_and_leaves_nothing_behind() -> None:
-    async with serving(config(BODY_TIMEOUT="0.2")) as server:
-        kept = server.server.context.kept_bodies
+    async with run_server(make_config(BODY_TIMEOUT="0.2")) as server:
+        kept = server.server.context.body_budget
         before = len(asyncio.all_tasks())
-        _reader, writer = await raw(server, HEAD + b"Content-Length: 1000\r\n\r\n{")
-        await until(lambda: kept.size == 1)
+        _reader, writer = await send_raw(server, HEAD + b"Content-Length: 1000\r\n\r\n{")
+        await wait_until(lambda: kept.reserved == 1)
         with pytest.raises(ConnectionError):
             async with asyncio.timeout(10):
                 while True:
@@ -238,23 +247,23 @@ async def test_a_slow_body_times_out_and_leaves_nothing_behind() -> None:
                     await writer.drain()
                     await asyncio.sleep(0.02)
         writer.close()
-        await until(lambda: kept.size == 0 and len(asyncio.all_tasks()) == before)
+        await wait_until(lambda: kept.reserved == 0 and len(asyncio.all_tasks()) == before)
 
 
 async def test_a_client_that_leaves_during_its_body_leaves_nothing_behind() -> None:
-    async with serving(config()) as server:
-        kept = server.server.context.kept_bodies
+    async with run_server(make_config()) as server:
+        kept = server.server.context.body_budget
         before = len(asyncio.all_tasks())
-        _, writer = await raw(server, HEAD + b"Content-Length: 100000\r\n\r\n" + b"x" * 50_000)
-        await until(lambda: kept.size == 50_000)
+        _, writer = await send_raw(server, HEAD + b"Content-Length: 100000\r\n\r\n" + b"x" * 50_000)
+        await wait_until(lambda: kept.reserved == 50_000)
         writer.transport.abort()
-        await until(lambda: kept.size == 0 and len(asyncio.all_tasks()) == before)
+        await wait_until(lambda: kept.reserved == 0 and len(asyncio.all_tasks()) == before)
 
 
 async def test_headers_are_limited_in_size() -> None:
-    async with serving(config(MAX_HEADER_SIZE="8KB")) as server:
+    async with run_server(make_config(MAX_HEADER_SIZE="8KB")) as server:
         for head in (b"X: " + b"y" * 10_000 + b"\r\n", b"X: y\r\n" * 2000):
-            reader, writer = await raw(server, HEAD + head + b"X-ClientId: " + CLIENT_ID.encode() + b"\r\n\r\n")
+            reader, writer = await send_raw(server, HEAD + head + b"X-ClientId: " + CLIENT_ID.encode() + b"\r\n\r\n")
             async with asyncio.timeout(5):
                 answered, _, body = (await reader.read()).partition(b"\r\n\r\n")
             assert answered.startswith(b"HTTP/1.1 431 ") and b"\r\nConnection: close" in answered
@@ -275,22 +284,22 @@ async def test_a_client_that_reads_nothing_is_disconnected_and_its_provider_too(
         finally:
             hung_up.set()
 
-    async with in_front_of(script, CLIENT_TIMEOUT="0.4") as server:
+    async with run_in_front_of(script, CLIENT_TIMEOUT="0.4") as server:
         answer = await server.send("POST", "/llm/chat", CHAT, {**CLIENT, "Accept": "application/x-ndjson"}, limit=1024)
         async with asyncio.timeout(20):
             await hung_up.wait()
-        await until(lambda: not len(server.server.context.answers) and not len(server.server.context.running))
+        await wait_until(lambda: not len(server.server.context.concurrency) and not len(server.server.context.active))
         answer.close()
 
 
 async def test_an_unread_answer_is_discarded_after_a_timeout() -> None:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(OPENAI.whole("x" * (24 << 20)))
+        await connection.respond(OPENAI.whole("x" * (24 << 20)))
 
-    async with in_front_of(script, CLIENT_TIMEOUT="0.4") as server:
+    async with run_in_front_of(script, CLIENT_TIMEOUT="0.4") as server:
         answer = await server.send("POST", "/llm/chat", {**CHAT, "stream": False}, CLIENT, limit=1024)
         listener = server.server.listener
-        await until(lambda: any(connection.unsent for connection in listener.connections))
+        await wait_until(lambda: any(connection.unsent for connection in listener.connections))
         async with asyncio.timeout(20):
             while listener.connections:
                 await asyncio.sleep(0.01)
@@ -299,9 +308,9 @@ async def test_an_unread_answer_is_discarded_after_a_timeout() -> None:
 
 async def test_a_slow_client_that_reads_is_served() -> None:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(OPENAI.whole("x" * (8 << 20)))
+        await connection.respond(OPENAI.whole("x" * (8 << 20)))
 
-    async with in_front_of(script, CLIENT_TIMEOUT="0.4") as server:
+    async with run_in_front_of(script, CLIENT_TIMEOUT="0.4") as server:
         small = socket.create_connection(("127.0.0.1", server.port))
         small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 10)
         reader, writer = await asyncio.open_connection(sock=small, limit=16 << 10)
@@ -323,44 +332,44 @@ async def test_a_slow_client_that_reads_is_served() -> None:
 
 
 async def test_bodies_without_client_id_share_a_budget_that_does_not_limit_clients() -> None:
-    async with in_front_of(Held(), MAX_KEPT_BODIES="1MB") as server:
-        kept = server.server.context.kept_bodies
-        _, writer = await raw(server, HEAD + b"Content-Length: 2000000\r\n\r\n" + b" " * 900_000)
-        await until(lambda: kept.size == 900_000)
+    async with run_in_front_of(HeldStreams(), MAX_KEPT_BODIES="1MB") as server:
+        kept = server.server.context.body_budget
+        _, writer = await send_raw(server, HEAD + b"Content-Length: 2000000\r\n\r\n" + b" " * 900_000)
+        await wait_until(lambda: kept.reserved == 900_000)
         large = b'{"openaiKey": "sk-own-canary-2", "prompt": "' + b"x" * 400_000 + b'", "engine": "openai"}'
         for path, body in (("/llm/chat", large), ("/v1/messages", large), ("/llm/engines", large)):
             answer = await server.request("POST", path, body, {})
             assert answer.status == 429, path
             assert "MAX_KEPT_BODIES" in (await answer.body()).decode()
-        assert kept.size == 900_000
+        assert kept.reserved == 900_000
         assert (await server.request("POST", "/llm/engines", large, {})).status == 429
         assert (await server.request("POST", "/llm/engines", large, CLIENT)).status == 200
         writer.transport.abort()
-        await until(lambda: kept.size == 0)
+        await wait_until(lambda: kept.reserved == 0)
         assert (await server.request("POST", "/llm/engines", large, {})).status == 200
-        await until(lambda: kept.size == 0)
+        await wait_until(lambda: kept.reserved == 0)
 
 
 async def test_a_body_without_client_id_counts_until_its_answer_has_ended() -> None:
-    held = Held()
-    async with in_front_of(held) as server:
-        kept = server.server.context.kept_bodies
+    held = HeldStreams()
+    async with run_in_front_of(held) as server:
+        kept = server.server.context.body_budget
         body = {**CHAT, "openaiKey": "sk-own-canary-3"}
         answer = await server.post("/llm/chat", body, {})
-        assert answer.status == 200 and kept.size == len(json.dumps(body))
+        assert answer.status == 200 and kept.reserved == len(json.dumps(body))
         held.released.set()
         await answer.body()
-        await until(lambda: kept.size == 0)
+        await wait_until(lambda: kept.reserved == 0)
 
 
 async def test_open_routes_accept_small_bodies_only() -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         for path, handler, _ in ROUTES:
             if handler.access == "open" and "(" not in path:
                 path = path.replace("\\", "")
                 answer = await server.request("POST", path, b"{" + b" " * MAX_OPEN_BODY + b"}", {})
                 assert answer.status == 413, path
-        assert Base.access != "open"
+        assert BaseHandler.access != "open"
 
 
 DEEP = b'{"a":' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}"
@@ -379,7 +388,7 @@ ODD = {
 
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD)
 async def test_a_harmful_body_is_refused(body: bytes) -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         for path in ("/llm/chat", "/v1/messages", "/auth/verify"):
             answer = await server.post(path, body)
             assert answer.status == (413 if path == "/auth/verify" and len(body) > MAX_OPEN_BODY else 400), path
@@ -397,18 +406,24 @@ EDGES = {
 
 
 @pytest.mark.parametrize("odd", EDGES.values(), ids=EDGES)
-@pytest.mark.parametrize("path", COSTLY)
+@pytest.mark.parametrize("path", COUNTED_BODIES)
 async def test_an_odd_body_is_served_or_refused_and_never_a_500(path: str, odd: bytes) -> None:
     """Sends the odd value alone, in place of each field of a valid body, and as an additional field."""
 
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole({"error": {"message": "No."}}, 400)
+        await connection.respond({"error": {"message": "No."}}, 400)
 
-    async with in_front_of(script) as server:
+    async with run_in_front_of(script) as server:
         parsed = json.loads(odd)
-        bodies = [odd, json.dumps({**COSTLY[path], **parsed}).encode(), json.dumps({**parsed, **COSTLY[path]}).encode()]
+        bodies = [
+            odd,
+            json.dumps({**COUNTED_BODIES[path], **parsed}).encode(),
+            json.dumps({**parsed, **COUNTED_BODIES[path]}).encode(),
+        ]
         bodies += [
-            json.dumps({**COSTLY[path], name: value}).encode() for name in COSTLY[path] for value in parsed.values()
+            json.dumps({**COUNTED_BODIES[path], name: value}).encode()
+            for name in COUNTED_BODIES[path]
+            for value in parsed.values()
         ]
         for body in bodies:
             answer = await server.post(path, body)
@@ -435,5 +450,5 @@ def test_commas_in_strings_are_not_counted_as_values() -> None:
     ids=["lists", "texts", "a text without end", "a text without end, one on"],
 )
 def test_o3_values_are_counted_in_bounded_time(body: bytes) -> None:
-    with within_processor_time(), suppress(InvalidRequest):
+    with limit_processor_time(), suppress(InvalidRequest):
         check_values(body)

@@ -19,10 +19,10 @@ from tests.support.harness import (
     Request,
     Script,
     Upstream,
-    config,
-    serving,
+    make_config,
+    run_server,
 )
-from tests.support.scripted import PNG, SAID, answering, calling, error_of
+from tests.support.scripted import ANSWER_TEXT, PNG, make_call_script, make_error_body, make_text_script
 from tests.support.wires import WIRES, Wire
 
 ALL = pytest.mark.parametrize("engine", WIRES)
@@ -33,7 +33,10 @@ ALL = pytest.mark.parametrize("engine", WIRES)
 
 @asynccontextmanager
 async def judged(wire: Wire, script: Script) -> AsyncIterator[tuple[ollama.AsyncClient, Upstream, Client]]:
-    async with Upstream(script).running() as upstream, serving(config(**wire.environ(upstream, MAX_RETRIES="0"))) as s:
+    async with (
+        Upstream(script).run() as upstream,
+        run_server(make_config(**wire.environ(upstream, MAX_RETRIES="0"))) as s,
+    ):
         client = ollama.AsyncClient(host=s.url, headers={"Authorization": f"Bearer {CLIENT_ID}"})
         try:
             yield client, upstream, s
@@ -47,7 +50,7 @@ HELLO = [{"role": "user", "content": "Hello"}]
 @ALL
 async def test_a_chat_streamed_and_whole(engine: str) -> None:
     wire = WIRES[engine]
-    async with judged(wire, answering(wire)) as (client, _, _):
+    async with judged(wire, make_text_script(wire)) as (client, _, _):
         parts = [part async for part in await client.chat(model=f"{engine}/m", messages=HELLO, stream=True)]
         whole = await client.chat(model=f"{engine}/m", messages=HELLO)
     assert "".join(part.message.content or "" for part in parts) == "Grüße 🦊"
@@ -64,7 +67,7 @@ async def test_a_prompt_is_completed(engine: str) -> None:
         pieces = tuple(
             json.dumps({**line, "response": line.pop("message")["content"]}).encode() + b"\n" for line in lines
         )
-    async with judged(wire, answering(wire, *pieces)) as (client, _, _):
+    async with judged(wire, make_text_script(wire, *pieces)) as (client, _, _):
         parts = [
             p async for p in await client.generate(model=f"{engine}/m", prompt="Hello", system="Be brief.", stream=True)
         ]
@@ -85,7 +88,7 @@ async def test_a_tool_s_round_trip(engine: str, stream: bool) -> None:
         return f"Sunny in {city}"
 
     wire = WIRES[engine]
-    async with judged(wire, calling(wire)) as (client, upstream, _):
+    async with judged(wire, make_call_script(wire)) as (client, upstream, _):
         messages: list[Any] = [{"role": "user", "content": "Weather?"}]
         called: list[Any] = []
         more: Any = {"stream": stream}
@@ -99,7 +102,7 @@ async def test_a_tool_s_round_trip(engine: str, stream: bool) -> None:
             {"role": "tool", "tool_name": "get_weather", "content": get_weather(**call.function.arguments)},
         ]
         answer = await client.chat(model=f"{engine}/m", messages=messages, tools=[get_weather])
-    assert answer.message.content == SAID
+    assert answer.message.content == ANSWER_TEXT
     sent = json.dumps(upstream.requests[-1].json)
     assert "Sunny in Paris" in sent and "get_weather" in sent
 
@@ -112,7 +115,9 @@ async def test_errors_carry_their_status_and_sentence(engine: str, status: int, 
     wire = WIRES[engine]
 
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(error_of(engine, status, message="Slow down."), status, headers={"retry-after": "7"})
+        await connection.respond(
+            make_error_body(engine, status, message="Slow down."), status, headers={"retry-after": "7"}
+        )
 
     async with judged(wire, script) as (client, _, _):
         for stream in (False, True):
@@ -124,7 +129,7 @@ async def test_errors_carry_their_status_and_sentence(engine: str, status: int, 
 
 
 async def test_a_wrong_client_id_is_refused() -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         client = ollama.AsyncClient(host=server.url, headers={"Authorization": "Bearer wrong"})
         with pytest.raises(ollama.ResponseError) as caught:
             await client.chat(model="demo/demo-chat", messages=HELLO)
@@ -135,7 +140,7 @@ async def test_a_wrong_client_id_is_refused() -> None:
 @ALL
 async def test_s2_an_error_in_mid_stream_is_raised(engine: str) -> None:
     wire = WIRES[engine]
-    async with judged(wire, answering(wire, wire.head, wire.delta("Hi"), wire.error)) as (client, _, _):
+    async with judged(wire, make_text_script(wire, wire.head, wire.delta("Hi"), wire.error)) as (client, _, _):
         said = ""
         with pytest.raises(ollama.ResponseError, match="It broke"):
             async for part in await client.chat(model=f"{engine}/m", messages=HELLO, stream=True):
@@ -151,7 +156,7 @@ async def test_c1_abort_in_mid_stream_reaches_the_provider(engine: str) -> None:
     async def script(request: Request, connection: Connection) -> None:
         await connection.stream(wire.content_type)
         await connection.chunk(wire.head + wire.delta("Hi"))
-        await connection.closed()
+        await connection.wait_closed()
         closed.set()
 
     async with judged(wire, script) as (client, _, _):
@@ -166,7 +171,7 @@ async def test_structured_output_and_images_are_forwarded(engine: str) -> None:
     wire = WIRES[engine]
     model = f"{engine}/{'claude-sonnet-4-5' if engine == 'anthropic' else 'm'}"
     schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-    said = answering(wire, whole=wire.whole('{"city": "Paris"}'))
+    said = make_text_script(wire, whole=wire.whole('{"city": "Paris"}'))
     async with judged(wire, said) as (client, upstream, _):
         message = {"role": "user", "content": "Look", "images": [PNG]}
         answer = await client.chat(model=model, messages=[message], format=schema, options={"temperature": 0})
@@ -180,7 +185,7 @@ async def test_embeddings_and_lists() -> None:
     models = {"data": [{"id": "gpt-5.4-mini", "created": 1764000000}, {"id": "text-embedding-3-small", "created": 1}]}
 
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(models if request.path.endswith("/models") else answer)
+        await connection.respond(models if request.path.endswith("/models") else answer)
 
     async with judged(WIRES["openai"], script) as (client, _, server):
         made = await client.embed(model="openai/text-embedding-3-small", input="Hello", truncate=True)
@@ -202,7 +207,7 @@ async def test_the_legacy_embeddings_call_works() -> None:
     answer = {"object": "list", "data": [{"index": 0, "embedding": [0.25, -1]}], "usage": {"prompt_tokens": 3}}
 
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(answer)
+        await connection.respond(answer)
 
     async with judged(WIRES["openai"], script) as (client, upstream, server):
         made = await client.embeddings(model="openai/text-embedding-3-small", prompt="Hello")
@@ -224,7 +229,7 @@ async def test_t12_ollama_to_ollama_is_passthrough() -> None:
 
     async def script(request: Request, connection: Connection) -> None:
         if request.json.get("stream") is False:
-            await connection.whole(whole)
+            await connection.respond(whole)
             return
         await connection.stream("application/x-ndjson")
         for piece in (said[:half], said[half:]):
@@ -233,7 +238,7 @@ async def test_t12_ollama_to_ollama_is_passthrough() -> None:
 
     body = {"model": "ollama/m", "messages": [{"role": "user", "content": "Hi", "x_inner": 1}], "x_top": {"later": 2}}
     upstream = Upstream(script)
-    async with upstream.running(), serving(config(**WIRES["ollama"].environ(upstream))) as server:
+    async with upstream.run(), run_server(make_config(**WIRES["ollama"].environ(upstream))) as server:
         assert await (await server.post("/api/chat", body)).body() == said
         answer = await server.post("/api/chat", {**body, "stream": False})
         assert await answer.json() == whole
@@ -253,13 +258,13 @@ async def test_t12_a_generate_prompt_is_passthrough_to_ollama_only() -> None:
         await connection.end()
 
     body: Any = {"model": "ollama/m", "prompt": "def f(", "suffix": "return", "raw": True, "options": {"num_ctx": 64}}
-    async with Upstream(script).running() as upstream:
+    async with Upstream(script).run() as upstream:
         environ = WIRES["ollama"].environ(upstream, ANTHROPIC_API_KEY="sk-12345678")
-        async with serving(config(**environ)) as server:
+        async with run_server(make_config(**environ)) as server:
             assert await (await server.post("/api/generate", body)).body() == said
             refused = await server.post("/api/generate", {**body, "model": "anthropic/m"})
             assert (refused.status, (await refused.json())["param"]) == (400, "raw")
-        async with serving(config(**environ, OLLAMA_THINK_TAGS="true")) as server:  # which forces translation
+        async with run_server(make_config(**environ, OLLAMA_THINK_TAGS="true")) as server:  # which forces translation
             refused = await server.post("/api/generate", body)
             assert (refused.status, (await refused.json())["param"]) == (400, "raw")
     [sent] = upstream.requests
@@ -270,8 +275,8 @@ async def test_num_ctx_is_dropped_and_other_options_stay() -> None:
     options = {"num_ctx": 4096, "temperature": 0, "repeat_penalty": 1.1}
     for engine, environ in (("openai", {}), ("ollama", {"OLLAMA_THINK_TAGS": "true"})):
         wire = WIRES[engine]
-        upstream = Upstream(answering(wire))
-        async with upstream.running(), serving(config(**wire.environ(upstream, **environ))) as server:
+        upstream = Upstream(make_text_script(wire))
+        async with upstream.run(), run_server(make_config(**wire.environ(upstream, **environ))) as server:
             body = {"model": f"{engine}/m", "messages": HELLO, "options": options, "stream": False}
             answer = await server.post("/api/chat", body)
             assert answer.status == 200, await answer.body()
@@ -290,7 +295,7 @@ async def test_s1_passthrough_appends_an_error_to_lines_without_an_end() -> None
         await connection.end()
 
     upstream = Upstream(script)
-    async with upstream.running(), serving(config(**WIRES["ollama"].environ(upstream))) as server:
+    async with upstream.run(), run_server(make_config(**WIRES["ollama"].environ(upstream))) as server:
         answer = await server.post("/api/chat", {"model": "ollama/m", "messages": [{"role": "user", "content": "Hi"}]})
         first, last = (await answer.body()).splitlines()
     assert json.loads(first)["message"]["content"] == "Half"

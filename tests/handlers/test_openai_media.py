@@ -20,8 +20,8 @@ from tests.support.harness import (
     Request,
     Script,
     Upstream,
-    config,
-    serving,
+    make_config,
+    run_server,
 )
 
 AUDIO = bytes(range(256)) * 64
@@ -32,21 +32,21 @@ PICTURES = {"created": 1, "data": [{"b64_json": PNG, "x_inner": [1]}], "usage": 
 @asynccontextmanager
 async def judged(script: Script) -> AsyncIterator[tuple[AsyncOpenAI, Upstream, Client]]:
     upstream = Upstream(script)
-    async with upstream.running():
+    async with upstream.run():
         environ = {"OPENAI_API_KEY": "sk-server-key", "OPENAI_BASE_URL": f"{upstream.url}/v1", "MAX_RETRIES": "0"}
         environ |= {
             "ANTHROPIC_API_KEY": "sk-other",
             "XAI_API_KEY": "sk-canary-xai",
             "XAI_BASE_URL": f"{upstream.url}/x",
         }
-        async with serving(config(**environ)) as server:
+        async with run_server(make_config(**environ)) as server:
             async with AsyncOpenAI(api_key=CLIENT_ID, base_url=f"{server.url}/v1", max_retries=0) as client:
                 yield client, upstream, server
 
 
 async def test_images_are_generated() -> None:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(PICTURES, headers={"x-request-id": "there-1"})
+        await connection.respond(PICTURES, headers={"x-request-id": "there-1"})
 
     async with judged(script) as (client, upstream, server):
         made = await client.images.generate(model="openai/gpt-image-1", prompt="A cat", size="1024x1024", n=1)
@@ -117,7 +117,7 @@ async def test_speech_is_streamed_through() -> None:
 )
 async def test_audio_is_transcribed_in_the_requested_format(format: Any, content_type: str, answer: bytes) -> None:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(answer, content_type=content_type)
+        await connection.respond(answer, content_type=content_type)
 
     async with judged(script) as (client, upstream, _):
         told = await client.audio.transcriptions.with_raw_response.create(
@@ -139,7 +139,7 @@ async def test_audio_is_transcribed_in_the_requested_format(format: Any, content
 async def test_errors_are_raised_as_the_right_class() -> None:
     async def script(request: Request, connection: Connection) -> None:
         error = {"error": {"message": "Slow down", "type": "requests", "code": "rate_limit_exceeded"}}
-        await connection.whole(error, 429, headers={"retry-after": "7"})
+        await connection.respond(error, 429, headers={"retry-after": "7"})
 
     async with judged(script) as (client, upstream, server):
         with pytest.raises(openai.RateLimitError, match="Slow down") as limited:
@@ -166,7 +166,7 @@ async def test_errors_are_raised_as_the_right_class() -> None:
 
 async def test_a_caller_s_own_key_is_used_and_nothing_of_the_server_s() -> None:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(PICTURES)
+        await connection.respond(PICTURES)
 
     async with judged(script) as (_, upstream, server):
         body = {"model": "openai/gpt-image-1", "prompt": "A cat"}
@@ -183,7 +183,7 @@ async def test_c1_a_client_that_leaves_ends_the_provider_s_request(path: str) ->
 
     async def script(request: Request, connection: Connection) -> None:
         began.set()
-        await connection.closed()
+        await connection.wait_closed()
         left.set()
 
     async with judged(script) as (_, _, server):

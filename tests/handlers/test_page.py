@@ -13,8 +13,8 @@ from typing import Any, Final
 import pytest
 
 from llm.config.settings import Config
-from server import banner
-from tests.support.harness import CLIENT_ID, config, serving
+from server import format_banner
+from tests.support.harness import CLIENT_ID, make_config, run_server
 from tests.support.paths import ROOT
 
 STATIC = ROOT / "handlers" / "ops" / "static"
@@ -28,7 +28,7 @@ FILES = {
 @pytest.mark.parametrize("path", FILES)
 async def test_the_page_is_open_and_has_a_strict_policy(path: str) -> None:
     name, content_type = FILES[path]
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         answer = await server.get(path, {})
         assert (answer.status, await answer.body()) == (200, (STATIC / name).read_bytes())
     assert answer.headers["Content-Type"] == content_type
@@ -41,7 +41,7 @@ async def test_the_page_is_open_and_has_a_strict_policy(path: str) -> None:
 
 async def test_no_other_file_is_served() -> None:
     assert {path.name for path in STATIC.iterdir()} == {name for name, _ in FILES.values()}
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         for path in (
             "/index.html",
             "/static/chat.js",
@@ -104,9 +104,9 @@ def test_the_script_finds_what_it_looks_for_and_writes_text_only_as_text() -> No
 
 def test_the_printed_link_has_only_a_generated_id_in_its_fragment() -> None:
     minted = Config.from_env({})
-    [line] = [line for line in banner(minted, 3000) if line.startswith("web page: ")]
+    [line] = [line for line in format_banner(minted, 3000) if line.startswith("web page: ")]
     assert line == f"web page: http://127.0.0.1:3000/#id={next(iter(minted.client_ids))}"
-    configured = "\n".join(banner(config(), 3000))
+    configured = "\n".join(format_banner(make_config(), 3000))
     assert "web page: http://127.0.0.1:3000/\n" in configured
     assert CLIENT_ID not in configured
 

@@ -8,8 +8,8 @@ import pytest
 from tornado.web import RequestHandler
 
 from handlers import ROUTES
-from handlers.base import Base
-from tests.support.harness import CLIENT_ID, config, serving
+from handlers.base import BaseHandler
+from tests.support.harness import CLIENT_ID, make_config, run_server
 
 KNOWN = {"X-ClientId": CLIENT_ID}
 
@@ -41,7 +41,7 @@ KNOWN = {"X-ClientId": CLIENT_ID}
     ],
 )
 async def test_only_known_paths_have_a_handler(method: str, path: str, status: int) -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         answer = await server.request(method, path, None, KNOWN)
     assert answer.status == status
 
@@ -60,6 +60,6 @@ def begun(handler_class: type[RequestHandler]) -> dict[str, Any]:
 
 def test_a_handler_starts_with_the_same_state_as_tornado_s() -> None:
     """If a new Tornado sets more attributes, ours has to set them too."""
-    ours, tornado_s = begun(Base), begun(RequestHandler)
+    ours, tornado_s = begun(BaseHandler), begun(RequestHandler)
     assert {**ours, "_headers": None} == {**tornado_s, "_headers": None}
     assert ours["_headers"].keys() > {*tornado_s["_headers"]} - {"Server"}

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from handlers.request.schema import SCHEMAS
-from handlers.request.schema_fast import Shape
+from handlers.request.schema_fast import FastSchema
 from llm.wire.json_codec import loads
 from tests.support.bodies import BODIES
 
@@ -69,8 +69,8 @@ def variants(schema: dict[str, Any], root: dict[str, Any]) -> Iterator[Any]:
 
 @pytest.mark.parametrize("name", sorted(ALL))
 def test_the_fast_check_accepts_nothing_that_the_schema_rejects(name: str) -> None:
-    schema, shape, judge = ALL[name], Shape(ALL[name]), Draft202012Validator(ALL[name])
-    told = [(judge.is_valid(value), shape.fits(value), value) for value in variants(schema, schema)]
+    schema, shape, judge = ALL[name], FastSchema(ALL[name]), Draft202012Validator(ALL[name])
+    told = [(judge.is_valid(value), shape.matches(value), value) for value in variants(schema, schema)]
     assert not [value for sound, fits, value in told if fits and not sound]
     assert any(sound for sound, _, _ in told) and any(not sound for sound, _, _ in told)
 
@@ -78,7 +78,7 @@ def test_the_fast_check_accepts_nothing_that_the_schema_rejects(name: str) -> No
 @pytest.mark.parametrize("name", sorted(BODIES))
 def test_requests_of_clients_pass_the_fast_check(name: str) -> None:
     _, schema, body = BODIES[name]
-    assert Shape(ALL[schema]).fits(body)
+    assert FastSchema(ALL[schema]).matches(body)
 
 
 @pytest.mark.parametrize(
@@ -92,5 +92,5 @@ def test_requests_of_clients_pass_the_fast_check(name: str) -> None:
     ],
 )
 def test_unknown_keywords_are_left_to_jsonschema(schema: dict[str, Any], value: Any) -> None:
-    assert not Shape(schema).fits(value)
+    assert not FastSchema(schema).matches(value)
     assert not Draft202012Validator(schema).is_valid(value)

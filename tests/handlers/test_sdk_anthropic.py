@@ -13,8 +13,8 @@ import pytest
 from anthropic import AsyncAnthropic, beta_async_tool
 from pydantic import BaseModel
 
-from tests.support.harness import CLIENT_ID, Client, Connection, Request, Script, Upstream, config, serving
-from tests.support.scripted import PNG, SAID, answering, calling, error_of
+from tests.support.harness import CLIENT_ID, Client, Connection, Request, Script, Upstream, make_config, run_server
+from tests.support.scripted import ANSWER_TEXT, PNG, make_call_script, make_error_body, make_text_script
 from tests.support.wires import WIRES, Wire, _chunk, _sse
 
 ENGINES = pytest.mark.parametrize("engine", WIRES)
@@ -30,7 +30,10 @@ PDF = "JVBERi0xLjQK"
 
 @asynccontextmanager
 async def judged(wire: Wire, script: Script) -> AsyncIterator[tuple[AsyncAnthropic, Upstream, Client]]:
-    async with Upstream(script).running() as upstream, serving(config(**wire.environ(upstream, MAX_RETRIES="0"))) as s:
+    async with (
+        Upstream(script).run() as upstream,
+        run_server(make_config(**wire.environ(upstream, MAX_RETRIES="0"))) as s,
+    ):
         async with AsyncAnthropic(api_key=CLIENT_ID, base_url=s.url, max_retries=0) as client:
             yield client, upstream, s
 
@@ -51,14 +54,14 @@ Ask = Callable[..., Awaitable[Any]]
 @ENGINES
 async def test_a_message_streamed_and_whole(engine: str) -> None:
     wire = WIRES[engine]
-    async with judged(wire, answering(wire)) as (client, _, _):
+    async with judged(wire, make_text_script(wire)) as (client, _, _):
         async with client.messages.stream(model=f"{engine}/m", max_tokens=100, messages=HELLO) as stream:
             text = "".join([piece async for piece in stream.text_stream])
             final = await stream.get_final_message()
         made = await client.messages.create(model=f"{engine}/m", max_tokens=100, messages=HELLO)
-    assert text == SAID
+    assert text == ANSWER_TEXT
     for message in (final, made):
-        assert [block.text for block in message.content if block.type == "text"] == [SAID]
+        assert [block.text for block in message.content if block.type == "text"] == [ANSWER_TEXT]
         assert (message.stop_reason, message.usage.input_tokens, message.usage.output_tokens) == ("end_turn", 5, 2)
 
 
@@ -66,7 +69,7 @@ async def test_a_message_streamed_and_whole(engine: str) -> None:
 @BOTH
 async def test_a_tool_s_round_trip(engine: str, ask: Ask) -> None:
     wire = WIRES[engine]
-    async with judged(wire, calling(wire)) as (client, upstream, _):
+    async with judged(wire, make_call_script(wire)) as (client, upstream, _):
         messages: list[Any] = [{"role": "user", "content": "Weather?"}]
         message = await ask(client, model=f"{engine}/m", messages=messages, tools=[TOOL])
         assert message.stop_reason == "tool_use"
@@ -78,7 +81,7 @@ async def test_a_tool_s_round_trip(engine: str, ask: Ask) -> None:
             {"role": "user", "content": [result]},
         ]
         answer = await ask(client, model=f"{engine}/m", messages=messages, tools=[TOOL])
-    assert answer.content[0].type == "text" and answer.content[0].text == SAID
+    assert answer.content[0].type == "text" and answer.content[0].text == ANSWER_TEXT
     sent = json.dumps(upstream.requests[-1].json, ensure_ascii=False)
     assert "Sunny" in sent and "get_weather" in sent and "Paris" in sent
 
@@ -97,12 +100,12 @@ async def test_its_tool_runner_runs_the_loop(engine: str) -> None:
         return f"Sunny in {city}"
 
     wire = WIRES[engine]
-    async with judged(wire, calling(wire)) as (client, upstream, _):
+    async with judged(wire, make_call_script(wire)) as (client, upstream, _):
         runner = client.beta.messages.tool_runner(
             model=f"{engine}/m", max_tokens=100, messages=HELLO, tools=[get_weather]
         )
         last = await runner.until_done()
-    assert last.content[0].type == "text" and last.content[0].text == SAID
+    assert last.content[0].type == "text" and last.content[0].text == ANSWER_TEXT
     assert len(upstream.requests) == 2
     assert "Sunny in Paris" in json.dumps(upstream.requests[-1].json)
 
@@ -116,7 +119,7 @@ class Answer(BaseModel):
 async def test_structured_output_is_parsed(engine: str) -> None:
     wire = WIRES[engine]
     model = f"{engine}/{'claude-sonnet-4-5' if engine == 'anthropic' else 'm'}"
-    script = answering(wire, whole=wire.whole('{"city": "Paris", "degrees": 21}'))
+    script = make_text_script(wire, whole=wire.whole('{"city": "Paris", "degrees": 21}'))
     async with judged(wire, script) as (client, upstream, _):
         parsed = await client.messages.parse(model=model, max_tokens=100, messages=HELLO, output_format=Answer)
     assert parsed.parsed_output == Answer(city="Paris", degrees=21)
@@ -131,11 +134,11 @@ def thinking_of(engine: str) -> tuple[bytes, ...]:
     wire = WIRES[engine]
     match engine:
         case "openai":
-            return wire.head, _chunk({"reasoning_content": THOUGHT}), wire.delta(SAID), wire.end
+            return wire.head, _chunk({"reasoning_content": THOUGHT}), wire.delta(ANSWER_TEXT), wire.end
         case "google":
             thought = {"text": THOUGHT, "thought": True}
             first = {"candidates": [{"content": {"role": "model", "parts": [thought]}, "index": 0}]}
-            return _sse(first), wire.delta(SAID), wire.end
+            return _sse(first), wire.delta(ANSWER_TEXT), wire.end
     block = {"type": "thinking", "thinking": "", "signature": ""}
     start, text = wire.head.split(b"\n\n")[:2]
     return (
@@ -150,7 +153,7 @@ def thinking_of(engine: str) -> tuple[bytes, ...]:
         ),
         _sse({"type": "content_block_stop", "index": 0}, "content_block_stop"),
         text.replace(b'"index": 0', b'"index": 1') + b"\n\n",
-        wire.delta(SAID).replace(b'"index": 0', b'"index": 1'),
+        wire.delta(ANSWER_TEXT).replace(b'"index": 0', b'"index": 1'),
         wire.end.replace(b'"index": 0', b'"index": 1'),
     )
 
@@ -158,7 +161,7 @@ def thinking_of(engine: str) -> tuple[bytes, ...]:
 @pytest.mark.parametrize("engine", ["openai", "anthropic", "google"])
 async def test_t1_thinking_is_streamed_and_sent_back_unchanged(engine: str) -> None:
     wire = WIRES[engine]
-    async with judged(wire, answering(wire, *thinking_of(engine))) as (client, upstream, _):
+    async with judged(wire, make_text_script(wire, *thinking_of(engine))) as (client, upstream, _):
         kinds = []
         async with client.messages.stream(
             model=f"{engine}/m",
@@ -171,7 +174,7 @@ async def test_t1_thinking_is_streamed_and_sent_back_unchanged(engine: str) -> N
             message = await stream.get_final_message()
         thought, text = message.content
         assert thought.type == "thinking" and thought.thinking == THOUGHT
-        assert text.type == "text" and text.text == SAID
+        assert text.type == "text" and text.text == ANSWER_TEXT
         assert kinds.index("thinking") < kinds.index("text")
         again: list[Any] = [*HELLO, {"role": "assistant", "content": message.content}, {"role": "user", "content": "?"}]
         await client.messages.create(model=f"{engine}/m", max_tokens=100, messages=again)
@@ -189,7 +192,7 @@ async def test_t1_thinking_is_streamed_and_sent_back_unchanged(engine: str) -> N
 async def test_an_image_goes_in(engine: str) -> None:
     wire = WIRES[engine]
     content: Any = [PICTURE, {"type": "text", "text": "Look"}]
-    async with judged(wire, answering(wire)) as (client, upstream, _):
+    async with judged(wire, make_text_script(wire)) as (client, upstream, _):
         await client.messages.create(
             model=f"{engine}/m", max_tokens=100, messages=[{"role": "user", "content": content}]
         )
@@ -201,7 +204,7 @@ async def test_a_document_goes_in_or_is_refused_by_name(engine: str) -> None:
     wire = WIRES[engine]
     source = {"type": "base64", "media_type": "application/pdf", "data": PDF}
     content: Any = [{"type": "document", "source": source, "title": "Report"}, {"type": "text", "text": "Sum up"}]
-    async with judged(wire, answering(wire)) as (client, upstream, _):
+    async with judged(wire, make_text_script(wire)) as (client, upstream, _):
         asked = client.messages.create(
             model=f"{engine}/m", max_tokens=100, messages=[{"role": "user", "content": content}]
         )
@@ -221,7 +224,7 @@ async def test_an_image_in_a_tool_s_result_goes_in(engine: str) -> None:
         {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "get_weather", "input": {}}]},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": [PICTURE]}]},
     ]
-    async with judged(wire, answering(wire)) as (client, upstream, _):
+    async with judged(wire, make_text_script(wire)) as (client, upstream, _):
         await client.messages.create(model=f"{engine}/m", max_tokens=100, messages=messages, tools=[TOOL])
     assert PNG in json.dumps(upstream.requests[0].json)
 
@@ -233,7 +236,7 @@ async def test_system_blocks_and_cache_control_are_forwarded(engine: str) -> Non
         {"type": "text", "text": "Be brief."},
         {"type": "text", "text": "Be kind.", "cache_control": {"type": "ephemeral"}},
     ]
-    async with judged(wire, answering(wire)) as (client, upstream, _):
+    async with judged(wire, make_text_script(wire)) as (client, upstream, _):
         await client.messages.create(model=f"{engine}/m", max_tokens=100, messages=HELLO, system=system)
     sent = json.dumps(upstream.requests[0].json)
     assert "Be brief." in sent and "Be kind." in sent
@@ -244,7 +247,7 @@ async def test_system_blocks_and_cache_control_are_forwarded(engine: str) -> Non
 async def test_tokens_are_counted(engine: str) -> None:
     counts: dict[str, Any] = {"google": {"totalTokens": 11}}
     wire = WIRES[engine]
-    script = answering(wire, whole=counts.get(engine, {"input_tokens": 11}))
+    script = make_text_script(wire, whole=counts.get(engine, {"input_tokens": 11}))
     async with judged(wire, script) as (client, upstream, _):
         told = await client.messages.count_tokens(model=f"{engine}/m", messages=HELLO, tools=[TOOL], system="Be brief.")
     assert told.input_tokens == 11 if upstream.requests else told.input_tokens > 0
@@ -269,7 +272,7 @@ async def test_errors_are_raised_as_the_right_class(
     wire = WIRES[engine]
 
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(error_of(engine, status, type=type), status, headers=headers)
+        await connection.respond(make_error_body(engine, status, type=type), status, headers=headers)
 
     async with judged(wire, script) as (client, _, _):
         for ask in (whole, streamed):
@@ -282,7 +285,7 @@ async def test_errors_are_raised_as_the_right_class(
 
 
 async def test_a_wrong_client_id_is_an_authentication_error() -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         async with AsyncAnthropic(api_key="wrong", base_url=server.url, max_retries=0) as stranger:
             with pytest.raises(anthropic.AuthenticationError) as caught:
                 await stranger.messages.create(model="demo/demo-chat", max_tokens=5, messages=HELLO)
@@ -292,7 +295,7 @@ async def test_a_wrong_client_id_is_an_authentication_error() -> None:
 
 async def test_a_client_id_is_accepted_as_bearer_token() -> None:
     """``ANTHROPIC_AUTH_TOKEN`` is sent as a bearer token."""
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         async with AsyncAnthropic(auth_token=CLIENT_ID, base_url=server.url, max_retries=0) as client:
             made = await client.messages.create(model="demo/demo-chat", max_tokens=5, messages=HELLO)
     assert made.content[0].type == "text"
@@ -300,7 +303,7 @@ async def test_a_client_id_is_accepted_as_bearer_token() -> None:
 
 async def test_the_provider_s_request_id_is_passed_on() -> None:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(WIRES["anthropic"].whole(SAID), headers={"request-id": "req_there"})
+        await connection.respond(WIRES["anthropic"].whole(ANSWER_TEXT), headers={"request-id": "req_there"})
 
     async with judged(WIRES["anthropic"], script) as (client, _, _):
         made = await client.messages.create(model="anthropic/m", max_tokens=100, messages=HELLO)
@@ -310,7 +313,7 @@ async def test_the_provider_s_request_id_is_passed_on() -> None:
 @ENGINES
 async def test_s2_an_error_in_mid_stream_is_raised(engine: str) -> None:
     wire = WIRES[engine]
-    async with judged(wire, answering(wire, wire.head, wire.delta("Hi"), wire.error)) as (client, _, _):
+    async with judged(wire, make_text_script(wire, wire.head, wire.delta("Hi"), wire.error)) as (client, _, _):
         said = ""
         with pytest.raises(anthropic.APIError, match="It broke"):
             async with client.messages.stream(model=f"{engine}/m", max_tokens=100, messages=HELLO) as stream:
@@ -329,7 +332,7 @@ async def test_c1_abort_in_mid_stream_reaches_the_provider() -> None:
         for piece in (wire.head, wire.delta("Hi")):
             if piece:
                 await connection.chunk(piece)
-        await connection.closed()
+        await connection.wait_closed()
         closed.set()
 
     async with judged(wire, script) as (client, _, _):
@@ -342,7 +345,7 @@ async def test_c1_abort_in_mid_stream_reaches_the_provider() -> None:
 
 
 async def test_models_are_listed_and_looked_up_in_its_shape() -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         async with AsyncAnthropic(api_key=CLIENT_ID, base_url=server.url) as client:
             listed = {model.id: model async for model in client.models.list()}
             assert all(model.type == "model" and model.display_name for model in listed.values())

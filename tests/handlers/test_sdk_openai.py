@@ -13,8 +13,8 @@ import pytest
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 
-from tests.support.harness import CLIENT_ID, Client, Connection, Request, Script, Upstream, config, serving
-from tests.support.scripted import CHAT, PNG, SAID, answering, calling, error_of
+from tests.support.harness import CLIENT_ID, Client, Connection, Request, Script, Upstream, make_config, run_server
+from tests.support.scripted import ANSWER_TEXT, CHAT, PNG, make_call_script, make_error_body, make_text_script
 from tests.support.wires import WIRES, Wire
 
 ENGINES = pytest.mark.parametrize("engine", WIRES)
@@ -36,7 +36,10 @@ def model_of(engine: str) -> str:
 
 @asynccontextmanager
 async def judged(wire: Wire, script: Script) -> AsyncIterator[tuple[AsyncOpenAI, Upstream, Client]]:
-    async with Upstream(script).running() as upstream, serving(config(**wire.environ(upstream, MAX_RETRIES="0"))) as s:
+    async with (
+        Upstream(script).run() as upstream,
+        run_server(make_config(**wire.environ(upstream, MAX_RETRIES="0"))) as s,
+    ):
         async with AsyncOpenAI(api_key=CLIENT_ID, base_url=f"{s.url}/v1", max_retries=0) as client:
             yield client, upstream, s
 
@@ -44,17 +47,17 @@ async def judged(wire: Wire, script: Script) -> AsyncIterator[tuple[AsyncOpenAI,
 @ENGINES
 async def test_a_chat_streamed_and_whole(engine: str) -> None:
     wire = WIRES[engine]
-    async with judged(wire, answering(wire)) as (client, _, _):
+    async with judged(wire, make_text_script(wire)) as (client, _, _):
         stream = await client.chat.completions.create(
             model=f"{engine}/m", messages=HELLO, stream=True, stream_options={"include_usage": True}
         )
         chunks = [chunk async for chunk in stream]
         whole = await client.chat.completions.create(model=f"{engine}/m", messages=HELLO)
-    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == SAID
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == ANSWER_TEXT
     assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
     usage = next(c.usage for c in reversed(chunks) if c.usage)
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (5, 2, 7)
-    assert (whole.choices[0].message.content, whole.choices[0].finish_reason) == (SAID, "stop")
+    assert (whole.choices[0].message.content, whole.choices[0].finish_reason) == (ANSWER_TEXT, "stop")
     assert whole.usage and whole.usage.total_tokens == 7
 
 
@@ -73,7 +76,7 @@ async def streamed_call(client: AsyncOpenAI, **asked: Any) -> Any:
 @pytest.mark.parametrize("ask", [whole_call, streamed_call])
 async def test_a_tool_s_round_trip(engine: str, ask: Callable[..., Awaitable[Any]]) -> None:
     wire = WIRES[engine]
-    async with judged(wire, calling(wire)) as (client, upstream, _):
+    async with judged(wire, make_call_script(wire)) as (client, upstream, _):
         messages: list[Any] = [{"role": "user", "content": "Weather?"}]
         first = await ask(client, model=f"{engine}/m", messages=messages, tools=[TOOL])
         assert first.choices[0].finish_reason == "tool_calls"
@@ -82,7 +85,7 @@ async def test_a_tool_s_round_trip(engine: str, ask: Callable[..., Awaitable[Any
         result = {"role": "tool", "tool_call_id": call.id, "content": "Sunny"}
         messages += [first.choices[0].message.to_dict(), result]
         answer = await ask(client, model=f"{engine}/m", messages=messages, tools=[TOOL])
-    assert answer.choices[0].message.content == SAID
+    assert answer.choices[0].message.content == ANSWER_TEXT
     sent = json.dumps(upstream.requests[-1].json, ensure_ascii=False)
     assert "Sunny" in sent and "get_weather" in sent and "Paris" in sent
 
@@ -95,7 +98,7 @@ class Answer(BaseModel):
 @ENGINES
 async def test_structured_output_is_parsed(engine: str) -> None:
     wire = WIRES[engine]
-    script = answering(wire, whole=wire.whole('{"city": "Paris", "degrees": 21}'))
+    script = make_text_script(wire, whole=wire.whole('{"city": "Paris", "degrees": 21}'))
     async with judged(wire, script) as (client, upstream, _):
         parsed = await client.chat.completions.parse(
             model=model_of(engine), messages=[{"role": "user", "content": "Weather?"}], response_format=Answer
@@ -111,7 +114,7 @@ async def test_an_image_goes_in(engine: str) -> None:
         {"type": "text", "text": "Look"},
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
     ]
-    async with judged(wire, answering(wire)) as (client, upstream, _):
+    async with judged(wire, make_text_script(wire)) as (client, upstream, _):
         await client.chat.completions.create(model=f"{engine}/m", messages=[{"role": "user", "content": content}])
     assert PNG in json.dumps(upstream.requests[0].json)
 
@@ -133,7 +136,7 @@ async def test_errors_are_raised_as_the_right_class(
     wire = WIRES[engine]
 
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(error_of(engine, status, code), status, headers=headers)
+        await connection.respond(make_error_body(engine, status, code), status, headers=headers)
 
     async with judged(wire, script) as (client, _, _):
         attempts: list[Callable[[], Awaitable[Any]]] = [
@@ -155,7 +158,7 @@ async def test_a_wrong_client_id_is_an_authentication_error_and_a_server_s_bad_k
 
     async def script(request: Request, connection: Connection) -> None:
         error = {"message": "Incorrect API key", "type": "invalid_request_error", "code": "invalid_api_key"}
-        await connection.whole({"error": error}, 401)
+        await connection.respond({"error": error}, 401)
 
     async with judged(wire, script) as (client, _, server):
         with pytest.raises(openai.InternalServerError) as caught:
@@ -170,7 +173,7 @@ async def test_a_caller_s_own_bad_key_is_an_authentication_error() -> None:
     wire = WIRES["anthropic"]
 
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(error_of("anthropic", 401, type="authentication_error"), 401)
+        await connection.respond(make_error_body("anthropic", 401, type="authentication_error"), 401)
 
     async with judged(wire, script) as (_, upstream, server):
         own = {"X-Anthropic-Key": "sk-ant-own"}
@@ -183,7 +186,7 @@ async def test_a_caller_s_own_bad_key_is_an_authentication_error() -> None:
 @ENGINES
 async def test_s2_an_error_in_mid_stream_is_raised(engine: str) -> None:
     wire = WIRES[engine]
-    script = answering(wire, wire.head, wire.delta("Hi"), wire.error)
+    script = make_text_script(wire, wire.head, wire.delta("Hi"), wire.error)
     async with judged(wire, script) as (client, _, _):
         stream = await client.chat.completions.create(model=f"{engine}/m", messages=HELLO, stream=True)
         said = ""
@@ -224,7 +227,7 @@ async def test_c1_abort_in_mid_stream_reaches_the_provider(wire: Wire, begun: Ca
         for piece in (wire.head, wire.delta("Hi")):
             if piece:
                 await connection.chunk(piece)
-        await connection.closed()
+        await connection.wait_closed()
         closed.set()
 
     async with judged(wire, script) as (client, _, _):
@@ -235,7 +238,7 @@ async def test_c1_abort_in_mid_stream_reaches_the_provider(wire: Wire, begun: Ca
 
 
 async def test_models_are_listed_and_looked_up() -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         async with AsyncOpenAI(api_key=CLIENT_ID, base_url=f"{server.url}/v1") as client:
             listed = {model.id: model async for model in client.models.list()}
             assert await client.models.retrieve("demo/demo-chat") == listed["demo/demo-chat"]
@@ -249,7 +252,7 @@ async def test_models_are_listed_and_looked_up() -> None:
 
 async def test_raw_responses_have_the_request_id() -> None:
     wire = WIRES["openai"]
-    async with judged(wire, answering(wire)) as (client, _, _):
+    async with judged(wire, make_text_script(wire)) as (client, _, _):
         raw = await client.chat.completions.with_raw_response.create(model="openai/m", messages=HELLO)
         chosen = await client.with_options(
             default_headers={"X-Request-Id": "my-own-id-1"}
@@ -267,13 +270,13 @@ RESPONSES = pytest.mark.parametrize("wire", WIRES_OF_RESPONSES.values(), ids=WIR
 
 @RESPONSES
 async def test_a_response_streamed_and_whole(wire: Wire) -> None:
-    async with judged(wire, answering(wire)) as (client, _, _):
+    async with judged(wire, make_text_script(wire)) as (client, _, _):
         async with client.responses.stream(model=f"{wire.engine}/m", input="Hello", instructions="Be brief.") as stream:
             events = [event async for event in stream]
             final = await stream.get_final_response()
         whole = await client.responses.create(model=f"{wire.engine}/m", input="Hello")
-    assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == SAID
-    assert final.output_text == whole.output_text == SAID
+    assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == ANSWER_TEXT
+    assert final.output_text == whole.output_text == ANSWER_TEXT
     assert final.usage and final.usage.total_tokens == 7
     assert (final.status, whole.status) == ("completed", "completed")
 
@@ -285,7 +288,7 @@ TRANSLATED = pytest.mark.parametrize(
 
 @TRANSLATED
 async def test_the_events_of_a_response_come_in_order_and_numbered(wire: Wire) -> None:
-    async with judged(wire, answering(wire)) as (client, _, _):
+    async with judged(wire, make_text_script(wire)) as (client, _, _):
         stream = await client.responses.create(model=f"{wire.engine}/m", input="Hello", stream=True)
         events = [event async for event in stream]
     assert [event.sequence_number for event in events] == [*range(len(events))]
@@ -317,7 +320,7 @@ async def streamed_response(client: AsyncOpenAI, **asked: Any) -> Any:
 @pytest.mark.parametrize("ask", [whole_response, streamed_response])
 async def test_a_tool_s_round_trip_over_responses(wire: Wire, ask: Callable[..., Awaitable[Any]]) -> None:
     tool: Any = {"type": "function", **TOOL["function"], "strict": False}
-    async with judged(wire, calling(wire)) as (client, upstream, _):
+    async with judged(wire, make_call_script(wire)) as (client, upstream, _):
         items: list[Any] = [{"role": "user", "content": "Weather?"}]
         first = await ask(client, model=f"{wire.engine}/m", input=items, tools=[tool])
         [call] = [item for item in first.output if item.type == "function_call"]
@@ -326,14 +329,14 @@ async def test_a_tool_s_round_trip_over_responses(wire: Wire, ask: Callable[...,
         items += [item.to_dict() for item in first.output]
         items += [{"type": "function_call_output", "call_id": call.call_id, "output": "Sunny"}]
         answer = await ask(client, model=f"{wire.engine}/m", input=items, tools=[tool])
-    assert answer.output_text == SAID
+    assert answer.output_text == ANSWER_TEXT
     sent = json.dumps(upstream.requests[-1].json, ensure_ascii=False)
     assert "Sunny" in sent and "get_weather" in sent and "Paris" in sent
 
 
 @RESPONSES
 async def test_structured_output_over_responses(wire: Wire) -> None:
-    script = answering(wire, whole=wire.whole('{"city": "Paris", "degrees": 21}'))
+    script = make_text_script(wire, whole=wire.whole('{"city": "Paris", "degrees": 21}'))
     async with judged(wire, script) as (client, upstream, _):
         parsed = await client.responses.parse(model=model_of(wire.engine), input="Weather?", text_format=Answer)
     assert parsed.output_parsed == Answer(city="Paris", degrees=21)
@@ -346,14 +349,14 @@ async def test_an_image_goes_in_over_responses(wire: Wire) -> None:
         {"type": "input_text", "text": "Look"},
         {"type": "input_image", "detail": "auto", "image_url": f"data:image/png;base64,{PNG}"},
     ]
-    async with judged(wire, answering(wire)) as (client, upstream, _):
+    async with judged(wire, make_text_script(wire)) as (client, upstream, _):
         await client.responses.create(model=f"{wire.engine}/m", input=[{"role": "user", "content": content}])
     assert PNG in json.dumps(upstream.requests[0].json)
 
 
 @TRANSLATED
 async def test_an_error_in_a_stream_of_responses_fails_it(wire: Wire) -> None:
-    async with judged(wire, answering(wire, wire.head, wire.delta("Hi"), wire.error)) as (client, _, _):
+    async with judged(wire, make_text_script(wire, wire.head, wire.delta("Hi"), wire.error)) as (client, _, _):
         stream = await client.responses.create(model=f"{wire.engine}/m", input="Hello", stream=True)
         events = [event async for event in stream]
     assert [event.type for event in events[-2:]] == ["error", "response.failed"]
@@ -361,7 +364,7 @@ async def test_an_error_in_a_stream_of_responses_fails_it(wire: Wire) -> None:
 
 async def test_previous_response_id_is_refused_because_responses_are_not_stored() -> None:
     wire = WIRES["anthropic"]
-    async with judged(wire, answering(wire)) as (client, _, _):
+    async with judged(wire, make_text_script(wire)) as (client, _, _):
         with pytest.raises(openai.BadRequestError, match="previous_response_id"):
             await client.responses.create(model="anthropic/m", input="And?", previous_response_id="resp_1")
         with pytest.raises(openai.NotFoundError):
@@ -379,6 +382,6 @@ async def test_embeddings_arrive_as_numbers(engine: str) -> None:
         "google": {"embeddings": [{"values": [0.25, -1]}]},
         "ollama": {"embeddings": [[0.25, -1]]},
     }
-    async with judged(wire, answering(wire, whole=answers[engine])) as (client, _, _):
+    async with judged(wire, make_text_script(wire, whole=answers[engine])) as (client, _, _):
         made = await client.embeddings.create(model=f"{engine}/m", input="Hello")  # the SDK requests base64 by default
     assert made.data[0].embedding == [0.25, -1.0]

@@ -18,8 +18,8 @@ from openai import OpenAI
 
 from llm.engines.records import ENGINES
 from tests.support.client_requests import CLAUDE_CODE, CODEX, OPEN_WEBUI
-from tests.support.harness import CLIENT_ID, Client, config, serving
-from tests.support.setups import HERE, SETUPS, code_of, environ_of, parsed_codex
+from tests.support.harness import CLIENT_ID, Client, make_config, run_server
+from tests.support.setups import README_URL, SETUPS, parse_codex_config, read_code, read_environ
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 
@@ -39,8 +39,8 @@ async def answered(server: Client, path: str, body: dict[str, Any], **headers: s
 
 
 async def test_claude_code_s_row() -> None:
-    async with serving(config()) as server:
-        environ = environ_of("Claude Code", server.url)
+    async with run_server(make_config()) as server:
+        environ = read_environ("Claude Code", server.url)
         models = [value for name, value in environ.items() if name.endswith("_MODEL")]
         assert len(models) == 2 and environ["ANTHROPIC_BASE_URL"] == server.url
         bearer = f"Bearer {environ['ANTHROPIC_AUTH_TOKEN']}"
@@ -49,8 +49,8 @@ async def test_claude_code_s_row() -> None:
 
 
 async def test_codex_s_row() -> None:
-    async with serving(config()) as server:
-        settings = parsed_codex(server.url, "demo/demo-chat")
+    async with run_server(make_config()) as server:
+        settings = parse_codex_config(server.url, "demo/demo-chat")
         provider = settings["model_providers"][settings["model_provider"]]
         assert provider["wire_api"] == "responses" and provider["name"]
         assert provider["base_url"] == f"{server.url}/v1"
@@ -61,8 +61,8 @@ async def test_codex_s_row() -> None:
 
 
 async def test_open_webui_s_row() -> None:
-    async with serving(config()) as server:
-        environ = environ_of("Open WebUI", server.url)
+    async with run_server(make_config()) as server:
+        environ = read_environ("Open WebUI", server.url)
         assert environ["OPENAI_API_BASE_URL"] == f"{server.url}/v1"
         bearer = {"Authorization": f"Bearer {environ['OPENAI_API_KEY']}"}
         listed = await (await server.get("/v1/models", bearer)).json()
@@ -71,8 +71,8 @@ async def test_open_webui_s_row() -> None:
 
 
 async def test_langchain_s_row() -> None:
-    async with serving(config()) as server:
-        [code] = code_of("LangChain", server.url)
+    async with run_server(make_config()) as server:
+        [code] = read_code("LangChain", server.url)
         given: dict[str, str] = eval(code, {"ChatOpenAI": dict, "client_id": CLIENT_ID})
         assert set(given) == {"base_url", "api_key", "model"} and given["base_url"] == f"{server.url}/v1"
         bearer = f"Bearer {given['api_key']}"
@@ -81,12 +81,12 @@ async def test_langchain_s_row() -> None:
 
 
 async def test_the_rows_of_the_packages() -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
 
         def said() -> list[Any]:
             names = {"OpenAI": OpenAI, "Anthropic": Anthropic, "Client": Ollama, "client_id": CLIENT_ID}
             openai, anthropic, ollama = (
-                eval(code_of(f"the `{package}` package", server.url)[0], names)
+                eval(read_code(f"the `{package}` package", server.url)[0], names)
                 for package in ("openai", "anthropic", "ollama")
             )
             model = "demo/demo-chat"
@@ -103,8 +103,8 @@ async def test_the_rows_of_the_packages() -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 async def test_curl_s_row() -> None:
-    async with serving(config()) as server:
-        [command] = code_of("`curl`", server.url)
+    async with run_server(make_config()) as server:
+        [command] = read_code("`curl`", server.url)
         process = await asyncio.create_subprocess_exec(
             "bash",
             "-c",
@@ -116,4 +116,4 @@ async def test_curl_s_row() -> None:
         async with asyncio.timeout(20):
             told, _ = await process.communicate()
     assert process.returncode == 0 and "You said: Hello" in told.decode()
-    assert HERE not in command
+    assert README_URL not in command

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from llm.wire.json_codec import Json
-from tests.support.harness import CLIENT, Connection, Request, Upstream, config, serving
-from tests.support.tool_rounds import Scripted, round_of, upstream_of
+from tests.support.harness import CLIENT, Connection, Request, Upstream, make_config, run_server
+from tests.support.tool_rounds import ScriptedTool, make_round, make_upstream
 from tests.support.wires import CLIENTS, WIRES
 
 WIRE = WIRES["openai"]
@@ -39,10 +39,10 @@ async def test_a_stalled_answer_names_what_the_engine_owes(
         if stage == "next event":
             await connection.stream()
             await connection.chunk(WIRE.head + WIRE.delta("Hel"))
-        await connection.closed()
+        await connection.wait_closed()
 
     upstream, asks = Upstream(script), CLIENTS[client]
-    async with upstream.running(), serving(config(**WIRE.environ(upstream, KEEPALIVE_INTERVAL="0.05"))) as server:
+    async with upstream.run(), run_server(make_config(**WIRE.environ(upstream, KEEPALIVE_INTERVAL="0.05"))) as server:
         answer = await server.send("POST", asks.path, asks.request("openai"), {**CLIENT, **asks.headers})
         line = await stalled(caplog)
         answer.close()
@@ -63,7 +63,7 @@ async def test_a_stalled_answer_names_the_client_that_does_not_read(caplog: pyte
             pass
 
     upstream = Upstream(script)
-    async with upstream.running(), serving(config(**WIRE.environ(upstream, KEEPALIVE_INTERVAL="0.05"))) as server:
+    async with upstream.run(), run_server(make_config(**WIRE.environ(upstream, KEEPALIVE_INTERVAL="0.05"))) as server:
         answer = await server.send("POST", "/llm/chat", CLIENTS["native"].request("openai"), CLIENT, limit=1024)
         line = await stalled(caplog)
         answer.close()
@@ -77,10 +77,10 @@ async def test_a_stalled_answer_names_the_tool_that_runs(caplog: pytest.LogCaptu
         await asyncio.Event().wait()
         return ""
 
-    upstream = upstream_of("openai", [round_of("openai", "x", [("waits", "{}")])])
-    async with upstream.running():
-        settings = config(**WIRE.environ(upstream, KEEPALIVE_INTERVAL="0.05"))
-        async with serving(settings, tools={"waits": Scripted("waits", waits)}) as server:
+    upstream = make_upstream("openai", [make_round("openai", "x", [("waits", "{}")])])
+    async with upstream.run():
+        settings = make_config(**WIRE.environ(upstream, KEEPALIVE_INTERVAL="0.05"))
+        async with run_server(settings, tools={"waits": ScriptedTool("waits", waits)}) as server:
             answer = await server.send("POST", "/llm/chat", {"engine": "openai", "model": "m", "prompt": "Go"}, CLIENT)
             line = await stalled(caplog)
             answer.close()

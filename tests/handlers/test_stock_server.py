@@ -13,7 +13,7 @@ from tornado.netutil import bind_sockets
 from handlers import make_app
 from llm.config.settings import Config
 from server import Server, make_context
-from tests.support.harness import CLIENT, Client, Connection, Request, Upstream, config
+from tests.support.harness import CLIENT, Client, Connection, Request, Upstream, make_config
 from tests.support.wires import CLIENTS, WIRES
 
 
@@ -49,7 +49,7 @@ async def test_a_stream_is_the_same_behind_tornado_s_server(engine: str, client:
         await connection.end()
 
     upstream = Upstream(script)
-    async with upstream.running(), serving(config(**wire.environ(upstream))) as server:
+    async with upstream.run(), serving(make_config(**wire.environ(upstream))) as server:
         headers = {**asks.headers, "Accept": "application/x-ndjson" if client == "native" else "*/*"}
         answer = await server.post(asks.path, asks.request(engine), headers)
         assert answer.status == 200
@@ -58,7 +58,7 @@ async def test_a_stream_is_the_same_behind_tornado_s_server(engine: str, client:
 
 
 async def test_whole_answers_and_errors_are_the_same_behind_tornado_s_server() -> None:
-    async with serving(config()) as server:
+    async with serving(make_config()) as server:
         body = {"model": "demo/demo-chat", "messages": [{"role": "user", "content": "Hi"}]}
         answer = await server.post("/v1/chat/completions", body, CLIENT)
         assert answer.status == 200 and "Hi" in (await answer.json())["choices"][0]["message"]["content"]
@@ -75,11 +75,11 @@ async def test_a_client_that_leaves_hangs_up_on_the_engine_behind_tornado_s_serv
     async def script(request: Request, connection: Connection) -> None:
         await connection.stream()
         await connection.chunk(WIRES["openai"].head + WIRES["openai"].delta("Hel"))
-        await connection.closed()
+        await connection.wait_closed()
         closed.set()
 
     upstream = Upstream(script)
-    async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream))) as server:
+    async with upstream.run(), serving(make_config(**WIRES["openai"].environ(upstream))) as server:
         answer = await server.post("/llm/chat", CLIENTS["native"].request("openai"), CLIENT)
         async for _ in answer.chunks():
             answer.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.harness import Connection, Request, Upstream, config, serving
+from tests.support.harness import Connection, Request, Upstream, make_config, run_server
 from tests.support.tool_rounds import TOOLS
 from tests.support.wires import WIRES
 
@@ -17,7 +17,7 @@ from tests.support.wires import WIRES
 async def test_a_title_is_cleaned_to_a_few_words(said: str) -> None:
     async def script(request: Request, connection: Connection) -> None:
         choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
-        await connection.whole({"id": "1", "object": "chat.completion", "model": "m", "choices": [choice]})
+        await connection.respond({"id": "1", "object": "chat.completion", "model": "m", "choices": [choice]})
 
     upstream = Upstream(script)
     messages = [
@@ -25,7 +25,7 @@ async def test_a_title_is_cleaned_to_a_few_words(said: str) -> None:
         {"role": "user", "content": "Draw", "attachment": {"mimeType": "image/png", "contents": "AAAA"}},
         {"role": "assistant", "content": "A cat on a mat."},
     ]
-    async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream)), tools=TOOLS) as s:
+    async with upstream.run(), run_server(make_config(**WIRES["openai"].environ(upstream)), tools=TOOLS) as s:
         answer = await s.post("/llm/title", {"engine": "openai", "model": "gpt-4o", "messages": messages})
         assert (answer.status, await answer.json()) == (200, {"title": "A Cat on a Mat"})
         for body in ({}, {"engine": "openai", "model": "m"}, {"engine": "openai", "model": "m", "messages": []}):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.errors import Malformed
-from llm.http1.compression import STEP, Inflater, inflater
+from llm.http1.compression import MAX_STEP, Inflater, create_inflater
 from tests.support.http_answers import BODY
 
 
@@ -47,52 +47,52 @@ def raw_deflate(data: bytes) -> bytes:
 def test_a_body_is_decompressed_from_pieces_of_any_size(
     encoding: str, pack: Callable[[bytes], bytes], size: int
 ) -> None:
-    decoder = inflater(encoding)
+    decoder = create_inflater(encoding)
     assert decoder is not None
     assert decompress(decoder, pack(BODY * 20), size) == BODY * 20
 
 
-@pytest.mark.parametrize("size", [*range(STEP - 3, STEP + 4), 3 * STEP])
+@pytest.mark.parametrize("size", [*range(MAX_STEP - 3, MAX_STEP + 4), 3 * MAX_STEP])
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, raw_deflate])
 def test_a_body_that_ends_at_the_limit_of_a_step_is_complete(pack: Callable[[bytes], bytes], size: int) -> None:
-    decoder = inflater("gzip" if pack is gzip.compress else "deflate")
+    decoder = create_inflater("gzip" if pack is gzip.compress else "deflate")
     assert decoder is not None
     assert decompress(decoder, pack(b"a" * size), 1 << 20) == b"a" * size
 
 
 def test_a_small_body_is_not_decompressed_to_a_large_one_at_once() -> None:
-    decoder = inflater("gzip")
+    decoder = create_inflater("gzip")
     assert decoder is not None
     packed = gzip.compress(b"\0" * 50_000_000)
     assert len(packed) < 60_000
-    assert len(decoder.feed(packed)) == STEP
+    assert len(decoder.feed(packed)) == MAX_STEP
     assert decoder.pending
 
 
 def test_feed_returns_nothing_only_if_it_needs_more_input() -> None:
-    decoder = inflater("gzip")
+    decoder = create_inflater("gzip")
     assert decoder is not None
     assert decoder.feed(gzip.compress(b"") * 3 + gzip.compress(b"one")) == b"one"
     assert not decoder.pending
 
 
 def test_uncompressed_bodies_need_no_decompressor() -> None:
-    assert inflater("") is inflater("identity") is None
+    assert create_inflater("") is create_inflater("identity") is None
     with pytest.raises(Malformed):
-        inflater("br")
+        create_inflater("br")
 
 
 @given(st.binary(max_size=100), st.integers(0, 200), st.integers(1, 50), st.sampled_from(["gzip", "deflate"]))
 def test_broken_data_is_decompressed_or_malformed(garbage: bytes, at: int, size: int, encoding: str) -> None:
     packed = gzip.compress(BODY) if encoding == "gzip" else zlib.compress(BODY)
-    decoder = inflater(encoding)
+    decoder = create_inflater(encoding)
     assert decoder is not None
     with suppress(Malformed):
         decompress(decoder, packed[:at] + garbage + packed[at + len(garbage) :], size)
 
 
 def test_an_incomplete_body_is_malformed() -> None:
-    decoder = inflater("gzip")
+    decoder = create_inflater("gzip")
     assert decoder is not None
     with pytest.raises(Malformed):
         decompress(decoder, gzip.compress(BODY)[:-4], 1 << 20)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from llm.http1.event_loop import Loop, watch_of
+from llm.http1.event_loop import EventLoop, get_watch_function
 
 
 @contextmanager
@@ -23,9 +23,9 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield left, right
 
 
-def run(work: Callable[[Loop], Any], *, plain: bool = False) -> list[dict[str, Any]]:
+def run(work: Callable[[EventLoop], Any], *, plain: bool = False) -> list[dict[str, Any]]:
     """Runs ``work`` on ``EventLoop`` or asyncio's own loop; returns the errors reported to the loop."""
-    loop = asyncio.SelectorEventLoop() if plain else Loop()
+    loop = asyncio.SelectorEventLoop() if plain else EventLoop()
     errors: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: errors.append(context))
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
@@ -37,7 +37,7 @@ def run(work: Callable[[Loop], Any], *, plain: bool = False) -> list[dict[str, A
 def test_a_watched_descriptor_is_called_until_it_is_no_longer_watched(plain: bool) -> None:
     async def work(loop: asyncio.AbstractEventLoop) -> None:
         with pair() as (left, right):
-            watch, seen, fd = watch_of(loop), list[bytes](), right.fileno()
+            watch, seen, fd = get_watch_function(loop), list[bytes](), right.fileno()
             more, room = asyncio.Event(), asyncio.Event()
 
             def read() -> None:
@@ -64,7 +64,7 @@ def test_a_watched_descriptor_is_called_until_it_is_no_longer_watched(plain: boo
 
 
 def test_an_error_in_a_callback_is_reported_and_the_others_are_called() -> None:
-    async def work(loop: Loop) -> None:
+    async def work(loop: EventLoop) -> None:
         with pair() as (left, right):
             done, fault = asyncio.Event(), 0
 
@@ -94,7 +94,7 @@ def test_an_error_in_a_callback_is_reported_and_the_others_are_called() -> None:
 def test_a_reused_descriptor_number_does_not_get_the_old_event() -> None:
     """A callback closes another ready descriptor, and its number is used again for a new one."""
 
-    async def work(loop: Loop) -> None:
+    async def work(loop: EventLoop) -> None:
         with pair() as (left, right), pair() as (near, far), pair() as (other, new):
             woken, number, early = asyncio.Event(), near.fileno(), list[str]()
 
@@ -122,7 +122,7 @@ def test_a_reused_descriptor_number_does_not_get_the_old_event() -> None:
 
 
 def test_asyncio_streams_timers_and_threads_work() -> None:
-    async def work(loop: Loop) -> None:
+    async def work(loop: EventLoop) -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(await reader.readline())
             await writer.drain()

@@ -14,7 +14,7 @@ from llm.errors import InvalidRequest, TooLarge
 from llm.http1.request_parser import RequestParser
 from tests.support.smuggling import SMUGGLING
 from tests.support.wire_server import LAST_CHUNK, chunk
-from tests.support.work import within_processor_time
+from tests.support.work import limit_processor_time
 
 MAX_HEAD = 8 * 1024
 PIECES = [b"one ", "zwölf 🎈".encode(), b"\r\n\r\n", b"0\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"x" * 300]
@@ -40,13 +40,15 @@ class Result:
     def _feed(self, data: bytes) -> None:
         self.parser.feed(data, self.payload)
         while (parser := self.parser).complete:
-            self.requests.append((parser.line, [*parser.headers.items()], b"".join(self.payload), parser.keep))
+            self.requests.append(
+                (parser.start_line, [*parser.headers.items()], b"".join(self.payload), parser.keep_alive)
+            )
             self.parser, self.payload = RequestParser(self._max_head), []
-            self.parser.feed(parser.rest, self.payload)
+            self.parser.feed(parser.unparsed, self.payload)
 
     @property
     def facts(self) -> tuple[object, ...]:
-        return self.requests, self.parser.line, b"".join(self.payload)
+        return self.requests, self.parser.start_line, b"".join(self.payload)
 
 
 @pytest.mark.parametrize("name", SOUND)
@@ -155,7 +157,7 @@ def test_keep_alive_is_parsed(headers: str, keep: bool) -> None:
 def test_o3_a_head_in_tiny_pieces_is_searched_once(piece: bytes) -> None:
     parser, size = RequestParser(1 << 20), 0
     parser.feed(b"GET / HTTP/1.1\r\nX: " if piece != b"\r\n" else b"", [])
-    with within_processor_time():
+    with limit_processor_time():
         while size < 100_000:
             parser.feed(piece, [])
             size += len(piece)

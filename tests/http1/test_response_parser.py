@@ -33,7 +33,7 @@ class Result:
         for start, end in pairwise(edges):
             self.parser.feed(data[start:end], self.payload)
         self.complete = self.parser.complete
-        self.whole = self.parser.eof()
+        self.whole = self.parser.feed_eof()
 
     @property
     def body(self) -> bytes:
@@ -42,7 +42,7 @@ class Result:
     @property
     def facts(self) -> tuple[object, ...]:
         parser = self.parser
-        return parser.status, [*parser.headers.items()], self.body, self.complete, self.whole, parser.keep
+        return parser.status, [*parser.headers.items()], self.body, self.complete, self.whole, parser.keep_alive
 
 
 @pytest.mark.parametrize("name", SOUND)
@@ -51,7 +51,7 @@ def test_transport_t12_an_answer_cut_at_every_byte_is_the_same_answer(name: str)
     uncut = Result(data, [])
     assert (uncut.parser.status, uncut.body, uncut.whole) == (200, BODY, True)
     assert uncut.parser.headers["x-a"] == "b"
-    assert (uncut.complete, uncut.parser.keep) == (name != "close", name != "close")
+    assert (uncut.complete, uncut.parser.keep_alive) == (name != "close", name != "close")
     for cut in range(len(data)):
         assert Result(data, [cut]).facts == uncut.facts
     assert Result(data, [*range(len(data))]).facts == uncut.facts
@@ -65,7 +65,7 @@ def test_transport_t12_any_cuts_give_the_same_answer(data: bytes, cuts: list[int
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=20), st.lists(st.integers(0, 10_000), max_size=20))
 def test_transport_t12_any_payload_is_parsed(pieces: list[bytes], cuts: list[int]) -> None:
     result = Result(CHUNKED + b"".join(map(chunk, pieces)) + LAST_CHUNK, cuts)
-    assert (result.body, result.complete, result.parser.excess) == (b"".join(pieces), True, False)
+    assert (result.body, result.complete, result.parser.has_excess) == (b"".join(pieces), True, False)
 
 
 def test_a_chunk_is_returned_before_the_next_one_comes() -> None:
@@ -167,7 +167,12 @@ LENIENT = {
 @pytest.mark.parametrize("data", LENIENT.values(), ids=LENIENT)
 def test_allowed_deviations_are_accepted(data: bytes) -> None:
     result = Result(data, [])
-    assert (result.body, result.complete, result.parser.keep, result.parser.excess) == (b"ok", True, True, False)
+    assert (result.body, result.complete, result.parser.keep_alive, result.parser.has_excess) == (
+        b"ok",
+        True,
+        True,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -182,7 +187,12 @@ def test_allowed_deviations_are_accepted(data: bytes) -> None:
 )
 def test_responses_without_a_body_are_complete_after_their_head(method: str, data: bytes) -> None:
     result = Result(data, [], method)
-    assert (result.body, result.complete, result.parser.keep, result.parser.excess) == (b"", True, True, False)
+    assert (result.body, result.complete, result.parser.keep_alive, result.parser.has_excess) == (
+        b"",
+        True,
+        True,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -196,10 +206,10 @@ def test_responses_without_a_body_are_complete_after_their_head(method: str, dat
     ],
 )
 def test_keep_alive_is_parsed(data: bytes, keep: bool) -> None:
-    assert Result(data, []).parser.keep == keep
+    assert Result(data, []).parser.keep_alive == keep
 
 
 @pytest.mark.parametrize("data", [OK + b"x", IN_CHUNKS + OK, b"HTTP/1.1 204 OK\r\n\r\nbody"])
 def test_transport_t14_bytes_after_a_response_are_detected(data: bytes) -> None:
     result = Result(data, [])
-    assert (result.complete, result.parser.excess) == (True, True)
+    assert (result.complete, result.parser.has_excess) == (True, True)

@@ -82,9 +82,9 @@ def text(role: str, words: str) -> Message:
 async def test_a_new_thread_is_empty_and_has_its_title(open_threads: OpenThreads, clock: Clock) -> None:
     store = open_threads()
     info = await store.create(ME, "Title ‹›")
-    assert (info.title, info.created, info.updated, info.messages) == ("Title ‹›", clock.now, clock.now, 0)
-    assert await store.messages(info.id, ME) == ()
-    assert await store.page(ME, 10) == [info]
+    assert (info.title, info.created, info.updated, info.message_count) == ("Title ‹›", clock.now, clock.now, 0)
+    assert await store.read_messages(info.id, ME) == ()
+    assert await store.list_page(ME, 10) == [info]
 
 
 async def test_appended_messages_are_read_unchanged_by_any_process(open_threads: OpenThreads) -> None:
@@ -94,7 +94,7 @@ async def test_appended_messages_are_read_unchanged_by_any_process(open_threads:
     await store.append(id, ME, first)
     second = [Message("assistant", (ToolCall("call_1", "add", '{"a":1}'),))]
     await other.append(id, ME, second)
-    assert await store.messages(id, ME) == (*first, *second) == await other.messages(id, ME)
+    assert await store.read_messages(id, ME) == (*first, *second) == await other.read_messages(id, ME)
 
 
 async def test_concurrent_appends_are_all_stored_each_in_one_piece(open_threads: OpenThreads) -> None:
@@ -102,7 +102,7 @@ async def test_concurrent_appends_are_all_stored_each_in_one_piece(open_threads:
     id = (await store.create(ME)).id
     pairs = [[text("user", f"question {n}"), text("assistant", f"answer {n}")] for n in range(20)]
     await asyncio.gather(*(store.append(id, ME, pair) for pair in pairs))
-    stored = await store.messages(id, ME)
+    stored = await store.read_messages(id, ME)
     got = [[*stored[n : n + 2]] for n in range(0, len(stored), 2)]
     assert sorted(got, key=str) == sorted(pairs, key=str)
 
@@ -113,8 +113,8 @@ async def test_an_append_that_is_too_large_changes_nothing(open_threads: OpenThr
     await store.append(id, ME, [text("user", "small")])
     with pytest.raises(ThreadFull):
         await store.append(id, ME, [text("user", "also small"), text("assistant", "x" * MAX_SIZE)])
-    assert await store.messages(id, ME) == (text("user", "small"),)
-    assert store.lost == 1
+    assert await store.read_messages(id, ME) == (text("user", "small"),)
+    assert store.failed_appends == 1
 
 
 @pytest.mark.parametrize("missing", [True, False], ids=["missing", "another owner's"])
@@ -124,17 +124,17 @@ async def test_a_thread_of_another_owner_counts_as_missing(open_threads: OpenThr
     await store.append(info.id, ANOTHER, [text("user", "private")])
     id = "00000000-0000-0000-0000-000000000000" if missing else info.id
     for work in (
-        lambda: store.messages(id, ME),
+        lambda: store.read_messages(id, ME),
         lambda: store.append(id, ME, [text("user", "mine")]),
         lambda: store.rename(id, ME, "mine"),
         lambda: store.delete(id, ME),
-        lambda: store.page(ME, 10, after=id),
+        lambda: store.list_page(ME, 10, after=id),
     ):
         with pytest.raises(NotFound):
             await work()
-    assert await store.page(ME, 10) == []
-    [info] = await store.page(ANOTHER, 10)
-    assert (info.title, info.messages) == ("theirs", 1)
+    assert await store.list_page(ME, 10) == []
+    [info] = await store.list_page(ANOTHER, 10)
+    assert (info.title, info.message_count) == ("theirs", 1)
 
 
 async def test_any_name_of_an_owner_is_enough(open_threads: OpenThreads) -> None:
@@ -142,7 +142,7 @@ async def test_any_name_of_an_owner_is_enough(open_threads: OpenThreads) -> None
     both = Owner(frozenset({"key one", "key two"}), trusted=False)
     info = await store.create(both)
     for name in both.names:
-        assert await store.page(Owner(frozenset({name, "a third"}), trusted=False), 10) == [info]
+        assert await store.list_page(Owner(frozenset({name, "a third"}), trusted=False), 10) == [info]
 
 
 async def test_pages_begin_with_the_last_updated_thread(open_threads: OpenThreads, clock: Clock) -> None:
@@ -154,9 +154,9 @@ async def test_pages_begin_with_the_last_updated_thread(open_threads: OpenThread
     clock.now += 1
     await store.append(ids[1], ME, [text("user", "again")])
     wanted = [ids[1], ids[4], ids[3], ids[2], ids[0]]
-    assert [info.id for info in await store.page(ME, 10)] == wanted
+    assert [info.id for info in await store.list_page(ME, 10)] == wanted
     found: list[str] = []
-    while page := await store.page(ME, 2, found[-1] if found else None):
+    while page := await store.list_page(ME, 2, found[-1] if found else None):
         found += [info.id for info in page]
     assert found == wanted
 
@@ -165,9 +165,9 @@ async def test_a_thread_can_be_renamed_and_deleted(open_threads: OpenThreads) ->
     store = open_threads()
     info = await store.create(ME, "old")
     assert (await store.rename(info.id, ME, "new")).title == "new"
-    assert [one.title for one in await store.page(ME, 10)] == ["new"]
+    assert [one.title for one in await store.list_page(ME, 10)] == ["new"]
     await store.delete(info.id, ME)
-    assert await store.page(ME, 10) == []
+    assert await store.list_page(ME, 10) == []
     with pytest.raises(NotFound):
         await store.delete(info.id, ME)
 

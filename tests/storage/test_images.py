@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llm.config.settings import Config
 from llm.errors import Malformed
 from llm.storage.images import ImageStore
-from tests.support.harness import Client, config, serving
+from tests.support.harness import Client, make_config, run_server
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 100
 IMAGES = {
@@ -49,7 +49,7 @@ def read(images: ImageStore, name: str) -> bytes | None:
 
 
 def images_in(data_dir: Path, **environ: str) -> Config:
-    return config(DATA_DIR=str(data_dir), **environ)
+    return make_config(DATA_DIR=str(data_dir), **environ)
 
 
 @pytest.mark.parametrize("ending", IMAGES)
@@ -180,7 +180,7 @@ def test_no_other_name_opens_anything(name: str) -> None:
 
 
 async def test_an_image_is_served_as_an_image_to_anyone(tmp_path: Path) -> None:
-    async with serving(images_in(tmp_path)) as server:
+    async with run_server(images_in(tmp_path)) as server:
         for data, content_type in IMAGES.values():
             answer = await server.get(f"/images/{server.server.context.images.save(data)}", {})
             assert (answer.status, await answer.body()) == (200, data)
@@ -196,7 +196,7 @@ async def test_any_other_path_is_404(tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(PNG)
     (folder / "photo.png").write_bytes(PNG)
     (folder / f"{'c' * 40}.png").symlink_to(tmp_path / "secret.png")
-    async with serving(images_in(tmp_path)) as server:
+    async with run_server(images_in(tmp_path)) as server:
         name = server.server.context.images.save(PNG)
         for path in (
             "/images/",
@@ -228,7 +228,7 @@ async def test_any_other_path_is_404(tmp_path: Path) -> None:
 
 async def test_a_large_image_is_sent_whole_and_a_client_may_leave(tmp_path: Path) -> None:
     data = PNG + os.urandom(24 << 20)
-    async with serving(images_in(tmp_path)) as server:
+    async with run_server(images_in(tmp_path)) as server:
         path = f"/images/{server.server.context.images.save(data)}"
         leaving = await server.send("GET", path, limit=65536)
         await leaving.head()
@@ -254,13 +254,13 @@ async def test_old_images_are_deleted_at_the_start(tmp_path: Path) -> None:
     old = tmp_path / "images" / f"{'f' * 40}.png"
     old.write_bytes(PNG)
     os.utime(old, (1.0, 1.0))
-    async with serving(images_in(tmp_path, IMAGE_MAX_AGE="12h")):
+    async with run_server(images_in(tmp_path, IMAGE_MAX_AGE="12h")):
         assert not old.exists()
 
 
 async def test_o2_a_folder_that_cannot_be_read_does_not_stop_the_server(tmp_path: Path) -> None:
     (tmp_path / "images").write_text("not a folder")
-    async with serving(images_in(tmp_path)) as server:
+    async with run_server(images_in(tmp_path)) as server:
         assert (await server.get("/health")).status == 200
         assert (await server.get(f"/images/{'0' * 40}.png")).status == 404
 

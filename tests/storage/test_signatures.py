@@ -15,17 +15,17 @@ import pytest
 
 from llm.chat.events import Event, PartEnded, ReasoningDelta, ToolCallStarted
 from llm.chat.messages import Message, Part, Reasoning, Text, ToolCall
-from llm.chat.provider_metadata import Opaque
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.request import ChatRequest
-from llm.gateway.signature_cache import Memo, Remembered, Remembering
-from llm.storage.sqlite.database import FILE, transaction
+from llm.gateway.signature_cache import CachedSignatures, SignatureCache, SignatureRecorder
+from llm.storage.sqlite.database import FILE_NAME, transaction
 from llm.storage.sqlite.signatures import SqliteSignatures
-from tests.support.harness import Connection, Request, Upstream, config, serving
+from tests.support.harness import Connection, Request, Upstream, make_config, run_server
 from tests.support.wires import CLIENTS, WIRES, _sse
-from tests.support.workers import running
+from tests.support.workers import run_workers
 
-KEEP = (Opaque("gemini", "google", {"thoughtSignature": "c2lnbmVk \ud83d"}),)
-SIGNED = (Opaque("anthropic", "anthropic", {"signature": "s"}),)
+KEEP = (ProviderMetadata("gemini", "google", {"thoughtSignature": "c2lnbmVk \ud83d"}),)
+SIGNED = (ProviderMetadata("anthropic", "anthropic", {"signature": "s"}),)
 
 
 @contextmanager
@@ -46,8 +46,8 @@ def request_with(*parts: Part) -> ChatRequest:
 
 async def test_t2_another_worker_restores_the_signatures_of_the_owner_s_calls(tmp_path: Path) -> None:
     with open_stores(tmp_path) as [one, other]:
-        first_cache, second_cache = Memo(one), Memo(other)
-        recorder = Remembering(first_cache, "me")
+        first_cache, second_cache = SignatureCache(one), SignatureCache(other)
+        recorder = SignatureRecorder(first_cache, "me")
         batches: list[list[Event]] = [
             [ReasoningDelta(0, "I see."), PartEnded(0, SIGNED), ToolCallStarted(1, "c1", "f"), PartEnded(1, KEEP)],
             [ToolCallStarted(2, "\ud83d", "f"), PartEnded(2, KEEP), ToolCallStarted(3, "c3", "f"), PartEnded(3)],
@@ -58,16 +58,16 @@ async def test_t2_another_worker_restores_the_signatures_of_the_owner_s_calls(tm
         bare = request_with(ToolCall("c1", "f"), ToolCall("\ud83d", "f"), ToolCall("c3", "f"))
         for cache in (first_cache, second_cache):
             await cache.fetch("me", bare)
-            assert cache.completed("me", bare).messages[1].parts == (
+            assert cache.restore("me", bare).messages[1].parts == (
                 Reasoning("I see.", SIGNED),
-                ToolCall("c1", "f", keep=KEEP),
-                ToolCall("\ud83d", "f", keep=KEEP),
+                ToolCall("c1", "f", metadata=KEEP),
+                ToolCall("\ud83d", "f", metadata=KEEP),
                 ToolCall("c3", "f"),
             )
             await cache.fetch("you", bare)
-            assert cache.completed("you", bare) == bare
+            assert cache.restore("you", bare) == bare
     raw = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    assert b"c2lnbmVk" in raw and (tmp_path / FILE).stat().st_mode & 0o77 == 0
+    assert b"c2lnbmVk" in raw and (tmp_path / FILE_NAME).stat().st_mode & 0o77 == 0
 
 
 async def test_a_thousand_calls_are_found_in_one_request(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ async def test_old_values_are_not_found_and_are_deleted_from_the_file(tmp_path: 
         now = 1061.0
         assert await other.get("me", ["c1"]) == {}
         await other.put("me", {"c2": "second"})  # the first write of a worker, and each hundredth, cleans up
-    with sqlite3.connect(tmp_path / FILE) as raw:
+    with sqlite3.connect(tmp_path / FILE_NAME) as raw:
         assert raw.execute("SELECT value FROM memo").fetchall() == [("second",)]
     raw.close()
 
@@ -103,8 +103,8 @@ async def test_the_oldest_are_deleted_beyond_the_total_size(tmp_path: Path) -> N
 async def test_o2_a_locked_database_is_tried_once_and_then_not_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm.storage.sqlite.signatures.LIMIT", 0.2)
-    monkeypatch.setattr("llm.storage.sqlite.signatures.REST", 0.5)
+    monkeypatch.setattr("llm.storage.sqlite.signatures.CALL_TIMEOUT", 0.2)
+    monkeypatch.setattr("llm.storage.sqlite.signatures.FAILURE_PAUSE", 0.5)
     with open_stores(tmp_path) as [one, other]:
         await one.put("me", {"c1": "first"})
         tried: list[sqlite3.Connection] = []
@@ -114,7 +114,7 @@ async def test_o2_a_locked_database_is_tried_once_and_then_not_for_a_while(
             return transaction(connection)
 
         monkeypatch.setattr("llm.storage.sqlite.signatures.transaction", counted)
-        lock = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+        lock = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
         lock.execute("BEGIN EXCLUSIVE")
         await one.put("me", {"c2": "second"})
         for _ in range(100):
@@ -130,21 +130,21 @@ async def test_o2_a_locked_database_is_tried_once_and_then_not_for_a_while(
 async def test_o2_a_folder_that_cannot_be_created_fails_no_call(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with open_stores(tmp_path / "file" / "data", 1) as [store]:
-        cache = Memo(store)
-        cache.remember("me", "c1", Remembered(KEEP))
-        await cache.share("me", {"c1": Remembered(KEEP)})
+        cache = SignatureCache(store)
+        cache.put("me", "c1", CachedSignatures(KEEP))
+        await cache.share("me", {"c1": CachedSignatures(KEEP)})
         await cache.fetch("me", request_with(ToolCall("c2", "f")))
-        assert cache.recall("me", "c1").keep == KEEP
-        assert cache.recall("me", "c2") == Remembered()
+        assert cache.get("me", "c1").metadata == KEEP
+        assert cache.get("me", "c2") == CachedSignatures()
 
 
 async def test_unknown_values_of_another_version_are_ignored(tmp_path: Path) -> None:
     with open_stores(tmp_path, 1) as [store]:
         await store.put("me", {"c1": '{"role": "assistant", "parts": [{"type": "novel"}]}', "c2": "[]", "c3": "{"})
-        cache = Memo(store)
+        cache = SignatureCache(store)
         bare = request_with(*(ToolCall(f"c{n}", "f") for n in (1, 2, 3)))
         await cache.fetch("me", bare)
-        assert cache.completed("me", bare) == bare
+        assert cache.restore("me", bare) == bare
 
 
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
@@ -178,37 +178,37 @@ def call_of(body: bytes) -> bytes:
 
 async def test_t2_the_next_request_may_reach_another_worker(tmp_path: Path) -> None:
     path, headers = CLIENTS["openai"].path, CLIENTS["openai"].headers
-    async with Upstream(answer_signed_call).running() as upstream:
-        async with running(tmp_path, **WIRES["google"].environ(upstream)) as server:
+    async with Upstream(answer_signed_call).run() as upstream:
+        async with run_workers(tmp_path, **WIRES["google"].environ(upstream)) as server:
             first, second = server.workers
             for one, other in ((first, second), (second, first)) * 5:
-                id = call_of(await (await server.asked(one, "POST", path, next_request(), headers)).body())
-                assert (await server.asked(other, "POST", path, next_request(id), headers)).status == 200
+                id = call_of(await (await server.request_to(one, "POST", path, next_request(), headers)).body())
+                assert (await server.request_to(other, "POST", path, next_request(id), headers)).status == 200
                 assert upstream.requests[-1].json["contents"][1]["parts"][0]["thoughtSignature"] == "c2lnbmVk"
             another_key = {"X-Google-Key": "sk-of-somebody-else"}
-            assert (await server.asked(other, "POST", path, next_request(id), another_key)).status == 200
+            assert (await server.request_to(other, "POST", path, next_request(id), another_key)).status == 200
             assert upstream.requests[-1].json["contents"][1]["parts"][0].get("thoughtSignature") != "c2lnbmVk"
 
 
 async def test_o2_a_locked_database_fails_no_chat(tmp_path: Path) -> None:
     path, headers = CLIENTS["openai"].path, CLIENTS["openai"].headers
-    async with Upstream(answer_signed_call).running() as upstream:
-        async with running(tmp_path, **WIRES["google"].environ(upstream)) as server:
+    async with Upstream(answer_signed_call).run() as upstream:
+        async with run_workers(tmp_path, **WIRES["google"].environ(upstream)) as server:
             await (await server.post(path, next_request(), headers)).body()
-            lock = sqlite3.connect(tmp_path / "data" / FILE, isolation_level=None)
+            lock = sqlite3.connect(tmp_path / "data" / FILE_NAME, isolation_level=None)
             lock.execute("BEGIN EXCLUSIVE")
             worker = server.workers[0]
-            id = call_of(await (await server.asked(worker, "POST", path, next_request(), headers)).body())
+            id = call_of(await (await server.request_to(worker, "POST", path, next_request(), headers)).body())
             lock.execute("ROLLBACK")
             lock.close()
-            assert (await server.asked(worker, "POST", path, next_request(id), headers)).status == 200
+            assert (await server.request_to(worker, "POST", path, next_request(id), headers)).status == 200
             assert upstream.requests[-1].json["contents"][1]["parts"][0]["thoughtSignature"] == "c2lnbmVk"
 
 
 async def test_a_server_with_one_process_writes_no_file(tmp_path: Path) -> None:
     path, headers, wire = CLIENTS["openai"].path, CLIENTS["openai"].headers, WIRES["google"]
-    async with Upstream(answer_signed_call).running() as upstream:
-        async with serving(config(DATA_DIR=str(tmp_path), **wire.environ(upstream))) as server:
+    async with Upstream(answer_signed_call).run() as upstream:
+        async with run_server(make_config(DATA_DIR=str(tmp_path), **wire.environ(upstream))) as server:
             id = call_of(await (await server.post(path, next_request(), headers)).body())
             await (await server.post(path, next_request(id), headers)).body()
     assert upstream.requests[-1].json["contents"][1]["parts"][0]["thoughtSignature"] == "c2lnbmVk"

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from llm.chat.messages import Message, Text
-from llm.storage.sqlite.database import FILE
+from llm.storage.sqlite.database import FILE_NAME
 from llm.storage.sqlite.threads import UNUSED_AGE, SqliteThreads
 from llm.storage.threads import Owner
-from tests.support.harness import CLIENT, CLIENT_ID, Client, Connection, Request, Upstream, config, serving
-from tests.support.threads import NDJSON, kept, new, read
-from tests.support.tool_rounds import SIGNED, TOOLS, round_of, upstream_of
+from tests.support.harness import CLIENT, CLIENT_ID, Client, Connection, Request, Upstream, make_config, run_server
+from tests.support.threads import NDJSON, create_thread, read_thread, read_thread_state
+from tests.support.tool_rounds import SIGNED, TOOLS, make_round, make_upstream
 from tests.support.wires import WIRES, _chunk, _sse
 
 OTHER = {"X-ClientId": "another-client-id"}
@@ -30,25 +30,28 @@ async def demo(server: Client, id: str, prompt: str = "Hello", **body: Any) -> l
 async def test_a_thread_saves_the_exchange_and_continues(tmp_path: Path) -> None:
     async def script(request: Request, connection: Connection) -> None:
         if not request.json.get("stream"):
-            await connection.whole(WIRES["openai"].whole("Two."))
+            await connection.respond(WIRES["openai"].whole("Two."))
             return
         await connection.stream()
-        await connection.chunk(round_of("openai", "One.", []))
+        await connection.chunk(make_round("openai", "One.", []))
         await connection.end()
 
     upstream = Upstream(script)
     png = {"mimeType": "image/png", "contents": "iVBORw0KGgo="}
     notes = {"mimeType": "text/markdown", "contents": "# Notes", "title": "notes.md"}
-    async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream, DATA_DIR=str(tmp_path)))) as s:
-        id = await new(s)
-        assert await read(s, id) == []
+    async with (
+        upstream.run(),
+        run_server(make_config(**WIRES["openai"].environ(upstream, DATA_DIR=str(tmp_path)))) as s,
+    ):
+        id = await create_thread(s)
+        assert await read_thread(s, id) == []
         body = {"engine": "openai", "model": "gpt-4o", "thread": id}
         first = await s.chat(NDJSON, **body, prompt="A", attachments=[png, notes])
-        assert kept(first) == {"id": id, "saved": True}
+        assert read_thread_state(first) == {"id": id, "saved": True}
         answer = await s.post("/llm/chat", {**body, "prompt": "B", "stream": False, "messages": []})
         whole = await answer.json()
         assert whole["content"] == "Two." and whole["thread"] == {"id": id, "saved": True}
-        assert await read(s, id) == [
+        assert await read_thread(s, id) == [
             {"role": "user", "content": "A", "attachments": [png, notes]},
             {"role": "assistant", "content": "One."},
             {"role": "user", "content": "B"},
@@ -65,18 +68,18 @@ async def test_a_thread_saves_the_exchange_and_continues(tmp_path: Path) -> None
 async def test_tool_rounds_and_signatures_continue_with_the_same_or_another_engine(
     wire: str, other: str, tmp_path: Path
 ) -> None:
-    rounds = [round_of(wire, "Let me see.", [("double", '{"n": 4}'), ("shop", "{}")]), round_of(wire, "Eight.", [])]
-    first, second = upstream_of(wire, rounds), upstream_of(other, [round_of(other, "Yes.", [])])
+    rounds = [make_round(wire, "Let me see.", [("double", '{"n": 4}'), ("shop", "{}")]), make_round(wire, "Eight.", [])]
+    first, second = make_upstream(wire, rounds), make_upstream(other, [make_round(other, "Yes.", [])])
     mine = {"DATA_DIR": str(tmp_path)}
-    async with first.running(), second.running():
-        async with serving(config(**WIRES[wire].environ(first, **mine)), tools=TOOLS) as s:
-            id = await new(s)
+    async with first.run(), second.run():
+        async with run_server(make_config(**WIRES[wire].environ(first, **mine)), tools=TOOLS) as s:
+            id = await create_thread(s)
             body = {"engine": WIRES[wire].engine, "model": "m", "thread": id, "prompt": "Twice four?"}
-            assert kept(await s.chat(NDJSON, **body))["saved"]
-        async with serving(config(**WIRES[other].environ(second, **mine))) as s:  # after a restart
-            question, answer = await read(s, id)
+            assert read_thread_state(await s.chat(NDJSON, **body))["saved"]
+        async with run_server(make_config(**WIRES[other].environ(second, **mine))) as s:  # after a restart
+            question, answer = await read_thread(s, id)
             body = {"engine": WIRES[other].engine, "model": "m", "thread": id, "prompt": "Sure?"}
-            assert kept(await s.chat(NDJSON, **body))["saved"]
+            assert read_thread_state(await s.chat(NDJSON, **body))["saved"]
     assert question == {"role": "user", "content": "Twice four?"}
     assert answer["content"] == "Let me see.Eight." and ("reasoning" in answer) == (wire == "anthropic")
     assert [(call["name"], call["params"]) for call in answer["toolCalls"]] == [("double", {"n": 4}), ("shop", {})]
@@ -93,9 +96,14 @@ async def test_tool_rounds_and_signatures_continue_with_the_same_or_another_engi
 
 
 async def test_a_call_without_a_result_gets_one_when_the_thread_continues(tmp_path: Path) -> None:
-    upstream = upstream_of("openai", [round_of("openai", "Hm.", [("unknown", "{}")]), round_of("openai", "Ah.", [])])
-    async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream, DATA_DIR=str(tmp_path)))) as s:
-        id = await new(s)
+    upstream = make_upstream(
+        "openai", [make_round("openai", "Hm.", [("unknown", "{}")]), make_round("openai", "Ah.", [])]
+    )
+    async with (
+        upstream.run(),
+        run_server(make_config(**WIRES["openai"].environ(upstream, DATA_DIR=str(tmp_path)))) as s,
+    ):
+        id = await create_thread(s)
         for prompt in ("A", "B"):
             await s.chat(NDJSON, engine="openai", model="gpt-4o", thread=id, prompt=prompt)
     roles = [message["role"] for message in upstream.requests[1].json["messages"]]
@@ -112,11 +120,14 @@ async def test_a_failed_or_cancelled_answer_leaves_the_thread_as_it_was(tmp_path
             await connection.chunk(_sse({"error": {"message": "broke", "type": "server_error"}}))
             await connection.end()
         else:
-            await connection.closed()
+            await connection.wait_closed()
 
     upstream = Upstream(script)
-    async with upstream.running(), serving(config(**WIRES["openai"].environ(upstream, DATA_DIR=str(tmp_path)))) as s:
-        id = await new(s)
+    async with (
+        upstream.run(),
+        run_server(make_config(**WIRES["openai"].environ(upstream, DATA_DIR=str(tmp_path)))) as s,
+    ):
+        id = await create_thread(s)
         body = {"engine": "openai", "model": "gpt-4o", "thread": id}
         for prompt in ("cut", "error"):
             objects = await s.chat(NDJSON, **body, prompt=prompt)
@@ -130,31 +141,34 @@ async def test_a_failed_or_cancelled_answer_leaves_the_thread_as_it_was(tmp_path
         await anext(stopped.chunks())
         assert (await s.request("DELETE", "/llm/chat/stop-me-1")).status == 204
         await stopped.body()
-        while len(s.server.context.running):
+        while len(s.server.context.active):
             await asyncio.sleep(0.01)
-        assert await read(s, id) == []
+        assert await read_thread(s, id) == []
 
 
 async def test_concurrent_chats_on_one_thread_lose_nothing(tmp_path: Path) -> None:
-    async with serving(config(DATA_DIR=str(tmp_path))) as s:
-        id = await new(s)
+    async with run_server(make_config(DATA_DIR=str(tmp_path))) as s:
+        id = await create_thread(s)
         ends = await asyncio.gather(*(demo(s, id, f"Question {n}") for n in range(20)))
-        assert all(kept(objects)["saved"] for objects in ends)
-        messages = await read(s, id)
+        assert all(read_thread_state(objects)["saved"] for objects in ends)
+        messages = await read_thread(s, id)
     assert [message["role"] for message in messages] == ["user", "assistant"] * 20
     assert {message["content"] for message in messages[::2]} == {f"Question {n}" for n in range(20)}
 
 
 async def test_two_servers_on_one_file_lose_nothing(tmp_path: Path) -> None:
-    async with serving(config(DATA_DIR=str(tmp_path))) as one, serving(config(DATA_DIR=str(tmp_path))) as two:
-        id = await new(one)
+    async with (
+        run_server(make_config(DATA_DIR=str(tmp_path))) as one,
+        run_server(make_config(DATA_DIR=str(tmp_path))) as two,
+    ):
+        id = await create_thread(one)
         await asyncio.gather(*(demo(server, id, f"{n}") for n in range(10) for server in (one, two)))
-        assert len(await read(two, id)) == 40
+        assert len(await read_thread(two, id)) == 40
 
 
 async def test_threads_are_listed_renamed_and_deleted_by_their_owner(tmp_path: Path) -> None:
-    async with serving(config(DATA_DIR=str(tmp_path), AUTHORIZED_CLIENT_ID=IDS)) as s:
-        ids = [await new(s, title=f"T{n}") for n in range(3)]
+    async with run_server(make_config(DATA_DIR=str(tmp_path), AUTHORIZED_CLIENT_ID=IDS)) as s:
+        ids = [await create_thread(s, title=f"T{n}") for n in range(3)]
         await demo(s, ids[0])
         listed = (await (await s.get("/thread")).json())["threads"]
         assert [(t["id"], t["title"], t["messages"]) for t in listed] == [
@@ -189,7 +203,7 @@ async def test_threads_are_listed_renamed_and_deleted_by_their_owner(tmp_path: P
 
 
 async def test_a_title_that_cannot_be_stored_is_refused_without_failing_other_writes(tmp_path: Path) -> None:
-    async with serving(config(DATA_DIR=str(tmp_path))) as s:
+    async with run_server(make_config(DATA_DIR=str(tmp_path))) as s:
         put = [{"title": "half \ud83d"}, {"title": "whole 🦊"}]
         refused, made = await asyncio.gather(*(s.request("PUT", "/thread", one) for one in put))
         answer = await refused.json()
@@ -197,22 +211,22 @@ async def test_a_title_that_cannot_be_stored_is_refused_without_failing_other_wr
 
 
 async def test_a_thread_belongs_to_the_provider_keys_that_created_it(tmp_path: Path) -> None:
-    async with serving(config(DATA_DIR=str(tmp_path))) as s:
+    async with run_server(make_config(DATA_DIR=str(tmp_path))) as s:
         mine, theirs = {"X-OpenAI-Key": "sk-mine-canary"}, {"X-OpenAI-Key": "sk-theirs"}
-        id = await new(s, {**mine, "X-Anthropic-Key": "sk-ant-canary"})
-        assert await read(s, id, mine) == [] == await read(s, id, {"X-Anthropic-Key": "sk-ant-canary"})
-        assert await read(s, id, theirs) == 404 == await read(s, id, CLIENT)
+        id = await create_thread(s, {**mine, "X-Anthropic-Key": "sk-ant-canary"})
+        assert await read_thread(s, id, mine) == [] == await read_thread(s, id, {"X-Anthropic-Key": "sk-ant-canary"})
+        assert await read_thread(s, id, theirs) == 404 == await read_thread(s, id, CLIENT)
         inside = await s.request("GET", f"/thread/{id}", {"openaiKey": "sk-mine-canary"}, {})
         assert inside.status == 200
     raw = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    assert b"canary" not in raw and (tmp_path / FILE).stat().st_mode & 0o77 == 0
+    assert b"canary" not in raw and (tmp_path / FILE_NAME).stat().st_mode & 0o77 == 0
 
 
 async def test_o2_a_locked_database_stops_no_chat_and_is_reported(tmp_path: Path) -> None:
-    async with serving(config(DATA_DIR=str(tmp_path))) as s:
-        id = await new(s)
+    async with run_server(make_config(DATA_DIR=str(tmp_path))) as s:
+        id = await create_thread(s)
         await demo(s, id)
-        lock = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+        lock = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
         lock.execute("BEGIN EXCLUSIVE")
         try:
             ends = await asyncio.wait_for(asyncio.gather(*(demo(s, id, "More") for _ in range(10))), 15)
@@ -222,16 +236,16 @@ async def test_o2_a_locked_database_stops_no_chat_and_is_reported(tmp_path: Path
             lock.execute("ROLLBACK")
             lock.close()
         for objects in ends:
-            thread = kept(objects)
+            thread = read_thread_state(objects)
             assert (thread["saved"], thread["code"]) == (False, "storage_failed") and "locked" in thread["error"]
-        assert s.server.context.threads.lost == 10
-        assert len(await read(s, id)) == 2
-        assert kept(await demo(s, id))["saved"] and len(await read(s, id)) == 4
+        assert s.server.context.threads.failed_appends == 10
+        assert len(await read_thread(s, id)) == 2
+        assert read_thread_state(await demo(s, id))["saved"] and len(await read_thread(s, id)) == 4
 
 
 async def test_o2_a_full_disk_stops_no_chat_and_is_reported(tmp_path: Path) -> None:
-    async with serving(config(DATA_DIR=str(tmp_path))) as s:
-        id = await new(s)
+    async with run_server(make_config(DATA_DIR=str(tmp_path))) as s:
+        id = await create_thread(s)
 
         def full(connection: sqlite3.Connection) -> None:
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
@@ -240,14 +254,14 @@ async def test_o2_a_full_disk_stops_no_chat_and_is_reported(tmp_path: Path) -> N
         threads = s.server.context.threads
         assert isinstance(threads, SqliteThreads)
         await threads._writer.run(full)
-        thread = kept(await demo(s, id, "x" * 15_000))
+        thread = read_thread_state(await demo(s, id, "x" * 15_000))
         assert (thread["saved"], thread["code"]) == (False, "storage_failed") and "full" in thread["error"]
-        assert await read(s, id) == []
+        assert await read_thread(s, id) == []
 
 
 async def test_o2_a_folder_that_cannot_be_created_stops_no_chat_without_a_thread(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    async with serving(config(DATA_DIR=str(tmp_path / "file" / "data"))) as s:
+    async with run_server(make_config(DATA_DIR=str(tmp_path / "file" / "data"))) as s:
         objects = await s.chat(NDJSON, engine="demo", model="demo-chat")
         assert objects[-1]["type"] == "usage"
         failed = await s.request("PUT", "/thread")
@@ -256,11 +270,11 @@ async def test_o2_a_folder_that_cannot_be_created_stops_no_chat_without_a_thread
 
 
 async def test_a_thread_that_is_deleted_or_full_fails_no_answer(tmp_path: Path) -> None:
-    async with serving(config(DATA_DIR=str(tmp_path), THREAD_MAX_SIZE="2KB")) as s:
-        id = await new(s)
-        thread = kept(await demo(s, id, "x" * 3000))
+    async with run_server(make_config(DATA_DIR=str(tmp_path), THREAD_MAX_SIZE="2KB")) as s:
+        id = await create_thread(s)
+        thread = read_thread_state(await demo(s, id, "x" * 3000))
         assert (thread["saved"], thread["code"]) == (False, "thread_full") and "THREAD_MAX_SIZE" in thread["error"]
-        assert await read(s, id) == []
+        assert await read_thread(s, id) == []
         threads, owner = s.server.context.threads, Owner(frozenset({"me"}), trusted=True)
         info = await threads.create(owner)
         await threads.delete(info.id, owner)
@@ -279,7 +293,7 @@ async def test_threads_without_messages_are_deleted(tmp_path: Path) -> None:
     await threads.append(used.id, owner, [Message("user", (Text("x"),))])
     now += UNUSED_AGE + 1
     fresh = await threads.create(owner)
-    assert {info.id for info in await threads.page(owner, 10)} == {used.id, fresh.id} != {unused.id}
+    assert {info.id for info in await threads.list_page(owner, 10)} == {used.id, fresh.id} != {unused.id}
     await threads.close()
 
 
@@ -296,27 +310,27 @@ OLDER = [
 
 
 async def test_threads_of_the_older_server_belong_to_the_first_client_id_that_uses_them(tmp_path: Path) -> None:
-    older = sqlite3.connect(tmp_path / FILE)
+    older = sqlite3.connect(tmp_path / FILE_NAME)
     older.execute("CREATE TABLE threads (id TEXT PRIMARY KEY, messages TEXT)")
     rows = [("old-1", json.dumps(OLDER)), ("old-2", "[]"), ("old-3", "{broken")]
     older.executemany("INSERT INTO threads VALUES (?, ?)", rows)
     older.commit()
     older.close()
-    async with serving(config(DATA_DIR=str(tmp_path), AUTHORIZED_CLIENT_ID=IDS)) as s:
-        assert await read(s, "old-1", {"X-OpenAI-Key": "sk-x"}) == 404
+    async with run_server(make_config(DATA_DIR=str(tmp_path), AUTHORIZED_CLIENT_ID=IDS)) as s:
+        assert await read_thread(s, "old-1", {"X-OpenAI-Key": "sk-x"}) == 404
         png = {"mimeType": "image/png", "contents": "iVBORw0KGgo="}
         expected = [
             {"role": "user", "content": "Look", "attachments": [png]},
             {"role": "assistant", "content": "A cat.", "reasoning": "Whiskers."},
             {"role": "user", "content": "And this?"},
         ]
-        assert await read(s, "old-1") == expected
-        assert await read(s, "old-1", OTHER) == 404
-        assert kept(await demo(s, "old-1"))["saved"] and len(await read(s, "old-1")) == 5
-        assert await read(s, "old-3") == 503
+        assert await read_thread(s, "old-1") == expected
+        assert await read_thread(s, "old-1", OTHER) == 404
+        assert read_thread_state(await demo(s, "old-1"))["saved"] and len(await read_thread(s, "old-1")) == 5
+        assert await read_thread(s, "old-3") == 503
         assert (await s.request("DELETE", "/thread/old-2")).status == 204
-        assert await read(s, "old-2") == 404
-    left = sqlite3.connect(tmp_path / FILE).execute("SELECT id FROM threads ORDER BY id").fetchall()
+        assert await read_thread(s, "old-2") == 404
+    left = sqlite3.connect(tmp_path / FILE_NAME).execute("SELECT id FROM threads ORDER BY id").fetchall()
     assert left == [
         ("old-1",),
         ("old-3",),

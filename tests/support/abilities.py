@@ -25,20 +25,24 @@ _SCHEMA: dict[str, Any] = {
 
 def row(engine: Engine) -> list[str]:
     """Returns the cells of one engine, in the order of ``COLUMNS``."""
-    rules, families = engine.models, engine.models.families
+    rules, families = engine.models, engine.models.profiles
     reads = _takes(engine, "application/pdf")
     return [
         f"`{engine.name}`",
         "yes" if engine.dialect in ENGINE_DIALECTS else "no",
-        "by model" if rules.not_for.get("tools") or "tools" in rules.listed else _says(engine, tools=(ToolSpec("f"),)),
-        "by model" if _takes(engine, "image/png") and (rules.images or "images" in rules.listed) else "no",
-        "PDF" if reads and engine.takes.documents else "PDF and others" if reads else "no",
-        "by model" if rules.reasoning or "reasoning" in rules.listed else "no",
+        "by model"
+        if rules.exceptions.get("tools") or "tools" in rules.listed_capabilities
+        else _says(engine, tools=(ToolSpec("f"),)),
+        "by model" if _takes(engine, "image/png") and (rules.images or "images" in rules.listed_capabilities) else "no",
+        "PDF" if reads and engine.media_limits.documents else "PDF and others" if reads else "no",
+        "by model" if rules.reasoning or "reasoning" in rules.listed_capabilities else "no",
         _says(engine, options=Options(format=JsonFormat(_SCHEMA, "n", True))),
-        "on request" if any(family.caching for family in families) else engine.caching,
-        "by model" if any(family.cites for family in families) else _says(engine, options=Options(citations=True)),
+        "on request" if any(family.caching_fields for family in families) else engine.caching,
+        "by model"
+        if any(family.always_cites for family in families)
+        else _says(engine, options=Options(citations=True)),
         "yes",  # reported by the engine, or estimated and marked
-        "by configuration" if rules.fixed else "its own",
+        "by configuration" if rules.fixed_models else "its own",
     ]
 
 
@@ -49,13 +53,13 @@ def table(engines: dict[str, Engine]) -> list[list[str]]:
 
 def _request(engine: Engine, *parts: Text | Media, **more: object) -> ChatRequest:
     message = Message("user", (Text("Hi"), *parts))
-    return ChatRequest(model=engine.example or "m", messages=(message,), **more)  # type: ignore[arg-type]
+    return ChatRequest(model=engine.example_model or "m", messages=(message,), **more)  # type: ignore[arg-type]
 
 
 def _takes(engine: Engine, mime: str) -> bool:
     request = _request(engine, Media(mime=mime, base64="AAAA", name="a"))
     try:
-        media_limits.check(request, engine.takes, engine.label, engine.name)
+        media_limits.check_media(request, engine.media_limits, engine.label, engine.name)
         ENGINE_DIALECTS[engine.dialect].write_request(request, engine)
     except Unsupported:
         return False

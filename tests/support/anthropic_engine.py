@@ -9,24 +9,24 @@ from typing import Any
 from hypothesis import strategies as st
 
 from llm.chat.messages import Message, Part, Text
-from llm.chat.provider_metadata import Keep, Opaque
+from llm.chat.provider_metadata import Metadata, ProviderMetadata
 from llm.chat.request import ChatRequest, Options, ToolSpec
 from llm.dialects import anthropic
-from llm.dialects.base import VerbatimDialect
+from llm.dialects.base import PassthroughDialect
 from llm.engines.engine import Engine
 from llm.engines.records import ENGINES
 from llm.wire.json_codec import Json
 
 ENGINE = ENGINES["anthropic"]
-DIALECT: VerbatimDialect = anthropic
+DIALECT: PassthroughDialect = anthropic
 MODEL = "claude-sonnet-4-5"
 
 
-def mine(**data: Json) -> Keep:
-    return (Opaque("anthropic", "anthropic", data),)
+def mine(**data: Json) -> Metadata:
+    return (ProviderMetadata("anthropic", "anthropic", data),)
 
 
-def body_of(
+def write_body(
     *messages: Message, model: str = MODEL, engine: Engine = ENGINE, tools: Sequence[ToolSpec] = (), **options: Any
 ) -> dict[str, Any]:
     request = ChatRequest(model=model, messages=messages, tools=tuple(tools), options=Options(**options))
@@ -51,7 +51,7 @@ anything = st.recursive(
 
 
 @st.composite
-def spoiled(draw: st.DrawFn, value: Any) -> Any:
+def replaced_somewhere(draw: st.DrawFn, value: Any) -> Any:
     """Returns ``value`` with a random JSON value in one place."""
     value = copy.deepcopy(value)
     at = value

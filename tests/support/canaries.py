@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from llm.log import JsonLines, Redactor
+from llm.log import JsonFormatter, Redactor
 
-SHORTEST: Final = 8  # characters: a shorter key may occur in any text by chance
+MIN_KEY_LENGTH: Final = 8  # characters: a shorter key may occur in any text by chance
 # Keys in the documentation of servers that check no key: they may appear.
 PLACEHOLDERS: Final = (
     "EMPTY",
@@ -45,32 +45,32 @@ class Watch:
         self.leaks.clear()
         self._secrets.clear()
 
-    def guard(self, secrets: Iterable[str]) -> None:
+    def register(self, secrets: Iterable[str]) -> None:
         for secret in {*secrets}.difference(PLACEHOLDERS):
-            assert len(secret) >= SHORTEST, f"the key {secret!r} is too short to be found again: mark it"
+            assert len(secret) >= MIN_KEY_LENGTH, f"the key {secret!r} is too short to be found again: mark it"
             self._secrets.add(secret.encode())
 
-    def guard_own(self, headers: Iterable[tuple[str, str]], body: object) -> None:
+    def register_own_keys(self, headers: Iterable[tuple[str, str]], body: object) -> None:
         """Registers the caller's own provider keys in the headers and the body of a request."""
         found = [value for name, value in headers if name.lower().startswith("x-") and name.lower().endswith("-key")]
         if isinstance(body, dict):
             found += [v for name, v in body.items() if name.endswith("Key") and isinstance(v, str)]
-        self._secrets |= {value.encode() for value in found if len(value) >= SHORTEST and value.isascii()}
+        self._secrets |= {value.encode() for value in found if len(value) >= MIN_KEY_LENGTH and value.isascii()}
 
-    def look(self, where: str, seen: bytes | str) -> None:
+    def search(self, where: str, seen: bytes | str) -> None:
         data = seen.encode("utf-8", "replace") if isinstance(seen, str) else seen
         self.leaks += [f"{secret.decode()} in {where}" for secret in self._secrets if secret in data]
 
-    def look_at_files(self, folder: Path) -> None:
+    def search_files(self, folder: Path) -> None:
         for path in folder.rglob("*") if folder.is_dir() else ():
             if path.is_file() and path.stat().st_size <= _LARGEST:
-                self.look(f"the file {path.name}", path.read_bytes())
+                self.search(f"the file {path.name}", path.read_bytes())
 
 
 WATCH: Final = Watch()
 
 
-class Tap:
+class SearchedSocket:
     """Wraps a client's socket on the server's side and searches what is sent, across the borders of pieces."""
 
     def __init__(self, socket: Any) -> None:
@@ -83,25 +83,25 @@ class Tap:
     def send(self, data: Any, *flags: int) -> int:
         sent: int = self._socket.send(data, *flags)
         seen = self._last + bytes(data[:sent])
-        WATCH.look("what a client was sent", seen)
+        WATCH.search("what a client was sent", seen)
         self._last = seen[-200:]
         return sent
 
 
-def tap(listener: Any) -> None:
+def wrap_connections(listener: Any) -> None:
     """Wraps the sockets of all connections that this listener accepts."""
     take = listener.take
-    listener.take = lambda socket: take(Tap(socket))
+    listener.take = lambda socket: take(SearchedSocket(socket))
 
 
 class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        WATCH.look("the log", self.format(record))
+        WATCH.search("the log", self.format(record))
 
 
 def watch_logs() -> None:
     handler = _Handler()
-    handler.setFormatter(JsonLines(_Blind()))
+    handler.setFormatter(JsonFormatter(_Blind()))
     for name in _LOGGERS:
         logging.getLogger(name).addHandler(handler)
     logging.getLogger("llm").setLevel(logging.INFO)
@@ -114,7 +114,7 @@ class _Blind(Redactor):
         return text
 
 
-def json_of(body: object) -> object:
+def parse_json(body: object) -> object:
     """Returns the fields of a body, given as an object or as bytes."""
     if isinstance(body, bytes):
         try:

@@ -12,5 +12,5 @@ from llm.engines.engine import Engine
 HOST = Engine(name="host", label="Host", dialect="openai-chat", base_url="https://host.example/v1")
 
 
-def sent(request: ChatRequest, engine: Engine = HOST) -> Any:
+def write_body(request: ChatRequest, engine: Engine = HOST) -> Any:
     return json.loads(json.dumps(openai_chat.write_request(request, engine).body))

@@ -35,11 +35,13 @@ class CrossingClient:
     ask: Callable[[str, bool, Sequence[str]], Wire]  # (model, stream, names of tools) → request body
     check: Callable[[bytes], None]  # checks the grammar of a stream
     check_whole: Callable[[Wire], None]
-    assembled: Callable[[bytes], Wire]  # stream → the same answer without streaming, or {"error": …}
-    said: Callable[[Wire], Answer]
-    finishes: Mapping[str, str]  # finish reason that the wire lacks → the one it uses instead
-    no_object: Callable[[str, Call], Any] = lambda text, call: arguments_of(text)  # what invalid arguments become
-    no_arguments: str = "{}"  # how a stream writes empty arguments
+    assemble: Callable[[bytes], Wire]  # stream → the same answer without streaming, or {"error": …}
+    read_content: Callable[[Wire], Answer]
+    finish_reasons: Mapping[str, str]  # finish reason that the wire lacks → the one it uses instead
+    invalid_arguments: Callable[[str, Call], Any] = lambda text, call: arguments_of(
+        text
+    )  # what invalid arguments become
+    empty_arguments: str = "{}"  # how a stream writes empty arguments
     cites: bool = True  # the wire can carry the sources of every engine
     counts_parts: bool = True  # usage has cached and reasoning tokens
     shows_hosted: bool = False  # shows tool calls that the provider runs itself
@@ -352,7 +354,7 @@ CLIENTS: Mapping[str, CrossingClient] = {
                 _assemble_native,
                 _read_native,
                 _WORDS | {"error": "error"},
-                no_arguments="",
+                empty_arguments="",
                 shows_hosted=True,
             )
             for framing, accept in _FRAMINGS.items()
@@ -389,8 +391,8 @@ CLIENTS: Mapping[str, CrossingClient] = {
             _assemble_message,
             _read_message,
             _WORDS | {"other": "stop"},
-            no_object=_wrap_invalid_input,
-            no_arguments="",
+            invalid_arguments=_wrap_invalid_input,
+            empty_arguments="",
             cites=False,
         ),
         CrossingClient(
@@ -403,7 +405,7 @@ CLIENTS: Mapping[str, CrossingClient] = {
             _assemble_lines,
             _read_lines,
             {"filtered": "stop"} | _STOPS,
-            no_object=lambda text, call: {"value": arguments_of(text)},
+            invalid_arguments=lambda text, call: {"value": arguments_of(text)},
             cites=False,
             counts_parts=False,
         ),
@@ -417,7 +419,7 @@ CLIENTS: Mapping[str, CrossingClient] = {
             _assemble_lines,
             _read_lines,
             {"filtered": "stop"} | _STOPS,
-            no_object=lambda text, call: {"value": arguments_of(text)},
+            invalid_arguments=lambda text, call: {"value": arguments_of(text)},
             cites=False,
             counts_parts=False,
         ),

@@ -19,20 +19,24 @@ from llm.chat.events import (
     ToolCallStarted,
     UsageReported,
     WholePart,
-    settled,
+    final_finish_reason,
 )
-from llm.chat.messages import Citation, Foreign, Media, Part, Text, ToolResult, Usage
-from llm.chat.provider_metadata import Keep, Opaque
+from llm.chat.messages import Citation, Media, Part, Text, ToolResult, UnknownPart, Usage
+from llm.chat.provider_metadata import Metadata, ProviderMetadata
 
 REASONS: tuple[FinishReason, ...] = get_args(FinishReason)
-keeps: st.SearchStrategy[Keep] = st.sampled_from(
-    [(), (Opaque("anthropic", "x", {"signature": "EqQB"}),), (Opaque("gemini", None, {"a": 1}), Opaque("x", "y", {}))]
+keeps: st.SearchStrategy[Metadata] = st.sampled_from(
+    [
+        (),
+        (ProviderMetadata("anthropic", "x", {"signature": "EqQB"}),),
+        (ProviderMetadata("gemini", None, {"a": 1}), ProviderMetadata("x", "y", {})),
+    ]
 )
 texts = st.text(max_size=6)
-citations = st.builds(Citation, url=texts, keep=keeps)
+citations = st.builds(Citation, url=texts, metadata=keeps)
 wholes: st.SearchStrategy[Part] = st.one_of(
-    st.builds(Foreign, keeps),
-    st.builds(Media, mime=st.just("image/png"), base64=texts, keep=keeps),
+    st.builds(UnknownPart, keeps),
+    st.builds(Media, mime=st.just("image/png"), base64=texts, metadata=keeps),
     st.builds(ToolResult, texts, st.just((Text("x"),)), st.booleans()),
 )
 usages = st.builds(Usage, fresh=st.none() | st.integers(0, 9), text=st.none() | st.integers(0, 9))
@@ -74,5 +78,5 @@ def streams(draw: st.DrawFn) -> list[Event]:
         open_ = [part for part in open_ if part]
         if draw(st.integers(0, 4)) == 0:
             events.append(UsageReported(draw(usages)))
-    reason = settled(draw(st.sampled_from(REASONS)), called)
+    reason = final_finish_reason(draw(st.sampled_from(REASONS)), called)
     return [*events, Finished(reason, draw(st.none() | texts), draw(keeps))]

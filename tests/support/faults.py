@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import Client, config, serving
-from tests.support.wire_server import LAST_CHUNK, WireServer, chunk, until, wire_server
+from tests.support.harness import Client, make_config, run_server
+from tests.support.wire_server import LAST_CHUNK, WireServer, chunk, run_wire_server, wait_until
 from tests.support.wire_server import Wire as Connection
 from tests.support.wires import CLIENTS, WIRES, ClientWire, Wire
 
-PATIENCE = 15.0  # seconds until a hanging test fails; a passing test does not wait for it
+HANG_TIMEOUT = 15.0  # seconds until a hanging test fails; a passing test does not wait for it
 TEXT = "Half an answer"
 
 
@@ -32,7 +32,7 @@ class Lane:
     stream: bool
 
     @property
-    def verbatim(self) -> bool:
+    def is_passthrough(self) -> bool:
         return self.client.name == self.wire.engine
 
     @property
@@ -51,7 +51,7 @@ class Lane:
         return answer_head(f"Content-Type: {self.content_type}", "Transfer-Encoding: chunked")
 
     @property
-    def begun(self) -> bytes:
+    def first_payload(self) -> bytes:
         """Returns the payload up to the first text."""
         return self.wire.head + self.wire.delta(TEXT) if self.stream else self.document[: len(self.document) // 2]
 
@@ -61,10 +61,10 @@ class Lane:
 
     @property
     def payload(self) -> bytes:
-        return self.begun + self.wire.end if self.stream else self.document
+        return self.first_payload + self.wire.end if self.stream else self.document
 
     @property
-    def good(self) -> bytes:
+    def response(self) -> bytes:
         """Returns a complete HTTP response."""
         return self.head + chunk(self.payload) + LAST_CHUNK
 
@@ -110,7 +110,7 @@ class Outcome:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def outcome_of(lane: Lane, status: int, raw: bytes) -> Outcome:
+def read_outcome(lane: Lane, status: int, raw: bytes) -> Outcome:
     outcome = Outcome(status, raw)
     if status != 200 or not lane.stream:
         told = json.loads(raw)
@@ -122,7 +122,7 @@ def outcome_of(lane: Lane, status: int, raw: bytes) -> Outcome:
     outcome.text, outcome.ended = seen.text, seen.ended and seen.error is None
     outcome.code = None if seen.error is None else _code(seen.error)
     # With passthrough the finish reason is the provider's, and the error follows it.
-    assert seen.finish is None or seen.error is None or lane.verbatim, "a stream that failed and finished"
+    assert seen.finish is None or seen.error is None or lane.is_passthrough, "a stream that failed and finished"
     return outcome
 
 
@@ -147,42 +147,42 @@ class Scene:
         if self.scripts:
             await self.scripts.pop(0)(wire)
         else:
-            await sends(self.lane.good)(wire)
+            await make_sending_script(self.lane.response)(wire)
 
     async def ask(self, **more: Any) -> Outcome:
         lane = self.lane
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG_TIMEOUT):
             answer = await self.server.post(lane.client.path, {**lane.body, **more}, lane.client.headers)
-            outcome = outcome_of(lane, answer.status, await answer.body())
+            outcome = read_outcome(lane, answer.status, await answer.body())
             answer.close()
             return outcome
 
-    async def fails(self, script: Script, **more: Any) -> Outcome:
+    async def run_failure(self, script: Script, **more: Any) -> Outcome:
         """Sends one request to a provider that runs ``script``. Returns the outcome; checks log, tasks and connections."""
-        [outcome] = await self.all_fail(script, **more)
+        [outcome] = await self.run_failures(script, **more)
         return outcome
 
-    async def all_fail(self, *scripts: Script, **more: Any) -> list[Outcome]:
+    async def run_failures(self, *scripts: Script, **more: Any) -> list[Outcome]:
         """Runs several scripts at the same time, so that their waits overlap. Returns the outcomes."""
         self._caplog.clear()
         self.scripts += scripts
         outcomes = await asyncio.gather(*(self.ask(**more) for _ in scripts))
         assert not self.scripts
         self._logged(outcomes)
-        await self.is_as_before()
+        await self.check_recovery()
         return outcomes
 
-    async def is_as_before(self) -> None:
+    async def check_recovery(self) -> None:
         """Checks that nothing of the request is left and that the next request is answered."""
-        await until(lambda: not self.provider.wires)
-        await until(lambda: _tasks() == self._tasks)
-        assert len(self.server.server.context.running) == 0
+        await wait_until(lambda: not self.provider.wires)
+        await wait_until(lambda: _tasks() == self._tasks)
+        assert len(self.server.server.context.active) == 0
         await self.answers()
 
     async def answers(self) -> None:
         again = await self.ask()
         assert (again.status, again.text, again.ended) == (200, TEXT, True), again
-        await until(lambda: not self.provider.wires)
+        await wait_until(lambda: not self.provider.wires)
 
     def _logged(self, outcomes: list[Outcome]) -> None:
         """Checks that the log has one line for each outcome, with its code, and reports no bug."""
@@ -196,8 +196,8 @@ class Scene:
     async def running(self, **environ: str) -> AsyncIterator[Scene]:
         self._caplog.set_level("INFO")
         settings = {"MAX_RETRIES": "0", **environ}
-        async with wire_server(self.serve) as self.provider:
-            async with serving(config(**self.lane.wire.environ(self.provider, **settings))) as self.server:
+        async with run_wire_server(self.serve) as self.provider:
+            async with run_server(make_config(**self.lane.wire.environ(self.provider, **settings))) as self.server:
                 self._tasks = _tasks()
                 yield self
 
@@ -206,7 +206,7 @@ def _tasks() -> Counter[str]:
     return Counter(getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks())
 
 
-def sends(*pieces: bytes, reset: bool = False) -> Script:
+def make_sending_script(*pieces: bytes, reset: bool = False) -> Script:
     """Returns a script that reads the request, sends the pieces, then closes or resets the connection."""
 
     async def script(wire: Connection) -> None:
@@ -220,7 +220,7 @@ def sends(*pieces: bytes, reset: bool = False) -> Script:
     return script
 
 
-def stays(*pieces: bytes) -> Script:
+def make_stalling_script(*pieces: bytes) -> Script:
     """Returns a script that sends the pieces and waits until the server closes the connection."""
 
     async def script(wire: Connection) -> None:
@@ -228,19 +228,19 @@ def stays(*pieces: bytes) -> Script:
         for piece in pieces:
             await wire.send(piece)
             await asyncio.sleep(0)
-        await wire.hung_up()
+        await wire.wait_closed()
 
     return script
 
 
-def repeats(piece: bytes, *before: bytes, pause: float = 0.0) -> Script:
+def make_repeating_script(piece: bytes, *before: bytes, pause: float = 0.0) -> Script:
     """Returns a script that sends ``before``, then repeats the piece until the server closes the connection."""
 
     async def script(wire: Connection) -> None:
         await wire.request()
         for first in before:
             await wire.send(first)
-        gone = asyncio.ensure_future(wire.hung_up())
+        gone = asyncio.ensure_future(wire.wait_closed())
         while not gone.done():
             await wire.send(piece)
             await asyncio.sleep(pause)

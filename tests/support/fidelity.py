@@ -22,13 +22,13 @@ from llm.chat.events import (
     WholePart,
 )
 from llm.chat.messages import Citation, Media, Usage
-from llm.chat.provider_metadata import Opaque
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.request import ChatRequest
 from llm.dialects.base import ClientDialect
-from llm.engines.api_choice import routed
+from llm.engines.api_choice import choose_api
 from llm.engines.engine import Engine, Target
 from llm.engines.records import ENGINES
-from llm.errors import LLMError, Overloaded, ProviderSaid
+from llm.errors import LLMError, Overloaded, ProviderErrorDetails
 from llm.upstream.passthrough import passthrough_target
 from llm.upstream.translate import write_engine_request
 from tests.support.fidelity_clients import CLIENTS
@@ -38,7 +38,7 @@ PDF = "JVBERi0xLjQKJSVFT0YK"
 
 
 @dataclass(frozen=True)
-class Towards:
+class Destination:
     """One engine of each wire, with a model that supports most features."""
 
     name: str  # heading in the table
@@ -48,12 +48,12 @@ class Towards:
 
 
 _OPENAI = ENGINES["openai"]
-ENGINES_OF: tuple[Towards, ...] = (
-    Towards("Chat Completions", _OPENAI, "gpt-5.4-mini"),
-    Towards("Responses", replace(_OPENAI, dialect="openai-responses"), "gpt-5.4-mini"),
-    Towards("Anthropic", ENGINES["anthropic"], "claude-sonnet-4-5"),
-    Towards("Gemini", ENGINES["google"], "gemini-3.5-flash"),
-    Towards("Ollama", ENGINES["ollama"], "qwen3:8b"),
+ENGINES_OF: tuple[Destination, ...] = (
+    Destination("Chat Completions", _OPENAI, "gpt-5.4-mini"),
+    Destination("Responses", replace(_OPENAI, dialect="openai-responses"), "gpt-5.4-mini"),
+    Destination("Anthropic", ENGINES["anthropic"], "claude-sonnet-4-5"),
+    Destination("Gemini", ENGINES["google"], "gemini-3.5-flash"),
+    Destination("Ollama", ENGINES["ollama"], "qwen3:8b"),
 )
 
 
@@ -63,7 +63,7 @@ class Feature:
 
     name: str
     marks: tuple[str | tuple[str, ...], ...]
-    how: tuple[tuple[str, str], ...] = ()  # (word, mark) of other forms that it may have in the request
+    alternatives: tuple[tuple[str, str], ...] = ()  # (word, mark) of other forms that it may have in the request
     in_result: str = ""  # mark that has to be inside the tool result; else it follows it
 
 
@@ -120,7 +120,7 @@ FEATURES: tuple[Feature, ...] = (
 )
 
 
-def outcome(feature: Feature, client: str, towards: Towards) -> Outcome:
+def evaluate(feature: Feature, client: str, towards: Destination) -> Outcome:
     """Returns the cell of one feature."""
     spoken = CLIENTS[client]
     body = spoken.bodies(PNG, PDF).get(feature.name)
@@ -131,7 +131,7 @@ def outcome(feature: Feature, client: str, towards: Towards) -> Outcome:
     if passthrough_target(spoken.dialect.NAME, request, target) is not None:
         return Outcome("exact")
     try:
-        out = write_engine_request(request, routed(request, target))
+        out = write_engine_request(request, choose_api(request, target))
     except LLMError as error:
         return Outcome("no", error)
     sent = json.dumps(out.body)
@@ -140,7 +140,7 @@ def outcome(feature: Feature, client: str, towards: Towards) -> Outcome:
         return Outcome("yes" if inside else "behind it")
     if out.dropped:
         return Outcome("told")
-    return Outcome(next((word for word, mark in feature.how if mark in sent), "LOST"))
+    return Outcome(next((word for word, mark in feature.alternatives if mark in sent), "LOST"))
 
 
 def _results(wire: Any) -> Iterator[Any]:
@@ -158,8 +158,8 @@ def _results(wire: Any) -> Iterator[Any]:
 
 # --- answers ---
 
-_KEEP = (Opaque("gemini", "google", {"thoughtSignature": "c2ln"}),)
-_SAID = ProviderSaid(529, "too_busy", "overloaded_error", "Too busy.")
+_KEEP = (ProviderMetadata("gemini", "google", {"thoughtSignature": "c2ln"}),)
+_SAID = ProviderErrorDetails(529, "too_busy", "overloaded_error", "Too busy.")
 _WHOLE: tuple[Event, ...] = (
     Started("r", "model-1"),
     ReasoningDelta(0, "Thinking of it"),
@@ -200,8 +200,8 @@ ANSWERS: tuple[tuple[str, tuple[Event, ...], tuple[str, ...]], ...] = (
 )
 
 
-def answered(name: str, events: tuple[Event, ...], marks: tuple[str, ...], dialect: ClientDialect) -> str:
-    writer = dialect.writer(ChatRequest(model="m", messages=(), show_usage=True), 1)
+def evaluate_answer(name: str, events: tuple[Event, ...], marks: tuple[str, ...], dialect: ClientDialect) -> str:
+    writer = dialect.create_writer(ChatRequest(model="m", messages=(), show_usage=True), 1)
     raw = b"".join(writer.feed(events)).decode()
     text = raw.replace("\\u002d", "-").replace('\\"', '"')
     if name == "cut off by the limit":
@@ -211,13 +211,13 @@ def answered(name: str, events: tuple[Event, ...], marks: tuple[str, ...], diale
     return "yes" if all(mark in text for mark in marks) else "no"
 
 
-def _refusals(feature: Feature, towards: Towards) -> list[str]:
+def _refusals(feature: Feature, towards: Destination) -> list[str]:
     """Returns the distinct error messages of a feature for one engine, over all clients."""
-    outcomes = (outcome(feature, client, towards) for client in CLIENTS)
+    outcomes = (evaluate(feature, client, towards) for client in CLIENTS)
     return [*dict.fromkeys(str(one.error) for one in outcomes if one.error is not None)]
 
 
-def page() -> str:
+def write_page() -> str:
     lines = [
         "# What is carried between which APIs",
         "",
@@ -241,7 +241,7 @@ def page() -> str:
         lines += [f"### From {spoken.label}", "", f"| | {' | '.join(t.name for t in ENGINES_OF)} |"]
         lines += [f"| --- |{' --- |' * len(ENGINES_OF)}"]
         for feature in FEATURES:
-            cells = [str(outcome(feature, client, towards)) for towards in ENGINES_OF]
+            cells = [str(evaluate(feature, client, towards)) for towards in ENGINES_OF]
             if set(cells) != {"–"}:
                 lines.append(f"| {feature.name} | {' | '.join(cells)} |")
         lines.append("")
@@ -266,6 +266,6 @@ def page() -> str:
         f"| --- |{' --- |' * len(CLIENTS)}",
     ]
     for name, events, marks in ANSWERS:
-        cells = [answered(name, events, marks, spoken.dialect) for spoken in CLIENTS.values()]
+        cells = [evaluate_answer(name, events, marks, spoken.dialect) for spoken in CLIENTS.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

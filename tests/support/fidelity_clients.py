@@ -23,7 +23,7 @@ _URL = "https://example.org/a.png"
 
 
 @dataclass(frozen=True)
-class Spoken:
+class ClientApi:
     label: str
     dialect: ClientDialect
     bodies: Callable[[str, str], Bodies]  # (image, document, both base64) → bodies by feature name
@@ -231,10 +231,10 @@ def _ollama(png: str, pdf: str) -> Bodies:
     }
 
 
-CLIENTS: dict[str, Spoken] = {
-    "native": Spoken("the native API", native, _native),
-    "chat": Spoken("Chat Completions", openai_chat, _chat),
-    "responses": Spoken("Responses", openai_responses, _responses),
-    "anthropic": Spoken("Anthropic", anthropic, _anthropic),
-    "ollama": Spoken("Ollama", ollama, _ollama),
+CLIENTS: dict[str, ClientApi] = {
+    "native": ClientApi("the native API", native, _native),
+    "chat": ClientApi("Chat Completions", openai_chat, _chat),
+    "responses": ClientApi("Responses", openai_responses, _responses),
+    "anthropic": ClientApi("Anthropic", anthropic, _anthropic),
+    "ollama": ClientApi("Ollama", ollama, _ollama),
 }

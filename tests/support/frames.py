@@ -7,26 +7,26 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
-from llm.wire.frames import Blocks, Frame, Framing
-from llm.wire.sse import SseBlocks
+from llm.wire.frames import Frame, FrameDecoder, FrameSplitter
+from llm.wire.sse import SseSplitter
 
 
-def frames(framing: Framing, pieces: Iterable[bytes]) -> list[Frame]:
+def frames(framing: FrameDecoder, pieces: Iterable[bytes]) -> list[Frame]:
     found = [frame for piece in pieces for frame in framing.feed(piece)]
     return found + framing.close()
 
 
-def blocks(pieces: Iterable[bytes], kind: Callable[[], Blocks] = SseBlocks) -> list[bytes]:
+def blocks(pieces: Iterable[bytes], kind: Callable[[], FrameSplitter] = SseSplitter) -> list[bytes]:
     cutter = kind()
-    found = [block for piece in pieces for block in cutter.split(cutter.cut(piece))]
+    found = [block for piece in pieces for block in cutter.split_events(cutter.extract_complete(piece))]
     return [*found, cutter.close()]
 
 
-def byte_by_byte(raw: bytes) -> Iterable[bytes]:
+def split_bytes(raw: bytes) -> Iterable[bytes]:
     return [bytes((byte,)) for byte in raw]
 
 
-def cut(raw: bytes, places: Iterable[int]) -> list[bytes]:
+def split_at(raw: bytes, places: Iterable[int]) -> list[bytes]:
     ends = sorted({0, len(raw), *(place % (len(raw) + 1) for place in places)})
     return [raw[start:end] for start, end in pairwise(ends)]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
-from llm.chat.provider_metadata import Opaque
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
 from llm.engines.engine import Engine
 from llm.engines.records import ENGINES
@@ -302,8 +302,8 @@ def _reasoning(model: str, engine: Engine, responses: bool) -> Iterator[Case]:
     signs = wire != "openai-chat" or engine.name == "openrouter"  # the only engine of this wire with signatures
     for name, issuer in (("unsigned", ""), *(signed if signs else ())):
         on_thought, on_call = _SIGNED[wire]
-        thought = Reasoning("Hm.", (Opaque(wire, issuer, on_thought),) if issuer and on_thought else ())
-        call = replace(CALL, keep=(Opaque(wire, issuer, on_call),) if issuer and on_call else ())
+        thought = Reasoning("Hm.", (ProviderMetadata(wire, issuer, on_thought),) if issuer and on_thought else ())
+        call = replace(CALL, metadata=(ProviderMetadata(wire, issuer, on_call),) if issuer and on_call else ())
         turn = (SYSTEM, HELLO, assistant(thought, Text("One moment."), call), user(result(CALL, "clear")))
         yield _neutral(f"reasoning {name}", model, *turn, tools=TOOLS)
         yield _neutral(f"reasoning {name} of an earlier turn", model, HELLO, assistant(thought, Text("Hi.")), HELLO)

@@ -15,9 +15,9 @@ from tornado.netutil import bind_sockets
 
 from llm.config.settings import Config
 from llm.tools.base import Tool
-from llm.transport.interface import HttpReply, HttpRequest, Transport
+from llm.transport.interface import HttpRequest, HttpResponse, Transport
 from server import Server, make_context
-from tests.support.canaries import WATCH, json_of, tap
+from tests.support.canaries import WATCH, parse_json, wrap_connections
 
 CLIENT_ID = "client-id-of-the-tests"
 CLIENT = {"X-ClientId": CLIENT_ID}
@@ -62,7 +62,7 @@ class Connection:
     async def end(self) -> None:
         await self.send(b"0\r\n\r\n")
 
-    async def whole(
+    async def respond(
         self,
         body: bytes | str | Mapping[str, Any],
         status: int = 200,
@@ -79,7 +79,7 @@ class Connection:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def closed(self) -> None:
+    async def wait_closed(self) -> None:
         """Returns when the server has closed the connection, also by a reset (if it left bytes unread)."""
         with suppress(ConnectionError):
             while await self.reader.read(65536):
@@ -132,13 +132,13 @@ class Upstream:
             return None
         line, _, rest = head.decode("latin-1").partition("\r\n")
         method, path, _ = line.split(" ")
-        WATCH.look("an address that was asked", path)
+        WATCH.search("an address that was asked", path)
         headers = HTTPHeaders.parse(rest)
         body = await reader.readexactly(int(headers.get("Content-Length", 0)))
         return Request(method, path, headers, body)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Upstream]:
+    async def run(self) -> AsyncIterator[Upstream]:
         listener = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 26)
         self.port = listener.sockets[0].getsockname()[1]
         try:
@@ -174,9 +174,9 @@ class ScriptedReply:
     async def read(self, limit: int = 0) -> bytes:
         return b"".join([piece async for piece in self._pieces])
 
-    def alive(self) -> None: ...
+    def reset_idle_timer(self) -> None: ...
 
-    def drain(self) -> None: ...
+    def allow_drain(self) -> None: ...
 
     async def __aenter__(self) -> ScriptedReply:
         return self
@@ -191,8 +191,8 @@ class ScriptedTransport:
     answer: Callable[[HttpRequest], ScriptedReply]
     requests: list[HttpRequest] = field(default_factory=list)
 
-    async def send(self, request: HttpRequest) -> HttpReply:
-        WATCH.look("an address that was asked", request.url)
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        WATCH.search("an address that was asked", request.url)
         self.requests.append(request)
         return self.answer(request)
 
@@ -202,19 +202,19 @@ class ScriptedTransport:
 # --- the server under test ---
 
 
-def config(**environ: str) -> Config:
+def make_config(**environ: str) -> Config:
     """Returns a configuration with the tests' client id."""
     return Config.from_env({"AUTHORIZED_CLIENT_ID": CLIENT_ID, **environ})
 
 
 @asynccontextmanager
-async def serving(
+async def run_server(
     configured: Config, tools: Mapping[str, Tool] | None = None, **transports: Transport
 ) -> AsyncIterator[Client]:
     """Runs the real server, with these tools, on a free port; yields a client for it."""
-    WATCH.guard(configured.secrets)
+    WATCH.register(configured.secrets)
     server = Server(make_context(configured, None, tools or {}, **transports))
-    tap(server.listener)
+    wrap_connections(server.listener)
     sockets = bind_sockets(0, "127.0.0.1")
     server.start(sockets)
     client = Client(sockets[0].getsockname()[1], server)
@@ -223,12 +223,12 @@ async def serving(
     finally:
         for answer in client.open:
             answer.close()
-        server.context.running.draining = True
+        server.context.active.draining = True
         await asyncio.wait_for(server.stop(), 20)
-        WATCH.look_at_files(Path(configured.data_dir))
+        WATCH.search_files(Path(configured.data_dir))
 
 
-Over: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+OpenConnection: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Answer:
@@ -268,7 +268,7 @@ class Answer:
         return [json.loads(line) for line in (await self.body()).splitlines() if line]
 
     @property
-    def over(self) -> Over:
+    def connection(self) -> OpenConnection:
         return self._reader, self._writer
 
     def close(self) -> None:
@@ -282,11 +282,11 @@ class Client:
     def __init__(self, port: int, server: Server, keeps: bool = False) -> None:
         self.port = port
         self.server = server
-        self.keeps = keeps
+        self.reuses_connection = keeps
         self.open: list[Answer] = []
 
     @contextmanager
-    def kept(self) -> Iterator[Client]:
+    def reuse_connection(self) -> Iterator[Client]:
         """Yields a client that uses one connection for all requests. Each response has to be read before the next request."""
         client = Client(self.port, self.server, keeps=True)
         try:
@@ -295,13 +295,13 @@ class Client:
             for answer in client.open:
                 answer.close()
 
-    def _again(self) -> Over | None:
+    def _again(self) -> OpenConnection | None:
         """Returns the connection of the last response if it can be reused."""
-        if not self.keeps or not self.open:
+        if not self.reuses_connection or not self.open:
             return None
         last = self.open.pop()
         if last.headers.get("Connection") != "close":
-            return last.over
+            return last.connection
         last.close()
         return None
 
@@ -317,18 +317,18 @@ class Client:
         headers: Mapping[str, str] | None = None,
         version: str = "1.1",
         limit: int = 1 << 26,
-        over: Over | None = None,
+        connection: OpenConnection | None = None,
     ) -> Answer:
         """Sends a request without waiting for the response, of which at most twice ``limit`` bytes are read ahead.
 
-        ``over``: an open connection to use; by default a new one is opened.
+        ``connection``: an open connection to use; by default a new one is opened.
         """
-        over = over or self._again() or await asyncio.open_connection("127.0.0.1", self.port, limit=limit)
-        reader, writer = over
+        connection = connection or self._again() or await asyncio.open_connection("127.0.0.1", self.port, limit=limit)
+        reader, writer = connection
         raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         lines = [f"{method} {path} HTTP/{version}", f"Host: 127.0.0.1:{self.port}", f"Content-Length: {len(raw)}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        WATCH.guard_own((headers or {}).items(), json_of(body))
+        WATCH.register_own_keys((headers or {}).items(), parse_json(body))
         writer.write("\r\n".join([*lines, "", ""]).encode() + raw)
         await writer.drain()
         answer = Answer(reader, writer)
@@ -355,5 +355,5 @@ class Client:
         return await answer.objects()
 
 
-def text_of(objects: list[Any]) -> str:
+def join_text(objects: list[Any]) -> str:
     return "".join(o["text"] for o in objects if o["type"] == "content")

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
-from llm.chat.events import Event, Piece
+from llm.chat.events import AnyDelta, Event
 from llm.chat.messages import Message, Text, ToolCall, Usage
 from llm.chat.reply import Reply, collect
 from llm.chat.request import ChatRequest
-from llm.dialects.registry import VERBATIM_DIALECTS
+from llm.dialects.registry import PASSTHROUGH_DIALECTS
 from llm.engines.engine import Engine, Target
 from llm.errors import LLMError
-from llm.upstream.call_record import Trace
-from llm.upstream.engine_client import Services
+from llm.upstream.call_record import CallRecord
+from llm.upstream.engine_client import EngineClient
 from llm.upstream.fast_path import DeltaTemplate
 from llm.upstream.passthrough import PassthroughRound
 from llm.upstream.retry import RetryPolicy
@@ -75,12 +75,12 @@ def done(index: int, item: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return "response.output_item.done", {"output_index": index, "item": item}
 
 
-def said(text: str, index: int = 0) -> tuple[str, dict[str, Any]]:
+def make_text_delta(text: str, index: int = 0) -> tuple[str, dict[str, Any]]:
     place = {"item_id": f"msg_{index}", "output_index": index, "content_index": 0}
     return "response.output_text.delta", {**place, "delta": text, "logprobs": []}
 
 
-def called(piece: str, index: int) -> tuple[str, dict[str, Any]]:
+def make_arguments_delta(piece: str, index: int) -> tuple[str, dict[str, Any]]:
     return "response.function_call_arguments.delta", {"item_id": f"fc_{index}", "output_index": index, "delta": piece}
 
 
@@ -111,7 +111,7 @@ def anthropic(*events: dict[str, Any]) -> list[bytes]:
     return [first + others[0], *others[1:]]
 
 
-def opened(index: int, **block: Any) -> dict[str, Any]:
+def make_block_start(index: int, **block: Any) -> dict[str, Any]:
     return {"type": "content_block_start", "index": index, "content_block": block}
 
 
@@ -127,11 +127,11 @@ def json_of(index: int, piece: str) -> dict[str, Any]:
     return piece_of(index, "input_json_delta", "partial_json", piece)
 
 
-def closed(index: int) -> dict[str, Any]:
+def make_block_stop(index: int) -> dict[str, Any]:
     return {"type": "content_block_stop", "index": index}
 
 
-def stopped(reason: str) -> tuple[dict[str, Any], ...]:
+def make_message_stop(reason: str) -> tuple[dict[str, Any], ...]:
     usage = {"output_tokens": 7}
     return {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": usage}, {"type": "message_stop"}
 
@@ -250,8 +250,14 @@ CASES = {
     ),
     "responses, text and a call": Case(
         "openai-responses",
-        responses(CREATED, added(0, message("")), said("Let"), said(" me"), added(1, function("f", 1)))
-        + responses(called('{"a": ', 1), called('"b\\n"}', 1), done(1, function("f", 1, '{"a": "b\\n"}')))
+        responses(
+            CREATED, added(0, message("")), make_text_delta("Let"), make_text_delta(" me"), added(1, function("f", 1))
+        )
+        + responses(
+            make_arguments_delta('{"a": ', 1),
+            make_arguments_delta('"b\\n"}', 1),
+            done(1, function("f", 1, '{"a": "b\\n"}')),
+        )
         + responses(completed(message("Let me"), function("f", 1, '{"a": "b\\n"}'))),
         text="Let me",
         calls=ONE,
@@ -265,9 +271,9 @@ CASES = {
                 for text in ("Hm", "m, \n")
             ),
             done(0, {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Hmm, \n"}]}),
-            said("Gr", 1),
-            said('ü"ße', 1),
-            said("\u2028!", 1),
+            make_text_delta("Gr", 1),
+            make_text_delta('ü"ße', 1),
+            make_text_delta("\u2028!", 1),
             ("response.output_text.done", {"output_index": 1, "content_index": 0, "text": 'Grü"ße\u2028!'}),
             completed(),
         ),
@@ -276,23 +282,29 @@ CASES = {
     ),
     "responses, parallel calls": Case(
         "openai-responses",
-        responses(CREATED, added(0, function("f", 0)), added(1, function("g", 1)), called('{"a": ', 0))
-        + responses(called('{"b": ', 1), called("22", 1), called("}", 1), called("1}", 0), completed()),
+        responses(CREATED, added(0, function("f", 0)), added(1, function("g", 1)), make_arguments_delta('{"a": ', 0))
+        + responses(
+            make_arguments_delta('{"b": ', 1),
+            make_arguments_delta("22", 1),
+            make_arguments_delta("}", 1),
+            make_arguments_delta("1}", 0),
+            completed(),
+        ),
         calls=TWO,
     ),
     "anthropic, text and a call": Case(
         "anthropic",
         anthropic(
-            opened(0, type="text", text=""),
+            make_block_start(0, type="text", text=""),
             text_of(0, "Let"),
             text_of(0, " me"),
-            closed(0),
-            opened(1, type="tool_use", id="call_f", name="f", input={}),
+            make_block_stop(0),
+            make_block_start(1, type="tool_use", id="call_f", name="f", input={}),
             json_of(1, '{"a": '),
             json_of(1, '"b\\n"'),
             json_of(1, "}"),
-            closed(1),
-            *stopped("tool_use"),
+            make_block_stop(1),
+            *make_message_stop("tool_use"),
         ),
         text="Let me",
         calls=ONE,
@@ -300,15 +312,15 @@ CASES = {
     "anthropic, a thought and text": Case(
         "anthropic",
         anthropic(
-            opened(0, type="thinking", thinking=""),
+            make_block_start(0, type="thinking", thinking=""),
             piece_of(0, "thinking_delta", "thinking", "Hm"),
             piece_of(0, "thinking_delta", "thinking", "m, \n"),
             piece_of(0, "signature_delta", "signature", "c2ln"),
-            opened(1, type="text", text=""),
+            make_block_start(1, type="text", text=""),
             text_of(1, "Gr"),
             text_of(1, 'ü"ße'),
             text_of(1, "\u2028!"),
-            *stopped("end_turn"),
+            *make_message_stop("end_turn"),
         ),
         text='Grü"ße\u2028!',
         reasoning="Hmm, \n",
@@ -316,14 +328,14 @@ CASES = {
     "anthropic, parallel calls": Case(
         "anthropic",
         anthropic(
-            opened(0, type="tool_use", id="call_f", name="f", input={}),
+            make_block_start(0, type="tool_use", id="call_f", name="f", input={}),
             json_of(0, '{"a": '),
-            opened(1, type="tool_use", id="call_g", name="g", input={}),
+            make_block_start(1, type="tool_use", id="call_g", name="g", input={}),
             json_of(1, '{"b": '),
             json_of(1, "22"),
             json_of(1, "}"),
             json_of(0, "1}"),
-            *stopped("tool_use"),
+            *make_message_stop("tool_use"),
         ),
         calls=TWO,
     ),
@@ -391,7 +403,7 @@ CASES = {
 
 
 def lanes(dialect: str) -> list[bool]:
-    return [False, True] if dialect in VERBATIM_DIALECTS else [False]
+    return [False, True] if dialect in PASSTHROUGH_DIALECTS else [False]
 
 
 class Grouped(ScriptedReply):
@@ -438,7 +450,7 @@ def compared_events() -> Iterator[list[int]]:
     found: list[int] = []
     read, skim = DeltaTemplate.read, DeltaTemplate.skim
 
-    def counting_read(self: DeltaTemplate, data: bytes) -> tuple[Piece | None, int]:
+    def counting_read(self: DeltaTemplate, data: bytes) -> tuple[AnyDelta | None, int]:
         piece, size = read(self, data)
         found.extend([size] if size else [])
         return piece, size
@@ -456,28 +468,28 @@ def compared_events() -> Iterator[list[int]]:
 class Outcome:
     """The result of an answer. Generated ids are not compared."""
 
-    told: Reply | bytes | None = None
+    output: Reply | bytes | None = None
     error: str | None = None
     usage: Usage | None = None
     finish: str | None = None
     characters: int = 0
-    begun: bool = False
+    started: bool = False
     failure: str | None = None
     short: int = 0
     content_type: str = ""  # of a passthrough answer
 
     def compared(self) -> tuple[Any, ...]:
-        told: Any = self.told
+        told: Any = self.output
         if isinstance(told, Reply):
             parts = [replace(part, id="") if isinstance(part, ToolCall) else part for part in told.message.parts]
             told = (parts, told.id, told.model, told.finish, told.usage)
-        return told, self.error, self.usage, self.finish, self.characters, self.begun, self.failure
+        return told, self.error, self.usage, self.finish, self.characters, self.started, self.failure
 
 
 BODY: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
 
 
-async def outcome(
+async def run_lane(
     case: Case,
     reads: Sequence[bytes],
     *,
@@ -491,8 +503,8 @@ async def outcome(
     engine = Engine(name="e", label="E", dialect=case.dialect, base_url="http://engine.test")
     request = ChatRequest(model="m", messages=(Message("user", (Text("Hello"),)),), stream=True)
     transport = ScriptedTransport(lambda _: Grouped(sent_as, reads, tapped=tapped))
-    services = Services({"http": transport}, RetryPolicy(retries=0))
-    target, trace, sink, seen = Target(engine=engine, model="m"), Trace(), RecordingSink(), Outcome()
+    services = EngineClient({"http": transport}, RetryPolicy(retries=0))
+    target, trace, sink, seen = Target(engine=engine, model="m"), CallRecord(), RecordingSink(), Outcome()
     with compared_events() as compared:
         try:
             if verbatim:
@@ -504,8 +516,8 @@ async def outcome(
                 sink.events.append(await EngineRound(request, target, services, trace, sink).run())
         except LLMError as error:
             seen.error = repr(error)
-    seen.told = sink.bytes if verbatim else collect(sink.events) if seen.error is None else None
-    seen.usage, seen.finish, seen.characters = trace.usage, trace.finish, trace.characters
-    seen.begun, seen.short = trace.first_token is not None, len(compared)
+    seen.output = sink.bytes if verbatim else collect(sink.events) if seen.error is None else None
+    seen.usage, seen.finish, seen.characters = trace.usage, trace.finish_reason, trace.characters
+    seen.started, seen.short = trace.first_token is not None, len(compared)
     seen.content_type = sink.content_type or ""
     return seen

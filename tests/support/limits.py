@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from tests.support.harness import CLIENT_ID, Client, Connection, Request, Upstream, config, serving
+from tests.support.harness import CLIENT_ID, Client, Connection, Request, Upstream, make_config, run_server
 from tests.support.wires import WIRES
 
 OPENAI = WIRES["openai"]
 SPEECH = {"model": "openai/m", "input": "Hi", "voice": "alloy"}
-COSTLY: dict[str, dict[str, Any]] = {
+COUNTED_BODIES: dict[str, dict[str, Any]] = {
     "/llm/chat": {"engine": "openai", "model": "m", "prompt": "Hi"},
     "/llm/title": {"engine": "openai", "model": "m", "messages": [{"role": "user", "content": "Hi"}]},
     "/voice/tts": {"engine": "openai", "text": "Hi"},
@@ -30,41 +30,41 @@ COSTLY: dict[str, dict[str, Any]] = {
     "/api/embed": {"model": "openai/m", "input": "Hi"},
     "/api/embeddings": {"model": "openai/m", "prompt": "Hi"},
 }
-CHAT = COSTLY["/llm/chat"]
-SECOND = {"X-ClientId": "second-client"}
+CHAT = COUNTED_BODIES["/llm/chat"]
+SECOND_CLIENT = {"X-ClientId": "second-client"}
 
 
-class Held:
+class HeldStreams:
     """An upstream script whose streams stay open until ``released`` is set."""
 
     def __init__(self) -> None:
         self.released = asyncio.Event()
-        self.begun = asyncio.Semaphore(0)
+        self.started = asyncio.Semaphore(0)
 
     async def __call__(self, request: Request, connection: Connection) -> None:
         await connection.stream()
         await connection.chunk(OPENAI.head + OPENAI.delta("Hi"))
-        self.begun.release()
+        self.started.release()
         await self.released.wait()
         await connection.chunk(OPENAI.end)
         await connection.end()
 
 
 @asynccontextmanager
-async def in_front_of(script: Any, **environ: str) -> AsyncIterator[Client]:
-    async with Upstream(script).running() as upstream:
-        ids = f"{CLIENT_ID},{SECOND['X-ClientId']}"
-        async with serving(config(**OPENAI.environ(upstream, AUTHORIZED_CLIENT_ID=ids, **environ))) as server:
+async def run_in_front_of(script: Any, **environ: str) -> AsyncIterator[Client]:
+    async with Upstream(script).run() as upstream:
+        ids = f"{CLIENT_ID},{SECOND_CLIENT['X-ClientId']}"
+        async with run_server(make_config(**OPENAI.environ(upstream, AUTHORIZED_CLIENT_ID=ids, **environ))) as server:
             yield server
 
 
-async def until(condition: Any) -> None:
+async def wait_until(condition: Any) -> None:
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.005)
 
 
-async def raw(server: Client, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def send_raw(server: Client, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(data)
     await writer.drain()

@@ -13,16 +13,16 @@ from tornado.netutil import Resolver
 from tornado.tcpclient import TCPClient
 
 
-class Names(Resolver):
+class FakeDns(Resolver):
     """Answers each look-up of a name with its next answer, then with its last. Numeric hosts are resolved by libc."""
 
     answers: dict[str, list[list[str]]] = {}  # noqa: RUF012  set anew by ``names``
-    asked: list[str] = []  # noqa: RUF012
+    lookups: list[str] = []  # noqa: RUF012
 
     async def resolve(
         self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[tuple[int, Any]]:
-        self.asked.append(host)
+        self.lookups.append(host)
         rest = self.answers.get(host.lower())
         texts = [host] if rest is None else rest[0] if len(rest) == 1 else rest.pop(0)
         found = []
@@ -35,21 +35,21 @@ class Names(Resolver):
 
 
 @contextmanager
-def names(**answers: str | list[str] | list[list[str]]) -> Iterator[type[Names]]:
+def fake_dns(**answers: str | list[str] | list[list[str]]) -> Iterator[type[FakeDns]]:
     """Builds fake look-ups: ``wiki_test="10.0.0.1"`` answers for ``wiki.test``; a list of lists has one answer per look-up."""
-    Names.answers, Names.asked = {}, []
+    FakeDns.answers, FakeDns.lookups = {}, []
     for name, told in answers.items():
         several = [told] if isinstance(told, str) else told
         every = several if several and isinstance(several[0], list) else [several]
-        Names.answers[name.replace("_", ".")] = every  # type: ignore[assignment]
-    Resolver.configure(Names)
+        FakeDns.answers[name.replace("_", ".")] = every  # type: ignore[assignment]
+    Resolver.configure(FakeDns)
     try:
-        yield Names
+        yield FakeDns
     finally:
         Resolver.configure(None)
 
 
-def watched(monkeypatch: pytest.MonkeyPatch, *ours: str) -> list[tuple[str, int]]:
+def record_connects(monkeypatch: pytest.MonkeyPatch, *ours: str) -> list[tuple[str, int]]:
     """Returns the list of addresses that sockets connect to. Only those of ``ours`` are really connected (offline)."""
     meant: list[tuple[str, int]] = []
     real = TCPClient._create_stream

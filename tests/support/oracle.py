@@ -25,7 +25,7 @@ class Call:
     arguments: Json  # parsed; the text itself if it is invalid JSON
     id: str | None  # None if the provider sends none
     hosted: bool = False  # run by the provider
-    shown: bool = False  # to native clients; other clients get an unknown block or an image
+    visible: bool = False  # to native clients; other clients get an unknown block or an image
     text: str | None = field(default=None, compare=False)  # the arguments as text, if the wire sends text
 
 
@@ -62,7 +62,7 @@ class Failure:
     reasoning: str = ""
 
 
-def read(wire: str, status: int, body: bytes) -> Answer | Failure:
+def read_answer(wire: str, status: int, body: bytes) -> Answer | Failure:
     if status >= 400:
         return _read_http_error(status, body)
     return _WIRES[wire](body.decode().replace("\r\n", "\n"))
@@ -107,7 +107,7 @@ class _Collected:
         self.calls.append(Call(name, arguments_of(arguments), id or None, hosted, text=text))
 
     def show(self, name: str, arguments: str, id: str | None) -> None:
-        self.calls.append(Call(name, arguments_of(arguments), id or None, hosted=True, shown=True))
+        self.calls.append(Call(name, arguments_of(arguments), id or None, hosted=True, visible=True))
 
     def cite(self, url: str | None) -> None:
         if url:

@@ -15,7 +15,7 @@ from tests.support.paths import ROOT
 
 
 @contextmanager
-def started(*arguments: str, cwd: Path, **environ: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+def start_server(*arguments: str, cwd: Path, **environ: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """Starts ``python server.py``; yields the process and the lines it prints at start."""
     base = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
     process = subprocess.Popen(
@@ -40,5 +40,5 @@ def started(*arguments: str, cwd: Path, **environ: str) -> Iterator[tuple[subpro
         process.communicate(timeout=20)
 
 
-def url_of(lines: list[str]) -> str:
+def find_url(lines: list[str]) -> str:
     return re.search(r"http://\S+", lines[0])[0]  # type: ignore[index]

@@ -66,7 +66,7 @@ class Response:
         """True if the body is a stream of frames, not one JSON document or text."""
         return _is_sse(self.body) or _is_json_lines(self.body)
 
-    def crlf(self) -> Response:
+    def with_crlf(self) -> Response:
         """Returns the response with CRLF line ends. JSON strings have no raw line end, so all belong to the framing."""
         if not self.is_stream:
             return self
@@ -76,7 +76,7 @@ class Response:
         """Returns the body in pieces of ``size`` bytes."""
         return (self.body[start : start + size] for start in range(0, len(self.body), size))
 
-    def torn(self) -> Iterator[bytes]:
+    def split_everywhere(self) -> Iterator[bytes]:
         """Returns the body split into pieces: byte by byte at both ends; in between around each byte of a line end, inside
         each multi-byte character, and at one random position between two such places.
         """
@@ -89,7 +89,7 @@ class Response:
         cuts = sorted(places)
         return (self.body[start:end] for start, end in itertools.pairwise(cuts))
 
-    def reads(self) -> Iterator[bytes]:
+    def recorded_reads(self) -> Iterator[bytes]:
         """Returns the body in the recorded reads; in one piece if they were not recorded."""
         start = 0
         for length in self.chunk_lengths or (len(self.body),):
@@ -146,14 +146,14 @@ def recordings() -> tuple[Recording, ...]:
 def cases() -> tuple[Case, ...]:
     """Returns every recorded chat exchange in a dialect that we have."""
     return tuple(
-        Case(recording, engine_of(recording), index, request, response)
+        Case(recording, find_engine(recording), index, request, response)
         for recording in recordings()
         if recording.api in DIALECTS and recording.name not in NOT_ANSWERS
         for index, (request, response) in enumerate(recording.exchanges)
     )
 
 
-def expected(case: Case) -> oracle.Answer | oracle.Failure:
+def read_expected(case: Case) -> oracle.Answer | oracle.Failure:
     """Returns the content of a recorded answer, read by an independent decoder."""
     return _expected(case.engine.dialect, case.engine.quirks.think_tags, case.response.status, case.response.body)
 
@@ -162,13 +162,13 @@ def expected(case: Case) -> oracle.Answer | oracle.Failure:
 def _expected(dialect: str, think_tags: bool, status: int, body: bytes) -> oracle.Answer | oracle.Failure:
     if dialect == "openai-responses":
         return oracle_responses.read(status, body)
-    said = oracle.read(dialect, status, body)
+    said = oracle.read_answer(dialect, status, body)
     if think_tags and isinstance(said, oracle.Answer):
         return oracle.without_think_tags(said)
     return said
 
 
-def engine_of(recording: Recording) -> Engine:
+def find_engine(recording: Recording) -> Engine:
     """Returns the provider's engine record if it has that API, else the one that configuration alone would create."""
     dialect = DIALECTS[recording.api]
     engine = ENGINES.get(recording.provider)

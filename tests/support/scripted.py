@@ -10,7 +10,7 @@ from typing import Any
 from tests.support.harness import Connection, Request, Script
 from tests.support.wires import WIRES, Wire, _chunk, _line, _named, _response, _sse
 
-SAID = "Grüße 🦊"
+ANSWER_TEXT = "Grüße 🦊"
 RESULT = "Sunny"  # of the tool: a request that contains it is answered with the text
 PARIS = {"city": "Paris"}
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -19,7 +19,7 @@ CHAT = replace(WIRES["openai"], engine="cerebras")
 _MESSAGE = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": []}
 
 
-def answering(wire: Wire, *pieces: bytes, whole: Any = None) -> Script:
+def make_text_script(wire: Wire, *pieces: bytes, whole: Any = None) -> Script:
     """Returns a script that streams ``pieces``, or answers ``whole`` if no stream is requested."""
 
     async def script(request: Request, connection: Connection) -> None:
@@ -28,7 +28,7 @@ def answering(wire: Wire, *pieces: bytes, whole: Any = None) -> Script:
     return script
 
 
-def calling(
+def make_call_script(
     wire: Wire, name: str = "get_weather", arguments: Mapping[str, Any] = PARIS, result: str = RESULT
 ) -> Script:
     """Returns a script that calls a tool if the request offers it and does not contain its result."""
@@ -38,24 +38,24 @@ def calling(
         if result in asked or f'"{name}"' not in asked:
             await _answer(request, connection, wire, (), None)
         else:
-            called = whole_call_of(wire.engine, name, arguments)
-            await _answer(request, connection, wire, call_of(wire.engine, name, arguments), called)
+            called = make_call_reply(wire.engine, name, arguments)
+            await _answer(request, connection, wire, make_call_stream(wire.engine, name, arguments), called)
 
     return script
 
 
 async def _answer(request: Request, connection: Connection, wire: Wire, pieces: tuple[bytes, ...], whole: Any) -> None:
     if not (request.json.get("stream") or "stream" in request.path):
-        await connection.whole(whole if whole is not None else wire.whole(SAID))
+        await connection.respond(whole if whole is not None else wire.whole(ANSWER_TEXT))
         return
     await connection.stream(wire.content_type)
-    for piece in pieces or text_of(wire.engine):
+    for piece in pieces or make_text_stream(wire.engine):
         if piece:
             await connection.chunk(piece)
     await connection.end()
 
 
-def text_of(engine: str) -> tuple[bytes, ...]:
+def make_text_stream(engine: str) -> tuple[bytes, ...]:
     """Returns a stream with the text; for Responses with all events that its clients need."""
     wire = WIRES.get(engine, CHAT)
     first, second = "Grüße ", "🦊"
@@ -63,21 +63,21 @@ def text_of(engine: str) -> tuple[bytes, ...]:
         return wire.head, wire.delta(first), wire.delta(second), wire.end
     where = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
     part: dict[str, Any] = {"type": "output_text", "text": "", "annotations": []}
-    done = {**part, "text": SAID}
+    done = {**part, "text": ANSWER_TEXT}
     item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [done]}
     usage = {"input_tokens": 5, "output_tokens": 2, "total_tokens": 7}
     return (
         wire.head + _named("response.content_part.added", **where, part=part),
         wire.delta(first),
         wire.delta(second),
-        _named("response.output_text.done", **where, text=SAID)
+        _named("response.output_text.done", **where, text=ANSWER_TEXT)
         + _named("response.content_part.done", **where, part=done)
         + _named("response.output_item.done", output_index=0, item=item)
         + _named("response.completed", response=_response("completed", output=[item], usage=usage)),
     )
 
 
-def call_of(engine: str, name: str = "get_weather", arguments: Mapping[str, Any] = PARIS) -> tuple[bytes, ...]:
+def make_call_stream(engine: str, name: str = "get_weather", arguments: Mapping[str, Any] = PARIS) -> tuple[bytes, ...]:
     """Returns a stream with a tool call."""
     text = json.dumps(arguments)
     match engine:
@@ -96,7 +96,7 @@ def call_of(engine: str, name: str = "get_weather", arguments: Mapping[str, Any]
             done = _responses_call(name, text)
             item = {**done, "status": "in_progress", "arguments": ""}
             where = {"item_id": "fc_1", "output_index": 0}
-            ended = whole_call_of(engine, name, arguments)
+            ended = make_call_reply(engine, name, arguments)
             return (
                 _named("response.created", response=_response("in_progress")),
                 _named("response.output_item.added", output_index=0, item=item),
@@ -106,7 +106,7 @@ def call_of(engine: str, name: str = "get_weather", arguments: Mapping[str, Any]
                 _named("response.completed", response=ended),
             )
         case "google":
-            return (_sse(whole_call_of(engine, name, arguments)),)
+            return (_sse(make_call_reply(engine, name, arguments)),)
         case "ollama":
             end = {"done": True, "done_reason": "stop", "prompt_eval_count": 5, "eval_count": 2}
             call = {"function": {"name": name, "arguments": dict(arguments)}}
@@ -128,7 +128,7 @@ def call_of(engine: str, name: str = "get_weather", arguments: Mapping[str, Any]
     )
 
 
-def whole_call_of(engine: str, name: str = "get_weather", arguments: Mapping[str, Any] = PARIS) -> Any:
+def make_call_reply(engine: str, name: str = "get_weather", arguments: Mapping[str, Any] = PARIS) -> Any:
     """Returns an answer with a tool call that is not streamed."""
     text = json.dumps(arguments)
     match engine:
@@ -159,7 +159,7 @@ def _responses_call(name: str, arguments: str) -> dict[str, Any]:
     return {**call, "name": name, "arguments": arguments}
 
 
-def error_of(engine: str, status: int, code: str | None = None, type: str = "t", message: str = "No.") -> Any:
+def make_error_body(engine: str, status: int, code: str | None = None, type: str = "t", message: str = "No.") -> Any:
     """Returns the body of an error in the wire's format."""
     match engine:
         case "anthropic":

@@ -11,26 +11,26 @@ from tests.support.harness import CLIENT_ID
 from tests.support.paths import ROOT
 
 README = (ROOT / "README.md").read_text()
-HERE = "http://127.0.0.1:3000"
+README_URL = "http://127.0.0.1:3000"
 _TABLE = README.split("| to set up | how |\n| --- | --- |\n")[1].split("\n\n")[0]
 SETUPS = dict(line.strip("| ").split(" | ", 1) for line in _TABLE.splitlines())
 
 
-def code_of(client: str, url: str) -> list[str]:
+def read_code(client: str, url: str) -> list[str]:
     """Returns the pieces of code in a client's row, for a server at ``url``."""
-    return [piece.replace(HERE, url) for piece in re.findall(r"`([^`]*)`", SETUPS[client])]
+    return [piece.replace(README_URL, url) for piece in re.findall(r"`([^`]*)`", SETUPS[client])]
 
 
-def environ_of(client: str, url: str) -> dict[str, str]:
+def read_environ(client: str, url: str) -> dict[str, str]:
     """Returns the environment variables in front of the client's command."""
-    [command] = code_of(client, url)
+    [command] = read_code(client, url)
     words = [word.replace("$CLIENT_ID", CLIENT_ID).split("=", 1) for word in shlex.split(command)]
     return {word[0]: word[1] for word in words if len(word) == 2}
 
 
-def codex_of(url: str, model: str) -> str:
+def read_codex_config(url: str, model: str) -> str:
     """Returns Codex's ``config.toml`` with everything in its row, for this model."""
-    pieces = code_of("Codex", url)
+    pieces = read_code("Codex", url)
     start = pieces.index("[model_providers.here]")
     end = next(n for n in range(start + 1, len(pieces)) if " = " not in pieces[n])
     top = [piece for n, piece in enumerate(pieces) if " = " in piece and not start < n < end]
@@ -38,5 +38,5 @@ def codex_of(url: str, model: str) -> str:
     return "\n".join([text, *pieces[start:end], ""])
 
 
-def parsed_codex(url: str, model: str) -> dict[str, Any]:
-    return tomllib.loads(codex_of(url, model))
+def parse_codex_config(url: str, model: str) -> dict[str, Any]:
+    return tomllib.loads(read_codex_config(url, model))

@@ -7,18 +7,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tests.support.harness import Client, Connection, Request, Script, Upstream
-from tests.support.wires import Wire, config, serving
+from tests.support.wires import Wire, make_config, run_server
 
 
 @asynccontextmanager
-async def between(wire: Wire, script: Script, **environ: str) -> AsyncIterator[tuple[Client, Upstream]]:
+async def run_between(wire: Wire, script: Script, **environ: str) -> AsyncIterator[tuple[Client, Upstream]]:
     """Runs the server in front of an upstream with this wire."""
-    async with Upstream(script).running() as upstream:
-        async with serving(config(**wire.environ(upstream, **environ))) as server:
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**wire.environ(upstream, **environ))) as server:
             yield server, upstream
 
 
-def script_of(wire: Wire, *pieces: bytes, cut: bool = False) -> Script:
+def make_script(wire: Wire, *pieces: bytes, cut: bool = False) -> Script:
     """Returns a script that streams the pieces, then ends the answer or cuts the connection."""
 
     async def script(request: Request, connection: Connection) -> None:

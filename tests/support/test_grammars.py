@@ -22,8 +22,8 @@ from llm.chat.events import (
     UsageReported,
     WholePart,
 )
-from llm.chat.grammar import Grammar, GrammarBroken
-from llm.chat.messages import Citation, Foreign, Usage
+from llm.chat.grammar import Grammar, GrammarError
+from llm.chat.messages import Citation, UnknownPart, Usage
 from llm.errors import Truncated
 from tests.support.grammars import check_anthropic, check_native, check_openai_chat, check_stream
 
@@ -49,7 +49,7 @@ GOOD_STREAMS: dict[str, list[Event]] = {
         UsageReported(Usage(fresh=1)),
         ReasoningDelta(2, ""),
         PartEnded(2),
-        WholePart(5, Foreign(())),
+        WholePart(5, UnknownPart(())),
         UsageReported(Usage(fresh=1, text=2)),
         END,
     ],
@@ -71,7 +71,13 @@ BAD_STREAMS: dict[str, list[Event]] = {
     "a part that changes its kind": [START, TextDelta(0, "a"), ReasoningDelta(0, "b"), PartEnded(0), END],
     "a citation inside a thought": [START, ReasoningDelta(0, "a"), Cited(0, Citation()), PartEnded(0), END],
     "indexes that fall": [START, TextDelta(1, "a"), PartEnded(1), TextDelta(0, "b"), PartEnded(0), END],
-    "a whole part in the place of another": [START, TextDelta(0, "a"), PartEnded(0), WholePart(0, Foreign(())), END],
+    "a whole part in the place of another": [
+        START,
+        TextDelta(0, "a"),
+        PartEnded(0),
+        WholePart(0, UnknownPart(())),
+        END,
+    ],
     "a fragment without its call": [START, ToolCallDelta(0, "{}"), PartEnded(0), END],
     "an empty fragment": [
         START,
@@ -118,7 +124,7 @@ def test_s7_a_stream_that_breaks_the_grammar_is_refused_by_both_checkers(events:
     with pytest.raises(AssertionError):
         check_stream(events)
     grammar = Grammar()
-    with pytest.raises(GrammarBroken):
+    with pytest.raises(GrammarError):
         grammar.feed(events)
         grammar.close()
 

@@ -21,7 +21,7 @@ from llm.chat.events import (
     UsageReported,
 )
 from llm.chat.messages import Citation, Usage
-from llm.chat.provider_metadata import Opaque
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.reply import collect
 from llm.chat.request import ChatRequest
 from llm.dialects import anthropic, native, ollama, openai_chat, openai_responses
@@ -34,7 +34,7 @@ ASKED = ChatRequest(model="m", messages=())
 ANSWER: list[Event] = [
     Started("r", "m"),
     ReasoningDelta(0, "Hm."),
-    PartEnded(0, (Opaque("anthropic", "anthropic", {"signature": "EqQ"}),)),
+    PartEnded(0, (ProviderMetadata("anthropic", "anthropic", {"signature": "EqQ"}),)),
     TextDelta(1, "Grüße "),
     TextDelta(1, "🦊"),
     Cited(1, Citation("https://example.org", "A")),
@@ -148,7 +148,7 @@ def test_s7_no_field_of_a_line_may_be_missing() -> None:
 
 # --- the events of a response ---
 
-RESPONSE = b"".join(openai_responses.writer(ASKED, 7).feed(ANSWER))
+RESPONSE = b"".join(openai_responses.create_writer(ASKED, 7).feed(ANSWER))
 
 
 def changed(change: Callable[[list[Wire]], Any]) -> bytes:

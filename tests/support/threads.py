@@ -10,18 +10,18 @@ from tests.support.harness import CLIENT, Client
 NDJSON = {"Accept": "application/x-ndjson"}
 
 
-async def new(server: Client, headers: Mapping[str, str] = CLIENT, **body: Any) -> str:
+async def create_thread(server: Client, headers: Mapping[str, str] = CLIENT, **body: Any) -> str:
     answer = await server.request("PUT", "/thread", body or None, headers)
     assert answer.status == 200
     id: str = (await answer.json())["id"]
     return id
 
 
-async def read(server: Client, id: str, headers: Mapping[str, str] = CLIENT) -> Any:
+async def read_thread(server: Client, id: str, headers: Mapping[str, str] = CLIENT) -> Any:
     answer = await server.get(f"/thread/{id}", headers)
     return await answer.json() if answer.status == 200 else answer.status
 
 
-def kept(objects: list[Any]) -> Any:
+def read_thread_state(objects: list[Any]) -> Any:
     (end,) = [o for o in objects if o["type"] == "content" and o["done"]]
     return end["thread"]

@@ -15,7 +15,7 @@ from tests.support.wires import WIRES, _chunk, _line, _named, _response, _sse
 SIGNED = "c2lnbmVk"
 
 
-class Scripted:
+class ScriptedTool:
     """A tool that runs a function of the test."""
 
     def __init__(self, name: str, does: Callable[[Mapping[str, Json]], Awaitable[Json]], paid: bool = False) -> None:
@@ -31,21 +31,21 @@ class Scripted:
         return await self._does(arguments)
 
 
-async def doubled(arguments: Mapping[str, Json]) -> Json:
+async def double(arguments: Mapping[str, Json]) -> Json:
     n = arguments["n"]
     assert isinstance(n, int)
     return {"double": 2 * n}
 
 
-async def failing(arguments: Mapping[str, Json]) -> Json:
+async def fail(arguments: Mapping[str, Json]) -> Json:
     raise ToolFailed("The shop is closed.")
 
 
-TOOLS = {"double": Scripted("double", doubled), "shop": Scripted("shop", failing)}
+TOOLS = {"double": ScriptedTool("double", double), "shop": ScriptedTool("shop", fail)}
 Calls = list[tuple[str, str]]  # name, arguments as JSON text
 
 
-def round_of(wire: str, text: str, calls: Calls) -> bytes:
+def make_round(wire: str, text: str, calls: Calls) -> bytes:
     """Returns a streamed answer with a text and tool calls, with signatures where the wire has them."""
     match wire:
         case "openai":
@@ -134,7 +134,7 @@ def _object(arguments: str) -> Any:
         return {"n": arguments}
 
 
-def upstream_of(wire: str, rounds: list[bytes]) -> Upstream:
+def make_upstream(wire: str, rounds: list[bytes]) -> Upstream:
     async def script(request: Request, connection: Connection) -> None:
         await connection.stream(WIRES[wire].content_type)
         await connection.chunk(rounds[min(len(upstream.requests), len(rounds)) - 1])

@@ -17,7 +17,7 @@ _LISTS: Final = (list, tuple, Iterable, Sequence)
 _TAGS: Final = ("type", "role")  # fields that distinguish the members of a union
 
 
-def faults(value: Any, type_: Any, place: str = "") -> list[str]:
+def find_faults(value: Any, type_: Any, place: str = "") -> list[str]:
     """Returns the faults, each with its place; none if ``value`` matches the type."""
     return [*_faults(value, type_, place)]
 
@@ -90,7 +90,7 @@ def _typed_dict(value: Any, type_: Any, place: str) -> Iterator[str]:
 
 def _union(value: Any, members: Sequence[Any], place: str) -> Iterator[str]:
     """Returns the faults under the closest member: of the same type, with matching tags, then with the fewest faults."""
-    found = [(faults(value, member, place), member) for member in members]
+    found = [(find_faults(value, member, place), member) for member in members]
     if all(wrong for wrong, _ in found):
         yield from min(found, key=lambda one: _distance(value, one[0], one[1], place))[0]
 
@@ -104,4 +104,4 @@ def _tags_fit(value: Any, type_: Any) -> bool:
     if not isinstance(value, dict) or not is_typeddict(type_):
         return False
     hints = _hints(type_)
-    return all(name not in hints or not faults(value.get(name), hints[name]) for name in _TAGS if name in value)
+    return all(name not in hints or not find_faults(value.get(name), hints[name]) for name in _TAGS if name in value)

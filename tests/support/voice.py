@@ -13,22 +13,22 @@ OWN_KEY = "sk-own-canary-0815"
 LISTENERS = [engine for engine in ENGINES.values() if engine.transcription is not None]
 
 
-def environ(upstream: Upstream, *engines: str, **more: str) -> dict[str, str]:
+def make_environ(upstream: Upstream, *engines: str, **more: str) -> dict[str, str]:
     found = dict(more)
     for engine in engines:
         found |= {f"{engine.upper()}_API_KEY": SERVER_KEY, f"{engine.upper()}_BASE_URL": upstream.url}
     return found
 
 
-def says(body: dict[str, Any], status: int = 200, **headers: str) -> Script:
+def make_script(body: dict[str, Any], status: int = 200, **headers: str) -> Script:
     async def script(request: Request, connection: Connection) -> None:
         told = {name.replace("_", "-"): value for name, value in headers.items()}
-        await connection.whole(body, status, headers=told)
+        await connection.respond(body, status, headers=told)
 
     return script
 
 
-def told_of(api: str) -> list[tuple[Recording, Response]]:
+def find_recorded_answers(api: str) -> list[tuple[Recording, Response]]:
     """Returns the recorded answers that are not streamed."""
     return [
         (recording, response)

@@ -23,5 +23,5 @@ class Watcher:
         if self.stage == "streaming":
             await connection.chunk(self.wire.head + self.wire.delta("One "))
         self.reached.set()
-        await connection.closed()
+        await connection.wait_closed()
         self.hung_up.set()

@@ -5,5 +5,5 @@ from __future__ import annotations
 from llm.transport.interface import HttpRequest
 
 
-def get(url: str, **headers: str) -> HttpRequest:
+def make_get_request(url: str, **headers: str) -> HttpRequest:
     return HttpRequest(method="GET", url=url, headers=headers)

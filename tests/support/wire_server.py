@@ -61,7 +61,7 @@ class Wire:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def hung_up(self) -> float:
+    async def wait_closed(self) -> float:
         """Returns the event loop's time when the other side has closed the connection."""
         try:
             while await self.reader.read(1 << 16):
@@ -102,7 +102,7 @@ class WireServer:
         return HttpRequest(method="POST", url=self.url + path, headers={}, body=body)
 
 
-def answers(*pieces: bytes, then: Callable[[Wire], None] | None = None) -> Script:
+def make_answer_script(*pieces: bytes, then: Callable[[Wire], None] | None = None) -> Script:
     """Returns a script that answers every request with the same pieces, one write each; then may cut or reset."""
 
     async def script(wire: Wire) -> None:
@@ -119,7 +119,7 @@ def answers(*pieces: bytes, then: Callable[[Wire], None] | None = None) -> Scrip
 
 
 @asynccontextmanager
-async def wire_server(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[WireServer]:
+async def run_wire_server(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[WireServer]:
     """Runs ``script`` for each connection. An exception in it, except a closed connection, fails the test."""
     server = WireServer(scheme="https" if tls else "http")
     tasks: set[asyncio.Task[None]] = set()
@@ -159,7 +159,7 @@ async def wire_server(script: Script, tls: ssl.SSLContext | None = None) -> Asyn
 
 
 @asynccontextmanager
-async def transport(
+async def make_transport(
     *,
     connect_timeout: float = 5.0,
     first_byte_timeout: float = 5.0,
@@ -184,12 +184,12 @@ async def transport(
         await made.close()
 
 
-async def fetched(made: HttpTransport, request: HttpRequest) -> bytes:
+async def fetch(made: HttpTransport, request: HttpRequest) -> bytes:
     async with asyncio.timeout(20), await made.send(request) as reply:
         return await reply.read()
 
 
-async def until(condition: Callable[[], object]) -> None:
+async def wait_until(condition: Callable[[], object]) -> None:
     """Returns when the condition is true, for states that send no event."""
     async with asyncio.timeout(5):
         while not condition():
@@ -197,7 +197,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @functools.cache
-def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def make_tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Returns the TLS contexts of a server with a temporary certificate for 127.0.0.1 and of a client that trusts it."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")

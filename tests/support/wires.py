@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.support.harness import CLIENT_ID, Upstream, config, serving
+from tests.support.harness import CLIENT_ID, Upstream, make_config, run_server
 from tests.support.wire_server import WireServer
 
-__all__ = ["CLIENTS", "WIRES", "ClientWire", "Seen", "Wire", "config", "serving"]
+__all__ = ["CLIENTS", "WIRES", "ClientResult", "ClientWire", "Wire", "make_config", "run_server"]
 
 
 def _sse(value: Any, event: str = "") -> bytes:
@@ -200,7 +200,7 @@ WIRES = {wire.engine: wire for wire in (_OPENAI, _RESPONSES, _ANTHROPIC, _GEMINI
 
 
 @dataclass
-class Seen:
+class ClientResult:
     """The content of an answer as a client reads it."""
 
     text: str = ""
@@ -219,7 +219,7 @@ class ClientWire:
     name: str
     path: str
     body: Callable[[str, str], dict[str, Any]]  # engine, model
-    read: Callable[[bytes], Seen]
+    read: Callable[[bytes], ClientResult]
     headers: dict[str, str]
 
     def request(self, engine: str, model: str = "m", **more: Any) -> dict[str, Any]:
@@ -237,8 +237,8 @@ def _events(raw: bytes) -> list[tuple[str, str]]:
     return events
 
 
-def read_native(objects: Sequence[dict[str, Any]]) -> Seen:
-    seen = Seen()
+def read_native(objects: Sequence[dict[str, Any]]) -> ClientResult:
+    seen = ClientResult()
     for wire in objects:
         match wire["type"]:
             case "content":
@@ -254,8 +254,8 @@ def read_native(objects: Sequence[dict[str, Any]]) -> Seen:
     return seen
 
 
-def read_openai(raw: bytes) -> Seen:
-    seen = Seen()
+def read_openai(raw: bytes) -> ClientResult:
+    seen = ClientResult()
     calls: dict[int, list[str]] = {}
     for _, data in _events(raw):
         if data == "[DONE]":
@@ -279,8 +279,8 @@ def read_openai(raw: bytes) -> Seen:
     return seen
 
 
-def read_anthropic(raw: bytes) -> Seen:
-    seen = Seen()
+def read_anthropic(raw: bytes) -> ClientResult:
+    seen = ClientResult()
     calls: dict[int, list[str]] = {}
     for event, data in _events(raw):
         value = json.loads(data)

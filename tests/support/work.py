@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 
-def work_of(call: Callable[[], object], times: int = 20) -> tuple[int, int]:
+def measure_work(call: Callable[[], object], times: int = 20) -> tuple[int, int]:
     """Returns the bytecodes that a call runs and its peak of allocated bytes, each the minimum of several calls.
 
     The minimum, since now and then a list or a dictionary is reallocated.
@@ -50,7 +50,7 @@ def _count_bytecodes(call: Callable[[], object]) -> int:
 
 
 @contextmanager
-def within_processor_time(seconds: float = 60) -> Iterator[None]:
+def limit_processor_time(seconds: float = 60) -> Iterator[None]:
     """Raises after this much processor time, to stop quadratic work on a large input. Not for exact limits."""
 
     def fail(number: int, frame: FrameType | None) -> None:

@@ -12,22 +12,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from tests.support.harness import CLIENT, CLIENT_ID, Answer, Client, Over
-from tests.support.processes import started, url_of
+from tests.support.harness import CLIENT, CLIENT_ID, Answer, Client, OpenConnection
+from tests.support.processes import find_url, start_server
 
 NDJSON = {**CLIENT, "Accept": "application/x-ndjson"}
 STALL = {"engine": "demo", "model": "demo-stall", "prompt": "x"}
 TOGETHER = 2
 
 
-def children(pid: int) -> list[int]:
+def find_children(pid: int) -> list[int]:
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except FileNotFoundError:
         return []
 
 
-async def until(there: Any) -> Any:
+async def wait_until(there: Any) -> Any:
     """Returns the result of ``there()`` as soon as it is true."""
     async with asyncio.timeout(10):
         while not (found := there()):
@@ -35,7 +35,7 @@ async def until(there: Any) -> Any:
     return found
 
 
-def holds(pid: int, inode: str) -> bool:
+def has_socket_open(pid: int, inode: str) -> bool:
     """True if the process has this socket open."""
     for fd in Path(f"/proc/{pid}/fd").glob("*"):
         try:
@@ -46,14 +46,14 @@ def holds(pid: int, inode: str) -> bool:
     return False
 
 
-def state(pid: int) -> str:
+def read_state(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return ""
 
 
-class Running(Client):
+class RunningServer(Client):
     """The server with parent and workers, and a client that can choose the worker it connects to."""
 
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
@@ -62,7 +62,7 @@ class Running(Client):
 
     @property
     def workers(self) -> list[int]:
-        return children(self.process.pid)
+        return find_children(self.process.pid)
 
     def owner(self, writer: asyncio.StreamWriter) -> int:
         """Returns the process id of the worker that has accepted this connection; 0 for none."""
@@ -70,20 +70,20 @@ class Running(Client):
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         ends = [f"0100007F:{port:04X}" for port in (self.port, near)]
         [inode] = {row[9] for row in rows if row[1:3] == ends and row[9] != "0"} or [""]
-        return next((pid for pid in self.workers or [self.process.pid] if holds(pid, inode)), 0)
+        return next((pid for pid in self.workers or [self.process.pid] if has_socket_open(pid, inode)), 0)
 
-    async def accepted(self, over: Over) -> int:
-        return int(await until(lambda: self.owner(over[1])))
+    async def wait_accepted(self, over: OpenConnection) -> int:
+        return int(await wait_until(lambda: self.owner(over[1])))
 
-    async def connect_to(self, worker: int) -> Over:
+    async def connect_to(self, worker: int) -> OpenConnection:
         """Opens a connection to this worker, while the others are stopped."""
         others = [pid for pid in self.workers if pid != worker]
         try:
             for pid in others:
                 os.kill(pid, signal.SIGSTOP)
-            await until(lambda: all(state(pid) == "T" for pid in others))
+            await wait_until(lambda: all(read_state(pid) == "T" for pid in others))
             over = await asyncio.open_connection("127.0.0.1", self.port)
-            answer = await self.send("GET", "/health", over=over)
+            answer = await self.send("GET", "/health", connection=over)
             await answer.head()
             await answer.body()
             return over
@@ -91,32 +91,32 @@ class Running(Client):
             for pid in others:
                 os.kill(pid, signal.SIGCONT)
 
-    async def at(self, worker: int, method: str, path: str, body: Any = None, headers: Any = CLIENT) -> Answer:
+    async def send_to(self, worker: int, method: str, path: str, body: Any = None, headers: Any = CLIENT) -> Answer:
         """Sends a request to this worker and returns the response."""
-        return await self.send(method, path, body, headers, over=await self.connect_to(worker))
+        return await self.send(method, path, body, headers, connection=await self.connect_to(worker))
 
-    async def asked(self, worker: int, method: str, path: str, body: Any = None, headers: Any = CLIENT) -> Answer:
-        answer = await self.at(worker, method, path, body, headers)
+    async def request_to(self, worker: int, method: str, path: str, body: Any = None, headers: Any = CLIENT) -> Answer:
+        answer = await self.send_to(worker, method, path, body, headers)
         await answer.head()
         return answer
 
-    async def streaming(self, worker: int, id: str, body: Any = STALL) -> Answer:
+    async def start_stream(self, worker: int, id: str, body: Any = STALL) -> Answer:
         """Starts a streamed answer in this worker and reads its headers."""
-        answer = await self.asked(worker, "POST", "/llm/chat", body, {**NDJSON, "X-Request-Id": id})
+        answer = await self.request_to(worker, "POST", "/llm/chat", body, {**NDJSON, "X-Request-Id": id})
         assert (answer.status, answer.headers["X-Request-Id"]) == (200, id)
         return answer
 
-    async def ended(self) -> int:
+    async def wait_ended(self) -> int:
         return await asyncio.to_thread(self.process.wait, 20)
 
 
 @asynccontextmanager
-async def running(folder: Path, processes: int = TOGETHER, /, **environ: str) -> AsyncIterator[Running]:
+async def run_workers(folder: Path, processes: int = TOGETHER, /, **environ: str) -> AsyncIterator[RunningServer]:
     environ = {"AUTHORIZED_CLIENT_ID": CLIENT_ID, "DATA_DIR": str(folder / "data"), **environ}
-    with started("--port", "0", "--processes", str(processes), cwd=folder, **environ) as (process, lines):
-        port = re.search(r":(\d+)$", url_of(lines))
+    with start_server("--port", "0", "--processes", str(processes), cwd=folder, **environ) as (process, lines):
+        port = re.search(r":(\d+)$", find_url(lines))
         assert port is not None
-        server = Running(process, int(port[1]))
+        server = RunningServer(process, int(port[1]))
         try:
             assert (await server.get("/health")).status == 200
             yield server

@@ -78,7 +78,7 @@ async def test_an_incomplete_answer_is_an_error(pieces: list[bytes], why: str | 
         else:
             await connection.end()
 
-    async with Upstream(script).running() as there:
+    async with Upstream(script).run() as there:
         result = await measured(Subject(name="x", port=there.port, pids=[]), "e2", 2, connections=1, client=client)
         await asyncio.sleep(0)
     assert result.answers == 0 and len(result.errors) == 1
@@ -88,8 +88,8 @@ async def test_an_incomplete_answer_is_an_error(pieces: list[bytes], why: str | 
 @pytest.mark.parametrize("client", [heavy, light])
 async def test_a_status_is_an_error(client: Client) -> None:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(WIRES["openai"].rate_limit, 429)
+        await connection.respond(WIRES["openai"].rate_limit, 429)
 
-    async with Upstream(script).running() as there:
+    async with Upstream(script).run() as there:
         result = await measured(Subject(name="x", port=there.port, pids=[]), "e2", 2, connections=1, client=client)
     assert result.errors[0].startswith("not 200: b'HTTP/1.1 429")

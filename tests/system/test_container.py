@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bench.size import ROOT, Layout, lay_out, megabytes
-from llm.storage.sqlite.database import FILE
+from llm.storage.sqlite.database import FILE_NAME
 from tests.support.harness import CLIENT_ID
 
 
@@ -56,7 +56,7 @@ def test_the_image_s_files_are_sufficient_and_unchanged(layout: Layout) -> None:
         body = {"model": "demo/demo-chat", "messages": [{"role": "user", "content": "Hello"}]}
         assert json.loads(_ask(f"{url}/v1/chat/completions", body))["choices"]
     assert _files(layout) == before
-    with sqlite3.connect(layout.folder / "data" / FILE) as database:
+    with sqlite3.connect(layout.folder / "data" / FILE_NAME) as database:
         assert database.execute("SELECT messages FROM thread").fetchall() == [(2,)]
     database.close()
 

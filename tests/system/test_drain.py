@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.faults import STREAMED, TEXT, WHOLE, Lane, outcome_of
+from tests.support.faults import STREAMED, TEXT, WHOLE, Lane, read_outcome
 from tests.support.harness import CLIENT, CLIENT_ID, Answer, Client
-from tests.support.processes import started, url_of
-from tests.support.wire_server import LAST_CHUNK, Wire, WireServer, chunk, until, wire_server
+from tests.support.processes import find_url, start_server
+from tests.support.wire_server import LAST_CHUNK, Wire, WireServer, chunk, run_wire_server, wait_until
 from tests.support.wires import WIRES
 
 STREAMS = 200
@@ -39,14 +39,14 @@ class Provider:
             lane = next(lane for lane in lanes if lane.wire.engine == engine)
             self.begun += 1
             if lane.stream:
-                await wire.send(lane.head + chunk(lane.begun))
+                await wire.send(lane.head + chunk(lane.first_payload))
                 while self.flood:
                     await wire.send(chunk(lane.wire.delta("x" * 10_000)))
             if b"never" in request.body:
-                await wire.hung_up()
+                await wire.wait_closed()
                 return
             await self.go.wait()
-            await wire.send(chunk(lane.wire.end) + LAST_CHUNK if lane.stream else lane.good)
+            await wire.send(chunk(lane.wire.end) + LAST_CHUNK if lane.stream else lane.response)
 
     def environ(self) -> dict[str, str]:
         settings: dict[str, str] = {"AUTHORIZED_CLIENT_ID": CLIENT_ID, "MAX_RETRIES": "0", "MAX_ANSWERS": "1000"}
@@ -56,10 +56,10 @@ class Provider:
 @asynccontextmanager
 async def under_way(folder: Path, **environ: str) -> AsyncIterator[tuple[Provider, Client, subprocess.Popen[str]]]:
     provider = Provider()
-    async with wire_server(provider.serve) as provider.server:
+    async with run_wire_server(provider.serve) as provider.server:
         settings = {**provider.environ(), "DATA_DIR": str(folder), **environ}
-        with started("--port", "0", cwd=folder, **settings) as (process, lines):
-            client = Client(int(url_of(lines).rpartition(":")[2]), None)  # type: ignore[arg-type]
+        with start_server("--port", "0", cwd=folder, **settings) as (process, lines):
+            client = Client(int(find_url(lines).rpartition(":")[2]), None)  # type: ignore[arg-type]
             try:
                 yield provider, client, process
             finally:
@@ -88,7 +88,7 @@ async def test_o7_of_200_streams_those_that_end_in_time_are_complete_and_the_oth
         for answer in answers:
             await answer.head()
             assert answer.status == 200
-        await until(lambda: provider.begun == STREAMS + 1)
+        await wait_until(lambda: provider.begun == STREAMS + 1)
         process.send_signal(signal.SIGTERM)
         while (health := await client.get("/health")).status == 200:
             pass
@@ -97,13 +97,13 @@ async def test_o7_of_200_streams_those_that_end_in_time_are_complete_and_the_oth
         assert (refused.status, (await refused.json())["code"]) == (503, "draining")
         provider.go.set()
         for lane, prompt, answer in zip(lanes, prompts, answers, strict=True):
-            outcome = outcome_of(lane, 200, await answer.body())
+            outcome = read_outcome(lane, 200, await answer.body())
             assert outcome.text == TEXT
             assert (outcome.ended, outcome.code) == ((True, None) if prompt == "soon" else (False, "draining")), lane
         await waiting.head()
         assert (waiting.status, (await waiting.json())["code"]) == (503, "draining")
         assert await ended(process) == 0
-        await until(lambda: not provider.server.wires)
+        await wait_until(lambda: not provider.server.wires)
         assert provider.begun == STREAMS + 1
 
 
@@ -115,7 +115,7 @@ async def test_o7_clients_that_do_not_read_delay_no_other(tmp_path: Path) -> Non
             await answer.head()
         process.send_signal(signal.SIGTERM)
         assert await ended(process) == 0
-        await until(lambda: not provider.server.wires)
+        await wait_until(lambda: not provider.server.wires)
 
 
 async def test_o9_a_thousand_kept_connections_and_200_streams_lose_nothing(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ async def test_o9_a_thousand_kept_connections_and_200_streams_lose_nothing(tmp_p
         streams = [await ask(client, LANES[number % len(LANES)], "soon") for number in range(STREAMS)]
         for answer in streams:
             await answer.head()
-        await until(lambda: provider.begun == STREAMS)
+        await wait_until(lambda: provider.begun == STREAMS)
         idle = [await client.get("/health") for _ in range(1000)]
         for answer in idle:
             assert answer.status == 200 and b"ok" in await answer.body()
@@ -136,8 +136,8 @@ async def test_o9_a_thousand_kept_connections_and_200_streams_lose_nothing(tmp_p
                 assert answer.status == 200 and (await answer.json())["content"] == TEXT, number
         for number, answer in enumerate(streams):
             lane = LANES[number % len(LANES)]
-            outcome = outcome_of(lane, answer.status, await answer.body())
+            outcome = read_outcome(lane, answer.status, await answer.body())
             assert (outcome.text, outcome.ended) == (TEXT, True), lane
-        await until(lambda: len(provider.server.wires) <= 64)
+        await wait_until(lambda: len(provider.server.wires) <= 64)
         again = [await client.get("/health") for _ in range(10)]
         assert all(answer.status == 200 for answer in again)

@@ -14,10 +14,20 @@ from typing import Any, cast
 
 import pytest
 
-from tests.support.faults import STREAMED, WHOLE, Lane, Script, answer_head, outcome_of, repeats, sends, stays
+from tests.support.faults import (
+    STREAMED,
+    WHOLE,
+    Lane,
+    Script,
+    answer_head,
+    make_repeating_script,
+    make_sending_script,
+    make_stalling_script,
+    read_outcome,
+)
 from tests.support.harness import CLIENT_ID, Answer, Client
-from tests.support.processes import started, url_of
-from tests.support.wire_server import chunk, until, wire_server
+from tests.support.processes import find_url, start_server
+from tests.support.wire_server import chunk, run_wire_server, wait_until
 from tests.support.wires import _chunk, _sse
 
 MB = 1024 * 1024
@@ -57,26 +67,28 @@ class Process:
 @asynccontextmanager
 async def process(lane: Lane, script: Script, folder: Path, most: int = MOST) -> AsyncIterator[Process]:
     environ = {"AUTHORIZED_CLIENT_ID": CLIENT_ID, "DATA_DIR": str(folder), "MAX_RETRIES": "0"}
-    async with wire_server(script) as provider:
+    async with run_wire_server(script) as provider:
         # The C library may retain freed memory, depending on the address of the last piece. Only memory in use can be
         # measured if each freed piece returns to the kernel by itself.
         environ["MALLOC_MMAP_THRESHOLD_"] = "16384"
         settings = lane.wire.environ(provider, **environ, MAX_ANSWER_SIZE=f"{most}MB")
-        with started("--port", "0", cwd=folder, **settings) as (running, lines):
-            client = Client(int(url_of(lines).rpartition(":")[2]), cast(Any, None))
+        with start_server("--port", "0", cwd=folder, **settings) as (running, lines):
+            client = Client(int(find_url(lines).rpartition(":")[2]), cast(Any, None))
             await (await client.get("/health")).body()
             yield Process(running.pid, client)
             for answer in client.open:
                 answer.close()
-            await until(lambda: not provider.wires)
+            await wait_until(lambda: not provider.wires)
 
 
 def _event(lane: Lane) -> Script:
-    return repeats(chunk(b"x" * 250_000), lane.head + chunk(lane.begun) + chunk(lane.wire.delta("x")[:-20]))
+    return make_repeating_script(
+        chunk(b"x" * 250_000), lane.head + chunk(lane.first_payload) + chunk(lane.wire.delta("x")[:-20])
+    )
 
 
 def _document(lane: Lane) -> Script:
-    return repeats(chunk(b"x" * 250_000), lane.head + chunk(lane.begun))
+    return make_repeating_script(chunk(b"x" * 250_000), lane.head + chunk(lane.first_payload))
 
 
 @functools.cache
@@ -89,7 +101,7 @@ def _packed() -> bytes:
 def _bomb(lane: Lane) -> Script:
     packed = _packed()
     headers = (f"Content-Type: {lane.content_type}", "Content-Encoding: gzip", f"Content-Length: {len(packed)}")
-    return sends(answer_head(*headers) + packed)
+    return make_sending_script(answer_head(*headers) + packed)
 
 
 def _arguments(lane: Lane) -> Script:
@@ -97,12 +109,14 @@ def _arguments(lane: Lane) -> Script:
     if lane.wire.engine == "openai":
         call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": "'}}
         more = _chunk({"tool_calls": [{"index": 0, "function": {"arguments": "abc"}}]})
-        return repeats(chunk(more * 1000), lane.head + chunk(lane.begun) + chunk(_chunk({"tool_calls": [call]})))
+        return make_repeating_script(
+            chunk(more * 1000), lane.head + chunk(lane.first_payload) + chunk(_chunk({"tool_calls": [call]}))
+        )
     block = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
     start = _sse({"type": "content_block_start", "index": 1, "content_block": block}, "content_block_start")
     delta = {"type": "input_json_delta", "partial_json": "abc"}
     more = _sse({"type": "content_block_delta", "index": 1, "delta": delta}, "content_block_delta")
-    return repeats(chunk(more * 1000), lane.head + chunk(lane.begun) + chunk(start))
+    return make_repeating_script(chunk(more * 1000), lane.head + chunk(lane.first_payload) + chunk(start))
 
 
 ENDLESS: list[tuple[str, str, Callable[[Lane], Script]]] = [
@@ -131,7 +145,7 @@ async def test_o1_an_endless_answer_takes_no_more_memory_than_allowed(
         before = server.measure()
         answers = await asyncio.gather(*(server.ask(asked) for _ in range(AT_ONCE)))
         for answer in answers:
-            outcome = outcome_of(asked, answer.status, await answer.body())
+            outcome = read_outcome(asked, answer.status, await answer.body())
             assert outcome.code == "upstream_malformed", outcome
         assert server.highest - before < 1.5 * most * AT_ONCE + FLAT
 
@@ -139,7 +153,7 @@ async def test_o1_an_endless_answer_takes_no_more_memory_than_allowed(
 @pytest.mark.parametrize("lane", ["native", "native over lines", "verbatim openai", "crossing"])
 async def test_o1_an_endless_answer_that_is_read_costs_no_memory(lane: str, tmp_path: Path) -> None:
     asked = LANES[lane]
-    script = repeats(chunk(asked.wire.delta("word " * 2000)), asked.head + chunk(asked.begun))
+    script = make_repeating_script(chunk(asked.wire.delta("word " * 2000)), asked.head + chunk(asked.first_payload))
     async with process(asked, script, tmp_path, most=2 * READ) as server, asyncio.timeout(60):
         before = server.measure()
         answer = await server.ask(asked, **({"tools": False} if asked.client.name == "native" else {}))
@@ -156,10 +170,10 @@ async def test_o1_an_endless_answer_that_is_read_costs_no_memory(lane: str, tmp_
 async def test_o1_a_buffered_answer_is_limited_in_size(lane: str, tmp_path: Path) -> None:
     """Tools, threads and some wires buffer all of it; passthrough does not."""
     asked = LANES[lane]
-    script = repeats(chunk(asked.wire.delta("word " * 2000)), asked.head + chunk(asked.begun))
+    script = make_repeating_script(chunk(asked.wire.delta("word " * 2000)), asked.head + chunk(asked.first_payload))
     async with process(asked, script, tmp_path) as server, asyncio.timeout(60):
         answer = await server.ask(asked)
-        outcome = outcome_of(asked, answer.status, await answer.body())
+        outcome = read_outcome(asked, answer.status, await answer.body())
     assert outcome.code == "upstream_malformed"
     assert MOST * MB * 0.9 < len(outcome.text) < MOST * MB * 1.1
 
@@ -168,7 +182,7 @@ async def test_o1_an_answer_of_exactly_the_limit_is_accepted(tmp_path: Path) -> 
     lane = LANES["native, whole"]
     words = "word " * (MOST * MB // 5 - 1000)
     good = lane.head + chunk(json.dumps(lane.wire.whole(words)).encode()) + b"0\r\n\r\n"
-    async with process(lane, sends(good), tmp_path) as server, asyncio.timeout(60):
+    async with process(lane, make_sending_script(good), tmp_path) as server, asyncio.timeout(60):
         assert (await (await server.ask(lane)).json())["content"] == words
 
 
@@ -177,7 +191,10 @@ async def test_a_long_request_is_freed_when_its_answer_starts(lane: str, tmp_pat
     asked = LANES[lane]
     long = "word " * (ASKED * MB // 5)
     question = {"prompt": long, "tools": False} if asked.client.name == "native" else {}
-    async with process(asked, stays(asked.head + chunk(asked.begun)), tmp_path) as server, asyncio.timeout(60):
+    async with (
+        process(asked, make_stalling_script(asked.head + chunk(asked.first_payload)), tmp_path) as server,
+        asyncio.timeout(60),
+    ):
         before = server.measure()
         answer = await server.ask(asked, **question or {"messages": [{"role": "user", "content": long}]})
         assert await anext(answer.chunks())

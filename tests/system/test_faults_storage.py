@@ -18,10 +18,10 @@ from typing import IO, Any
 
 import pytest
 
-from llm.storage.sqlite.database import FILE
+from llm.storage.sqlite.database import FILE_NAME
 from tests.support.harness import CLIENT_ID, Client
 from tests.support.paths import ROOT
-from tests.support.threads import NDJSON, kept
+from tests.support.threads import NDJSON, read_thread_state
 
 DEMO = {"engine": "demo", "model": "demo-chat", "prompt": "Hello"}
 BANNER = b"Anthropic clients:"
@@ -126,7 +126,7 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 
 
 async def _in_thread(server: Client, id: str, prompt: str = "Hello") -> Any:
-    return kept(await server.chat(NDJSON, **{**DEMO, "prompt": prompt}, thread=id))
+    return read_thread_state(await server.chat(NDJSON, **{**DEMO, "prompt": prompt}, thread=id))
 
 
 async def _new(server: Client) -> str:
@@ -163,7 +163,7 @@ async def test_o2_a_database_lock_of_another_process_delays_no_other_chat(tmp_pa
     )
     with running(tmp_path) as server:
         id = await _new(server)
-        command = [sys.executable, "-c", hold, str(tmp_path / "data" / FILE)]
+        command = [sys.executable, "-c", hold, str(tmp_path / "data" / FILE_NAME)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
             assert holder.stdout is not None and holder.stdin is not None
             assert holder.stdout.readline() == b"held\n"
@@ -180,19 +180,19 @@ async def test_o2_a_database_lock_of_another_process_delays_no_other_chat(tmp_pa
 
 async def test_o2_an_invalid_database_file_stops_no_chat(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / FILE).write_bytes(b"this is no database, " * 1000)
+    (tmp_path / "data" / FILE_NAME).write_bytes(b"this is no database, " * 1000)
     with running(tmp_path) as server:
         made = await server.request("PUT", "/thread")
         assert (made.status, (await made.json())["code"]) == (503, "storage_failed")
         await chats(server)
-    assert (tmp_path / "data" / FILE).read_bytes().startswith(b"this is no")
+    assert (tmp_path / "data" / FILE_NAME).read_bytes().startswith(b"this is no")
 
 
 async def test_o2_a_broken_database_stops_no_chat_and_a_restored_one_is_used(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         id = await _new(server)
         assert (await _in_thread(server, id))["saved"]
-        file = tmp_path / "data" / FILE
+        file = tmp_path / "data" / FILE_NAME
         with sqlite3.connect(file) as database:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         database.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness import CLIENT, Client, Connection, Request, Upstream, config, serving
+from tests.support.harness import CLIENT, Client, Connection, Request, Upstream, make_config, run_server
 from tests.support.paths import ROOT
 from tests.support.wires import CLIENTS, WIRES, ClientWire
 
@@ -40,7 +40,7 @@ http {{
 @asynccontextmanager
 async def behind_nginx(server: Client, folder: Path) -> AsyncIterator[Client]:
     """Yields a client that reaches the server through nginx; only the two ports in the site file are changed."""
-    async with Upstream(_unused).running() as spare:
+    async with Upstream(_unused).run() as spare:
         port = spare.port
     text = SITE.read_text()
     assert "server 127.0.0.1:3000;" in text and "listen 80;" in text
@@ -93,8 +93,11 @@ async def test_nginx_forwards_each_chunk_before_the_next_is_sent(client: ClientW
         await connection.chunk(wire.end)
         await connection.end()
 
-    async with Upstream(script).running() as upstream:
-        async with serving(config(**wire.environ(upstream))) as server, behind_nginx(server, tmp_path) as through:
+    async with Upstream(script).run() as upstream:
+        async with (
+            run_server(make_config(**wire.environ(upstream))) as server,
+            behind_nginx(server, tmp_path) as through,
+        ):
             answer = await through.post(client.path, client.request("openai"), client.headers)
             assert answer.headers["Server"].startswith("nginx")
             raw = b""
@@ -116,11 +119,14 @@ async def test_a_client_that_leaves_nginx_ends_the_provider_s_answer(tmp_path: P
     async def script(request: Request, connection: Connection) -> None:
         await connection.stream()
         await connection.chunk(wire.head + wire.delta("One "))
-        await connection.closed()
+        await connection.wait_closed()
         hung_up.set()
 
-    async with Upstream(script).running() as upstream:
-        async with serving(config(**wire.environ(upstream))) as server, behind_nginx(server, tmp_path) as through:
+    async with Upstream(script).run() as upstream:
+        async with (
+            run_server(make_config(**wire.environ(upstream))) as server,
+            behind_nginx(server, tmp_path) as through,
+        ):
             answer = await through.post("/llm/chat", CLIENTS["native"].request("openai"), CLIENT)
             async for _ in answer.chunks():
                 break

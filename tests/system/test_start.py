@@ -21,11 +21,11 @@ import server
 from llm import log
 from tests.support.harness import CLIENT_ID
 from tests.support.paths import ROOT
-from tests.support.processes import started, url_of
+from tests.support.processes import find_url, start_server
 
 
 def test_the_printed_curl_works_verbatim(tmp_path: Path) -> None:
-    with started("--port", "0", cwd=tmp_path) as (_, lines):
+    with start_server("--port", "0", cwd=tmp_path) as (_, lines):
         [curl] = [line.removeprefix("try: ") for line in lines if line.startswith("try: ")]
         assert shlex.split(curl)[0] == "curl"
         told = subprocess.run(
@@ -43,7 +43,7 @@ def test_the_printed_curl_works_verbatim(tmp_path: Path) -> None:
 
 
 def test_a_configured_client_id_is_never_printed(tmp_path: Path) -> None:
-    with started("--port", "0", cwd=tmp_path, AUTHORIZED_CLIENT_ID=CLIENT_ID, OPENAI_API_KEY="sk-12345678") as (
+    with start_server("--port", "0", cwd=tmp_path, AUTHORIZED_CLIENT_ID=CLIENT_ID, OPENAI_API_KEY="sk-12345678") as (
         _,
         lines,
     ):
@@ -55,7 +55,7 @@ def test_a_configured_client_id_is_never_printed(tmp_path: Path) -> None:
 
 def test_settings_are_read_from_dotenv_and_a_misspelt_name_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("PORT=0\nGROQ_API_KEY=gsk_12345678\nOPENAI_API_KEI=sk-12345678\n")
-    with started(cwd=tmp_path) as (_, lines):
+    with start_server(cwd=tmp_path) as (_, lines):
         assert "engines: Groq" in lines
         assert "warning: OPENAI_API_KEI in .env is not a known setting; did you mean OPENAI_API_KEY?" in lines
 
@@ -126,8 +126,8 @@ def started_after(code: str, folder: Path) -> tuple[int, list[dict[str, object]]
     before = folder / "before"
     before.mkdir()
     (before / "sitecustomize.py").write_text(code)
-    with started("--port", "0", "--processes", "1", cwd=folder, PYTHONPATH=str(before)) as (process, lines):
-        with urllib.request.urlopen(url_of(lines) + "/health", timeout=20) as answer:
+    with start_server("--port", "0", "--processes", "1", cwd=folder, PYTHONPATH=str(before)) as (process, lines):
+        with urllib.request.urlopen(find_url(lines) + "/health", timeout=20) as answer:
             assert answer.status == 200
         limits = Path(f"/proc/{process.pid}/limits").read_text()
         process.send_signal(signal.SIGTERM)
@@ -207,7 +207,7 @@ def without_extras(folder: Path) -> dict[str, str]:
 def test_accelerators_are_used_and_printed_but_optional(tmp_path: Path) -> None:
     installed = [name for name in FASTER if find_spec(name)]
     for environ, there in ((without_extras(tmp_path), []), (dict[str, str](), installed)):
-        with started("--port", "0", cwd=tmp_path, **environ) as (process, lines):
+        with start_server("--port", "0", cwd=tmp_path, **environ) as (process, lines):
             told = [line for line in lines if line.startswith("faster with ")]
             assert [re.findall(r"[a-z]+(?= [\d.]+)", line) for line in told] == ([there] if there else [])
             loaded = Path(f"/proc/{process.pid}/maps").read_text()
@@ -220,9 +220,9 @@ def test_accelerators_are_used_and_printed_but_optional(tmp_path: Path) -> None:
 
 
 def test_sigterm_lets_a_running_answer_finish_and_exits_0(tmp_path: Path) -> None:
-    with started("--port", "0", cwd=tmp_path, AUTHORIZED_CLIENT_ID=CLIENT_ID) as (process, lines):
+    with start_server("--port", "0", cwd=tmp_path, AUTHORIZED_CLIENT_ID=CLIENT_ID) as (process, lines):
         body = json.dumps({"engine": "demo", "model": "demo-chat", "prompt": "one two three four five"}).encode()
-        request = urllib.request.Request(f"{url_of(lines)}/llm/chat", body, {"X-ClientId": CLIENT_ID})
+        request = urllib.request.Request(f"{find_url(lines)}/llm/chat", body, {"X-ClientId": CLIENT_ID})
         with urllib.request.urlopen(request, timeout=20) as answer:
             first = answer.readline()
             process.send_signal(signal.SIGTERM)
@@ -233,9 +233,9 @@ def test_sigterm_lets_a_running_answer_finish_and_exits_0(tmp_path: Path) -> Non
 
 def test_sigterm_ends_an_unfinished_answer_with_an_error(tmp_path: Path) -> None:
     environ = {"AUTHORIZED_CLIENT_ID": CLIENT_ID, "DRAIN_TIMEOUT": "0.3"}
-    with started("--port", "0", cwd=tmp_path, **environ) as (process, lines):
+    with start_server("--port", "0", cwd=tmp_path, **environ) as (process, lines):
         body = json.dumps({"engine": "demo", "model": "demo-stall", "prompt": "x"}).encode()
-        request = urllib.request.Request(f"{url_of(lines)}/llm/chat", body, {"X-ClientId": CLIENT_ID})
+        request = urllib.request.Request(f"{find_url(lines)}/llm/chat", body, {"X-ClientId": CLIENT_ID})
         with urllib.request.urlopen(request, timeout=20) as answer:
             first = answer.readline()
             process.send_signal(signal.SIGTERM)
@@ -245,8 +245,8 @@ def test_sigterm_ends_an_unfinished_answer_with_an_error(tmp_path: Path) -> None
 
 
 def test_several_processes_share_the_port_and_stop_together(tmp_path: Path) -> None:
-    with started("--port", "0", "--processes", "2", cwd=tmp_path) as (process, lines):
-        with urllib.request.urlopen(f"{url_of(lines)}/health", timeout=20) as answer:
+    with start_server("--port", "0", "--processes", "2", cwd=tmp_path) as (process, lines):
+        with urllib.request.urlopen(f"{find_url(lines)}/health", timeout=20) as answer:
             assert answer.status == 200
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert len(children) == 2
@@ -260,7 +260,7 @@ def test_o4_it_starts_with_little_memory_and_few_modules(tmp_path: Path) -> None
 
     Only the three required packages are installed: uvloop takes 2 MB more. ``make size`` measures how long a start takes.
     """
-    with started("--port", "0", cwd=tmp_path, **without_extras(tmp_path)) as (process, _):
+    with start_server("--port", "0", cwd=tmp_path, **without_extras(tmp_path)) as (process, _):
         status = Path(f"/proc/{process.pid}/status").read_text()
         resident = int(re.search(r"VmRSS:\s+(\d+) kB", status)[1])  # type: ignore[index]
     assert resident < 40 * 1024
@@ -303,7 +303,7 @@ def test_o5_no_connection_is_opened_at_start(tmp_path: Path) -> None:
         lines.append(line)
         if line.startswith("Anthropic clients:"):
             break
-    with urllib.request.urlopen(f"{url_of(lines)}/health", timeout=20) as answer:
+    with urllib.request.urlopen(f"{find_url(lines)}/health", timeout=20) as answer:
         assert answer.status == 200
     process.send_signal(signal.SIGTERM)
     rest, _ = process.communicate(timeout=20)

@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from llm import VERSION
-from llm.integrity import SHIPPED, files, hashes
+from llm.integrity import SHIPPED, hash_files, list_files
 from server import ACCELERATORS
 from tests.support.paths import ROOT
 
@@ -75,7 +75,7 @@ def test_x6_make_and_container_install_from_the_lock() -> None:
 def test_x6_the_container_has_the_files_that_are_listed() -> None:
     copied = re.findall(r"^COPY (?!--from)(\S+) (?!\.$)", (ROOT / "deploy" / "Dockerfile").read_text(), re.MULTILINE)
     assert {*copied} == {*SHIPPED}
-    suffixes = {path.suffix for path in files()}
+    suffixes = {path.suffix for path in list_files()}
     assert suffixes == {".py", ".json", ".html", ".css", ".js"}, suffixes
 
 
@@ -102,11 +102,11 @@ def test_a_changed_file_has_another_hash(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     (tmp_path / "server.py").write_text("one")
     (tmp_path / "llm" / "a.py").write_text("two")
-    before = hashes(tmp_path)
+    before = hash_files(tmp_path)
     (tmp_path / "llm" / "a.py").write_text("three")
     (tmp_path / "llm" / "__pycache__").mkdir()
     (tmp_path / "llm" / "__pycache__" / "a.pyc").write_text("four")
-    after = hashes(tmp_path)
+    after = hash_files(tmp_path)
     assert (
         [line.split("  ")[1] for line in before] == [line.split("  ")[1] for line in after] == ["llm/a.py", "server.py"]
     )

@@ -11,10 +11,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from llm.storage.sqlite.database import FILE
+from llm.storage.sqlite.database import FILE_NAME
 from tests.support.harness import CLIENT, CLIENT_ID, Client, Connection, Request, Upstream
-from tests.support.processes import started, url_of
-from tests.support.threads import NDJSON, kept, read
+from tests.support.processes import find_url, start_server
+from tests.support.threads import NDJSON, read_thread, read_thread_state
 from tests.support.wires import WIRES, _chunk
 
 CHATS = 50
@@ -28,7 +28,7 @@ def answer_to(prompt: str) -> list[str]:
 
 @contextmanager
 def client(lines: list[str]) -> Iterator[Client]:
-    port = re.search(r":(\d+)$", url_of(lines))
+    port = re.search(r":(\d+)$", find_url(lines))
     assert port is not None
     server = Client(int(port[1]), cast(Any, None))
     try:
@@ -55,7 +55,7 @@ async def test_kill_9_during_fifty_chats_loses_no_saved_answer(tmp_path: Path) -
         await connection.end()
 
     upstream = Upstream(script)
-    async with upstream.running():
+    async with upstream.run():
         environ = {**WIRES["openai"].environ(upstream), "DATA_DIR": str(tmp_path), "AUTHORIZED_CLIENT_ID": CLIENT_ID}
         told: dict[str, list[str]] = {}
         enough = asyncio.Event()
@@ -67,23 +67,23 @@ async def test_kill_9_during_fifty_chats_loses_no_saved_answer(tmp_path: Path) -
                 prompt = f"chat {number} turn {turn}"
                 body = {"engine": "openai", "model": "gpt-4o", "thread": id, "tools": False, "prompt": prompt}
                 answer = await server.post("/llm/chat", body, {**CLIENT, **NDJSON})
-                assert kept(await answer.objects())["saved"]
+                assert read_thread_state(await answer.objects())["saved"]
                 told[id].append(prompt)
                 if sum(map(len, told.values())) >= BEFORE:
                     enough.set()
 
-        with started("--port", "0", cwd=tmp_path, **environ) as (process, lines), client(lines) as server:
+        with start_server("--port", "0", cwd=tmp_path, **environ) as (process, lines), client(lines) as server:
             tasks = [asyncio.create_task(chats(server, number)) for number in range(CHATS)]
             await asyncio.wait([asyncio.create_task(enough.wait()), *tasks], return_when=asyncio.FIRST_COMPLETED)
             process.send_signal(signal.SIGKILL)
             failures = await asyncio.gather(*tasks, return_exceptions=True)
             assert all(isinstance(failure, OSError | EOFError) for failure in failures), failures
 
-        with closing(sqlite3.connect(tmp_path / FILE)) as database:
+        with closing(sqlite3.connect(tmp_path / FILE_NAME)) as database:
             assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        with started("--port", "0", cwd=tmp_path, **environ) as (_, lines), client(lines) as server:
+        with start_server("--port", "0", cwd=tmp_path, **environ) as (_, lines), client(lines) as server:
             for id, prompts in told.items():
-                messages = await read(server, id)
+                messages = await read_thread(server, id)
                 asked = [message["content"] for message in messages[::2]]
                 assert [m["content"] for m in messages[1::2]] == ["".join(answer_to(prompt)) for prompt in asked]
                 assert asked[: len(prompts)] == prompts  # all that were reported as saved
@@ -92,5 +92,5 @@ async def test_kill_9_during_fifty_chats_loses_no_saved_answer(tmp_path: Path) -
             again = await server.chat(
                 NDJSON, engine="openai", model="gpt-4o", thread=next(iter(told)), tools=False, prompt="still there?"
             )
-            assert kept(again)["saved"]
+            assert read_thread_state(again)["saved"]
     assert len(told) == CHATS

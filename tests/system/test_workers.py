@@ -17,12 +17,21 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import CLIENT, Answer, Connection, Over, Request, Upstream
+from tests.support.harness import CLIENT, Answer, Connection, OpenConnection, Request, Upstream
 from tests.support.paths import ROOT
-from tests.support.processes import started, url_of
-from tests.support.threads import kept
+from tests.support.processes import find_url, start_server
+from tests.support.threads import read_thread_state
 from tests.support.wires import WIRES
-from tests.support.workers import NDJSON, STALL, TOGETHER, Running, holds, running, state, until
+from tests.support.workers import (
+    NDJSON,
+    STALL,
+    TOGETHER,
+    RunningServer,
+    has_socket_open,
+    read_state,
+    run_workers,
+    wait_until,
+)
 
 SLOW = {"engine": "openai", "model": "gpt-4o", "prompt": "x", "tools": False}
 
@@ -30,12 +39,12 @@ SLOW = {"engine": "openai", "model": "gpt-4o", "prompt": "x", "tools": False}
 def listens(pid: int, port: int) -> bool:
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     [inode] = {row[9] for row in rows if row[1] == f"0100007F:{port:04X}" and row[3] == "0A"}
-    return holds(pid, inode)
+    return has_socket_open(pid, inode)
 
 
 def gone(pid: int) -> bool:
     """True if the process has ended (also as a zombie that its new parent has not collected)."""
-    return state(pid) in ("", "Z")
+    return read_state(pid) in ("", "Z")
 
 
 class Provider:
@@ -53,11 +62,11 @@ class Provider:
         await connection.end()
 
 
-async def draining(server: Running, over: Over) -> None:
+async def draining(server: RunningServer, over: OpenConnection) -> None:
     """Waits until the worker of an open connection reports that it drains."""
     async with asyncio.timeout(10):
         while True:
-            answer = await server.send("GET", "/health", over=over)
+            answer = await server.send("GET", "/health", connection=over)
             await answer.head()
             told = await answer.json()
             if (answer.status, told["status"]) == (503, "draining"):
@@ -71,31 +80,31 @@ async def last(answer: Answer) -> Any:
 
 
 async def test_c2_a_cancel_finds_the_answer_in_another_worker(tmp_path: Path) -> None:
-    async with running(tmp_path) as server:
+    async with run_workers(tmp_path) as server:
         first, second = server.workers
         for here, there in ((first, second), (second, first), (first, first)):
-            answer = await server.streaming(here, "my-request-1")
-            stranger = await server.asked(
+            answer = await server.start_stream(here, "my-request-1")
+            stranger = await server.request_to(
                 there, "DELETE", "/llm/chat/my-request-1", None, {"X-OpenAI-Key": "sk-stranger"}
             )
             assert stranger.status == 404
-            assert (await server.asked(there, "DELETE", "/llm/chat/my-request-1")).status == 204
+            assert (await server.request_to(there, "DELETE", "/llm/chat/my-request-1")).status == 204
             told = await last(answer)
             assert (told["type"], told["code"]) == ("error", "cancelled")
-            assert (await server.asked(there, "DELETE", "/llm/chat/my-request-1")).status == 404
+            assert (await server.request_to(there, "DELETE", "/llm/chat/my-request-1")).status == 404
 
 
 async def test_c2_one_cancel_stops_every_answer_of_that_id(tmp_path: Path) -> None:
     """A request id chosen by a client is unique in one worker only."""
-    async with running(tmp_path) as server:
-        answers = [await server.streaming(worker, "my-request-1") for worker in server.workers]
+    async with run_workers(tmp_path) as server:
+        answers = [await server.start_stream(worker, "my-request-1") for worker in server.workers]
         assert (await server.request("DELETE", "/llm/chat/my-request-1")).status == 204
         assert [(await last(answer))["code"] for answer in answers] == ["cancelled"] * TOGETHER
 
 
 async def test_c2_a_hundred_cancels_at_once_all_find_theirs(tmp_path: Path) -> None:
     """About half of them run in another worker."""
-    async with running(tmp_path) as server:
+    async with run_workers(tmp_path) as server:
         ids = [f"my-request-{n}" for n in range(100)]
         answers = [await server.post("/llm/chat", STALL, {**NDJSON, "X-Request-Id": id}) for id in ids]
         told = await asyncio.gather(*(server.request("DELETE", f"/llm/chat/{id}") for id in ids))
@@ -104,79 +113,79 @@ async def test_c2_a_hundred_cancels_at_once_all_find_theirs(tmp_path: Path) -> N
 
 
 async def test_c2_a_hanging_worker_delays_a_cancel_only_briefly(tmp_path: Path) -> None:
-    async with running(tmp_path) as server:
+    async with run_workers(tmp_path) as server:
         here, there = server.workers
         over = await server.connect_to(here)
         os.kill(there, signal.SIGSTOP)
         try:
-            answer = await server.send("DELETE", "/llm/chat/nobody-has-it", None, CLIENT, over=over)
+            answer = await server.send("DELETE", "/llm/chat/nobody-has-it", None, CLIENT, connection=over)
             async with asyncio.timeout(5):
                 await answer.head()
             assert answer.status == 404
         finally:
             os.kill(there, signal.SIGCONT)
-        mine = await server.streaming(there, "my-request-1")
-        assert (await server.asked(here, "DELETE", "/llm/chat/my-request-1")).status == 204
+        mine = await server.start_stream(there, "my-request-1")
+        assert (await server.request_to(here, "DELETE", "/llm/chat/my-request-1")).status == 204
         assert (await last(mine))["code"] == "cancelled"
 
 
 async def test_o7_all_workers_drain_together(tmp_path: Path) -> None:
     """In each worker new requests are refused, /health reports it and running answers finish; the exit code is 0."""
     provider = Provider()
-    async with Upstream(provider).running() as upstream:
-        async with running(tmp_path, **provider.wire.environ(upstream)) as server:
+    async with Upstream(provider).run() as upstream:
+        async with run_workers(tmp_path, **provider.wire.environ(upstream)) as server:
             workers = server.workers
-            answers = [await server.streaming(worker, "my-request-1", SLOW) for worker in workers]
+            answers = [await server.start_stream(worker, "my-request-1", SLOW) for worker in workers]
             idle = [(await server.connect_to(worker), await server.connect_to(worker)) for worker in workers]
             server.process.send_signal(signal.SIGTERM)
             for one, other in idle:
                 await draining(server, one)
-                refused = await server.send("POST", "/llm/chat", SLOW, CLIENT, over=other)
+                refused = await server.send("POST", "/llm/chat", SLOW, CLIENT, connection=other)
                 await refused.head()
                 assert (refused.status, (await refused.json())["code"]) == (503, "draining")
             assert server.workers == workers and server.process.poll() is None
             provider.end.set()
             assert [(await last(answer))["type"] for answer in answers] == ["usage"] * TOGETHER
-            assert await server.ended() == 0
+            assert await server.wait_ended() == 0
             assert all(gone(worker) for worker in workers)
 
 
 async def test_o7_an_unfinished_answer_ends_with_an_error_in_each_worker(tmp_path: Path) -> None:
-    async with running(tmp_path, DRAIN_TIMEOUT="0.3") as server:
-        answers = [await server.streaming(worker, "my-request-1") for worker in server.workers]
+    async with run_workers(tmp_path, DRAIN_TIMEOUT="0.3") as server:
+        answers = [await server.start_stream(worker, "my-request-1") for worker in server.workers]
         server.process.send_signal(signal.SIGINT)
         assert [(await last(answer))["code"] for answer in answers] == ["draining"] * TOGETHER
-        assert await server.ended() == 0
+        assert await server.wait_ended() == 0
 
 
 @pytest.mark.parametrize("processes", [1, TOGETHER])
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 async def test_a_second_signal_ends_everything_at_once(tmp_path: Path, processes: int, second: signal.Signals) -> None:
-    async with running(tmp_path, processes) as server:
+    async with run_workers(tmp_path, processes) as server:
         workers = server.workers or [server.process.pid]
         idle = [await server.connect_to(worker) for worker in workers]
-        answers = [await server.streaming(worker, "my-request-1") for worker in workers]
+        answers = [await server.start_stream(worker, "my-request-1") for worker in workers]
         server.process.send_signal(signal.SIGTERM)
         for over in idle:
             await draining(server, over)
         server.process.send_signal(second)
-        assert await server.ended() == -second
+        assert await server.wait_ended() == -second
         assert server.process.stderr is not None and "Traceback" not in server.process.stderr.read()
         for answer in answers:
             with pytest.raises(asyncio.IncompleteReadError):
                 await last(answer)
-        await until(lambda: all(gone(worker) for worker in workers))
+        await wait_until(lambda: all(gone(worker) for worker in workers))
 
 
 async def test_ctrl_c_which_reaches_every_process_of_the_terminal_drains(tmp_path: Path) -> None:
     """A service manager may also signal all processes."""
     provider = Provider()
-    async with Upstream(provider).running() as upstream:
+    async with Upstream(provider).run() as upstream:
         for signum in (signal.SIGINT, signal.SIGTERM):
             provider.end.clear()
-            async with running(tmp_path, **provider.wire.environ(upstream)) as server:
+            async with run_workers(tmp_path, **provider.wire.environ(upstream)) as server:
                 workers = server.workers
-                answers = [await server.streaming(worker, "my-request-1", SLOW) for worker in workers]
+                answers = [await server.start_stream(worker, "my-request-1", SLOW) for worker in workers]
                 idle = [await server.connect_to(worker) for worker in workers]
                 for pid in (*workers, server.process.pid):
                     os.kill(pid, signum)
@@ -184,44 +193,47 @@ async def test_ctrl_c_which_reaches_every_process_of_the_terminal_drains(tmp_pat
                     await draining(server, over)
                 provider.end.set()
                 assert [(await last(answer))["type"] for answer in answers] == ["usage"] * TOGETHER
-                assert await server.ended() == 0
+                assert await server.wait_ended() == 0
 
 
 async def test_sigterm_to_one_worker_refuses_no_request_and_it_is_replaced(tmp_path: Path) -> None:
     provider = Provider()
-    async with Upstream(provider).running() as upstream:
-        async with running(tmp_path, **provider.wire.environ(upstream)) as server:
+    async with Upstream(provider).run() as upstream:
+        async with run_workers(tmp_path, **provider.wire.environ(upstream)) as server:
             leaving, staying = server.workers
-            answer = await server.streaming(leaving, "my-request-1", SLOW)
+            answer = await server.start_stream(leaving, "my-request-1", SLOW)
             os.kill(leaving, signal.SIGTERM)
-            await until(lambda: not listens(leaving, server.port))
+            await wait_until(lambda: not listens(leaving, server.port))
             for _ in range(20):  # by the remaining workers
                 assert (await server.get("/health")).status == 200
-            assert (await server.asked(staying, "DELETE", "/llm/chat/nobody-has-it")).status == 404
+            assert (await server.request_to(staying, "DELETE", "/llm/chat/nobody-has-it")).status == 404
             provider.end.set()
             assert (await last(answer))["type"] == "usage"
-            await until(lambda: {*server.workers} > {staying} and leaving not in server.workers)
+            await wait_until(lambda: {*server.workers} > {staying} and leaving not in server.workers)
             [new] = {*server.workers} - {staying}
-            assert (await server.asked(new, "GET", "/health")).status == 200
+            assert (await server.request_to(new, "GET", "/health")).status == 200
 
 
 async def test_a_worker_that_is_killed_is_replaced_and_its_clients_see_a_broken_stream(tmp_path: Path) -> None:
-    async with running(tmp_path) as server:
+    async with run_workers(tmp_path) as server:
         killed, staying = server.workers
-        broken, whole = await server.streaming(killed, "my-request-1"), await server.streaming(staying, "my-request-2")
+        broken, whole = (
+            await server.start_stream(killed, "my-request-1"),
+            await server.start_stream(staying, "my-request-2"),
+        )
         os.kill(killed, signal.SIGKILL)
         with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
             await last(broken)
-        await until(lambda: len({*server.workers} - {killed}) == TOGETHER)
+        await wait_until(lambda: len({*server.workers} - {killed}) == TOGETHER)
         [new] = {*server.workers} - {staying}
-        assert (await server.asked(new, "DELETE", "/llm/chat/my-request-1")).status == 404
-        assert (await server.asked(new, "DELETE", "/llm/chat/my-request-2")).status == 204
+        assert (await server.request_to(new, "DELETE", "/llm/chat/my-request-1")).status == 404
+        assert (await server.request_to(new, "DELETE", "/llm/chat/my-request-2")).status == 204
         assert (await last(whole))["code"] == "cancelled"
-        mine = await server.streaming(new, "my-request-3")
-        assert (await server.asked(staying, "DELETE", "/llm/chat/my-request-3")).status == 204
+        mine = await server.start_stream(new, "my-request-3")
+        assert (await server.request_to(staying, "DELETE", "/llm/chat/my-request-3")).status == 204
         assert (await last(mine))["code"] == "cancelled"
         server.process.send_signal(signal.SIGTERM)
-        assert await server.ended() == 0
+        assert await server.wait_ended() == 0
         assert server.process.stderr is not None
         told = [json.loads(line) for line in server.process.stderr.read().splitlines()]
         [line] = [line for line in told if line["event"] == "worker"]
@@ -230,28 +242,28 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_clients_see_a_broken_
 
 async def test_workers_whose_parent_is_killed_finish_what_runs_and_end(tmp_path: Path) -> None:
     provider = Provider()
-    async with Upstream(provider).running() as upstream:
-        async with running(tmp_path, **provider.wire.environ(upstream)) as server:
+    async with Upstream(provider).run() as upstream:
+        async with run_workers(tmp_path, **provider.wire.environ(upstream)) as server:
             workers = server.workers
-            answers = [await server.streaming(worker, "my-request-1", SLOW) for worker in workers]
+            answers = [await server.start_stream(worker, "my-request-1", SLOW) for worker in workers]
             idle = [await server.connect_to(worker) for worker in workers]
             server.process.kill()
             for over in idle:
                 await draining(server, over)
             provider.end.set()
             assert [(await last(answer))["type"] for answer in answers] == ["usage"] * TOGETHER
-            await until(lambda: all(gone(worker) for worker in workers))
+            await wait_until(lambda: all(gone(worker) for worker in workers))
 
 
 async def test_connections_are_distributed_over_the_workers(tmp_path: Path) -> None:
-    async with running(tmp_path) as server:
+    async with run_workers(tmp_path) as server:
         for worker in server.workers:
-            await server.asked(worker, "GET", "/health")  # it has started
+            await server.request_to(worker, "GET", "/health")  # it has started
 
         owners: set[int] = set()
         for _ in range(3):  # a busy machine may give a whole round to one of them
             overs = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(40)]
-            owners |= {await server.accepted(over) for over in overs}
+            owners |= {await server.wait_accepted(over) for over in overs}
             for _, writer in overs:
                 writer.transport.abort()
             if owners == {*server.workers}:
@@ -260,14 +272,14 @@ async def test_connections_are_distributed_over_the_workers(tmp_path: Path) -> N
 
 
 async def test_a_random_client_id_is_the_same_in_every_worker(tmp_path: Path) -> None:
-    with started("--port", "0", "--processes", "2", cwd=tmp_path) as (process, lines):
+    with start_server("--port", "0", "--processes", "2", cwd=tmp_path) as (process, lines):
         [id] = [line.partition("#id=")[2] for line in lines if line.startswith("web page: ")]
-        port = re.search(r":(\d+)$", url_of(lines))
+        port = re.search(r":(\d+)$", find_url(lines))
         assert port is not None
-        server = Running(process, int(port[1]))
-        await until(lambda: len(server.workers) == TOGETHER)
+        server = RunningServer(process, int(port[1]))
+        await wait_until(lambda: len(server.workers) == TOGETHER)
         for worker in server.workers:
-            answer = await server.asked(worker, "GET", "/llm/engines", headers={"X-ClientId": id})
+            answer = await server.request_to(worker, "GET", "/llm/engines", headers={"X-ClientId": id})
             assert answer.status == 200
         for answer in server.open:
             answer.close()
@@ -312,16 +324,16 @@ def test_a_worker_that_keeps_ending_is_restarted_with_growing_delays() -> None:
 
 
 async def test_two_workers_that_append_to_one_thread_lose_nothing(tmp_path: Path) -> None:
-    async with running(tmp_path) as server:
+    async with run_workers(tmp_path) as server:
         id = (await (await server.request("PUT", "/thread")).json())["id"]
         prompts = [f"prompt {n}" for n in range(60)]
 
-        async def chat(over: Over, mine: list[str]) -> None:
+        async def chat(over: OpenConnection, mine: list[str]) -> None:
             for prompt in mine:
                 body = {"engine": "demo", "model": "demo-chat", "thread": id, "prompt": prompt}
-                answer = await server.send("POST", "/llm/chat", body, NDJSON, over=over)
+                answer = await server.send("POST", "/llm/chat", body, NDJSON, connection=over)
                 await answer.head()
-                assert kept(await answer.objects())["saved"]
+                assert read_thread_state(await answer.objects())["saved"]
 
         lanes = [(await server.connect_to(worker), prompts[n::6]) for n, worker in enumerate(server.workers * 3)]
         await asyncio.gather(*(chat(over, mine) for over, mine in lanes))
@@ -335,9 +347,9 @@ async def test_two_workers_that_append_to_one_thread_lose_nothing(tmp_path: Path
 
 async def test_workers_that_open_the_database_at_the_same_moment_agree_on_it(tmp_path: Path) -> None:
     """The first worker creates it."""
-    async with running(tmp_path, 4) as server:
+    async with run_workers(tmp_path, 4) as server:
         overs = [await server.connect_to(worker) for worker in server.workers * 2]
-        answers = [await server.send("PUT", "/thread", None, CLIENT, over=over) for over in overs]
+        answers = [await server.send("PUT", "/thread", None, CLIENT, connection=over) for over in overs]
         for answer in answers:
             await answer.head()
         assert [answer.status for answer in answers] == [200] * 8

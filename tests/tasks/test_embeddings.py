@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llm.engines.records import ENGINES
 from llm.errors import LLMError, Malformed
 from llm.tasks import embeddings
-from tests.support.harness import CLIENT_ID, Connection, Request, Upstream, config, serving
+from tests.support.harness import CLIENT_ID, Connection, Request, Upstream, make_config, run_server
 from tests.support.recordings import recordings
 
 BEARER = {"Authorization": f"Bearer {CLIENT_ID}"}
@@ -35,7 +35,7 @@ PACKED = [base64.b64encode(struct.pack("<2f", *v)).decode() for v in ((0.25, -1)
 def answering(body: Any, status: int = 200) -> Upstream:
     async def script(request: Request, connection: Connection) -> None:
         answers = body(request) if callable(body) else body
-        await connection.whole(answers, status, headers={"x-request-id": "up-1"})
+        await connection.respond(answers, status, headers={"x-request-id": "up-1"})
 
     return Upstream(script)
 
@@ -75,7 +75,7 @@ async def test_texts_become_vectors_over_every_api(
     engine: str, answer: Any, path: str, sent: dict[str, Any], model: str
 ) -> None:
     body = {"model": f"{engine}/m", "input": ["a", "b"], "dimensions": 2, "user": "u"}
-    async with answering(answer).running() as upstream, serving(config(**environ(engine, upstream))) as server:
+    async with answering(answer).run() as upstream, run_server(make_config(**environ(engine, upstream))) as server:
         floats = await server.post("/v1/embeddings", body, BEARER)
         got = await floats.json()
         if engine == "openai":
@@ -105,7 +105,7 @@ async def test_many_texts_are_sent_to_google_in_batches() -> None:
         count = len(request.json["requests"])
         return {"embeddings": [{"values": [n + 1]} for n in range(count)], "usageMetadata": {"promptTokenCount": count}}
 
-    async with answering(values).running() as upstream, serving(config(**environ("google", upstream))) as server:
+    async with answering(values).run() as upstream, run_server(make_config(**environ("google", upstream))) as server:
         body = {"model": "google/m", "input": [f"text {n}" for n in range(230)]}
         got = await (await server.post("/v1/embeddings", body, BEARER)).json()
     assert [len(request.json["requests"]) for request in upstream.requests] == [100, 100, 30]
@@ -129,14 +129,14 @@ async def test_many_texts_are_sent_to_google_in_batches() -> None:
     ],
 )
 async def test_an_error_names_the_bad_field(body: dict[str, Any], field: str) -> None:
-    async with serving(config(OPENAI_API_KEY="sk-12345678")) as server:
+    async with run_server(make_config(OPENAI_API_KEY="sk-12345678")) as server:
         answer = await server.post("/v1/embeddings", {"model": "openai/m", **body}, BEARER)
         error = (await answer.json())["error"]
     assert (answer.status, error["param"]) == (400, field)
 
 
 async def test_an_unsupported_field_is_refused_by_name() -> None:
-    async with serving(config(ANTHROPIC_API_KEY="sk-canary-1", GOOGLE_API_KEY="sk-canary-2")) as server:
+    async with run_server(make_config(ANTHROPIC_API_KEY="sk-canary-1", GOOGLE_API_KEY="sk-canary-2")) as server:
         for body, field in (
             ({"model": "anthropic/m", "input": "a"}, "model"),
             ({"model": "google/m", "input": [1, 2]}, "input"),
@@ -149,7 +149,10 @@ async def test_an_unsupported_field_is_refused_by_name() -> None:
 
 async def test_e2_a_provider_s_error_reaches_the_client() -> None:
     failure = {"error": {"message": "No such model.", "type": "invalid_request_error", "code": "model_not_found"}}
-    async with answering(failure, 404).running() as upstream, serving(config(**environ("openai", upstream))) as server:
+    async with (
+        answering(failure, 404).run() as upstream,
+        run_server(make_config(**environ("openai", upstream))) as server,
+    ):
         answer = await server.post("/v1/embeddings", {"model": "openai/m", "input": "a"}, BEARER)
         error = (await answer.json())["error"]
     assert (answer.status, error["code"], error["message"]) == (404, "model_not_found", "No such model.")

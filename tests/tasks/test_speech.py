@@ -18,9 +18,9 @@ from llm.engines.records import ENGINES
 from llm.errors import Malformed
 from llm.tasks import speech
 from llm.tasks.speech import FORMATS, SpeechRequest
-from tests.support.harness import CLIENT, Answer, Client, Connection, Request, Script, Upstream, config, serving
+from tests.support.harness import CLIENT, Answer, Client, Connection, Request, Script, Upstream, make_config, run_server
 from tests.support.recordings import recordings
-from tests.support.voice import LISTENERS, OWN_KEY, SERVER_KEY, environ, says, told_of
+from tests.support.voice import LISTENERS, OWN_KEY, SERVER_KEY, find_recorded_answers, make_environ, make_script
 
 SPEECH_ENGINES = [engine for engine in ENGINES.values() if engine.speech is not None]
 
@@ -49,7 +49,10 @@ async def test_speech_is_streamed_without_waiting_for_its_end() -> None:
         await connection.chunk(b"two")
         await connection.end()
 
-    async with Upstream(script).running() as upstream, serving(config(**environ(upstream, "openai"))) as server:
+    async with (
+        Upstream(script).run() as upstream,
+        run_server(make_config(**make_environ(upstream, "openai"))) as server,
+    ):
         answer = await server.post("/voice/tts", {"text": "Hello"})
         assert answer.status == 200
         assert answer.headers["Content-Type"] == "audio/mpeg"
@@ -67,8 +70,8 @@ async def test_speech_is_streamed_without_waiting_for_its_end() -> None:
 
 
 async def test_speech_options_are_sent_to_the_engine() -> None:
-    async with Upstream(audio(b"fLaC", content_type="application/octet-stream")).running() as upstream:
-        async with serving(config(**environ(upstream, "openai", "groq"))) as server:
+    async with Upstream(audio(b"fLaC", content_type="application/octet-stream")).run() as upstream:
+        async with run_server(make_config(**make_environ(upstream, "openai", "groq"))) as server:
             wanted = {"engine": "openai", "model": "m", "voice": "sage", "format": "flac", "speed": 1.5}
             answer = await server.post(
                 "/voice/tts", {"text": "Hello", "instructions": "Whisper.", "pitch": 2, "a\r\nb": 1, **wanted}
@@ -88,8 +91,8 @@ async def test_speech_options_are_sent_to_the_engine() -> None:
 
 @pytest.mark.parametrize("engine", SPEECH_ENGINES, ids=lambda engine: engine.name)
 async def test_every_speech_engine_gets_its_own_defaults(engine: Any) -> None:
-    async with Upstream(audio(b"\0")).running() as upstream:
-        async with serving(config(**environ(upstream, engine.name))) as server:
+    async with Upstream(audio(b"\0")).run() as upstream:
+        async with run_server(make_config(**make_environ(upstream, engine.name))) as server:
             answer = await server.post("/voice/tts", {"text": "Hi", "engine": engine.name, "model": "some/model"})
             assert (answer.status, await answer.body()) == (200, b"\0")
     sent = upstream.requests[0]
@@ -112,20 +115,20 @@ async def test_every_speech_engine_gets_its_own_defaults(engine: Any) -> None:
     ids=["first", "engine", "all", "azure", "model"],
 )
 async def test_the_settings_choose_the_speech_engine(chosen: dict[str, str], expected: tuple[str, str, str]) -> None:
-    async with Upstream(audio(b"\0")).running() as upstream:
-        own = environ(upstream, **chosen)
+    async with Upstream(audio(b"\0")).run() as upstream:
+        own = make_environ(upstream, **chosen)
         for name in ("groq", "openai", "azure"):
             own |= {f"{name.upper()}_API_KEY": f"key-of-{name}", f"{name.upper()}_BASE_URL": f"{upstream.url}/{name}"}
-        async with serving(config(**own)) as server:
+        async with run_server(make_config(**own)) as server:
             assert (await server.post("/voice/tts", {"text": "Hi"})).status == 200
     [sent] = upstream.requests
     assert (sent.path.split("/")[1], sent.json["model"], sent.json["voice"]) == expected
 
 
 async def test_a_custom_engine_is_used_for_speech_when_named() -> None:
-    async with Upstream(audio(b"\0")).running() as upstream:
+    async with Upstream(audio(b"\0")).run() as upstream:
         own = {"CUSTOM_ENGINES": "kokoro", "KOKORO_BASE_URL": f"{upstream.url}/v1"}
-        async with serving(config(**own)) as server:
+        async with run_server(make_config(**own)) as server:
             answer = await server.post(
                 "/voice/tts", {"text": "Hi", "engine": "kokoro", "model": "k", "voice": "af_sky"}
             )
@@ -144,8 +147,8 @@ async def test_a_caller_s_key_for_one_engine_never_spends_the_server_s_key_for_a
     """The older server let a caller with a Groq key use the server's OpenAI key."""
     headers = {} if client_id is None else {"X-ClientId": client_id}
     body = {"text": "Hi", "audio": base64.b64encode(b"RIFF").decode(), "mimeType": "audio/wav"}
-    async with Upstream(says({"text": "ok"})).running() as upstream:
-        async with serving(config(**environ(upstream, "openai", "groq"))) as server:
+    async with Upstream(make_script({"text": "ok"})).run() as upstream:
+        async with run_server(make_config(**make_environ(upstream, "openai", "groq"))) as server:
             nothing = await server.post(path, body, headers)
             assert (nothing.status, (await nothing.json())["code"]) == (401, "unauthorized")
             for keys in ({"anthropicKey": OWN_KEY}, {"deepseekKey": OWN_KEY, "openaiKey": ""}):
@@ -161,8 +164,8 @@ async def test_a_caller_s_key_for_one_engine_never_spends_the_server_s_key_for_a
 
 
 async def test_the_engine_of_the_caller_s_key_is_preferred() -> None:
-    async with Upstream(audio(b"\0")).running() as upstream:
-        async with serving(config(**environ(upstream, "openai", "groq"))) as server:
+    async with Upstream(audio(b"\0")).run() as upstream:
+        async with run_server(make_config(**make_environ(upstream, "openai", "groq"))) as server:
             for own in ({"openaiKey": OWN_KEY}, {"groqKey": OWN_KEY}):
                 assert (await server.post("/voice/tts", {"text": "Hi", **own})).status == 200
     assert [sent.headers["Authorization"] for sent in upstream.requests] == [f"Bearer {OWN_KEY}"] * 2
@@ -186,8 +189,8 @@ async def test_the_engine_of_the_caller_s_key_is_preferred() -> None:
     ],
 )
 async def test_an_error_for_speech_names_the_bad_field(body: dict[str, Any], field: str) -> None:
-    async with Upstream(audio(b"\0")).running() as upstream:
-        async with serving(config(**environ(upstream, "openai", "groq"))) as server:
+    async with Upstream(audio(b"\0")).run() as upstream:
+        async with run_server(make_config(**make_environ(upstream, "openai", "groq"))) as server:
             answer = await server.post("/voice/tts", body)
             error = await answer.json()
             assert (answer.status, error["code"]) == (400, "bad_request")
@@ -207,7 +210,10 @@ async def test_an_error_for_speech_names_the_bad_field(body: dict[str, Any], fie
     ],
 )
 async def test_an_unsupported_speech_field_is_refused_by_name(engine: str, field: str, value: Any) -> None:
-    async with Upstream(audio(b"\0")).running() as upstream, serving(config(**environ(upstream, engine))) as server:
+    async with (
+        Upstream(audio(b"\0")).run() as upstream,
+        run_server(make_config(**make_environ(upstream, engine))) as server,
+    ):
         answer = await server.post("/voice/tts", {"text": "Hi", "engine": engine, field: value})
         error = await answer.json()
         assert (answer.status, error["code"], error["param"]) == (400, "unsupported", field)
@@ -234,8 +240,8 @@ async def test_e2_a_provider_s_status_and_error_are_forwarded(
     key = OWN_KEY if own else SERVER_KEY
     failure = {"error": {"message": f"No: {key}", "type": "some_error", "param": None, "code": "some_code"}}
     body = {"text": "Hi", "audio": "UklGRg==", "mimeType": "audio/wav"} | ({"openaiKey": OWN_KEY} if own else {})
-    async with Upstream(says(failure, status, retry_after="77", x_request_id="req-up")).running() as upstream:
-        async with serving(config(**environ(upstream, "openai", MAX_RETRIES="0"))) as server:
+    async with Upstream(make_script(failure, status, retry_after="77", x_request_id="req-up")).run() as upstream:
+        async with run_server(make_config(**make_environ(upstream, "openai", MAX_RETRIES="0"))) as server:
             answer = await server.post(path, body)
             error = await answer.json()
     assert (answer.status, error["code"]) == expected
@@ -251,14 +257,17 @@ async def test_e2_a_provider_s_status_and_error_are_forwarded(
 async def test_e3_a_temporary_failure_is_retried_before_the_first_byte(path: str) -> None:
     async def script(request: Request, connection: Connection) -> None:
         if len(upstream.requests) == 1:
-            await connection.whole({"error": {"message": "Busy."}}, 503, headers={"Retry-After": "0"})
+            await connection.respond({"error": {"message": "Busy."}}, 503, headers={"Retry-After": "0"})
         elif path == "/voice/stt":
-            await connection.whole({"text": "ok"})
+            await connection.respond({"text": "ok"})
         else:
-            await connection.whole(b"\xff\xf3", content_type="audio/mpeg")
+            await connection.respond(b"\xff\xf3", content_type="audio/mpeg")
 
     body = {"text": "Hi", "audio": "UklGRg==", "mimeType": "audio/wav"}
-    async with Upstream(script).running() as upstream, serving(config(**environ(upstream, "openai"))) as server:
+    async with (
+        Upstream(script).run() as upstream,
+        run_server(make_config(**make_environ(upstream, "openai"))) as server,
+    ):
         answer = await server.post(path, body)
         assert (answer.status, len(upstream.requests)) == (200, 2)
 
@@ -289,10 +298,10 @@ async def test_an_answer_without_audio_is_an_error_with_a_status(
         if body is None:
             await cut_answer(connection)
         else:
-            await connection.whole(body, content_type=content_type)
+            await connection.respond(body, content_type=content_type)
 
-    async with Upstream(script).running() as upstream:
-        async with serving(config(**environ(upstream, "openai", MAX_RETRIES="0"))) as server:
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**make_environ(upstream, "openai", MAX_RETRIES="0"))) as server:
             answer = await server.post("/voice/tts", {"text": "Hi"})
             assert (answer.status, (await answer.json())["code"]) == (502, code)
 
@@ -310,12 +319,12 @@ async def test_s1_speech_that_breaks_off_never_looks_whole(
         if how == "cut":
             connection.cut()
         else:
-            await connection.closed()
+            await connection.wait_closed()
 
     received = asyncio.Event()
     log.setup()
-    async with Upstream(script).running() as upstream:
-        async with serving(config(**environ(upstream, "openai", IDLE_TIMEOUT="0.3"))) as server:
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**make_environ(upstream, "openai", IDLE_TIMEOUT="0.3"))) as server:
             answer = await server.request("POST", "/voice/tts", {"text": "Hi"}, CLIENT, version)
             assert answer.status == 200
             received.set()
@@ -343,7 +352,7 @@ class Watcher:
         if self.stage == "streaming":
             await connection.chunk(b"\xff\xf3one")
         self.reached.set()
-        await connection.closed()
+        await connection.wait_closed()
         self.hung_up.set()
 
 
@@ -351,7 +360,10 @@ async def check_end(stage: str, path: str, end: Callable[[Client, Answer], Await
     """Ends the request at ``stage`` and awaits the closed connection at the provider; no other limit is near."""
     watcher = Watcher(stage)
     body = {"text": "Hi", "audio": "UklGRg==", "mimeType": "audio/wav"}
-    async with Upstream(watcher).running() as upstream, serving(config(**environ(upstream, "openai"))) as server:
+    async with (
+        Upstream(watcher).run() as upstream,
+        run_server(make_config(**make_environ(upstream, "openai"))) as server,
+    ):
         answer = await server.send("POST", path, body, {**CLIENT, "X-Request-Id": "my-speech"})
         async with asyncio.timeout(5):
             await watcher.reached.wait()
@@ -359,7 +371,7 @@ async def check_end(stage: str, path: str, end: Callable[[Client, Answer], Await
                 await answer.head()
             await end(server, answer)
             await watcher.hung_up.wait()
-            while len(server.server.context.running):
+            while len(server.server.context.active):
                 await asyncio.sleep(0.01)
 
 
@@ -403,9 +415,12 @@ async def test_a_slow_client_slows_the_provider() -> None:
                 stuck.set()
                 break
             sent += 10_000
-        await connection.closed()
+        await connection.wait_closed()
 
-    async with Upstream(script).running() as upstream, serving(config(**environ(upstream, "openai"))) as server:
+    async with (
+        Upstream(script).run() as upstream,
+        run_server(make_config(**make_environ(upstream, "openai"))) as server,
+    ):
         answer = await server.send("POST", "/voice/tts", {"text": "Hi"}, CLIENT, limit=65536)
         await answer.head()
         async with asyncio.timeout(30):
@@ -416,8 +431,8 @@ async def test_a_slow_client_slows_the_provider() -> None:
 
 async def test_the_log_has_sizes_and_no_text(capsys: pytest.CaptureFixture[str]) -> None:
     log.setup()
-    async with Upstream(says({"text": "said-in-confidence"})).running() as upstream:
-        async with serving(config(**environ(upstream, "openai"))) as server:
+    async with Upstream(make_script({"text": "said-in-confidence"})).run() as upstream:
+        async with run_server(make_config(**make_environ(upstream, "openai"))) as server:
             await server.post("/voice/stt", {"audio": "UklGRg==", "mimeType": "audio/wav", "prompt": "confidence"})
             await server.post("/voice/tts", {"text": "in confidence"})
     logging.getLogger().handlers.clear()
@@ -432,7 +447,7 @@ NAMES = {"mistral": "mistralai"}
 
 
 def test_recorded_speech_is_decoded_in_any_chunking() -> None:
-    found = told_of("speech")
+    found = find_recorded_answers("speech")
     assert len(found) >= 7
     for recording, response in found:
         engine = ENGINES.get(NAMES.get(recording.provider, recording.provider), ENGINES["openai"])
@@ -440,10 +455,10 @@ def test_recorded_speech_is_decoded_in_any_chunking() -> None:
         wants_json = content_type == "application/json"
         expected = base64.b64decode(json.loads(response.body)["audio_data"]) if wants_json else response.body
         for size in (1000, 10**9):
-            reader = speech.reader(content_type, engine)
+            reader = speech.create_reader(content_type, engine)
             audio = b"".join(reader.feed(piece) for piece in response.pieces(size)) + reader.close()
             assert audio == expected, recording.name
-        chosen = speech.content_type(SpeechRequest(text="x"), engine, content_type)
+        chosen = speech.choose_content_type(SpeechRequest(text="x"), engine, content_type)
         assert chosen == ("audio/mpeg" if wants_json else content_type), recording.name
 
 
@@ -474,7 +489,7 @@ def test_recorded_speech_requests_equal_ours() -> None:
 @given(st.binary(max_size=200), st.sampled_from(["audio/mpeg", "application/json", "text/html", "", "x"]))
 def test_any_answer_for_speech_raises_only_llm_errors(body: bytes, content_type: str) -> None:
     try:
-        reader = speech.reader(content_type, ENGINES["openai"])
+        reader = speech.create_reader(content_type, ENGINES["openai"])
         assert reader.feed(body) + reader.close()
     except Malformed:
         pass
@@ -482,7 +497,7 @@ def test_any_answer_for_speech_raises_only_llm_errors(body: bytes, content_type:
 
 @given(st.text(max_size=80))
 def test_only_audio_content_types_are_forwarded(content_type: str) -> None:
-    kind = speech.content_type(SpeechRequest(text="x", format="wav"), ENGINES["openai"], content_type)
+    kind = speech.choose_content_type(SpeechRequest(text="x", format="wav"), ENGINES["openai"], content_type)
     assert kind == "audio/wav" or (kind == content_type.strip() and kind.startswith("audio/") and kind.isascii())
     assert "\n" not in kind and "\r" not in kind
 
@@ -492,7 +507,7 @@ def test_records_name_only_existing_formats_and_fields() -> None:
         assert engine.speech is not None
         assert set(engine.speech.formats) <= set(FORMATS)
         assert engine.speech.format in engine.speech.formats
-        assert engine.speech.refuses <= {"speed", "instructions"}
+        assert engine.speech.unsupported_fields <= {"speed", "instructions"}
     for engine in LISTENERS:
         assert engine.transcription is not None
-        assert engine.transcription.refuses <= {"language", "prompt", "temperature"}
+        assert engine.transcription.unsupported_fields <= {"language", "prompt", "temperature"}

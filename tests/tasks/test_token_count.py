@@ -9,7 +9,7 @@ import anthropic
 import pytest
 from anthropic import AsyncAnthropic
 
-from tests.support.harness import CLIENT, CLIENT_ID, Connection, Request, Upstream, config, serving
+from tests.support.harness import CLIENT, CLIENT_ID, Connection, Request, Upstream, make_config, run_server
 from tests.support.wires import WIRES
 
 ANSWERS: dict[str, dict[str, Any]] = {
@@ -28,10 +28,10 @@ BODY: Any = {
 
 async def count_tokens(engine: str, model: str, body: Any, **headers: str) -> tuple[Request, Any]:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(ANSWERS[engine])
+        await connection.respond(ANSWERS[engine])
 
     upstream = Upstream(script)
-    async with upstream.running(), serving(config(**WIRES[engine].environ(upstream))) as server:
+    async with upstream.run(), run_server(make_config(**WIRES[engine].environ(upstream))) as server:
         answer = await server.post(
             "/v1/messages/count_tokens", {"model": f"{engine}/{model}", **body}, {**CLIENT, **headers}
         )
@@ -71,7 +71,7 @@ async def test_t11_openai_counts_with_its_responses_api() -> None:
 
 
 async def test_t11_other_engines_get_an_estimate_marked_with_its_error() -> None:
-    async with serving(config()) as server:
+    async with run_server(make_config()) as server:
         counts = []
         for body in (
             {"messages": BODY["messages"]},
@@ -89,12 +89,12 @@ async def test_the_sdk_counts_and_raises_the_right_errors() -> None:
     async def script(request: Request, connection: Connection) -> None:
         if request.json["model"] == "missing":
             error = {"type": "error", "error": {"type": "not_found_error", "message": "model: missing"}}
-            await connection.whole(error, 404)
+            await connection.respond(error, 404)
         else:
-            await connection.whole({"input_tokens": 12})
+            await connection.respond({"input_tokens": 12})
 
     upstream = Upstream(script)
-    async with upstream.running(), serving(config(**WIRES["anthropic"].environ(upstream))) as server:
+    async with upstream.run(), run_server(make_config(**WIRES["anthropic"].environ(upstream))) as server:
         async with AsyncAnthropic(api_key=CLIENT_ID, base_url=server.url, max_retries=0) as client:
             counted = await client.messages.count_tokens(model="anthropic/m", messages=BODY["messages"])
             assert counted.input_tokens == 12
@@ -110,10 +110,10 @@ async def test_the_sdk_counts_and_raises_the_right_errors() -> None:
 @pytest.mark.parametrize("answer", [{}, {"input_tokens": "many"}, {"input_tokens": -1}, [], {"input_tokens": True}])
 async def test_an_answer_without_a_number_is_the_provider_s_fault(answer: Any) -> None:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(json.dumps(answer))
+        await connection.respond(json.dumps(answer))
 
     upstream = Upstream(script)
-    async with upstream.running(), serving(config(**WIRES["anthropic"].environ(upstream))) as server:
+    async with upstream.run(), run_server(make_config(**WIRES["anthropic"].environ(upstream))) as server:
         answered = await server.post(
             "/v1/messages/count_tokens", {"model": "anthropic/m", "messages": BODY["messages"]}
         )

@@ -17,8 +17,8 @@ from llm.engines.records import ENGINES
 from llm.errors import InvalidRequest, LLMError
 from llm.tasks import transcription
 from llm.tasks.transcription import TranscriptionRequest, Upload
-from tests.support.harness import CLIENT, CLIENT_ID, Connection, Request, Upstream, config, serving
-from tests.support.voice import LISTENERS, OWN_KEY, SERVER_KEY, environ, says, told_of
+from tests.support.harness import CLIENT, CLIENT_ID, Connection, Request, Upstream, make_config, run_server
+from tests.support.voice import LISTENERS, OWN_KEY, SERVER_KEY, find_recorded_answers, make_environ, make_script
 
 # --- speech to text ---
 
@@ -55,8 +55,8 @@ def read_form(sent: Request) -> tuple[dict[str, bytes], HTTPFile]:
 @pytest.mark.parametrize("body_kind", ["form", "json", "data-url"])
 async def test_audio_is_transcribed_from_a_form_and_from_json(body_kind: str) -> None:
     transcript = {"text": "Hello", "usage": {"type": "duration", "seconds": 4}}
-    async with Upstream(says(transcript, x_request_id="req-up")).running() as upstream:
-        async with serving(config(**environ(upstream, "openai"))) as server:
+    async with Upstream(make_script(transcript, x_request_id="req-up")).run() as upstream:
+        async with run_server(make_config(**make_environ(upstream, "openai"))) as server:
             more = {"language": "en", "prompt": "Names: Ünal"}
             encoded = base64.b64encode(WAV).decode()
             if body_kind == "form":
@@ -84,8 +84,8 @@ async def test_audio_is_transcribed_from_a_form_and_from_json(body_kind: str) ->
 
 
 async def test_every_form_has_its_own_boundary() -> None:
-    async with Upstream(says({"text": "ok"})).running() as upstream:
-        async with serving(config(**environ(upstream, "groq"))) as server:
+    async with Upstream(make_script({"text": "ok"})).run() as upstream:
+        async with run_server(make_config(**make_environ(upstream, "groq"))) as server:
             for _ in range(2):
                 body = form({}, ("file", "blob", "audio/webm;codecs=opus", b"\x1aE\xdf\xa3"))
                 assert (await server.post("/voice/stt", body, CLIENT | FORM)).status == 200
@@ -96,8 +96,8 @@ async def test_every_form_has_its_own_boundary() -> None:
 
 @pytest.mark.parametrize("engine", LISTENERS, ids=lambda engine: engine.name)
 async def test_every_transcription_engine_is_used(engine: Any) -> None:
-    async with Upstream(says({"text": "ok"})).running() as upstream:
-        async with serving(config(**environ(upstream, engine.name))) as server:
+    async with Upstream(make_script({"text": "ok"})).run() as upstream:
+        async with run_server(make_config(**make_environ(upstream, engine.name))) as server:
             body = form({"engine": engine.name, "model": "some/model"}, ("audio", "a.mp3", "audio/mpeg", b"ID3"))
             answer = await server.post("/voice/stt", body, CLIENT | FORM)
             assert await answer.json() == {"text": "ok"}
@@ -106,9 +106,9 @@ async def test_every_transcription_engine_is_used(engine: Any) -> None:
 
 
 async def test_the_settings_choose_the_transcription_engine() -> None:
-    async with Upstream(says({"text": "ok"})).running() as upstream:
+    async with Upstream(make_script({"text": "ok"})).run() as upstream:
         more = {"STT_ENGINE": "mistralai", "STT_MODEL": "voxtral-next"}
-        async with serving(config(**environ(upstream, "openai", "mistralai", **more))) as server:
+        async with run_server(make_config(**make_environ(upstream, "openai", "mistralai", **more))) as server:
             body = {"audio": "UklGRg==", "mimeType": "audio/wav"}
             assert (await server.post("/voice/stt", body)).status == 200
             refused = await server.post("/voice/stt", {**body, "prompt": "Names"})
@@ -122,8 +122,8 @@ async def test_x9_a_key_in_a_form_is_used_and_never_shown(capsys: pytest.Capture
     broken = body.replace(b'name="language"', b"name=")
     log.setup([SERVER_KEY], logging.DEBUG)
     seen = b""
-    async with Upstream(says({"text": "ok"})).running() as upstream:
-        async with serving(config(**environ(upstream, "openai"))) as server:
+    async with Upstream(make_script({"text": "ok"})).run() as upstream:
+        async with run_server(make_config(**make_environ(upstream, "openai"))) as server:
             for headers in ({}, CLIENT):
                 answer = await server.post("/voice/stt", body, headers | FORM)
                 assert (answer.status, await answer.json()) == (200, {"text": "ok"})
@@ -164,8 +164,8 @@ async def test_x9_a_key_in_a_form_is_used_and_never_shown(capsys: pytest.Capture
     ],
 )
 async def test_an_error_for_transcription_names_the_bad_field(body: Any, headers: dict[str, str], field: str) -> None:
-    async with Upstream(says({"text": "ok"})).running() as upstream:
-        async with serving(config(**environ(upstream, "openai"))) as server:
+    async with Upstream(make_script({"text": "ok"})).run() as upstream:
+        async with run_server(make_config(**make_environ(upstream, "openai"))) as server:
             answer = await server.post("/voice/stt", body, CLIENT | headers)
             error = await answer.json()
             assert (answer.status, error["code"]) == (400, "bad_request"), error
@@ -175,7 +175,7 @@ async def test_an_error_for_transcription_names_the_bad_field(body: Any, headers
 
 
 async def test_an_upload_beyond_max_body_size_is_refused() -> None:
-    async with serving(config(MAX_BODY_SIZE="1KB")) as server:
+    async with run_server(make_config(MAX_BODY_SIZE="1KB")) as server:
         answer = await server.post("/voice/stt", form({}, ("file", "a.wav", "audio/wav", b"x" * 2048)), CLIENT | FORM)
         assert (answer.status, (await answer.json())["code"]) == (413, "too_large")
 
@@ -183,15 +183,18 @@ async def test_an_upload_beyond_max_body_size_is_refused() -> None:
 @pytest.mark.parametrize("body", ["[]", "{}", '{"text": 3}', "<p>", ""])
 async def test_an_answer_without_a_transcript_is_an_error(body: str) -> None:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(body)
+        await connection.respond(body)
 
-    async with Upstream(script).running() as upstream, serving(config(**environ(upstream, "openai"))) as server:
+    async with (
+        Upstream(script).run() as upstream,
+        run_server(make_config(**make_environ(upstream, "openai"))) as server,
+    ):
         answer = await server.post("/voice/stt", {"audio": "UklGRg==", "mimeType": "audio/wav"})
         assert (answer.status, (await answer.json())["code"]) == (502, "upstream_malformed")
 
 
 def test_recorded_transcripts_are_read() -> None:
-    found = told_of("transcription")
+    found = find_recorded_answers("transcription")
     assert len(found) >= 10
     written = {}
     for recording, response in found:
@@ -232,7 +235,7 @@ def test_any_transcript_raises_only_llm_errors(wire: Any) -> None:
 
 @given(st.binary(max_size=300), st.text(max_size=30), st.text(max_size=30))
 def test_a_written_form_can_be_parsed(audio: bytes, prompt: str, model: str) -> None:
-    request = TranscriptionRequest(audio=audio, ending="wav", prompt=prompt)
+    request = TranscriptionRequest(audio=audio, extension="wav", prompt=prompt)
     outgoing = transcription.write_request(request, ENGINES["openai"], model)
     arguments: dict[str, list[bytes]] = {}
     files: dict[str, list[HTTPFile]] = {}
@@ -253,4 +256,4 @@ def test_a_file_name_is_never_sent(filename: str, mime: str) -> None:
         return
     outgoing = transcription.write_request(request, ENGINES["openai"], "m")
     assert outgoing.raw is not None
-    assert f'filename="audio.{request.ending}"'.encode() in outgoing.raw
+    assert f'filename="audio.{request.extension}"'.encode() in outgoing.raw

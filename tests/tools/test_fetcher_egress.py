@@ -11,10 +11,10 @@ import pytest
 from llm.tools.base import ToolFailed
 from llm.tools.fetcher import Fetcher
 from llm.tools.web_page import GetHtmlAsText
-from llm.transport.egress import Egress, read_allowed
+from llm.transport.egress import Egress, read_allow_entry
 from llm.transport.http_client import HttpTransport
-from tests.support.names import Names, names, watched
-from tests.support.wire_server import Wire, answers, wire_server
+from tests.support.names import FakeDns, fake_dns, record_connects
+from tests.support.wire_server import Wire, make_answer_script, run_wire_server
 
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nsecret"
 
@@ -94,7 +94,7 @@ async def tool(egress: Egress) -> AsyncIterator[GetHtmlAsText]:
 
 
 def permitted(*entries: str) -> Egress:
-    return Egress(frozenset(read_allowed(entry) for entry in entries))
+    return Egress(frozenset(read_allow_entry(entry) for entry in entries))
 
 
 def redirect(to: str, status: int = 302) -> bytes:
@@ -103,8 +103,8 @@ def redirect(to: str, status: int = 302) -> bytes:
 
 
 @pytest.fixture
-def evil_host_names() -> Iterator[type[Names]]:
-    with names(**NAMES) as made:
+def evil_host_names() -> Iterator[type[FakeDns]]:
+    with fake_dns(**NAMES) as made:
         yield made
 
 
@@ -115,8 +115,8 @@ def test_x1_there_are_at_least_forty_evil_urls() -> None:
 @pytest.mark.usefixtures("evil_host_names")
 @pytest.mark.parametrize("url", EVIL)
 async def test_x1_an_evil_url_reaches_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    meant = watched(monkeypatch)
-    async with wire_server(answers(PAGE)) as server, tool(Egress()) as page:
+    meant = record_connects(monkeypatch)
+    async with run_wire_server(make_answer_script(PAGE)) as server, tool(Egress()) as page:
         with pytest.raises(ToolFailed) as caught:
             await page({"url": url.format(port=server.port)})
     assert not meant and not server.connections
@@ -126,24 +126,24 @@ async def test_x1_an_evil_url_reaches_nothing(url: str, monkeypatch: pytest.Monk
 @pytest.mark.usefixtures("evil_host_names")
 @pytest.mark.parametrize("url", EVIL)
 async def test_x1_a_redirect_to_an_evil_url_reaches_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    meant = watched(monkeypatch, "127.0.0.1")
+    meant = record_connects(monkeypatch, "127.0.0.1")
 
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(redirect(url.format(port=server.port)))
 
-    async with wire_server(script) as server, tool(permitted(f"start.test:{server.port}")) as page:
+    async with run_wire_server(script) as server, tool(permitted(f"start.test:{server.port}")) as page:
         with pytest.raises(ToolFailed):
             await page({"url": f"http://start.test:{server.port}/"})
     assert meant[0] == ("127.0.0.1", server.port)
     # A target that is not an absolute URL leads back to the same server until the limit of redirects.
-    back = all(address == ("127.0.0.1", server.port) for address in meant) and set(Names.asked) == {"start.test"}
+    back = all(address == ("127.0.0.1", server.port) for address in meant) and set(FakeDns.lookups) == {"start.test"}
     assert len(meant) == 1 or back
 
 
 @pytest.mark.usefixtures("evil_host_names")
 async def test_x1_without_the_check_most_evil_urls_reach_something(monkeypatch: pytest.MonkeyPatch) -> None:
-    meant = watched(monkeypatch)
+    meant = record_connects(monkeypatch)
     reaching = 0
     async with tool(Anywhere(frozenset())) as page:
         for url in EVIL:
@@ -156,7 +156,7 @@ async def test_x1_without_the_check_most_evil_urls_reach_something(monkeypatch: 
 
 async def test_x1_a_name_that_resolves_differently_is_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """127.0.0.2 stands for a public address; the second look-up of the same name returns a private one."""
-    meant = watched(monkeypatch, "127.0.0.2", "127.0.0.1")
+    meant = record_connects(monkeypatch, "127.0.0.2", "127.0.0.1")
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -166,26 +166,26 @@ async def test_x1_a_name_that_resolves_differently_is_checked_again(monkeypatch:
     public = await asyncio.start_server(accept, "127.0.0.2", 0)
     port = public.sockets[0].getsockname()[1]
     async with public, tool(permitted(f"127.0.0.2:{port}")) as page:
-        with names(turning_test=[["127.0.0.2"], ["127.0.0.1"]]) as asked:
+        with fake_dns(turning_test=[["127.0.0.2"], ["127.0.0.1"]]) as asked:
             with pytest.raises(ToolFailed, match=r"turning\.test port .* is not public"):
                 await page({"url": f"http://turning.test:{port}/"})
-            assert asked.asked == ["turning.test", "turning.test"]
+            assert asked.lookups == ["turning.test", "turning.test"]
     assert meant == [("127.0.0.2", port)]
 
 
 async def test_x1_the_connection_uses_the_address_that_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is one look-up per connection, so no second one could return another address."""
-    meant = watched(monkeypatch)
-    with names(turning_test=[["93.184.216.34"], ["127.0.0.1"]]) as asked:
+    meant = record_connects(monkeypatch)
+    with fake_dns(turning_test=[["93.184.216.34"], ["127.0.0.1"]]) as asked:
         async with tool(Egress()) as page:
             with pytest.raises(ToolFailed):
                 await page({"url": "http://turning.test/"})
-    assert meant == [("93.184.216.34", 80)] and len(asked.asked) == 1
+    assert meant == [("93.184.216.34", 80)] and len(asked.lookups) == 1
 
 
 async def test_x1_only_the_public_addresses_of_a_name_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    meant = watched(monkeypatch)
-    with names(mixed_test=["127.0.0.1", "93.184.216.34", "10.0.0.1", "::1", "2606:4700::1111", "fe80::1%1"]):
+    meant = record_connects(monkeypatch)
+    with fake_dns(mixed_test=["127.0.0.1", "93.184.216.34", "10.0.0.1", "::1", "2606:4700::1111", "fe80::1%1"]):
         async with tool(Egress()) as page:
             with pytest.raises(ToolFailed):
                 await page({"url": "http://mixed.test/"})
@@ -193,8 +193,8 @@ async def test_x1_only_the_public_addresses_of_a_name_are_tried(monkeypatch: pyt
 
 
 async def test_only_a_limited_number_of_addresses_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    meant = watched(monkeypatch)
-    with names(many_test=[f"93.{n // 250}.{n % 250}.1" for n in range(3000)]):
+    meant = record_connects(monkeypatch)
+    with fake_dns(many_test=[f"93.{n // 250}.{n % 250}.1" for n in range(3000)]):
         async with tool(Egress()) as page:
             with pytest.raises(ToolFailed):
                 await page({"url": "http://many.test/"})
@@ -202,9 +202,12 @@ async def test_only_a_limited_number_of_addresses_is_tried(monkeypatch: pytest.M
 
 
 async def test_only_the_permitted_host_and_port_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    watched(monkeypatch, "127.0.0.1")
-    with names(wiki_test="127.0.0.1", other_test="127.0.0.1"):
-        async with wire_server(answers(PAGE)) as wiki, wire_server(answers(PAGE)) as next_door:
+    record_connects(monkeypatch, "127.0.0.1")
+    with fake_dns(wiki_test="127.0.0.1", other_test="127.0.0.1"):
+        async with (
+            run_wire_server(make_answer_script(PAGE)) as wiki,
+            run_wire_server(make_answer_script(PAGE)) as next_door,
+        ):
             async with tool(permitted(f"wiki.test:{wiki.port}")) as page:
                 assert await page({"url": f"http://wiki.test:{wiki.port}/"}) == {"content": "secret"}
                 for host, server in (("other.test", wiki), ("127.0.0.1", wiki), ("wiki.test", next_door)):
@@ -223,6 +226,6 @@ async def test_a_fetch_uses_no_proxy() -> None:
             connect_timeout=1,
             first_byte_timeout=1,
             idle_timeout=1,
-            allowed=Egress().allows,
+            address_filter=Egress().allows,
             proxies={"HTTPS_PROXY": "http://p:1"},
         )

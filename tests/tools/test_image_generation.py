@@ -11,7 +11,7 @@ import pytest
 
 from llm.tools.base import ToolFailed
 from tests.support.harness import Connection, Request, Upstream
-from tests.support.tool_server import PNG, tools
+from tests.support.tool_server import PNG, run_tools
 
 # --- images ---
 
@@ -21,13 +21,13 @@ async def generate(
 ) -> tuple[Any, list[Request]]:
     async def script(request: Request, connection: Connection) -> None:
         if request.path == "/made.png":
-            await connection.whole(PNG, content_type="image/png")
+            await connection.respond(PNG, content_type="image/png")
             return
         status, body = whole if isinstance(whole, tuple) else (200, whole)
         body = json.dumps(body).replace("{url}", upstream.url) if isinstance(body, dict) else body
-        await connection.whole(body, status)
+        await connection.respond(body, status)
 
-    async with Upstream(script).running() as upstream, tools(upstream.port, tmp_path, **environ) as made:
+    async with Upstream(script).run() as upstream, run_tools(upstream.port, tmp_path, **environ) as made:
         try:
             result = await made["image_generation"]({"prompt": "a cat", **(arguments or {})})
         except ToolFailed as failed:

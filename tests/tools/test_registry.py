@@ -12,15 +12,15 @@ from llm.config.settings import Config
 from llm.errors import InvalidRequest
 from llm.storage.images import ImageStore
 from llm.tools import web_page, youtube_transcript
-from llm.tools.base import Tool, pick
+from llm.tools.base import Tool, pick_tools
 from llm.tools.fetcher import Fetcher
 from llm.tools.registry import make_tools
 from llm.transport.egress import Egress
 from llm.transport.interface import HttpRequest
-from llm.upstream.engine_client import Services
+from llm.upstream.engine_client import EngineClient
 from tests.support.harness import ScriptedReply, ScriptedTransport
 from tests.support.paths import ROOT
-from tests.support.tool_server import BODY
+from tests.support.tool_server import ENVIRON
 
 # --- which there are ---
 
@@ -31,7 +31,7 @@ def make_all_tools(**environ: str) -> dict[str, Tool]:
 
     transport = ScriptedTransport(never)
     configured = Config.from_env(environ)
-    services = Services({"http": transport, "https": transport})
+    services = EngineClient({"http": transport, "https": transport})
     return make_tools(configured, services, Fetcher(Egress()), ImageStore(Path("x"), 1, 1))
 
 
@@ -63,23 +63,23 @@ def test_packages_are_imported_on_first_use_only() -> None:
 
 
 def test_x1_a_caller_without_a_client_id_gets_no_paid_tools() -> None:
-    everything = make_all_tools(**BODY)
+    everything = make_all_tools(**ENVIRON)
     assert {name for name, tool in everything.items() if tool.paid} == {"search_tavily", "image_generation"}
-    assert set(pick(None, everything, trusted=True)) == set(everything)
-    assert set(pick(True, everything, trusted=False)) == {"get_html_as_text", "get_youtube_transcript"}
+    assert set(pick_tools(None, everything, trusted=True)) == set(everything)
+    assert set(pick_tools(True, everything, trusted=False)) == {"get_html_as_text", "get_youtube_transcript"}
     with pytest.raises(InvalidRequest, match=r"tools\[0\]: 'search_tavily' needs a client id"):
-        pick(["search_tavily"], everything, trusted=False)
+        pick_tools(["search_tavily"], everything, trusted=False)
 
 
 @pytest.mark.parametrize("trusted", [True, False])
 def test_running_python_is_disabled_with_a_reason(trusted: bool) -> None:
-    assert "run_python_code" not in pick(True, make_all_tools(**BODY), trusted=trusted)
+    assert "run_python_code" not in pick_tools(True, make_all_tools(**ENVIRON), trusted=trusted)
     with pytest.raises(InvalidRequest, match=r"tools\[1\]: 'run_python_code' is disabled: .*does not run code"):
-        pick(["get_html_as_text", "run_python_code"], make_all_tools(**BODY), trusted=trusted)
+        pick_tools(["get_html_as_text", "run_python_code"], make_all_tools(**ENVIRON), trusted=trusted)
 
 
 def test_status_texts_of_tools() -> None:
-    assert {name: tool.describe("running", {}) for name, tool in make_all_tools(**BODY).items()} == {
+    assert {name: tool.describe("running", {}) for name, tool in make_all_tools(**ENVIRON).items()} == {
         "get_html_as_text": "Downloading content…",
         "get_youtube_transcript": "Downloading transcript…",
         "search_tavily": "Searching the internet…",
@@ -88,13 +88,13 @@ def test_status_texts_of_tools() -> None:
 
 
 def test_the_parameters_of_a_tool_are_a_json_schema() -> None:
-    for name, tool in make_all_tools(**BODY).items():
+    for name, tool in make_all_tools(**ENVIRON).items():
         assert tool.spec.name == name and tool.spec.executor == "server" and tool.spec.description
         assert tool.spec.parameters["type"] == "object" and tool.spec.parameters["required"]
 
 
 def test_the_key_of_the_web_search_is_masked() -> None:
-    configured = Config.from_env(BODY)
+    configured = Config.from_env(ENVIRON)
     assert "tvly-of-the-server" in configured.secrets and "tvly-of-the-server" not in repr(configured)
 
 
@@ -104,7 +104,7 @@ def test_the_key_of_the_web_search_is_masked() -> None:
         ({}, []),
         ({"IMAGE_MODEL": "m"}, ["the image tool is off: IMAGE_ENGINE missing"]),
         ({"IMAGE_ENGINE": "huggingface"}, ["the image tool is off: IMAGE_MODEL and HUGGINGFACE_API_KEY missing"]),
-        (BODY, []),
+        (ENVIRON, []),
     ],
 )
 def test_an_incomplete_image_configuration_is_reported_at_start(environ: dict[str, str], warnings: list[str]) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from llm.tools import fetcher, web_page
 from llm.tools.base import ToolFailed
-from llm.tools.charset import decoded
-from tests.support.tool_server import PNG, tools
-from tests.support.wire_server import CHUNKED, Wire, answers, chunk, until, wire_server
+from llm.tools.charset import decode_text
+from tests.support.tool_server import PNG, run_tools
+from tests.support.wire_server import CHUNKED, Wire, chunk, make_answer_script, run_wire_server, wait_until
 
 HTML = b"""<!doctype html><html><head><title>T</title><style>p {}</style><script>evil()</script></head><body>
 <h1>Caf\xc3\xa9 &amp; more</h1><p>Some <b>bold</b> text.</p><img src=x alt=picture><ul><li>one<li>two</ul>
@@ -33,7 +33,7 @@ def answer(body: bytes, content_type: str = "text/html", **headers: str) -> byte
 
 async def read(*pieces: bytes, path: str = "/") -> Any:
     """Returns the result of the page tool for a response."""
-    async with wire_server(answers(*pieces)) as server, tools(server.port) as made:
+    async with run_wire_server(make_answer_script(*pieces)) as server, run_tools(server.port) as made:
         return await made["get_html_as_text"]({"url": server.url + path})
 
 
@@ -111,7 +111,7 @@ async def test_binary_data_without_a_content_type_is_refused() -> None:
 def test_bytes_are_decoded_as_browsers_do(body: bytes, charset: str, text: str) -> None:
     if charset == "utf-8":
         body = body[2:] + b"\xff\xfe"  # no byte order mark
-    assert decoded(body, charset) == text
+    assert decode_text(body, charset) == text
 
 
 async def test_a_redirect_with_a_non_ascii_target_is_followed() -> None:
@@ -123,7 +123,7 @@ async def test_a_redirect_with_a_non_ascii_target_is_followed() -> None:
             else:
                 await wire.send("HTTP/1.1 308 X\r\nLocation: köln?a=b#x\r\nContent-Length: 0\r\n\r\n".encode())
 
-    async with wire_server(script) as server, tools(server.port) as made:
+    async with run_wire_server(script) as server, run_tools(server.port) as made:
         assert await made["get_html_as_text"]({"url": f"{server.url}/from"}) == {"content": "there"}
 
 
@@ -147,9 +147,9 @@ async def test_a_page_that_cannot_be_read_is_reported_in_a_sentence(pieces: list
 @pytest.mark.parametrize("packed", [False, True])
 async def test_the_size_limit_also_holds_for_compressed_pages(packed: bool) -> None:
     """A tenth of a megabyte that expands to a hundred."""
-    body = gzip.compress(b"x" * 100_000_000) if packed else b"x" * (fetcher.MOST_BYTES + 1)
+    body = gzip.compress(b"x" * 100_000_000) if packed else b"x" * (fetcher.MAX_BYTES + 1)
     more = {"Content_Encoding": "gzip"} if packed else {}
-    with pytest.raises(ToolFailed, match=f"larger than {fetcher.MOST_BYTES} bytes"):
+    with pytest.raises(ToolFailed, match=f"larger than {fetcher.MAX_BYTES} bytes"):
         await read(answer(body, "text/plain", **more))
 
 
@@ -159,7 +159,7 @@ async def test_a_long_text_is_cut_with_a_note() -> None:
 
 
 async def test_a_slow_page_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetcher, "MOST_TIME", 0.2)
+    monkeypatch.setattr(fetcher, "FETCH_TIMEOUT", 0.2)
 
     async def script(wire: Wire) -> None:
         await wire.request()
@@ -168,10 +168,10 @@ async def test_a_slow_page_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
             await wire.send(chunk(b"drip"))
             await asyncio.sleep(0.02)
 
-    async with wire_server(script) as server, tools(server.port) as made:
+    async with run_wire_server(script) as server, run_tools(server.port) as made:
         with pytest.raises(ToolFailed, match=r"within 0\.2 seconds"):
             await made["get_html_as_text"]({"url": server.url})
-        await until(lambda: not server.wires)
+        await wait_until(lambda: not server.wires)
 
 
 @pytest.mark.parametrize("name", ["get_html_as_text", "get_youtube_transcript", "search_tavily", "image_generation"])
@@ -181,10 +181,10 @@ async def test_c5_a_cancelled_tool_closes_its_connection_at_once(name: str) -> N
     async def script(wire: Wire) -> None:
         await wire.request()
         arrived.set()
-        await wire.hung_up()
+        await wire.wait_closed()
         gone.set()
 
-    async with wire_server(script) as server, tools(server.port) as made:
+    async with run_wire_server(script) as server, run_tools(server.port) as made:
         arguments = {"url": f"{server.url}/?v=dQw4w9WgXcQ", "query": "q", "prompt": "p"}
         running = asyncio.ensure_future(made[name](arguments))
         await arrived.wait()
@@ -227,7 +227,7 @@ async def test_the_parser_s_process_ends_with_whoever_waits_for_it(
     )
     monkeypatch.setattr(web_page, "_WORKER", worker)
     reading = asyncio.ensure_future(read(answer(HTML)))
-    await until(lambda: pid.exists() and pid.read_text().endswith("\n"))
+    await wait_until(lambda: pid.exists() and pid.read_text().endswith("\n"))
     number, _, environ = pid.read_text().partition(" ")
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)

@@ -9,7 +9,7 @@ import pytest
 
 from llm.tools.base import ToolFailed
 from tests.support.harness import Connection, Request, Upstream
-from tests.support.tool_server import tools
+from tests.support.tool_server import run_tools
 
 # --- search ---
 
@@ -21,9 +21,9 @@ FOUND = {
 
 async def search(status: int, body: Any) -> tuple[Any, Request]:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(body if isinstance(body, str) else json.dumps(body), status)
+        await connection.respond(body if isinstance(body, str) else json.dumps(body), status)
 
-    async with Upstream(script).running() as upstream, tools(upstream.port) as made:
+    async with Upstream(script).run() as upstream, run_tools(upstream.port) as made:
         try:
             result = await made["search_tavily"]({"query": "q"})
         except ToolFailed as failed:

@@ -10,8 +10,8 @@ import pytest
 from llm.tools import youtube_transcript
 from llm.tools.base import ToolFailed
 from tests.support.harness import Connection, Request, Upstream
-from tests.support.tool_server import tools
-from tests.support.wire_server import Wire, until, wire_server
+from tests.support.tool_server import run_tools
+from tests.support.wire_server import Wire, run_wire_server, wait_until
 
 # --- transcripts ---
 
@@ -36,17 +36,17 @@ async def load_transcript(
     async def script(request: Request, connection: Connection) -> None:
         match request.path.partition("?")[0]:
             case "/watch":
-                await connection.whole(watch, content_type="text/html")
+                await connection.respond(watch, content_type="text/html")
             case "/youtubei/v1/player":
-                await connection.whole(json.dumps(playing))
+                await connection.respond(json.dumps(playing))
             case "/api/timedtext":
-                await connection.whole(CAPTIONS, content_type="text/xml")
+                await connection.respond(CAPTIONS, content_type="text/xml")
             case "/oembed" if oembed:
-                await connection.whole({"title": "A song", "author_name": "A singer", "html": "…"})
+                await connection.respond({"title": "A song", "author_name": "A singer", "html": "…"})
             case _:
-                await connection.whole(b"", 404)
+                await connection.respond(b"", 404)
 
-    async with Upstream(script).running() as upstream, tools(upstream.port) as made:
+    async with Upstream(script).run() as upstream, run_tools(upstream.port) as made:
         try:
             result = await made["get_youtube_transcript"]({"url": url})
         except ToolFailed as failed:
@@ -124,13 +124,13 @@ async def test_a_missing_transcript_is_reported_with_the_reason(playing: Any, wa
 
 
 async def test_a_transcript_has_a_total_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(youtube_transcript, "MOST_TIME", 0.2)
+    monkeypatch.setattr(youtube_transcript, "FETCH_TIMEOUT", 0.2)
 
     async def script(wire: Wire) -> None:
         await wire.request()
-        await wire.hung_up()
+        await wire.wait_closed()
 
-    async with wire_server(script) as server, tools(server.port) as made:
+    async with run_wire_server(script) as server, run_tools(server.port) as made:
         with pytest.raises(ToolFailed, match=r"within 0\.2 seconds"):
             await made["get_youtube_transcript"]({"url": "https://youtu.be/dQw4w9WgXcQ"})
-        await until(lambda: not server.wires)
+        await wait_until(lambda: not server.wires)

@@ -19,13 +19,13 @@ from tests.support.wire_server import (
     LAST_CHUNK,
     OK,
     Wire,
-    answers,
     chunk,
-    fetched,
-    tls_contexts,
-    transport,
-    until,
-    wire_server,
+    fetch,
+    make_answer_script,
+    make_tls_contexts,
+    make_transport,
+    run_wire_server,
+    wait_until,
 )
 
 
@@ -55,12 +55,12 @@ def full_listener() -> Iterator[int]:
 
 async def test_c1_cancelled_while_connecting() -> None:
     with full_listener() as port:
-        async with transport() as made:
+        async with make_transport() as made:
             before = open_sockets()
             sending = asyncio.create_task(
                 made.send(HttpRequest(method="GET", url=f"http://127.0.0.1:{port}/", headers={}))
             )
-            await until(lambda: open_sockets() - before)
+            await wait_until(lambda: open_sockets() - before)
             sending.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await sending
@@ -69,7 +69,7 @@ async def test_c1_cancelled_while_connecting() -> None:
 
 async def test_connecting_has_its_own_timeout() -> None:
     with full_listener() as port:
-        async with transport(connect_timeout=0.1) as made:
+        async with make_transport(connect_timeout=0.1) as made:
             before = open_sockets()
             with pytest.raises(
                 ConnectTimeout, match=rf"within 0\.1 seconds \(connecting to 127\.0\.0\.1 port {port}\)"
@@ -80,13 +80,13 @@ async def test_connecting_has_its_own_timeout() -> None:
 
 async def test_the_connect_timeout_includes_the_tls_handshake() -> None:
     async def script(wire: Wire) -> None:
-        hung_up.append(await wire.hung_up())
+        hung_up.append(await wire.wait_closed())
 
     hung_up: list[float] = []
-    async with wire_server(script) as server, transport(connect_timeout=0.1) as made:
+    async with run_wire_server(script) as server, make_transport(connect_timeout=0.1) as made:
         with pytest.raises(ConnectTimeout, match=r"\(in the TLS handshake\)"):
             await made.send(HttpRequest(method="GET", url=f"https://127.0.0.1:{server.port}/", headers={}))
-        await until(lambda: hung_up)
+        await wait_until(lambda: hung_up)
 
 
 @pytest.mark.parametrize("phase", ["tls handshake", "proxy", "upload", "headers", "head in part", "silence", "stream"])
@@ -105,7 +105,7 @@ async def test_c1_transport_t7_cancelling_in_any_phase_closes_the_connection_at_
         reached.set()
         if phase == "upload":
             await leaving.wait()
-        gone.append(await wire.hung_up())
+        gone.append(await wire.wait_closed())
 
     async def consume() -> None:
         async with await made.send(request) as reply:
@@ -114,9 +114,9 @@ async def test_c1_transport_t7_cancelling_in_any_phase_closes_the_connection_at_
 
     reached, leaving = asyncio.Event(), asyncio.Event()
     gone: list[float] = []
-    async with wire_server(script) as server:
+    async with run_wire_server(script) as server:
         proxies = {"HTTPS_PROXY": server.url} if phase == "proxy" else {}
-        async with transport(proxies=proxies) as made:
+        async with make_transport(proxies=proxies) as made:
             url = server.url.replace("http", "https") if phase in ("tls handshake", "proxy") else server.url
             body = bytes(20_000_000) if phase == "upload" else b""
             request = HttpRequest(method="POST", url=url, headers={}, body=body)
@@ -127,7 +127,7 @@ async def test_c1_transport_t7_cancelling_in_any_phase_closes_the_connection_at_
             leaving.set()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await until(lambda: gone)
+            await wait_until(lambda: gone)
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["anext", "read"])
@@ -135,15 +135,15 @@ async def test_c1_cancelling_a_read_inside_the_response_block_closes_the_connect
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED)
-        gone.append(await wire.hung_up())
+        gone.append(await wire.wait_closed())
 
     gone: list[float] = []
-    async with wire_server(script) as server, transport() as made:
+    async with run_wire_server(script) as server, make_transport() as made:
         async with await made.send(server.get()) as reply:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.05):
                     await (reply.read() if whole else anext(aiter(reply)))
-            await until(lambda: gone)
+            await wait_until(lambda: gone)
             with pytest.raises(Truncated, match="closed before its end"):
                 await reply.read()
 
@@ -158,18 +158,18 @@ async def test_c1_cancelled_at_any_step_no_socket_stays_open(secure: bool, monke
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-    ours, theirs = tls_contexts() if secure else (None, None)
-    async with wire_server(answers(OK), tls=ours) as server:
+    ours, theirs = make_tls_contexts() if secure else (None, None)
+    async with run_wire_server(make_answer_script(OK), tls=ours) as server:
         before = open_sockets()
         for steps in itertools.count():
-            async with transport(ssl_context=theirs) as made:
-                task = asyncio.create_task(fetched(made, server.get()))
+            async with make_transport(ssl_context=theirs) as made:
+                task = asyncio.create_task(fetch(made, server.get()))
                 for _ in range(steps):
                     await asyncio.sleep(0)
                 if not task.cancel():
                     break
                 await asyncio.wait({task})
-            await until(lambda: open_sockets() <= before)
+            await wait_until(lambda: open_sockets() <= before)
         assert steps >= (
             6 if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop) else 5
         )  # uvloop takes fewer
@@ -179,15 +179,15 @@ async def test_transport_t24_an_exception_of_the_reader_is_raised_unchanged_and_
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED + chunk(b"one"))
-        gone.append(await wire.hung_up())
+        gone.append(await wire.wait_closed())
 
     gone: list[float] = []
-    async with wire_server(script) as server, transport() as made:
+    async with run_wire_server(script) as server, make_transport() as made:
         with pytest.raises(ZeroDivisionError):
             async with await made.send(server.get()) as reply:
                 async for _ in reply:
                     raise ZeroDivisionError
-        await until(lambda: gone)
+        await wait_until(lambda: gone)
 
 
 # --- leaving early
@@ -197,13 +197,13 @@ async def test_leaving_before_the_end_closes_the_connection() -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED + chunk(b"enough"))
-        gone.append(await wire.hung_up())
+        gone.append(await wire.wait_closed())
 
     gone: list[float] = []
-    async with wire_server(script) as server, transport() as made:
+    async with run_wire_server(script) as server, make_transport() as made:
         async with await made.send(server.get()) as reply:
             assert await anext(aiter(reply)) == b"enough"
-        await until(lambda: gone)
+        await wait_until(lambda: gone)
         with pytest.raises(Truncated):
             await anext(aiter(reply))
 
@@ -218,17 +218,17 @@ async def test_draining_reads_the_rest_and_reuses_the_connection() -> None:
             await wire.send(LAST_CHUNK)
             ended.set()
 
-    async with wire_server(script) as server, transport() as made:
+    async with run_wire_server(script) as server, make_transport() as made:
         for _ in range(3):
             left, ended = asyncio.Event(), asyncio.Event()
             with pytest.raises(ZeroDivisionError):  # how the reader leaves does not matter after allow_drain
                 async with await made.send(server.get()) as reply:
                     assert await anext(aiter(reply)) == b"enough"
-                    reply.drain()
+                    reply.allow_drain()
                     raise ZeroDivisionError
             left.set()
             await ended.wait()
-            await until(lambda: getattr(reply, "_connection", None) is None)
+            await wait_until(lambda: getattr(reply, "_connection", None) is None)
         assert server.connections == 1
 
 
@@ -244,26 +244,29 @@ async def test_draining_is_limited_in_time_and_size(endless: bool) -> None:
                     await wire.send(chunk(b"x" * 1000))
             except ConnectionError:
                 refused.set()
-        gone.append(await wire.hung_up())
+        gone.append(await wire.wait_closed())
 
     left, refused = asyncio.Event(), asyncio.Event()
     gone: list[float] = []
-    async with wire_server(script) as server, transport() as made:
+    async with run_wire_server(script) as server, make_transport() as made:
         async with await made.send(server.get()) as reply:
             assert await anext(aiter(reply)) == b"enough"
-            reply.drain()
+            reply.allow_drain()
         left.set()
-        await until(lambda: gone)
+        await wait_until(lambda: gone)
         assert refused.is_set() == endless  # long before all of it was sent
 
 
 async def test_a_connection_that_breaks_while_draining_raises_no_error() -> None:
-    async with wire_server(answers(CHUNKED + chunk(b"enough"), b"fault", then=Wire.cut)) as server, transport() as made:
+    async with (
+        run_wire_server(make_answer_script(CHUNKED + chunk(b"enough"), b"fault", then=Wire.cut)) as server,
+        make_transport() as made,
+    ):
         for _ in range(3):
             async with await made.send(server.get()) as reply:
                 assert (await anext(aiter(reply))).startswith(b"enough")
-                reply.drain()
-            await until(lambda: not server.wires)
+                reply.allow_drain()
+            await wait_until(lambda: not server.wires)
 
 
 # --- the end of the transport
@@ -274,13 +277,13 @@ async def test_closing_the_transport_closes_all_connections_and_fails_pending_re
         if (await wire.request()).target == "/stream":
             await wire.send(CHUNKED)
         arrived.release()
-        await wire.hung_up()
+        await wire.wait_closed()
 
     async def whole(path: str) -> bytes:
-        return await fetched(made, server.get(path))
+        return await fetch(made, server.get(path))
 
     arrived = asyncio.Semaphore(0)
-    async with wire_server(script) as server, transport() as made:
+    async with run_wire_server(script) as server, make_transport() as made:
         tasks = [asyncio.create_task(whole(path)) for path in ("/stream", "/head")]
         for _ in tasks:
             await arrived.acquire()
@@ -291,17 +294,17 @@ async def test_closing_the_transport_closes_all_connections_and_fails_pending_re
         assert isinstance(head, EngineUnreachable)
         with pytest.raises(Draining):
             await made.send(server.get())
-        await until(lambda: not server.wires)
+        await wait_until(lambda: not server.wires)
 
 
 async def test_a_connection_established_after_the_close_is_closed() -> None:
     async def script(wire: Wire) -> None:
-        await wire.hung_up()
+        await wire.wait_closed()
 
-    async with wire_server(script) as server, transport() as made:
+    async with run_wire_server(script) as server, make_transport() as made:
         sending = asyncio.create_task(made.send(server.get()))
         await asyncio.sleep(0)
         await made.close()
         with pytest.raises(LLMError):
             await sending
-        await until(lambda: not server.wires)
+        await wait_until(lambda: not server.wires)

@@ -12,30 +12,33 @@ import pytest
 
 from llm.errors import ConnectTimeout, EngineUnreachable
 from llm.transport.proxy import Proxies
-from tests.support.ways import get
+from tests.support.ways import make_get_request
 from tests.support.wire_server import (
     CHUNKED,
     LAST_CHUNK,
     OK,
     Wire,
-    answers,
     chunk,
-    fetched,
-    tls_contexts,
-    transport,
-    wire_server,
+    fetch,
+    make_answer_script,
+    make_tls_contexts,
+    make_transport,
+    run_wire_server,
 )
 
 # --- TLS
 
 
 async def test_a_response_of_many_tls_records_is_complete() -> None:
-    ours, theirs = tls_contexts()
+    ours, theirs = make_tls_contexts()
     pieces = [b"one ", b"two " * 50_000, "drei ü".encode()]
     answer = CHUNKED + b"".join(map(chunk, pieces)) + LAST_CHUNK
-    async with wire_server(answers(answer), tls=ours) as server, transport(ssl_context=theirs) as made:
+    async with (
+        run_wire_server(make_answer_script(answer), tls=ours) as server,
+        make_transport(ssl_context=theirs) as made,
+    ):
         for _ in range(5):
-            assert await fetched(made, server.get()) == b"".join(pieces)
+            assert await fetch(made, server.get()) == b"".join(pieces)
         assert server.connections == 1
 
 
@@ -44,21 +47,21 @@ async def test_a_large_upload_goes_through_tls_too() -> None:
         received = await wire.request()
         await wire.send(OK if received.body == body else OK.replace(b"ok", b"no"))
 
-    ours, theirs = tls_contexts()
+    ours, theirs = make_tls_contexts()
     body = bytes(range(256)) * 20_000
-    async with wire_server(script, tls=ours) as server, transport(ssl_context=theirs) as made:
-        assert await fetched(made, server.post(body)) == b"ok"
+    async with run_wire_server(script, tls=ours) as server, make_transport(ssl_context=theirs) as made:
+        assert await fetch(made, server.post(body)) == b"ok"
 
 
 async def test_transport_t22_name_and_chain_are_verified() -> None:
-    ours, theirs = tls_contexts()
-    async with wire_server(answers(OK), tls=ours) as server:
-        async with transport() as made:
+    ours, theirs = make_tls_contexts()
+    async with run_wire_server(make_answer_script(OK), tls=ours) as server:
+        async with make_transport() as made:
             with pytest.raises(EngineUnreachable, match=r"certificate of 127\.0\.0\.1 is not valid: self"):
                 await made.send(server.get())
-        async with transport(ssl_context=theirs) as made:
+        async with make_transport(ssl_context=theirs) as made:
             with pytest.raises(EngineUnreachable, match=r"certificate of localhost is not valid: [Hh]ostname mismatch"):
-                await made.send(get(f"https://localhost:{server.port}/"))
+                await made.send(make_get_request(f"https://localhost:{server.port}/"))
 
 
 @pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
@@ -68,19 +71,19 @@ async def test_a_broken_handshake_is_reported(how: object) -> None:
         assert callable(how)
         how(wire)
 
-    async with wire_server(script) as server, transport() as made:
+    async with run_wire_server(script) as server, make_transport() as made:
         with pytest.raises(EngineUnreachable, match=r"^TLS with 127\.0\.0\.1 failed: "):
-            await made.send(get(f"https://127.0.0.1:{server.port}/"))
+            await made.send(make_get_request(f"https://127.0.0.1:{server.port}/"))
 
 
 async def test_a_provider_without_tls_is_reported() -> None:
     async def script(wire: Wire) -> None:
         await wire.send(OK)
-        await wire.hung_up()
+        await wire.wait_closed()
 
-    async with wire_server(script) as server, transport() as made:
+    async with run_wire_server(script) as server, make_transport() as made:
         with pytest.raises(EngineUnreachable, match=r"^TLS with 127\.0\.0\.1 failed: .*version"):
-            await made.send(get(f"https://127.0.0.1:{server.port}/"))
+            await made.send(make_get_request(f"https://127.0.0.1:{server.port}/"))
 
 
 async def test_the_system_s_certificates_are_read_once() -> None:
@@ -92,8 +95,8 @@ async def test_the_system_s_certificates_are_read_once() -> None:
         count += 1
         return real()
 
-    ours, _ = tls_contexts()
-    async with wire_server(answers(OK), tls=ours) as server, transport() as made:
+    ours, _ = make_tls_contexts()
+    async with run_wire_server(make_answer_script(OK), tls=ours) as server, make_transport() as made:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ssl, "create_default_context", counting)
             for _ in range(3):
@@ -118,8 +121,8 @@ def socket_to(port: int) -> socket.socket:
 
 
 async def test_sockets_have_nodelay_and_tcp_keepalive() -> None:
-    async with wire_server(answers(OK)) as server, transport() as made:
-        await fetched(made, server.get())
+    async with run_wire_server(make_answer_script(OK)) as server, make_transport() as made:
+        await fetch(made, server.get())
         with socket_to(server.port) as ours:
             assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
@@ -130,9 +133,9 @@ async def test_sockets_have_nodelay_and_tcp_keepalive() -> None:
 
 
 async def test_a_closed_port_is_reported_at_once(unused_tcp_port: int) -> None:
-    async with transport() as made:
+    async with make_transport() as made:
         with pytest.raises(EngineUnreachable, match=rf"^127\.0\.0\.1 port {unused_tcp_port} cannot be reached: conn"):
-            await made.send(get(f"http://127.0.0.1:{unused_tcp_port}/"))
+            await made.send(make_get_request(f"http://127.0.0.1:{unused_tcp_port}/"))
 
 
 @pytest.mark.parametrize("failure", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")])
@@ -141,9 +144,9 @@ async def test_an_unknown_host_name_is_reported(failure: Exception, monkeypatch:
         raise failure
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-    async with transport() as made:
+    async with make_transport() as made:
         with pytest.raises(EngineUnreachable, match=r"^a\.example port 80 cannot be reached: (name or|that is not a)"):
-            await made.send(get("http://a.example/"))
+            await made.send(make_get_request("http://a.example/"))
 
 
 async def test_a_slow_name_lookup_is_a_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,9 +155,9 @@ async def test_a_slow_name_lookup_is_a_connect_timeout(monkeypatch: pytest.Monke
         raise AssertionError
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-    async with transport(connect_timeout=0.05) as made:
+    async with make_transport(connect_timeout=0.05) as made:
         with pytest.raises(ConnectTimeout, match=r"^a\.example could not be .*\(looking up a\.example\)"):
-            await made.send(get("http://a.example/"))
+            await made.send(make_get_request("http://a.example/"))
 
 
 async def test_the_second_address_of_a_name_is_tried_when_the_first_refuses(
@@ -164,13 +167,13 @@ async def test_the_second_address_of_a_name_is_tried_when_the_first_refuses(
         addresses = ("127.0.0.1", unused_tcp_port), ("127.0.0.1", port)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
 
-    async with wire_server(answers(OK)) as server, transport() as made:
+    async with run_wire_server(make_answer_script(OK)) as server, make_transport() as made:
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-        assert await fetched(made, get(f"http://a.example:{server.port}/")) == b"ok"
+        assert await fetch(made, make_get_request(f"http://a.example:{server.port}/")) == b"ok"
 
 
 def test_transport_t22_lower_case_variables_win() -> None:
     proxies = Proxies({"https_proxy": "http://small", "HTTPS_PROXY": "http://large", "NO_PROXY": "*", "no_proxy": "x"})
-    proxy = proxies.way_to("https", "a", 443)
+    proxy = proxies.choose_proxy("https", "a", 443)
     assert proxy is not None
     assert proxy.host == "small"

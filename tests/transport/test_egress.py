@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llm.config.parsers import ConfigError
 from llm.config.settings import Config
-from llm.transport.egress import Egress, Refused, is_public, read_allowed
+from llm.transport.egress import Egress, UrlRefused, is_public, read_allow_entry
 
 PUBLIC = ["93.184.216.34", "1.1.1.1", "172.15.255.255", "172.32.0.1", "100.63.255.255", "100.128.0.1", "198.20.0.1",
           "223.255.255.255", "2606:4700::1111", "2a00:1450:4001::8a", "64:ff9b::1.1.1.1", "::ffff:1.1.1.1"]  # fmt: skip
@@ -65,7 +65,7 @@ def test_an_invalid_address_may_not_be_reached(address: str) -> None:
     ],
 )  # fmt: skip
 def test_a_url_is_read_as_people_write_it(url: str, plain: str) -> None:
-    assert Egress().where(url).url == plain
+    assert Egress().parse_url(url).url == plain
 
 
 @pytest.mark.parametrize(
@@ -81,16 +81,16 @@ def test_a_url_is_read_as_people_write_it(url: str, plain: str) -> None:
     ],
 )  # fmt: skip
 def test_x1_a_url_that_cannot_be_followed_is_refused_in_a_sentence(url: str) -> None:
-    with pytest.raises(Refused) as caught:
-        Egress().where(url)
+    with pytest.raises(UrlRefused) as caught:
+        Egress().parse_url(url)
     assert str(caught.value).endswith(".")
 
 
 @given(st.text(max_size=60) | st.text(alphabet="htps:/@[]%.\\#?0127abx", max_size=30).map("http://".__add__))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
-        where = Egress().where(text)
-    except Refused:
+        where = Egress().parse_url(text)
+    except UrlRefused:
         return
     assert where.url.isascii() and where.scheme in ("http", "https") and where.host
 
@@ -115,8 +115,8 @@ def test_fetch_allow_permits_exactly_that_host_and_port() -> None:
 
 
 def test_a_permitted_port_does_not_permit_other_hosts() -> None:
-    egress = Egress(frozenset({read_allowed("git.internal:22")}))
-    assert egress.where("http://git.internal:22/").port == 22
+    egress = Egress(frozenset({read_allow_entry("git.internal:22")}))
+    assert egress.parse_url("http://git.internal:22/").port == 22
     assert egress.allows("git.internal", 22, "10.0.0.5")
     assert not egress.allows("example.org", 22, "93.184.216.34")
 

@@ -9,19 +9,19 @@ import pytest
 
 from llm import VERSION
 from llm.errors import FirstByteTimeout, InvalidRequest, LLMError
-from llm.transport.interface import HttpReply, HttpRequest
+from llm.transport.interface import HttpRequest, HttpResponse
 from llm.transport.response import READ_AHEAD
 from tests.support.wire_server import (
     CHUNKED,
     LAST_CHUNK,
     OK,
     Wire,
-    answers,
     chunk,
-    fetched,
-    transport,
-    until,
-    wire_server,
+    fetch,
+    make_answer_script,
+    make_transport,
+    run_wire_server,
+    wait_until,
 )
 
 
@@ -31,7 +31,7 @@ from tests.support.wire_server import (
     ids=repr,
 )
 async def test_transport_t13_a_header_cannot_break_out_of_its_line(headers: dict[str, str]) -> None:
-    async with wire_server(answers(OK)) as server, transport() as made:
+    async with run_wire_server(make_answer_script(OK)) as server, make_transport() as made:
         with pytest.raises(InvalidRequest, match="holds a character") as caught:
             await made.send(HttpRequest(method="GET", url=server.url, headers=headers))
         assert "evil" not in str(caught.value)
@@ -43,7 +43,7 @@ async def test_transport_t13_a_header_cannot_break_out_of_its_line(headers: dict
     ["ftp://a/", "http:///x", "http://a:x/", "http://a:99999/", "http://[a/", "//a/", "http://a/b c", "http://a/é"],
 )
 async def test_transport_t13_an_invalid_url_is_refused(url: str) -> None:
-    async with transport() as made:
+    async with make_transport() as made:
         for variant in (url, f"{url}?key=secret", f"{url}\r\nsecret"):
             with pytest.raises(InvalidRequest) as caught:
                 await made.send(HttpRequest(method="GET", url=variant, headers={}))
@@ -54,13 +54,13 @@ async def test_the_first_byte_has_its_own_timeout() -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200")  # neither is a complete head
-        hung_up.append(await wire.hung_up())
+        hung_up.append(await wire.wait_closed())
 
     hung_up: list[float] = []
-    async with wire_server(script) as server, transport(first_byte_timeout=0.1) as made:
+    async with run_wire_server(script) as server, make_transport(first_byte_timeout=0.1) as made:
         with pytest.raises(FirstByteTimeout, match=r"did not start to respond within 0\.1 seconds"):
             await made.send(server.get())
-        await until(lambda: hung_up)
+        await wait_until(lambda: hung_up)
 
 
 async def test_a_large_upload_may_take_long_while_bytes_are_taken() -> None:
@@ -74,8 +74,8 @@ async def test_a_large_upload_may_take_long_while_bytes_are_taken() -> None:
         await wire.reader.readexactly(len(body) // 2)
         await wire.send(OK)
 
-    async with wire_server(script) as server, transport(first_byte_timeout=0.3) as made:
-        assert await fetched(made, server.post(body)) == b"ok"
+    async with run_wire_server(script) as server, make_transport(first_byte_timeout=0.3) as made:
+        assert await fetch(made, server.post(body)) == b"ok"
 
 
 async def test_a_large_upload_that_stops_times_out() -> None:
@@ -84,11 +84,11 @@ async def test_a_large_upload_that_stops_times_out() -> None:
         await given_up.wait()
 
     given_up = asyncio.Event()
-    async with wire_server(script) as server, transport(first_byte_timeout=0.2) as made:
+    async with run_wire_server(script) as server, make_transport(first_byte_timeout=0.2) as made:
         with pytest.raises(FirstByteTimeout):
-            await fetched(made, server.post(bytes(20_000_000)))
+            await fetch(made, server.post(bytes(20_000_000)))
         given_up.set()
-        await until(lambda: not server.wires)
+        await wait_until(lambda: not server.wires)
 
 
 # --- much at a time
@@ -105,7 +105,7 @@ async def test_transport_t3_a_stream_of_more_than_100_mb_is_complete() -> None:
         await wire.send(LAST_CHUNK)
 
     received = 0
-    async with wire_server(script) as server, transport() as made:
+    async with run_wire_server(script) as server, make_transport() as made:
         async with await made.send(server.get()) as reply:
             async for data in reply:
                 received += len(data)
@@ -136,11 +136,11 @@ async def test_transport_t9_an_unread_response_pauses_its_own_provider_only() ->
     stuck_at: list[int] = []
     pieces: list[int] = []
     release = asyncio.Event()
-    async with wire_server(script) as server, transport() as made:
+    async with run_wire_server(script) as server, make_transport() as made:
         readers = [asyncio.create_task(stalled()) for _ in range(4)]
-        await until(lambda: len(stuck_at) == 4)
+        await wait_until(lambda: len(stuck_at) == 4)
         assert max(stuck_at) < 20_000_000  # what lies in the sockets' own buffers
-        assert await fetched(made, server.get("/quick")) == b"ok"
+        assert await fetch(made, server.get("/quick")) == b"ok"
         release.set()
         assert sorted(await asyncio.gather(*readers)) == [sent + 100_000 for sent in sorted(stuck_at)]
         assert max(pieces) <= 2 * READ_AHEAD
@@ -166,7 +166,7 @@ async def test_transport_t18_a_large_upload_is_sent_without_copies_and_freed() -
     forgotten: list[int] = []
     blocked: list[bool] = []
     go = asyncio.Event()
-    async with wire_server(script) as server, transport() as made:
+    async with run_wire_server(script) as server, make_transport() as made:
         async with await made.send(server.post(Body(size))) as reply:
             assert await anext(aiter(reply)) == b"one"
             assert forgotten == [size]  # while the answer is still on its way
@@ -179,12 +179,12 @@ async def test_transport_t18_a_response_before_the_end_of_the_upload_is_returned
     async def script(wire: Wire) -> None:
         await wire.head()
         await wire.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge")
-        await wire.hung_up()
+        await wire.wait_closed()
 
-    async with wire_server(script) as server, transport() as made:
+    async with run_wire_server(script) as server, make_transport() as made:
         async with await made.send(server.post(bytes(32 * 1024 * 1024))) as reply:
             assert (reply.status, await reply.read()) == (413, b"large")
-        await until(lambda: not server.wires)  # half a request is out: the connection is of no use
+        await wait_until(lambda: not server.wires)  # half a request is out: the connection is of no use
 
 
 async def test_reads_cause_no_poller_calls_and_no_timers() -> None:
@@ -201,7 +201,7 @@ async def test_reads_cause_no_poller_calls_and_no_timers() -> None:
         await wire.send(LAST_CHUNK)
 
     read = asyncio.Semaphore(0)
-    async with wire_server(script) as server, transport() as made:
+    async with run_wire_server(script) as server, make_transport() as made:
         async with await made.send(server.get()) as reply:
             await anext(aiter(reply))
             await anext_of(reply, read)  # by now the idle timer stands
@@ -215,7 +215,7 @@ async def test_reads_cause_no_poller_calls_and_no_timers() -> None:
             assert await reply.read() == b"99"
 
 
-async def anext_of(reply: HttpReply, read: asyncio.Semaphore) -> None:
+async def anext_of(reply: HttpResponse, read: asyncio.Semaphore) -> None:
     read.release()
     assert await anext(aiter(reply))
 
@@ -225,7 +225,7 @@ async def anext_of(reply: HttpReply, read: asyncio.Semaphore) -> None:
 
 async def test_transport_t10_an_error_has_its_status_body_and_headers() -> None:
     answer = b"HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nX-A: b\r\nX-A: c\r\nContent-Length: 5\r\n\r\nwords"
-    async with wire_server(answers(answer)) as server, transport() as made:
+    async with run_wire_server(make_answer_script(answer)) as server, make_transport() as made:
         async with await made.send(server.get()) as reply:
             assert (reply.status, reply.headers["retry-after"], reply.headers["x-a"]) == (429, "7", "b,c")
             assert await reply.read() == b"words"
@@ -233,8 +233,11 @@ async def test_transport_t10_an_error_has_its_status_body_and_headers() -> None:
 
 async def test_transport_t12_a_response_in_single_bytes_is_read_the_same() -> None:
     answer = b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED + b"5;x=y\r\nd\xc3\xbcr\xc3\r\n1\r\n\xa9\r\n0\r\nX: y\r\n\r\n"
-    async with wire_server(answers(*(bytes([byte]) for byte in answer))) as server, transport() as made:
-        assert (await fetched(made, server.get())).decode() == "düré"
+    async with (
+        run_wire_server(make_answer_script(*(bytes([byte]) for byte in answer))) as server,
+        make_transport() as made,
+    ):
+        assert (await fetch(made, server.get())).decode() == "düré"
 
 
 async def test_the_bytes_of_a_request() -> None:
@@ -246,11 +249,11 @@ async def test_the_bytes_of_a_request() -> None:
 
     heads: list[bytes] = []
     own = {"Content-Type": "text/plain", "Host": "evil", "content-length": "7", "Transfer-Encoding": "chunked"}
-    async with wire_server(script) as server, transport() as made:
+    async with run_wire_server(script) as server, make_transport() as made:
         url = server.url.replace("http://", "http://user:password@") + "?a=b#c"
-        await fetched(made, HttpRequest(method="POST", url=url, headers=own, body=b"body"))
-        await fetched(made, HttpRequest(method="POST", url=f"{server.url}/x", headers={"User-Agent": "mine"}))
-        await fetched(made, server.get("/x", **{"ACCEPT-encoding": "gzip", "x%s%": "%d%"}))
+        await fetch(made, HttpRequest(method="POST", url=url, headers=own, body=b"body"))
+        await fetch(made, HttpRequest(method="POST", url=f"{server.url}/x", headers={"User-Agent": "mine"}))
+        await fetch(made, server.get("/x", **{"ACCEPT-encoding": "gzip", "x%s%": "%d%"}))
     host, plain = f"host: 127.0.0.1:{server.port}", "accept-encoding: identity"
     post, empty, get = (head.decode().split("\r\n")[:-2] for head in heads)
     agent = f"user-agent: llm-server/{VERSION}"
@@ -265,7 +268,7 @@ def test_the_repr_of_a_request_shows_neither_headers_nor_body() -> None:
 
 
 async def test_error_messages_hold_no_query_and_no_header(unused_tcp_port: int) -> None:
-    async with transport() as made:
+    async with make_transport() as made:
         with pytest.raises(LLMError) as caught:
             url = f"http://127.0.0.1:{unused_tcp_port}/path?key=secret"
             await made.send(HttpRequest(method="GET", url=url, headers={"key": "secret"}))

@@ -14,13 +14,13 @@ from tests.support.wire_server import (
     LAST_CHUNK,
     OK,
     Wire,
-    answers,
     chunk,
-    fetched,
-    tls_contexts,
-    transport,
-    until,
-    wire_server,
+    fetch,
+    make_answer_script,
+    make_tls_contexts,
+    make_transport,
+    run_wire_server,
+    wait_until,
 )
 
 # --- reuse
@@ -28,10 +28,10 @@ from tests.support.wire_server import (
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 async def test_transport_t1_a_hundred_requests_use_one_connection(secure: bool) -> None:
-    ours, theirs = tls_contexts() if secure else (None, None)
-    async with wire_server(answers(OK), tls=ours) as server, transport(ssl_context=theirs) as made:
+    ours, theirs = make_tls_contexts() if secure else (None, None)
+    async with run_wire_server(make_answer_script(OK), tls=ours) as server, make_transport(ssl_context=theirs) as made:
         for _ in range(100):
-            assert await fetched(made, server.get()) == b"ok"
+            assert await fetch(made, server.get()) == b"ok"
         assert server.connections == 1
 
 
@@ -43,8 +43,8 @@ async def test_transport_t2_two_hundred_streams_run_at_once() -> None:
         await together.wait()  # is set only when all requests have arrived
         await wire.send(OK)
 
-    async with wire_server(script) as server, transport() as made:
-        assert await asyncio.gather(*(fetched(made, server.get()) for _ in range(200))) == [b"ok"] * 200
+    async with run_wire_server(script) as server, make_transport() as made:
+        assert await asyncio.gather(*(fetch(made, server.get()) for _ in range(200))) == [b"ok"] * 200
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,9 @@ async def test_transport_t2_two_hundred_streams_run_at_once() -> None:
     ids=["bytes behind", "an answer behind", "close", "HTTP/1.0"],
 )
 async def test_transport_t14_an_unsafe_connection_is_not_reused(answer: bytes) -> None:
-    async with wire_server(answers(answer)) as server, transport() as made:
+    async with run_wire_server(make_answer_script(answer)) as server, make_transport() as made:
         for _ in range(2):
-            assert await fetched(made, server.get()) == b"ok"
+            assert await fetch(made, server.get()) == b"ok"
         assert server.connections == 2
 
 
@@ -70,13 +70,13 @@ async def test_transport_t14_late_bytes_close_an_idle_connection() -> None:
         await wire.send(OK)
         await late.wait()
         await wire.send(OK)  # a response without a request: it must not become the response to the next one
-        await wire.hung_up()
+        await wire.wait_closed()
 
     late = asyncio.Event()
-    async with wire_server(script) as server, transport() as made:
-        await fetched(made, server.get())
+    async with run_wire_server(script) as server, make_transport() as made:
+        await fetch(made, server.get())
         late.set()
-        await until(lambda: not server.wires)
+        await wait_until(lambda: not server.wires)
 
 
 async def test_transport_t14_unread_bytes_close_an_idle_connection() -> None:
@@ -85,21 +85,21 @@ async def test_transport_t14_unread_bytes_close_an_idle_connection() -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(OK)
-        await wire.hung_up()
+        await wire.wait_closed()
 
-    async with wire_server(script) as server, transport() as made:
-        assert await fetched(made, server.get()) == b"ok"
+    async with run_wire_server(script) as server, make_transport() as made:
+        assert await fetch(made, server.get()) == b"ok"
         server.wires[0].writer.write(OK.replace(b"ok", b"no"))  # written at once, before the next turn of the loop
-        assert await fetched(made, server.get()) == b"ok"
+        assert await fetch(made, server.get()) == b"ok"
         assert server.connections == 2
 
 
 @pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
 async def test_an_idle_connection_closed_by_the_provider_is_removed_at_once(how: Ending) -> None:
-    async with wire_server(answers(OK, then=how)) as server, transport() as made:
+    async with run_wire_server(make_answer_script(OK, then=how)) as server, make_transport() as made:
         for _ in range(3):
-            assert await fetched(made, server.get()) == b"ok"
-            await until(lambda: not server.wires)
+            assert await fetch(made, server.get()) == b"ok"
+            await wait_until(lambda: not server.wires)
         assert server.connections == 3
 
 
@@ -115,10 +115,10 @@ async def test_transport_t11_a_reused_connection_that_was_closed_is_replaced_onc
         how(wire)
 
     seen: list[bytes] = []
-    async with wire_server(script) as server, transport() as made:
-        assert await fetched(made, server.post(b"one")) == b"ok"
+    async with run_wire_server(script) as server, make_transport() as made:
+        assert await fetch(made, server.post(b"one")) == b"ok"
         with pytest.raises(EngineUnreachable, match="without a response"):
-            await fetched(made, server.post(b"two"))
+            await fetch(made, server.post(b"two"))
         assert seen == [b"one", b"two", b"two"]
         assert server.connections == 2
 
@@ -133,8 +133,8 @@ async def test_transport_t11_the_response_on_the_new_connection_is_returned() ->
         else:
             await wire.send(OK)
 
-    async with wire_server(script) as server, transport() as made:
-        assert [await fetched(made, server.post(b"x")) for _ in range(3)] == [b"ok"] * 3
+    async with run_wire_server(script) as server, make_transport() as made:
+        assert [await fetch(made, server.post(b"x")) for _ in range(3)] == [b"ok"] * 3
         assert server.connections == 2
 
 
@@ -164,28 +164,28 @@ async def test_transport_t11_no_retry_after_a_byte_or_on_a_new_connection(
         await wire.send(start)
         how(wire)
 
-    async with wire_server(script) as server, transport() as made:
+    async with run_wire_server(script) as server, make_transport() as made:
         if reused:
-            await fetched(made, server.get())
+            await fetch(made, server.get())
         with pytest.raises(EngineUnreachable, match=r"127\.0\.0\.1 (closed|broke) the connection"):
-            await fetched(made, server.get())
+            await fetch(made, server.get())
         assert requests == 1
 
 
 async def test_transport_t26_a_paused_connection_is_read_again() -> None:
     big = b"x" * (4 * READ_AHEAD)
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(big), big)
-    async with wire_server(answers(answer)) as server, transport() as made:
+    async with run_wire_server(make_answer_script(answer)) as server, make_transport() as made:
         for _ in range(80):
             async with await made.send(server.get()) as reply:
                 first = await anext(aiter(reply))
                 await asyncio.sleep(0)
                 assert len(first) + len(await reply.read()) == len(big)
         assert server.connections == 1
-        await until(lambda: server.wires)
+        await wait_until(lambda: server.wires)
         server.wires[0].cut()
-        await until(lambda: not server.wires)  # it is closed, so it was read
-        assert len(await fetched(made, server.get())) == len(big)
+        await wait_until(lambda: not server.wires)  # it is closed, so it was read
+        assert len(await fetch(made, server.get())) == len(big)
         assert server.connections == 2
 
 
@@ -208,18 +208,18 @@ async def test_o9_the_pool_limit_does_not_apply_to_connections_in_use() -> None:
             await wire.send(chunk(b"two") + LAST_CHUNK)
         else:
             await wire.send(OK)
-        await wire.hung_up()
+        await wire.wait_closed()
 
     all_here, go = asyncio.Event(), asyncio.Event()
-    async with wire_server(script) as server, transport(max_idle=50) as made:
-        live = [asyncio.create_task(fetched(made, server.get("/live"))) for _ in range(200)]
-        assert await asyncio.gather(*(fetched(made, server.get("/brief")) for _ in range(100))) == [b"ok"] * 100
+    async with run_wire_server(script) as server, make_transport(max_idle=50) as made:
+        live = [asyncio.create_task(fetch(made, server.get("/live"))) for _ in range(200)]
+        assert await asyncio.gather(*(fetch(made, server.get("/brief")) for _ in range(100))) == [b"ok"] * 100
         assert server.connections == 300
-        await until(lambda: len(server.wires) == 250)  # those in use, and as many idle ones as the pool may hold
+        await wait_until(lambda: len(server.wires) == 250)  # those in use, and as many idle ones as the pool may hold
         assert not any(stream.done() for stream in live)
         go.set()
         assert await asyncio.gather(*live) == [b"onetwo"] * 200
-        await until(lambda: len(server.wires) == 50)
+        await wait_until(lambda: len(server.wires) == 50)
 
 
 async def test_the_last_used_connection_is_reused_first() -> None:
@@ -230,14 +230,14 @@ async def test_the_last_used_connection_is_reused_first() -> None:
             await wire.send(CHUNKED + chunk(b"%d" % wire.number) + LAST_CHUNK)
 
     together = asyncio.Barrier(2)
-    async with wire_server(script) as server, transport() as made:
-        a, b = (asyncio.create_task(fetched(made, server.get("/together"))) for _ in range(2))
+    async with run_wire_server(script) as server, make_transport() as made:
+        a, b = (asyncio.create_task(fetch(made, server.get("/together"))) for _ in range(2))
         done, _ = await asyncio.wait({a, b})
         assert {task.result() for task in done} == {b"1", b"2"}
-        assert len({await fetched(made, server.get()) for _ in range(5)}) == 1
+        assert len({await fetch(made, server.get()) for _ in range(5)}) == 1
 
 
 async def test_idle_connections_expire() -> None:
-    async with wire_server(answers(OK)) as server, transport(keep_alive=0.1) as made:
-        await fetched(made, server.get())
-        await until(lambda: not server.wires)
+    async with run_wire_server(make_answer_script(OK)) as server, make_transport(keep_alive=0.1) as made:
+        await fetch(made, server.get())
+        await wait_until(lambda: not server.wires)

@@ -11,8 +11,17 @@ import pytest
 from llm.errors import EngineUnreachable, Malformed
 from llm.transport.http_client import HttpTransport
 from llm.transport.proxy import Proxies
-from tests.support.ways import get
-from tests.support.wire_server import OK, Wire, answers, fetched, tls_contexts, transport, until, wire_server
+from tests.support.ways import make_get_request
+from tests.support.wire_server import (
+    OK,
+    Wire,
+    fetch,
+    make_answer_script,
+    make_tls_contexts,
+    make_transport,
+    run_wire_server,
+    wait_until,
+)
 
 # --- proxies
 
@@ -31,7 +40,7 @@ async def forwarding(refusal: bytes = b"", behind_refusal: bytes = b"") -> Async
         heads.append(await wire.head())
         if refusal:
             await wire.send(refusal)
-            await wire.hung_up()
+            await wire.wait_closed()
             return
         target = heads[-1].split(b" ")[1].removeprefix(b"http://").split(b"/")[0].decode()
         host, _, port = target.partition(":")
@@ -45,17 +54,17 @@ async def forwarding(refusal: bytes = b"", behind_refusal: bytes = b"") -> Async
         finally:
             writer.close()
 
-    async with wire_server(script) as server:
+    async with run_wire_server(script) as server:
         yield server.port, heads
 
 
 async def test_transport_t22_https_goes_through_a_proxy_with_a_password() -> None:
-    ours, theirs = tls_contexts()
-    async with wire_server(answers(OK), tls=ours) as server, forwarding() as (port, heads):
+    ours, theirs = make_tls_contexts()
+    async with run_wire_server(make_answer_script(OK), tls=ours) as server, forwarding() as (port, heads):
         proxies = {"HTTPS_PROXY": f"http://user:pa%20ss@127.0.0.1:{port}"}
-        async with transport(proxies=proxies, ssl_context=theirs) as made:
+        async with make_transport(proxies=proxies, ssl_context=theirs) as made:
             for _ in range(3):
-                assert await fetched(made, get(server.url, key="secret")) == b"ok"
+                assert await fetch(made, make_get_request(server.url, key="secret")) == b"ok"
             assert server.connections == 1  # the tunnel is reused
     [head] = heads
     assert head.split(b"\r\n") == [
@@ -69,20 +78,20 @@ async def test_transport_t22_https_goes_through_a_proxy_with_a_password() -> Non
 
 
 async def test_transport_t22_the_provider_s_certificate_is_verified_through_a_proxy() -> None:
-    ours, _ = tls_contexts()
-    async with wire_server(answers(OK), tls=ours) as server, forwarding() as (port, _):
-        async with transport(proxies={"https_proxy": f"127.0.0.1:{port}"}) as made:
+    ours, _ = make_tls_contexts()
+    async with run_wire_server(make_answer_script(OK), tls=ours) as server, forwarding() as (port, _):
+        async with make_transport(proxies={"https_proxy": f"127.0.0.1:{port}"}) as made:
             with pytest.raises(EngineUnreachable, match=r"certificate of 127\.0\.0\.1 is not valid"):
                 await made.send(server.get())
 
 
 async def test_transport_t22_http_goes_through_a_proxy_unless_no_proxy_matches() -> None:
-    async with wire_server(answers(OK)) as server, forwarding() as (port, heads):
+    async with run_wire_server(make_answer_script(OK)) as server, forwarding() as (port, heads):
         proxies = {"http_proxy": f"http://a:b@127.0.0.1:{port}"}
-        async with transport(proxies=proxies) as made:
-            assert await fetched(made, get(f"{server.url}/through?a=b")) == b"ok"
-        async with transport(proxies={**proxies, "NO_PROXY": "127.0.0.0/8"}) as made:
-            assert await fetched(made, get(f"{server.url}/direct")) == b"ok"
+        async with make_transport(proxies=proxies) as made:
+            assert await fetch(made, make_get_request(f"{server.url}/through?a=b")) == b"ok"
+        async with make_transport(proxies={**proxies, "NO_PROXY": "127.0.0.0/8"}) as made:
+            assert await fetch(made, make_get_request(f"{server.url}/direct")) == b"ok"
     [head] = heads
     assert head.startswith(f"GET {server.url}/through?a=b HTTP/1.1\r\nhost: 127.0.0.1:{server.port}\r\n".encode())
     assert b"\r\nproxy-authorization: Basic YTpi\r\n" in head
@@ -93,9 +102,9 @@ async def test_transport_t22_a_refusal_of_the_proxy_is_reported(scheme: str) -> 
     refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     async with forwarding(refusal) as (port, _):
         proxies = {f"{scheme}_proxy": f"http://user:hush@127.0.0.1:{port}"}
-        async with transport(proxies=proxies) as made:
+        async with make_transport(proxies=proxies) as made:
             with pytest.raises(EngineUnreachable) as caught:
-                await made.send(get(f"{scheme}://far.example/?secret"))
+                await made.send(make_get_request(f"{scheme}://far.example/?secret"))
     assert str(caught.value) == "The proxy 127.0.0.1 refused the connection to far.example: 407."
 
 
@@ -107,38 +116,38 @@ async def test_transport_t22_a_refusal_of_the_proxy_is_reported(scheme: str) -> 
     ],
 )
 async def test_transport_t22_a_server_that_is_not_a_proxy_is_reported(answer: bytes, reason: str) -> None:
-    async with forwarding(answer) as (port, _), transport(proxies={"https_proxy": f"127.0.0.1:{port}"}) as made:
+    async with forwarding(answer) as (port, _), make_transport(proxies={"https_proxy": f"127.0.0.1:{port}"}) as made:
         with pytest.raises(EngineUnreachable, match=rf"^The proxy 127\.0\.0\.1 .* far\.example: {reason}\.$"):
-            await made.send(get("https://far.example/"))
+            await made.send(make_get_request("https://far.example/"))
 
 
 async def test_transport_t22_a_proxy_that_disconnects_or_is_unreachable_is_reported(unused_tcp_port: int) -> None:
     async def script(wire: Wire) -> None:
         await wire.head()
 
-    async with wire_server(script) as server:
-        async with transport(proxies={"https_proxy": server.url}) as made:
+    async with run_wire_server(script) as server:
+        async with make_transport(proxies={"https_proxy": server.url}) as made:
             with pytest.raises(
                 EngineUnreachable, match=r"^The proxy 127\.0\.0\.1 opened no tunnel to far\.example: it closed"
             ):
-                await made.send(get("https://far.example/"))
-    async with transport(proxies={"https_proxy": f"127.0.0.1:{unused_tcp_port}"}) as made:
+                await made.send(make_get_request("https://far.example/"))
+    async with make_transport(proxies={"https_proxy": f"127.0.0.1:{unused_tcp_port}"}) as made:
         with pytest.raises(
             EngineUnreachable, match=r"^The proxy 127\.0\.0\.1 port \d+ cannot be reached: connection r"
         ):
-            await made.send(get("https://far.example/"))
+            await made.send(make_get_request("https://far.example/"))
 
 
 async def test_transport_t22_a_proxy_that_sends_extra_bytes_is_reported_and_leaks_nothing() -> None:
-    async with wire_server(answers(OK)) as server:
+    async with run_wire_server(make_answer_script(OK)) as server:
         async with forwarding(behind_refusal=b"too early") as (port, _):
-            async with transport(proxies={"https_proxy": f"127.0.0.1:{port}"}) as made:
+            async with make_transport(proxies={"https_proxy": f"127.0.0.1:{port}"}) as made:
                 for _ in range(
                     2
                 ):  # the second would fail if the socket of the first were still registered with the loop
                     with pytest.raises(EngineUnreachable, match=r"^TLS with 127\.0\.0\.1 "):
-                        await made.send(get(f"https://127.0.0.1:{server.port}/"))
-        await until(lambda: not server.wires)
+                        await made.send(make_get_request(f"https://127.0.0.1:{server.port}/"))
+        await wait_until(lambda: not server.wires)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +159,7 @@ def test_transport_t22_an_invalid_proxy_is_an_error_at_start(value: str) -> None
 
 
 def test_transport_t22_the_repr_of_a_proxy_shows_no_password() -> None:
-    proxy = Proxies({"HTTP_PROXY": "http://user:hush@a"}).way_to("http", "b", 80)
+    proxy = Proxies({"HTTP_PROXY": "http://user:hush@a"}).choose_proxy("http", "b", 80)
     assert proxy is not None
     assert (proxy.host, proxy.port, proxy.authorization) == ("a", 80, "Basic dXNlcjpodXNo")
     assert "dXNlcjpodXNo" not in repr(proxy)
@@ -192,14 +201,14 @@ def test_transport_t22_the_repr_of_a_proxy_shows_no_password() -> None:
 )
 def test_transport_t22_no_proxy_patterns(no_proxy: str, host: str, direct: bool) -> None:
     proxies = Proxies({"HTTPS_PROXY": "http://p:1", "NO_PROXY": no_proxy})
-    assert (proxies.way_to("https", host, 443) is None) == direct
-    assert proxies.way_to("http", host, 443) is None  # this scheme has no proxy
+    assert (proxies.choose_proxy("https", host, 443) is None) == direct
+    assert proxies.choose_proxy("http", host, 443) is None  # this scheme has no proxy
 
 
 async def test_bytes_of_the_proxy_are_not_read_as_the_provider_s_response() -> None:
     """Clear-text bytes after the proxy's response head do not get into the TLS stream."""
-    ours, theirs = tls_contexts()
-    async with wire_server(answers(OK), tls=ours) as server, forwarding(behind_refusal=OK) as (port, _):
-        async with transport(proxies={"https_proxy": f"127.0.0.1:{port}"}, ssl_context=theirs) as made:
+    ours, theirs = make_tls_contexts()
+    async with run_wire_server(make_answer_script(OK), tls=ours) as server, forwarding(behind_refusal=OK) as (port, _):
+        async with make_transport(proxies={"https_proxy": f"127.0.0.1:{port}"}, ssl_context=theirs) as made:
             with pytest.raises((EngineUnreachable, Malformed)):
                 await made.send(server.get())

@@ -14,7 +14,17 @@ from llm.errors import EngineUnreachable, IdleTimeout, Malformed, Truncated
 from llm.transport.interface import HttpRequest
 from llm.transport.response import READ_AHEAD
 from tests.support.endings import Ending
-from tests.support.wire_server import CHUNKED, LAST_CHUNK, Wire, answers, chunk, fetched, transport, until, wire_server
+from tests.support.wire_server import (
+    CHUNKED,
+    LAST_CHUNK,
+    Wire,
+    chunk,
+    fetch,
+    make_answer_script,
+    make_transport,
+    run_wire_server,
+    wait_until,
+)
 
 # --- broken responses
 
@@ -50,7 +60,7 @@ async def test_transport_t4_a_broken_connection_ends_the_response_after_all_rece
                     go.set()
 
     go = asyncio.Event()
-    async with wire_server(script) as server, transport() as made, asyncio.timeout(2):
+    async with run_wire_server(script) as server, make_transport() as made, asyncio.timeout(2):
         if framing == "close" and how is Wire.cut:
             await consume()  # the one framing in which closing is the regular end
         else:
@@ -79,7 +89,7 @@ async def test_transport_t4_a_reset_together_with_the_last_bytes_is_detected() -
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        async with transport() as made, asyncio.timeout(5), asyncio.TaskGroup() as group:
+        async with make_transport() as made, asyncio.timeout(5), asyncio.TaskGroup() as group:
             group.create_task(asyncio.to_thread(answer))
             asking = asyncio.ensure_future(ask())
             await asyncio.to_thread(requested.wait, 5)
@@ -105,7 +115,7 @@ async def test_transport_t4_received_bytes_are_delivered_when_read_late(how: End
 
     over = asyncio.Event()
     received = 0
-    async with wire_server(script) as server, transport() as made:
+    async with run_wire_server(script) as server, make_transport() as made:
         async with await made.send(server.get()) as reply:
             if size < READ_AHEAD:
                 await over.wait()
@@ -120,28 +130,31 @@ async def test_transport_t4_received_bytes_are_delivered_when_read_late(how: End
 @pytest.mark.parametrize("fault", [b"zz\r\n", b"2\r\nokay", b"2\nok"])
 async def test_transport_t13_a_fault_ends_the_response_after_the_valid_bytes(fault: bytes) -> None:
     received = []
-    async with wire_server(answers(CHUNKED + chunk(b"sound") + fault)) as server, transport() as made:
+    async with (
+        run_wire_server(make_answer_script(CHUNKED + chunk(b"sound") + fault)) as server,
+        make_transport() as made,
+    ):
         async with await made.send(server.get()) as reply:
             with pytest.raises(Malformed):
                 async for piece in reply:
                     received.append(piece)
-            await until(lambda: not server.wires)  # hung up on
+            await wait_until(lambda: not server.wires)  # hung up on
     assert b"".join(received).startswith(b"sound")
 
 
 async def test_transport_t13_an_ambiguous_head_is_refused() -> None:
-    async with wire_server(answers(b"SSH-2.0-OpenSSH_9.2\r\n")) as server, transport() as made:
+    async with run_wire_server(make_answer_script(b"SSH-2.0-OpenSSH_9.2\r\n")) as server, make_transport() as made:
         with pytest.raises(Malformed):
             await made.send(server.get())
-        await until(lambda: not server.wires)
+        await wait_until(lambda: not server.wires)
 
 
 async def test_a_body_beyond_the_limit_is_refused() -> None:
-    async with wire_server(answers(CHUNKED + chunk(b"12345") * 3)) as server, transport() as made:
+    async with run_wire_server(make_answer_script(CHUNKED + chunk(b"12345") * 3)) as server, make_transport() as made:
         async with await made.send(server.get()) as reply:
             with pytest.raises(Malformed, match="larger than 12 bytes"):
                 await reply.read(12)
-            await until(lambda: not server.wires)
+            await wait_until(lambda: not server.wires)
 
 
 async def test_a_connection_is_reused_after_a_response_without_a_body() -> None:
@@ -151,9 +164,9 @@ async def test_a_connection_is_reused_after_a_response_without_a_body() -> None:
             status = b"200 OK" if request.method == "HEAD" else request.target[1:].encode() + b" Whatever"
             await wire.send(b"HTTP/1.1 " + status + b"\r\nContent-Length: 5\r\nContent-Encoding: br\r\n\r\n")
 
-    async with wire_server(script) as server, transport() as made:
+    async with run_wire_server(script) as server, make_transport() as made:
         for request in (HttpRequest(method="HEAD", url=server.url, headers={}), server.get("/204"), server.get("/304")):
-            assert await fetched(made, request) == b""
+            assert await fetch(made, request) == b""
         assert server.connections == 1
 
 
@@ -173,21 +186,21 @@ async def test_a_compressed_response_is_read_as_it_arrives() -> None:
                 await wire.send(chunk(bytes([byte])))
             await wire.send(LAST_CHUNK)
 
-    async with wire_server(script) as server, transport() as made:
-        assert await fetched(made, server.get("/gzip")) == b"all at once"
-        assert await fetched(made, server.get("/identity")) == packer
+    async with run_wire_server(script) as server, make_transport() as made:
+        assert await fetch(made, server.get("/gzip")) == b"all at once"
+        assert await fetch(made, server.get("/identity")) == packer
         async with await made.send(server.get("/br")) as reply:
             assert reply.status == 200  # the status is usable although the body is not
             with pytest.raises(Malformed):
                 await reply.read()
         with pytest.raises(Malformed):
-            await fetched(made, server.get("/deflate"))
+            await fetch(made, server.get("/deflate"))
 
 
 async def test_a_small_compressed_response_cannot_fill_the_memory() -> None:
     packed = gzip.compress(b"\0" * 50_000_000)
     answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (len(packed), packed)
-    async with wire_server(answers(answer)) as server, transport() as made:
+    async with run_wire_server(make_answer_script(answer)) as server, make_transport() as made:
         async with await made.send(server.get()) as reply:
             assert max([len(piece) async for piece in reply]) <= READ_AHEAD
         with pytest.raises(Malformed, match="larger"):
@@ -205,17 +218,17 @@ async def test_transport_t6_silence_is_an_error_and_a_response_with_content_goes
         for _ in range(10):
             await asyncio.sleep(0.05)
             await wire.send(chunk(b"x"))
-        hung_up.append(await wire.hung_up())
+        hung_up.append(await wire.wait_closed())
 
     hung_up: list[float] = []
     received = b""
-    async with wire_server(script) as server, transport(idle_timeout=0.2) as made:
+    async with run_wire_server(script) as server, make_transport(idle_timeout=0.2) as made:
         async with await made.send(server.get()) as reply:
             with pytest.raises(IdleTimeout, match=r"127\.0\.0\.1 sent no content for 0\.2 seconds"):
                 async for piece in reply:
-                    reply.alive()
+                    reply.reset_idle_timer()
                     received += piece
-            await until(lambda: hung_up)
+            await wait_until(lambda: hung_up)
         assert received == b"x" * 10  # in more than twice the idle timeout
 
 
@@ -228,7 +241,7 @@ async def test_s12_bytes_without_content_do_not_restart_the_idle_timer() -> None
             await asyncio.sleep(0.02)
 
     pings = 0
-    async with wire_server(script) as server, transport(idle_timeout=0.3) as made:
+    async with run_wire_server(script) as server, make_transport(idle_timeout=0.3) as made:
         async with asyncio.timeout(3), await made.send(server.get()) as reply:
             with pytest.raises(IdleTimeout):
                 async for _ in reply:
@@ -245,8 +258,8 @@ async def test_s12_in_a_whole_body_every_byte_restarts_the_idle_timer() -> None:
             await asyncio.sleep(0.05)
         await wire.send(LAST_CHUNK)
 
-    async with wire_server(script) as server, transport(idle_timeout=0.2) as made:
-        assert await fetched(made, server.get()) == b" " * 10
+    async with run_wire_server(script) as server, make_transport(idle_timeout=0.2) as made:
+        assert await fetch(made, server.get()) == b" " * 10
 
 
 async def test_s12_time_without_a_waiting_reader_does_not_count_as_silence() -> None:
@@ -258,18 +271,18 @@ async def test_s12_time_without_a_waiting_reader_does_not_count_as_silence() -> 
         await wire.send(chunk(b"two"))
         await asyncio.sleep(0.1)
         await wire.send(chunk(b"three"))
-        await wire.hung_up()
+        await wire.wait_closed()
 
     more = asyncio.Event()
-    async with wire_server(script) as server, transport(idle_timeout=0.2) as made:
+    async with run_wire_server(script) as server, make_transport(idle_timeout=0.2) as made:
         async with await made.send(server.get()) as reply:
             await asyncio.sleep(0.3)  # before the first piece
             assert await anext(aiter(reply)) == b"one"
             await asyncio.sleep(0.3)  # and after it: a slow client of this server
-            reply.alive()
+            reply.reset_idle_timer()
             more.set()
             assert await anext(aiter(reply)) == b"two"
-            reply.alive()
+            reply.reset_idle_timer()
             assert await anext(aiter(reply)) == b"three"  # earlier pauses do not count
             with pytest.raises(IdleTimeout):
                 await anext(aiter(reply))

@@ -12,21 +12,21 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from llm.dialects.base import Outgoing
+from llm.dialects.base import EngineRequest
 from llm.engines.engine import Target
 from llm.engines.records import ENGINES
 from llm.errors import EngineUnreachable
 from llm.transport.http_client import HttpTransport
-from llm.transport.interface import HttpReply, HttpRequest
-from llm.upstream.attempts import ask
-from llm.upstream.call_record import Trace
+from llm.transport.interface import HttpRequest, HttpResponse
+from llm.upstream.attempts import request_json
+from llm.upstream.call_record import CallRecord
 from llm.upstream.credentials import CREDENTIALS, Credentials
-from llm.upstream.engine_client import Services
+from llm.upstream.engine_client import EngineClient
 from llm.upstream.retry import RetryPolicy
 from tests.support.harness import Connection, Request, Script, ScriptedReply, Upstream
 
 SECRET: Final = "secret of the signer"
-OUTGOING: Final = Outgoing(path="/chat?beta=1", body={"text": "Grüße"})
+OUTGOING: Final = EngineRequest(path="/chat?beta=1", body={"text": "Grüße"})
 
 
 def signature_of(method: str, url: str, body: bytes) -> str:
@@ -71,11 +71,11 @@ class Sent:
     def __init__(self) -> None:
         self.requests: list[HttpRequest] = []
 
-    def send(self, request: HttpRequest) -> Coroutine[Any, Any, HttpReply]:
+    def send(self, request: HttpRequest) -> Coroutine[Any, Any, HttpResponse]:
         self.requests.append(request)
         return self._answer()
 
-    async def _answer(self) -> HttpReply:
+    async def _answer(self) -> HttpResponse:
         return ScriptedReply(200, {"content-type": "application/json"}, [b"{}"])
 
     async def close(self) -> None: ...
@@ -86,16 +86,16 @@ def target_at(url: str, kind: str, **more: Any) -> Target:
     return Target(engine=engine, model="m", key="sk-key")
 
 
-def client_of(transport: Any, kind: str, credentials: Credentials, retries: int = 0) -> Services:
-    return Services({"http": transport}, RetryPolicy(retries), credentials={**CREDENTIALS, kind: credentials})
+def client_of(transport: Any, kind: str, credentials: Credentials, retries: int = 0) -> EngineClient:
+    return EngineClient({"http": transport}, RetryPolicy(retries), credentials={**CREDENTIALS, kind: credentials})
 
 
 def transport() -> HttpTransport:
     return HttpTransport(connect_timeout=5, first_byte_timeout=5, idle_timeout=5)
 
 
-async def answer_of(client: Services, target: Target, headers: Mapping[str, str] | None = None) -> Any:
-    return await ask(OUTGOING, lambda answer: answer, target, client, Trace(), headers)
+async def answer_of(client: EngineClient, target: Target, headers: Mapping[str, str] | None = None) -> Any:
+    return await request_json(OUTGOING, lambda answer: answer, target, client, CallRecord(), headers)
 
 
 def authorizing(expected: Callable[[Request], str], fail_first: int = 0) -> Script:
@@ -104,12 +104,12 @@ def authorizing(expected: Callable[[Request], str], fail_first: int = 0) -> Scri
 
     async def script(request: Request, connection: Connection) -> None:
         if request.headers.get("Authorization") != expected(request):
-            await connection.whole({"error": {"message": "not authorized"}}, status=401)
+            await connection.respond({"error": {"message": "not authorized"}}, status=401)
         elif left[0]:
             left[0] -= 1
-            await connection.whole({"error": {"message": "try again"}}, status=500)
+            await connection.respond({"error": {"message": "try again"}}, status=500)
         else:
-            await connection.whole({"ok": True})
+            await connection.respond({"ok": True})
 
     return script
 
@@ -118,8 +118,8 @@ def authorizing(expected: Callable[[Request], str], fail_first: int = 0) -> Scri
 async def test_a_key_is_sent_in_the_header_of_the_engine_record(auth: str) -> None:
     sent = Sent()
     target = target_at("http://engine.test", "api-key", auth=auth)
-    assert await answer_of(Services({"http": sent}), target, {"x-forwarded": "yes"}) == {}
-    assert await answer_of(Services({"http": sent}), replace(target, key=None)) == {}
+    assert await answer_of(EngineClient({"http": sent}), target, {"x-forwarded": "yes"}) == {}
+    assert await answer_of(EngineClient({"http": sent}), replace(target, key=None)) == {}
     with_key, without = sent.requests
     name, value = auth.format(key="sk-key").split(": ")
     common = {"accept": "application/json", "x-version": "1", "content-type": "application/json"}
@@ -142,7 +142,7 @@ async def test_a_signature_covers_method_url_and_body_as_received_by_the_engine(
         url = f"http://{request.headers['Host']}{request.path}"
         return f"HMAC {signature_of(request.method, url, request.body)}"
 
-    async with Upstream(authorizing(expected)).running() as upstream:
+    async with Upstream(authorizing(expected)).run() as upstream:
         target = target_at(upstream.url, "signed")
         assert await answer_of(client_of(http, "signed", signer), target, {"x-forwarded": "yes"}) == {"ok": True}
         await http.close()
@@ -160,7 +160,7 @@ async def test_each_retry_is_signed_again() -> None:
             return {**request.headers, "x-number": str(next(numbers)), "authorization": "signed"}
 
     http = transport()
-    async with Upstream(authorizing(lambda _: "signed", fail_first=1)).running() as upstream:
+    async with Upstream(authorizing(lambda _: "signed", fail_first=1)).run() as upstream:
         client = client_of(http, "numbered", Numbered(), retries=1)
         assert await answer_of(client, target_at(upstream.url, "numbered")) == {"ok": True}
         await http.close()
@@ -178,7 +178,7 @@ async def test_requests_wait_for_one_shared_token() -> None:
         return "ya29.token"
 
     http = transport()
-    async with Upstream(authorizing(lambda _: "Bearer ya29.token")).running() as upstream:
+    async with Upstream(authorizing(lambda _: "Bearer ya29.token")).run() as upstream:
         client, target = client_of(http, "token", TokenSource(fetch)), target_at(upstream.url, "token")
         answers = [asyncio.create_task(answer_of(client, target)) for _ in range(3)]
         await wanted.wait()

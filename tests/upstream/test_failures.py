@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from llm import errors
-from llm.errors import by_status
-from tests.support.harness import CLIENT, Connection, Request, Upstream, config, serving
+from llm.errors import choose_error_class
+from tests.support.harness import CLIENT, Connection, Request, Upstream, make_config, run_server
 from tests.support.wires import CLIENTS, WIRES, Wire
 
 LIMITS = {
@@ -23,9 +23,9 @@ LIMITS = {
 @pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)
 async def test_e1_rate_limit_headers_reach_the_client(wire: Wire) -> None:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(wire.rate_limit, 429, headers=LIMITS)
+        await connection.respond(wire.rate_limit, 429, headers=LIMITS)
 
-    async with Upstream(script).running() as upstream, serving(config(**wire.environ(upstream))) as server:
+    async with Upstream(script).run() as upstream, run_server(make_config(**wire.environ(upstream))) as server:
         for client in CLIENTS.values():
             answer = await server.post(client.path, client.request(wire.engine), client.headers)
             assert answer.status == 429
@@ -37,10 +37,12 @@ async def test_e1_rate_limit_headers_reach_the_client(wire: Wire) -> None:
 
 async def test_e1_the_provider_s_request_id_does_not_replace_the_server_s() -> None:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(WIRES["openai"].rate_limit, 429, headers={"X-Request-Id": "theirs", "Retry-After": "99"})
+        await connection.respond(
+            WIRES["openai"].rate_limit, 429, headers={"X-Request-Id": "theirs", "Retry-After": "99"}
+        )
 
-    async with Upstream(script).running() as upstream:
-        async with serving(config(**WIRES["openai"].environ(upstream))) as server:
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**WIRES["openai"].environ(upstream))) as server:
             answer = await server.post("/llm/chat", CLIENTS["native"].request("openai"))
     assert answer.headers["X-Provider-Request-Id"] == "theirs"
     assert answer.headers["X-Request-Id"].startswith("req_")
@@ -70,10 +72,10 @@ async def test_e2_statuses_of_engine_errors(
     wire: Wire, status: int, server_key: tuple[int, str], own_key: tuple[int, str]
 ) -> None:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole({"error": {"message": "These are the words."}}, status)
+        await connection.respond({"error": {"message": "These are the words."}}, status)
 
-    async with Upstream(script).running() as upstream:
-        async with serving(config(**wire.environ(upstream, MAX_RETRIES="0"))) as server:
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**wire.environ(upstream, MAX_RETRIES="0"))) as server:
             for expected, headers in ((server_key, CLIENT), (own_key, {f"X-{wire.engine}-Key": "sk-own-key-1"})):
                 answer = await server.post("/llm/chat", CLIENTS["native"].request(wire.engine), headers)
                 body = await answer.json()
@@ -89,10 +91,10 @@ async def test_e2_statuses_of_engine_errors(
 @pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)
 async def test_e2_an_error_body_that_is_not_json_becomes_a_plain_message(wire: Wire, body: bytes) -> None:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(body, 502, "text/html")
+        await connection.respond(body, 502, "text/html")
 
-    async with Upstream(script).running() as upstream:
-        async with serving(config(**wire.environ(upstream, MAX_RETRIES="0"))) as server:
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**wire.environ(upstream, MAX_RETRIES="0"))) as server:
             answer = await server.post("/llm/chat", CLIENTS["native"].request(wire.engine))
             error = await answer.json()
     assert (answer.status, error["code"]) == (502, "provider_error")
@@ -101,10 +103,10 @@ async def test_e2_an_error_body_that_is_not_json_becomes_a_plain_message(wire: W
 
 async def test_e2_a_refused_server_key_is_not_the_client_s_401() -> None:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole({"error": {"message": "Bad key.", "code": "invalid_api_key"}}, 401)
+        await connection.respond({"error": {"message": "Bad key.", "code": "invalid_api_key"}}, 401)
 
-    async with Upstream(script).running() as upstream:
-        async with serving(config(**WIRES["openai"].environ(upstream))) as server:
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**WIRES["openai"].environ(upstream))) as server:
             for client in CLIENTS.values():
                 answer = await server.post(client.path, client.request("openai"), client.headers)
                 assert answer.status == 502
@@ -112,7 +114,7 @@ async def test_e2_a_refused_server_key_is_not_the_client_s_401() -> None:
 
 
 def test_an_exhausted_account_is_not_a_rate_limit() -> None:
-    assert by_status(429, None) is errors.RateLimited
-    assert by_status(429, "insufficient_quota") is errors.QuotaExceeded
-    assert by_status(418) is errors.InvalidRequest
-    assert by_status(599) is errors.EngineFailed
+    assert choose_error_class(429, None) is errors.RateLimited
+    assert choose_error_class(429, "insufficient_quota") is errors.QuotaExceeded
+    assert choose_error_class(418) is errors.InvalidRequest
+    assert choose_error_class(599) is errors.EngineFailed

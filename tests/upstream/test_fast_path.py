@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.chat.events import Event, PartEnded, ReasoningDelta, TextDelta
-from llm.dialects.openai_common import NOISE
+from llm.dialects.openai_common import VOLATILE_FIELDS
 from llm.upstream.fast_path import DeltaTemplate
-from tests.support.harness import Connection, Request, Upstream, config, serving
+from tests.support.harness import Connection, Request, Upstream, make_config, run_server
 from tests.support.lanes import compared_events
 from tests.support.wires import CLIENTS, WIRES
 
@@ -118,7 +118,7 @@ words = st.text("abcABC019", max_size=12)
 def test_members_that_the_reader_ignores_may_differ(
     first: str, filler: str, then: list[tuple[str, int, str]], cut: int
 ) -> None:
-    template = DeltaTemplate(NOISE)
+    template = DeltaTemplate(VOLATILE_FIELDS)
     template.learn(event_with_filler(first, 1, filler), [TextDelta(0, first)])
     whole = b"".join(event_with_filler(*one) for one in then)
     half = event_with_filler("half", 7, "x")[:cut]
@@ -134,7 +134,7 @@ def test_members_that_the_reader_ignores_may_differ(
     "text", ['"obfuscation":"a"', '\\"sequence_number":7', 'x","obfuscation":"y', '","sequence_number":3,"delta":"']
 )
 def test_a_text_that_looks_like_an_ignored_member_stays_text(text: str) -> None:
-    template = DeltaTemplate(NOISE)
+    template = DeltaTemplate(VOLATILE_FIELDS)
     template.learn(event_with_filler("a", 1, "b"), [TextDelta(0, "a")])
     assert template.read(event_with_filler(text, 2, "c")) == (TextDelta(0, text), len(event_with_filler(text, 2, "c")))
     template.learn(event_with_filler(text, 1, "b"), [TextDelta(0, text)])
@@ -174,7 +174,7 @@ async def test_an_answer_is_the_same_with_the_fast_path(engine: str, client: str
 
     upstream = Upstream(script)
     with compared_events() as compared:
-        async with upstream.running(), serving(config(**wire.environ(upstream))) as server:
+        async with upstream.run(), run_server(make_config(**wire.environ(upstream))) as server:
             headers = {**asks.headers, "Accept": "application/x-ndjson" if client == "native" else "*/*"}
             answer = await server.post(asks.path, asks.request(engine), headers)
             raw = b""

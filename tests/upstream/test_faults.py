@@ -9,17 +9,26 @@ from dataclasses import dataclass
 
 import pytest
 
-from handlers.base import Base
+from handlers.base import BaseHandler
 from handlers.request.output import Output
 from llm.chat.request import ChatRequest
-from llm.upstream.attempts import Exchange
-from llm.upstream.call_record import Trace
-from tests.support.faults import EVERY_LANE, EVERY_STREAM, SOME_LANES, TEXT, Lane, Scene, answer_head, sends
+from llm.upstream.attempts import Attempts
+from llm.upstream.call_record import CallRecord
+from tests.support.faults import (
+    EVERY_LANE,
+    EVERY_STREAM,
+    SOME_LANES,
+    TEXT,
+    Lane,
+    Scene,
+    answer_head,
+    make_sending_script,
+)
 from tests.support.nonsense import HTML, NO_HTTP, SHAPES
 from tests.support.wire_server import LAST_CHUNK, Wire, chunk
 
 BAD = ("upstream_malformed", "upstream_truncated")  # invalid bytes may also be read as an incomplete answer
-OF_AN_ANSWER = (Base, ChatRequest, Exchange, Output, Trace)
+OF_AN_ANSWER = (BaseHandler, ChatRequest, Attempts, Output, CallRecord)
 HOW = pytest.mark.parametrize("reset", [False, True], ids=["closes", "resets"])
 
 
@@ -41,7 +50,7 @@ def _without_its_end(lane: Lane) -> bytes:
     if not lane.stream:
         return lane.document
     border = b"\r\n\r\n" if b"\r\n\r\n" in lane.wire.end else b"\n\n"
-    return lane.begun + b"".join(event + border for event in lane.wire.end.split(border)[:-2])
+    return lane.first_payload + b"".join(event + border for event in lane.wire.end.split(border)[:-2])
 
 
 STAGES = {
@@ -49,12 +58,12 @@ STAGES = {
     "in its headers": Stage(lambda lane: [lane.head[:40]], "provider_unreachable", streams=False),
     "after its headers": Stage(lambda lane: [lane.head], "upstream_truncated"),
     "in an event": Stage(
-        lambda lane: [lane.head, chunk(lane.begun + lane.wire.delta("never told")[:-12])],
+        lambda lane: [lane.head, chunk(lane.first_payload + lane.wire.delta("never told")[:-12])],
         "upstream_truncated",
         text=True,
     ),
-    "in a chunk": Stage(lambda lane: [lane.head, b"ffff\r\n" + lane.begun], "upstream_truncated", text=True),
-    "between events": Stage(lambda lane: [lane.head, chunk(lane.begun)], "upstream_truncated", text=True),
+    "in a chunk": Stage(lambda lane: [lane.head, b"ffff\r\n" + lane.first_payload], "upstream_truncated", text=True),
+    "between events": Stage(lambda lane: [lane.head, chunk(lane.first_payload)], "upstream_truncated", text=True),
     "before its end": Stage(lambda lane: [lane.head, chunk(_without_its_end(lane))], "upstream_truncated", text=True),
 }
 
@@ -66,7 +75,7 @@ async def test_a_dying_provider_is_an_error_in_the_client_s_dialect(
 ) -> None:
     async with Scene(lane, caplog).running() as scene:
         for name, stage in STAGES.items():
-            outcome = await scene.fails(sends(*stage.pieces(lane), reset=reset))
+            outcome = await scene.run_failure(make_sending_script(*stage.pieces(lane), reset=reset))
             assert outcome.code == stage.code, name
             assert outcome.status == (200 if lane.stream and stage.streams else 502), name
             assert outcome.text == (TEXT if lane.stream and stage.text else ""), name
@@ -79,7 +88,7 @@ async def test_a_provider_that_dies_before_it_answers_is_retried(
     lane: Lane, reset: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Scene(lane, caplog).running(MAX_RETRIES="1") as scene:
-        outcome = await scene.fails(sends(reset=reset))
+        outcome = await scene.run_failure(make_sending_script(reset=reset))
         assert (outcome.status, outcome.text, outcome.ended) == (200, TEXT, True)
         assert scene.provider.connections == 3
 
@@ -90,7 +99,7 @@ async def test_o9_a_stale_connection_causes_no_error(lane: Lane, caplog: pytest.
 
     async def script(wire: Wire) -> None:
         await wire.request()
-        await wire.send(lane.good)
+        await wire.send(lane.response)
         await wire.request()
 
     async with Scene(lane, caplog).running() as scene:
@@ -105,7 +114,7 @@ async def test_o9_a_stale_connection_causes_no_error(lane: Lane, caplog: pytest.
 async def test_bytes_that_are_not_http_are_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     async with Scene(lane, caplog).running() as scene:
         for name, sent in NO_HTTP.items():
-            outcome = await scene.fails(sends(sent))
+            outcome = await scene.run_failure(make_sending_script(sent))
             assert (outcome.status, outcome.code) == (502, "upstream_malformed"), name
 
 
@@ -114,11 +123,11 @@ async def test_an_html_page_is_an_error(lane: Lane, caplog: pytest.LogCaptureFix
     """Malformed with status 2xx; otherwise the error of that status."""
     headers = ("Content-Type: text/html", f"Content-Length: {len(HTML)}")
     async with Scene(lane, caplog).running() as scene:
-        outcome = await scene.fails(sends(answer_head(*headers) + HTML))
+        outcome = await scene.run_failure(make_sending_script(answer_head(*headers) + HTML))
         assert outcome.code in BAD and not outcome.ended
         assert outcome.status == (200 if lane.stream and lane.wire.engine == "ollama" else 502)
         for status in ("502 Bad Gateway", "500 Oops", "520 Unknown"):
-            outcome = await scene.fails(sends(answer_head(*headers, status=status) + HTML))
+            outcome = await scene.run_failure(make_sending_script(answer_head(*headers, status=status) + HTML))
             assert (outcome.status, outcome.code) == (502, "provider_error"), status
 
 
@@ -128,7 +137,7 @@ async def test_json_of_another_shape_is_an_error(lane: Lane, caplog: pytest.LogC
     head = answer_head("Content-Type: application/json", "Connection: close")
     async with Scene(lane, caplog).running() as scene:
         for name, sent in SHAPES.items():
-            outcome = await scene.fails(sends(head + sent))
+            outcome = await scene.run_failure(make_sending_script(head + sent))
             assert outcome.code in BAD and not outcome.ended, name
             assert lane.stream or outcome.status == 502, name
 
@@ -153,20 +162,20 @@ async def test_a_malformed_event_is_an_error_after_the_events_before_it(
     async with Scene(lane, caplog).running() as scene:
         for name, sent in EVENTS.items():
             event = sent + b"\n" if lane.wire.engine == "ollama" else b"data: " + sent + b"\n\n"
-            scene.scripts = [sends(lane.head, chunk(lane.begun), chunk(event) + LAST_CHUNK)]
+            scene.scripts = [make_sending_script(lane.head, chunk(lane.first_payload), chunk(event) + LAST_CHUNK)]
             answer = await scene.server.post(lane.client.path, lane.body, lane.client.headers)
             raw = await answer.body()
             answer.close()
             assert answer.status == 200 and TEXT.encode() in raw, name
             assert b"upstream_malformed" in raw or b"upstream_truncated" in raw, name
-            await scene.is_as_before()
+            await scene.check_recovery()
 
 
 @EVERY_STREAM
 async def test_invalid_utf_8_replaces_only_that_character(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
-    torn = lane.begun + lane.wire.delta("§").replace(b"\\u00a7", b"\xff") + lane.wire.end
+    torn = lane.first_payload + lane.wire.delta("§").replace(b"\\u00a7", b"\xff") + lane.wire.end
     async with Scene(lane, caplog).running() as scene:
-        scene.scripts = [sends(lane.head, chunk(torn) + LAST_CHUNK)]
+        scene.scripts = [make_sending_script(lane.head, chunk(torn) + LAST_CHUNK)]
         answer = await scene.server.post(lane.client.path, lane.body, lane.client.headers)
         raw = await answer.body()
     seen = lane.client.read(raw.decode("utf-8", "replace").encode())

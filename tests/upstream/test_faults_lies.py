@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 
-from tests.support.faults import EVERY_LANE, EVERY_WHOLE, TEXT, Lane, Outcome, Scene, answer_head, sends, stays
+from tests.support.faults import (
+    EVERY_LANE,
+    EVERY_WHOLE,
+    TEXT,
+    Lane,
+    Outcome,
+    Scene,
+    answer_head,
+    make_sending_script,
+    make_stalling_script,
+)
 from tests.support.wire_server import Wire, chunk
 
 UPLOAD = 20_000_000  # bytes
@@ -41,7 +51,7 @@ UNTRUSTED: dict[str, Callable[[Lane], bytes]] = {
 async def test_an_invalid_content_length_is_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     async with Scene(lane, caplog).running() as scene:
         for name, sent in UNTRUSTED.items():
-            outcome = await scene.fails(sends(sent(lane)))
+            outcome = await scene.run_failure(make_sending_script(sent(lane)))
             assert (outcome.status, outcome.code) == (502, "upstream_malformed"), name
 
 
@@ -50,13 +60,13 @@ async def test_a_wrong_content_length_is_an_error(lane: Lane, caplog: pytest.Log
     """Except for a stream that has reached the end event of its dialect: it is complete."""
     size = len(lane.payload)
     async with Scene(lane, caplog).running() as scene:
-        outcome = await scene.fails(sends(_framed(lane, f"Content-Length: {size + 5}")))
+        outcome = await scene.run_failure(make_sending_script(_framed(lane, f"Content-Length: {size + 5}")))
         if lane.stream and lane.wire.engine != "google":  # Gemini streams have no end event
             assert _is_good(outcome)
         else:
             assert outcome.code == "upstream_truncated" and not outcome.ended
-        cut = len(lane.begun) if lane.stream else size - 2
-        outcome = await scene.fails(sends(_framed(lane, f"Content-Length: {cut}")))
+        cut = len(lane.first_payload) if lane.stream else size - 2
+        outcome = await scene.run_failure(make_sending_script(_framed(lane, f"Content-Length: {cut}")))
         assert outcome.code == ("upstream_truncated" if lane.stream else "upstream_malformed")
         assert not outcome.ended
 
@@ -66,12 +76,12 @@ async def test_a_wrong_chunk_size_is_an_error_after_the_valid_bytes(
     lane: Lane, caplog: pytest.LogCaptureFixture
 ) -> None:
     lies = {
-        "upstream_malformed": chunk(lane.begun) + b"5\r\nmore than five\r\n",
-        "upstream_truncated": b"fffffff\r\n" + lane.begun,
+        "upstream_malformed": chunk(lane.first_payload) + b"5\r\nmore than five\r\n",
+        "upstream_truncated": b"fffffff\r\n" + lane.first_payload,
     }
     async with Scene(lane, caplog).running() as scene:
         for code, lie in lies.items():
-            outcome = await scene.fails(sends(lane.head, lie))
+            outcome = await scene.run_failure(make_sending_script(lane.head, lie))
             assert outcome.code == code and not outcome.ended
             assert outcome.text == (TEXT if lane.stream else "")
 
@@ -96,8 +106,12 @@ BROKEN: dict[str, Callable[[bytes], tuple[str, bytes]]] = {
 @EVERY_LANE
 async def test_an_unrequested_compressed_answer_is_read(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     async with Scene(lane, caplog).running() as scene:
-        assert _is_good(await scene.fails(sends(_packed(lane, "gzip", gzip.compress(lane.payload)))))
-        assert _is_good(await scene.fails(sends(_packed(lane, "deflate", zlib.compress(lane.payload)))))
+        assert _is_good(
+            await scene.run_failure(make_sending_script(_packed(lane, "gzip", gzip.compress(lane.payload))))
+        )
+        assert _is_good(
+            await scene.run_failure(make_sending_script(_packed(lane, "deflate", zlib.compress(lane.payload))))
+        )
 
 
 @EVERY_LANE
@@ -106,7 +120,7 @@ async def test_an_answer_with_broken_compression_is_malformed(lane: Lane, caplog
         for name, lie in BROKEN.items():
             if lane.stream and name == "cut":
                 continue  # the readable part may include the end event
-            outcome = await scene.fails(sends(_packed(lane, *lie(lane.payload))))
+            outcome = await scene.run_failure(make_sending_script(_packed(lane, *lie(lane.payload))))
             assert (outcome.status, outcome.code) == (200 if lane.stream else 502, "upstream_malformed"), name
             assert outcome.text == "", name
 
@@ -117,11 +131,11 @@ async def test_an_answer_with_broken_compression_is_malformed(lane: Lane, caplog
 @EVERY_LANE
 async def test_an_extra_response_is_discarded(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     """It must not become the answer to the next request, which may be another client's."""
-    other = lane.good.replace(TEXT.encode(), b"Another's text")
-    assert len(other) == len(lane.good) and other != lane.good
+    other = lane.response.replace(TEXT.encode(), b"Another's text")
+    assert len(other) == len(lane.response) and other != lane.response
     async with Scene(lane, caplog).running() as scene:
-        assert _is_good(await scene.fails(stays(lane.good + other)))
-        assert _is_good(await scene.fails(stays(lane.good, other)))
+        assert _is_good(await scene.run_failure(make_stalling_script(lane.response + other)))
+        assert _is_good(await scene.run_failure(make_stalling_script(lane.response, other)))
 
 
 @EVERY_LANE
@@ -130,7 +144,7 @@ async def test_a_redirect_is_not_followed(lane: Lane, caplog: pytest.LogCaptureF
         for status in ("301 Moved", "302 Found", "307 Temporary", "308 Permanent", "304 Not Modified"):
             head = answer_head(f"Location: {scene.provider.url}/v1", "Content-Length: 0", status=status)
             before = scene.provider.connections
-            outcome = await scene.fails(sends(head))
+            outcome = await scene.run_failure(make_sending_script(head))
             assert (outcome.status, outcome.code) == (502, "provider_error"), status
             assert scene.provider.connections == before + 2  # this one and that of the regular request
 
@@ -138,15 +152,17 @@ async def test_a_redirect_is_not_followed(lane: Lane, caplog: pytest.LogCaptureF
 @EVERY_LANE
 async def test_interim_responses_and_trailers_are_ignored(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     interim = answer_head(status="100 Continue") + answer_head("Link: </x>; rel=preload", status="103 Early Hints")
-    trailed = lane.good.removesuffix(b"\r\n") + b"X-Checksum: 17\r\nServer-Timing: x\r\n\r\n"
+    trailed = lane.response.removesuffix(b"\r\n") + b"X-Checksum: 17\r\nServer-Timing: x\r\n\r\n"
     async with Scene(lane, caplog).running() as scene:
-        assert _is_good(await scene.fails(sends(interim, trailed)))
+        assert _is_good(await scene.run_failure(make_sending_script(interim, trailed)))
 
 
 @EVERY_LANE
 async def test_a_protocol_switch_is_malformed(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
     async with Scene(lane, caplog).running() as scene:
-        outcome = await scene.fails(stays(answer_head("Upgrade: h2c", status="101 Switching Protocols")))
+        outcome = await scene.run_failure(
+            make_stalling_script(answer_head("Upgrade: h2c", status="101 Switching Protocols"))
+        )
         assert (outcome.status, outcome.code) == (502, "upstream_malformed")
 
 
@@ -158,14 +174,14 @@ async def test_a_half_closed_connection_counts_as_closed(lane: Lane, caplog: pyt
             for piece in pieces:
                 await wire.send(piece)
             wire.writer.write_eof()
-            await wire.hung_up()
+            await wire.wait_closed()
 
         return script
 
     async with Scene(lane, caplog).running() as scene:
-        outcome = await scene.fails(closes(lane.head + chunk(lane.begun)))
+        outcome = await scene.run_failure(closes(lane.head + chunk(lane.first_payload)))
         assert outcome.code == "upstream_truncated" and not outcome.ended
-        outcome = await scene.fails(closes())
+        outcome = await scene.run_failure(closes())
         assert (outcome.status, outcome.code) == (502, "provider_unreachable")
 
 
@@ -187,7 +203,7 @@ def _early(answer: bytes, end: Callable[[Wire], None] | None = None) -> Callable
         if end is not None:
             end(wire)
         else:
-            await wire.hung_up()
+            await wire.wait_closed()
 
     return script
 
@@ -198,9 +214,9 @@ async def test_a_response_before_the_request_was_read_is_used(lane: Lane, caplog
     head = answer_head("Content-Type: application/json", f"Content-Length: {len(content)}", status="413 Too Large")
     async with Scene(lane, caplog).running() as scene:
         for end in (None, Wire.cut):
-            outcome = await scene.fails(_early(head + content, end), **_large(lane))
+            outcome = await scene.run_failure(_early(head + content, end), **_large(lane))
             assert (outcome.status, outcome.code) == (413, "too_large")
-        assert _is_good(await scene.fails(_early(lane.good), **_large(lane)))
+        assert _is_good(await scene.run_failure(_early(lane.response), **_large(lane)))
 
 
 @EVERY_WHOLE
@@ -219,4 +235,4 @@ async def test_an_upload_that_the_provider_does_not_read_times_out(
         outcome = await scene.ask(**_large(lane))
         assert (outcome.status, outcome.code) == (504, "first_byte_timeout")
         given_up.set()
-        await scene.is_as_before()
+        await scene.check_recovery()

@@ -13,7 +13,7 @@ import pytest
 from llm import log
 from tests.support.canaries import PLACEHOLDERS, WATCH
 from tests.support.field_cases import field_case
-from tests.support.harness import CLIENT_ID, Client, Connection, Request, Script, Upstream, config, serving
+from tests.support.harness import CLIENT_ID, Client, Connection, Request, Script, Upstream, make_config, run_server
 from tests.support.wires import WIRES, Wire
 
 BEARER: Final = {"Authorization": f"Bearer {CLIENT_ID}"}
@@ -32,9 +32,9 @@ WORDS: Final = ("Once ", "index {} and token {} in the test", "x0{}x0 none EMPTY
 @asynccontextmanager
 async def engine_with_key(dialect: str, key: str, script: Script) -> AsyncIterator[Client]:
     """A server whose engine ``box`` speaks this dialect and has this key."""
-    async with Upstream(script).running() as upstream:
+    async with Upstream(script).run() as upstream:
         environ = {"CUSTOM_ENGINES": "box", "BOX_BASE_URL": upstream.url, "BOX_DIALECT": dialect, "BOX_API_KEY": key}
-        async with serving(config(**environ, MAX_RETRIES="0")) as server:
+        async with run_server(make_config(**environ, MAX_RETRIES="0")) as server:
             yield server
 
 
@@ -60,7 +60,7 @@ def streams(wire: Wire, *events: bytes) -> Script:
 
 def sends(body: bytes, status: int = 200, content_type: str = "application/json") -> Script:
     async def script(request: Request, connection: Connection) -> None:
-        await connection.whole(body, status, content_type)
+        await connection.respond(body, status, content_type)
 
     return script
 
@@ -115,11 +115,11 @@ async def test_a_placeholder_key_is_not_masked_in_the_answer_of_a_task(key: str)
 
     async def script(request: Request, connection: Connection) -> None:
         if request.path.endswith("embeddings"):
-            await connection.whole(embedded)
+            await connection.respond(embedded)
         elif request.path.endswith("speech"):
-            await connection.whole(sound, content_type="audio/wav")
+            await connection.respond(sound, content_type="audio/wav")
         else:
-            await connection.whole(heard)
+            await connection.respond(heard)
 
     form = b"".join(
         b'--b\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n' % part
@@ -228,9 +228,9 @@ async def replayed(case: dict[str, Any], settings: dict[str, str], stream: bool 
         sent = b"".join(events_with_key(WIRES["openai"], json.loads(sent)["choices"][0]["message"]["content"]))
         script = sends(sent, 200, "text/event-stream")
         body = {**body, "stream": True, "stream_options": {"include_usage": True}}
-    async with Upstream(script).running() as upstream:
+    async with Upstream(script).run() as upstream:
         environ = {"CUSTOM_ENGINES": "vllm", **settings, "VLLM_BASE_URL": upstream.url}
-        async with serving(config(**environ)) as server:
+        async with run_server(make_config(**environ)) as server:
             answer = await server.post(path, body, {**BEARER, **case.get("request_headers", {})})
             assert answer.status == 200
             return sent, await answer.body()

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from llm.errors import InvalidRequest
-from llm.wire.schema_refs import DEFINITIONS, MAX_DEPTH, MAX_NODES, inner
-from llm.wire.schema_subset import Fitted, Subset, fitted, inlined, strict, told
+from llm.wire.schema_refs import DEFINITIONS, MAX_DEPTH, MAX_NODES, iterate_subschemas
+from llm.wire.schema_subset import FittedSchema, Subset, describe_losses, fit_schema, fit_strict_schema, inline_refs
 
 CLOSED = Subset(formats=frozenset({"date"}), min_items=frozenset({0, 1}), closed=True, type_lists=False, recursion="no")
 OPEN = Subset(
@@ -43,7 +43,7 @@ TREE: dict[str, Any] = {
 def nodes(schema: Any) -> Iterator[dict[str, Any]]:
     if isinstance(schema, dict):
         yield schema
-        for _, held in inner(schema):
+        for _, held in iterate_subschemas(schema):
             yield from nodes(held)
 
 
@@ -68,13 +68,13 @@ def test_t6_references_are_inlined_with_the_keywords_beside_them() -> None:
     }
     name: Any = {"type": "string", "description": "A name"}
     hers: Any = {"type": "string", "description": "Hers"}
-    assert inlined(schema) == Fitted(
+    assert inline_refs(schema) == FittedSchema(
         {"type": "object", "properties": {"a": hers, "b": name, "c": hers, "$ref": {"type": "string"}}}
     )
 
 
 def test_t6_a_recursive_schema_is_cut_and_reported() -> None:
-    whole = inlined(TREE)
+    whole = inline_refs(TREE)
     node = whole.schema and whole.schema["properties"]["root"]  # type: ignore[index,call-overload]
     assert node == {
         "type": "object",
@@ -86,18 +86,20 @@ def test_t6_a_recursive_schema_is_cut_and_reported() -> None:
 
 @pytest.mark.parametrize("ref", ["#/$defs/nobody", "other.json#/a", "https://example.org/s.json", "#anchor", 7])
 def test_t6_an_unresolvable_reference_is_removed_and_reported(ref: Any) -> None:
-    assert inlined({"type": "object", "properties": {"a": {"$ref": ref}}}) == Fitted(
+    assert inline_refs({"type": "object", "properties": {"a": {"$ref": ref}}}) == FittedSchema(
         {"type": "object", "properties": {"a": {}}}, ("#/properties/a/$ref",)
     )
-    assert strict({"type": "object", "properties": {"a": {"$ref": ref}}}) == Fitted(None, ("#/properties/a/$ref",))
+    assert fit_strict_schema({"type": "object", "properties": {"a": {"$ref": ref}}}) == FittedSchema(
+        None, ("#/properties/a/$ref",)
+    )
 
 
 def test_t6_conflicting_keywords_beside_a_reference_become_all_of() -> None:
     schema: dict[str, Any] = {"$ref": "#/$defs/a", "minimum": 5, "$defs": {"a": {"minimum": 3}}}
-    assert inlined(schema).schema == {"allOf": [{"minimum": 3}, {"minimum": 5}]}
+    assert inline_refs(schema).schema == {"allOf": [{"minimum": 3}, {"minimum": 5}]}
 
 
-@pytest.mark.parametrize("make", [inlined, strict, lambda s: fitted(s, OPEN)])
+@pytest.mark.parametrize("make", [inline_refs, fit_strict_schema, lambda s: fit_schema(s, OPEN)])
 def test_t6_a_schema_that_is_too_deep_or_too_large_is_refused(make: Any) -> None:
     deep: dict[str, Any] = {"type": "string"}
     for _ in range(MAX_DEPTH + 1):
@@ -115,13 +117,13 @@ def test_t6_exponential_references_are_refused() -> None:
         defs[f"d{n}"] = only(a={"$ref": f"#/$defs/d{n - 1}"}, b={"$ref": f"#/$defs/d{n - 1}"})
     bomb = {**only(a={"$ref": "#/$defs/d39"}), "$defs": defs}
     with pytest.raises(InvalidRequest, match="larger than"):
-        inlined(bomb)
-    whole = strict(bomb).schema
+        inline_refs(bomb)
+    whole = fit_strict_schema(bomb).schema
     assert whole is not None and len(json.dumps(whole)) < 2 * len(json.dumps(bomb))
     for n in range(1, 40):
         defs[f"d{n}"] = {"allOf": [{"$ref": f"#/$defs/d{n - 1}"}, {"$ref": f"#/$defs/d{n - 1}"}]}
     with pytest.raises(InvalidRequest, match="larger than"):
-        strict(bomb)
+        fit_strict_schema(bomb)
 
 
 # --- strict ---
@@ -142,7 +144,7 @@ def test_t7_every_property_is_required_and_an_optional_one_is_nullable() -> None
         "required": ["place"],
         "$defs": {"far": {"type": "object", "properties": {"km": {"type": "number"}}, "required": ["km"]}},
     }
-    assert strict(schema).schema == {
+    assert fit_strict_schema(schema).schema == {
         **only(
             place={"description": "Where", "type": "string"},
             unit={"type": ["string", "null"], "enum": ["C", "F", None]},
@@ -154,7 +156,7 @@ def test_t7_every_property_is_required_and_an_optional_one_is_nullable() -> None
         ),
         "$defs": {"far": only(km={"type": "number"})},
     }
-    assert strict(schema).lost == (
+    assert fit_strict_schema(schema).lost == (
         "#/properties/unit/optional",
         "#/properties/kind/optional",
         "#/properties/more/optional",
@@ -169,9 +171,9 @@ def test_t7_a_strict_schema_stays_unchanged() -> None:
         **only(a={"type": "string"}, b={"$ref": "#/$defs/b"}),
         "$defs": {"b": only(c={"type": "integer"})},
     }
-    assert strict(schema) == Fitted(schema)
-    tree = strict(TREE).schema
-    assert tree is not None and strict(tree) == Fitted(tree)
+    assert fit_strict_schema(schema) == FittedSchema(schema)
+    tree = fit_strict_schema(TREE).schema
+    assert tree is not None and fit_strict_schema(tree) == FittedSchema(tree)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +193,7 @@ def test_t7_a_strict_schema_stays_unchanged() -> None:
     ],
 )  # fmt: skip
 def test_t7_a_schema_that_cannot_be_strict_has_no_result(schema: dict[str, Any], pointer: str) -> None:
-    assert strict(schema) == Fitted(None, (pointer,))
+    assert fit_strict_schema(schema) == FittedSchema(None, (pointer,))
 
 
 def test_t7_the_members_of_all_of_are_merged() -> None:
@@ -202,7 +204,7 @@ def test_t7_the_members_of_all_of_are_merged() -> None:
         ],
         "definitions": {"a": {"type": "object", "properties": {"x": {"type": "string"}}, "required": ["x"]}},
     }
-    assert strict(schema) == Fitted(only(x={"type": "string", "maxLength": 5}, y={"type": "integer"}))
+    assert fit_strict_schema(schema) == FittedSchema(only(x={"type": "string", "maxLength": 5}, y={"type": "integer"}))
 
 
 def test_t7_removed_keywords_are_reported() -> None:
@@ -212,7 +214,7 @@ def test_t7_removed_keywords_are_reported() -> None:
         c={"oneOf": [{"type": "integer"}, {"type": "number"}]},
         d={"oneOf": [{"type": "integer"}, {"type": "string"}]},
     )
-    whole = strict({**schema, "$schema": "https://json-schema.org/draft/2020-12/schema", "if": {}})
+    whole = fit_strict_schema({**schema, "$schema": "https://json-schema.org/draft/2020-12/schema", "if": {}})
     assert whole.schema == only(
         a={"type": "string"},
         b={"type": "array", "items": {"type": "string"}},
@@ -226,8 +228,8 @@ def test_t7_removed_keywords_are_reported() -> None:
 
 def test_a_long_list_of_lost_keywords_is_shortened() -> None:
     lost = [f"#/properties/p{n}/default" for n in range(23)]
-    assert told("format", lost[:2]) == ["format/properties/p0/default", "format/properties/p1/default"]
-    assert len(told("format", lost)) == 21 and told("format", lost)[-1] == "format and 3 more"
+    assert describe_losses("format", lost[:2]) == ["format/properties/p0/default", "format/properties/p1/default"]
+    assert len(describe_losses("format", lost)) == 21 and describe_losses("format", lost)[-1] == "format and 3 more"
 
 
 # --- other subsets ---
@@ -243,7 +245,7 @@ def test_t7_a_list_of_types_becomes_a_union() -> None:
         },
         "required": ["a"],
     }
-    assert fitted(schema, CLOSED) == Fitted(
+    assert fit_schema(schema, CLOSED) == FittedSchema(
         {
             "type": "object",
             "properties": {
@@ -259,14 +261,14 @@ def test_t7_a_list_of_types_becomes_a_union() -> None:
 
 
 def test_t7_a_subset_without_recursion_cannot_express_a_tree() -> None:
-    assert fitted(TREE, CLOSED) == Fitted(None, ("#/$defs/node/properties/children/items/$ref",))
+    assert fit_schema(TREE, CLOSED) == FittedSchema(None, ("#/$defs/node/properties/children/items/$ref",))
 
 
 def test_t6_recursion_is_allowed_through_optional_properties() -> None:
-    assert fitted(TREE, OPEN) == Fitted(TREE)
+    assert fit_schema(TREE, OPEN) == FittedSchema(TREE)
     needed = copy.deepcopy(TREE)
     needed["$defs"]["node"]["required"].append("children")
-    whole = fitted(needed, OPEN)
+    whole = fit_schema(needed, OPEN)
     assert whole.lost == ("#/$defs/node/properties/children/items/$ref",)
     assert whole.schema is not None and "items" not in json.dumps(whole.schema["$defs"]).replace('"items": {"type"', "")
 
@@ -285,8 +287,8 @@ def test_t6_recursion_is_allowed_through_optional_properties() -> None:
     ],
 )  # fmt: skip
 def test_t6_other_spellings_are_accepted(schema: Any, fit: Any) -> None:
-    whole = fitted({"type": "object", "properties": {"a": schema}}, OPEN)
-    assert whole == Fitted({"type": "object", "properties": {"a": fit}})
+    whole = fit_schema({"type": "object", "properties": {"a": schema}}, OPEN)
+    assert whole == FittedSchema({"type": "object", "properties": {"a": fit}})
 
 
 def test_t6_a_nullable_reference_is_a_union() -> None:
@@ -295,7 +297,7 @@ def test_t6_a_nullable_reference_is_a_union() -> None:
         "properties": {"a": {"$ref": "#/$defs/a", "nullable": True}},
         "$defs": {"a": {"type": "string"}},
     }
-    assert fitted(schema, OPEN).schema == {
+    assert fit_schema(schema, OPEN).schema == {
         "type": "object",
         "properties": {"a": {"anyOf": [{"$ref": "#/$defs/a"}, {"type": "null"}]}},
         "$defs": {"a": {"type": "string"}},
@@ -389,15 +391,15 @@ def check_strict(schema: dict[str, Any]) -> None:
 def test_t7_a_value_with_every_property_stays_valid(pair: tuple[dict[str, Any], Any]) -> None:
     schema, value = pair
     before = copy.deepcopy(schema)
-    whole = strict(schema).schema
+    whole = fit_strict_schema(schema).schema
     assert schema == before
     assert whole is not None
     check_strict(whole)
     if not Draft202012Validator(schema).is_valid(value):  # more than one member of a oneOf
         return
     assert Draft202012Validator(whole).is_valid(value)
-    assert json.dumps(strict(copy.deepcopy(schema)).schema) == json.dumps(whole)
-    assert strict(whole) == Fitted(whole)
+    assert json.dumps(fit_strict_schema(copy.deepcopy(schema)).schema) == json.dumps(whole)
+    assert fit_strict_schema(whole) == FittedSchema(whole)
 
 
 @settings(max_examples=300)
@@ -405,7 +407,7 @@ def test_t7_a_value_with_every_property_stays_valid(pair: tuple[dict[str, Any], 
 def test_t6_an_inlined_schema_accepts_the_same_values(pair: tuple[dict[str, Any], Any]) -> None:
     schema, value = pair
     before = copy.deepcopy(schema)
-    whole = inlined(schema)
+    whole = inline_refs(schema)
     assert schema == before and whole.schema is not None and whole.lost == ()
     assert not any({"$ref", *DEFINITIONS} & node.keys() for node in nodes(whole.schema))
     for one in (value, {}, {"a": 1}, None):
@@ -416,10 +418,10 @@ def test_t6_an_inlined_schema_accepts_the_same_values(pair: tuple[dict[str, Any]
 @given(documents(), st.sampled_from([CLOSED, OPEN]))
 def test_t6_a_reduced_schema_allows_what_the_schema_allows(pair: tuple[dict[str, Any], Any], subset: Subset) -> None:
     schema, value = pair
-    whole = fitted(schema, subset).schema
+    whole = fit_schema(schema, subset).schema
     if whole is not None and Draft202012Validator(schema).is_valid(value):
         assert Draft202012Validator(whole).is_valid(value)
-        assert fitted(whole, subset).schema == whole
+        assert fit_schema(whole, subset).schema == whole
 
 
 WORDS = st.sampled_from(
@@ -445,13 +447,13 @@ WILD: st.SearchStrategy[Any] = st.recursive(
 @example({"type": [[]], "allOf": [{"type": "object"}]})  # a type that is not a text
 def test_t6_any_schema_is_reduced_or_refused(schema: dict[str, Any]) -> None:
     before = json.dumps(schema)
-    for make in (inlined, strict, lambda s: fitted(s, CLOSED), lambda s: fitted(s, OPEN)):
+    for make in (inline_refs, fit_strict_schema, lambda s: fit_schema(s, CLOSED), lambda s: fit_schema(s, OPEN)):
         try:
             whole = make(schema)
         except InvalidRequest:
             continue
         assert json.dumps(make(json.loads(before)).schema) == json.dumps(whole.schema)
         assert all(pointer.startswith("#") and pointer.isascii() and "," not in pointer for pointer in whole.lost)
-        if whole.schema is not None and make is inlined:
+        if whole.schema is not None and make is inline_refs:
             assert not any("$ref" in node for node in nodes(whole.schema))
     assert json.dumps(schema) == before

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.wire.frames import Frame
-from llm.wire.ndjson import JsonLines, LineBlocks, json_line
-from llm.wire.sse import Sse, SseBlocks, sse
-from tests.support.frames import blocks, byte_by_byte, cut, frames, lines, names, places
+from llm.wire.ndjson import NdjsonDecoder, NdjsonSplitter, encode_ndjson_line
+from llm.wire.sse import SseDecoder, SseSplitter, encode_sse_event
+from tests.support.frames import blocks, frames, lines, names, places, split_at, split_bytes
 
 BOM = b"\xef\xbb\xbf"
 # Name -> (text of a stream, its frames) (https://html.spec.whatwg.org/multipage/server-sent-events.html).
@@ -50,31 +50,31 @@ EVENTS: dict[str, tuple[str, list[Frame]]] = {
 @pytest.mark.parametrize(("text", "expected"), EVENTS.values(), ids=EVENTS)
 def test_s8_every_spelling_of_an_event_is_decoded(text: str, expected: list[Frame], bom: bytes, end: str) -> None:
     raw = bom + text.replace("\n", end).encode()
-    assert frames(Sse(), [raw]) == expected
-    assert frames(Sse(), byte_by_byte(raw)) == expected
-    assert frames(Sse(), [b"", *(piece for byte in byte_by_byte(raw) for piece in (byte, b""))]) == expected
+    assert frames(SseDecoder(), [raw]) == expected
+    assert frames(SseDecoder(), split_bytes(raw)) == expected
+    assert frames(SseDecoder(), [b"", *(piece for byte in split_bytes(raw) for piece in (byte, b""))]) == expected
     for place in range(len(raw)):
-        assert frames(Sse(), [raw[:place], raw[place:]]) == expected
+        assert frames(SseDecoder(), [raw[:place], raw[place:]]) == expected
 
 
 def test_s8_line_ends_may_be_mixed() -> None:
     raw = b"data: a\r\n\ndata: b\n\r\ndata: c\r\r\ndata: d\r\n\rdata: e\n\n"
     expected = [Frame(letter) for letter in "abcde"]
-    assert frames(Sse(), [raw]) == expected
-    assert frames(Sse(), byte_by_byte(raw)) == expected
+    assert frames(SseDecoder(), [raw]) == expected
+    assert frames(SseDecoder(), split_bytes(raw)) == expected
 
 
 @pytest.mark.parametrize("raw", [b"data: a\n\n", b"data: a\r\n\r\n", b"data: a\r\r"])
 def test_s10_an_event_is_returned_with_its_last_byte(raw: bytes) -> None:
-    framing = Sse()
+    framing = SseDecoder()
     assert framing.feed(raw[:-1]) + framing.feed(raw[-1:]) == [Frame("a")]
     assert framing.close() == []
 
 
 def test_a_byte_order_mark_is_dropped_only_at_the_beginning() -> None:
-    assert frames(Sse(), [b"data: a\n\n" + BOM + b"data: b\n\n"]) == [Frame("a")]
-    assert frames(Sse(), [b"\xef", b"\xbbdata: a\n\n"]) == []  # an incomplete one is part of the field name
-    assert frames(Sse(), [BOM + BOM + b"data: a\n\n"]) == []
+    assert frames(SseDecoder(), [b"data: a\n\n" + BOM + b"data: b\n\n"]) == [Frame("a")]
+    assert frames(SseDecoder(), [b"\xef", b"\xbbdata: a\n\n"]) == []  # an incomplete one is part of the field name
+    assert frames(SseDecoder(), [BOM + BOM + b"data: a\n\n"]) == []
 
 
 events_with_lines = st.lists(
@@ -101,25 +101,25 @@ def test_s9_chunk_borders_do_not_change_the_events(
         if name == "error" or not all(not line or line.isspace() for line in data):  # else it has no data
             expected.append(Frame("\n".join(data), name or ""))
     raw = text.encode()
-    assert frames(Sse(), [raw]) == expected
-    assert frames(Sse(), byte_by_byte(raw)) == expected
-    assert frames(Sse(), cut(raw, at)) == expected
+    assert frames(SseDecoder(), [raw]) == expected
+    assert frames(SseDecoder(), split_bytes(raw)) == expected
+    assert frames(SseDecoder(), split_at(raw, at)) == expected
 
 
 @given(st.lists(st.sampled_from([b"\r", b"\n", b"data:", b"a", b":", b"event: x", BOM, b"\xe6", b"\xbc\xa2"])), places)
 def test_s9_chunk_borders_do_not_change_the_frames_of_garbage(tokens: list[bytes], at: list[int]) -> None:
     raw = b"".join(tokens)
-    expected = frames(Sse(), [raw])
-    assert frames(Sse(), byte_by_byte(raw)) == expected
-    assert frames(Sse(), cut(raw, at)) == expected
+    expected = frames(SseDecoder(), [raw])
+    assert frames(SseDecoder(), split_bytes(raw)) == expected
+    assert frames(SseDecoder(), split_at(raw, at)) == expected
 
 
 @given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"data: a", b": ping"])), places)
 def test_split_events_have_the_bytes_of_the_stream(tokens: list[bytes], at: list[int]) -> None:
     raw = b"".join(tokens)
-    for pieces in ([raw], byte_by_byte(raw), cut(raw, at)):
+    for pieces in ([raw], split_bytes(raw), split_at(raw, at)):
         assert b"".join(blocks(pieces)) == raw
-        assert b"".join(blocks(pieces, LineBlocks)) == raw
+        assert b"".join(blocks(pieces, NdjsonSplitter)) == raw
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
@@ -127,8 +127,8 @@ def test_split_events_have_the_bytes_of_the_stream(tokens: list[bytes], at: list
 @pytest.mark.parametrize(("text", "expected"), EVENTS.values(), ids=EVENTS)
 def test_split_events_decode_to_the_same_frames(text: str, expected: list[Frame], bom: bytes, end: str) -> None:
     raw = bom + text.replace("\n", end).encode()
-    for pieces in ([raw], byte_by_byte(raw)):
-        found = [SseBlocks().frame(block) for block in blocks(pieces)]
+    for pieces in ([raw], split_bytes(raw)):
+        found = [SseSplitter().decode_frame(block) for block in blocks(pieces)]
         assert [frame for frame in found if frame is not None] == expected
 
 
@@ -142,14 +142,14 @@ def test_a_split_event_ends_with_its_blank_line() -> None:
 
 @given(st.dictionaries(names, st.text()), st.just("") | names)
 def test_an_encoded_event_decodes_to_itself(value: dict[str, str], name: str) -> None:
-    [frame] = frames(Sse(), byte_by_byte(sse(dict(value), name)))
+    [frame] = frames(SseDecoder(), split_bytes(encode_sse_event(dict(value), name)))
     assert (json.loads(frame.data), frame.event) == (value, name)
-    [frame] = frames(JsonLines(), byte_by_byte(json_line(dict(value))))
+    [frame] = frames(NdjsonDecoder(), split_bytes(encode_ndjson_line(dict(value))))
     assert json.loads(frame.data) == value
 
 
 def test_an_encoded_event_is_one_line() -> None:
     value = {"text": "a\nb\r\nc\u2028"}
-    assert not re.search(rb"[\r\n]", sse(dict(value)).removeprefix(b"data: ").removesuffix(b"\n\n"))
-    assert sse(b"[DONE]") == b"data: [DONE]\n\n"
-    assert json_line(dict(value)).count(b"\n") == 1
+    assert not re.search(rb"[\r\n]", encode_sse_event(dict(value)).removeprefix(b"data: ").removesuffix(b"\n\n"))
+    assert encode_sse_event(b"[DONE]") == b"data: [DONE]\n\n"
+    assert encode_ndjson_line(dict(value)).count(b"\n") == 1

@@ -17,28 +17,35 @@ Facts that are easy to miss:
 """
 
 from llm.dialects.anthropic.client_request import read_request
-from llm.dialects.anthropic.client_response import REQUEST_ID, status_of, write_error, write_models, write_reply, writer
+from llm.dialects.anthropic.client_response import (
+    REQUEST_ID,
+    create_writer,
+    get_http_status,
+    write_error,
+    write_models,
+    write_reply,
+)
 from llm.dialects.anthropic.engine_errors import read_error
 from llm.dialects.anthropic.engine_models import list_models
-from llm.dialects.anthropic.engine_request import only_usage, verbatim, write_request
-from llm.dialects.anthropic.engine_response import framing, read_reply, reader
+from llm.dialects.anthropic.engine_request import is_only_usage, passthrough_request, write_request
+from llm.dialects.anthropic.engine_response import create_framing, create_reader, read_reply
 from llm.dialects.anthropic.shared import NAME
 
 __all__ = [
     "NAME",
     "REQUEST_ID",
-    "framing",
+    "create_framing",
+    "create_reader",
+    "create_writer",
+    "get_http_status",
+    "is_only_usage",
     "list_models",
-    "only_usage",
+    "passthrough_request",
     "read_error",
     "read_reply",
     "read_request",
-    "reader",
-    "status_of",
-    "verbatim",
     "write_error",
     "write_models",
     "write_reply",
     "write_request",
-    "writer",
 ]

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast, get_args
 
-from llm.chat.messages import Foreign, Message, Part, Role, Text
-from llm.chat.provider_metadata import Opaque, rest_of
+from llm.chat.messages import Message, Part, Role, Text, UnknownPart
+from llm.chat.provider_metadata import ProviderMetadata, unknown_fields
 from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec
-from llm.dialects.anthropic.shared import NAME, Unreadable, read_blocks, spelled
+from llm.dialects.anthropic.shared import NAME, Unreadable, pack_wire_form, read_blocks
 from llm.errors import InvalidRequest
 from llm.wire.json_codec import Json
 from llm.wire.json_strict import Fields, invalid
@@ -60,21 +60,21 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     fields = Fields(body)
     settings = _read_output_settings(fields)
     messages = [*_read_system(body.get("system"))]
-    wire_messages = fields.items("messages")
+    wire_messages = fields.read_list("messages")
     if wire_messages is None:
         raise invalid("messages", "is required, as a list")
     messages += [_read_message(wire, f"messages[{n}]") for n, wire in enumerate(wire_messages)]
     known = (*_KNOWN_FIELDS, *settings.wire_form)
-    metadata = rest_of(body, known, NAME, None)
+    metadata = unknown_fields(body, known, NAME, None)
     return ChatRequest(
-        model=fields.required_text("model"),
+        model=fields.read_required_text("model"),
         messages=tuple(messages),
-        tools=tuple(_read_tool(wire, f"tools[{n}]") for n, wire in enumerate(fields.items("tools") or ())),
+        tools=tuple(_read_tool(wire, f"tools[{n}]") for n, wire in enumerate(fields.read_list("tools") or ())),
         options=_read_options(fields, settings),
-        stream=fields.flag("stream") or False,
-        keep=metadata + spelled(**settings.wire_form),
-        hints=_DROPPABLE_FIELDS.intersection(body),
-        wishes=_SOFT_OPTIONS,
+        stream=fields.read_flag("stream") or False,
+        metadata=metadata + pack_wire_form(**settings.wire_form),
+        droppable_fields=_DROPPABLE_FIELDS.intersection(body),
+        soft_options=_SOFT_OPTIONS,
     )
 
 
@@ -83,7 +83,7 @@ def _read_system(wire: object) -> list[Message]:
         return []
     parts = _read_parts(wire, "system")
     for n, part in enumerate(parts):
-        if not isinstance(part, Text | Foreign):
+        if not isinstance(part, Text | UnknownPart):
             raise invalid(f"system[{n}].type", "is not 'text'")
     return [Message("system", parts)]
 
@@ -94,9 +94,9 @@ def _read_message(wire: object, path: str) -> Message:
     role = wire.get("role")
     if role not in ("user", "assistant", "system"):
         raise invalid(f"{path}.role", f"{str(role)[:40]!r} is not one of 'user', 'assistant', 'system'")
-    metadata = rest_of(wire, ("role", "content"), NAME, None)
+    metadata = unknown_fields(wire, ("role", "content"), NAME, None)
     if role == "system":  # newer models accept it between other messages; other wires move it to the front
-        metadata += spelled(role="system")
+        metadata += pack_wire_form(role="system")
     return Message(cast(Role, role), _read_parts(wire.get("content"), f"{path}.content"), metadata)
 
 
@@ -104,25 +104,27 @@ def _read_parts(content: object, path: str) -> tuple[Part, ...]:
     try:
         return read_blocks(content, None, path)
     except Unreadable as error:
-        raise InvalidRequest(str(error), param=error.place) from None
+        raise InvalidRequest(str(error), param=error.path) from None
 
 
 def _read_tool(wire: object, path: str) -> ToolSpec:
     if not isinstance(wire, dict):
         raise invalid(path, "is not an object")
     fields = Fields(wire, path)
-    kind = fields.text("type")
+    kind = fields.read_text("type")
     if kind is not None and kind != "custom":
-        return ToolSpec(fields.text("name") or kind, executor="provider", keep=(Opaque(NAME, None, dict(wire)),))
-    schema = fields.inner("input_schema")
+        return ToolSpec(
+            fields.read_text("name") or kind, executor="provider", metadata=(ProviderMetadata(NAME, None, dict(wire)),)
+        )
+    schema = fields.read_object("input_schema")
     known = ("type", "name", "description", "input_schema", "strict")
     return ToolSpec(
-        name=fields.required_text("name"),
-        description=fields.text("description") or "",
-        parameters=schema.wire if schema else {},
-        strict=fields.flag("strict"),
-        keep=rest_of(wire, known, NAME, None),
-        wire=NAME,
+        name=fields.read_required_text("name"),
+        description=fields.read_text("description") or "",
+        parameters=schema.raw if schema else {},
+        strict=fields.read_flag("strict"),
+        metadata=unknown_fields(wire, known, NAME, None),
+        schema_dialect=NAME,
     )
 
 
@@ -140,22 +142,22 @@ class _OutputSettings:
 def _read_output_settings(fields: Fields) -> _OutputSettings:
     """Reads the settings. An unknown form of thinking stays an unknown field, which only this wire accepts."""
     wire_form: dict[str, Json] = {}
-    thinking, config = fields.inner("thinking"), fields.inner("output_config")
-    form = thinking.text("type") if thinking else None
+    thinking, config = fields.read_object("thinking"), fields.read_object("output_config")
+    form = thinking.read_text("type") if thinking else None
     if thinking and form in _THINKING:
-        wire_form["thinking"] = dict(thinking.wire)
-    effort = config.text("effort") if config else None
+        wire_form["thinking"] = dict(thinking.raw)
+    effort = config.read_text("effort") if config else None
     if config:
-        wire_form["output_config"] = dict(config.wire)
+        wire_form["output_config"] = dict(config.raw)
         if effort is not None and effort not in _EFFORTS:
             raise config.invalid("effort", f"{effort[:40]!r} is not one of {', '.join(_EFFORTS)}")
-    format_ = _read_format(config.inner("format") if config else None)
-    if "output_format" in fields.wire:  # the beta's name for it
-        format_ = format_ or _read_format(fields.inner("output_format"))
-        wire_form["output_format"] = fields.wire["output_format"]
+    format_ = _read_format(config.read_object("format") if config else None)
+    if "output_format" in fields.raw:  # the beta's name for it
+        format_ = format_ or _read_format(fields.read_object("output_format"))
+        wire_form["output_format"] = fields.raw["output_format"]
     return _OutputSettings(
         reasoning=_THINKING.get(form) if form else None,
-        reasoning_tokens=thinking.integer("budget_tokens") if thinking and form == "enabled" else None,
+        reasoning_tokens=thinking.read_integer("budget_tokens") if thinking and form == "enabled" else None,
         effort=_EFFORTS[effort] if effort else None,
         format=format_,
         wire_form=wire_form,
@@ -163,22 +165,22 @@ def _read_output_settings(fields: Fields) -> _OutputSettings:
 
 
 def _read_format(fields: Fields | None) -> JsonFormat | None:
-    schema = fields.inner("schema") if fields else None
-    return JsonFormat(schema.wire, strict=True, wire=NAME) if schema else None
+    schema = fields.read_object("schema") if fields else None
+    return JsonFormat(schema.raw, strict=True, schema_dialect=NAME) if schema else None
 
 
 def _read_options(fields: Fields, settings: _OutputSettings) -> Options:
-    stop = fields.items("stop_sequences") or []
+    stop = fields.read_list("stop_sequences") or []
     if not all(isinstance(text, str) for text in stop):
         raise invalid("stop_sequences", "is not a list of strings")
-    choice = fields.inner("tool_choice")
-    parallel = choice.flag("disable_parallel_tool_use") if choice else None
-    tier = fields.text("service_tier")
+    choice = fields.read_object("tool_choice")
+    parallel = choice.read_flag("disable_parallel_tool_use") if choice else None
+    tier = fields.read_text("service_tier")
     return Options(
-        max_tokens=fields.integer("max_tokens"),
-        temperature=fields.number("temperature"),
-        top_p=fields.number("top_p"),
-        top_k=fields.integer("top_k"),
+        max_tokens=fields.read_integer("max_tokens"),
+        temperature=fields.read_number("temperature"),
+        top_p=fields.read_number("top_p"),
+        top_k=fields.read_integer("top_k"),
         stop=tuple(stop),
         reasoning=settings.reasoning,
         reasoning_tokens=settings.reasoning_tokens,
@@ -191,9 +193,9 @@ def _read_options(fields: Fields, settings: _OutputSettings) -> Options:
 
 
 def _read_choice(choice: Fields) -> str:
-    kind = choice.required_text("type")
+    kind = choice.read_required_text("type")
     if kind == "tool":
-        return f"tool:{choice.required_text('name')}"
+        return f"tool:{choice.read_required_text('name')}"
     if kind not in _CHOICES:
         raise choice.invalid("type", f"{kind[:40]!r} is not one of {', '.join((*_CHOICES, 'tool'))}")
     return _CHOICES[kind]

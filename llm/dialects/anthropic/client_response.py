@@ -22,11 +22,11 @@ from llm.chat.events import (
     ToolProgress,
     UsageReported,
     WholePart,
-    ended_badly,
+    failed_finish_error,
 )
-from llm.chat.filters import InOrder
-from llm.chat.messages import Foreign, Part, Reasoning, Text, ToolCall, ToolResult, Usage
-from llm.chat.provider_metadata import Keep, opaque_to_client, seal
+from llm.chat.filters import PartSequencer
+from llm.chat.messages import Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart, Usage
+from llm.chat.provider_metadata import Metadata, encode_metadata, metadata_for_client
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
 from llm.dialects.anthropic.shared import NAME, STOP_REASONS, write_citations, write_input, write_usage
@@ -50,7 +50,7 @@ from llm.errors import (
     Unsupported,
 )
 from llm.wire.json_codec import Json, dump_bytes
-from llm.wire.sse import sse
+from llm.wire.sse import encode_sse_event
 
 _WIRE_STOP_REASONS: Final[Mapping[FinishReason, str]] = {
     "stop": "end_turn",
@@ -64,7 +64,7 @@ _WIRE_STOP_REASONS: Final[Mapping[FinishReason, str]] = {
 _BESIDE_DELTA: Final = ("context_management", "input_transformations", "diagnostics")
 
 
-def writer(request: ChatRequest, now: int) -> MessageWriter:
+def create_writer(request: ChatRequest, now: int) -> MessageWriter:
     """Creates the writer of one stream; neither parameter affects this wire."""
     return MessageWriter()
 
@@ -76,10 +76,10 @@ class MessageWriter:
     """
 
     content_type = "text/event-stream"
-    spacing = 0.0
+    write_interval = 0.0
 
     def __init__(self) -> None:
-        self._order = InOrder()
+        self._order = PartSequencer()
         self._hidden: set[int] = set()
         self._started: Started | None = None  # held back in case usage is the next event
         self._usage = Usage()
@@ -90,15 +90,15 @@ class MessageWriter:
         self._provider_call: ToolCallStarted | None = None  # provider-run; its block type comes with its end
         self._arguments: list[str] = []
 
-    def feed(self, batch: Sequence[Event]) -> list[bytes]:
+    def feed(self, events: Sequence[Event]) -> list[bytes]:
         """Writes the events; returns at most one piece."""
         out: list[bytes] = []
-        for event in self._order.feed(self._remove_server_calls(batch)):
+        for event in self._order.feed(self._remove_server_calls(events)):
             self._write_event(event, out)
         self._write_message_start(out)
         return [b"".join(out)] if out else []
 
-    def ping(self) -> bytes:
+    def write_keepalive(self) -> bytes:
         """Returns the wire's keepalive event."""
         return b'event: ping\ndata: {"type":"ping"}\n\n'
 
@@ -124,7 +124,7 @@ class MessageWriter:
                 return
             case Failed(error):
                 self._started = None  # an error may be the first and only event of this wire
-                out.append(sse(write_error(error), "error"))
+                out.append(encode_sse_event(write_error(error), "error"))
                 return
         self._write_message_start(out)
         match event:
@@ -171,7 +171,7 @@ class MessageWriter:
             "stop_sequence": None,
             "usage": write_usage(self._usage),
         }
-        out.append(sse({"type": "message_start", "message": message}, "message_start"))
+        out.append(encode_sse_event({"type": "message_start", "message": message}, "message_start"))
         self._started = None
 
     def _write_delta(self, kind: str, text: str, out: list[bytes]) -> None:
@@ -192,19 +192,19 @@ class MessageWriter:
             % (self._index, delta.encode(), name.encode())
         )
         wire: dict[str, Json] = {"type": "content_block_start", "index": self._index, "content_block": dict(block)}
-        out.append(sse(wire, "content_block_start"))
+        out.append(encode_sse_event(wire, "content_block_start"))
 
     def _write_delta_event(self, delta: dict[str, Json], out: list[bytes]) -> None:
         wire: dict[str, Json] = {"type": "content_block_delta", "index": self._index, "delta": delta}
-        out.append(sse(wire, "content_block_delta"))
+        out.append(encode_sse_event(wire, "content_block_delta"))
 
     def _stop_block(self, out: list[bytes]) -> None:
         if self._open_type is not None:
-            out.append(sse({"type": "content_block_stop", "index": self._index}, "content_block_stop"))
+            out.append(encode_sse_event({"type": "content_block_stop", "index": self._index}, "content_block_stop"))
             self._open_type = None
             self._index += 1
 
-    def _end_part(self, metadata: Keep, out: list[bytes]) -> None:
+    def _end_part(self, metadata: Metadata, out: list[bytes]) -> None:
         fields, signature = _fields_for_client(metadata), _choose_signature(metadata)
         if self._provider_call is not None:
             self._end_provider_call(self._provider_call, fields, out)
@@ -228,28 +228,28 @@ class MessageWriter:
 
     def _finish_message(self, finish: Finished, out: list[bytes]) -> None:
         if finish.reason == "error":
-            out.append(sse(write_error(ended_badly(finish)), "error"))
+            out.append(encode_sse_event(write_error(failed_finish_error(finish)), "error"))
             return
-        fields = {**_fields_for_client(finish.keep)}
+        fields = {**_fields_for_client(finish.metadata)}
         more = fields.pop("usage", None)
         usage: dict[str, Json] = {**(more if isinstance(more, dict) else {}), **write_usage(self._usage)}
         beside = {name: fields.pop(name) for name in _BESIDE_DELTA if name in fields}
         delta: dict[str, Json] = {"stop_reason": _choose_stop_reason(finish), "stop_sequence": None, **fields}
         wire: dict[str, Json] = {"type": "message_delta", "delta": delta, **beside, "usage": usage}
-        out.append(sse(wire, "message_delta"))
+        out.append(encode_sse_event(wire, "message_delta"))
         out.append(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
 
 
-def _fields_for_client(metadata: Keep) -> Mapping[str, Json]:
-    return opaque_to_client(metadata, NAME)
+def _fields_for_client(metadata: Metadata) -> Mapping[str, Json]:
+    return metadata_for_client(metadata, NAME)
 
 
-def _choose_signature(metadata: Keep) -> Json:
+def _choose_signature(metadata: Metadata) -> Json:
     """Returns the wire's own signature, else the sealed metadata of other engines.
 
     T1: clients send a signature back unchanged, and the engine gets its metadata back.
     """
-    return _fields_for_client(metadata).get("signature") or seal(
+    return _fields_for_client(metadata).get("signature") or encode_metadata(
         tuple(opaque for opaque in metadata if opaque.dialect != NAME)
     )
 
@@ -292,7 +292,7 @@ def write_parts(parts: Iterable[Part]) -> Iterator[dict[str, Json]]:
                 }
                 if executor == "client" or (executor == "provider" and wire["type"] != "tool_use"):
                     yield wire
-            case Foreign(metadata):
+            case UnknownPart(metadata):
                 fields = _fields_for_client(metadata)
                 if isinstance(fields.get("type"), str):  # a block needs a type
                     yield dict(fields)
@@ -301,8 +301,8 @@ def write_parts(parts: Iterable[Part]) -> Iterator[dict[str, Json]]:
 def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]:
     """Writes a whole message. Raises ``EngineFailed`` if the answer ended with an error, which has no field here."""
     if reply.finish.reason == "error":
-        raise ended_badly(reply.finish)
-    fields = {**_fields_for_client(reply.finish.keep)}
+        raise failed_finish_error(reply.finish)
+    fields = {**_fields_for_client(reply.finish.metadata)}
     more = fields.pop("usage", None)
     return {
         "id": reply.id or f"msg_{token_hex(12)}",
@@ -337,7 +337,7 @@ _NO_THREADS_CODE: Final = "thread_unsupported_request"
 REQUEST_ID: Final = "request-id"  # the header in which clients of this wire look for the request id
 
 
-def status_of(error: LLMError) -> int:
+def get_http_status(error: LLMError) -> int:
     """Returns the HTTP status of an error: an engine's 529 (overloaded) as it is, since clients handle it."""
     reported = error.provider
     return (

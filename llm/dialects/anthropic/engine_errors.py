@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from llm.engines.engine import Engine
-from llm.errors import ContentBlocked, ContextTooLong, LLMError, ProviderSaid, QuotaExceeded, by_status
+from llm.errors import ContentBlocked, ContextTooLong, LLMError, ProviderErrorDetails, QuotaExceeded, choose_error_class
 from llm.wire.json_codec import loads
-from llm.wire.json_lenient import text_of
+from llm.wire.json_lenient import as_text
 
 # Only the English message distinguishes these from other errors of type invalid_request_error
 # (platform.claude.com/docs/en/api/errors has no codes; texts from anthropics/claude-code issues 228 and 12186 and from
@@ -41,10 +41,10 @@ def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
         wire = loads(body)
     except ValueError:
         return _build_plain_error(status, body.decode("utf-8", "replace").strip(), engine)
-    return error_of(status, wire, engine)
+    return build_error(status, wire, engine)
 
 
-def error_of(status: int, wire: object, engine: Engine) -> LLMError:
+def build_error(status: int, wire: object, engine: Engine) -> LLMError:
     """Builds the error of an error object, with or without ``{"type": "error"}`` around it.
 
     ``status`` is 0 for an error inside a stream.
@@ -54,23 +54,25 @@ def error_of(status: int, wire: object, engine: Engine) -> LLMError:
         return _build_plain_error(status, error, engine)
     if not isinstance(error, dict):
         error = wire if isinstance(wire, dict) else {}
-    kind, message = text_of(error.get("type")), text_of(error.get("message")).strip()
+    kind, message = as_text(error.get("type")), as_text(error.get("message")).strip()
     details = error.get("details")
-    code = (text_of(details.get("error_code")) or None) if isinstance(details, dict) else None
-    cls = by_status(status or _STATUS_BY_TYPE.get(kind, 500), code, kind)
+    code = (as_text(details.get("error_code")) or None) if isinstance(details, dict) else None
+    cls = choose_error_class(status or _STATUS_BY_TYPE.get(kind, 500), code, kind)
     if code is not None and code.endswith("_spend_limit_reached"):
         cls = QuotaExceeded
     elif kind in ("invalid_request_error", ""):
         cls = next((c for words, c in _BY_MESSAGE if words in message.lower()), cls)
-    reported = ProviderSaid(status, code, kind or None, message or None)
+    reported = ProviderErrorDetails(status, code, kind or None, message or None)
     return cls(message or _default_message(status, engine), engine=engine.name, provider=reported)
 
 
 def _build_plain_error(status: int, text: str, engine: Engine) -> LLMError:
     """Builds the error of a plain text body, as proxies send it. HTML pages are left out of the message."""
     text = "" if text.startswith("<") else text[:500]
-    reported = ProviderSaid(status, message=text or None)
-    return by_status(status or 500)(text or _default_message(status, engine), engine=engine.name, provider=reported)
+    reported = ProviderErrorDetails(status, message=text or None)
+    return choose_error_class(status or 500)(
+        text or _default_message(status, engine), engine=engine.name, provider=reported
+    )
 
 
 def _default_message(status: int, engine: Engine) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from llm.dialects.base import ModelLister, Outgoing
-from llm.engines.capabilities import ModelInfo, guessed_abilities, kind_of
+from llm.dialects.base import EngineRequest, ModelLister
+from llm.engines.capabilities import ModelInfo, classify_model, guess_capabilities
 from llm.engines.engine import Engine
 from llm.errors import Malformed
-from llm.wire.json_codec import in_address
-from llm.wire.json_lenient import count_of, text_of
+from llm.wire.json_codec import quote_url_part
+from llm.wire.json_lenient import as_count, as_text
 
 # The wire's capabilities to ``ModelInfo.can``.
 _CAPABILITIES: Final[Mapping[str, str]] = {
@@ -26,27 +26,27 @@ _MAX_PAGES: Final = 20
 
 def list_models(engine: Engine) -> ModelLister:
     """Lists the models, page by page. Raises ``Malformed`` for an unknown shape."""
-    if engine.models.fixed:
-        return [model for id in engine.models.fixed if (model := _read_model({"id": id}, engine))]
+    if engine.models.fixed_models:
+        return [model for id in engine.models.fixed_models if (model := _read_model({"id": id}, engine))]
     models: list[ModelInfo] = []
     path = "/v1/models?limit=1000"
     for _ in range(_MAX_PAGES):
-        (page,) = yield (Outgoing(path=path, method="GET"),)
+        (page,) = yield (EngineRequest(path=path, method="GET"),)
         data = page.get("data") if isinstance(page, dict) else None
         if not isinstance(data, list):
             raise Malformed(f"{engine.label} sent a model list of an unknown shape.", engine=engine.name)
         models += [model for wire in data if (model := _read_model(wire, engine))]
-        if page.get("has_more") is not True or not text_of(page.get("last_id")):
+        if page.get("has_more") is not True or not as_text(page.get("last_id")):
             break
-        path = f"/v1/models?limit=1000&after_id={in_address(page['last_id'])}"
+        path = f"/v1/models?limit=1000&after_id={quote_url_part(page['last_id'])}"
     return models
 
 
 def _read_model(wire: object, engine: Engine) -> ModelInfo | None:
-    if not isinstance(wire, dict) or not text_of(wire.get("id")) or wire.get("lifecycle") == "retired":
+    if not isinstance(wire, dict) or not as_text(wire.get("id")) or wire.get("lifecycle") == "retired":
         return None
     id = wire["id"]
-    kind = kind_of(id, engine.models)
+    kind = classify_model(id, engine.models)
     if kind is None:
         return None
     capabilities = wire.get("capabilities")
@@ -54,17 +54,17 @@ def _read_model(wire: object, engine: Engine) -> ModelInfo | None:
     reported = {
         name: c.get("supported") for wn, name in _CAPABILITIES.items() if isinstance(c := capabilities.get(wn), dict)
     }
-    guessed = guessed_abilities(id, engine.models, reported) | {
+    guessed = guess_capabilities(id, engine.models, reported) | {
         "caching"
     }  # every current model has it, but the list does not report it
     return ModelInfo(
         id=id,
         engine=engine.name,
-        name=text_of(wire.get("display_name")) or id,
+        name=as_text(wire.get("display_name")) or id,
         kind=kind,
         created=_read_seconds(wire.get("created_at")),
-        context_tokens=count_of(wire.get("max_input_tokens")) or None,
-        max_output_tokens=count_of(wire.get("max_tokens")) or None,
+        context_tokens=as_count(wire.get("max_input_tokens")) or None,
+        max_output_tokens=as_count(wire.get("max_tokens")) or None,
         can=frozenset(name for name, supported in reported.items() if supported) | guessed,
         guessed=guessed,
         meta=wire,
@@ -73,7 +73,7 @@ def _read_model(wire: object, engine: Engine) -> ModelInfo | None:
 
 def _read_seconds(value: object) -> int | None:
     try:
-        time = datetime.fromisoformat(text_of(value))
+        time = datetime.fromisoformat(as_text(value))
         return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError):
         return None

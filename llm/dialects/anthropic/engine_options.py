@@ -8,20 +8,20 @@ from typing import Final
 
 from llm.chat.messages import Media
 from llm.chat.request import ChatRequest, JsonFormat, Options
-from llm.dialects.anthropic.profiles import BUDGETS, MIN_BUDGET, AnthropicProfile, find_profile
-from llm.dialects.anthropic.shared import NAME, spelling
+from llm.dialects.anthropic.profiles import EFFORT_BUDGETS, MIN_BUDGET, AnthropicProfile, find_profile
+from llm.dialects.anthropic.shared import NAME, unpack_wire_form
 from llm.engines.engine import Engine
-from llm.engines.options import taken
-from llm.engines.profiles import ANY
+from llm.engines.options import check_options
+from llm.engines.profiles import DEFAULT_PROFILE
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
-from llm.wire.schema_subset import Subset, fitted, told
+from llm.wire.schema_subset import Subset, describe_losses, fit_schema
 
 Refuse = Callable[[str, str], Unsupported]  # (option, reason) to the error to raise
 
 # https://platform.claude.com/docs/en/build-with-claude/structured-outputs: the part of JSON
 # Schema that Anthropic's own clients send.
-SCHEMAS: Final = Subset(
+SCHEMA_SUBSET: Final = Subset(
     formats=frozenset({"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}),
     min_items=frozenset({0, 1}),
     closed=True,
@@ -42,7 +42,7 @@ _CHOICES: Final = {"auto": "auto", "none": "none", "required": "any"}
 def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> dict[str, Json]:
     """Writes the options; appends ignored ones to ``dropped``. Raises ``Unsupported`` naming the option."""
     options, profile = (
-        taken(request.options, engine, request.model, ANY, False, _KNOWN_OPTIONS),
+        check_options(request.options, engine, request.model, DEFAULT_PROFILE, False, _KNOWN_OPTIONS),
         find_profile(request.model),
     )
     refuse = partial(_build_refusal, engine, request.model)
@@ -51,7 +51,7 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
     max_tokens = profile.max_tokens if options.max_tokens is None else options.max_tokens
     wire: dict[str, Json] = {"max_tokens": max_tokens}
     # The fields that a client of this wire sent for thinking and format are more exact than the options.
-    wire |= spelling(request.keep) or {
+    wire |= unpack_wire_form(request.metadata) or {
         **_write_thinking(options, profile, max_tokens, refuse, dropped),
         **_write_output_config(options, profile, engine, refuse, dropped),
     }
@@ -137,7 +137,7 @@ def _choose_budget(options: Options, max_tokens: int, refuse: Refuse) -> int:
     room = max_tokens - MIN_BUDGET
     if room < MIN_BUDGET:
         raise refuse("max_tokens", f"{max_tokens} tokens are too few for thinking")
-    return min(BUDGETS[options.effort or "low"], room)
+    return min(EFFORT_BUDGETS[options.effort or "low"], room)
 
 
 def _choose_effort(options: Options, profile: AnthropicProfile) -> str | None:
@@ -170,12 +170,12 @@ def _write_output_config(
 
 def _fit_format_schema(json_format: JsonFormat, refuse: Refuse, dropped: list[str]) -> Json:
     assert json_format.schema is not None
-    if json_format.wire in (None, NAME):
+    if json_format.schema_dialect in (None, NAME):
         return dict(json_format.schema)
-    fit = fitted(json_format.schema, SCHEMAS, "format")
+    fit = fit_schema(json_format.schema, SCHEMA_SUBSET, "format")
     if fit.schema is None:
         raise refuse("format", f"schemas have to be closed and free of recursion, and {fit.lost[0]} is not")
-    dropped += told("format", fit.lost)
+    dropped += describe_losses("format", fit.lost)
     return fit.schema
 
 
@@ -216,7 +216,7 @@ def _write_tool_choice(
     kind, _, name = (requested or "auto").partition(":")
     choice: dict[str, Json] = {"type": "tool", "name": name} if kind == "tool" else {"type": _CHOICES.get(kind, kind)}
     if choice["type"] not in ("auto", "none"):
-        if not (profile.forced_tools and engine.quirks.forced_tools):
+        if not (profile.forced_tools and engine.quirks.accepts_forced_tools):
             raise refuse("tool_choice", "the model does not support forced tool calls")
         if _find_active_thinking(wire) == "enabled":
             raise refuse("tool_choice", "a forced tool call cannot be combined with a thinking budget")

@@ -10,37 +10,37 @@ from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 
-from llm.chat.messages import Foreign, Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
-from llm.chat.provider_metadata import opaque_for
+from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart
+from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
-from llm.dialects.anthropic.engine_options import SCHEMAS, write_options
-from llm.dialects.anthropic.prompt_caching import marked
-from llm.dialects.anthropic.shared import NAME, Kept, spelling, write_citations, write_input
-from llm.dialects.base import Outgoing
+from llm.dialects.anthropic.engine_options import SCHEMA_SUBSET, write_options
+from llm.dialects.anthropic.prompt_caching import add_cache_breakpoints
+from llm.dialects.anthropic.shared import NAME, MetadataSelector, unpack_wire_form, write_citations, write_input
+from llm.dialects.base import EngineRequest
 from llm.dialects.losses import lost_fields, unknown_block
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
 from llm.wire.frames import Frame
 from llm.wire.json_codec import Json
-from llm.wire.schema_refs import step
-from llm.wire.schema_subset import fitted, told
+from llm.wire.schema_refs import join_pointer
+from llm.wire.schema_subset import describe_losses, fit_schema
 
 PATH: Final = "/v1/messages"
 
 # MIME types of images that the wire accepts as base64.
-IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
+IMAGE_TYPES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _TEXT_TYPES: Final = re.compile(r"text/.*|application/(.*\+)?(json|xml|yaml|x-yaml|javascript|toml|sql)")
 _VALID_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
 
 
-def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
+def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes the request. Raises ``Unsupported`` naming an option or part that the wire or the model rejects."""
-    select_fields: Kept = partial(opaque_for, dialect=NAME, issuer=engine.issuer)
-    client_fields = dict(select_fields(request.keep))
+    select_fields: MetadataSelector = partial(metadata_for_engine, dialect=NAME, issuer=engine.issuer)
+    client_fields = dict(select_fields(request.metadata))
     dropped = [*lost_fields(request, NAME)]
-    if not engine.quirks.unknown_fields:
-        dropped += [name for name in client_fields if name in request.hints]
-        client_fields = {name: value for name, value in client_fields.items() if name not in request.hints}
+    if not engine.quirks.accepts_unknown_fields:
+        dropped += [name for name in client_fields if name in request.droppable_fields]
+        client_fields = {name: value for name, value in client_fields.items() if name not in request.droppable_fields}
     conversation = _Conversation(engine, select_fields, citations=request.options.citations is True)
     for message in request.messages:
         conversation.add(message)
@@ -56,17 +56,17 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
     if request.stream:
         body["stream"] = True
     if request.options.caching:
-        body = marked(body)
+        body = add_cache_breakpoints(body)
     body |= request.options.extra
-    return Outgoing(path=PATH, body=body, dropped=tuple(dict.fromkeys((*dropped, *conversation.dropped))))
+    return EngineRequest(path=PATH, body=body, dropped=tuple(dict.fromkeys((*dropped, *conversation.dropped))))
 
 
-def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
+def passthrough_request(body: Mapping[str, Any], model: str, engine: Engine) -> EngineRequest:
     """Builds a request of the client's own body and the engine's model name; this wire always reports usage."""
-    return Outgoing(path=PATH, body={**body, "model": model})
+    return EngineRequest(path=PATH, body={**body, "model": model})
 
 
-def only_usage(frame: Frame) -> bool:
+def is_only_usage(frame: Frame) -> bool:
     """Returns False: this wire has no event that carries only usage."""
     return False
 
@@ -78,16 +78,16 @@ def _write_content(blocks: Sequence[dict[str, Json]]) -> Json:
     return [*blocks]
 
 
-def _write_tool(tool: ToolSpec, select_fields: Kept, dropped: list[str]) -> dict[str, Json]:
+def _write_tool(tool: ToolSpec, select_fields: MetadataSelector, dropped: list[str]) -> dict[str, Json]:
     if tool.executor == "provider":
-        return dict(select_fields(tool.keep))
-    wire = {**select_fields(tool.keep), "name": tool.name, "input_schema": {"type": "object", **tool.parameters}}
+        return dict(select_fields(tool.metadata))
+    wire = {**select_fields(tool.metadata), "name": tool.name, "input_schema": {"type": "object", **tool.parameters}}
     if tool.description:
         wire["description"] = tool.description
-    if tool.strict and tool.wire not in (None, NAME):
-        path = step("tools", tool.name)
-        fit = fitted({"type": "object", "properties": {}, **tool.parameters}, SCHEMAS, path)
-        dropped += told(path, fit.lost)
+    if tool.strict and tool.schema_dialect not in (None, NAME):
+        path = join_pointer("tools", tool.name)
+        fit = fit_schema({"type": "object", "properties": {}, **tool.parameters}, SCHEMA_SUBSET, path)
+        dropped += describe_losses(path, fit.lost)
         if fit.schema is None:
             dropped.append(f"{path}/strict")
             return wire
@@ -105,7 +105,7 @@ class _Conversation:
     them.
     """
 
-    def __init__(self, engine: Engine, select_fields: Kept, *, citations: bool) -> None:
+    def __init__(self, engine: Engine, select_fields: MetadataSelector, *, citations: bool) -> None:
         self.system: list[dict[str, Json]] = []
         self.dropped: list[str] = []
         self.citable = False  # the conversation has a document
@@ -115,10 +115,10 @@ class _Conversation:
         self._messages: list[_WireMessage] = []
 
     def add(self, message: Message) -> None:
-        if message.role == "system" and spelling(message.keep).get("role") != "system":
+        if message.role == "system" and unpack_wire_form(message.metadata).get("role") != "system":
             self.system += self._write_blocks(message.parts, "system")
             return
-        extra = self._select_fields(message.keep)
+        extra = self._select_fields(message.metadata)
         for role, parts in _split_by_role(message):
             blocks = self._write_blocks(parts, role)
             if not blocks:
@@ -151,7 +151,7 @@ class _Conversation:
                 return None
             case Media():
                 return self._write_media(part)
-            case Foreign(metadata):
+            case UnknownPart(metadata):
                 if wire := self._select_fields(metadata):
                     return dict(wire)
                 if role == "assistant":
@@ -162,7 +162,7 @@ class _Conversation:
     def _write_text(self, part: Text) -> dict[str, Json] | None:
         if not part.text.strip():
             return None
-        fields, wire_form = self._select_fields(part.keep), spelling(part.keep)
+        fields, wire_form = self._select_fields(part.metadata), unpack_wire_form(part.metadata)
         if wire_form.get("type") == "document":
             source = wire_form.get("source")
             source = {**(source if isinstance(source, dict) else {}), "data": part.text}
@@ -173,7 +173,7 @@ class _Conversation:
         return wire
 
     def _write_call(self, call: ToolCall) -> dict[str, Json] | None:
-        fields = self._select_fields(call.keep)
+        fields = self._select_fields(call.metadata)
         if call.executor == "provider" and "type" not in fields:
             self.dropped.append("hosted tool call")
             return None
@@ -187,7 +187,7 @@ class _Conversation:
 
     def _write_result(self, result: ToolResult) -> dict[str, Json]:
         wire: dict[str, Json] = {
-            **self._select_fields(result.keep),
+            **self._select_fields(result.metadata),
             "type": "tool_result",
             "tool_use_id": _write_id(result.call_id),
         }
@@ -201,7 +201,7 @@ class _Conversation:
         kind = part.kind
         if kind not in ("image", "document"):
             raise self._unsupported(f"{self._engine.label} does not accept {kind} parts.")
-        fields = dict(self._select_fields(part.keep))
+        fields = dict(self._select_fields(part.metadata))
         source_fields = fields.get("source")
         wire: dict[str, Json] = {**fields, "type": kind}
         wire["source"] = {**(source_fields if isinstance(source_fields, dict) else {}), **self._write_source(part)}
@@ -214,12 +214,12 @@ class _Conversation:
         if part.url is not None:
             return {"type": "url", "url": part.url}
         if part.file_id is not None:
-            if not any(o.dialect == NAME and o.issuer in (None, self._engine.issuer) for o in part.keep):
+            if not any(o.dialect == NAME and o.issuer in (None, self._engine.issuer) for o in part.metadata):
                 raise self._unsupported(
                     f"The file {part.file_id!r} is not known to {self._engine.label}: upload it there first."
                 )
             return {"type": "file", "file_id": part.file_id}
-        if mime in (*IMAGES, "application/pdf"):
+        if mime in (*IMAGE_TYPES, "application/pdf"):
             return {"type": "base64", "media_type": mime, "data": part.base64}
         if _TEXT_TYPES.fullmatch(mime):
             return {"type": "text", "media_type": "text/plain", "data": self._decode_text(part)}

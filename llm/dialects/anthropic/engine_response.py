@@ -7,11 +7,11 @@ from secrets import token_hex
 from typing import Any, Final, Literal, TypeAlias
 
 from llm.chat.events import (
+    AnyDelta,
     Cited,
     Event,
     Finished,
     PartEnded,
-    Piece,
     ReasoningDelta,
     Started,
     TextDelta,
@@ -19,33 +19,33 @@ from llm.chat.events import (
     ToolCallStarted,
     UsageReported,
     WholePart,
-    settled,
+    final_finish_reason,
 )
-from llm.chat.messages import Foreign, Message, Part, Reasoning, Text, ToolCall, Usage
-from llm.chat.provider_metadata import Keep, Opaque, rest_of
+from llm.chat.messages import Message, Part, Reasoning, Text, ToolCall, UnknownPart, Usage
+from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
 from llm.chat.reply import Reply
-from llm.dialects.anthropic.engine_errors import error_of
+from llm.dialects.anthropic.engine_errors import build_error
 from llm.dialects.anthropic.shared import (
     NAME,
     STOP_REASONS,
     Unreadable,
-    call_keep,
-    executor_of,
-    foreign,
-    is_call,
-    json_text,
+    choose_executor,
+    dump_json,
+    is_call_type,
     read_block,
+    read_call_metadata,
     read_citation,
+    read_thinking_metadata,
+    read_unknown_block,
     read_usage,
-    thinking_keep,
-    usage_rest,
+    unknown_usage_fields,
 )
 from llm.engines.engine import Engine
 from llm.errors import Malformed, Truncated
-from llm.wire.frames import MAX_FRAME, Frame, Framing
+from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
 from llm.wire.json_codec import Json, loads
-from llm.wire.json_lenient import count_of, text_of
-from llm.wire.sse import Sse
+from llm.wire.json_lenient import as_count, as_text
+from llm.wire.sse import SseDecoder
 
 _Kind: TypeAlias = Literal["text", "thinking", "call", "unknown"]
 
@@ -56,12 +56,12 @@ _MESSAGE_FIELDS: Final = ("id", "type", "role", "model", "content", "stop_reason
 _DIRECT_CALLER: Final[Mapping[str, Json]] = {"type": "direct"}
 
 
-def framing(most: int = MAX_FRAME) -> Framing:
+def create_framing(max_frame: int = MAX_FRAME) -> FrameDecoder:
     """Creates the SSE decoder of one response."""
-    return Sse(most)
+    return SseDecoder(max_frame)
 
 
-def reader(engine: Engine) -> MessageReader:
+def create_reader(engine: Engine) -> MessageReader:
     """Creates the reader of one response."""
     return MessageReader(engine)
 
@@ -82,8 +82,8 @@ class _Block:
 class MessageReader:
     """Reads the events of one stream, which ends with ``message_stop``."""
 
-    noise = None
-    unlike = None
+    volatile_fields = None
+    stateful_fields = None
     needs_text = False
 
     __slots__ = (
@@ -125,12 +125,12 @@ class MessageReader:
                 raise _build_malformed(error, self._engine) from None
         return out
 
-    def skipped(self, piece: Piece) -> None:
+    def note_delta(self, delta: AnyDelta) -> None:
         """Records a delta that bypassed ``feed``: only the arguments of tool calls are collected here."""
-        if isinstance(piece, ToolCallDelta):
+        if isinstance(delta, ToolCallDelta):
             for block in self._blocks.values():
-                if block.part == piece.index:
-                    block.json.append(piece.arguments)
+                if block.part == delta.index:
+                    block.json.append(delta.arguments)
 
     def close(self) -> list[Event]:
         """Ends the stream. Raises ``Truncated`` if ``message_stop`` is missing."""
@@ -140,7 +140,7 @@ class MessageReader:
 
     def _read_event(self, wire: dict[str, Any], kind: object, out: list[Event]) -> None:
         if kind == "error" or (kind == "" and "error" in wire):
-            raise error_of(0, wire, self._engine)
+            raise build_error(0, wire, self._engine)
         if kind == "message_start":
             self._read_start(_copy_object(wire, "message"), out)
         elif not self._started:
@@ -149,11 +149,11 @@ class MessageReader:
         elif kind == "content_block_delta":
             delta = wire.get("delta")
             if isinstance(delta, dict):
-                self._read_delta(count_of(wire.get("index")), delta, out)
+                self._read_delta(as_count(wire.get("index")), delta, out)
         elif kind == "content_block_start":
-            self._open_block(count_of(wire.get("index")), _copy_object(wire, "content_block"), out)
+            self._open_block(as_count(wire.get("index")), _copy_object(wire, "content_block"), out)
         elif kind == "content_block_stop":
-            self._close_block(count_of(wire.get("index")), out)
+            self._close_block(as_count(wire.get("index")), out)
         elif kind == "message_delta":
             self._read_message_delta(wire, out)
         elif kind == "message_stop":
@@ -163,7 +163,7 @@ class MessageReader:
         if self._started:
             return
         self._started = True
-        out.append(Started(text_of(message.get("id")), text_of(message.get("model"))))
+        out.append(Started(as_text(message.get("id")), as_text(message.get("model"))))
         self._fields = _select_unknown(message, _MESSAGE_FIELDS)
         self._report_usage(message.get("usage"), out)
 
@@ -178,7 +178,7 @@ class MessageReader:
     def _open_block(self, index: int | None, wire: dict[str, Any], out: list[Event]) -> None:
         if index in self._blocks:
             self._close_block(index, out)
-        kind = text_of(wire.get("type"))
+        kind = as_text(wire.get("type"))
         block = self._blocks[index] = _Block(_choose_kind(kind), wire)
         match block.kind:
             case "text":
@@ -189,10 +189,10 @@ class MessageReader:
             case "thinking":
                 self._emit_reasoning(block, wire.get("thinking"), out)
             case "call":
-                executor = executor_of(kind)
+                executor = choose_executor(kind)
                 self._has_call = self._has_call or executor == "client"
-                id = text_of(wire.get("id")) or f"call_{token_hex(12)}"
-                out.append(ToolCallStarted(self._assign_part(block), id, text_of(wire.get("name")), executor))
+                id = as_text(wire.get("id")) or f"call_{token_hex(12)}"
+                out.append(ToolCallStarted(self._assign_part(block), id, as_text(wire.get("name")), executor))
 
     def _read_delta(self, index: int | None, delta: dict[str, Any], out: list[Event]) -> None:
         kind = delta.get("type")
@@ -205,11 +205,11 @@ class MessageReader:
             case "thinking_delta", "thinking":
                 self._emit_reasoning(block, delta.get("thinking"), out)
             case "signature_delta", "thinking":
-                block.signature.append(text_of(delta.get("signature")))
+                block.signature.append(as_text(delta.get("signature")))
             case "citations_delta", "text":
                 self._emit_citation(block, delta.get("citation"), out)
             case "input_json_delta", "call" | "unknown":
-                if piece := text_of(delta.get("partial_json")):
+                if piece := as_text(delta.get("partial_json")):
                     block.json.append(piece)
                     if block.part is not None:
                         out.append(ToolCallDelta(block.part, piece))
@@ -245,10 +245,12 @@ class MessageReader:
         match block.kind:
             case "text":
                 if block.part is not None:
-                    out.append(PartEnded(block.part, rest_of(block.wire, ("type", "text", "citations"), NAME, issuer)))
+                    out.append(
+                        PartEnded(block.part, unknown_fields(block.wire, ("type", "text", "citations"), NAME, issuer))
+                    )
             case "thinking":
                 if block.signature:
-                    block.wire["signature"] = text_of(block.wire.get("signature")) + "".join(block.signature)
+                    block.wire["signature"] = as_text(block.wire.get("signature")) + "".join(block.signature)
                 metadata = _read_thinking_metadata(block.wire, issuer)
                 if block.part is None and metadata:
                     out.append(ReasoningDelta(self._assign_part(block), ""))
@@ -258,8 +260,8 @@ class MessageReader:
                 part = self._assign_part(block)
                 input_ = block.wire.get("input")
                 if input_ and not block.json:
-                    out.append(ToolCallDelta(part, input_ if isinstance(input_, str) else json_text(input_, "input")))
-                out.append(PartEnded(part, call_keep(_remove_direct_caller(block.wire), issuer)))
+                    out.append(ToolCallDelta(part, input_ if isinstance(input_, str) else dump_json(input_, "input")))
+                out.append(PartEnded(part, read_call_metadata(_remove_direct_caller(block.wire), issuer)))
             case "unknown":
                 out.append(WholePart(self._assign_part(block), _read_unknown_block(block, issuer)))
 
@@ -290,13 +292,13 @@ def _choose_kind(kind: str) -> _Kind:
             return "text"
         case "thinking" | "redacted_thinking":
             return "thinking"
-    return "call" if is_call(kind) else "unknown"
+    return "call" if is_call_type(kind) else "unknown"
 
 
-def _read_thinking_metadata(wire: Mapping[str, Any], issuer: str) -> Keep:
+def _read_thinking_metadata(wire: Mapping[str, Any], issuer: str) -> Metadata:
     if wire.get("type") == "redacted_thinking":
-        return (Opaque(NAME, issuer, dict(wire)),)
-    return thinking_keep(wire, issuer)
+        return (ProviderMetadata(NAME, issuer, dict(wire)),)
+    return read_thinking_metadata(wire, issuer)
 
 
 def _remove_direct_caller(wire: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -312,24 +314,26 @@ def _merge_delta(wire: dict[str, Any], delta: Mapping[str, Any]) -> None:
         wire[name] = before + value if isinstance(before, str) and isinstance(value, str) else value
 
 
-def _read_unknown_block(block: _Block, issuer: str) -> Foreign:
+def _read_unknown_block(block: _Block, issuer: str) -> UnknownPart:
     wire = block.wire
     if block.json:
         try:
             wire = {**wire, "input": loads("".join(block.json))}
         except ValueError:
             wire = {**wire, "input": "".join(block.json)}
-    return foreign(wire, issuer)
+    return read_unknown_block(wire, issuer)
 
 
 def _build_finished(
     stop: str | None, has_call: bool, extra_fields: Mapping[str, Json], usage: Mapping[str, Any], engine: Engine
 ) -> Finished:
     fields = dict(extra_fields)
-    if usage_fields := usage_rest(usage):
+    if usage_fields := unknown_usage_fields(usage):
         fields["usage"] = usage_fields
     reason = STOP_REASONS.get(stop, "other") if stop else "other"
-    return Finished(settled(reason, has_call), stop, (Opaque(NAME, engine.issuer, fields),) if fields else ())
+    return Finished(
+        final_finish_reason(reason, has_call), stop, (ProviderMetadata(NAME, engine.issuer, fields),) if fields else ()
+    )
 
 
 def _select_unknown(wire: Mapping[str, Any], known: Sequence[str]) -> dict[str, Json]:
@@ -342,7 +346,7 @@ def read_reply(body: Any, engine: Engine) -> Reply:
     if not isinstance(body, dict):
         raise Malformed(f"{engine.label} sent an answer that is not a message.", engine=engine.name)
     if body.get("type") == "error" or ("error" in body and "content" not in body):
-        raise error_of(0, body, engine)
+        raise build_error(0, body, engine)
     content = body.get("content")
     if not isinstance(content, list):
         raise Malformed(f"{engine.label} sent an answer that is not a message.", engine=engine.name)
@@ -355,8 +359,8 @@ def read_reply(body: Any, engine: Engine) -> Reply:
     has_call = any(isinstance(part, ToolCall) and part.executor == "client" for part in parts)
     stop = body.get("stop_reason")
     return Reply(
-        id=text_of(body.get("id")),
-        model=text_of(body.get("model")),
+        id=as_text(body.get("id")),
+        model=as_text(body.get("model")),
         message=Message("assistant", parts),
         finish=_build_finished(
             stop if isinstance(stop, str) else None, has_call, _select_unknown(body, _MESSAGE_FIELDS), usage, engine
@@ -370,7 +374,7 @@ def _read_parts(content: Sequence[object], engine: Engine) -> Iterator[Part]:
     for n, wire in enumerate(content):
         if not wire:
             continue
-        if isinstance(wire, dict) and is_call(text_of(wire.get("type"))):
+        if isinstance(wire, dict) and is_call_type(as_text(wire.get("type"))):
             wire = {**_remove_direct_caller(wire), "id": wire.get("id") or f"call_{token_hex(12)}"}
         part = read_block(wire, engine.issuer, f"content[{n}]")
         match part:

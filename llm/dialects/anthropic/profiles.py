@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from llm.chat.request import Effort
-from llm.engines.globs import first, remembered
+from llm.engines.globs import cached_by_name, first_match
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ _MODELS: Final[tuple[tuple[str, AnthropicProfile], ...]] = (  # the first matchi
 
 # Thinking tokens per effort, for models that accept a budget and no effort (providers.md 17.4; the two highest values
 # continue by the same step).
-BUDGETS: Final[Mapping[Effort, int]] = {
+EFFORT_BUDGETS: Final[Mapping[Effort, int]] = {
     "minimal": 1024,
     "low": 1024,
     "medium": 8192,
@@ -76,7 +76,7 @@ BUDGETS: Final[Mapping[Effort, int]] = {
 MIN_BUDGET: Final = 1024  # thinking tokens
 
 
-@remembered
+@cached_by_name
 def find_profile(model: str) -> AnthropicProfile:
     """Returns the profile of a model id; ids that are not Claude's get one for other hosts.
 
@@ -84,7 +84,7 @@ def find_profile(model: str) -> AnthropicProfile:
     'budget'
     """
     name = model.lower().replace(".", "-")
-    row = first(name, _GLOBS)
+    row = first_match(name, _GLOBS)
     return _OTHER_HOSTS if row is None else _MODELS[row][1]
 
 

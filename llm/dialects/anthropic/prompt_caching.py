@@ -17,7 +17,7 @@ _BREAKPOINT: Final[Mapping[str, Json]] = {"cache_control": {"type": "ephemeral"}
 _NOT_CACHEABLE: Final = ("thinking", "redacted_thinking")
 
 
-def marked(body: Mapping[str, Json]) -> dict[str, Json]:
+def add_cache_breakpoints(body: Mapping[str, Json]) -> dict[str, Json]:
     """Returns the body with a breakpoint at the end of tools, system and messages, up to the limit of the wire."""
     out, left = dict(body), _MAX_BREAKPOINTS - _count_breakpoints(body)
     for section in ("tools", "system"):

@@ -9,23 +9,25 @@ from llm.chat.events import FinishReason
 from llm.chat.messages import (
     Citation,
     Executor,
-    Foreign,
     Media,
     Part,
-    Ran,
+    ProviderToolRun,
     Reasoning,
     Text,
     ToolCall,
     ToolResult,
+    UnknownPart,
     Usage,
 )
-from llm.chat.provider_metadata import Keep, Opaque, rest_of, unseal
+from llm.chat.provider_metadata import Metadata, ProviderMetadata, decode_metadata, unknown_fields
 from llm.wire.json_codec import Json, dumps, loads
-from llm.wire.json_lenient import count_of, text_of
+from llm.wire.json_lenient import as_count, as_text
 
 NAME: Final = "anthropic"
 
-Kept: TypeAlias = Callable[[Keep], Mapping[str, Json]]  # selects the metadata fields that the target accepts
+MetadataSelector: TypeAlias = Callable[
+    [Metadata], Mapping[str, Json]
+]  # selects the metadata fields that the target accepts
 
 # The wire's ``stop_reason`` to our finish reason.
 STOP_REASONS: Final[Mapping[str, FinishReason]] = {
@@ -49,71 +51,71 @@ _NO_FIELDS: Final[Mapping[str, Json]] = {}
 class Unreadable(ValueError):
     """A content block breaks the rules of its type; ``path`` is its JSON path (``messages[2].content[0]``)."""
 
-    def __init__(self, place: str, what: str) -> None:
-        super().__init__(f"{place}: {what}")
-        self.place = place
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
 
 
-def spelled(**fields: Json) -> Keep:
+def pack_wire_form(**fields: Json) -> Metadata:
     """Stores the client's own form of values that the neutral request holds too.
 
     Only this dialect reads it back. Other dialects lose no information by ignoring it, so no loss is reported.
     """
-    return (Opaque(NAME, _WIRE_FORM_ISSUER, fields),) if fields else ()
+    return (ProviderMetadata(NAME, _WIRE_FORM_ISSUER, fields),) if fields else ()
 
 
-def spelling(keep: Keep) -> Mapping[str, Json]:
+def unpack_wire_form(metadata: Metadata) -> Mapping[str, Json]:
     """Returns the fields stored by ``pack_wire_form``; empty if there are none."""
-    if not keep:
+    if not metadata:
         return _NO_FIELDS
-    return {n: v for o in keep if o.dialect == NAME and o.issuer == _WIRE_FORM_ISSUER for n, v in o.data.items()}
+    return {n: v for o in metadata if o.dialect == NAME and o.issuer == _WIRE_FORM_ISSUER for n, v in o.data.items()}
 
 
-def read_blocks(content: object, issuer: str | None, place: str) -> tuple[Part, ...]:
+def read_blocks(content: object, issuer: str | None, path: str) -> tuple[Part, ...]:
     """Reads the content of a message: a string or a list of blocks. Raises ``Unreadable``."""
     if isinstance(content, str):
         return (Text(content),)
     if not isinstance(content, list):
-        raise Unreadable(place, "has to be a string or a list of blocks")
-    return tuple(read_block(wire, issuer, f"{place}[{n}]") for n, wire in enumerate(content))
+        raise Unreadable(path, "has to be a string or a list of blocks")
+    return tuple(read_block(wire, issuer, f"{path}[{n}]") for n, wire in enumerate(content))
 
 
-def read_block(wire: object, issuer: str | None, place: str) -> Part:
+def read_block(wire: object, issuer: str | None, path: str) -> Part:
     """Reads one content block of a request or a response. Raises ``Unreadable``.
 
     ``issuer`` is ``Engine.issuer`` for a response and None for a client's request.
     """
     if not isinstance(wire, dict):
-        raise Unreadable(place, "is not an object")
-    kind = _required_text(wire, "type", place)
+        raise Unreadable(path, "is not an object")
+    kind = _required_text(wire, "type", path)
     match kind:
         case "text":
-            return _read_text(wire, issuer, place)
+            return _read_text(wire, issuer, path)
         case "thinking":
-            return Reasoning(_required_text(wire, "thinking", place), thinking_keep(wire, issuer))
+            return Reasoning(_required_text(wire, "thinking", path), read_thinking_metadata(wire, issuer))
         case "redacted_thinking":
-            return Reasoning("", (Opaque(NAME, issuer, dict(wire)),))
+            return Reasoning("", (ProviderMetadata(NAME, issuer, dict(wire)),))
         case "image" | "document":
-            return _read_media(wire, kind, issuer, place)
+            return _read_media(wire, kind, issuer, path)
         case "tool_result":
-            return _read_result(wire, issuer, place)
-    if is_call(kind):
-        id, name = _required_text(wire, "id", place), _required_text(wire, "name", place)
-        return ToolCall(id, name, _read_input(wire, place), executor_of(kind), call_keep(wire, issuer))
-    return foreign(wire, issuer)
+            return _read_result(wire, issuer, path)
+    if is_call_type(kind):
+        id, name = _required_text(wire, "id", path), _required_text(wire, "name", path)
+        return ToolCall(id, name, _read_input(wire, path), choose_executor(kind), read_call_metadata(wire, issuer))
+    return read_unknown_block(wire, issuer)
 
 
-def foreign(wire: Mapping[str, Any], issuer: str | None) -> Foreign:
+def read_unknown_block(wire: Mapping[str, Any], issuer: str | None) -> UnknownPart:
     """Reads a block that has no neutral part, unchanged.
 
     For the result of a provider-run tool, ``ran`` holds its call id, state and result.
     """
-    id, content = text_of(wire.get("tool_use_id")), wire.get("content")
+    id, content = as_text(wire.get("tool_use_id")), wire.get("content")
     ran = None
-    if id and text_of(wire.get("type")).endswith("_tool_result"):
-        failed = wire.get("is_error") or (isinstance(content, dict) and text_of(content.get("type")).endswith("_error"))
-        ran = Ran(id=id, state="error" if failed else "completed", result=_remove_encrypted(content))
-    return Foreign((Opaque(NAME, issuer, dict(wire)),), ran)
+    if id and as_text(wire.get("type")).endswith("_tool_result"):
+        failed = wire.get("is_error") or (isinstance(content, dict) and as_text(content.get("type")).endswith("_error"))
+        ran = ProviderToolRun(id=id, state="error" if failed else "completed", result=_remove_encrypted(content))
+    return UnknownPart((ProviderMetadata(NAME, issuer, dict(wire)),), ran)
 
 
 def _remove_encrypted(content: Any) -> Json:
@@ -133,51 +135,51 @@ def _read_text(wire: Mapping[str, Any], issuer: str | None, path: str) -> Text:
         if isinstance(wire_citations, list)
         else []
     )
-    metadata = rest_of(wire, ("type", "text", "citations"), NAME, issuer)
+    metadata = unknown_fields(wire, ("type", "text", "citations"), NAME, issuer)
     return Text(_required_text(wire, "text", path), tuple(citations), metadata)
 
 
-def is_call(kind: str) -> bool:
+def is_call_type(kind: str) -> bool:
     """True for ``tool_use`` (run by the client) and ``server_tool_use``, ``mcp_tool_use``, … (run by the provider)."""
     return kind == "tool_use" or kind.endswith("_tool_use")
 
 
-def executor_of(kind: str) -> Executor:
+def choose_executor(kind: str) -> Executor:
     """Returns who runs a tool call of block type ``kind``."""
     return "client" if kind == "tool_use" else "provider"
 
 
-def call_keep(wire: Mapping[str, Any], issuer: str | None) -> Keep:
+def read_call_metadata(wire: Mapping[str, Any], issuer: str | None) -> Metadata:
     """Returns the unknown fields of a tool call, and the ``type`` of a provider-run one, since there are several."""
     known = ("type", "id", "name", "input") if wire.get("type") == "tool_use" else ("id", "name", "input")
-    return rest_of(wire, known, NAME, issuer)
+    return unknown_fields(wire, known, NAME, issuer)
 
 
-def thinking_keep(wire: Mapping[str, Any], issuer: str | None) -> Keep:
+def read_thinking_metadata(wire: Mapping[str, Any], issuer: str | None) -> Metadata:
     """Returns the signature and the unknown fields of a ``thinking`` block.
 
     Unseals a signature that this server sealed for a client. An empty signature counts as none: clients send it for
     reasoning that no provider has signed.
     """
-    if issuer is None and (sealed := unseal(text_of(wire.get("signature")))) is not None:
+    if issuer is None and (sealed := decode_metadata(as_text(wire.get("signature")))) is not None:
         return sealed
     signed = {name: value for name, value in wire.items() if name != "signature" or value}
-    return rest_of(signed, ("type", "thinking"), NAME, issuer)
+    return unknown_fields(signed, ("type", "thinking"), NAME, issuer)
 
 
 def read_citation(wire: Mapping[str, Any], issuer: str | None) -> Citation:
     """Reads a citation. Its offsets count in the source, not in the citing text, so they stay in ``metadata``."""
     return Citation(
-        url=text_of(wire.get("url")) or text_of(wire.get("source")) or None,
-        title=text_of(wire.get("title")) or text_of(wire.get("document_title")) or None,
-        quote=text_of(wire.get("cited_text")) or None,
-        keep=(Opaque(NAME, issuer, dict(wire)),),
+        url=as_text(wire.get("url")) or as_text(wire.get("source")) or None,
+        title=as_text(wire.get("title")) or as_text(wire.get("document_title")) or None,
+        quote=as_text(wire.get("cited_text")) or None,
+        metadata=(ProviderMetadata(NAME, issuer, dict(wire)),),
     )
 
 
-def write_citations(citations: Iterable[Citation], kept: Kept) -> list[Json]:
+def write_citations(citations: Iterable[Citation], select_fields: MetadataSelector) -> list[Json]:
     """Writes the citations that came over this wire; those of other wires lack its required fields."""
-    return [dict(wire) for citation in citations if (wire := kept(citation.keep))]
+    return [dict(wire) for citation in citations if (wire := select_fields(citation.metadata))]
 
 
 def _read_media(wire: Mapping[str, Any], kind: str, issuer: str | None, path: str) -> Part:
@@ -185,50 +187,56 @@ def _read_media(wire: Mapping[str, Any], kind: str, issuer: str | None, path: st
     if not isinstance(source, dict):
         raise Unreadable(f"{path}.source", "is required, as an object")
     path = f"{path}.source"
-    title = text_of(wire.get("title")) or None if kind == "document" else None
+    title = as_text(wire.get("title")) or None if kind == "document" else None
     known = ("type", "source", "title") if title else ("type", "source")
     match source.get("type"):
         case "base64":
             mime = _required_text(source, "media_type", path)
             metadata = _read_media_metadata(wire, known, ("type", "media_type", "data"), issuer)
-            return Media(mime=mime, base64=_required_text(source, "data", path), name=title, keep=metadata)
+            return Media(mime=mime, base64=_required_text(source, "data", path), name=title, metadata=metadata)
         case "url":
             metadata = _read_media_metadata(wire, known, ("type", "url"), issuer)
-            return Media(mime=_DEFAULT_MIME[kind], url=_required_text(source, "url", path), name=title, keep=metadata)
+            return Media(
+                mime=_DEFAULT_MIME[kind], url=_required_text(source, "url", path), name=title, metadata=metadata
+            )
         case "file":
             # The issuer of the file id has to be recorded even if there are no unknown fields.
-            metadata = _read_media_metadata(wire, known, ("type", "file_id"), issuer) or (Opaque(NAME, issuer, {}),)
+            metadata = _read_media_metadata(wire, known, ("type", "file_id"), issuer) or (
+                ProviderMetadata(NAME, issuer, {}),
+            )
             return Media(
-                mime=_DEFAULT_MIME[kind], file_id=_required_text(source, "file_id", path), name=title, keep=metadata
+                mime=_DEFAULT_MIME[kind], file_id=_required_text(source, "file_id", path), name=title, metadata=metadata
             )
         case "text":
             # Other wires have no text documents; here the metadata turns the text into a document again.
             text = _required_text(source, "data", path)
             source_fields = {name: value for name, value in source.items() if name != "data"}
-            metadata = rest_of(wire, ("type", "source"), NAME, issuer) + spelled(type="document", source=source_fields)
-            return Text(text, keep=metadata)
-    return Foreign((Opaque(NAME, issuer, dict(wire)),))
+            metadata = unknown_fields(wire, ("type", "source"), NAME, issuer) + pack_wire_form(
+                type="document", source=source_fields
+            )
+            return Text(text, metadata=metadata)
+    return UnknownPart((ProviderMetadata(NAME, issuer, dict(wire)),))
 
 
 def _read_media_metadata(
     wire: Mapping[str, Any], known: Iterable[str], known_in_source: Iterable[str], issuer: str | None
-) -> Keep:
+) -> Metadata:
     fields = {name: value for name, value in wire.items() if name not in known}
     if source_fields := {name: value for name, value in wire["source"].items() if name not in known_in_source}:
         fields["source"] = source_fields
-    return (Opaque(NAME, issuer, fields),) if fields else ()
+    return (ProviderMetadata(NAME, issuer, fields),) if fields else ()
 
 
 def _read_result(wire: Mapping[str, Any], issuer: str | None, path: str) -> ToolResult:
     inner = () if wire.get("content") is None else read_blocks(wire["content"], issuer, f"{path}.content")
-    content: list[Text | Media | Foreign] = []
+    content: list[Text | Media | UnknownPart] = []
     for n, part in enumerate(inner):
-        if not isinstance(part, Text | Media | Foreign):
+        if not isinstance(part, Text | Media | UnknownPart):
             raise Unreadable(f"{path}.content[{n}].type", "is not allowed in a tool result")
         content.append(part)
     known = ("type", "tool_use_id", "content", "is_error")
     id, failed = _required_text(wire, "tool_use_id", path), wire.get("is_error") is True
-    return ToolResult(id, tuple(content), failed, keep=rest_of(wire, known, NAME, issuer))
+    return ToolResult(id, tuple(content), failed, metadata=unknown_fields(wire, known, NAME, issuer))
 
 
 def _read_input(wire: Mapping[str, Any], path: str) -> str:
@@ -237,7 +245,7 @@ def _read_input(wire: Mapping[str, Any], path: str) -> str:
         return "{}"
     if not isinstance(value, dict):
         raise Unreadable(f"{path}.input", "is not an object")
-    return json_text(value, f"{path}.input")
+    return dump_json(value, f"{path}.input")
 
 
 def write_input(arguments: str) -> Json:
@@ -253,12 +261,12 @@ def write_input(arguments: str) -> Json:
     return value if isinstance(value, dict) else {"INVALID_JSON": arguments}
 
 
-def json_text(value: Json, place: str) -> str:
+def dump_json(value: Json, path: str) -> str:
     """Writes a value as JSON text. Raises ``Unreadable`` if it is nested too deeply to be written."""
     try:
         return dumps(value)
     except RecursionError:
-        raise Unreadable(place, "is nested too deeply") from None
+        raise Unreadable(path, "is nested too deeply") from None
 
 
 _USAGE_FIELDS: Final = (
@@ -277,22 +285,22 @@ _CACHE_WRITES: Final[Mapping[str, str]] = {
 
 def read_usage(wire: Mapping[str, Any]) -> Usage:
     """Reads token counts. ``input_tokens`` excludes cache reads and cache writes."""
-    output = count_of(wire.get("output_tokens"))
+    output = as_count(wire.get("output_tokens"))
     details = wire.get("output_tokens_details")
-    reasoning = (count_of(details.get("thinking_tokens")) or 0) if isinstance(details, dict) else 0
+    reasoning = (as_count(details.get("thinking_tokens")) or 0) if isinstance(details, dict) else 0
     created = wire.get("cache_creation")
     created = created if isinstance(created, dict) else {}
     return Usage(
-        fresh=count_of(wire.get("input_tokens")),
-        cache_read=count_of(wire.get("cache_read_input_tokens")) or 0,
-        cache_write=count_of(wire.get("cache_creation_input_tokens")) or 0,
+        fresh=as_count(wire.get("input_tokens")),
+        cache_read=as_count(wire.get("cache_read_input_tokens")) or 0,
+        cache_write=as_count(wire.get("cache_creation_input_tokens")) or 0,
         text=None if output is None else max(output - reasoning, 0),
         reasoning=reasoning,
-        other={name: n for field, name in _CACHE_WRITES.items() if (n := count_of(created.get(field)))},
+        other={name: n for field, name in _CACHE_WRITES.items() if (n := as_count(created.get(field)))},
     )
 
 
-def usage_rest(wire: Mapping[str, Any]) -> dict[str, Json]:
+def unknown_usage_fields(wire: Mapping[str, Any]) -> dict[str, Json]:
     """Returns the usage fields that are not token counts: service tier, region, number of searches."""
     return {name: value for name, value in wire.items() if name not in _USAGE_FIELDS and value is not None}
 

@@ -10,17 +10,17 @@ Wire: https://ai.google.dev/api/generate-content
 
 from llm.dialects.gemini.engine_errors import read_error
 from llm.dialects.gemini.engine_models import list_models
-from llm.dialects.gemini.engine_request import NO_SIGNATURE, write_request
-from llm.dialects.gemini.engine_response import framing, read_reply, reader
+from llm.dialects.gemini.engine_request import SKIP_SIGNATURE, write_request
+from llm.dialects.gemini.engine_response import create_framing, create_reader, read_reply
 from llm.dialects.gemini.shared import NAME
 
 __all__ = [
     "NAME",
-    "NO_SIGNATURE",
-    "framing",
+    "SKIP_SIGNATURE",
+    "create_framing",
+    "create_reader",
     "list_models",
     "read_error",
     "read_reply",
-    "reader",
     "write_request",
 ]

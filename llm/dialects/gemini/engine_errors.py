@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm.engines.engine import Engine
-from llm.errors import ContextTooLong, EngineRefusedKey, LLMError, ProviderSaid, by_status
+from llm.errors import ContextTooLong, EngineRefusedKey, LLMError, ProviderErrorDetails, choose_error_class
 from llm.wire.json_codec import loads
-from llm.wire.json_lenient import dict_of, dicts_of, text_of
+from llm.wire.json_lenient import as_dict, as_dicts, as_text
 
 
 def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
@@ -21,27 +21,27 @@ def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
         wire = None
     if isinstance(wire, list):
         wire = wire[0] if wire else None
-    return error_of(status, wire if isinstance(wire, dict) else {}, engine)
+    return build_error(status, wire if isinstance(wire, dict) else {}, engine)
 
 
-def error_of(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMError:
+def build_error(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMError:
     """Returns the error for a JSON error. ``status`` is 0 inside a stream; ``code`` of the error then replaces it."""
     error = wire.get("error")
-    inner = dict_of(error)
-    message = error if isinstance(error, str) else text_of(inner.get("message"))
+    inner = as_dict(error)
+    message = error if isinstance(error, str) else as_text(inner.get("message"))
     code = inner.get("code")
     http_status = status or (code if isinstance(code, int) and 400 <= code < 600 else 500)
-    details = dicts_of(inner.get("details"))
-    reasons = {text_of(detail.get("reason")) for detail in details}
-    kind = by_status(http_status)
+    details = as_dicts(inner.get("details"))
+    reasons = {as_text(detail.get("reason")) for detail in details}
+    kind = choose_error_class(http_status)
     if "API_KEY_INVALID" in reasons or "API key not valid" in message:
         kind = EngineRefusedKey
     elif http_status == 400 and "exceeds the maximum number of tokens" in message:  # the wire has no code for it
         kind = ContextTooLong
-    delays = [re.fullmatch(r"([0-9.]+)s", text_of(detail.get("retryDelay"))) for detail in details]
+    delays = [re.fullmatch(r"([0-9.]+)s", as_text(detail.get("retryDelay"))) for detail in details]
     return kind(
         message or f"{engine.label} answered with status {http_status}.",
         engine=engine.name,
-        provider=ProviderSaid(status, text_of(inner.get("status")) or None, None, message or None),
+        provider=ProviderErrorDetails(status, as_text(inner.get("status")) or None, None, message or None),
         retry_after=next((float(delay[1]) for delay in delays if delay), None),
     )

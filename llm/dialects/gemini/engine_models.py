@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm.dialects.base import ModelLister, Outgoing
-from llm.engines.capabilities import ModelInfo, guessed_abilities, kind_of
+from llm.dialects.base import EngineRequest, ModelLister
+from llm.engines.capabilities import ModelInfo, classify_model, guess_capabilities
 from llm.engines.engine import Engine
 from llm.errors import Malformed
-from llm.wire.json_codec import in_address
-from llm.wire.json_lenient import count_of, text_of
+from llm.wire.json_codec import quote_url_part
+from llm.wire.json_lenient import as_count, as_text
 
 
 def list_models(engine: Engine) -> ModelLister:
@@ -18,24 +18,24 @@ def list_models(engine: Engine) -> ModelLister:
     entries: list[Any] = []
     path = "/v1beta/models?pageSize=1000"
     while True:
-        [body] = yield [Outgoing(path=path, method="GET")]
+        [body] = yield [EngineRequest(path=path, method="GET")]
         if not isinstance(body, dict) or not isinstance(body.get("models"), list):
             raise Malformed(f"{engine.label} answered with something other than a list of models.", engine=engine.name)
         entries += body["models"]
-        token = text_of(body.get("nextPageToken"))
+        token = as_text(body.get("nextPageToken"))
         if not token:
             break
-        path = f"/v1beta/models?pageSize=1000&pageToken={in_address(token)}"
+        path = f"/v1beta/models?pageSize=1000&pageToken={quote_url_part(token)}"
     models = [model for entry in entries if isinstance(entry, dict) and (model := _read_model(entry, engine))]
     return sorted(sorted(models, key=lambda m: m.name, reverse=True), key=lambda m: "gemini" not in m.id)
 
 
 def _read_model(wire: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
-    id = text_of(wire.get("name")).removeprefix("models/")
+    id = as_text(wire.get("name")).removeprefix("models/")
     methods = wire.get("supportedGenerationMethods")
     supported = set(methods) if isinstance(methods, list) and all(isinstance(m, str) for m in methods) else set[str]()
-    description = text_of(wire.get("description")).lower()
-    kind = kind_of(id, engine.models)
+    description = as_text(wire.get("description")).lower()
+    kind = classify_model(id, engine.models)
     if not id or kind is None or "deprecated" in description or "discontinued" in description:
         return None
     if kind == "chat":
@@ -51,14 +51,14 @@ def _read_model(wire: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
             kind = "other"
     listed = {"reasoning"} if isinstance(wire.get("thinking"), bool) else set[str]()
     can = frozenset({"reasoning"}) if wire.get("thinking") is True else frozenset[str]()
-    guessed = guessed_abilities(id, engine.models, listed) if kind == "chat" else frozenset[str]()
+    guessed = guess_capabilities(id, engine.models, listed) if kind == "chat" else frozenset[str]()
     return ModelInfo(
         id=id,
         engine=engine.name,
-        name=text_of(wire.get("displayName")) or id,
+        name=as_text(wire.get("displayName")) or id,
         kind=kind,
-        context_tokens=count_of(wire.get("inputTokenLimit")),
-        max_output_tokens=count_of(wire.get("outputTokenLimit")),
+        context_tokens=as_count(wire.get("inputTokenLimit")),
+        max_output_tokens=as_count(wire.get("outputTokenLimit")),
         can=can | guessed,
         guessed=guessed,
         meta=dict(wire),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from llm.chat.request import ChatRequest, JsonFormat, Options
-from llm.dialects.gemini.profiles import BUDGETS, Traits, traits_of
-from llm.dialects.gemini.shared import refusal
+from llm.dialects.gemini.profiles import EFFORT_BUDGETS, GeminiProfile, find_profile
+from llm.dialects.gemini.shared import build_refusal
 from llm.engines.engine import Engine
-from llm.engines.options import asked, ignored, taken, unmet_caching
-from llm.engines.profiles import Family
+from llm.engines.options import check_options, ignored_options, read_reasoning_options, unmet_caching
+from llm.engines.profiles import ModelProfile
 from llm.wire.json_codec import Json
-from llm.wire.schema_subset import Subset, fitted, told
+from llm.wire.schema_subset import Subset, describe_losses, fit_schema
 
 # The options that this wire has fields for.
 _KNOWN: Final = frozenset({
@@ -21,7 +21,7 @@ _KNOWN: Final = frozenset({
 })  # fmt: skip
 # The JSON Schema keywords with effect: https://ai.google.dev/api/generate-content#generationconfig, at
 # ``_responseJsonSchema``.
-SCHEMAS: Final = Subset(
+SCHEMA_SUBSET: Final = Subset(
     keywords=frozenset({"minItems", "maxItems", "minimum", "maximum", "prefixItems", "propertyOrdering"}),
     const=False,
     enum_types=(str, int, float),
@@ -35,10 +35,10 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
 
     Raises ``Unsupported`` naming the option.
     """
-    traits = traits_of(request.model)
-    family = Family(refuses=traits.refuses, ignores_thinking=traits.ignores)
-    options = taken(request.options, engine, request.model, family, False, _KNOWN)
-    dropped += (*ignored(options, family, True), *unmet_caching(options, engine, False))
+    traits = find_profile(request.model)
+    family = ModelProfile(unsupported_options=traits.refuses, ignored_while_reasoning=traits.ignores)
+    options = check_options(request.options, engine, request.model, family, False, _KNOWN)
+    dropped += (*ignored_options(options, family, True), *unmet_caching(options, engine, False))
     if options.parallel_tools is False and request.tools:
         dropped.append("parallel_tools")  # dropped, not refused: agents set it in every request
     config: dict[str, Json] = {
@@ -63,56 +63,56 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
     return {name: value for name, value in wire.items() if value is not None}
 
 
-def _write_thinking(options: Options, traits: Traits, engine: Engine, model: str, dropped: list[str]) -> Json:
+def _write_thinking(options: Options, traits: GeminiProfile, engine: Engine, model: str, dropped: list[str]) -> Json:
     """Thought summaries are requested of every model that has them; the amount is a budget or a level, never both."""
-    option, enabled, effort = asked(options)
-    if option in engine.quirks.refuses and enabled is not None:
-        raise refusal(engine, option, f"does not have the option {option}")
+    option, enabled, effort = read_reasoning_options(options)
+    if option in engine.quirks.unsupported_options and enabled is not None:
+        raise build_refusal(engine, option, f"does not have the option {option}")
     if traits.thinking == "none":
         if enabled:
-            raise refusal(engine, option, f"does not accept {option} for {model}: the model does not reason")
+            raise build_refusal(engine, option, f"does not accept {option} for {model}: the model does not reason")
         return None
     if enabled is None:
         return None if traits.thinking == "unknown" else {"includeThoughts": True}
     if not enabled:
-        if traits.off is None:
+        if traits.disable_fields is None:
             reason = "the model's reasoning cannot be turned off"
-            raise refusal(engine, option, f"does not accept {option} for {model}: {reason}")
-        return {"includeThoughts": False, **traits.off}
+            raise build_refusal(engine, option, f"does not accept {option} for {model}: {reason}")
+        return {"includeThoughts": False, **traits.disable_fields}
     budget = options.reasoning_tokens
     if option == "reasoning_tokens":  # models with levels accept a budget too, if no level is set
         return {"includeThoughts": True, "thinkingBudget": budget}
     if option == "reasoning":
-        return {"includeThoughts": True, **(traits.on or {})}
+        return {"includeThoughts": True, **(traits.enable_fields or {})}
     if budget is not None:
         dropped.append("reasoning_tokens")
     if traits.thinking == "budget" and options.effort is not None:
-        return {"includeThoughts": True, "thinkingBudget": min(BUDGETS[options.effort], traits.most)}
+        return {"includeThoughts": True, "thinkingBudget": min(EFFORT_BUDGETS[options.effort], traits.max_budget)}
     if effort not in traits.efforts:
         accepted = ", ".join(traits.efforts)
-        raise refusal(engine, option, f"does not accept effort {effort!r} for {model}: it accepts {accepted}")
+        raise build_refusal(engine, option, f"does not accept effort {effort!r} for {model}: it accepts {accepted}")
     return {"includeThoughts": True, "thinkingLevel": str(effort).upper()}
 
 
-def _write_format(request: ChatRequest, traits: Traits, engine: Engine, dropped: list[str]) -> dict[str, Json]:
+def _write_format(request: ChatRequest, traits: GeminiProfile, engine: Engine, dropped: list[str]) -> dict[str, Json]:
     json_format = request.options.format
     if json_format is None:
         return {}
     if json_format.schema is None:
         return {"responseMimeType": "application/json"}
     if not engine.quirks.json_schema:
-        raise refusal(engine, "format", "does not support JSON schemas")
+        raise build_refusal(engine, "format", "does not support JSON schemas")
     if request.tools and not traits.schema_with_tools:
-        raise refusal(engine, "format", f"does not support JSON schemas together with tools for {request.model}")
+        raise build_refusal(engine, "format", f"does not support JSON schemas together with tools for {request.model}")
     return {"responseMimeType": "application/json", "responseJsonSchema": _write_schema(json_format, dropped)}
 
 
 def _write_schema(json_format: JsonFormat, dropped: list[str]) -> Json:
     assert json_format.schema is not None
-    if json_format.wire is None:
+    if json_format.schema_dialect is None:
         return dict(json_format.schema)
-    fit = fitted(json_format.schema, SCHEMAS, "format")
-    dropped += told("format", fit.lost)
+    fit = fit_schema(json_format.schema, SCHEMA_SUBSET, "format")
+    dropped += describe_losses("format", fit.lost)
     return fit.schema if fit.schema is not None else dict(json_format.schema)
 
 
@@ -124,9 +124,9 @@ def _write_tool_config(request: ChatRequest, engine: Engine) -> Json:
     if all(tool.executor == "provider" for tool in request.tools):
         if choice == "auto" or (choice == "none" and not request.tools):
             return None
-        raise refusal(engine, "tool_choice", "cannot use tool_choice in a request without function tools")
-    if choice not in ("auto", "none") and not engine.quirks.forced_tools:
-        raise refusal(engine, "tool_choice", "does not support forced tool calls")
+        raise build_refusal(engine, "tool_choice", "cannot use tool_choice in a request without function tools")
+    if choice not in ("auto", "none") and not engine.quirks.accepts_forced_tools:
+        raise build_refusal(engine, "tool_choice", "does not support forced tool calls")
     config: dict[str, Json] = {"mode": {"auto": "AUTO", "none": "NONE"}.get(choice, "ANY")}
     if choice.startswith("tool:"):
         config["allowedFunctionNames"] = [choice.removeprefix("tool:")]
@@ -138,5 +138,5 @@ def _write_tier(options: Options, engine: Engine) -> Json:
         return None
     if options.service_tier not in _TIERS:
         accepted = ", ".join(sorted({*_TIERS.values()}))
-        raise refusal(engine, "service_tier", f"does not support this service tier; it accepts {accepted}")
+        raise build_refusal(engine, "service_tier", f"does not support this service tier; it accepts {accepted}")
     return _TIERS[options.service_tier]

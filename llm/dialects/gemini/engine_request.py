@@ -6,64 +6,64 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from llm.chat.history import only_text
-from llm.chat.messages import Foreign, Media, Message, Reasoning, Text, ToolCall, ToolResult
-from llm.chat.provider_metadata import opaque_for
+from llm.chat.history import move_media_out_of_results
+from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolResult, UnknownPart
+from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
-from llm.dialects.base import Outgoing
-from llm.dialects.gemini.engine_options import SCHEMAS, write_options
-from llm.dialects.gemini.profiles import traits_of
-from llm.dialects.gemini.shared import NAME, refusal
+from llm.dialects.base import EngineRequest
+from llm.dialects.gemini.engine_options import SCHEMA_SUBSET, write_options
+from llm.dialects.gemini.profiles import find_profile
+from llm.dialects.gemini.shared import NAME, build_refusal
 from llm.dialects.losses import lost_fields, unknown_block
 from llm.engines.engine import Engine
-from llm.engines.options import over
+from llm.engines.options import merge_field
 from llm.errors import Unsupported
-from llm.wire.json_codec import Json, in_address, loads
-from llm.wire.schema_refs import step
-from llm.wire.schema_subset import fitted, told
+from llm.wire.json_codec import Json, loads, quote_url_part
+from llm.wire.schema_refs import join_pointer
+from llm.wire.schema_subset import describe_losses, fit_schema
 
 # Replaces the signature of calls from another provider: https://ai.google.dev/gemini-api/docs/thought-signatures
-NO_SIGNATURE: Final = "skip_thought_signature_validator"
-_PARAMETERS_SUBSET: Final = replace(SCHEMAS, keywords=None)
+SKIP_SIGNATURE: Final = "skip_thought_signature_validator"
+_PARAMETERS_SUBSET: Final = replace(SCHEMA_SUBSET, keywords=None)
 
 
-def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
+def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes a chat request. Raises ``Unsupported`` naming the option or the part."""
     dropped = [*lost_fields(request, NAME)]
     names = {p.id: p.name for m in request.messages for p in m.parts if isinstance(p, ToolCall)}
-    traits = traits_of(request.model)
+    traits = find_profile(request.model)
     system: list[Json] = []
     contents: list[dict[str, Json]] = []
     for position, message in enumerate(request.messages):
         if message.role == "system":
             system += [{"text": part.text} for part in message.parts if isinstance(part, Text)]
             continue
-        needs_signature = traits.signs and position > _find_last_prompt(request.messages)
-        parts = [*_write_parts(message, engine, names, traits.shows, needs_signature, dropped)]
+        needs_signature = traits.needs_signatures and position > _find_last_prompt(request.messages)
+        parts = [*_write_parts(message, engine, names, traits.accepts_in_result, needs_signature, dropped)]
         role = "model" if message.role == "assistant" else "user"
         last = contents[-1] if contents else None
         if last is not None and last["role"] == role and isinstance(last["parts"], list):
             last["parts"] += parts  # consecutive messages of one role are one message on this wire
         elif parts:
             contents.append({"role": role, "parts": parts})
-    body: dict[str, Json] = {**opaque_for(request.keep, NAME, engine.issuer), "contents": [*contents]}
+    body: dict[str, Json] = {**metadata_for_engine(request.metadata, NAME, engine.issuer), "contents": [*contents]}
     if system:
         body["systemInstruction"] = {"parts": system}
     if tools := _write_tools(request, dropped):
         body["tools"] = tools
     body |= write_options(request, engine, dropped)
-    body |= {name: over(body.get(name), value) for name, value in request.options.extra.items()}
+    body |= {name: merge_field(body.get(name), value) for name, value in request.options.extra.items()}
     method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
     path = f"/v1beta/{_write_model_path(request.model)}:{method}"
-    return Outgoing(path=path, body=body, dropped=tuple(dict.fromkeys(dropped)))
+    return EngineRequest(path=path, body=body, dropped=tuple(dict.fromkeys(dropped)))
 
 
 def _write_model_path(model: str) -> str:
     """Tuned models have their own path; any other slash in a model id is escaped."""
     folder, slash, name = model.partition("/")
     if slash and folder in ("models", "tunedModels"):
-        return f"{folder}/{in_address(name)}"
-    return f"models/{in_address(model)}"
+        return f"{folder}/{quote_url_part(name)}"
+    return f"models/{quote_url_part(model)}"
 
 
 def _find_last_prompt(messages: Sequence[Message]) -> int:
@@ -83,8 +83,8 @@ def _write_parts(
     dropped: list[str],
 ) -> Iterator[Json]:
     first_call = True
-    for part in only_text(message, accepts_in_result).parts:
-        fields = opaque_for(part.keep, NAME, engine.issuer)
+    for part in move_media_out_of_results(message, accepts_in_result).parts:
+        fields = metadata_for_engine(part.metadata, NAME, engine.issuer)
         match part:
             case Text(text):
                 if text or fields:
@@ -98,14 +98,14 @@ def _write_parts(
                     "functionCall": {"id": id, "name": name, "args": _read_arguments(arguments)},
                 }
                 if needs_signature and first_call and "thoughtSignature" not in fields:
-                    wire["thoughtSignature"] = NO_SIGNATURE
+                    wire["thoughtSignature"] = SKIP_SIGNATURE
                 first_call = False
                 yield wire
             case ToolResult():
                 yield _write_result(part, names, engine)
             case Media():
                 yield {**fields, **_write_media(part, engine)}
-            case Foreign():
+            case UnknownPart():
                 if fields:
                     yield dict(fields)
                 elif message.role == "assistant":
@@ -117,7 +117,7 @@ def _write_parts(
 def _write_result(part: ToolResult, names: Mapping[str, str], engine: Engine) -> Json:
     text = "".join(one.text for one in part.content if isinstance(one, Text))
     for one in part.content:
-        if isinstance(one, Foreign):
+        if isinstance(one, UnknownPart):
             raise unknown_block(one, engine, " in a tool result")
     try:
         value: Json = loads(text)
@@ -143,7 +143,7 @@ def _write_media(media: Media, engine: Engine) -> dict[str, Json]:
         raise Unsupported(
             f"{engine.label} does not have the file {media.file_id!r}.", param="messages", engine=engine.name
         )
-    raise refusal(engine, "messages", f"does not accept {media.mime} in this form")
+    raise build_refusal(engine, "messages", f"does not accept {media.mime} in this form")
 
 
 def _read_arguments(text: str) -> Json:
@@ -157,7 +157,7 @@ def _read_arguments(text: str) -> Json:
 
 def _write_tools(request: ChatRequest, dropped: list[str]) -> list[Json]:
     hosted: list[Json] = [
-        dict(o.data) for t in request.tools if t.executor == "provider" for o in t.keep if o.dialect == NAME
+        dict(o.data) for t in request.tools if t.executor == "provider" for o in t.metadata if o.dialect == NAME
     ]
     declared: list[Json] = []
     for tool in request.tools:
@@ -171,9 +171,9 @@ def _write_tools(request: ChatRequest, dropped: list[str]) -> list[Json]:
 
 def _write_parameters(tool: ToolSpec, dropped: list[str]) -> Json:
     """Unknown keywords are ignored by the engine; recursive references and those with other keywords fail (T6)."""
-    if tool.wire is None:
+    if tool.schema_dialect is None:
         return dict(tool.parameters)
-    place = step("tools", tool.name)
-    fit = fitted(tool.parameters, _PARAMETERS_SUBSET, place)
-    dropped += told(place, fit.lost)
+    place = join_pointer("tools", tool.name)
+    fit = fit_schema(tool.parameters, _PARAMETERS_SUBSET, place)
+    dropped += describe_losses(place, fit.lost)
     return fit.schema if fit.schema is not None else dict(tool.parameters)

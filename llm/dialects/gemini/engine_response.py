@@ -7,19 +7,28 @@ from io import StringIO
 from secrets import token_hex
 from typing import Any, Final
 
-from llm.chat.events import Event, Finished, FinishReason, Piece, Started, TextDelta, UsageReported, settled
-from llm.chat.messages import Citation, Foreign, Media, Ran, Text, Usage
-from llm.chat.parts_manager import Flow
-from llm.chat.provider_metadata import Keep, Opaque, rest_of
+from llm.chat.events import (
+    AnyDelta,
+    Event,
+    Finished,
+    FinishReason,
+    Started,
+    TextDelta,
+    UsageReported,
+    final_finish_reason,
+)
+from llm.chat.messages import Citation, Media, ProviderToolRun, Text, UnknownPart, Usage
+from llm.chat.parts_manager import PartsManager
+from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
 from llm.chat.reply import Reply, collect
-from llm.dialects.gemini.engine_errors import error_of
+from llm.dialects.gemini.engine_errors import build_error
 from llm.dialects.gemini.shared import NAME
 from llm.engines.engine import Engine
-from llm.errors import ContentBlocked, Malformed, ProviderSaid, Truncated
-from llm.wire.frames import MAX_FRAME, Frame, Framing
+from llm.errors import ContentBlocked, Malformed, ProviderErrorDetails, Truncated
+from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
 from llm.wire.json_codec import dumps, loads
-from llm.wire.json_lenient import count_of, dict_of, dicts_of, text_of
-from llm.wire.sse import Sse
+from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_text
+from llm.wire.sse import SseDecoder
 
 _FINISH: Final[Mapping[str, FinishReason]] = {
     "STOP": "stop",
@@ -43,12 +52,12 @@ _FINISH: Final[Mapping[str, FinishReason]] = {
 _FINISH_NUMBERS: Final = ("", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER")
 
 
-def framing(most: int = MAX_FRAME) -> Framing:
-    """Creates the splitter of a streamed answer into frames of at most ``most`` bytes."""
-    return Sse(most)
+def create_framing(max_frame: int = MAX_FRAME) -> FrameDecoder:
+    """Creates the splitter of a streamed answer into frames of at most ``max_frame`` bytes."""
+    return SseDecoder(max_frame)
 
 
-def reader(engine: Engine) -> ContentReader:
+def create_reader(engine: Engine) -> ContentReader:
     """Creates the reader of one streamed answer."""
     return ContentReader(engine)
 
@@ -56,20 +65,20 @@ def reader(engine: Engine) -> ContentReader:
 class ContentReader:
     """Reads the chunks of one answer."""
 
-    noise = None
-    unlike = None
+    volatile_fields = None
+    stateful_fields = None
     needs_text = True
 
     def __init__(self, engine: Engine) -> None:
         self.done = False
         self._engine = engine
-        self._parts = Flow()
+        self._parts = PartsManager()
         self._started = False
         self._finish: str | None = None
         self._usage: Usage | None = None
         self._text = StringIO()  # of the whole answer: grounding offsets count in it
         self._part_start = 0  # characters of text before the open part
-        self._signature: Keep = ()  # of the open part, which stays open for its citations
+        self._signature: Metadata = ()  # of the open part, which stays open for its citations
         self._citations: set[tuple[object, ...]] = set()  # emitted
         self._code_id = ""  # id of the code that the provider executed last
 
@@ -85,12 +94,12 @@ class ContentReader:
             wire = next((one for one in wire if isinstance(one, dict)), None)
         if isinstance(wire, dict):
             self._read_chunk(wire)
-        return self._parts.take()
+        return self._parts.take_events()
 
-    def skipped(self, piece: Piece) -> None:
+    def note_delta(self, delta: AnyDelta) -> None:
         """Adds the text of a delta that was not fed."""
-        if isinstance(piece, TextDelta):
-            self._text.write(piece.text)
+        if isinstance(delta, TextDelta):
+            self._text.write(delta.text)
 
     def close(self) -> list[Event]:
         """Ends the stream. Raises ``Truncated`` if there was no finish reason."""
@@ -98,22 +107,22 @@ class ContentReader:
             raise Truncated(f"{self._engine.label} ended its answer before it was complete.", engine=self._engine.name)
         self._parts.end_all()
         if self._usage is not None:
-            self._parts.out.append(UsageReported(self._usage))
+            self._parts.events.append(UsageReported(self._usage))
         reason = _FINISH.get(self._finish, "other")
-        self._parts.out.append(Finished(settled(reason, self._parts.called), self._finish))
+        self._parts.events.append(Finished(final_finish_reason(reason, self._parts.has_client_call), self._finish))
         self.done = True
-        return self._parts.take()
+        return self._parts.take_events()
 
     def _read_chunk(self, wire: Mapping[str, Any]) -> None:
         if wire.get("error"):
-            raise error_of(0, wire, self._engine)
+            raise build_error(0, wire, self._engine)
         if not self._started:
             self._started = True
-            self._parts.out.append(Started(text_of(wire.get("responseId")), text_of(wire.get("modelVersion"))))
-        blocked = dict_of(wire.get("promptFeedback")).get("blockReason")
+            self._parts.events.append(Started(as_text(wire.get("responseId")), as_text(wire.get("modelVersion"))))
+        blocked = as_dict(wire.get("promptFeedback")).get("blockReason")
         if isinstance(blocked, str) and not wire.get("candidates"):
-            provider = ProviderSaid(
-                0, blocked, None, text_of(dict_of(wire.get("promptFeedback")).get("blockReasonMessage")) or None
+            provider = ProviderErrorDetails(
+                0, blocked, None, as_text(as_dict(wire.get("promptFeedback")).get("blockReasonMessage")) or None
             )
             raise ContentBlocked(f"{self._engine.label} blocked the prompt ({blocked}).", provider=provider)
         candidates = wire.get("candidates")
@@ -124,20 +133,20 @@ class ContentReader:
             self._usage = _read_usage(usage)
 
     def _read_candidate(self, wire: Mapping[str, Any]) -> None:
-        parts = dict_of(wire.get("content")).get("parts")
+        parts = as_dict(wire.get("content")).get("parts")
         for part in parts if isinstance(parts, list) else ():
             if isinstance(part, dict):
                 self._read_part(part)
-        self._read_grounding(dict_of(wire.get("groundingMetadata")))
-        for source in dicts_of(dict_of(wire.get("citationMetadata")).get("citationSources")):
-            self._cite(Citation(url=text_of(source.get("uri")) or None, title=text_of(source.get("title")) or None))
+        self._read_grounding(as_dict(wire.get("groundingMetadata")))
+        for source in as_dicts(as_dict(wire.get("citationMetadata")).get("citationSources")):
+            self._cite(Citation(url=as_text(source.get("uri")) or None, title=as_text(source.get("title")) or None))
         self._end_signed_part()
         self._finish = _read_finish(wire.get("finishReason")) or self._finish
 
     def _end_signed_part(self) -> None:
         """Ends a part with a signature, so that it is not merged with the next one."""
         if self._signature:
-            self._parts.end_open(self._signature)
+            self._parts.end_open_part(self._signature)
             self._signature = ()
 
     def _read_part(self, wire: Mapping[str, Any]) -> None:
@@ -146,46 +155,50 @@ class ContentReader:
         if isinstance(wire.get("functionCall"), dict):
             self._read_call(wire, wire["functionCall"])
         elif isinstance(wire.get("text"), str):
-            metadata = rest_of(wire, ("text", "thought"), NAME, issuer)
+            metadata = unknown_fields(wire, ("text", "thought"), NAME, issuer)
             if wire.get("thought"):
-                self._parts.reasoning(wire["text"], withheld=bool(metadata))
+                self._parts.add_reasoning(wire["text"], withheld=bool(metadata))
             elif wire["text"] or not metadata:
-                if not self._parts.speaking:
+                if not self._parts.in_text:
                     self._part_start = self._text.tell()
-                self._parts.text(wire["text"])
+                self._parts.add_text(wire["text"])
                 self._text.write(wire["text"])
-            elif not self._parts.speaking:
-                self._parts.whole(Text("", keep=metadata))
+            elif not self._parts.in_text:
+                self._parts.add_whole_part(Text("", metadata=metadata))
                 return
             self._signature = metadata
         elif isinstance(data := wire.get("inlineData"), dict) and isinstance(data.get("data"), str):
-            metadata = rest_of(wire, ("inlineData",), NAME, issuer)
-            self._parts.whole(Media(mime=text_of(data.get("mimeType")), base64=data["data"], keep=metadata))
+            metadata = unknown_fields(wire, ("inlineData",), NAME, issuer)
+            self._parts.add_whole_part(
+                Media(mime=as_text(data.get("mimeType")), base64=data["data"], metadata=metadata)
+            )
         elif wire:
-            self._parts.whole(Foreign((Opaque(NAME, issuer, dict(wire)),), self._read_code(wire)))
+            self._parts.add_whole_part(
+                UnknownPart((ProviderMetadata(NAME, issuer, dict(wire)),), self._read_code(wire))
+            )
 
-    def _read_code(self, wire: Mapping[str, Any]) -> Ran | None:
+    def _read_code(self, wire: Mapping[str, Any]) -> ProviderToolRun | None:
         """Code that the provider executes, or its result: the next part, or the part with the same id."""
-        if code := dict_of(wire.get("executableCode")):
-            self._code_id = text_of(code.get("id")) or f"call_{token_hex(12)}"
+        if code := as_dict(wire.get("executableCode")):
+            self._code_id = as_text(code.get("id")) or f"call_{token_hex(12)}"
             arguments = dumps({name: value for name, value in code.items() if name != "id"})
-            return Ran(id=self._code_id, name="code_execution", arguments=arguments, state="running")
-        if done := dict_of(wire.get("codeExecutionResult")):
+            return ProviderToolRun(id=self._code_id, name="code_execution", arguments=arguments, state="running")
+        if done := as_dict(wire.get("codeExecutionResult")):
             failed = done.get("outcome") not in (None, "OUTCOME_OK", "OUTCOME_UNSPECIFIED")
-            id = text_of(done.get("id")) or self._code_id
-            return Ran(id=id, state="error" if failed else "completed", result=done.get("output"))
+            id = as_text(done.get("id")) or self._code_id
+            return ProviderToolRun(id=id, state="error" if failed else "completed", result=done.get("output"))
         return None
 
     def _read_call(self, wire: Mapping[str, Any], call: Mapping[str, Any]) -> None:
-        index = self._parts.call(text_of(call.get("id")) or f"call_{token_hex(12)}", text_of(call.get("name")))
+        index = self._parts.open_call(as_text(call.get("id")) or f"call_{token_hex(12)}", as_text(call.get("name")))
         if args := call.get("args"):
-            self._parts.arguments(index, dumps(args))
-        self._parts.end_call(index, rest_of(wire, ("functionCall",), NAME, self._engine.issuer))
+            self._parts.add_arguments(index, dumps(args))
+        self._parts.end_call(index, unknown_fields(wire, ("functionCall",), NAME, self._engine.issuer))
 
     def _read_grounding(self, wire: Mapping[str, Any]) -> None:
-        chunks = dicts_of(wire.get("groundingChunks"))
-        for support in dicts_of(wire.get("groundingSupports")):
-            segment = dict_of(support.get("segment"))
+        chunks = as_dicts(wire.get("groundingChunks"))
+        for support in as_dicts(wire.get("groundingSupports")):
+            segment = as_dict(support.get("segment"))
             start = self._to_part_offset(segment.get("startIndex") or 0)
             end = self._to_part_offset(segment.get("endIndex"))
             if start is None or end is None:
@@ -193,15 +206,15 @@ class ContentReader:
             numbers = support.get("groundingChunkIndices")
             for number in numbers if isinstance(numbers, list) else ():
                 if isinstance(number, int) and 0 <= number < len(chunks):
-                    web = dict_of(chunks[number].get("web")) or dict_of(chunks[number].get("retrievedContext"))
-                    url, title = text_of(web.get("uri")) or None, text_of(web.get("title")) or None
+                    web = as_dict(chunks[number].get("web")) or as_dict(chunks[number].get("retrievedContext"))
+                    url, title = as_text(web.get("uri")) or None, as_text(web.get("title")) or None
                     self._cite(
-                        Citation(url=url, title=title, quote=text_of(segment.get("text")) or None, start=start, end=end)
+                        Citation(url=url, title=title, quote=as_text(segment.get("text")) or None, start=start, end=end)
                     )
 
     def _to_part_offset(self, byte_offset: object) -> int | None:
         """Converts UTF-8 bytes in the whole answer to characters in the open part (T5: offsets count in the part)."""
-        if not isinstance(byte_offset, int) or byte_offset < 0 or not self._parts.speaking:
+        if not isinstance(byte_offset, int) or byte_offset < 0 or not self._parts.in_text:
             return None
         offset = len(self._text.getvalue().encode()[:byte_offset].decode(errors="ignore")) - self._part_start
         return offset if offset >= 0 else None
@@ -211,22 +224,22 @@ class ContentReader:
         key = (citation.url, citation.title, citation.start, citation.end)
         if key not in self._citations:
             self._citations.add(key)
-            self._parts.cite(citation)
+            self._parts.add_citation(citation)
 
 
 def _read_finish(value: object) -> str:
     """Some hosts send the number of the enumeration value instead of its name."""
     if isinstance(value, int) and not isinstance(value, bool):
         return _FINISH_NUMBERS[value] if 0 <= value < len(_FINISH_NUMBERS) else str(value)
-    return text_of(value)
+    return as_text(value)
 
 
 def _read_usage(wire: Mapping[str, Any]) -> Usage:
-    prompt = count_of(wire.get("promptTokenCount"))
-    hosted = count_of(wire.get("toolUsePromptTokenCount")) or 0  # input from hosted tools
-    cached = min(count_of(wire.get("cachedContentTokenCount")) or 0, prompt or 0)
-    thoughts = count_of(wire.get("thoughtsTokenCount")) or 0
-    output = count_of(wire.get("candidatesTokenCount"))
+    prompt = as_count(wire.get("promptTokenCount"))
+    hosted = as_count(wire.get("toolUsePromptTokenCount")) or 0  # input from hosted tools
+    cached = min(as_count(wire.get("cachedContentTokenCount")) or 0, prompt or 0)
+    thoughts = as_count(wire.get("thoughtsTokenCount")) or 0
+    output = as_count(wire.get("candidatesTokenCount"))
     return Usage(
         fresh=None if prompt is None else prompt - cached + hosted,
         cache_read=cached,

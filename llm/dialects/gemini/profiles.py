@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from llm.chat.messages import Media
 from llm.chat.request import Effort
-from llm.engines.globs import first
+from llm.engines.globs import first_match
 from llm.wire.json_codec import Json
 
 _THREE: Final = ("low", "medium", "high")
@@ -21,23 +21,27 @@ _FOUR: Final = ("minimal", *_THREE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traits:
+class GeminiProfile:
     """The options that a model accepts. Options have the names of ``Options`` fields."""
 
     thinking: Literal["none", "budget", "level", "unknown"]  # "unknown": send ``thinkingConfig`` only if requested
     efforts: tuple[str, ...] = (*_FOUR, "xhigh")  # accepted levels
-    most: int = 0  # the largest budget, in tokens
-    off: Mapping[str, Json] | None = None  # ``thinkingConfig`` with the least thinking; None: it cannot be turned off
-    on: Mapping[str, Json] | None = None  # ``thinkingConfig`` that turns thinking on; None: it is on by default
+    max_budget: int = 0  # the largest budget, in tokens
+    disable_fields: Mapping[str, Json] | None = (
+        None  # ``thinkingConfig`` with the least thinking; None: it cannot be turned off
+    )
+    enable_fields: Mapping[str, Json] | None = (
+        None  # ``thinkingConfig`` that turns thinking on; None: it is on by default
+    )
     refuses: frozenset[str] = frozenset()  # options that the model answers with status 400
     ignores: frozenset[str] = frozenset()  # options without effect
     schema_with_tools: bool = True  # accepts a response schema together with tools
-    signs: bool = False  # requires a signature on tool calls after the last user message
-    results: frozenset[str] = frozenset()  # MIME types that a tool result may contain
+    needs_signatures: bool = False  # requires a signature on tool calls after the last user message
+    result_types: frozenset[str] = frozenset()  # MIME types that a tool result may contain
 
-    def shows(self, media: Media) -> bool:
+    def accepts_in_result(self, media: Media) -> bool:
         """True if a tool result may contain the media inline."""
-        return media.base64 is not None and media.mime in self.results
+        return media.base64 is not None and media.mime in self.result_types
 
 
 _MINIMAL: Final[Mapping[str, Json]] = {"thinkingLevel": "MINIMAL"}
@@ -45,40 +49,40 @@ _NO_BUDGET: Final[Mapping[str, Json]] = {"thinkingBudget": 0}
 _SAMPLERS: Final = frozenset({"temperature", "top_p", "top_k"})
 _PENALTIES: Final = frozenset({"presence_penalty", "frequency_penalty"})
 
-_NO_THINKING = Traits(thinking="none", schema_with_tools=False)
-_BUDGET = Traits(thinking="budget", most=24576, off=_NO_BUDGET, schema_with_tools=False)
+_NO_THINKING = GeminiProfile(thinking="none", schema_with_tools=False)
+_BUDGET = GeminiProfile(thinking="budget", max_budget=24576, disable_fields=_NO_BUDGET, schema_with_tools=False)
 # Gemini 3 and later have levels. MINIMAL is the least: there is no "off".
 # https://ai.google.dev/gemini-api/docs/function-calling: tool results with images need Gemini 3 or later (recorded).
 _RESULT_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/webp", "application/pdf"})
-_LEVEL = Traits(thinking="level", off=_MINIMAL, signs=True, results=_RESULT_TYPES)
+_LEVEL = GeminiProfile(thinking="level", disable_fields=_MINIMAL, needs_signatures=True, result_types=_RESULT_TYPES)
 _FLASH = replace(_LEVEL, efforts=_FOUR)
 # Its default is almost no thinking; MEDIUM is the default of the larger models.
-_LITE = replace(_FLASH, on={"thinkingLevel": "MEDIUM"})
+_LITE = replace(_FLASH, enable_fields={"thinkingLevel": "MEDIUM"})
 _FIXED = replace(_LEVEL, ignores=_SAMPLERS, refuses=_PENALTIES)  # sampling parameters are fixed
-_NEWEST = replace(_FIXED, efforts=_THREE, off=None)
+_NEWEST = replace(_FIXED, efforts=_THREE, disable_fields=None)
 
-_MODELS: Final[tuple[tuple[str, Traits], ...]] = (  # the first matching glob wins
+_MODELS: Final[tuple[tuple[str, GeminiProfile], ...]] = (  # the first matching glob wins
     ("gemini-2.0*thinking*", _BUDGET),
     ("gemini-1.*", _NO_THINKING),
     ("gemini-2.0*", _NO_THINKING),
     ("gemini-2.5*-tts*", _NO_THINKING),
     ("gemini-2.5*-image*", _NO_THINKING),
-    ("gemini-2.5-pro*", replace(_BUDGET, most=32768, off=None)),
-    ("gemini-2.5-flash-lite*", replace(_BUDGET, on={"thinkingBudget": -1})),
+    ("gemini-2.5-pro*", replace(_BUDGET, max_budget=32768, disable_fields=None)),
+    ("gemini-2.5-flash-lite*", replace(_BUDGET, enable_fields={"thinkingBudget": -1})),
     ("gemini-2.5*", _BUDGET),
     ("gemini-robotics-er-1*", _BUDGET),
     ("gemini-*-tts*", replace(_LEVEL, thinking="unknown")),
-    ("gemini-3-pro-image*", replace(_LEVEL, off=None)),
+    ("gemini-3-pro-image*", replace(_LEVEL, disable_fields=None)),
     ("gemini-*-image*", _LEVEL),
-    ("gemini-3-pro*", replace(_LEVEL, efforts=("low", "high"), off=None)),
-    ("gemini-3.1-pro*", replace(_LEVEL, efforts=_THREE, off=None)),
-    ("gemini-pro-latest", replace(_LEVEL, efforts=_THREE, off=None)),
+    ("gemini-3-pro*", replace(_LEVEL, efforts=("low", "high"), disable_fields=None)),
+    ("gemini-3.1-pro*", replace(_LEVEL, efforts=_THREE, disable_fields=None)),
+    ("gemini-pro-latest", replace(_LEVEL, efforts=_THREE, disable_fields=None)),
     ("gemini-3-flash*", _FLASH),
     ("gemini-3.1-flash-lite*", _LITE),
     ("gemini-3.5-flash-lite*", replace(_LITE, ignores=_SAMPLERS, refuses=_PENALTIES)),
     ("gemini-flash-lite-latest", replace(_LITE, ignores=_SAMPLERS, refuses=_PENALTIES)),
     ("gemini-3.5-flash*", _FLASH),
-    ("gemini-3.6-flash*", replace(_FIXED, off=_NO_BUDGET)),
+    ("gemini-3.6-flash*", replace(_FIXED, disable_fields=_NO_BUDGET)),
     ("gemini-3.[78]-flash*", _NEWEST),
     ("gemini-flash-latest", _NEWEST),
     ("gemini-4-argon*", replace(_NEWEST, refuses=frozenset())),
@@ -88,10 +92,10 @@ _MODELS: Final[tuple[tuple[str, Traits], ...]] = (  # the first matching glob wi
     ("gemma-[123]*", _NO_THINKING),
 )
 # Profile of ids that no glob matches.
-_UNKNOWN_MODEL: Final = Traits(thinking="unknown", off=_MINIMAL)
+_UNKNOWN_MODEL: Final = GeminiProfile(thinking="unknown", disable_fields=_MINIMAL)
 
 # Effort to thinking budget in tokens, for models with budgets (providers.md 17.4); limited by the model's maximum.
-BUDGETS: Final[Mapping[Effort, int]] = {
+EFFORT_BUDGETS: Final[Mapping[Effort, int]] = {
     "minimal": 512,
     "low": 2048,
     "medium": 8192,
@@ -101,14 +105,14 @@ BUDGETS: Final[Mapping[Effort, int]] = {
 }
 
 
-def traits_of(model: str) -> Traits:
+def find_profile(model: str) -> GeminiProfile:
     """Returns the profile of a model id.
 
     >>> traits_of("models/gemini-2.5-pro").most
     32768
     """
     name = model.lower().removeprefix("models/")
-    row = first(name, _GLOBS)
+    row = first_match(name, _GLOBS)
     return _UNKNOWN_MODEL if row is None else _MODELS[row][1]
 
 

@@ -10,6 +10,6 @@ from llm.errors import Unsupported
 NAME: Final = "gemini"
 
 
-def refusal(engine: Engine, name: str, why: str) -> Unsupported:
+def build_refusal(engine: Engine, name: str, reason: str) -> Unsupported:
     """Returns the error for an option or part; its sentence is the engine's label and ``reason``."""
-    return Unsupported(f"{engine.label} {why}.", param=name, engine=engine.name)
+    return Unsupported(f"{engine.label} {reason}.", param=name, engine=engine.name)

@@ -3,18 +3,18 @@
 Wire: README.md, "Native API". A stream is one object per chunk, each with ``type`` and ``done``, in three framings.
 """
 
-from llm.dialects.base import REQUEST_ID, status_of
+from llm.dialects.base import REQUEST_ID, get_http_status
 from llm.dialects.native.client_request import read_message, read_options, read_request
 from llm.dialects.native.client_response import (
     NativeFraming,
     NativeWriter,
-    framing_for,
+    choose_framing,
+    create_writer,
     read_arguments,
     write_error,
     write_models,
     write_reply,
     write_usage,
-    writer,
 )
 from llm.dialects.native.client_threads import write_thread
 from llm.dialects.native.shared import NAME
@@ -24,16 +24,16 @@ __all__ = [
     "REQUEST_ID",
     "NativeFraming",
     "NativeWriter",
-    "framing_for",
+    "choose_framing",
+    "create_writer",
+    "get_http_status",
     "read_arguments",
     "read_message",
     "read_options",
     "read_request",
-    "status_of",
     "write_error",
     "write_models",
     "write_reply",
     "write_thread",
     "write_usage",
-    "writer",
 ]

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any, Final, get_args
 
 from llm.chat.messages import Media, Message, Part, Role, Text
-from llm.chat.provider_metadata import Opaque
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.request import NO_OPTIONS, ChatRequest, Effort, JsonFormat, Options
 from llm.dialects.native.shared import NAME
-from llm.engines.media_limits import image_type
+from llm.engines.media_limits import detect_image_type
 from llm.errors import InvalidRequest
-from llm.wire.json_lenient import list_of, text_of
+from llm.wire.json_lenient import as_list, as_text
 
 # Types of attachments that are sent as media; the engine's record limits them further.
 _MEDIA_TYPES: Final = re.compile(
@@ -26,7 +26,7 @@ _TEXT_TYPES: Final = re.compile(
 )
 
 
-def read_request(body: Mapping[str, Any], system: Message | None = None) -> ChatRequest:
+def read_request(body: Mapping[str, Any], default_system: Message | None = None) -> ChatRequest:
     """Reads a body that is valid by ``schemas/llm.chat.json``.
 
     ``default_system`` is used if the body has no system message. Raises ``InvalidRequest`` with the field's path.
@@ -34,11 +34,11 @@ def read_request(body: Mapping[str, Any], system: Message | None = None) -> Chat
     messages = [read_message(wire, f"messages[{n}]") for n, wire in enumerate(body.get("messages") or ())]
     instructions = body.get("instructions")
     if instructions is not None:
-        system = Message("system", (Text(instructions),))
+        default_system = Message("system", (Text(instructions),))
     elif any(message.role == "system" for message in messages):
-        system = None
-    if system is not None:
-        messages.insert(0, system)
+        default_system = None
+    if default_system is not None:
+        messages.insert(0, default_system)
     prompt = (Text(body["prompt"]), *_read_attachments(body, ""))
     messages.append(Message("user", prompt))
     stream = body.get("stream")
@@ -69,7 +69,7 @@ def _read_attachments(wire: Mapping[str, Any], place: str) -> tuple[Part, ...]:
     items = []
     if "attachment" in wire:
         items.append((wire["attachment"], f"{place}attachment"))
-    items += [(item, f"{place}attachments[{n}]") for n, item in enumerate(list_of(wire.get("attachments")))]
+    items += [(item, f"{place}attachments[{n}]") for n, item in enumerate(as_list(wire.get("attachments")))]
     return tuple(_read_attachment(item, path) for item, path in items if item is not None)
 
 
@@ -82,10 +82,10 @@ def _read_attachment(wire: Any, place: str) -> Part:
     declared, contents = _split_data_url(contents)
     mime = str(wire.get("mimeType") or declared).partition(";")[0].strip().lower()
     mime = {"image/jpg": "image/jpeg"}.get(mime, mime)
-    title = text_of(wire.get("title")) or None
+    title = as_text(wire.get("title")) or None
     if mime.startswith("text/") or _TEXT_TYPES.fullmatch(mime):
         fields = {"mimeType": mime, "title": title} if title else {"mimeType": mime}
-        return Text(f"\n\n{_decode_text(contents, declared, place)}", keep=(Opaque(NAME, NAME, fields),))
+        return Text(f"\n\n{_decode_text(contents, declared, place)}", metadata=(ProviderMetadata(NAME, NAME, fields),))
     if not _MEDIA_TYPES.fullmatch(mime):
         raise InvalidRequest(
             f"{place}.mimeType: {mime[:60]!r} is not supported as an attachment", param=f"{place}.mimeType"
@@ -93,7 +93,7 @@ def _read_attachment(wire: Any, place: str) -> Part:
     contents = "".join(contents.split())
     _decode_base64(contents, place)
     if mime.startswith("image/"):  # providers refuse an image whose declared type is wrong
-        mime = image_type(contents) or mime
+        mime = detect_image_type(contents) or mime
     return Media(mime=mime, base64=contents, name=title)
 
 
@@ -159,7 +159,7 @@ def read_options(wire: Mapping[str, Any]) -> Options:
 
 
 def _read_format(wire: Mapping[str, Any] | None) -> JsonFormat | None:
-    return JsonFormat(wire["schema"], wire.get("name") or "reply", True, wire=NAME) if wire else None
+    return JsonFormat(wire["schema"], wire.get("name") or "reply", True, schema_dialect=NAME) if wire else None
 
 
 def _read_tool_choice(wire: Mapping[str, Any] | None) -> str | None:

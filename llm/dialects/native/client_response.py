@@ -21,16 +21,27 @@ from llm.chat.events import (
     UsageReported,
     WholePart,
 )
-from llm.chat.messages import Executor, Foreign, Media, Message, Part, Ran, Text, ToolCall, ToolResult, Usage
-from llm.chat.provider_metadata import opaque_to_client
+from llm.chat.messages import (
+    Executor,
+    Media,
+    Message,
+    Part,
+    ProviderToolRun,
+    Text,
+    ToolCall,
+    ToolResult,
+    UnknownPart,
+    Usage,
+)
+from llm.chat.provider_metadata import metadata_for_client
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
 from llm.dialects.native.shared import NAME
 from llm.engines.capabilities import ModelInfo
 from llm.errors import LLMError
 from llm.wire.json_codec import Json, dump_text, loads
-from llm.wire.ndjson import json_line, one_line
-from llm.wire.sse import sse
+from llm.wire.ndjson import encode_ndjson_line, escape_line_separators
+from llm.wire.sse import encode_sse_event
 
 # How objects are separated: "chunks" (the older server: one object per HTTP chunk), NDJSON or SSE.
 NativeFraming: TypeAlias = Literal["chunks", "ndjson", "sse"]
@@ -42,31 +53,31 @@ _SSE_TEXT: Final = b"data: " + _LINE_TEXT + b"\n"
 class NativeWriter:
     """Writes events as native objects in one of the three framings."""
 
-    __slots__ = ("_calls", "_framing", "_usage", "content_type", "spacing")
+    __slots__ = ("_calls", "_framing", "_usage", "content_type", "write_interval")
 
     def __init__(self, framing: NativeFraming) -> None:
         self.content_type = {"sse": "text/event-stream", "ndjson": "application/x-ndjson"}.get(
             framing, "application/json"
         )
-        self.spacing = 0.005 if framing == "chunks" else 0.0
+        self.write_interval = 0.005 if framing == "chunks" else 0.0
         self._framing = framing
         self._usage = Usage()
         self._calls: dict[int, _Call] = {}
 
-    def feed(self, batch: Sequence[Event]) -> list[bytes]:
+    def feed(self, events: Sequence[Event]) -> list[bytes]:
         """Returns the objects of the events: one byte string per object with "chunks", else one for all."""
-        if batch and isinstance(batch[0], Started):  # this wire has no object for it
-            batch = batch[1:]
-        if not batch:
+        if events and isinstance(events[0], Started):  # this wire has no object for it
+            events = events[1:]
+        if not events:
             return []
-        if len(batch) == 1 and isinstance(delta := batch[0], TextDelta) and delta.text:
+        if len(events) == 1 and isinstance(delta := events[0], TextDelta) and delta.text:
             text = dump_text(delta.text)
-            return [_SSE_TEXT % text if self._framing == "sse" else _LINE_TEXT % one_line(text)]
-        encode = sse if self._framing == "sse" else json_line
-        objects = [encode(wire) for event in merged(batch) for wire in self._write_event(event)]
-        return objects if self.spacing or not objects else [b"".join(objects)]
+            return [_SSE_TEXT % text if self._framing == "sse" else _LINE_TEXT % escape_line_separators(text)]
+        encode = encode_sse_event if self._framing == "sse" else encode_ndjson_line
+        objects = [encode(wire) for event in merge_deltas(events) for wire in self._write_event(event)]
+        return objects if self.write_interval or not objects else [b"".join(objects)]
 
-    def ping(self) -> bytes:
+    def write_keepalive(self) -> bytes:
         """Returns an SSE comment, or an empty line in the other framings."""
         return b": ping\n\n" if self._framing == "sse" else b"\n"
 
@@ -82,7 +93,7 @@ class NativeWriter:
             case ToolCallDelta(index, arguments):
                 self._calls[index].arguments.append(arguments)
                 yield {**self._calls[index].write_chunk("preparing"), "arguments": arguments}
-            case PartEnded(index, ran=ran) if index in self._calls:
+            case PartEnded(index, tool_run=ran) if index in self._calls:
                 call = self._calls[index]
                 yield call.write_chunk("preparing", whole=True)
                 if call.executor == "provider":
@@ -95,10 +106,10 @@ class NativeWriter:
             case WholePart(_, ToolResult() as result):
                 for call in self._calls.values():
                     if call.id == result.call_id:
-                        call.result = result_json(result)
-            case WholePart(index, Media() | Foreign() as part):
-                if part.ran is not None:
-                    yield from self._write_provider_run(index, part.ran)
+                        call.result = read_result(result)
+            case WholePart(index, Media() | UnknownPart() as part):
+                if part.tool_run is not None:
+                    yield from self._write_provider_run(index, part.tool_run)
                 if isinstance(part, Media) and part.base64 is not None:
                     attachment: dict[str, Json] = {"mimeType": part.mime, "contents": part.base64}
                     yield {"type": "attachment", "attachment": attachment, "done": False}
@@ -108,10 +119,10 @@ class NativeWriter:
                 yield {name: value for name, value in wire.items() if value is not None}
             case UsageReported(usage):
                 self._usage = usage
-            case Finished(reason, keep=metadata):
+            case Finished(reason, metadata=metadata):
                 yield from self._finish_calls(reason)
                 end: dict[str, Json] = {"type": "content", "text": "", "done": True}
-                yield {**end, "finishReason": FINISH.get(reason, reason), **opaque_to_client(metadata, NAME)}
+                yield {**end, "finishReason": FINISH_REASONS.get(reason, reason), **metadata_for_client(metadata, NAME)}
                 yield {"type": "usage", "usage": write_usage(self._usage), "done": True}
             case Failed(error):
                 for call in self._calls.values():  # calls that the failure interrupted
@@ -119,7 +130,7 @@ class NativeWriter:
                         yield call.write_chunk("canceled", whole=True)
                 yield {"type": "error", **write_error(error), "status": error.status, "done": True}
 
-    def _write_provider_run(self, index: int, ran: Ran) -> Iterable[dict[str, Json]]:
+    def _write_provider_run(self, index: int, ran: ProviderToolRun) -> Iterable[dict[str, Json]]:
         """Writes a tool that the provider ran: its call, its result, or both."""
         if ran.name:
             call = self._calls[index] = _Call(ran.id, ran.name, "provider")
@@ -173,7 +184,7 @@ class _Call:
         }
 
 
-def merged(batch: Sequence[Event]) -> Iterable[Event]:
+def merge_deltas(batch: Sequence[Event]) -> Iterable[Event]:
     """Merges consecutive deltas of one part, so that deltas of one read become one object."""
     pending: TextDelta | ReasoningDelta | ToolCallDelta | None = None
     fragments: list[str] = []
@@ -196,12 +207,12 @@ def _get_text(delta: TextDelta | ReasoningDelta | ToolCallDelta) -> str:
     return delta.arguments if isinstance(delta, ToolCallDelta) else delta.text
 
 
-def writer(request: ChatRequest, now: int, framing: NativeFraming = "chunks") -> NativeWriter:
+def create_writer(request: ChatRequest, now: int, framing: NativeFraming = "chunks") -> NativeWriter:
     """Creates the writer of one streamed answer; the wire has no field for ``request`` and ``now``."""
     return NativeWriter(framing)
 
 
-def framing_for(accept: str) -> NativeFraming:
+def choose_framing(accept: str) -> NativeFraming:
     """Returns the framing for an ``Accept`` header."""
     if "text/event-stream" in accept:
         return "sse"
@@ -209,7 +220,7 @@ def framing_for(accept: str) -> NativeFraming:
 
 
 # Finish reasons that this wire names differently.
-FINISH: Final[Mapping[FinishReason, str]] = {"filtered": "content_filter"}
+FINISH_REASONS: Final[Mapping[FinishReason, str]] = {"filtered": "content_filter"}
 
 
 def read_arguments(text: str) -> Json:
@@ -221,7 +232,7 @@ def read_arguments(text: str) -> Json:
     return value
 
 
-def result_json(result: ToolResult) -> Json:
+def read_result(result: ToolResult) -> Json:
     """Returns the text of a tool result as JSON; the text itself if it is not JSON."""
     text = "".join(part.text for part in result.content if isinstance(part, Text))
     try:
@@ -231,27 +242,29 @@ def result_json(result: ToolResult) -> Json:
     return value
 
 
-def call_json(call: ToolCall, result: Json) -> Json:
+def write_call(call: ToolCall, result: Json) -> Json:
     """Writes a tool call with its result; ``result`` is None if there is none."""
     return {"id": call.id, "name": call.name, "params": read_arguments(call.arguments), "result": result}
 
 
-def ran_in(part: Part) -> Ran | None:
+def get_provider_run(part: Part) -> ProviderToolRun | None:
     """Returns the provider's run of a tool that a part describes; None if there is none."""
-    return part.ran if isinstance(part, ToolCall | Foreign | Media) else None
+    return part.tool_run if isinstance(part, ToolCall | UnknownPart | Media) else None
 
 
 def _write_calls(parts: Sequence[Part]) -> Iterator[Json]:
-    results = {part.call_id: result_json(part) for part in parts if isinstance(part, ToolResult)}
-    results |= {ran.id: ran.result for part in parts if (ran := ran_in(part)) is not None and ran.result is not None}
+    results = {part.call_id: read_result(part) for part in parts if isinstance(part, ToolResult)}
+    results |= {
+        ran.id: ran.result for part in parts if (ran := get_provider_run(part)) is not None and ran.result is not None
+    }
     for part in parts:
         if isinstance(part, ToolCall):
-            yield call_json(part, results.get(part.id))
-        elif (ran := ran_in(part)) is not None and ran.name:
-            yield call_json(ToolCall(ran.id, ran.name, ran.arguments), results.get(ran.id))
+            yield write_call(part, results.get(part.id))
+        elif (ran := get_provider_run(part)) is not None and ran.name:
+            yield write_call(ToolCall(ran.id, ran.name, ran.arguments), results.get(ran.id))
 
 
-def citations_json(message: Message) -> list[Json]:
+def write_citations(message: Message) -> list[Json]:
     """Writes the citations of all text parts."""
     citations = (citation for part in message.parts if isinstance(part, Text) for citation in part.citations)
     return [{"url": one.url, "title": one.title, "text": one.quote} for one in citations]
@@ -265,12 +278,12 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
         wire["reasoning"] = reply.reasoning
     if images := [part for part in parts if isinstance(part, Media) and part.base64]:
         wire["attachments"] = [{"mimeType": image.mime, "contents": image.base64} for image in images]
-    if citations := citations_json(reply.message):
+    if citations := write_citations(reply.message):
         wire["citations"] = citations
     wire["toolCalls"] = [*_write_calls(parts)]
     wire["usage"] = write_usage(reply.usage)
-    wire["finishReason"] = FINISH.get(reply.finish.reason, reply.finish.reason)
-    return {**wire, **opaque_to_client(reply.finish.keep, NAME)}
+    wire["finishReason"] = FINISH_REASONS.get(reply.finish.reason, reply.finish.reason)
+    return {**wire, **metadata_for_client(reply.finish.metadata, NAME)}
 
 
 def write_usage(usage: Usage) -> dict[str, Json]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
-from llm.chat.provider_metadata import opaque_to_client
-from llm.dialects.native.client_response import call_json, citations_json, result_json
+from llm.chat.provider_metadata import metadata_for_client
+from llm.dialects.native.client_response import read_result, write_call, write_citations
 from llm.dialects.native.shared import NAME
 from llm.wire.json_codec import Json
 
@@ -38,7 +38,7 @@ def _write_message(message: Message) -> Json:
         match part:
             case Media():
                 attachments.append(_write_media(part))
-            case Text(text, keep=metadata) if fields := opaque_to_client(metadata, NAME):
+            case Text(text, metadata=metadata) if fields := metadata_for_client(metadata, NAME):
                 attachments.append({**fields, "contents": text.removeprefix("\n\n")})
             case Text(text):
                 texts.append(text)
@@ -47,10 +47,10 @@ def _write_message(message: Message) -> Json:
         wire["reasoning"] = reasoning
     if attachments:
         wire["attachments"] = attachments
-    results = {part.call_id: result_json(part) for part in message.parts if isinstance(part, ToolResult)}
-    if calls := [call_json(part, results.get(part.id)) for part in message.parts if isinstance(part, ToolCall)]:
+    results = {part.call_id: read_result(part) for part in message.parts if isinstance(part, ToolResult)}
+    if calls := [write_call(part, results.get(part.id)) for part in message.parts if isinstance(part, ToolCall)]:
         wire["toolCalls"] = [*calls]
-    if citations := citations_json(message):
+    if citations := write_citations(message):
         wire["citations"] = citations
     return wire
 

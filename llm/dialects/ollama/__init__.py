@@ -12,33 +12,33 @@ Differences from other wires:
 - There is no tool choice: for ``none``, the tools are left out.
 """
 
-from llm.dialects.base import REQUEST_ID, status_of
+from llm.dialects.base import REQUEST_ID, get_http_status
 from llm.dialects.ollama import client_generate
 from llm.dialects.ollama.client_request import read_request
-from llm.dialects.ollama.client_response import write_error, write_models, write_reply, write_show, writer
+from llm.dialects.ollama.client_response import create_writer, write_error, write_models, write_reply, write_show
 from llm.dialects.ollama.engine_errors import read_error
 from llm.dialects.ollama.engine_models import list_models
-from llm.dialects.ollama.engine_request import only_usage, verbatim, write_request
-from llm.dialects.ollama.engine_response import framing, read_reply, reader
+from llm.dialects.ollama.engine_request import is_only_usage, passthrough_request, write_request
+from llm.dialects.ollama.engine_response import create_framing, create_reader, read_reply
 from llm.dialects.ollama.shared import NAME
 
 __all__ = [
     "NAME",
     "REQUEST_ID",
     "client_generate",
-    "framing",
+    "create_framing",
+    "create_reader",
+    "create_writer",
+    "get_http_status",
+    "is_only_usage",
     "list_models",
-    "only_usage",
+    "passthrough_request",
     "read_error",
     "read_reply",
     "read_request",
-    "reader",
-    "status_of",
-    "verbatim",
     "write_error",
     "write_models",
     "write_reply",
     "write_request",
     "write_show",
-    "writer",
 ]

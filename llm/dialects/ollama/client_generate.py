@@ -7,17 +7,26 @@ from __future__ import annotations
 
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
-from llm.dialects.base import REQUEST_ID, status_of
+from llm.dialects.base import REQUEST_ID, get_http_status
 from llm.dialects.ollama.client_request import read_request
 from llm.dialects.ollama.client_response import LineWriter, write_error, write_models
 from llm.dialects.ollama.client_response import write_reply as _write_reply
 from llm.dialects.ollama.shared import NAME
 from llm.wire.json_codec import Json
 
-__all__ = ["NAME", "REQUEST_ID", "read_request", "status_of", "write_error", "write_models", "write_reply", "writer"]
+__all__ = [
+    "NAME",
+    "REQUEST_ID",
+    "create_writer",
+    "get_http_status",
+    "read_request",
+    "write_error",
+    "write_models",
+    "write_reply",
+]
 
 
-def writer(request: ChatRequest, now: int) -> LineWriter:
+def create_writer(request: ChatRequest, now: int) -> LineWriter:
     """Creates the writer of one streamed answer. ``now``: seconds since 1970."""
     return LineWriter(request, now, generate=True)
 

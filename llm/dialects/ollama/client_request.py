@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final, cast, get_args
 
 from llm.chat.messages import Media, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
-from llm.chat.provider_metadata import Opaque, rest_of
+from llm.chat.provider_metadata import ProviderMetadata, unknown_fields
 from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec
-from llm.dialects.ollama.shared import GENERATE, NAME, image_type
+from llm.dialects.ollama.shared import GENERATE_NAME, NAME, guess_image_type
 from llm.wire.json_codec import dumps
 from llm.wire.json_strict import Fields, invalid
 
@@ -35,37 +35,37 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     fields = Fields(body)
     known: tuple[str, ...] = _KNOWN
     if "messages" in body:
-        messages = _read_messages(fields.items("messages") or [])
+        messages = _read_messages(fields.read_list("messages") or [])
     else:
         known, messages = (*_KNOWN, *_GENERATE), _read_prompt(fields)
-    stream = fields.flag("stream")
-    inner = fields.inner("options")
+    stream = fields.read_flag("stream")
+    inner = fields.read_object("options")
     options = _read_options(fields, inner)
     defaults = [name for name, value in _DEFAULTS.items() if body.get(name) == value]
     present = {name: value for name, value in body.items() if value is not None}
-    metadata = rest_of(present, (*known, *_OLLAMA_ONLY), NAME, None)
+    metadata = unknown_fields(present, (*known, *_OLLAMA_ONLY), NAME, None)
     if generate_fields := {name: present[name] for name in _OLLAMA_ONLY if name in present}:
-        metadata = (*metadata, Opaque(GENERATE, None, generate_fields))
-    if inner and (more := {n: v for n, v in inner.wire.items() if n not in _OPTIONS and v is not None}):
-        metadata = (*metadata, Opaque(NAME, None, {"options": more}))
+        metadata = (*metadata, ProviderMetadata(GENERATE_NAME, None, generate_fields))
+    if inner and (more := {n: v for n, v in inner.raw.items() if n not in _OPTIONS and v is not None}):
+        metadata = (*metadata, ProviderMetadata(NAME, None, {"options": more}))
     return ChatRequest(
-        model=fields.required_text("model"),
+        model=fields.read_required_text("model"),
         messages=tuple(messages),
-        tools=tuple(_read_tool(wire, f"tools[{n}]") for n, wire in enumerate(fields.items("tools") or ())),
+        tools=tuple(_read_tool(wire, f"tools[{n}]") for n, wire in enumerate(fields.read_list("tools") or ())),
         options=options,
         stream=True if stream is None else stream,
-        keep=metadata,
-        hints=_DROPPABLE.union(defaults),
-        wishes=_SOFT_OPTIONS,
+        metadata=metadata,
+        droppable_fields=_DROPPABLE.union(defaults),
+        soft_options=_SOFT_OPTIONS,
     )
 
 
 def _read_prompt(fields: Fields) -> list[Message]:
     messages = []
-    if system := fields.text("system"):
+    if system := fields.read_text("system"):
         messages.append(Message("system", (Text(system),)))
-    parts: list[Part] = [Text(fields.text("prompt") or "")]
-    parts += [_read_image(wire, f"images[{n}]") for n, wire in enumerate(fields.items("images") or ())]
+    parts: list[Part] = [Text(fields.read_text("prompt") or "")]
+    parts += [_read_image(wire, f"images[{n}]") for n, wire in enumerate(fields.read_list("images") or ())]
     messages.append(Message("user", tuple(parts)))
     return messages
 
@@ -99,15 +99,17 @@ def _read_message(fields: Fields, wire: Mapping[str, Any], place: str, number: i
     if role is None:
         raise invalid(f"{place}.role", f"{str(wire.get('role'))[:40]!r} is not one of system, user, assistant, tool")
     parts: list[Part] = []
-    if reasoning := fields.text("thinking"):
+    if reasoning := fields.read_text("thinking"):
         parts.append(Reasoning(reasoning))
-    if text := fields.text("content"):
+    if text := fields.read_text("content"):
         parts.append(Text(text))
-    parts += [_read_image(one, f"{place}.images[{n}]") for n, one in enumerate(fields.items("images") or ())]
-    for n, call in enumerate(fields.items("tool_calls") or ()):
+    parts += [_read_image(one, f"{place}.images[{n}]") for n, one in enumerate(fields.read_list("images") or ())]
+    for n, call in enumerate(fields.read_list("tool_calls") or ()):
         parts.append(_read_call(call, f"{place}.tool_calls[{n}]", f"call_{number}_{n}"))
     known = ("role", "content", "thinking", "images", "tool_calls")
-    return Message(role, tuple(parts), rest_of({k: v for k, v in wire.items() if v is not None}, known, NAME, None))
+    return Message(
+        role, tuple(parts), unknown_fields({k: v for k, v in wire.items() if v is not None}, known, NAME, None)
+    )
 
 
 def _read_call(wire: object, place: str, default_id: str) -> ToolCall:
@@ -115,28 +117,30 @@ def _read_call(wire: object, place: str, default_id: str) -> ToolCall:
     if not isinstance(wire, dict):
         raise invalid(place, "must be an object")
     fields = Fields(wire, place)
-    function = fields.inner("function")
+    function = fields.read_object("function")
     if function is None:
         raise invalid(f"{place}.function", "is required")
-    arguments = function.wire.get("arguments")
+    arguments = function.raw.get("arguments")
     if arguments is not None and not isinstance(arguments, dict | str):
         raise function.invalid("arguments", "must be an object")
     text = arguments if isinstance(arguments, str) else dumps(arguments or {})
-    metadata = rest_of(wire, ("id", "type", "function"), NAME, None)
-    return ToolCall(fields.text("id") or default_id, function.required_text("name"), text or "{}", keep=metadata)
+    metadata = unknown_fields(wire, ("id", "type", "function"), NAME, None)
+    return ToolCall(
+        fields.read_text("id") or default_id, function.read_required_text("name"), text or "{}", metadata=metadata
+    )
 
 
 def _read_result(fields: Fields, open_calls: list[ToolCall]) -> ToolResult:
     """The result belongs to the open call with its id, else with its tool name, else to the first open call."""
-    id = fields.text("tool_call_id")
-    name = fields.text("tool_name") or fields.text("name")
+    id = fields.read_text("tool_call_id")
+    name = fields.read_text("tool_name") or fields.read_text("name")
     call = next((c for c in open_calls if c.id == id), None) if id else None
     call = call or next((c for c in open_calls if c.name == name), None) or (open_calls[0] if open_calls else None)
     if call is not None:
         open_calls.remove(call)
     elif not id:
         raise fields.invalid("tool_call_id", "is required, because every call has a result")
-    text = fields.text("content") or ""
+    text = fields.read_text("content") or ""
     return ToolResult(call.id if call else str(id), (Text(text),), name=name or (call.name if call else None))
 
 
@@ -146,60 +150,60 @@ def _read_image(wire: object, place: str) -> Media:
         raise invalid(place, "must be base64")
     head, comma, data = wire.partition(";base64,")
     data = data if comma and head.startswith("data:") else wire
-    return Media(mime=image_type(data), base64=data)
+    return Media(mime=guess_image_type(data), base64=data)
 
 
 def _read_tool(wire: object, place: str) -> ToolSpec:
     if not isinstance(wire, dict):
         raise invalid(place, "must be an object")
-    function = Fields(wire, place).inner("function")
+    function = Fields(wire, place).read_object("function")
     if function is None:
         raise invalid(f"{place}.function", "is required")
-    parameters = function.inner("parameters")
+    parameters = function.read_object("parameters")
     return ToolSpec(
-        name=function.required_text("name"),
-        description=function.text("description") or "",
-        parameters=dict(parameters.wire) if parameters else {},
-        wire=NAME,
+        name=function.read_required_text("name"),
+        description=function.read_text("description") or "",
+        parameters=dict(parameters.raw) if parameters else {},
+        schema_dialect=NAME,
     )
 
 
 def _read_options(fields: Fields, inner: Fields | None) -> Options:
     inner = inner or Fields({}, "options")
-    think = fields.wire.get("think")
+    think = fields.raw.get("think")
     if isinstance(think, str) and think not in get_args(Effort):
         raise fields.invalid("think", f"{think[:40]!r} is not one of {', '.join(get_args(Effort))}")
     if not isinstance(think, bool | str | None):
         raise fields.invalid("think", "must be true, false or a level")
-    stop = inner.wire.get("stop")
+    stop = inner.raw.get("stop")
     stops = [stop] if isinstance(stop, str) else stop or []
     if not isinstance(stops, list) or not all(isinstance(one, str) for one in stops):
         raise inner.invalid("stop", "must be text or a list of texts")
-    max_tokens = inner.integer("num_predict")
+    max_tokens = inner.read_integer("num_predict")
     return Options(
         max_tokens=max_tokens if max_tokens is None or max_tokens >= 0 else None,  # negative: no limit
-        temperature=inner.number("temperature"),
-        top_p=inner.number("top_p"),
-        top_k=inner.integer("top_k"),
+        temperature=inner.read_number("temperature"),
+        top_p=inner.read_number("top_p"),
+        top_k=inner.read_integer("top_k"),
         stop=tuple(stops),
-        seed=inner.integer("seed"),
-        presence_penalty=inner.number("presence_penalty"),
-        frequency_penalty=inner.number("frequency_penalty"),
+        seed=inner.read_integer("seed"),
+        presence_penalty=inner.read_number("presence_penalty"),
+        frequency_penalty=inner.read_number("frequency_penalty"),
         reasoning=think if isinstance(think, bool) else None,
         effort=cast("Effort", think) if isinstance(think, str) else None,
         format=_read_format(fields),
-        logprobs=fields.flag("logprobs"),
-        top_logprobs=fields.integer("top_logprobs"),
-        context_tokens=inner.integer("num_ctx"),
+        logprobs=fields.read_flag("logprobs"),
+        top_logprobs=fields.read_integer("top_logprobs"),
+        context_tokens=inner.read_integer("num_ctx"),
     )
 
 
 def _read_format(fields: Fields) -> JsonFormat | None:
-    wire = fields.wire.get("format")
+    wire = fields.raw.get("format")
     if wire in (None, ""):
         return None
     if wire == "json":
         return JsonFormat()
     if not isinstance(wire, dict):
         raise fields.invalid("format", "must be 'json' or a schema")
-    return JsonFormat(wire, strict=True, wire=NAME)  # Ollama enforces schemas
+    return JsonFormat(wire, strict=True, schema_dialect=NAME)  # Ollama enforces schemas

@@ -18,23 +18,23 @@ from llm.chat.events import (
     ToolCallStarted,
     UsageReported,
     WholePart,
-    ended_badly,
+    failed_finish_error,
 )
-from llm.chat.filters import InOrder
+from llm.chat.filters import PartSequencer
 from llm.chat.messages import Media, Reasoning, Text, ToolCall, Usage
-from llm.chat.provider_metadata import opaque_to_client
+from llm.chat.provider_metadata import metadata_for_client
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
 from llm.dialects.ollama.shared import NAME
 from llm.engines.capabilities import ModelInfo
 from llm.errors import LLMError
 from llm.wire.json_codec import Json, loads
-from llm.wire.ndjson import json_line
+from llm.wire.ndjson import encode_ndjson_line
 
 _LENGTH: Final = "length"
 
 
-def writer(request: ChatRequest, now: int) -> LineWriter:
+def create_writer(request: ChatRequest, now: int) -> LineWriter:
     """Creates the writer of one streamed answer. ``now``: seconds since 1970."""
     return LineWriter(request, now)
 
@@ -43,23 +43,23 @@ class LineWriter:
     """Writes the lines of one answer. Tool calls are written whole, since the wire has no deltas of arguments."""
 
     content_type = "application/x-ndjson"
-    spacing = 0.0
+    write_interval = 0.0
 
     def __init__(self, request: ChatRequest, now: int, *, generate: bool = False) -> None:
         # The requested model name, since clients compare it.
-        self.head: dict[str, Json] = {"model": request.model, "created_at": _format_time(now)}
+        self.common_fields: dict[str, Json] = {"model": request.model, "created_at": _format_time(now)}
         self._generate = generate
-        self._in_order = InOrder()
+        self._in_order = PartSequencer()
         self._usage = Usage()
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
         self._call_count = 0  # calls written so far
 
-    def feed(self, batch: Sequence[Event]) -> list[bytes]:
+    def feed(self, events: Sequence[Event]) -> list[bytes]:
         """Returns the lines of the events as one byte string, or nothing."""
-        out = b"".join([line for event in self._in_order.feed(batch) for line in self._write_event(event)])
+        out = b"".join([line for event in self._in_order.feed(events) for line in self._write_event(event)])
         return [out] if out else []
 
-    def ping(self) -> bytes:
+    def write_keepalive(self) -> bytes:
         """Returns an empty line."""
         return b"\n"
 
@@ -82,18 +82,22 @@ class LineWriter:
             case UsageReported(usage):
                 self._usage = usage
             case Finished("error"):
-                yield json_line(write_error(ended_badly(event)))
+                yield encode_ndjson_line(write_error(failed_finish_error(event)))
             case Finished(reason):
-                yield json_line({**self.head, **self.said(""), **_write_end(reason, self._usage)})
+                yield encode_ndjson_line(
+                    {**self.common_fields, **self.write_message(""), **_write_end(reason, self._usage)}
+                )
             case Failed(error):
-                yield json_line(write_error(error))
+                yield encode_ndjson_line(write_error(error))
 
     def _write_line(
         self, text: str = "", thinking: str = "", calls: list[Json] | None = None, images: list[Json] | None = None
     ) -> bytes:
-        return json_line({**self.head, **self.said(text, thinking, calls, images), "done": False})
+        return encode_ndjson_line(
+            {**self.common_fields, **self.write_message(text, thinking, calls, images), "done": False}
+        )
 
-    def said(
+    def write_message(
         self, text: str, thinking: str = "", calls: list[Json] | None = None, images: list[Json] | None = None
     ) -> dict[str, Json]:
         """Returns the text, reasoning, calls and images as ``message``, for ``/api/generate`` as ``response``."""
@@ -108,7 +112,7 @@ class LineWriter:
 def write_reply(reply: Reply, request: ChatRequest, now: int, *, generate: bool = False) -> dict[str, Json]:
     """Writes a whole answer. Raises ``EngineFailed`` for the finish reason ``error``, which the wire does not have."""
     if reply.finish.reason == "error":
-        raise ended_badly(reply.finish)
+        raise failed_finish_error(reply.finish)
     calls: list[Json] = []
     images: list[Json] = []
     text = thinking = ""
@@ -123,10 +127,10 @@ def write_reply(reply: Reply, request: ChatRequest, now: int, *, generate: bool 
             case Media() if part.kind == "image" and part.base64:
                 images.append(part.base64)
     lines = LineWriter(request, now, generate=generate)
-    logprobs = opaque_to_client(reply.finish.keep, NAME).get("logprobs")
+    logprobs = metadata_for_client(reply.finish.metadata, NAME).get("logprobs")
     return {
-        **lines.head,
-        **lines.said(text, thinking, calls, images),
+        **lines.common_fields,
+        **lines.write_message(text, thinking, calls, images),
         **({"logprobs": logprobs} if logprobs else {}),
         **_write_end(reply.finish.reason, reply.usage),
     }

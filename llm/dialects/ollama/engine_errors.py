@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from llm.engines.engine import Engine
-from llm.errors import ContextTooLong, LLMError, ProviderSaid, by_status
+from llm.errors import ContextTooLong, LLMError, ProviderErrorDetails, choose_error_class
 from llm.wire.json_codec import loads
-from llm.wire.json_lenient import text_of
+from llm.wire.json_lenient import as_text
 
 # Parts of error messages, since the wire has no error codes.
 _TOO_LONG: Final = ("context length", "exceeds the available context", "context window")
@@ -20,19 +20,19 @@ def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
         wire = loads(body)
     except ValueError:
         wire = None
-    return error_of(status, wire if isinstance(wire, dict) else {}, engine)
+    return build_error(status, wire if isinstance(wire, dict) else {}, engine)
 
 
-def error_of(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMError:
+def build_error(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMError:
     """Returns the error for a JSON error. ``status`` is 0 inside a stream; a status in the JSON then replaces it."""
     error = wire.get("error")
-    message = error if isinstance(error, str) else text_of(error.get("message")) if isinstance(error, dict) else ""
+    message = error if isinstance(error, str) else as_text(error.get("message")) if isinstance(error, dict) else ""
     inner_status = wire.get("status") or wire.get("status_code")
     known = inner_status if isinstance(inner_status, int) and 400 <= inner_status < 600 else 500
     http_status = status or known
-    kind = by_status(http_status)
+    kind = choose_error_class(http_status)
     if any(words in message.lower() for words in _TOO_LONG):
         kind = ContextTooLong
-    provider = ProviderSaid(status, None, None, message or None)
+    provider = ProviderErrorDetails(status, None, None, message or None)
     text = message or f"{engine.label} answered with status {http_status}."
     return kind(text, engine=engine.name, provider=provider)

@@ -7,13 +7,13 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from llm.chat.request import ChatRequest, Options
-from llm.engines.capabilities import guessed_abilities
+from llm.engines.capabilities import guess_capabilities
 from llm.engines.engine import Engine
-from llm.engines.options import asked, taken, unmet_caching
-from llm.engines.profiles import ANY
+from llm.engines.options import check_options, read_reasoning_options, unmet_caching
+from llm.engines.profiles import DEFAULT_PROFILE
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
-from llm.wire.schema_subset import inlined
+from llm.wire.schema_subset import inline_refs
 
 # Effort to level of ``think``. https://docs.ollama.com/capabilities/thinking: most models accept true or false, newer
 # servers a level too. One family always reasons and does not accept "max".
@@ -33,12 +33,12 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
 
     Raises ``Unsupported`` naming the option.
     """
-    options = taken(request.options, engine, request.model, ANY, False, _KNOWN)
+    options = check_options(request.options, engine, request.model, DEFAULT_PROFILE, False, _KNOWN)
     dropped += unmet_caching(options, engine, False)
     if options.parallel_tools is False and request.tools:
         dropped.append("parallel_tools")  # dropped, not refused: agents set it in every request
     if options.tool_choice not in (None, "auto", "none"):
-        raise refusal(engine, "tool_choice", "does not support forced tool calls")
+        raise build_refusal(engine, "tool_choice", "does not support forced tool calls")
     inner: dict[str, Json] = {
         "num_ctx": options.context_tokens,
         "num_predict": options.max_tokens,
@@ -65,12 +65,12 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
 
 def _write_think(options: Options, request: ChatRequest, engine: Engine, dropped: list[str]) -> Json:
     model = request.model
-    option, enabled, effort = asked(options)
-    is_soft = enabled and option in request.wishes
-    if is_soft and engine.models.reasoning and "reasoning" not in guessed_abilities(model, engine.models, ()):
-        raise refusal(engine, option, f"does not accept {option} for {model}: the model does not reason")
-    if option in engine.quirks.refuses and enabled is not None:
-        raise refusal(engine, option, f"does not have the option {option}")
+    option, enabled, effort = read_reasoning_options(options)
+    is_soft = enabled and option in request.soft_options
+    if is_soft and engine.models.reasoning and "reasoning" not in guess_capabilities(model, engine.models, ()):
+        raise build_refusal(engine, option, f"does not accept {option} for {model}: the model does not reason")
+    if option in engine.quirks.unsupported_options and enabled is not None:
+        raise build_refusal(engine, option, f"does not have the option {option}")
     always = fnmatchcase(model.lower(), _ALWAYS_REASONS)
     if always and enabled is False:
         dropped.append(option)  # accepted, without effect: recorded
@@ -81,7 +81,7 @@ def _write_think(options: Options, request: ChatRequest, engine: Engine, dropped
         return None if always else enabled
     if effort not in _LEVELS or (always and effort == "max"):
         accepted = "low, medium, high" if always else "low, medium, high, max"
-        raise refusal(engine, option, f"does not accept effort {effort!r} for {model}: it accepts {accepted}")
+        raise build_refusal(engine, option, f"does not accept effort {effort!r} for {model}: it accepts {accepted}")
     if option == "effort" and options.reasoning_tokens is not None:
         dropped.append("reasoning_tokens")
     return _LEVELS[effort]
@@ -91,14 +91,14 @@ def _write_format(options: Options, engine: Engine) -> Json:
     if options.format is None:
         return None
     if options.format.schema is not None and not engine.quirks.json_schema:
-        raise refusal(engine, "format", "does not support JSON schemas")
+        raise build_refusal(engine, "format", "does not support JSON schemas")
     if options.format.schema is None:
         return "json"
     # Older servers do not resolve references, so they are inlined; a recursive schema cannot be inlined completely.
-    fit = inlined(options.format.schema, "format")
+    fit = inline_refs(options.format.schema, "format")
     return dict(options.format.schema) if fit.lost else fit.schema
 
 
-def refusal(engine: Engine, name: str, why: str) -> Unsupported:
+def build_refusal(engine: Engine, name: str, reason: str) -> Unsupported:
     """Returns the error for an option or part; its sentence is the engine's label and ``reason``."""
-    return Unsupported(f"{engine.label} {why}.", param=name, engine=engine.name)
+    return Unsupported(f"{engine.label} {reason}.", param=name, engine=engine.name)

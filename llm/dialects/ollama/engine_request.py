@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from llm.chat.history import only_text
-from llm.chat.messages import Foreign, Media, Message, Reasoning, Text, ToolCall, ToolResult
-from llm.chat.provider_metadata import opaque_for
+from llm.chat.history import move_media_out_of_results
+from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolResult, UnknownPart
+from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
-from llm.dialects.base import Outgoing
+from llm.dialects.base import EngineRequest
 from llm.dialects.losses import lost_fields, unknown_block
-from llm.dialects.ollama.engine_options import refusal, write_options
+from llm.dialects.ollama.engine_options import build_refusal, write_options
 from llm.dialects.ollama.shared import NAME
 from llm.engines.engine import Engine
-from llm.engines.options import over
+from llm.engines.options import merge_field
 from llm.wire.frames import Frame
 from llm.wire.json_codec import Json, loads
-from llm.wire.schema_refs import step
-from llm.wire.schema_subset import inlined, told
+from llm.wire.schema_refs import join_pointer
+from llm.wire.schema_subset import describe_losses, inline_refs
 
 # Path of chat requests, appended to the engine's base URL.
 PATH: Final = "/api/chat"
@@ -26,17 +26,17 @@ _GENERATE_PATH: Final = "/api/generate"
 _NO_PARAMETERS: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
 
 
-def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
+def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes a chat request. Raises ``Unsupported`` naming the option or the part."""
     dropped = [*lost_fields(request, NAME)]
     names = {p.id: p.name for m in request.messages for p in m.parts if isinstance(p, ToolCall)}
     messages: list[Json] = []
     for message in request.messages:
         messages += _write_message(message, engine, names, dropped)
-    client_fields = opaque_for(request.keep, NAME, engine.issuer)
+    client_fields = metadata_for_engine(request.metadata, NAME, engine.issuer)
     options = write_options(request, engine, dropped)
     if "options" in client_fields:
-        options["options"] = over(client_fields["options"], options.get("options") or {})
+        options["options"] = merge_field(client_fields["options"], options.get("options") or {})
     body: dict[str, Json] = {
         **client_fields,
         "model": request.model,
@@ -56,33 +56,33 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
             }
             for tool in request.tools
         ]
-    return Outgoing(path=PATH, body=body, dropped=tuple(dict.fromkeys(dropped)))
+    return EngineRequest(path=PATH, body=body, dropped=tuple(dict.fromkeys(dropped)))
 
 
-def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
+def passthrough_request(body: Mapping[str, Any], model: str, engine: Engine) -> EngineRequest:
     """Returns the client's body with the engine's model id; usage is always part of this wire's answers."""
-    return Outgoing(path=PATH if "messages" in body else _GENERATE_PATH, body={**body, "model": model})
+    return EngineRequest(path=PATH if "messages" in body else _GENERATE_PATH, body={**body, "model": model})
 
 
-def only_usage(frame: Frame) -> bool:
+def is_only_usage(frame: Frame) -> bool:
     """Returns False: usage is part of the last line, which is always sent to clients."""
     return False
 
 
 def _write_parameters(tool: ToolSpec, dropped: list[str]) -> Json:
     """Inlines references, since the server shows the model only the parts of a schema that it knows."""
-    if tool.wire in (None, NAME):
+    if tool.schema_dialect in (None, NAME):
         return dict(tool.parameters or _NO_PARAMETERS)
-    place = step("tools", tool.name)
-    fit = inlined(tool.parameters or _NO_PARAMETERS, place)
-    dropped += told(place, fit.lost)
+    place = join_pointer("tools", tool.name)
+    fit = inline_refs(tool.parameters or _NO_PARAMETERS, place)
+    dropped += describe_losses(place, fit.lost)
     return fit.schema
 
 
 def _write_message(message: Message, engine: Engine, names: Mapping[str, str], dropped: list[str]) -> list[Json]:
     texts, images, calls, reasoning = [], list[Json](), list[Json](), []
     results: list[Json] = []
-    for part in only_text(message).parts:
+    for part in move_media_out_of_results(message).parts:
         match part:
             case Text(text):
                 texts.append(text)
@@ -96,17 +96,17 @@ def _write_message(message: Message, engine: Engine, names: Mapping[str, str], d
                 if failed:
                     dropped.append("is_error")
                 for one in content:
-                    if isinstance(one, Foreign):
+                    if isinstance(one, UnknownPart):
                         raise unknown_block(one, engine, " in a tool result")
                 text = "".join(one.text for one in content if isinstance(one, Text))
                 name = part.name or names.get(call_id, "")
                 results.append({"role": "tool", "tool_name": name, "tool_call_id": call_id, "content": text})
             case _ if message.role == "assistant":
                 dropped.append("foreign block")
-            case Foreign():
+            case UnknownPart():
                 raise unknown_block(part, engine)
             case _:
-                raise refusal(engine, "messages", "accepts only text and base64 images")
+                raise build_refusal(engine, "messages", "accepts only text and base64 images")
     wire: dict[str, Json] = {"role": message.role, "content": "".join(_separate(texts, message.role))}
     if reasoning and calls:  # models that reason between calls need their reasoning back
         wire["thinking"] = "".join(reasoning)

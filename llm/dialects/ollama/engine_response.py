@@ -7,31 +7,31 @@ from collections.abc import Mapping
 from secrets import token_hex
 from typing import Any, Final
 
-from llm.chat.events import Event, Finished, FinishReason, Piece, Started, UsageReported, settled
+from llm.chat.events import AnyDelta, Event, Finished, FinishReason, Started, UsageReported, final_finish_reason
 from llm.chat.messages import Usage
-from llm.chat.parts_manager import Flow
-from llm.chat.provider_metadata import rest_of
+from llm.chat.parts_manager import PartsManager
+from llm.chat.provider_metadata import unknown_fields
 from llm.chat.reply import Reply, collect
-from llm.dialects.ollama.engine_errors import error_of
+from llm.dialects.ollama.engine_errors import build_error
 from llm.dialects.ollama.shared import NAME
 from llm.engines.engine import Engine
 from llm.errors import Malformed, Truncated
-from llm.wire.frames import MAX_FRAME, Frame, Framing
+from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
 from llm.wire.json_codec import dumps, loads
-from llm.wire.json_lenient import count_of, text_of
-from llm.wire.ndjson import JsonLines
+from llm.wire.json_lenient import as_count, as_text
+from llm.wire.ndjson import NdjsonDecoder
 
 _FINISH: Final[Mapping[str, FinishReason]] = {"stop": "stop", "length": "length"}
 # ``created_at`` differs in each line and is not read.
 _TIME: Final = re.compile(rb'"created_at": ?"[^"\\\n]*"')
 
 
-def framing(most: int = MAX_FRAME) -> Framing:
-    """Creates the splitter of a streamed answer into lines of at most ``most`` bytes."""
-    return JsonLines(most)
+def create_framing(max_frame: int = MAX_FRAME) -> FrameDecoder:
+    """Creates the splitter of a streamed answer into lines of at most ``max_frame`` bytes."""
+    return NdjsonDecoder(max_frame)
 
 
-def reader(engine: Engine) -> LineReader:
+def create_reader(engine: Engine) -> LineReader:
     """Creates the reader of one streamed answer."""
     return LineReader(engine)
 
@@ -39,14 +39,14 @@ def reader(engine: Engine) -> LineReader:
 class LineReader:
     """Reads the lines of one answer, which ends with ``done: true``."""
 
-    noise = _TIME
-    unlike = None
+    volatile_fields = _TIME
+    stateful_fields = None
     needs_text = False
 
     def __init__(self, engine: Engine) -> None:
         self.done = False
         self._engine = engine
-        self._parts = Flow()
+        self._parts = PartsManager()
         self._started = False
 
     def feed(self, frame: Frame) -> list[Event]:
@@ -59,9 +59,9 @@ class LineReader:
             raise Malformed("The engine sent a line that is not JSON.", engine=self._engine.name) from None
         if isinstance(wire, dict):
             self._read_line(wire)
-        return self._parts.take()
+        return self._parts.take_events()
 
-    def skipped(self, piece: Piece) -> None:
+    def note_delta(self, delta: AnyDelta) -> None:
         """Does nothing: this reader counts no text."""
 
     def close(self) -> list[Event]:
@@ -70,14 +70,14 @@ class LineReader:
 
     def _read_line(self, wire: Mapping[str, Any]) -> None:
         if wire.get("error"):
-            raise error_of(0, wire, self._engine)
+            raise build_error(0, wire, self._engine)
         if not self._started:
             self._started = True
-            self._parts.out.append(Started("", text_of(wire.get("model"))))
+            self._parts.events.append(Started("", as_text(wire.get("model"))))
         message = wire.get("message", wire)  # without ``message``: an answer of ``/api/generate``
         if isinstance(message, dict):
-            self._parts.reasoning(text_of(message.get("thinking")))
-            self._parts.text(text_of(message.get("content", message.get("response"))))
+            self._parts.add_reasoning(as_text(message.get("thinking")))
+            self._parts.add_text(as_text(message.get("content", message.get("response"))))
             calls = message.get("tool_calls")
             for call in calls if isinstance(calls, list) else ():
                 if isinstance(call, dict):
@@ -88,20 +88,20 @@ class LineReader:
     def _read_call(self, wire: Mapping[str, Any]) -> None:
         function = wire.get("function")
         function = function if isinstance(function, dict) else {}
-        index = self._parts.call(text_of(wire.get("id")) or f"call_{token_hex(12)}", text_of(function.get("name")))
+        index = self._parts.open_call(as_text(wire.get("id")) or f"call_{token_hex(12)}", as_text(function.get("name")))
         arguments = function.get("arguments")
         if arguments:
-            self._parts.arguments(index, arguments if isinstance(arguments, str) else dumps(arguments))
-        self._parts.end_call(index, rest_of(wire, ("id", "function", "type"), NAME, self._engine.issuer))
+            self._parts.add_arguments(index, arguments if isinstance(arguments, str) else dumps(arguments))
+        self._parts.end_call(index, unknown_fields(wire, ("id", "function", "type"), NAME, self._engine.issuer))
 
     def _finish(self, wire: Mapping[str, Any]) -> None:
         self._parts.end_all()
-        prompt, output = count_of(wire.get("prompt_eval_count")), count_of(wire.get("eval_count"))
+        prompt, output = as_count(wire.get("prompt_eval_count")), as_count(wire.get("eval_count"))
         if prompt is not None or output is not None:
-            self._parts.out.append(UsageReported(Usage(fresh=prompt or 0, text=output)))
-        raw = text_of(wire.get("done_reason"))
+            self._parts.events.append(UsageReported(Usage(fresh=prompt or 0, text=output)))
+        raw = as_text(wire.get("done_reason"))
         reason = _FINISH.get(raw, "stop" if not raw else "other")  # servers before 0.3 send no reason
-        self._parts.out.append(Finished(settled(reason, self._parts.called), raw or None))
+        self._parts.events.append(Finished(final_finish_reason(reason, self._parts.has_client_call), raw or None))
         self.done = True
 
 
@@ -113,7 +113,7 @@ def read_reply(body: Any, engine: Engine) -> Reply:
         if not isinstance(wire, dict):
             raise Malformed(f"{engine.label} answered with something other than a message.", engine=engine.name)
         lines._read_line(wire)
-        events += lines._parts.take()
+        events += lines._parts.take_events()
     if not lines.done:
         raise Malformed(f"{engine.label} answered with something other than a message.", engine=engine.name)
     return collect(events)

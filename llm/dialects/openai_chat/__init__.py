@@ -18,13 +18,13 @@ Differences between the hosts:
 - ``completion_tokens`` includes reasoning tokens, except at xAI, where ``total_tokens`` is larger by them.
 """
 
-from llm.dialects.base import REQUEST_ID, status_of
+from llm.dialects.base import REQUEST_ID, get_http_status
 from llm.dialects.openai_chat.client_request import read_request
-from llm.dialects.openai_chat.client_response import write_reply, writer
+from llm.dialects.openai_chat.client_response import create_writer, write_reply
 from llm.dialects.openai_chat.engine_errors import read_error
 from llm.dialects.openai_chat.engine_models import list_models
-from llm.dialects.openai_chat.engine_request import only_usage, verbatim, write_request
-from llm.dialects.openai_chat.engine_response import framing, read_reply, reader
+from llm.dialects.openai_chat.engine_request import is_only_usage, passthrough_request, write_request
+from llm.dialects.openai_chat.engine_response import create_framing, create_reader, read_reply
 from llm.dialects.openai_chat.shared import NAME, REASONING_FIELD
 from llm.dialects.openai_common import write_error, write_models
 
@@ -32,18 +32,18 @@ __all__ = [
     "NAME",
     "REASONING_FIELD",
     "REQUEST_ID",
-    "framing",
+    "create_framing",
+    "create_reader",
+    "create_writer",
+    "get_http_status",
+    "is_only_usage",
     "list_models",
-    "only_usage",
+    "passthrough_request",
     "read_error",
     "read_reply",
     "read_request",
-    "reader",
-    "status_of",
-    "verbatim",
     "write_error",
     "write_models",
     "write_reply",
     "write_request",
-    "writer",
 ]

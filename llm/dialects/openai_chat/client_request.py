@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NoReturn, get_args
 
-from llm.chat.messages import Foreign, Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
-from llm.chat.provider_metadata import Keep, Opaque, rest_of, unseal
+from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart
+from llm.chat.provider_metadata import Metadata, ProviderMetadata, decode_metadata, unknown_fields
 from llm.chat.request import NO_OPTIONS, ChatRequest, Effort, JsonFormat, Options, ToolSpec
-from llm.dialects.openai_chat.shared import AUDIO, NAME, READ_REASONING, SEALED, THOUGHT
+from llm.dialects.openai_chat.shared import AUDIO_MIME_TYPES, ENCRYPTED_DETAIL, NAME, REASONING_FIELDS, SEALED_TEXT
 from llm.errors import InvalidRequest
 
 # Fields that do not change the answer: other engines may drop them.
-HINTS: Final = frozenset(
+DROPPABLE_FIELDS: Final = frozenset(
     {
         "user", "metadata", "store", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
         "stream_options", "prediction", "prompt_cache_options", "provider", "transforms", "usage",
@@ -50,12 +50,12 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     if "functions" in body:
         tools += [_read_function(wire, f"functions[{n}]", ()) for n, wire in enumerate(_list(body, "functions"))]
     known = _KNOWN_WITH_USAGE if stream_options.keys() <= _USAGE_FIELDS else _KNOWN
-    model, options, droppable = _text(body, "model", ""), NO_OPTIONS, HINTS
+    model, options, droppable = _text(body, "model", ""), NO_OPTIONS, DROPPABLE_FIELDS
     if not _OPTIONS.isdisjoint(body):
         options = _read_options(body)
         known -= _find_host_fields(body)
     if not _DEFAULT_FIELDS.isdisjoint(body):
-        droppable = HINTS.union(name for name, value in _DEFAULTS.items() if body.get(name) == value)
+        droppable = DROPPABLE_FIELDS.union(name for name, value in _DEFAULTS.items() if body.get(name) == value)
     return ChatRequest(
         model=model,
         messages=tuple(messages),
@@ -63,13 +63,13 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         options=options,
         stream=stream,
         show_usage=bool(stream_options.get("include_usage")) if stream else True,
-        keep=() if body.keys() <= known else _read_unknown_fields(body, known),
-        hints=droppable,
+        metadata=() if body.keys() <= known else _read_unknown_fields(body, known),
+        droppable_fields=droppable,
     )
 
 
-def _read_unknown_fields(body: Mapping[str, Any], known: Collection[str]) -> Keep:
-    return rest_of({name: value for name, value in body.items() if value is not None}, known, NAME, None)
+def _read_unknown_fields(body: Mapping[str, Any], known: Collection[str]) -> Metadata:
+    return unknown_fields({name: value for name, value in body.items() if value is not None}, known, NAME, None)
 
 
 def _find_host_fields(body: Mapping[str, Any]) -> set[str]:
@@ -155,7 +155,7 @@ def _read_format(body: Mapping[str, Any]) -> JsonFormat | None:
         return None
     if wire.get("type") == "json_object":
         schema = _typed(wire, "schema", dict, "response_format.")  # Together, llama.cpp
-        return JsonFormat(schema, keep=rest_of(wire, ("type", "schema"), NAME, None), wire=NAME)
+        return JsonFormat(schema, metadata=unknown_fields(wire, ("type", "schema"), NAME, None), schema_dialect=NAME)
     if wire.get("type") != "json_schema":
         _raise_invalid("response_format.type", "is not one of text, json_object, json_schema")
     inner = _typed(wire, "json_schema", dict, "response_format.")
@@ -166,8 +166,8 @@ def _read_format(body: Mapping[str, Any]) -> JsonFormat | None:
         schema=_typed(inner, "schema", dict, place) or {},
         name=_text(inner, "name", place),
         strict=_typed(inner, "strict", bool, place),
-        keep=rest_of(inner, ("schema", "name", "strict"), NAME, None),
-        wire=NAME,
+        metadata=unknown_fields(inner, ("schema", "name", "strict"), NAME, None),
+        schema_dialect=NAME,
     )
 
 
@@ -193,15 +193,17 @@ def _read_tool(wire: Any, place: str) -> ToolSpec:
     if wire.get("type", "function") != "function":
         name = wire.get("type")
         return ToolSpec(
-            name if isinstance(name, str) else "tool", executor="provider", keep=(Opaque(NAME, None, wire),)
+            name if isinstance(name, str) else "tool",
+            executor="provider",
+            metadata=(ProviderMetadata(NAME, None, wire),),
         )
     inner = _typed(wire, "function", dict, f"{place}.")
     if inner is None:
         _raise_invalid(f"{place}.function", "is required")
-    return _read_function(inner, f"{place}.function", rest_of(wire, ("type", "function"), NAME, None))
+    return _read_function(inner, f"{place}.function", unknown_fields(wire, ("type", "function"), NAME, None))
 
 
-def _read_function(wire: Any, place: str, metadata: Keep) -> ToolSpec:
+def _read_function(wire: Any, place: str, metadata: Metadata) -> ToolSpec:
     if not isinstance(wire, dict):
         _raise_invalid(place, "must be an object")
     more = {n: v for n, v in wire.items() if n not in ("name", "description", "parameters", "strict")}
@@ -211,8 +213,8 @@ def _read_function(wire: Any, place: str, metadata: Keep) -> ToolSpec:
         description=_typed(wire, "description", str, f"{place}.") or "",
         parameters=_typed(wire, "parameters", dict, f"{place}.") or {},
         strict=_typed(wire, "strict", bool, f"{place}."),
-        keep=(*metadata, Opaque(NAME, None, {"function": more})) if more else metadata,
-        wire=NAME,
+        metadata=(*metadata, ProviderMetadata(NAME, None, {"function": more})) if more else metadata,
+        schema_dialect=NAME,
     )
 
 
@@ -240,9 +242,9 @@ def _read_messages(wires: Sequence[Any]) -> list[Message]:
             message = _read_assistant(wire, place, n, functions)
         else:
             parts = _read_content(wire.get("content"), f"{place}.content")
-            metadata = () if wire.keys() <= _MESSAGE_FIELDS else rest_of(wire, _MESSAGE_FIELDS, NAME, None)
+            metadata = () if wire.keys() <= _MESSAGE_FIELDS else unknown_fields(wire, _MESSAGE_FIELDS, NAME, None)
             if role == "developer":
-                metadata = (*metadata, Opaque(NAME, None, {"role": "developer"}))
+                metadata = (*metadata, ProviderMetadata(NAME, None, {"role": "developer"}))
             message = Message("user" if role == "user" else "system", parts, metadata)
         messages.append(message)
     return messages
@@ -250,24 +252,24 @@ def _read_messages(wires: Sequence[Any]) -> list[Message]:
 
 def _read_result(wire: Mapping[str, Any], place: str, functions: Mapping[str, str]) -> ToolResult:
     content = _read_content(wire.get("content"), f"{place}.content")
-    parts = tuple(part for part in content if isinstance(part, Text | Media | Foreign))
+    parts = tuple(part for part in content if isinstance(part, Text | Media | UnknownPart))
     name = _typed(wire, "name", str, f"{place}.")
-    metadata = rest_of(wire, ("role", "content", "tool_call_id", "name"), NAME, None)
+    metadata = unknown_fields(wire, ("role", "content", "tool_call_id", "name"), NAME, None)
     if wire["role"] == "function":
         called = _text(wire, "name", f"{place}.")
-        return ToolResult(functions.get(called, f"call_{called}"), parts, keep=metadata)
-    return ToolResult(_text(wire, "tool_call_id", f"{place}."), parts, name=name or None, keep=metadata)
+        return ToolResult(functions.get(called, f"call_{called}"), parts, metadata=metadata)
+    return ToolResult(_text(wire, "tool_call_id", f"{place}."), parts, name=name or None, metadata=metadata)
 
 
 def _read_assistant(wire: Mapping[str, Any], place: str, number: int, functions: dict[str, str]) -> Message:
     parts: list[Part] = []
-    known = ["role", "content", "refusal", "tool_calls", "function_call", *READ_REASONING]
+    known = ["role", "content", "refusal", "tool_calls", "function_call", *REASONING_FIELDS]
     details = wire.get("reasoning_details")
     if isinstance(details, list):
         known.append("reasoning_details")
     else:
         details = None
-    reasoning = next((wire[name] for name in READ_REASONING if isinstance(wire.get(name), str) and wire[name]), "")
+    reasoning = next((wire[name] for name in REASONING_FIELDS if isinstance(wire.get(name), str) and wire[name]), "")
     if reasoning or details:
         parts += _read_reasoning(reasoning, details or [])
     parts += _read_content(wire.get("content"), f"{place}.content")
@@ -281,19 +283,27 @@ def _read_assistant(wire: Mapping[str, Any], place: str, number: int, functions:
         functions[name] = f"call_{name}_{number}"  # the same for the same history: prompt caches depend on it
         parts.append(ToolCall(functions[name], name, arguments))
     fields = {name: value for name, value in wire.items() if value is not None}
-    return Message("assistant", tuple(parts), rest_of(fields, known, NAME, None))
+    return Message("assistant", tuple(parts), unknown_fields(fields, known, NAME, None))
 
 
 def _read_reasoning(text: str, details: Sequence[Any]) -> list[Reasoning]:
     """Restores the parts, each with its own text, from details that this server sealed; else keeps the details."""
     parts = []
     for one in details:
-        sealed = unseal(str(one.get("data"))) if isinstance(one, dict) and one.get("type") == SEALED else None
+        sealed = (
+            decode_metadata(str(one.get("data")))
+            if isinstance(one, dict) and one.get("type") == ENCRYPTED_DETAIL
+            else None
+        )
         if sealed is not None:
-            texts = [opaque.data[THOUGHT] for opaque in sealed if opaque.dialect == NAME and THOUGHT in opaque.data]
+            texts = [
+                opaque.data[SEALED_TEXT] for opaque in sealed if opaque.dialect == NAME and SEALED_TEXT in opaque.data
+            ]
             metadata = tuple(opaque for opaque in sealed if opaque.dialect != NAME)
             parts.append(Reasoning("".join(one for one in texts if isinstance(one, str)), metadata))
-    return parts or [Reasoning(text, (Opaque(NAME, None, {"reasoning_details": [*details]}),) if details else ())]
+    return parts or [
+        Reasoning(text, (ProviderMetadata(NAME, None, {"reasoning_details": [*details]}),) if details else ())
+    ]
 
 
 def _read_call(wire: Any, place: str) -> ToolCall:
@@ -308,7 +318,7 @@ def _read_call(wire: Any, place: str) -> ToolCall:
         id=_text(wire, "id", f"{place}."),
         name=_text(inner, "name", f"{place}.{kind}."),
         arguments=_typed(inner, arguments_field, str, f"{place}.{kind}.") or ("" if kind == "custom" else "{}"),
-        keep=rest_of(wire, known, NAME, None),
+        metadata=unknown_fields(wire, known, NAME, None),
     )
 
 
@@ -327,16 +337,18 @@ def _read_part(wire: Any, place: str) -> Part:
         _raise_invalid(place, "must be an object")
     match wire.get("type"):
         case "text":
-            return Text(_text(wire, "text", f"{place}."), keep=rest_of(wire, ("type", "text"), NAME, None))
+            return Text(_text(wire, "text", f"{place}."), metadata=unknown_fields(wire, ("type", "text"), NAME, None))
         case "refusal":
-            return Text(_text(wire, "refusal", f"{place}."), keep=rest_of(wire, ("type", "refusal"), NAME, None))
+            return Text(
+                _text(wire, "refusal", f"{place}."), metadata=unknown_fields(wire, ("type", "refusal"), NAME, None)
+            )
         case "image_url":
             return _read_image(wire, place)
         case "input_audio":
             return _read_audio(wire, place)
         case "file":
             return _read_file(wire, place)
-    return Foreign((Opaque(NAME, None, wire),))
+    return UnknownPart((ProviderMetadata(NAME, None, wire),))
 
 
 def _read_image(wire: Mapping[str, Any], place: str) -> Media:
@@ -347,42 +359,46 @@ def _read_image(wire: Mapping[str, Any], place: str) -> Media:
     url = _text(inner, "url", f"{place}.image_url.")
     metadata = _read_media_metadata(wire, "image_url", inner, ("url",))
     mime, data = _split_data_url(url)
-    return Media(mime=mime or "image/png", base64=data, url=None if data is not None else url, keep=metadata)
+    return Media(mime=mime or "image/png", base64=data, url=None if data is not None else url, metadata=metadata)
 
 
-def _read_media_metadata(wire: Mapping[str, Any], kind: str, inner: Mapping[str, Any], known: Sequence[str]) -> Keep:
+def _read_media_metadata(
+    wire: Mapping[str, Any], kind: str, inner: Mapping[str, Any], known: Sequence[str]
+) -> Metadata:
     """Unknown fields of a media part, and of the object in it."""
-    metadata = rest_of(wire, ("type", kind), NAME, None)
+    metadata = unknown_fields(wire, ("type", kind), NAME, None)
     more = {name: value for name, value in inner.items() if name not in known and value is not None}
-    return (*metadata, Opaque(NAME, None, {kind: more})) if more else metadata
+    return (*metadata, ProviderMetadata(NAME, None, {kind: more})) if more else metadata
 
 
-def _read_audio(wire: Mapping[str, Any], place: str) -> Media | Foreign:
+def _read_audio(wire: Mapping[str, Any], place: str) -> Media | UnknownPart:
     """A form that only some hosts define is kept unchanged, for the engine to check."""
     inner = wire.get("input_audio")
     if isinstance(inner, str):  # Mistral
-        return Foreign((Opaque(NAME, None, wire),))
+        return UnknownPart((ProviderMetadata(NAME, None, wire),))
     inner = _typed(wire, "input_audio", dict, f"{place}.") or {}
     data, form = (_text(inner, name, f"{place}.input_audio.") for name in ("data", "format"))
-    if form not in AUDIO:
-        return Foreign((Opaque(NAME, None, wire),))
+    if form not in AUDIO_MIME_TYPES:
+        return UnknownPart((ProviderMetadata(NAME, None, wire),))
     return Media(
-        mime=AUDIO[form], base64=data, keep=_read_media_metadata(wire, "input_audio", inner, ("data", "format"))
+        mime=AUDIO_MIME_TYPES[form],
+        base64=data,
+        metadata=_read_media_metadata(wire, "input_audio", inner, ("data", "format")),
     )
 
 
-def _read_file(wire: Mapping[str, Any], place: str) -> Media | Foreign:
+def _read_file(wire: Mapping[str, Any], place: str) -> Media | UnknownPart:
     inner = _typed(wire, "file", dict, f"{place}.") or {}
     metadata = _read_media_metadata(wire, "file", inner, ("filename", "file_id", "file_data"))
     name = _typed(inner, "filename", str, f"{place}.file.")
     if (file_id := _typed(inner, "file_id", str, f"{place}.file.")) is not None:
         # Metadata, even empty, marks the provider that issued the file id.
-        metadata = metadata or (Opaque(NAME, None, {}),)
-        return Media(mime="application/octet-stream", file_id=file_id, name=name, keep=metadata)
+        metadata = metadata or (ProviderMetadata(NAME, None, {}),)
+        return Media(mime="application/octet-stream", file_id=file_id, name=name, metadata=metadata)
     mime, data = _split_data_url(_text(inner, "file_data", f"{place}.file."))
     if data is None:  # OpenRouter also accepts a URL
-        return Foreign((Opaque(NAME, None, wire),))
-    return Media(mime=mime or "application/pdf", base64=data, name=name, keep=metadata)
+        return UnknownPart((ProviderMetadata(NAME, None, wire),))
+    return Media(mime=mime or "application/pdf", base64=data, name=name, metadata=metadata)
 
 
 def _split_data_url(url: str) -> tuple[str, str | None]:

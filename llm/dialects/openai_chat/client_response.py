@@ -21,17 +21,17 @@ from llm.chat.events import (
     ToolCallStarted,
     UsageReported,
     WholePart,
-    ended_badly,
+    failed_finish_error,
 )
 from llm.chat.messages import Citation, Media, Reasoning, Text, ToolCall, Usage
-from llm.chat.provider_metadata import Keep, Opaque, opaque_to_client, seal
+from llm.chat.provider_metadata import Metadata, ProviderMetadata, encode_metadata, metadata_for_client
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
-from llm.dialects.openai_chat.shared import NAME, REASONING_FIELD, SEALED, THOUGHT, write_usage
+from llm.dialects.openai_chat.shared import ENCRYPTED_DETAIL, NAME, REASONING_FIELD, SEALED_TEXT, write_usage
 from llm.dialects.openai_common import write_error
 from llm.wire.json_codec import Json, dump_bytes, dump_text
-from llm.wire.json_lenient import dict_of
-from llm.wire.sse import sse
+from llm.wire.json_lenient import as_dict
+from llm.wire.sse import encode_sse_event
 
 _DONE: Final = b"data: [DONE]\n\n"
 _ROLE: Final = b'{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}'
@@ -45,7 +45,7 @@ _FINISH: Final[Mapping[FinishReason, str]] = {
 }
 
 
-def writer(request: ChatRequest, now: int) -> ChunkWriter:
+def create_writer(request: ChatRequest, now: int) -> ChunkWriter:
     """Creates the writer of one streamed answer. ``now``: seconds since 1970."""
     return ChunkWriter(request, now)
 
@@ -68,7 +68,7 @@ class ChunkWriter:
     )
 
     content_type = "text/event-stream"
-    spacing = 0.0
+    write_interval = 0.0
 
     def __init__(self, request: ChatRequest, now: int) -> None:
         self._model, self._shows_usage = request.model, request.show_usage
@@ -82,17 +82,22 @@ class ChunkWriter:
         self._part_starts: dict[int, int] = {}  # characters before each text part: on this wire they are one text
         self._usage = Usage()
 
-    def feed(self, batch: Sequence[Event]) -> list[bytes]:
+    def feed(self, events: Sequence[Event]) -> list[bytes]:
         """Returns the chunks of the events as one byte string, or nothing."""
-        if len(batch) == 1 and type(delta := batch[0]) is TextDelta and delta.text and delta.index in self._part_starts:
+        if (
+            len(events) == 1
+            and type(delta := events[0]) is TextDelta
+            and delta.text
+            and delta.index in self._part_starts
+        ):
             self._characters += len(delta.text)
             return [self._write_text(b"content", delta.text)]
-        if not batch:
+        if not events:
             return []
-        out = b"".join([chunk for event in batch for chunk in self._write_event(event)])
+        out = b"".join([chunk for event in events for chunk in self._write_event(event)])
         return [out] if out else []
 
-    def ping(self) -> bytes:
+    def write_keepalive(self) -> bytes:
         """Returns an SSE comment."""
         return b": ping\n\n"
 
@@ -131,22 +136,22 @@ class ChunkWriter:
             case UsageReported(usage):
                 self._usage = usage
             case Finished("error"):
-                yield sse(write_error(ended_badly(event)))
+                yield encode_sse_event(write_error(failed_finish_error(event)))
                 yield _DONE
             case Finished(reason, _, metadata):
-                logprobs = opaque_to_client(metadata, NAME).get("logprobs")
+                logprobs = metadata_for_client(metadata, NAME).get("logprobs")
                 yield self._write_delta({}, _FINISH[reason], logprobs)
                 if self._shows_usage:
                     yield b'%b"choices":[],"usage":%b}\n\n' % (self._head, dump_bytes(write_usage(self._usage)))
                 yield _DONE
             case Failed(error):
-                yield sse(write_error(error))
+                yield encode_sse_event(write_error(error))
                 yield _DONE
 
-    def _end_part(self, index: int, metadata: Keep) -> Iterator[bytes]:
+    def _end_part(self, index: int, metadata: Metadata) -> Iterator[bytes]:
         """Writes what a client must send back: Google's ``extra_content`` of a call, OpenRouter's reasoning details."""
         reasoning = self._reasoning.pop(index, None)
-        more = dict(opaque_to_client(metadata, NAME))
+        more = dict(metadata_for_client(metadata, NAME))
         if reasoning is not None and (details := _write_details(reasoning.getvalue(), metadata)):
             yield self._write_entries("reasoning_details", *details)
         elif index in self._calls and (more or index in self._calls_without_arguments):
@@ -160,7 +165,7 @@ class ChunkWriter:
         before = self._entry_counts[name]
         self._entry_counts[name] += len(entries)
         if before:
-            entries = tuple({"index": before + n, **dict_of(entry)} for n, entry in enumerate(entries))
+            entries = tuple({"index": before + n, **as_dict(entry)} for n, entry in enumerate(entries))
         return self._write_delta({name: [*entries]})
 
     def _write_head(self, id: str, model: str) -> bytes:
@@ -186,23 +191,28 @@ class ChunkWriter:
         return self._write_delta({"tool_calls": [{"index": self._calls[index], **call}]})
 
 
-def _write_details(text: str, metadata: Keep) -> list[Json]:
+def _write_details(text: str, metadata: Metadata) -> list[Json]:
     """Returns the details of a reasoning part; another engine's signature is sealed as one detail (T1: it must return).
 
     A seal includes the part's text: this wire joins all reasoning of an answer, and a signature belongs to one part.
     """
-    own = opaque_to_client(metadata, NAME).get("reasoning_details")
+    own = metadata_for_client(metadata, NAME).get("reasoning_details")
     if isinstance(own, list):
         return own
     foreign = tuple(opaque for opaque in metadata if opaque.dialect != NAME)
     if not foreign:
         return []
-    return [{"type": SEALED, "data": seal((*foreign, Opaque(NAME, None, {THOUGHT: text})))}]
+    return [
+        {
+            "type": ENCRYPTED_DETAIL,
+            "data": encode_metadata((*foreign, ProviderMetadata(NAME, None, {SEALED_TEXT: text}))),
+        }
+    ]
 
 
 def _write_annotation(citation: Citation, part_start: int) -> Json:
     """Writes only known fields, since clients rely on offsets. ``part_start``: the part's offset in the whole text."""
-    if original := opaque_to_client(citation.keep, NAME):
+    if original := metadata_for_client(citation.metadata, NAME):
         return dict(original)
     fields: dict[str, Json] = {"url": citation.url, "title": citation.title, "content": citation.quote}
     if citation.start is not None and citation.end is not None:
@@ -218,7 +228,7 @@ def _write_image(media: Media) -> Json:
 def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]:
     """Writes a completion. Raises ``EngineFailed`` if the finish reason is ``error``, which the wire does not have."""
     if reply.finish.reason == "error":
-        raise ended_badly(reply.finish)
+        raise failed_finish_error(reply.finish)
     text = ""
     calls: list[Json] = []
     annotations: list[Json] = []
@@ -233,7 +243,9 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
                 details += _write_details(reasoning, metadata)
             case ToolCall(id, name, arguments, "client", metadata):
                 function: Json = {"name": name, "arguments": arguments}
-                calls.append({**opaque_to_client(metadata, NAME), "id": id, "type": "function", "function": function})
+                calls.append(
+                    {**metadata_for_client(metadata, NAME), "id": id, "type": "function", "function": function}
+                )
             case Media() if part.kind == "image" and (part.base64 or part.url):
                 images.append(_write_image(part))
     message: dict[str, Json] = {"role": "assistant", "content": text or (None if calls else ""), "refusal": None}
@@ -241,7 +253,7 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
     message |= {name: value for name, value in lists.items() if value}
     if reply.reasoning:
         message[REASONING_FIELD] = reply.reasoning
-    finish_fields = opaque_to_client(reply.finish.keep, NAME)
+    finish_fields = metadata_for_client(reply.finish.metadata, NAME)
     if "audio" in finish_fields:
         message["audio"] = finish_fields["audio"]
     choice: dict[str, Json] = {"index": 0, "message": message, "finish_reason": _FINISH[reply.finish.reason]}

@@ -16,13 +16,13 @@ from llm.errors import (
     LLMError,
     OtherApi,
     Overloaded,
-    ProviderSaid,
+    ProviderErrorDetails,
     RateLimited,
     UnknownModel,
-    by_status,
+    choose_error_class,
 )
 from llm.wire.json_codec import loads
-from llm.wire.json_lenient import dict_of, list_of, text_of
+from llm.wire.json_lenient import as_dict, as_list, as_text
 
 # Codes and types of the wire that are more exact than the status.
 _BY_CODE: Final[Mapping[str, type[LLMError]]] = {
@@ -66,17 +66,17 @@ _OTHER_API: Final = "v1/responses"
 _KEY: Final = re.compile(r"(?<=provided: )\S+|\b(?:sk|pk|gsk|xai|hf|csk|tgp)[-_][A-Za-z0-9_*-]{4,}")
 
 
-def error_in(wire: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def find_error(wire: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Returns the object with the error in the JSON of a response with status 200; None if there is none.
 
     The error is in an error object on some level, or is flat where choices are expected.
     """
     if wire.get("error"):
         return wire
-    if "x_groq" in wire and (groq := dict_of(wire["x_groq"])).get("error"):
+    if "x_groq" in wire and (groq := as_dict(wire["x_groq"])).get("error"):
         return groq
     if "choices" in wire:
-        for choice in list_of(wire["choices"]):
+        for choice in as_list(wire["choices"]):
             if isinstance(choice, dict) and choice.get("error"):
                 return choice
         return None
@@ -95,29 +95,29 @@ def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
     if not isinstance(wire, dict) or not wire:
         text = wire if isinstance(wire, str) else body.decode("utf-8", "replace").strip() if wire is None else ""
         plain = text if text and "<" not in text and len(text) < 500 else None
-        return by_status(status)(
+        return choose_error_class(status)(
             _mask_keys(plain or f"{engine.label} answered with status {status}."),
             engine=engine.name,
-            provider=ProviderSaid(status, None, None, _mask_keys(plain) if plain else None),
+            provider=ProviderErrorDetails(status, None, None, _mask_keys(plain) if plain else None),
         )
-    return error_of(status, wire, engine)
+    return build_error(status, wire, engine)
 
 
-def error_of(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMError:
+def build_error(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMError:
     """Returns the error for a JSON error. ``status`` is 0 inside a stream; the error may then contain its status."""
     error = wire.get("error")
     inner: Mapping[str, Any] = error if isinstance(error, dict) else wire
     message = error if isinstance(error, str) else _read_message(inner)
-    code, kind = inner.get("code"), text_of(inner.get("type"))
+    code, kind = inner.get("code"), as_text(inner.get("type"))
     code_text = str(code) if isinstance(code, str | int) and not isinstance(code, bool) else None
-    inner_code = text_of(dict_of(inner.get("innererror")).get("code"))
+    inner_code = as_text(as_dict(inner.get("innererror")).get("code"))
     statuses = (code, wire.get("status_code"), inner.get("status_code"), inner.get("status"))
-    provider = ProviderSaid(status, code_text, kind or None, _mask_keys(message) if message else None)
+    provider = ProviderErrorDetails(status, code_text, kind or None, _mask_keys(message) if message else None)
     cls = _choose_class(status or _find_status(statuses, code_text, kind), message, code_text, kind, inner_code)
-    if cls is EngineForbids and "flagged_input" in dict_of(inner.get("metadata")):  # OpenRouter's moderation
+    if cls is EngineForbids and "flagged_input" in as_dict(inner.get("metadata")):  # OpenRouter's moderation
         cls = ContentBlocked
     text = _mask_keys(message) if message else f"{engine.label} failed and sent no error message."
-    return cls(text, engine=engine.name, provider=provider, param=text_of(inner.get("param")) or None)
+    return cls(text, engine=engine.name, provider=provider, param=as_text(inner.get("param")) or None)
 
 
 def _find_status(values: Iterable[object], *words: str | None) -> int:
@@ -130,7 +130,7 @@ def _find_status(values: Iterable[object], *words: str | None) -> int:
 
 
 def _choose_class(status: int, message: str, *words: str | None) -> type[LLMError]:
-    plain = by_status(status, *words)
+    plain = choose_error_class(status, *words)
     if status in (400, 404) and _OTHER_API in message:
         return OtherApi
     if plain is InvalidRequest or status in (413, 500):
@@ -148,16 +148,16 @@ def _read_message(wire: Mapping[str, Any]) -> str:
     """``message`` may be an object, ``detail`` text or a list of errors with their paths (FastAPI)."""
     message = wire.get("message")
     if isinstance(message, dict):
-        return _read_message(message) or text_of(message.get("detail"))
+        return _read_message(message) or as_text(message.get("detail"))
     if isinstance(message, str) and message:
         return message
     detail = wire.get("detail")
     if isinstance(detail, str):
         return detail
     messages = []
-    for one in list_of(detail):
-        path = ".".join(str(step) for step in list_of(dict_of(one).get("loc")))
-        messages.append(f"{path}: {text_of(dict_of(one).get('msg'))}".removeprefix(": "))
+    for one in as_list(detail):
+        path = ".".join(str(step) for step in as_list(as_dict(one).get("loc")))
+        messages.append(f"{path}: {as_text(as_dict(one).get('msg'))}".removeprefix(": "))
     return "; ".join(messages)
 
 

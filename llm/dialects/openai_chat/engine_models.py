@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
-from llm.dialects.base import ModelLister, Outgoing
-from llm.engines.capabilities import ModelInfo, ModelKind, guessed_abilities, kind_of
+from llm.dialects.base import EngineRequest, ModelLister
+from llm.engines.capabilities import ModelInfo, ModelKind, classify_model, guess_capabilities
 from llm.engines.engine import Engine
 from llm.errors import Malformed
-from llm.wire.json_lenient import count_of, dict_of, dicts_of, list_of, text_of
+from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_list, as_text
 
 # Fields with the size of the context window, and with the limit of output tokens.
 _CONTEXT: Final = ("context_length", "context_window", "max_context_length", "max_model_len")
@@ -28,43 +28,43 @@ _KIND_BY_TYPE: Final[Mapping[str, ModelKind]] = {
 
 def list_models(engine: Engine) -> ModelLister:
     """Lists the models, newest first. Raises ``Malformed`` if the answer is not a list."""
-    if engine.models.fixed:
-        return [_build_fixed(name, engine) for name in engine.models.fixed]
-    [body] = yield [Outgoing(path="/models", method="GET")]
-    entries = body if isinstance(body, list) else dict_of(body).get("data")
+    if engine.models.fixed_models:
+        return [_build_fixed(name, engine) for name in engine.models.fixed_models]
+    [body] = yield [EngineRequest(path="/models", method="GET")]
+    entries = body if isinstance(body, list) else as_dict(body).get("data")
     if not isinstance(entries, list):
         raise Malformed(f"{engine.label} answered with something other than a list of models.", engine=engine.name)
-    found = [_read_entry(entry, engine) for entry in entries if isinstance(entry, dict) and text_of(entry.get("id"))]
+    found = [_read_entry(entry, engine) for entry in entries if isinstance(entry, dict) and as_text(entry.get("id"))]
     # Some hosts list a model once for each of its aliases (Mistral), or one id twice.
     models = {model.id: model for model in reversed(found) if model is not None}.values()
     return sorted(models, key=lambda model: (-(model.created or 0), model.name.lower()))
 
 
 def _build_fixed(name: str, engine: Engine) -> ModelInfo:
-    can = guessed_abilities(name, engine.models, ())
+    can = guess_capabilities(name, engine.models, ())
     return ModelInfo(id=name, engine=engine.name, name=name, can=can, guessed=can, meta={"id": name})
 
 
 def _read_entry(entry: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
     id = entry["id"]
-    kind = _KIND_BY_TYPE.get(text_of(entry.get("type"))) or kind_of(id, engine.models)
+    kind = _KIND_BY_TYPE.get(as_text(entry.get("type"))) or classify_model(id, engine.models)
     if kind is None or entry.get("active") is False or not _is_served(entry):
         return None
-    if kind == "chat" and dict_of(entry.get("capabilities")).get("completion_chat") is False:
-        kind = "stt" if dict_of(entry["capabilities"]).get("audio_transcription") else "other"
+    if kind == "chat" and as_dict(entry.get("capabilities")).get("completion_chat") is False:
+        kind = "stt" if as_dict(entry["capabilities"]).get("audio_transcription") else "other"
     can, listed = _read_capabilities(entry)
     if (modalities := _read_modalities(entry, "output")) and "text" not in modalities:
         kind = _classify_output(modalities)
-    guessed = guessed_abilities(id, engine.models, listed) if kind == "chat" else frozenset()
+    guessed = guess_capabilities(id, engine.models, listed) if kind == "chat" else frozenset()
     return ModelInfo(
         id=id,
         engine=engine.name,
-        name=text_of(entry.get("display_name")) or text_of(entry.get("name")) or id,
+        name=as_text(entry.get("display_name")) or as_text(entry.get("name")) or id,
         kind=kind,
-        created=count_of(entry.get("created")) or None,
+        created=as_count(entry.get("created")) or None,
         context_tokens=_read_limit(entry, _CONTEXT),
         max_output_tokens=_read_limit(entry, _OUTPUT)
-        or count_of(dict_of(entry.get("top_provider")).get("max_completion_tokens")),
+        or as_count(as_dict(entry.get("top_provider")).get("max_completion_tokens")),
         can=can | guessed,
         guessed=guessed,
         meta=dict(entry),
@@ -77,24 +77,24 @@ def _classify_output(modalities: Iterable[str]) -> ModelKind:
 
 def _is_served(entry: Mapping[str, Any]) -> bool:
     """False if an entry lists hosts and none of them is live (the Hugging Face router)."""
-    hosts = dicts_of(entry.get("providers"))
+    hosts = as_dicts(entry.get("providers"))
     return not hosts or any(host.get("status", "live") == "live" for host in hosts)
 
 
 def _read_limit(entry: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    found = [count_of(entry.get(name)) for name in names]
-    found.append(count_of(dict_of(entry.get("meta")).get("n_ctx")) if names is _CONTEXT else None)  # llama.cpp
-    found += [count_of(provider.get(names[0])) for provider in dicts_of(entry.get("providers"))]
+    found = [as_count(entry.get(name)) for name in names]
+    found.append(as_count(as_dict(entry.get("meta")).get("n_ctx")) if names is _CONTEXT else None)  # llama.cpp
+    found += [as_count(provider.get(names[0])) for provider in as_dicts(entry.get("providers"))]
     return max((limit for limit in found if limit), default=None)
 
 
 def _read_modalities(entry: Mapping[str, Any], side: Literal["input", "output"]) -> list[str]:
     """Input or output modalities (OpenRouter, xAI, the Hugging Face router)."""
-    name, architecture = f"{side}_modalities", dict_of(entry.get("architecture"))
-    found = list_of(entry.get(name)) or list_of(architecture.get(name))
-    if not found and "->" in (modality := text_of(architecture.get("modality"))):  # "text+image->text"
+    name, architecture = f"{side}_modalities", as_dict(entry.get("architecture"))
+    found = as_list(entry.get(name)) or as_list(architecture.get(name))
+    if not found and "->" in (modality := as_text(architecture.get("modality"))):  # "text+image->text"
         found = modality.split("->")[side == "output"].split("+")
-    return [text_of(one) for one in found]
+    return [as_text(one) for one in found]
 
 
 def _read_capabilities(entry: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
@@ -103,19 +103,19 @@ def _read_capabilities(entry: Mapping[str, Any]) -> tuple[frozenset[str], frozen
     if modalities := _read_modalities(entry, "input"):
         facts |= {"images": "image" in modalities, "documents": "file" in modalities, "audio": "audio" in modalities}
     # OpenRouter, Groq
-    if parameters := list_of(entry.get("supported_parameters")) or list_of(entry.get("supported_features")):
+    if parameters := as_list(entry.get("supported_parameters")) or as_list(entry.get("supported_features")):
         facts |= {
             "tools": "tools" in parameters,
             "reasoning": "reasoning" in parameters,
             "json_schema": "structured_outputs" in parameters or "response_format" in parameters,
         }
-    providers = dicts_of(entry.get("providers"))
+    providers = as_dicts(entry.get("providers"))
     if any("supports_tools" in provider for provider in providers):
         facts["tools"] = any(provider.get("supports_tools") for provider in providers)
         facts["json_schema"] = any(provider.get("supports_structured_output") for provider in providers)
     for name, ability in (("vision", "images"), ("function_calling", "tools"), ("trained_for_tool_use", "tools")):
-        if isinstance(value := dict_of(entry.get("capabilities")).get(name), bool):
+        if isinstance(value := as_dict(entry.get("capabilities")).get(name), bool):
             facts[ability] = value
-    if isinstance(value := dict_of(entry.get("capabilities")).get("reasoning"), bool):
+    if isinstance(value := as_dict(entry.get("capabilities")).get("reasoning"), bool):
         facts["reasoning"] = value
     return frozenset(name for name, can in facts.items() if can), frozenset(facts)

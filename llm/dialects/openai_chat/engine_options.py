@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from llm.chat.provider_metadata import opaque_for
+from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import NO_OPTIONS, Options
 from llm.dialects.openai_chat.shared import NAME
 from llm.engines.engine import Engine
-from llm.engines.options import Thought, aside, ignored, over, taken, thinks, thought, unmet_caching
-from llm.engines.profiles import Family, Thinking, family_of
+from llm.engines.options import (
+    ReasoningRequest,
+    check_options,
+    default_fields,
+    ignored_options,
+    merge_field,
+    resolve_reasoning,
+    unmet_caching,
+    will_reason,
+)
+from llm.engines.profiles import ModelProfile, ReasoningSupport, find_profile
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
-from llm.wire.json_lenient import dict_of
-from llm.wire.schema_subset import enforced
+from llm.wire.json_lenient import as_dict
+from llm.wire.schema_subset import enforce_schema
 
 # The options that this wire has fields for.
 _KNOWN: Final = frozenset({
@@ -25,20 +34,20 @@ _KNOWN: Final = frozenset({
 
 
 def write_options(
-    options: Options, model: str, engine: Engine, own: Mapping[str, Any], dropped: list[str]
+    options: Options, model: str, engine: Engine, client_fields: Mapping[str, Any], dropped: list[str]
 ) -> dict[str, Json]:
     """Writes the options; names of those without effect are appended to ``dropped``.
 
     ``client_fields`` are fields of this wire that a client sent. Raises ``Unsupported`` naming the option.
     """
-    quirks, family = engine.quirks, family_of(model, engine.models.families)
+    quirks, family = engine.quirks, find_profile(model, engine.models.profiles)
     if options is NO_OPTIONS:
-        return aside(family.sends, own)
-    reasoning = thought(options, engine, model, family)
-    is_reasoning = thinks(reasoning, family)
-    options = taken(options, engine, model, family, is_reasoning, _KNOWN)
-    dropped += (*reasoning.unsaid, *ignored(options, family, is_reasoning))
-    dropped += unmet_caching(options, engine, bool(family.caching))
+        return default_fields(family.default_fields, client_fields)
+    reasoning = resolve_reasoning(options, engine, model, family)
+    is_reasoning = will_reason(reasoning, family)
+    options = check_options(options, engine, model, family, is_reasoning, _KNOWN)
+    dropped += (*reasoning.unsent_options, *ignored_options(options, family, is_reasoning))
+    dropped += unmet_caching(options, engine, bool(family.caching_fields))
     wire: dict[str, Json] = {
         quirks.max_tokens_field: options.max_tokens,
         "temperature": options.temperature,
@@ -48,7 +57,7 @@ def write_options(
         quirks.seed_field: options.seed,
         "presence_penalty": options.presence_penalty,
         "frequency_penalty": options.frequency_penalty,
-        **_write_reasoning(reasoning, family.thinking),
+        **_write_reasoning(reasoning, family.reasoning),
         "verbosity": options.verbosity,
         "service_tier": options.service_tier,
         **_write_logprobs(options, engine),
@@ -56,35 +65,38 @@ def write_options(
         "tool_choice": _write_tool_choice(options.tool_choice, engine),
         "response_format": _write_format(options, engine, dropped),
     }
-    written = {name: over(own.get(name), value) for name, value in wire.items() if value is not None}
-    return {**aside(_extra_fields(options, engine, family), own), **written}
+    written = {name: merge_field(client_fields.get(name), value) for name, value in wire.items() if value is not None}
+    return {**default_fields(_extra_fields(options, engine, family), client_fields), **written}
 
 
-def _extra_fields(options: Options, engine: Engine, family: Family) -> dict[str, Json]:
+def _extra_fields(options: Options, engine: Engine, family: ModelProfile) -> dict[str, Json]:
     """Fields that are sent without an option of the same name."""
-    fields = dict(family.sends)
+    fields = dict(family.default_fields)
     if options.caching:  # empty where caching is automatic
-        fields |= family.caching
+        fields |= family.caching_fields
     if options.format is not None and options.format.schema is not None:
-        fields |= engine.quirks.schema_fields
+        fields |= engine.quirks.json_schema_fields
     return fields
 
 
-def _write_reasoning(reasoning: Thought, support: Thinking | None) -> dict[str, Json]:
-    if support is None or reasoning.wanted is None:
+def _write_reasoning(reasoning: ReasoningRequest, support: ReasoningSupport | None) -> dict[str, Json]:
+    if support is None or reasoning.enabled is None:
         return {}
-    if reasoning.tokens is not None and support.budget:
-        return {support.within: {"max_tokens": reasoning.tokens}}
+    if reasoning.budget_tokens is not None and support.accepts_budget:
+        return {support.parent_field: {"max_tokens": reasoning.budget_tokens}}
     if reasoning.effort is not None:
-        more = support.with_effort if reasoning.wanted else {}
+        more = support.effort_fields if reasoning.enabled else {}
         effort: Json = reasoning.effort
-        return {**more, **({support.within: {"effort": effort}} if support.within else {"reasoning_effort": effort})}
-    return dict(dict_of(support.on if reasoning.wanted else support.off))
+        return {
+            **more,
+            **({support.parent_field: {"effort": effort}} if support.parent_field else {"reasoning_effort": effort}),
+        }
+    return dict(as_dict(support.enable_value if reasoning.enabled else support.disable_value))
 
 
 def _write_logprobs(options: Options, engine: Engine) -> dict[str, Json]:
     enabled = options.logprobs if options.top_logprobs is None else True
-    if not engine.quirks.logprobs_count:
+    if not engine.quirks.logprobs_is_number:
         return {"logprobs": enabled, "top_logprobs": options.top_logprobs}
     # ``logprobs`` is a number here, and the sampled token is one of those counted.
     return {"logprobs": max(options.top_logprobs or 1, 1) if enabled else None}
@@ -93,11 +105,11 @@ def _write_logprobs(options: Options, engine: Engine) -> dict[str, Json]:
 def _write_tool_choice(choice: str | None, engine: Engine) -> Json:
     if choice is None or choice == "auto":
         return choice
-    if choice == "none" and not engine.quirks.barred_tools:
+    if choice == "none" and not engine.quirks.accepts_tool_choice_none:
         raise Unsupported(
             f"{engine.label} does not support tool_choice 'none'.", param="tool_choice", engine=engine.name
         )
-    if choice != "none" and not engine.quirks.forced_tools:
+    if choice != "none" and not engine.quirks.accepts_forced_tools:
         raise Unsupported(
             f"{engine.label} does not support forced tool calls.", param="tool_choice", engine=engine.name
         )
@@ -111,11 +123,14 @@ def _write_format(options: Options, engine: Engine, dropped: list[str]) -> Json:
     if format_ is None:
         return None
     if format_.schema is None:
-        return {**opaque_for(format_.keep, NAME, engine.issuer), "type": "json_object"}
+        return {**metadata_for_engine(format_.metadata, NAME, engine.issuer), "type": "json_object"}
     if not engine.quirks.json_schema:
         raise Unsupported(f"{engine.label} does not support JSON schemas.", param="format", engine=engine.name)
-    fitted, strict = enforced(format_.schema, format_.strict, format_.wire, "format", dropped)
+    fitted, strict = enforce_schema(format_.schema, format_.strict, format_.schema_dialect, "format", dropped)
     schema: dict[str, Json] = {"name": format_.name, "schema": fitted}
     if strict is not None:
         schema["strict"] = strict
-    return {"type": "json_schema", "json_schema": {**opaque_for(format_.keep, NAME, engine.issuer), **schema}}
+    return {
+        "type": "json_schema",
+        "json_schema": {**metadata_for_engine(format_.metadata, NAME, engine.issuer), **schema},
+    }

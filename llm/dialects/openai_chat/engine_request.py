@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, assert_never
 
-from llm.chat.history import only_text
-from llm.chat.messages import Foreign, Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
-from llm.chat.provider_metadata import opaque_for
+from llm.chat.history import move_media_out_of_results
+from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart
+from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
-from llm.dialects.base import Outgoing
+from llm.dialects.base import EngineRequest
 from llm.dialects.losses import lost_fields, unknown_block
 from llm.dialects.openai_chat.engine_options import write_options
-from llm.dialects.openai_chat.shared import AUDIO, NAME
+from llm.dialects.openai_chat.shared import AUDIO_MIME_TYPES, NAME
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
 from llm.wire.frames import Frame
 from llm.wire.json_codec import Json, loads
-from llm.wire.json_lenient import dict_of
-from llm.wire.schema_refs import step
-from llm.wire.schema_subset import enforced
+from llm.wire.json_lenient import as_dict
+from llm.wire.schema_refs import join_pointer
+from llm.wire.schema_subset import enforce_schema
 
 # Path of chat requests, appended to the engine's base URL.
 PATH: Final = "/chat/completions"
@@ -28,13 +28,13 @@ PATH: Final = "/chat/completions"
 _AUDIO_FORMATS: Final[Mapping[str, str]] = {
     "audio/x-wav": "wav",
     "audio/mp3": "mp3",
-    **{mime: name for name, mime in AUDIO.items()},
+    **{mime: name for name, mime in AUDIO_MIME_TYPES.items()},
 }
 _NO_PARAMETERS: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
 _MEDIA_FIELDS: Final = ("image_url", "input_audio", "file")
 
 
-def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
+def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes a chat request. Raises ``Unsupported`` naming the option or the part."""
     dropped = [*lost_fields(request, NAME)]
     messages = [wire for message in request.messages for wire in _write_message(message, engine, dropped)]
@@ -51,39 +51,39 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
         body["stream"] = True
         body |= _request_usage(body, engine)
     body |= request.options.extra
-    return Outgoing(path=PATH, body=body, dropped=tuple(dict.fromkeys(dropped)) if dropped else ())
+    return EngineRequest(path=PATH, body=body, dropped=tuple(dict.fromkeys(dropped)) if dropped else ())
 
 
 def _select_client_fields(request: ChatRequest, engine: Engine, dropped: list[str]) -> dict[str, Json]:
     """The client's unknown fields, without those that the engine would refuse."""
-    if not request.keep:
+    if not request.metadata:
         return {}
-    fields = dict(opaque_for(request.keep, NAME, engine.issuer))
-    if engine.translate:  # of other engines, requests with these fields are passed through
+    fields = dict(metadata_for_engine(request.metadata, NAME, engine.issuer))
+    if engine.always_translate:  # of other engines, requests with these fields are passed through
         for name in ("n", "modalities"):
-            if name in fields and name not in request.hints:
+            if name in fields and name not in request.droppable_fields:
                 raise Unsupported(
                     f"{name!r} is not supported with {engine.label}, because its answers are translated.",
                     param=name,
                     engine=engine.name,
                 )
     for name in [*fields]:
-        unknown = name in request.hints and not engine.quirks.unknown_fields
-        if unknown or (name == "stream_options" and not engine.quirks.usage_in_stream):
+        unknown = name in request.droppable_fields and not engine.quirks.accepts_unknown_fields
+        if unknown or (name == "stream_options" and not engine.quirks.accepts_include_usage):
             del fields[name]
             dropped.append(name)
     return fields
 
 
-def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
+def passthrough_request(body: Mapping[str, Any], model: str, engine: Engine) -> EngineRequest:
     """Returns the client's body with the engine's model id; streams request usage (E7: usage is always recorded)."""
     passed = {**body, "model": model}
     if body.get("stream"):
         passed |= _request_usage(body, engine)
-    return Outgoing(path=PATH, body=passed)
+    return EngineRequest(path=PATH, body=passed)
 
 
-def only_usage(frame: Frame) -> bool:
+def is_only_usage(frame: Frame) -> bool:
     """True for the chunk with usage and no choices, which is sent only because ``include_usage`` was set."""
     if '"usage"' not in frame.data:
         return False
@@ -95,29 +95,31 @@ def only_usage(frame: Frame) -> bool:
 
 
 def _request_usage(body: Mapping[str, Any], engine: Engine) -> dict[str, Json]:
-    if not engine.quirks.usage_in_stream:
+    if not engine.quirks.accepts_include_usage:
         return {}
-    return {"stream_options": {**dict_of(body.get("stream_options")), "include_usage": True}}
+    return {"stream_options": {**as_dict(body.get("stream_options")), "include_usage": True}}
 
 
 def _write_tool(tool: ToolSpec, engine: Engine, dropped: list[str]) -> Json:
-    fields = opaque_for(tool.keep, NAME, engine.issuer)
+    fields = metadata_for_engine(tool.metadata, NAME, engine.issuer)
     if tool.executor == "provider":
         return dict(fields)
     function: dict[str, Json] = {"name": tool.name}
     if tool.description:
         function["description"] = tool.description
     parameters = tool.parameters or _NO_PARAMETERS  # required by Mistral
-    function["parameters"], strict = enforced(parameters, tool.strict, tool.wire, step("tools", tool.name), dropped)
+    function["parameters"], strict = enforce_schema(
+        parameters, tool.strict, tool.schema_dialect, join_pointer("tools", tool.name), dropped
+    )
     if strict is not None:
         function["strict"] = strict
-    inner = dict_of(fields.get("function"))
+    inner = as_dict(fields.get("function"))
     outer = {name: value for name, value in fields.items() if name != "function"}
     return {**outer, "type": "function", "function": {**inner, **function}}
 
 
 def _write_message(message: Message, engine: Engine, dropped: list[str]) -> list[dict[str, Json]]:
-    fields = opaque_for(message.keep, NAME, engine.issuer)
+    fields = metadata_for_engine(message.metadata, NAME, engine.issuer)
     match message.role:
         case "assistant":
             return [{**fields, **_write_assistant(message, engine, dropped)}]
@@ -127,7 +129,7 @@ def _write_message(message: Message, engine: Engine, dropped: list[str]) -> list
     results = [part for part in message.parts if isinstance(part, ToolResult)]
     if not results:
         return [{**fields, "role": "user", "content": _write_content(message.parts, engine)}]
-    message = only_text(message)
+    message = move_media_out_of_results(message)
     written = []
     others: list[Part] = []
     for part in message.parts:
@@ -144,23 +146,23 @@ def _write_message(message: Message, engine: Engine, dropped: list[str]) -> list
 
 def _write_result(result: ToolResult, engine: Engine) -> dict[str, Json]:
     for part in result.content:
-        if isinstance(part, Foreign):
+        if isinstance(part, UnknownPart):
             raise unknown_block(part, engine, " in a tool result")
-    fields = opaque_for(result.keep, NAME, engine.issuer)
+    fields = metadata_for_engine(result.metadata, NAME, engine.issuer)
     content = _write_content(result.content, engine)
     wire: dict[str, Json] = {**fields, "role": "tool", "tool_call_id": result.call_id, "content": content}
-    if result.name is not None and engine.quirks.named_results:
+    if result.name is not None and engine.quirks.tool_name_in_results:
         wire["name"] = result.name
     return wire
 
 
 def _write_content(parts: Sequence[Part], engine: Engine, separator: str = "\n\n") -> Json:
     """A string for one plain text, or where the engine accepts only strings; else a list of parts."""
-    if len(parts) == 1 and isinstance(only := parts[0], Text) and not only.keep:
+    if len(parts) == 1 and isinstance(only := parts[0], Text) and not only.metadata:
         return only.text
     if all(isinstance(part, Text) for part in parts):
         texts = [part for part in parts if isinstance(part, Text)]
-        has_fields = any(opaque_for(part.keep, NAME, engine.issuer) for part in texts)
+        has_fields = any(metadata_for_engine(part.metadata, NAME, engine.issuer) for part in texts)
         if engine.quirks.flat_content or (len(texts) <= 1 and not has_fields):
             return separator.join(part.text for part in texts)
     return [_write_part(part, engine) for part in parts]
@@ -169,13 +171,13 @@ def _write_content(parts: Sequence[Part], engine: Engine, separator: str = "\n\n
 def _write_part(part: Part, engine: Engine) -> Json:
     match part:
         case Text(text, _, metadata):
-            return {**opaque_for(metadata, NAME, engine.issuer), "type": "text", "text": text}
+            return {**metadata_for_engine(metadata, NAME, engine.issuer), "type": "text", "text": text}
         case Media():
-            fields = opaque_for(part.keep, NAME, engine.issuer)
+            fields = metadata_for_engine(part.metadata, NAME, engine.issuer)
             outer = {name: value for name, value in fields.items() if name not in _MEDIA_FIELDS}
             return {**outer, **_write_media(part, fields, engine)}
-        case Foreign(metadata):
-            if block := opaque_for(metadata, NAME, engine.issuer):
+        case UnknownPart(metadata):
+            if block := metadata_for_engine(metadata, NAME, engine.issuer):
                 return dict(block)
             raise unknown_block(part, engine)
         case Reasoning() | ToolCall() | ToolResult():
@@ -191,20 +193,20 @@ def _write_part(part: Part, engine: Engine) -> Json:
 def _write_media(media: Media, fields: Mapping[str, Json], engine: Engine) -> dict[str, Json]:
     data = f"data:{media.mime};base64,{media.base64}"
     if media.kind == "image" and media.file_id is None:
-        return {"type": "image_url", "image_url": {**dict_of(fields.get("image_url")), "url": media.url or data}}
+        return {"type": "image_url", "image_url": {**as_dict(fields.get("image_url")), "url": media.url or data}}
     if media.kind == "audio" and media.base64 is not None and media.mime in _AUDIO_FORMATS:
         audio: dict[str, Json] = {"data": media.base64, "format": _AUDIO_FORMATS[media.mime]}
-        return {"type": "input_audio", "input_audio": {**dict_of(fields.get("input_audio")), **audio}}
-    if media.kind == "document" and engine.quirks.documents == "document_url" and media.file_id is None:
+        return {"type": "input_audio", "input_audio": {**as_dict(fields.get("input_audio")), **audio}}
+    if media.kind == "document" and engine.quirks.document_part == "document_url" and media.file_id is None:
         return {
             "type": "document_url",
             "document_url": media.url or data,
             "document_name": media.name or "document.pdf",
         }
     # A file id is valid only at the provider where the file was uploaded.
-    is_own_file = any(opaque.dialect == NAME and opaque.issuer in (None, engine.issuer) for opaque in media.keep)
+    is_own_file = any(opaque.dialect == NAME and opaque.issuer in (None, engine.issuer) for opaque in media.metadata)
     if media.kind == "document" and media.url is None and (media.file_id is None or is_own_file):
-        file: dict[str, Json] = {**dict_of(fields.get("file"))}
+        file: dict[str, Json] = {**as_dict(fields.get("file"))}
         if media.name is not None or media.file_id is None:
             file["filename"] = media.name or "document.pdf"
         if media.file_id is not None:
@@ -231,10 +233,10 @@ def _write_assistant(message: Message, engine: Engine, dropped: list[str]) -> di
                 dropped.append("foreign block")  # written as a tool call it would need a result
             case ToolCall():
                 calls.append(_write_call(part, engine))
-            case Foreign(metadata) if opaque_for(metadata, NAME, engine.issuer):
+            case UnknownPart(metadata) if metadata_for_engine(metadata, NAME, engine.issuer):
                 texts.append(part)
-            case Media() | Foreign() | ToolResult():
-                dropped.append("foreign block" if isinstance(part, Foreign) else type(part).__name__.lower())
+            case Media() | UnknownPart() | ToolResult():
+                dropped.append("foreign block" if isinstance(part, UnknownPart) else type(part).__name__.lower())
     wire: dict[str, Json] = {"role": "assistant"}
     wire["content"] = _write_content(texts, engine, separator="") if texts or not calls else None
     wire |= _echo_reasoning(reasoning, bool(calls), engine)
@@ -244,12 +246,12 @@ def _write_assistant(message: Message, engine: Engine, dropped: list[str]) -> di
 
 
 def _write_call(call: ToolCall, engine: Engine) -> Json:
-    fields = opaque_for(call.keep, NAME, engine.issuer)
+    fields = metadata_for_engine(call.metadata, NAME, engine.issuer)
     if fields.get("type") == "custom":
         custom: dict[str, Json] = {"name": call.name, "input": call.arguments}
-        return {"id": call.id, **fields, "custom": {**dict_of(fields.get("custom")), **custom}}
+        return {"id": call.id, **fields, "custom": {**as_dict(fields.get("custom")), **custom}}
     function: dict[str, Json] = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.id, "type": "function", **fields, "function": {**dict_of(fields.get("function")), **function}}
+    return {"id": call.id, "type": "function", **fields, "function": {**as_dict(fields.get("function")), **function}}
 
 
 def _echo_reasoning(parts: Iterable[Reasoning], has_calls: bool, engine: Engine) -> dict[str, Json]:
@@ -258,7 +260,7 @@ def _echo_reasoning(parts: Iterable[Reasoning], has_calls: bool, engine: Engine)
     details: list[Json] = []
     text = ""
     for part in parts:
-        fields = opaque_for(part.keep, NAME, engine.issuer)
+        fields = metadata_for_engine(part.metadata, NAME, engine.issuer)
         more = fields.get("reasoning_details")
         details += more if isinstance(more, list) else []
         wire |= {name: value for name, value in fields.items() if name != "reasoning_details"}

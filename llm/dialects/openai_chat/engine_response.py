@@ -7,20 +7,29 @@ from collections.abc import Mapping
 from secrets import token_hex
 from typing import Any, Final
 
-from llm.chat.events import Event, Finished, Piece, Started, TextDelta, ToolCallDelta, UsageReported, settled
+from llm.chat.events import (
+    AnyDelta,
+    Event,
+    Finished,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    UsageReported,
+    final_finish_reason,
+)
 from llm.chat.messages import Citation, Media, Usage
-from llm.chat.parts_manager import Flow
-from llm.chat.provider_metadata import Keep, Opaque, rest_of
+from llm.chat.parts_manager import PartsManager
+from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
 from llm.chat.reply import Reply, collect
-from llm.dialects.openai_chat.engine_errors import error_in, error_of
-from llm.dialects.openai_chat.shared import FINISH, NAME, READ_REASONING, ReasoningDetails, read_usage
-from llm.dialects.openai_common import NOISE
+from llm.dialects.openai_chat.engine_errors import build_error, find_error
+from llm.dialects.openai_chat.shared import FINISH_REASONS, NAME, REASONING_FIELDS, ReasoningDetails, read_usage
+from llm.dialects.openai_common import VOLATILE_FIELDS
 from llm.engines.engine import Engine
 from llm.errors import Malformed, Truncated
-from llm.wire.frames import MAX_FRAME, Frame, Framing
+from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
 from llm.wire.json_codec import Json, dumps, loads
-from llm.wire.json_lenient import count_of, dict_of, dicts_of, list_of, text_of
-from llm.wire.sse import Sse
+from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_list, as_text
+from llm.wire.sse import SseDecoder
 
 _TEXT_FIELDS: Final = frozenset({"role", "content"})  # fields of a delta that holds only text
 # A name may begin another tool call, and reasoning details are collected.
@@ -28,12 +37,12 @@ _STATEFUL_FIELDS: Final = re.compile(rb'"(?:name|reasoning_details)"')
 _CALL_FIELDS: Final = ("index", "id", "type", "function", "custom")
 
 
-def framing(most: int = MAX_FRAME) -> Framing:
-    """Creates the splitter of a streamed answer into frames of at most ``most`` bytes."""
-    return Sse(most)
+def create_framing(max_frame: int = MAX_FRAME) -> FrameDecoder:
+    """Creates the splitter of a streamed answer into frames of at most ``max_frame`` bytes."""
+    return SseDecoder(max_frame)
 
 
-def reader(engine: Engine) -> ChunkReader:
+def create_reader(engine: Engine) -> ChunkReader:
     """Creates the reader of one streamed answer."""
     return ChunkReader(engine)
 
@@ -82,8 +91,8 @@ class _Call:
 class ChunkReader:
     """Reads the chunks of one stream, which ends with ``[DONE]``; some hosts only close it after the finish reason."""
 
-    noise = NOISE
-    unlike = _STATEFUL_FIELDS
+    volatile_fields = VOLATILE_FIELDS
+    stateful_fields = _STATEFUL_FIELDS
     needs_text = False
 
     __slots__ = (
@@ -106,7 +115,7 @@ class ChunkReader:
     def __init__(self, engine: Engine) -> None:
         self.done = False
         self._engine = engine
-        self._parts = Flow()
+        self._parts = PartsManager()
         self._started = False
         self._finish: str | None = None
         self._usage: Usage | None = None
@@ -130,25 +139,25 @@ class ChunkReader:
             wire = loads(data)
         except ValueError:
             if frame.event == "error":
-                raise error_of(0, {"error": data}, self._engine) from None
+                raise build_error(0, {"error": data}, self._engine) from None
             raise Malformed("The engine sent a chunk that is not JSON.", engine=self._engine.name) from None
         if isinstance(wire, list) and wire:
             wire = wire[0]  # Google sends errors in a list
         if isinstance(wire, dict):
-            failed = wire if frame.event == "error" else error_in(wire)
+            failed = wire if frame.event == "error" else find_error(wire)
             if failed is not None:
-                raise error_of(0, failed, self._engine)
+                raise build_error(0, failed, self._engine)
             self._read_chunk(wire)
-        return self._parts.take()
+        return self._parts.take_events()
 
-    def skipped(self, piece: Piece) -> None:
+    def note_delta(self, delta: AnyDelta) -> None:
         """Counts the characters and call arguments of a delta that was not fed."""
-        if isinstance(piece, TextDelta):
-            self._characters += len(piece.text)
-        elif isinstance(piece, ToolCallDelta):
+        if isinstance(delta, TextDelta):
+            self._characters += len(delta.text)
+        elif isinstance(delta, ToolCallDelta):
             for call in self._calls.values():
-                if call.index == piece.index:
-                    call.fragments.append(piece.arguments)
+                if call.index == delta.index:
+                    call.fragments.append(delta.arguments)
                     call.emitted = len(call.fragments)
 
     def close(self) -> list[Event]:
@@ -160,40 +169,40 @@ class ChunkReader:
     # Most chunks have few of these fields, so each field is read only after a test that it exists.
 
     def _read_chunk(self, wire: Mapping[str, Any], whole: bool = False) -> None:
-        choices = list_of(wire["choices"]) if "choices" in wire else ()
-        if not self._started and (choices or text_of(wire.get("id"))):
+        choices = as_list(wire["choices"]) if "choices" in wire else ()
+        if not self._started and (choices or as_text(wire.get("id"))):
             self._start(wire)
         if "usage" in wire or "x_groq" in wire:
-            self._read_usage(wire.get("usage") or dict_of(wire.get("x_groq")).get("usage"))
+            self._read_usage(wire.get("usage") or as_dict(wire.get("x_groq")).get("usage"))
         for choice in choices:
-            if isinstance(choice, dict) and not ((index := choice.get("index")) and count_of(index)):
+            if isinstance(choice, dict) and not ((index := choice.get("index")) and as_count(index)):
                 self._read_choice(choice, whole)
         if "citations" in wire or "search_results" in wire:
             self._read_sources(wire)
 
     def _read_sources(self, wire: Mapping[str, Any]) -> None:
-        for url in list_of(wire.get("citations")):
+        for url in as_list(wire.get("citations")):
             if isinstance(url, str):
                 self._sources.setdefault(url, None)
-        for found in dicts_of(wire.get("search_results")):
-            if (url := text_of(found.get("url"))) in self._sources:
-                self._sources[url] = text_of(found.get("title")) or None
+        for found in as_dicts(wire.get("search_results")):
+            if (url := as_text(found.get("url"))) in self._sources:
+                self._sources[url] = as_text(found.get("title")) or None
 
     def _start(self, wire: Mapping[str, Any]) -> None:
         self._started = True
-        self._parts.out.append(Started(text_of(wire.get("id")), text_of(wire.get("model"))))
+        self._parts.events.append(Started(as_text(wire.get("id")), as_text(wire.get("model"))))
 
     def _read_usage(self, wire: object) -> None:
         if isinstance(wire, dict):
-            usage = read_usage(wire, reasoning_inside=self._engine.quirks.reasoning_in_output)
+            usage = read_usage(wire, reasoning_in_output=self._engine.quirks.reasoning_in_output)
             if usage != self._usage and (usage.fresh is not None or usage.text is not None):
                 self._usage = usage
 
     def _read_choice(self, choice: Mapping[str, Any], whole: bool) -> None:
-        delta = dict_of(choice.get("delta"))
+        delta = as_dict(choice.get("delta"))
         if "message" in choice:
             # Perplexity sends both in each form: the other one is empty or holds the whole text so far.
-            message = dict_of(choice["message"])
+            message = as_dict(choice["message"])
             delta = message or delta if whole else delta or message
         if "usage" in choice:  # Moonshot
             self._read_usage(choice["usage"])
@@ -204,100 +213,100 @@ class ChunkReader:
         if "logprobs" in choice and isinstance(choice["logprobs"], dict):
             _extend_logprobs(self._extra.setdefault("logprobs", {}), choice["logprobs"])
         if choice.get("finish_reason"):
-            self._finish = text_of(choice["finish_reason"]) or self._finish
+            self._finish = as_text(choice["finish_reason"]) or self._finish
 
     def _read_delta(self, delta: Mapping[str, Any], whole: bool) -> None:
         self._read_reasoning(delta, whole)
         self._read_content(delta.get("content"))
         self._read_content(delta.get("refusal"))
-        for annotation in list_of(delta.get("annotations")):
+        for annotation in as_list(delta.get("annotations")):
             self._read_annotation(annotation)
-        for image in list_of(delta.get("images")):
+        for image in as_list(delta.get("images")):
             self._read_image(image)
-        for number, call in enumerate(list_of(delta.get("tool_calls"))):
+        for number, call in enumerate(as_list(delta.get("tool_calls"))):
             if isinstance(call, dict):
                 self._read_call(call, number, whole)
         if isinstance(legacy := delta.get("function_call"), dict):
             self._read_call({"function": legacy, "index": "function"}, 0, False)
-        if whole and dict_of(delta.get("audio")).get("data"):
+        if whole and as_dict(delta.get("audio")).get("data"):
             self._extra["audio"] = dict(delta["audio"])
 
     def _read_reasoning(self, delta: Mapping[str, Any], whole: bool) -> None:
         """Reads one of the reasoning fields: where both exist they have the same text."""
-        details = dicts_of(delta.get("reasoning_details"))
+        details = as_dicts(delta.get("reasoning_details"))
         for detail in details:
             self._details.add(detail, whole)
-        for name in READ_REASONING:
-            if text := text_of(delta.get(name)):
-                self._parts.reasoning(text)
+        for name in REASONING_FIELDS:
+            if text := as_text(delta.get(name)):
+                self._parts.add_reasoning(text)
                 return
         for detail in details:
-            self._parts.reasoning(text_of(detail.get("text")) or text_of(detail.get("summary")))
+            self._parts.add_reasoning(as_text(detail.get("text")) or as_text(detail.get("summary")))
 
     def _read_content(self, content: object) -> None:
         """Reads a text, or a list of text, reasoning and image parts (Mistral)."""
         if isinstance(content, str):
             if content:
-                if not self._parts.speaking:
+                if not self._parts.in_text:
                     self._end_reasoning()
                     self._part_start = self._characters
                 self._characters += len(content)
-                self._parts.text(content)
+                self._parts.add_text(content)
             return
-        for part in list_of(content):
+        for part in as_list(content):
             if not isinstance(part, dict):
                 continue
             if part.get("type") == "thinking":
                 inner = part.get("thinking")
-                for block in list_of(inner) if not isinstance(inner, str) else [{"text": inner}]:
-                    self._parts.reasoning(text_of(dict_of(block).get("text")))
+                for block in as_list(inner) if not isinstance(inner, str) else [{"text": inner}]:
+                    self._parts.add_reasoning(as_text(as_dict(block).get("text")))
             elif part.get("type") == "image_url":
                 self._read_image(part)
             else:
-                self._read_content(text_of(part.get("text")) or text_of(part.get("refusal")))
+                self._read_content(as_text(part.get("text")) or as_text(part.get("refusal")))
 
     def _end_reasoning(self) -> None:
         """Ends an open reasoning part with the details that must be sent back with it."""
-        if self._details and self._parts.thinking:
-            self._parts.end_open(self._take_details())
+        if self._details and self._parts.in_reasoning:
+            self._parts.end_open_part(self._take_details())
 
-    def _take_details(self) -> Keep:
-        return (Opaque(NAME, self._engine.issuer, {"reasoning_details": self._details.take()}),)
+    def _take_details(self) -> Metadata:
+        return (ProviderMetadata(NAME, self._engine.issuer, {"reasoning_details": self._details.take()}),)
 
     def _read_annotation(self, wire: object) -> None:
         """Reads a citation. Offsets of the wire count in the whole text, neutral ones in the open part."""
-        cited = dict_of(dict_of(wire).get("url_citation"))
+        cited = as_dict(as_dict(wire).get("url_citation"))
         if cited:
-            if not self._parts.speaking:
+            if not self._parts.in_text:
                 self._part_start = self._characters
-            start, end = count_of(cited.get("start_index")), count_of(cited.get("end_index"))
+            start, end = as_count(cited.get("start_index")), as_count(cited.get("end_index"))
             if start is None or end is None or not self._part_start <= start <= end:
                 start = end = None
             else:
                 start, end = start - self._part_start, end - self._part_start
-            self._parts.cite(
+            self._parts.add_citation(
                 Citation(
-                    url=text_of(cited.get("url")) or None,
-                    title=text_of(cited.get("title")) or None,
-                    quote=text_of(cited.get("content")) or None,
+                    url=as_text(cited.get("url")) or None,
+                    title=as_text(cited.get("title")) or None,
+                    quote=as_text(cited.get("content")) or None,
                     start=start,
                     end=end,
-                    keep=(Opaque(NAME, self._engine.issuer, dict(dict_of(wire))),),
+                    metadata=(ProviderMetadata(NAME, self._engine.issuer, dict(as_dict(wire))),),
                 )
             )
 
     def _read_image(self, wire: object) -> None:
-        image = dict_of(wire).get("image_url")
-        url = text_of(image) or text_of(dict_of(image).get("url"))
+        image = as_dict(wire).get("image_url")
+        url = as_text(image) or as_text(as_dict(image).get("url"))
         head, comma, data = url.partition(";base64,")
         if comma and head.startswith("data:"):
-            self._parts.whole(Media(mime=head[5:], base64=data))
+            self._parts.add_whole_part(Media(mime=head[5:], base64=data))
         elif url:
-            self._parts.whole(Media(mime="image/png", url=url))
+            self._parts.add_whole_part(Media(mime="image/png", url=url))
 
     def _read_call(self, wire: Mapping[str, Any], number: int, whole: bool) -> None:
-        inner = dict_of(wire.get("function")) or dict_of(wire.get("custom"))
-        name = text_of(inner.get("name"))
+        inner = as_dict(wire.get("function")) or as_dict(wire.get("custom"))
+        name = as_text(inner.get("name"))
         call = self._find_call(wire, number, name, whole)
         call.metadata.update(
             {name: value for name, value in wire.items() if name not in _CALL_FIELDS and value is not None}
@@ -317,13 +326,13 @@ class ChunkReader:
             # Some hosts send no id, or one id twice: results could not be matched to their calls.
             id = call.id if call.id and call.id not in self._call_ids else f"call_{token_hex(12)}"
             self._call_ids |= {id}
-            call.index = self._parts.call(id, call.name)
-        self._parts.arguments(call.index, "".join(call.fragments[call.emitted :]))
+            call.index = self._parts.open_call(id, call.name)
+        self._parts.add_arguments(call.index, "".join(call.fragments[call.emitted :]))
         call.emitted = len(call.fragments)
 
     def _find_call(self, wire: Mapping[str, Any], number: int, name: str, whole: bool) -> _Call:
         """Finds a call by its position in a whole answer; in a stream by index, else by id, else the last one."""
-        id = text_of(wire.get("id"))
+        id = as_text(wire.get("id"))
         if id == "null":  # sent by Mistral at times instead of no id
             id = ""
         key: object = number if whole else wire.get("index")
@@ -350,25 +359,29 @@ class ChunkReader:
             self._start({})
         self._end_reasoning()
         for url, title in self._sources.items():
-            self._parts.cite(Citation(url, title))
+            self._parts.add_citation(Citation(url, title))
         for call in self._calls.values():
             if call.index is None and (call.fragments or call.id):
                 raise Malformed(f"{self._engine.label} sent a tool call without a name.", engine=self._engine.name)
             if call.index is not None:
-                metadata: Keep = (Opaque(NAME, self._engine.issuer, call.metadata),) if call.metadata else ()
-                self._parts.end_open()
+                metadata: Metadata = (
+                    (ProviderMetadata(NAME, self._engine.issuer, call.metadata),) if call.metadata else ()
+                )
+                self._parts.end_open_part()
                 self._parts.end_call(call.index, metadata)
         if self._details:
-            self._parts.reasoning("", withheld=True)
-            self._parts.end_open(self._take_details())
+            self._parts.add_reasoning("", withheld=True)
+            self._parts.end_open_part(self._take_details())
         self._parts.end_all()
         if self._usage is not None:
-            self._parts.out.append(UsageReported(self._usage))
-        reason = FINISH.get(self._finish or "", "other")
-        metadata = rest_of(self._extra, (), NAME, self._engine.issuer)
-        self._parts.out.append(Finished(settled(reason, self._parts.called), self._finish, metadata))
+            self._parts.events.append(UsageReported(self._usage))
+        reason = FINISH_REASONS.get(self._finish or "", "other")
+        metadata = unknown_fields(self._extra, (), NAME, self._engine.issuer)
+        self._parts.events.append(
+            Finished(final_finish_reason(reason, self._parts.has_client_call), self._finish, metadata)
+        )
         self.done = True
-        return self._parts.take()
+        return self._parts.take_events()
 
 
 def _extend_logprobs(logprobs: Json, more: Mapping[str, Any]) -> None:
@@ -385,9 +398,9 @@ def read_reply(body: Any, engine: Engine) -> Reply:
     """Reads a whole completion. Raises ``Malformed`` if it has no choice, and the error inside a 200 response."""
     if not isinstance(body, dict):
         raise Malformed(f"{engine.label} answered with something other than a completion.", engine=engine.name)
-    if (failed := error_in(body)) is not None:
-        raise error_of(0, failed, engine)
-    if not list_of(body.get("choices")):
+    if (failed := find_error(body)) is not None:
+        raise build_error(0, failed, engine)
+    if not as_list(body.get("choices")):
         raise Malformed(f"{engine.label} answered without any choice.", engine=engine.name)
     chunks = ChunkReader(engine)
     chunks._read_chunk(body, whole=True)

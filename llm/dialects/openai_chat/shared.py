@@ -8,15 +8,15 @@ from typing import Any, Final
 from llm.chat.events import FinishReason
 from llm.chat.messages import Usage
 from llm.wire.json_codec import Json
-from llm.wire.json_lenient import count_of, dict_of, text_of
+from llm.wire.json_lenient import as_count, as_dict, as_text
 
 NAME: Final = "openai-chat"
 REASONING_FIELD: Final = "reasoning_content"  # the field in which clients get reasoning text (T3: one name)
-SEALED: Final = "reasoning.encrypted"  # type of the ``reasoning_details`` that clients cannot read
-THOUGHT: Final = "thought"  # in provider metadata sealed by this server: the reasoning text
-READ_REASONING: Final = ("reasoning_content", "reasoning")  # fields with reasoning text, in order of preference
+ENCRYPTED_DETAIL: Final = "reasoning.encrypted"  # type of the ``reasoning_details`` that clients cannot read
+SEALED_TEXT: Final = "thought"  # in provider metadata sealed by this server: the reasoning text
+REASONING_FIELDS: Final = ("reasoning_content", "reasoning")  # fields with reasoning text, in order of preference
 
-AUDIO: Final[Mapping[str, str]] = {  # ``input_audio.format`` to MIME type
+AUDIO_MIME_TYPES: Final[Mapping[str, str]] = {  # ``input_audio.format`` to MIME type
     "wav": "audio/wav",
     "mp3": "audio/mpeg",
     "flac": "audio/flac",
@@ -27,7 +27,7 @@ AUDIO: Final[Mapping[str, str]] = {  # ``input_audio.format`` to MIME type
 }
 
 # ``finish_reason`` of engines to the neutral finish reason.
-FINISH: Final[Mapping[str, FinishReason]] = {
+FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
     "stop": "stop",
     "eos": "stop",  # Together
     "end_turn": "stop",
@@ -64,7 +64,7 @@ class ReasoningDetails:
 
     def add(self, detail: Mapping[str, Any], whole: bool) -> None:
         """Adds a detail. ``whole``: it is complete and never merged with the last one."""
-        name = _DETAIL_TEXTS.get(text_of(detail.get("type")))
+        name = _DETAIL_TEXTS.get(as_text(detail.get("type")))
         last = self._details[-1] if self._details else None
         if whole or name is None or last is None or not self._continues(last, detail):
             self._join_fragments()
@@ -72,7 +72,7 @@ class ReasoningDetails:
         else:
             last |= {field: value for field, value in detail.items() if value is not None and field != name}
         if name is not None:
-            self._fragments.append(text_of(detail.get(name)))
+            self._fragments.append(as_text(detail.get(name)))
 
     def take(self) -> list[Json]:
         """Returns the collected details and clears them."""
@@ -92,23 +92,23 @@ class ReasoningDetails:
         self._fragments = []
 
 
-def read_usage(wire: Mapping[str, Any], *, reasoning_inside: bool = True) -> Usage:
+def read_usage(wire: Mapping[str, Any], *, reasoning_in_output: bool = True) -> Usage:
     """Reads ``usage``, whose ``prompt_tokens`` include cached tokens.
 
     ``reasoning_in_output``: ``completion_tokens`` include reasoning, unless ``total_tokens`` shows the opposite.
     """
-    prompt, completion = count_of(wire.get("prompt_tokens")), count_of(wire.get("completion_tokens"))
-    input_details = dict_of(wire.get("prompt_tokens_details"))
-    output_details = dict_of(wire.get("completion_tokens_details"))
-    read = count_of(input_details.get("cached_tokens")) or count_of(wire.get("prompt_cache_hit_tokens")) or 0
-    written = count_of(input_details.get("cache_write_tokens")) or 0
+    prompt, completion = as_count(wire.get("prompt_tokens")), as_count(wire.get("completion_tokens"))
+    input_details = as_dict(wire.get("prompt_tokens_details"))
+    output_details = as_dict(wire.get("completion_tokens_details"))
+    read = as_count(input_details.get("cached_tokens")) or as_count(wire.get("prompt_cache_hit_tokens")) or 0
+    written = as_count(input_details.get("cache_write_tokens")) or 0
     if prompt is not None:  # some hosts report more cached tokens than input tokens
         read = min(read, prompt)
         written = min(written, prompt - read)
-    reasoning = count_of(output_details.get("reasoning_tokens")) or 0
+    reasoning = as_count(output_details.get("reasoning_tokens")) or 0
     if prompt is not None and completion is not None and reasoning:
-        reasoning_inside = reasoning_inside and wire.get("total_tokens") != prompt + completion + reasoning
-    if reasoning_inside and completion is not None:
+        reasoning_in_output = reasoning_in_output and wire.get("total_tokens") != prompt + completion + reasoning
+    if reasoning_in_output and completion is not None:
         reasoning = min(reasoning, completion)
     other = {
         name: count
@@ -118,13 +118,13 @@ def read_usage(wire: Mapping[str, Any], *, reasoning_inside: bool = True) -> Usa
             ("accepted_prediction", output_details.get("accepted_prediction_tokens")),
             ("rejected_prediction", output_details.get("rejected_prediction_tokens")),
         )
-        if (count := count_of(value))
+        if (count := as_count(value))
     }
     return Usage(
         fresh=None if prompt is None else prompt - read - written,
         cache_read=read,
         cache_write=written,
-        text=None if completion is None else completion - (reasoning if reasoning_inside else 0),
+        text=None if completion is None else completion - (reasoning if reasoning_in_output else 0),
         reasoning=reasoning,
         other=other,
     )

@@ -24,31 +24,31 @@ unknown fields of its part (and ``type`` for a refusal), with the fields of its 
 every other part is the whole item.
 """
 
-from llm.dialects.base import REQUEST_ID, status_of
+from llm.dialects.base import REQUEST_ID, get_http_status
 from llm.dialects.openai_common import write_error, write_models
 from llm.dialects.openai_responses.client_request import read_request
-from llm.dialects.openai_responses.client_response import write_reply, writer
+from llm.dialects.openai_responses.client_response import create_writer, write_reply
 from llm.dialects.openai_responses.engine_errors import read_error
 from llm.dialects.openai_responses.engine_models import list_models
-from llm.dialects.openai_responses.engine_request import only_usage, verbatim, write_request
-from llm.dialects.openai_responses.engine_response import framing, read_reply, reader
+from llm.dialects.openai_responses.engine_request import is_only_usage, passthrough_request, write_request
+from llm.dialects.openai_responses.engine_response import create_framing, create_reader, read_reply
 from llm.dialects.openai_responses.shared import NAME
 
 __all__ = [
     "NAME",
     "REQUEST_ID",
-    "framing",
+    "create_framing",
+    "create_reader",
+    "create_writer",
+    "get_http_status",
+    "is_only_usage",
     "list_models",
-    "only_usage",
+    "passthrough_request",
     "read_error",
     "read_reply",
     "read_request",
-    "reader",
-    "status_of",
-    "verbatim",
     "write_error",
     "write_models",
     "write_reply",
     "write_request",
-    "writer",
 ]

@@ -6,12 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast, get_args
 
-from llm.chat.messages import Foreign, Media, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
-from llm.chat.provider_metadata import Keep, Opaque, rest_of, unseal
+from llm.chat.messages import Media, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult, UnknownPart
+from llm.chat.provider_metadata import Metadata, ProviderMetadata, decode_metadata, unknown_fields
 from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec
-from llm.dialects.openai_responses.shared import CALLS, NAME, TEXTS, grouped, grouped_name, read_citation
+from llm.dialects.openai_responses.shared import (
+    CLIENT_CALLS,
+    NAME,
+    TEXT_FIELDS,
+    join_namespace,
+    pack_namespace,
+    read_citation,
+)
 from llm.wire.json_codec import Json
-from llm.wire.json_lenient import dicts_of, text_of
+from llm.wire.json_lenient import as_dicts, as_text
 from llm.wire.json_strict import Fields, invalid
 
 _KNOWN_FIELDS: Final = (
@@ -47,73 +54,73 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     if input_items is not None and not isinstance(input_items, list):
         raise invalid("input", "is not a string or a list of items")
     messages = [*_read_items(input_items or ())]
-    if instructions := fields.text("instructions"):
+    if instructions := fields.read_text("instructions"):
         messages.insert(0, Message("system", (Text(instructions),)))
     default_fields = [name for name, value in _DEFAULT_VALUES.items() if body.get(name) == value]
     present = {name: value for name, value in body.items() if value is not None}
     return ChatRequest(
-        model=fields.text("model") or "",
+        model=fields.read_text("model") or "",
         messages=tuple(messages),
-        tools=tuple(t for n, w in enumerate(fields.items("tools") or ()) for t in _read_tools(w, f"tools[{n}]")),
+        tools=tuple(t for n, w in enumerate(fields.read_list("tools") or ()) for t in _read_tools(w, f"tools[{n}]")),
         options=_read_options(fields),
-        stream=fields.flag("stream") or False,
-        keep=(*rest_of(present, _KNOWN_FIELDS, NAME, None), *_read_wire_form(fields)),
-        hints=_DROPPABLE_FIELDS.union(default_fields),
+        stream=fields.read_flag("stream") or False,
+        metadata=(*unknown_fields(present, _KNOWN_FIELDS, NAME, None), *_read_wire_form(fields)),
+        droppable_fields=_DROPPABLE_FIELDS.union(default_fields),
     )
 
 
-def _read_wire_form(fields: Fields) -> Keep:
+def _read_wire_form(fields: Fields) -> Metadata:
     """Returns the parts of known fields that have no neutral option, for engines of this wire."""
     wire_form: dict[str, Json] = {}
     for name, known in (("reasoning", ("effort",)), ("text", ("format", "verbosity"))):
-        inner = fields.inner(name)
-        if inner and (inner_fields := {n: v for n, v in inner.wire.items() if n not in known and v is not None}):
+        inner = fields.read_object(name)
+        if inner and (inner_fields := {n: v for n, v in inner.raw.items() if n not in known and v is not None}):
             wire_form[name] = inner_fields
-    if include := [name for name in fields.items("include") or () if name != _LOGPROBS]:
+    if include := [name for name in fields.read_list("include") or () if name != _LOGPROBS]:
         wire_form["include"] = include
-    return (Opaque(NAME, None, wire_form),) if wire_form else ()
+    return (ProviderMetadata(NAME, None, wire_form),) if wire_form else ()
 
 
 def _read_options(fields: Fields) -> Options:
-    reasoning, text = fields.inner("reasoning"), fields.inner("text")
-    effort = reasoning.text("effort") if reasoning else None
+    reasoning, text = fields.read_object("reasoning"), fields.read_object("text")
+    effort = reasoning.read_text("effort") if reasoning else None
     if reasoning and effort is not None and effort not in get_args(Effort):
         raise reasoning.invalid("effort", f"{effort[:40]!r} is not one of {', '.join(get_args(Effort))}")
     return Options(
-        max_tokens=fields.integer("max_output_tokens"),
-        temperature=fields.number("temperature"),
-        top_p=fields.number("top_p"),
-        top_k=fields.integer("top_k"),
+        max_tokens=fields.read_integer("max_output_tokens"),
+        temperature=fields.read_number("temperature"),
+        top_p=fields.read_number("top_p"),
+        top_k=fields.read_integer("top_k"),
         effort=cast("Effort | None", effort),
-        verbosity=text.text("verbosity") if text else None,
-        format=_read_format(text.inner("format")) if text else None,
+        verbosity=text.read_text("verbosity") if text else None,
+        format=_read_format(text.read_object("format")) if text else None,
         tool_choice=_read_choice(fields),
-        parallel_tools=fields.flag("parallel_tool_calls"),
-        logprobs=True if _LOGPROBS in (fields.items("include") or ()) else None,
-        top_logprobs=fields.integer("top_logprobs") or None,
-        service_tier=fields.text("service_tier"),
+        parallel_tools=fields.read_flag("parallel_tool_calls"),
+        logprobs=True if _LOGPROBS in (fields.read_list("include") or ()) else None,
+        top_logprobs=fields.read_integer("top_logprobs") or None,
+        service_tier=fields.read_text("service_tier"),
     )
 
 
 def _read_format(wire: Fields | None) -> JsonFormat | None:
-    if wire is None or (kind := wire.text("type")) in (None, "text"):
+    if wire is None or (kind := wire.read_text("type")) in (None, "text"):
         return None
     if kind == "json_object":
         return JsonFormat()
     if kind != "json_schema":
         raise wire.invalid("type", "is not one of text, json_object, json_schema")
-    schema = wire.inner("schema")
+    schema = wire.read_object("schema")
     return JsonFormat(
-        schema=dict(schema.wire) if schema else {},
-        name=wire.required_text("name"),
-        strict=wire.flag("strict"),
-        keep=rest_of(wire.wire, ("type", "schema", "name", "strict"), NAME, None),
-        wire=NAME,
+        schema=dict(schema.raw) if schema else {},
+        name=wire.read_required_text("name"),
+        strict=wire.read_flag("strict"),
+        metadata=unknown_fields(wire.raw, ("type", "schema", "name", "strict"), NAME, None),
+        schema_dialect=NAME,
     )
 
 
 def _read_choice(fields: Fields) -> str | None:
-    wire = fields.wire.get("tool_choice")
+    wire = fields.raw.get("tool_choice")
     if wire is None or (isinstance(wire, str) and wire in _CHOICES):
         return wire
     if isinstance(wire, dict):
@@ -130,34 +137,34 @@ def _read_tools(wire: object, path: str) -> Iterator[ToolSpec]:
         yield _read_tool(wire, path)
         return
     fields = Fields(wire, path)
-    namespace, prefix = fields.required_text("name"), fields.text("description")
-    for n, inner in enumerate(fields.items("tools") or ()):
+    namespace, prefix = fields.read_required_text("name"), fields.read_text("description")
+    for n, inner in enumerate(fields.read_list("tools") or ()):
         tool = _read_tool(inner, f"{path}.tools[{n}]")
         if tool.executor == "provider":
             yield tool
             continue
         description = f"{namespace}: {prefix}\n\n{tool.description}" if prefix and n == 0 else tool.description
-        metadata = (*tool.keep, *grouped(namespace, tool.name))
-        yield replace(tool, name=grouped_name(namespace, tool.name), description=description, keep=metadata)
+        metadata = (*tool.metadata, *pack_namespace(namespace, tool.name))
+        yield replace(tool, name=join_namespace(namespace, tool.name), description=description, metadata=metadata)
 
 
 def _read_tool(wire: object, path: str) -> ToolSpec:
     if not isinstance(wire, dict):
         raise invalid(path, "is not an object")
     fields = Fields(wire, path)
-    kind = fields.required_text("type")
+    kind = fields.read_required_text("type")
     if kind != "function":
-        name = fields.text("name") if kind == "custom" else None
-        return ToolSpec(name or kind, executor="provider", keep=(Opaque(NAME, None, wire),))
-    parameters = fields.inner("parameters")
+        name = fields.read_text("name") if kind == "custom" else None
+        return ToolSpec(name or kind, executor="provider", metadata=(ProviderMetadata(NAME, None, wire),))
+    parameters = fields.read_object("parameters")
     present = {name: value for name, value in wire.items() if value is not None}
     return ToolSpec(
-        name=fields.required_text("name"),
-        description=fields.text("description") or "",
-        parameters=dict(parameters.wire) if parameters else {},
-        strict=fields.flag("strict"),
-        keep=rest_of(present, ("type", "name", "description", "parameters", "strict"), NAME, None),
-        wire=NAME,
+        name=fields.read_required_text("name"),
+        description=fields.read_text("description") or "",
+        parameters=dict(parameters.raw) if parameters else {},
+        strict=fields.read_flag("strict"),
+        metadata=unknown_fields(present, ("type", "name", "description", "parameters", "strict"), NAME, None),
+        schema_dialect=NAME,
     )
 
 
@@ -200,9 +207,9 @@ def _read_item(wire: Mapping[str, Any], path: str) -> Message | tuple[Role, Sequ
             return "user", (_read_result(wire, path),)
         case "item_reference" | "compaction" | "compaction_summary":
             # It changes the conversation, so an engine that cannot receive it has to refuse: hence the user role.
-            return "user", (Foreign((Opaque(NAME, None, wire),)),)
+            return "user", (UnknownPart((ProviderMetadata(NAME, None, wire),)),)
         case str():
-            return "assistant", (Foreign((Opaque(NAME, None, wire),)),)
+            return "assistant", (UnknownPart((ProviderMetadata(NAME, None, wire),)),)
     raise invalid(f"{path}.type", "is required")
 
 
@@ -216,15 +223,15 @@ def _read_message(wire: Mapping[str, Any], path: str) -> Message | tuple[Role, S
         return role, [_add_item_fields(part, item_fields) for part in parts]
     if role == "system":
         item_fields["role"] = wire["role"]  # it stays at its position among the items, with its exact role
-    return Message(role, tuple(parts), (Opaque(NAME, None, item_fields),) if item_fields else ())
+    return Message(role, tuple(parts), (ProviderMetadata(NAME, None, item_fields),) if item_fields else ())
 
 
 def _add_item_fields(part: Part, item_fields: Mapping[str, Json]) -> Part:
     """Adds the fields of its item to the metadata of a text."""
     if not isinstance(part, Text) or not item_fields:
         return part
-    part_fields = next((opaque.data for opaque in part.keep), {})
-    return Text(part.text, part.citations, (Opaque(NAME, None, {**part_fields, "item": dict(item_fields)}),))
+    part_fields = next((opaque.data for opaque in part.metadata), {})
+    return Text(part.text, part.citations, (ProviderMetadata(NAME, None, {**part_fields, "item": dict(item_fields)}),))
 
 
 def _read_content(content: object, path: str) -> list[Part]:
@@ -237,49 +244,55 @@ def _read_content(content: object, path: str) -> list[Part]:
     return [_read_part(part, f"{path}[{n}]") for n, part in enumerate(content)]
 
 
-def _read_part(wire: object, path: str) -> Text | Media | Foreign:
+def _read_part(wire: object, path: str) -> Text | Media | UnknownPart:
     if not isinstance(wire, dict):
         raise invalid(path, "is not an object")
     fields = Fields(wire, path)
     match wire.get("type"):
         case "input_text":
-            return Text(fields.text("text") or "", keep=rest_of(wire, ("type", "text"), NAME, None))
+            return Text(fields.read_text("text") or "", metadata=unknown_fields(wire, ("type", "text"), NAME, None))
         case "output_text" | "refusal" | "summary_text" as kind:
-            field = TEXTS.get(kind, "text")
+            field = TEXT_FIELDS.get(kind, "text")
             known = ("text", field, "annotations", *(("type",) if kind == "output_text" else ()))
             unknown = {name: value for name, value in wire.items() if name not in known and value}
-            text = fields.text(field) or ""
-            citations = [read_citation(one, len(text), None) for one in dicts_of(wire.get("annotations"))]
-            return Text(text, tuple(citations), (Opaque(NAME, None, unknown),) if unknown else ())
+            text = fields.read_text(field) or ""
+            citations = [read_citation(one, len(text), None) for one in as_dicts(wire.get("annotations"))]
+            return Text(text, tuple(citations), (ProviderMetadata(NAME, None, unknown),) if unknown else ())
         case "input_image":
             return _read_image(fields)
         case "input_file":
             return _read_file(fields)
-    return Foreign((Opaque(NAME, None, wire),))
+    return UnknownPart((ProviderMetadata(NAME, None, wire),))
 
 
 def _read_image(fields: Fields) -> Media:
     known = ("type", "image_url", "file_id")
-    metadata: Keep = (Opaque(NAME, None, {n: v for n, v in fields.wire.items() if n not in known and v is not None}),)
-    if file_id := fields.text("file_id"):
-        return Media(mime="image/png", file_id=file_id, keep=metadata)
-    url = fields.required_text("image_url")
+    metadata: Metadata = (
+        ProviderMetadata(NAME, None, {n: v for n, v in fields.raw.items() if n not in known and v is not None}),
+    )
+    if file_id := fields.read_text("file_id"):
+        return Media(mime="image/png", file_id=file_id, metadata=metadata)
+    url = fields.read_required_text("image_url")
     mime, data = _split_data_url(url)
-    return Media(mime=mime or "image/png", base64=data, url=None if data is not None else url, keep=metadata)
+    return Media(mime=mime or "image/png", base64=data, url=None if data is not None else url, metadata=metadata)
 
 
 def _read_file(fields: Fields) -> Media:
     known = ("type", "file_id", "file_url", "file_data", "filename")
     # The issuer of the file id has to be recorded even if there are no unknown fields.
-    metadata: Keep = (Opaque(NAME, None, {n: v for n, v in fields.wire.items() if n not in known and v is not None}),)
-    name = fields.text("filename")
-    if file_id := fields.text("file_id"):
-        return Media(mime="application/octet-stream", file_id=file_id, name=name, keep=metadata)
-    if url := fields.text("file_url"):
-        return Media(mime="application/pdf", url=url, name=name, keep=metadata)
-    file_data = fields.required_text("file_data")
+    metadata: Metadata = (
+        ProviderMetadata(NAME, None, {n: v for n, v in fields.raw.items() if n not in known and v is not None}),
+    )
+    name = fields.read_text("filename")
+    if file_id := fields.read_text("file_id"):
+        return Media(mime="application/octet-stream", file_id=file_id, name=name, metadata=metadata)
+    if url := fields.read_text("file_url"):
+        return Media(mime="application/pdf", url=url, name=name, metadata=metadata)
+    file_data = fields.read_required_text("file_data")
     mime, data = _split_data_url(file_data)
-    return Media(mime=mime or "application/pdf", base64=file_data if data is None else data, name=name, keep=metadata)
+    return Media(
+        mime=mime or "application/pdf", base64=file_data if data is None else data, name=name, metadata=metadata
+    )
 
 
 def _split_data_url(url: str) -> tuple[str, str | None]:
@@ -289,23 +302,23 @@ def _split_data_url(url: str) -> tuple[str, str | None]:
 
 def _read_reasoning(wire: Mapping[str, Any]) -> Reasoning:
     """Reads reasoning. Unseals metadata that this server sealed; any other item goes only to engines of this wire."""
-    text = "".join(text_of(part.get("text")) for name in ("summary", "content") for part in dicts_of(wire.get(name)))
-    sealed = unseal(text_of(wire.get("encrypted_content")))
-    return Reasoning(text, (Opaque(NAME, None, wire),) if sealed is None else sealed)
+    text = "".join(as_text(part.get("text")) for name in ("summary", "content") for part in as_dicts(wire.get(name)))
+    sealed = decode_metadata(as_text(wire.get("encrypted_content")))
+    return Reasoning(text, (ProviderMetadata(NAME, None, wire),) if sealed is None else sealed)
 
 
 def _read_call(wire: Mapping[str, Any], kind: str, path: str) -> ToolCall:
     fields = Fields(wire, path)
-    arguments_field = CALLS[kind]
-    sealed = unseal(text_of(wire.get("encrypted_content")))
+    arguments_field = CLIENT_CALLS[kind]
+    sealed = decode_metadata(as_text(wire.get("encrypted_content")))
     known = ["call_id", "name", "namespace", arguments_field, *(("type",) if kind == "function_call" else ())]
-    metadata = rest_of(wire, known, NAME, None) if sealed is None else sealed
-    name, namespace = fields.required_text("name"), fields.text("namespace")
+    metadata = unknown_fields(wire, known, NAME, None) if sealed is None else sealed
+    name, namespace = fields.read_required_text("name"), fields.read_text("namespace")
     return ToolCall(
-        id=fields.required_text("call_id"),
-        name=grouped_name(namespace, name) if namespace else name,
-        arguments=fields.text(arguments_field) or ("{}" if kind == "function_call" else ""),
-        keep=metadata,
+        id=fields.read_required_text("call_id"),
+        name=join_namespace(namespace, name) if namespace else name,
+        arguments=fields.read_text(arguments_field) or ("{}" if kind == "function_call" else ""),
+        metadata=metadata,
     )
 
 
@@ -315,6 +328,6 @@ def _read_result(wire: Mapping[str, Any], path: str) -> ToolResult:
     if not isinstance(output, str | list):
         raise invalid(f"{path}.output", "is not a string or a list of parts")
     parts = _read_content(output, f"{path}.output")
-    content = tuple(part for part in parts if isinstance(part, Text | Media | Foreign))
-    metadata = rest_of(wire, ("type", "call_id", "output"), NAME, None)
-    return ToolResult(fields.required_text("call_id"), content, keep=metadata)
+    content = tuple(part for part in parts if isinstance(part, Text | Media | UnknownPart))
+    metadata = unknown_fields(wire, ("type", "call_id", "output"), NAME, None)
+    return ToolResult(fields.read_required_text("call_id"), content, metadata=metadata)

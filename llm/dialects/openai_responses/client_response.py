@@ -22,25 +22,25 @@ from llm.chat.events import (
     ToolCallStarted,
     UsageReported,
     WholePart,
-    ended_badly,
+    failed_finish_error,
 )
-from llm.chat.filters import InOrder
+from llm.chat.filters import PartSequencer
 from llm.chat.messages import Citation, Media, Usage
-from llm.chat.provider_metadata import Keep, opaque_to_client, seal
+from llm.chat.provider_metadata import Metadata, encode_metadata, metadata_for_client
 from llm.chat.reply import Reply, replay
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.openai_common import write_error
-from llm.dialects.openai_responses.shared import NAME, names_of
+from llm.dialects.openai_responses.shared import NAME, read_call_names
 from llm.errors import LLMError
 from llm.wire.json_codec import Json, dump_bytes, dump_text
-from llm.wire.json_lenient import dict_of, text_of
-from llm.wire.sse import sse
+from llm.wire.json_lenient import as_dict, as_text
+from llm.wire.sse import encode_sse_event
 
 # Finish reasons that make a response incomplete; with all others it is complete.
 _INCOMPLETE: Final[Mapping[FinishReason, str]] = {"length": "max_output_tokens", "filtered": "content_filter"}
 
 
-def writer(request: ChatRequest, now: int) -> ResponseWriter:
+def create_writer(request: ChatRequest, now: int) -> ResponseWriter:
     """Creates the writer of one stream; ``now`` is in seconds since 1970."""
     return ResponseWriter(request, now)
 
@@ -51,10 +51,10 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
     Raises ``EngineFailed`` if the answer ended with an error.
     """
     if reply.finish.reason == "error":
-        raise ended_badly(reply.finish)
+        raise failed_finish_error(reply.finish)
     response_writer = ResponseWriter(request, now)
     response_writer.feed([*replay(reply)])
-    return response_writer.response(*_choose_status(reply.finish.reason))
+    return response_writer.write_response(*_choose_status(reply.finish.reason))
 
 
 def _choose_status(reason: FinishReason) -> tuple[str, str | None]:
@@ -70,30 +70,30 @@ class ResponseWriter:
     """
 
     content_type = "text/event-stream"
-    spacing = 0.0
+    write_interval = 0.0
 
     def __init__(self, request: ChatRequest, now: int) -> None:
         self._request = replace(request, messages=())  # without the messages, which may be large
         self._now = now
-        self._in_order = InOrder()
+        self._in_order = PartSequencer()
         self._sequence_number = 0
         self._id = f"resp_{token_hex(16)}"
         self._model = ""
         self._usage = Usage()
         self._item: _OpenItem | None = None
         self._output: list[Json] = []
-        self._call_names = {tool.name: names_of(tool) for tool in request.tools}
+        self._call_names = {tool.name: read_call_names(tool) for tool in request.tools}
 
-    def feed(self, batch: Sequence[Event]) -> list[bytes]:
+    def feed(self, events: Sequence[Event]) -> list[bytes]:
         """Writes the events; returns at most one piece."""
-        out = b"".join([piece for event in self._in_order.feed(batch) for piece in self._write_event(event)])
+        out = b"".join([piece for event in self._in_order.feed(events) for piece in self._write_event(event)])
         return [out] if out else []
 
-    def ping(self) -> bytes:
+    def write_keepalive(self) -> bytes:
         """Returns an SSE comment, since the wire has no keepalive event."""
         return b": ping\n\n"
 
-    def response(self, status: str, why: str | None = None, error: Json = None) -> dict[str, Json]:
+    def write_response(self, status: str, reason: str | None = None, error: Json = None) -> dict[str, Json]:
         """Writes the response object as of now; ``reason`` says why it is incomplete."""
         request, options = self._request, self._request.options
         format_: dict[str, Json] = {"type": "text"}
@@ -111,7 +111,7 @@ class ResponseWriter:
             "status": status,
             "background": False,
             "error": error,
-            "incomplete_details": {"reason": why} if why else None,
+            "incomplete_details": {"reason": reason} if reason else None,
             "instructions": None,
             "max_output_tokens": options.max_tokens,
             "model": self._model or request.model,
@@ -157,8 +157,8 @@ class ResponseWriter:
             case PartEnded(_, metadata) if self._item is not None:
                 yield from self._close_item(self._item, metadata)
             case PartEnded(_, metadata):  # a provider-run call, written only if it came over this wire
-                item = dict(opaque_to_client(metadata, NAME))
-                if text_of(item.get("type")):
+                item = dict(metadata_for_client(metadata, NAME))
+                if as_text(item.get("type")):
                     yield from self._write_whole_item(item)
             case WholePart(_, Media() as media) if media.kind == "image" and media.base64:
                 known_fields: dict[str, Json] = {
@@ -167,7 +167,7 @@ class ResponseWriter:
                     "result": media.base64,
                 }
                 yield from self._write_whole_item(
-                    {"id": f"ig_{token_hex(12)}", **opaque_to_client(media.keep, NAME), **known_fields}
+                    {"id": f"ig_{token_hex(12)}", **metadata_for_client(media.metadata, NAME), **known_fields}
                 )
             case Started(id, model):
                 self._id = id if id.startswith("resp") else self._id
@@ -176,28 +176,28 @@ class ResponseWriter:
             case UsageReported(usage):
                 self._usage = usage
             case Finished("error"):
-                yield from self._write_failure(ended_badly(event))
+                yield from self._write_failure(failed_finish_error(event))
             case Finished(reason):
                 status, incomplete_reason = _choose_status(reason)
-                yield self._encode_event(f"response.{status}", response=self.response(status, incomplete_reason))
+                yield self._encode_event(f"response.{status}", response=self.write_response(status, incomplete_reason))
             case Failed(error):
                 yield from self._write_failure(error)
 
     def _write_start(self) -> Iterator[bytes]:
-        yield self._encode_event("response.created", response=self.response("in_progress"))
-        yield self._encode_event("response.in_progress", response=self.response("in_progress"))
+        yield self._encode_event("response.created", response=self.write_response("in_progress"))
+        yield self._encode_event("response.in_progress", response=self.write_response("in_progress"))
 
     def _write_failure(self, error: LLMError) -> Iterator[bytes]:
         if not self._sequence_number:  # clients require the events of a start before a failure
             yield from self._write_start()
-        error_fields = dict_of(write_error(error)["error"])
+        error_fields = as_dict(write_error(error)["error"])
         code, message = error_fields.get("code"), error_fields.get("message")
         yield self._encode_event("error", **{name: value for name, value in error_fields.items() if name != "type"})
-        response = self.response("failed", None, {"code": code, "message": message})
+        response = self.write_response("failed", None, {"code": code, "message": message})
         yield self._encode_event("response.failed", response=response)
 
     def _encode_event(self, type: str, **fields: Json) -> bytes:
-        encoded = sse({"type": type, "sequence_number": self._sequence_number, **fields}, type)
+        encoded = encode_sse_event({"type": type, "sequence_number": self._sequence_number, **fields}, type)
         self._sequence_number += 1
         return encoded
 
@@ -252,7 +252,7 @@ class ResponseWriter:
         )
         item.annotations.append(annotation)
 
-    def _close_item(self, item: _OpenItem, metadata: Keep) -> Iterator[bytes]:
+    def _close_item(self, item: _OpenItem, metadata: Metadata) -> Iterator[bytes]:
         self._item = None
         text = item.buffer.getvalue()
         location: dict[str, Json] = {"item_id": item.id, "output_index": item.output_index}
@@ -268,7 +268,7 @@ class ResponseWriter:
             case "function_call":
                 yield self._encode_event("response.function_call_arguments.done", **location, arguments=text or "{}")
         if metadata and item.type != "message":  # clients send this field back unchanged (T1)
-            item.extra_fields["encrypted_content"] = seal(metadata)
+            item.extra_fields["encrypted_content"] = encode_metadata(metadata)
         done = item.write("completed")
         yield self._encode_event("response.output_item.done", output_index=item.output_index, item=done)
         self._output.append(done)
@@ -319,7 +319,7 @@ class _OpenItem:
 
 def _write_citation(citation: Citation) -> Json:
     """Writes a citation. Offsets are written only if the engine sent them, since clients rely on them."""
-    if fields := opaque_to_client(citation.keep, NAME):
+    if fields := metadata_for_client(citation.metadata, NAME):
         return dict(fields)
     wire: dict[str, Json] = {"type": "url_citation", "url": citation.url or "", "title": citation.title or ""}
     if citation.start is not None and citation.end is not None:

@@ -14,13 +14,13 @@ from llm.errors import (
     InvalidRequest,
     LLMError,
     Overloaded,
-    ProviderSaid,
+    ProviderErrorDetails,
     RateLimited,
     UnknownModel,
-    by_status,
+    choose_error_class,
 )
 from llm.wire.json_codec import loads
-from llm.wire.json_lenient import dict_of, list_of, text_of
+from llm.wire.json_lenient import as_dict, as_list, as_text
 
 # Error codes and types that are more exact than the status.
 _BY_CODE: Final[Mapping[str, type[LLMError]]] = {
@@ -76,17 +76,17 @@ def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
     if isinstance(wire, list) and wire:
         wire = wire[0]
     if isinstance(wire, dict) and wire:
-        return error_of(status, wire, engine)
+        return build_error(status, wire, engine)
     # Plain text comes from proxies. HTML pages are left out of the message.
     plain = _mask_keys(wire[:500]) if isinstance(wire, str) and not wire.startswith("<") else ""
-    return by_status(status)(
+    return choose_error_class(status)(
         plain or f"{engine.label} answered with status {status}.",
         engine=engine.name,
-        provider=ProviderSaid(status, message=plain or None),
+        provider=ProviderErrorDetails(status, message=plain or None),
     )
 
 
-def error_of(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMError:
+def build_error(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMError:
     """Builds the error of an error object, which is ``wire`` itself or inside it.
 
     ``status`` is 0 for an error inside a stream.
@@ -94,17 +94,17 @@ def error_of(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMError:
     error = wire.get("error")
     inner: Mapping[str, Any] = error if isinstance(error, dict) else wire
     message = _mask_keys(error if isinstance(error, str) else _read_message(inner))
-    code, kind = inner.get("code"), text_of(inner.get("type"))
+    code, kind = inner.get("code"), as_text(inner.get("type"))
     code_name = str(code) if isinstance(code, str | int) and not isinstance(code, bool) else None
     kind = "" if inner is wire and kind in ("error", "response.failed") else kind  # the name of the event
-    reported = ProviderSaid(status, code_name, kind or None, message or None)
-    innermost = text_of(dict_of(inner.get("innererror")).get("code"))  # Azure
+    reported = ProviderErrorDetails(status, code_name, kind or None, message or None)
+    innermost = as_text(as_dict(inner.get("innererror")).get("code"))  # Azure
     error_class = _choose_class(status or _guess_status(inner, code_name, kind), message, code_name, kind, innermost)
     return error_class(
         message or f"{engine.label} sent an error without a message.",
         engine=engine.name,
         provider=reported,
-        param=text_of(inner.get("param")) or None,
+        param=as_text(inner.get("param")) or None,
     )
 
 
@@ -123,7 +123,7 @@ def _guess_status(inner: Mapping[str, Any], *names: str | None) -> int:
 
 
 def _choose_class(status: int, message: str, *names: str | None) -> type[LLMError]:
-    plain = by_status(status, *names)
+    plain = choose_error_class(status, *names)
     if plain is InvalidRequest or status == 500:
         known = next((_BY_CODE[name] for name in names if name is not None and name in _BY_CODE), None)
         if known is not None:
@@ -135,12 +135,12 @@ def _choose_class(status: int, message: str, *names: str | None) -> type[LLMErro
 
 def _read_message(wire: Mapping[str, Any]) -> str:
     """Returns the message; FastAPI hosts send ``detail``, a string or a list of objects with ``msg``."""
-    if text := text_of(wire.get("message")):
+    if text := as_text(wire.get("message")):
         return text
     detail = wire.get("detail")
     if isinstance(detail, str):
         return detail
-    return "; ".join(filter(None, (text_of(dict_of(one).get("msg")) for one in list_of(detail))))
+    return "; ".join(filter(None, (as_text(as_dict(one).get("msg")) for one in as_list(detail))))
 
 
 def _mask_keys(text: str) -> str:

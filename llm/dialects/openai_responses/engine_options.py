@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from llm.chat.provider_metadata import opaque_for
+from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import ChatRequest, Options
 from llm.dialects.openai_responses.shared import NAME
-from llm.engines.capabilities import guessed_abilities
+from llm.engines.capabilities import guess_capabilities
 from llm.engines.engine import Engine
-from llm.engines.options import Thought, aside, ignored, taken, thinks, thought, unmet_caching
-from llm.engines.profiles import family_of
+from llm.engines.options import (
+    ReasoningRequest,
+    check_options,
+    default_fields,
+    ignored_options,
+    resolve_reasoning,
+    unmet_caching,
+    will_reason,
+)
+from llm.engines.profiles import find_profile
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
-from llm.wire.json_lenient import dict_of, list_of
-from llm.wire.schema_subset import enforced
+from llm.wire.json_lenient import as_dict, as_list
+from llm.wire.schema_subset import enforce_schema
 
 # The options that this wire has fields for.
 _KNOWN_OPTIONS: Final = frozenset({
@@ -23,48 +31,51 @@ _KNOWN_OPTIONS: Final = frozenset({
     "tool_choice", "parallel_tools", "logprobs", "top_logprobs", "service_tier", "caching", "extra",
 })  # fmt: skip
 # Values of ``include``.
-ENCRYPTED: Final = "reasoning.encrypted_content"
+ENCRYPTED_REASONING: Final = "reasoning.encrypted_content"
 _LOGPROBS: Final = "message.output_text.logprobs"
 
 
 def write_options(
-    request: ChatRequest, engine: Engine, own: Mapping[str, Any], stateless: bool, dropped: list[str]
+    request: ChatRequest, engine: Engine, client_fields: Mapping[str, Any], stateless: bool, dropped: list[str]
 ) -> dict[str, Json]:
     """Writes the options; appends ignored ones to ``dropped``. Raises ``Unsupported`` naming the option.
 
     ``client_fields`` are the unknown fields that a client of this wire sent.
     """
-    family = family_of(request.model, engine.models.families)
-    reasoning = thought(request.options, engine, request.model, family)
-    thinking = thinks(reasoning, family)
-    options = taken(request.options, engine, request.model, family, thinking, _KNOWN_OPTIONS)
+    family = find_profile(request.model, engine.models.profiles)
+    reasoning = resolve_reasoning(request.options, engine, request.model, family)
+    thinking = will_reason(reasoning, family)
+    options = check_options(request.options, engine, request.model, family, thinking, _KNOWN_OPTIONS)
     # Reasoning without an effort is not dropped: it is requested by its summary.
-    dropped += (*(name for name in reasoning.unsaid if name != "reasoning"), *ignored(options, family, thinking))
+    dropped += (
+        *(name for name in reasoning.unsent_options if name != "reasoning"),
+        *ignored_options(options, family, thinking),
+    )
     dropped += unmet_caching(options, engine, False)
     wire: dict[str, Json] = {
         "max_output_tokens": options.max_tokens,
         "temperature": options.temperature,
         "top_p": options.top_p,
-        "reasoning": _write_reasoning(reasoning, own),
-        "text": _write_text(options, engine, own, dropped),
+        "reasoning": _write_reasoning(reasoning, client_fields),
+        "text": _write_text(options, engine, client_fields, dropped),
         "service_tier": options.service_tier,
         "parallel_tool_calls": options.parallel_tools,
         "top_logprobs": options.top_logprobs,
         "tool_choice": _write_tool_choice(request, engine),
-        "include": _write_include(request, options, engine, own, stateless, bool(reasoning.wanted)),
+        "include": _write_include(request, options, engine, client_fields, stateless, bool(reasoning.enabled)),
     }
     if options.format is not None and options.format.schema is not None:
-        wire |= aside(engine.quirks.schema_fields, own)
+        wire |= default_fields(engine.quirks.json_schema_fields, client_fields)
     return {name: value for name, value in wire.items() if value is not None}
 
 
-def _write_reasoning(request: Thought, client_fields: Mapping[str, Any]) -> Json:
+def _write_reasoning(request: ReasoningRequest, client_fields: Mapping[str, Any]) -> Json:
     """Writes ``reasoning``. Without ``summary`` the response has no reasoning text."""
     wire: dict[str, Json] = {}
-    if request.wanted:
+    if request.enabled:
         wire["summary"] = "auto"
-    wire |= dict_of(client_fields.get("reasoning"))
-    if request.wanted is False:
+    wire |= as_dict(client_fields.get("reasoning"))
+    if request.enabled is False:
         wire["effort"] = "none"  # also where another API of the engine has a different value for it
     elif request.effort is not None:
         wire["effort"] = request.effort
@@ -72,17 +83,19 @@ def _write_reasoning(request: Thought, client_fields: Mapping[str, Any]) -> Json
 
 
 def _write_text(options: Options, engine: Engine, client_fields: Mapping[str, Any], dropped: list[str]) -> Json:
-    wire: dict[str, Json] = dict(dict_of(client_fields.get("text")))
+    wire: dict[str, Json] = dict(as_dict(client_fields.get("text")))
     if options.verbosity is not None:
         wire["verbosity"] = options.verbosity
     if (json_format := options.format) is not None:
-        format_: dict[str, Json] = {**opaque_for(json_format.keep, NAME, engine.issuer)}
+        format_: dict[str, Json] = {**metadata_for_engine(json_format.metadata, NAME, engine.issuer)}
         if json_format.schema is None:
             format_["type"] = "json_object"
         elif not engine.quirks.json_schema:
             raise Unsupported(f"{engine.label} does not support JSON schemas.", param="format", engine=engine.name)
         else:
-            schema, strict = enforced(json_format.schema, json_format.strict, json_format.wire, "format", dropped)
+            schema, strict = enforce_schema(
+                json_format.schema, json_format.strict, json_format.schema_dialect, "format", dropped
+            )
             format_ |= {"type": "json_schema", "name": json_format.name, "schema": schema}
             if strict is not None:
                 format_["strict"] = strict
@@ -94,11 +107,11 @@ def _write_tool_choice(request: ChatRequest, engine: Engine) -> Json:
     choice = request.options.tool_choice
     if choice is None or choice == "auto":
         return choice
-    if choice == "none" and not engine.quirks.barred_tools:
+    if choice == "none" and not engine.quirks.accepts_tool_choice_none:
         raise Unsupported(
             f"{engine.label} does not support tool_choice 'none'.", param="tool_choice", engine=engine.name
         )
-    if choice != "none" and not engine.quirks.forced_tools:
+    if choice != "none" and not engine.quirks.accepts_forced_tools:
         raise Unsupported(
             f"{engine.label} does not support forced tool calls.", param="tool_choice", engine=engine.name
         )
@@ -108,7 +121,7 @@ def _write_tool_choice(request: ChatRequest, engine: Engine) -> Json:
     hosted = next((tool for tool in request.tools if tool.name == name and tool.executor == "provider"), None)
     if hosted is None:
         return {"type": "function", "name": name}
-    tool_type = opaque_for(hosted.keep, NAME, engine.issuer).get("type")
+    tool_type = metadata_for_engine(hosted.metadata, NAME, engine.issuer).get("type")
     return {"type": "custom", "name": name} if tool_type == "custom" else {"type": tool_type}
 
 
@@ -126,11 +139,11 @@ def _write_include(
     pydantic/pydantic-ai issue 2865), so it is left out where the engine's record lists the reasoning models.
     """
     rules = engine.models
-    include = list_of(client_fields.get("include"))
+    include = as_list(client_fields.get("include"))
     if stateless and (
-        wants_reasoning or not rules.reasoning or "reasoning" in guessed_abilities(request.model, rules, ())
+        wants_reasoning or not rules.reasoning or "reasoning" in guess_capabilities(request.model, rules, ())
     ):
-        include = [*include, ENCRYPTED]
+        include = [*include, ENCRYPTED_REASONING]
     if options.logprobs or options.top_logprobs is not None:
         include = [*include, _LOGPROBS]
     return [*dict.fromkeys(name for name in include if isinstance(name, str))] or None

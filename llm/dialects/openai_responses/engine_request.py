@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, assert_never
 
-from llm.chat.messages import Foreign, Media, Message, Reasoning, Text, ToolCall, ToolResult
-from llm.chat.provider_metadata import Keep, opaque_for
+from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolResult, UnknownPart
+from llm.chat.provider_metadata import Metadata, metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
-from llm.dialects.base import Outgoing
+from llm.dialects.base import EngineRequest
 from llm.dialects.losses import lost_fields, unknown_block
 from llm.dialects.openai_responses.engine_options import write_options
-from llm.dialects.openai_responses.shared import CALLS, NAME, RESULTS, TEXTS
+from llm.dialects.openai_responses.shared import CLIENT_CALLS, NAME, RESULT_TYPES, TEXT_FIELDS
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
 from llm.wire.frames import Frame
 from llm.wire.json_codec import Json
-from llm.wire.json_lenient import dict_of, text_of
-from llm.wire.schema_refs import step
-from llm.wire.schema_subset import enforced
+from llm.wire.json_lenient import as_dict, as_text
+from llm.wire.schema_refs import join_pointer
+from llm.wire.schema_subset import enforce_schema
 
 PATH: Final = "/responses"
 
@@ -29,13 +29,13 @@ _NO_PARAMETERS: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
 _FILE_DIALECTS: Final = (NAME, "openai-chat")
 
 
-def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
+def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes the request. Raises ``Unsupported`` naming an option or part that the engine rejects."""
     dropped = [*lost_fields(request, NAME)]
-    client_fields = dict(opaque_for(request.keep, NAME, engine.issuer))
-    if not engine.quirks.unknown_fields:
-        dropped += [name for name in client_fields if name in request.hints]
-        client_fields = {name: value for name, value in client_fields.items() if name not in request.hints}
+    client_fields = dict(metadata_for_engine(request.metadata, NAME, engine.issuer))
+    if not engine.quirks.accepts_unknown_fields:
+        dropped += [name for name in client_fields if name in request.droppable_fields]
+        client_fields = {name: value for name, value in client_fields.items() if name not in request.droppable_fields}
     all_fields = {**client_fields, **request.options.extra}
     stateless = all_fields.get("store") is False or not any(all_fields.get(name) for name in _STORE_FIELDS)
     system, messages = _split_instructions(request.messages)
@@ -53,15 +53,15 @@ def write_request(request: ChatRequest, engine: Engine) -> Outgoing:
         body["tools"] = [_write_tool(tool, engine, dropped) for tool in request.tools]
     if request.stream:
         body["stream"] = True
-    return Outgoing(path=PATH, body={**body, **request.options.extra}, dropped=tuple(dict.fromkeys(dropped)))
+    return EngineRequest(path=PATH, body={**body, **request.options.extra}, dropped=tuple(dict.fromkeys(dropped)))
 
 
-def verbatim(body: Mapping[str, Any], model: str, engine: Engine) -> Outgoing:
+def passthrough_request(body: Mapping[str, Any], model: str, engine: Engine) -> EngineRequest:
     """Builds a request of the client's own body and the engine's model name; this wire always reports usage."""
-    return Outgoing(path=PATH, body={**body, "model": model})
+    return EngineRequest(path=PATH, body={**body, "model": model})
 
 
-def only_usage(frame: Frame) -> bool:
+def is_only_usage(frame: Frame) -> bool:
     """Returns False: this wire has no event that carries only usage."""
     return False
 
@@ -75,7 +75,7 @@ def _split_instructions(messages: Sequence[Message]) -> tuple[list[str], Sequenc
     texts: list[str] = []
     for number, message in enumerate(messages):
         text_parts = [part.text for part in message.parts if isinstance(part, Text)]
-        sent_as_item = any(opaque.dialect == NAME and "role" in opaque.data for opaque in message.keep)
+        sent_as_item = any(opaque.dialect == NAME and "role" in opaque.data for opaque in message.metadata)
         if message.role != "system" or sent_as_item or len(text_parts) != len(message.parts):
             return texts, messages[number:]
         texts += text_parts
@@ -87,7 +87,7 @@ def _drop_unfollowed_reasoning(items: Sequence[dict[str, Json]]) -> list[dict[st
     sendable: list[dict[str, Json]] = []
     has_output = False
     for item in reversed(items):
-        type, role = text_of(item.get("type")), item.get("role", "assistant")
+        type, role = as_text(item.get("type")), item.get("role", "assistant")
         if type != "reasoning":
             has_output = role == "assistant" and not type.endswith("_output")
         elif not has_output:
@@ -97,15 +97,19 @@ def _drop_unfollowed_reasoning(items: Sequence[dict[str, Json]]) -> list[dict[st
 
 
 def _write_tool(tool: ToolSpec, engine: Engine, dropped: list[str]) -> Json:
-    wire = dict(opaque_for(tool.keep, NAME, engine.issuer))
+    wire = dict(metadata_for_engine(tool.metadata, NAME, engine.issuer))
     if tool.executor == "provider":
         return wire
     wire |= {"type": "function", "name": tool.name}
     if tool.description:
         wire["description"] = tool.description
     # The default of strict is true here, which would refuse schemas that are not written for it.
-    schema, strict = enforced(
-        tool.parameters or _NO_PARAMETERS, bool(tool.strict), tool.wire, step("tools", tool.name), dropped
+    schema, strict = enforce_schema(
+        tool.parameters or _NO_PARAMETERS,
+        bool(tool.strict),
+        tool.schema_dialect,
+        join_pointer("tools", tool.name),
+        dropped,
     )
     return {**wire, "parameters": schema, "strict": strict}
 
@@ -128,7 +132,7 @@ class _ItemWriter:
 
     def _add_input(self, message: Message) -> None:
         """Writes a user or system message; tool results and other items split it into several message items."""
-        message_fields = self._fields_for_engine(message.keep)
+        message_fields = self._fields_for_engine(message.metadata)
         role = message.role if message.role == "user" else message_fields.get("role", self._engine.quirks.system_role)
         content: list[Json] = []
 
@@ -142,10 +146,10 @@ class _ItemWriter:
                 case ToolResult():
                     flush()
                     self.items.append(self._write_result(part))
-                case Foreign(metadata) if (item := self._fields_for_engine(metadata)) and not _is_content(item):
+                case UnknownPart(metadata) if (item := self._fields_for_engine(metadata)) and not _is_content(item):
                     flush()
                     self.items.append(dict(item))
-                case Text() | Media() | Foreign():
+                case Text() | Media() | UnknownPart():
                     content.append(self._write_content(part))
                 case Reasoning() | ToolCall():
                     raise self._unsupported(
@@ -155,7 +159,7 @@ class _ItemWriter:
                     assert_never(part)
         flush()
 
-    def _write_content(self, part: Text | Media | Foreign) -> dict[str, Json]:
+    def _write_content(self, part: Text | Media | UnknownPart) -> dict[str, Json]:
         match part:
             case Text(text, _, metadata):
                 fields = {
@@ -166,16 +170,17 @@ class _ItemWriter:
                 return {**fields, "type": "input_text", "text": text}
             case Media():
                 return self._write_media(part)
-            case Foreign(metadata):
+            case UnknownPart(metadata):
                 if (block := self._fields_for_engine(metadata)) and _is_content(block):
                     return dict(block)
                 raise unknown_block(part, self._engine)
 
     def _write_media(self, media: Media) -> dict[str, Json]:
-        kind, fields = media.kind, dict(self._fields_for_engine(media.keep))
+        kind, fields = media.kind, dict(self._fields_for_engine(media.metadata))
         data = f"data:{media.mime};base64,{media.base64}"
         if media.file_id is not None and not any(
-            opaque.dialect in _FILE_DIALECTS and opaque.issuer in (None, self._engine.issuer) for opaque in media.keep
+            opaque.dialect in _FILE_DIALECTS and opaque.issuer in (None, self._engine.issuer)
+            for opaque in media.metadata
         ):
             raise self._unsupported(
                 f"The file {media.file_id!r} is not known to {self._engine.label}: upload it there first."
@@ -199,14 +204,14 @@ class _ItemWriter:
         texts = [part.text for part in result.content if isinstance(part, Text)]
         plain = len(texts) == len(result.content)
         output: Json = "\n\n".join(texts) if plain else [self._write_content(part) for part in result.content]
-        type = RESULTS[self._call_types.get(result.call_id, "function_call")]
-        return {"type": type, **self._fields_for_engine(result.keep), "call_id": result.call_id, "output": output}
+        type = RESULT_TYPES[self._call_types.get(result.call_id, "function_call")]
+        return {"type": type, **self._fields_for_engine(result.metadata), "call_id": result.call_id, "output": output}
 
     def _add_output(self, message: Message) -> None:
-        message_fields = self._fields_for_engine(message.keep)
+        message_fields = self._fields_for_engine(message.metadata)
         # If reasoning is left out, the engine refuses the ids of the items that followed it.
         drop_ids = self._stateless and any(
-            isinstance(part, Reasoning) and self._is_unsendable(self._fields_for_engine(part.keep))
+            isinstance(part, Reasoning) and self._is_unsendable(self._fields_for_engine(part.metadata))
             for part in message.parts
         )
         texts: list[Text] = []
@@ -230,7 +235,7 @@ class _ItemWriter:
                     self.items.append(self._write_result(part))
                 case Media():
                     self._add_image(part)
-                case Foreign(metadata):
+                case UnknownPart(metadata):
                     if (item := self._fields_for_engine(metadata)) and not _is_content(item):
                         self.items.append(dict(item))
                     else:
@@ -239,12 +244,12 @@ class _ItemWriter:
                     assert_never(part)
 
     def _find_item_fields(self, text: Text) -> Mapping[str, Any]:
-        return dict_of(self._fields_for_engine(text.keep).get("item"))
+        return as_dict(self._fields_for_engine(text.metadata).get("item"))
 
     def _add_texts(self, texts: Sequence[Text], message_fields: Mapping[str, Json], drop_ids: bool) -> None:
         """Writes the texts of one item; texts of other wires as one string, which every host accepts."""
         item_fields = dict(self._find_item_fields(texts[0]))
-        if not item_fields and not any(self._fields_for_engine(text.keep) or text.citations for text in texts):
+        if not item_fields and not any(self._fields_for_engine(text.metadata) or text.citations for text in texts):
             joined = "".join(text.text for text in texts)
             if joined:
                 self.items.append({**message_fields, "type": "message", "role": "assistant", "content": joined})
@@ -255,31 +260,33 @@ class _ItemWriter:
         self.items.append({**message_fields, **item_fields, "type": "message", "role": "assistant", "content": content})
 
     def _write_output_text(self, text: Text) -> dict[str, Json]:
-        fields = {name: value for name, value in self._fields_for_engine(text.keep).items() if name != "item"}
-        kind = text_of(fields.get("type")) or "output_text"
-        wire: dict[str, Json] = {**fields, "type": kind, TEXTS.get(kind, "text"): text.text}
+        fields = {name: value for name, value in self._fields_for_engine(text.metadata).items() if name != "item"}
+        kind = as_text(fields.get("type")) or "output_text"
+        wire: dict[str, Json] = {**fields, "type": kind, TEXT_FIELDS.get(kind, "text"): text.text}
         if kind == "output_text":
-            annotations = (self._fields_for_engine(citation.keep) for citation in text.citations)
+            annotations = (self._fields_for_engine(citation.metadata) for citation in text.citations)
             wire["annotations"] = [dict(annotation) for annotation in annotations if annotation]
         return wire
 
     def _add_call(self, call: ToolCall, drop_ids: bool) -> None:
-        fields = dict(self._fields_for_engine(call.keep))
+        fields = dict(self._fields_for_engine(call.metadata))
         if call.executor == "provider":
             if fields:
                 self.items.append(fields)
             else:
                 self._dropped.append("hosted tool call")
             return
-        type = text_of(fields.get("type"))
-        type = type if type in CALLS else "function_call"
+        type = as_text(fields.get("type"))
+        type = type if type in CLIENT_CALLS else "function_call"
         if drop_ids:
             fields.pop("id", None)
         self._call_types[call.id] = type
-        self.items.append({**fields, "type": type, "call_id": call.id, "name": call.name, CALLS[type]: call.arguments})
+        self.items.append(
+            {**fields, "type": type, "call_id": call.id, "name": call.name, CLIENT_CALLS[type]: call.arguments}
+        )
 
     def _add_image(self, media: Media) -> None:
-        fields = self._fields_for_engine(media.keep)
+        fields = self._fields_for_engine(media.metadata)
         if fields.get("type") == "image_generation_call":
             self.items.append({**fields, "result": media.base64})
         else:
@@ -289,8 +296,8 @@ class _ItemWriter:
         """True for reasoning that a stateless request cannot send back: neither stored nor in the item itself."""
         return self._stateless and bool(item) and not (item.get("encrypted_content") or item.get("content"))
 
-    def _fields_for_engine(self, metadata: Keep) -> Mapping[str, Json]:
-        return opaque_for(metadata, NAME, self._engine.issuer)
+    def _fields_for_engine(self, metadata: Metadata) -> Mapping[str, Json]:
+        return metadata_for_engine(metadata, NAME, self._engine.issuer)
 
     def _unsupported(self, message: str) -> Unsupported:
         return Unsupported(message, param="messages", engine=self._engine.name)
@@ -298,4 +305,4 @@ class _ItemWriter:
 
 def _is_content(block: Mapping[str, Any]) -> bool:
     """True for a part of a message, False for an item."""
-    return text_of(block.get("type")).startswith(("input_", "output_"))
+    return as_text(block.get("type")).startswith(("input_", "output_"))

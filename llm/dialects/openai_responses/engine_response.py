@@ -8,12 +8,12 @@ from secrets import token_hex
 from typing import Any, Final
 
 from llm.chat.events import (
+    AnyDelta,
     Cited,
     Event,
     Finished,
     FinishReason,
     PartEnded,
-    Piece,
     ReasoningDelta,
     Started,
     TextDelta,
@@ -21,35 +21,35 @@ from llm.chat.events import (
     ToolCallStarted,
     UsageReported,
     WholePart,
-    settled,
-    text_of_piece,
+    final_finish_reason,
+    get_delta_text,
 )
-from llm.chat.messages import Foreign, Ran
-from llm.chat.provider_metadata import Keep, rest_of
+from llm.chat.messages import ProviderToolRun, UnknownPart
+from llm.chat.provider_metadata import Metadata, unknown_fields
 from llm.chat.reply import Reply, collect
-from llm.dialects.openai_common import NOISE
-from llm.dialects.openai_responses.engine_errors import error_of
+from llm.dialects.openai_common import VOLATILE_FIELDS
+from llm.dialects.openai_responses.engine_errors import build_error
 from llm.dialects.openai_responses.shared import (
-    CALLS,
-    HOSTED,
+    CLIENT_CALLS,
+    HOSTED_TOOLS,
     NAME,
-    TEXTS,
-    hosted_arguments,
-    json_of,
-    ran_of,
+    TEXT_FIELDS,
+    dump_arguments,
     read_citation,
-    read_made,
+    read_generated_item,
+    read_hosted_arguments,
+    read_hosted_result,
     read_response_metadata,
     read_text_metadata,
     read_usage,
-    whole,
+    wrap_item,
 )
 from llm.engines.engine import Engine
 from llm.errors import EngineFailed, Malformed, Truncated
-from llm.wire.frames import MAX_FRAME, Frame, Framing
+from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
 from llm.wire.json_codec import loads
-from llm.wire.json_lenient import count_of, dict_of, dicts_of, list_of, text_of
-from llm.wire.sse import Sse
+from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_list, as_text
+from llm.wire.sse import SseDecoder
 
 # Events with text: the type of their item, and the field with the index of the section. Others repeat the items.
 _TEXT_EVENTS: Final[Mapping[str, tuple[str, str]]] = {
@@ -67,12 +67,12 @@ _INCOMPLETE: Final[Mapping[str, FinishReason]] = {
 }  # fmt: skip
 
 
-def framing(most: int = MAX_FRAME) -> Framing:
+def create_framing(max_frame: int = MAX_FRAME) -> FrameDecoder:
     """Creates the SSE decoder of one response."""
-    return Sse(most)
+    return SseDecoder(max_frame)
 
 
-def reader(engine: Engine) -> ResponseReader:
+def create_reader(engine: Engine) -> ResponseReader:
     """Creates the reader of one response."""
     return ResponseReader(engine)
 
@@ -102,7 +102,7 @@ class _Item:
 
     @property
     def type(self) -> str:
-        return text_of(self.wire.get("type"))
+        return as_text(self.wire.get("type"))
 
     def section(self, key: object) -> _Section:
         return self.sections.setdefault(key, _Section())
@@ -111,7 +111,7 @@ class _Item:
 class ResponseReader:
     """Reads the events of one stream, which ends with one of ``_ENDS``."""
 
-    noise, unlike, needs_text = NOISE, None, True
+    volatile_fields, stateful_fields, needs_text = VOLATILE_FIELDS, None, True
 
     def __init__(self, engine: Engine) -> None:
         self.done = False
@@ -136,12 +136,12 @@ class ResponseReader:
         except ValueError:
             raise Malformed("The engine sent an event that is not JSON.", engine=self._engine.name) from None
         if isinstance(wire, dict):
-            self._read_event(text_of(wire.get("type")) or frame.event, wire)
+            self._read_event(as_text(wire.get("type")) or frame.event, wire)
         return self._take_events()
 
-    def skipped(self, piece: Piece) -> None:
+    def note_delta(self, delta: AnyDelta) -> None:
         """Records a delta that bypassed ``feed``; it belongs to the section of the last delta."""
-        text = text_of_piece(piece)
+        text = get_delta_text(delta)
         self._last_section.buffer.write(text)
         self._last_section.length += len(text)
 
@@ -151,7 +151,7 @@ class ResponseReader:
             raise Truncated(f"{self._engine.label} ended the answer before it was complete.", engine=self._engine.name)
         return []
 
-    def whole(self, response: Mapping[str, Any]) -> list[Event]:
+    def read_response(self, response: Mapping[str, Any]) -> list[Event]:
         """Returns the events of a whole response."""
         self._end_response("", response)
         return self._take_events()
@@ -162,8 +162,8 @@ class ResponseReader:
 
     def _read_event(self, kind: str, wire: Mapping[str, Any]) -> None:
         if kind == "error" or (not kind.startswith("response.") and wire.get("error")):
-            raise error_of(0, wire, self._engine)
-        response = dict_of(wire.get("response"))
+            raise build_error(0, wire, self._engine)
+        response = as_dict(wire.get("response"))
         if kind in _ENDS:
             self._end_response(kind.removeprefix("response."), response)
             return
@@ -175,20 +175,20 @@ class ResponseReader:
         elif kind == "response.output_item.added":
             self._open_item(wire)
         elif kind == "response.output_item.done":
-            final = dict_of(wire.get("item"))
-            self._close_item(self._find_item(wire, text_of(final.get("type")), text_of(final.get("id"))), final)
+            final = as_dict(wire.get("item"))
+            self._close_item(self._find_item(wire, as_text(final.get("type")), as_text(final.get("id"))), final)
         elif kind == "response.output_text.annotation.added":
-            item = self._find_item(wire, "message", text_of(wire.get("item_id")))
-            self._emit_citation(item, count_of(wire.get("content_index")) or 0, dict_of(wire.get("annotation")))
+            item = self._find_item(wire, "message", as_text(wire.get("item_id")))
+            self._emit_citation(item, as_count(wire.get("content_index")) or 0, as_dict(wire.get("annotation")))
 
     def _emit_start(self, response: Mapping[str, Any]) -> None:
         if not self._started:
             self._started = True
-            self._out.append(Started(text_of(response.get("id")), text_of(response.get("model"))))
+            self._out.append(Started(as_text(response.get("id")), as_text(response.get("model"))))
 
     def _find_item(self, wire: Mapping[str, Any], type: str, id: str) -> _Item:
         """Finds the item of an event by ``output_index``, else by id; creates it, since hosts may omit its start."""
-        index = count_of(wire.get("output_index"))
+        index = as_count(wire.get("output_index"))
         if index is not None or id:
             item = self._items.get(index) if index is not None else self._items_by_id.get(id)
         else:
@@ -198,32 +198,32 @@ class ResponseReader:
     def _new_item(self, wire: Mapping[str, Any], index: int | None) -> _Item:
         self._emit_start({})
         item = _Item(wire)
-        id = text_of(wire.get("id"))
+        id = as_text(wire.get("id"))
         self._items[id or object() if index is None else index] = item
         if id:
             self._items_by_id[id] = item
         return item
 
     def _open_item(self, wire: Mapping[str, Any]) -> None:
-        fields, index = dict_of(wire.get("item")), count_of(wire.get("output_index"))
+        fields, index = as_dict(wire.get("item")), as_count(wire.get("output_index"))
         previous = self._items.get(index) if index is not None else None
         if previous is not None:  # a host that gives all items the index 0
             self._close_item(previous, {})
             self._items[object()] = previous
         item = self._new_item(fields, index)
-        if item.type in CALLS:
+        if item.type in CLIENT_CALLS:
             self._emit_call(item)
-        elif item.type in HOSTED:
+        elif item.type in HOSTED_TOOLS:
             self._emit_hosted_call(item)
 
     def _read_text_event(self, name: str, step: str, wire: Mapping[str, Any]) -> None:
         kind, field = _TEXT_EVENTS[name]
-        item = self._find_item(wire, kind, text_of(wire.get("item_id")))
+        item = self._find_item(wire, kind, as_text(wire.get("item_id")))
         if item.ended or item.type != kind or step not in ("delta", "done"):
             return
-        key = (field, count_of(wire.get(field)) or 0) if kind == "reasoning" else count_of(wire.get(field)) or 0
+        key = (field, as_count(wire.get(field)) or 0) if kind == "reasoning" else as_count(wire.get(field)) or 0
         if step == "delta":
-            self._emit_text(item, key, text_of(wire.get("delta")))
+            self._emit_text(item, key, as_text(wire.get("delta")))
         else:
             self._emit_missing_text(item, key, next((wire[name] for name in _DONE_FIELDS if name in wire), ""))
 
@@ -249,7 +249,7 @@ class ResponseReader:
     def _emit_missing_text(self, item: _Item, key: object, text: object) -> None:
         """Emits the part of a whole section that its deltas did not contain (S4: every text is emitted once)."""
         emitted = item.sections[key].buffer.getvalue() if key in item.sections else ""
-        whole_text = json_of(text)
+        whole_text = dump_arguments(text)
         if whole_text.startswith(emitted):
             self._emit_text(item, key, whole_text[len(emitted) :])
 
@@ -264,11 +264,11 @@ class ResponseReader:
 
     def _emit_call(self, item: _Item) -> None:
         """Emits the start of a call once its name is known, and the arguments that came before."""
-        name = text_of(item.wire.get("name"))
+        name = as_text(item.wire.get("name"))
         if item.part is not None or not name:
             return
         # A missing or repeated id is replaced, since results refer to it.
-        id = text_of(item.wire.get("call_id"))
+        id = as_text(item.wire.get("call_id"))
         id = id if id and id not in self._call_ids else f"call_{token_hex(12)}"
         self._call_ids.add(id)
         self._has_calls = True
@@ -280,85 +280,85 @@ class ResponseReader:
     def _emit_hosted_call(self, item: _Item) -> None:
         if item.part is None:
             item.part = self._new_part()
-            id = text_of(item.wire.get("id")) or f"call_{token_hex(12)}"
-            name = text_of(item.wire.get("name")) or HOSTED[item.type]
+            id = as_text(item.wire.get("id")) or f"call_{token_hex(12)}"
+            name = as_text(item.wire.get("name")) or HOSTED_TOOLS[item.type]
             self._out.append(ToolCallStarted(item.part, id, name, "provider"))
 
     def _close_item(self, item: _Item, wire: Mapping[str, Any]) -> None:
         """Closes an item; ``wire`` is its final form, empty if the engine did not send it."""
         if item.ended:
             return
-        if wire and (not item.type or text_of(wire.get("type")) == item.type):
+        if wire and (not item.type or as_text(wire.get("type")) == item.type):
             item.wire = wire
         wire, kind = item.wire, item.type
         if kind == "message":
             self._end_message(item)
         elif kind == "reasoning":
             self._end_reasoning(item)
-        elif kind in CALLS:
+        elif kind in CLIENT_CALLS:
             self._end_call(item)
-        elif kind in HOSTED:
+        elif kind in HOSTED_TOOLS:
             self._emit_hosted_call(item)
-            self._emit_missing_text(item, 0, hosted_arguments(wire))
-            self._end_part(item.part, whole(wire, self._issuer), ran_of(wire))
+            self._emit_missing_text(item, 0, read_hosted_arguments(wire))
+            self._end_part(item.part, wrap_item(wire, self._issuer), read_hosted_result(wire))
         elif kind:
-            self._out.append(WholePart(self._new_part(), read_made(wire, self._issuer)))
+            self._out.append(WholePart(self._new_part(), read_generated_item(wire, self._issuer)))
         item.ended = True
 
     def _end_message(self, item: _Item) -> None:
         item_fields = {name: value for name, value in item.wire.items() if name not in ("type", "role", "content")}
-        content = list_of(item.wire.get("content"))
-        for key, part in enumerate(map(dict_of, content)):
-            kind = text_of(part.get("type"))
-            if kind in TEXTS:
-                self._emit_missing_text(item, key, text_of(part.get(TEXTS[kind])))
-                for annotation in dicts_of(part.get("annotations"))[item.section(key).cited :]:
+        content = as_list(item.wire.get("content"))
+        for key, part in enumerate(map(as_dict, content)):
+            kind = as_text(part.get("type"))
+            if kind in TEXT_FIELDS:
+                self._emit_missing_text(item, key, as_text(part.get(TEXT_FIELDS[kind])))
+                for annotation in as_dicts(part.get("annotations"))[item.section(key).cited :]:
                     self._emit_citation(item, key, annotation)
             elif part:
-                self._out.append(WholePart(self._new_part(), Foreign(whole(part, self._issuer))))
+                self._out.append(WholePart(self._new_part(), UnknownPart(wrap_item(part, self._issuer))))
         for index, section in item.sections.items():
-            part = dict_of(content[index]) if isinstance(index, int) and index < len(content) else {}
+            part = as_dict(content[index]) if isinstance(index, int) and index < len(content) else {}
             self._end_part(section.part, read_text_metadata(part, item_fields, self._issuer))
 
     def _end_reasoning(self, item: _Item) -> None:
         for field, name in (("summary_index", "summary"), ("content_index", "content")):
-            for key, part in enumerate(list_of(item.wire.get(name))):
-                self._emit_missing_text(item, (field, key), text_of(dict_of(part).get("text")))
+            for key, part in enumerate(as_list(item.wire.get(name))):
+                self._emit_missing_text(item, (field, key), as_text(as_dict(part).get("text")))
         if item.part is None:
             item.part = self._new_part()
             self._out.append(ReasoningDelta(item.part, ""))
-        self._end_part(item.part, whole(item.wire, self._issuer))
+        self._end_part(item.part, wrap_item(item.wire, self._issuer))
 
     def _end_call(self, item: _Item) -> None:
         self._emit_call(item)
         if item.part is None:
             raise Malformed(f"{self._engine.label} called a tool without its name.", engine=self._engine.name)
-        field = CALLS[item.type]
+        field = CLIENT_CALLS[item.type]
         self._emit_missing_text(item, 0, item.wire.get(field))
         known = {"call_id", "name", field} | ({"type"} if item.type == "function_call" else set())
-        self._end_part(item.part, rest_of(item.wire, known, NAME, self._issuer))
+        self._end_part(item.part, unknown_fields(item.wire, known, NAME, self._issuer))
 
-    def _end_part(self, part: int | None, metadata: Keep, ran: Ran | None = None) -> None:
+    def _end_part(self, part: int | None, metadata: Metadata, ran: ProviderToolRun | None = None) -> None:
         if part is not None:
             self._out.append(PartEnded(part, metadata, ran))
 
     def _end_response(self, kind: str, response: Mapping[str, Any]) -> None:
-        status = text_of(response.get("status"))
+        status = as_text(response.get("status"))
         if status not in ("completed", "incomplete", "failed", "cancelled"):
             status = kind if kind in ("incomplete", "failed", "cancelled") else "completed"
         if status == "failed":
-            raise error_of(0, {"error": response.get("error") or {}}, self._engine)
+            raise build_error(0, {"error": response.get("error") or {}}, self._engine)
         if status == "cancelled":
             raise EngineFailed(f"{self._engine.label} cancelled the response.", engine=self._engine.name)
         self._emit_start(response)
         ids, items = dict(self._items_by_id), dict(self._items)  # before this loop adds items with equal ids
-        for index, wire in enumerate(list_of(response.get("output"))):
+        for index, wire in enumerate(as_list(response.get("output"))):
             if isinstance(wire, dict) and wire:
-                item = ids.get(text_of(wire.get("id"))) or items.get(index)
+                item = ids.get(as_text(wire.get("id"))) or items.get(index)
                 self._close_item(item or self._new_item(wire, index), wire)
         for item in self._items.values():
             self._close_item(item, {})
-        usage = dict_of(response.get("usage"))
+        usage = as_dict(response.get("usage"))
         reported = read_usage(usage)
         if reported.fresh is not None or reported.text is not None:
             self._out.append(UsageReported(reported))
@@ -368,9 +368,11 @@ class ResponseReader:
     def _build_finished(self, status: str, response: Mapping[str, Any], usage: Mapping[str, Any]) -> Finished:
         metadata = read_response_metadata(response, usage, self._issuer)
         if status == "completed":
-            return Finished(settled("stop", self._has_calls), status, metadata)
-        reason = text_of(dict_of(response.get("incomplete_details")).get("reason"))
-        return Finished(settled(_INCOMPLETE.get(reason, "other"), self._has_calls), reason or status, metadata)
+            return Finished(final_finish_reason("stop", self._has_calls), status, metadata)
+        reason = as_text(as_dict(response.get("incomplete_details")).get("reason"))
+        return Finished(
+            final_finish_reason(_INCOMPLETE.get(reason, "other"), self._has_calls), reason or status, metadata
+        )
 
     def _text_part(self, section: _Section) -> int:
         if section.part is None:
@@ -388,9 +390,9 @@ def read_reply(body: Any, engine: Engine) -> Reply:
         raise Malformed(f"{engine.label} sent an answer that is not a response.", engine=engine.name)
     output, status = body.get("output"), body.get("status")
     if status == "failed" or (body.get("error") and not output):
-        raise error_of(0, body, engine)
+        raise build_error(0, body, engine)
     if not isinstance(output, list):
         raise Malformed(f"{engine.label} sent an answer that is not a response.", engine=engine.name)
     if status in ("queued", "in_progress"):
         raise Truncated(f"{engine.label} sent a response that is not finished.", engine=engine.name)
-    return collect(ResponseReader(engine).whole(body))
+    return collect(ResponseReader(engine).read_response(body))

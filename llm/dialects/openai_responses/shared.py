@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from secrets import token_hex
 from typing import Any, Final
 
-from llm.chat.messages import Citation, Foreign, Media, Ran, Usage
-from llm.chat.provider_metadata import Keep, Opaque, rest_of
+from llm.chat.messages import Citation, Media, ProviderToolRun, UnknownPart, Usage
+from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
 from llm.chat.request import ToolSpec
 from llm.wire.json_codec import Json, dumps
-from llm.wire.json_lenient import count_of, dict_of, text_of
+from llm.wire.json_lenient import as_count, as_dict, as_text
 
 NAME: Final = "openai-responses"
 
 # Types of calls that the client runs, to the field with their arguments.
-CALLS: Final[Mapping[str, str]] = {"function_call": "arguments", "custom_tool_call": "input"}
+CLIENT_CALLS: Final[Mapping[str, str]] = {"function_call": "arguments", "custom_tool_call": "input"}
 # Types of calls that the client runs, to the type of their result item.
-RESULTS: Final[Mapping[str, str]] = {
+RESULT_TYPES: Final[Mapping[str, str]] = {
     "function_call": "function_call_output",
     "custom_tool_call": "custom_tool_call_output",
 }
 # Types of calls that the provider runs, to the tool name for items without one.
-HOSTED: Final[Mapping[str, str]] = {
+HOSTED_TOOLS: Final[Mapping[str, str]] = {
     "web_search_call": "web_search",
     "file_search_call": "file_search",
     "code_interpreter_call": "code_interpreter",
@@ -47,80 +47,82 @@ _IMAGE_PREFIXES: Final = (
 _WIRE_FORM_ISSUER: Final = ""  # an issuer that no engine has
 
 
-def grouped_name(namespace: str, name: str) -> str:
+def join_namespace(namespace: str, name: str) -> str:
     """Joins both names into one function name, for wires without namespaces."""
     return f"{namespace}__{name}"
 
 
-def grouped(namespace: str, name: str) -> Keep:
+def pack_namespace(namespace: str, name: str) -> Metadata:
     """Stores both names in metadata, to be read by ``read_call_names``."""
-    return (Opaque(NAME, _WIRE_FORM_ISSUER, {"name": name, "namespace": namespace}),)
+    return (ProviderMetadata(NAME, _WIRE_FORM_ISSUER, {"name": name, "namespace": namespace}),)
 
 
-def names_of(tool: ToolSpec) -> Mapping[str, Json]:
+def read_call_names(tool: ToolSpec) -> Mapping[str, Json]:
     """Returns the fields that name the function in a call for the client: ``name``, and ``namespace`` if it has one."""
-    names = (opaque.data for opaque in tool.keep if opaque.dialect == NAME and opaque.issuer == _WIRE_FORM_ISSUER)
+    names = (opaque.data for opaque in tool.metadata if opaque.dialect == NAME and opaque.issuer == _WIRE_FORM_ISSUER)
     return next(names, {"name": tool.name})
 
 
 # Types of parts of a message that have a text, to the field with it.
-TEXTS: Final[Mapping[str, str]] = {"output_text": "text", "refusal": "refusal"}
+TEXT_FIELDS: Final[Mapping[str, str]] = {"output_text": "text", "refusal": "refusal"}
 
 
-def whole(item: Mapping[str, Any], issuer: str | None) -> Keep:
+def wrap_item(item: Mapping[str, Any], issuer: str | None) -> Metadata:
     """Returns the whole item as metadata."""
-    return (Opaque(NAME, issuer, dict(item)),)
+    return (ProviderMetadata(NAME, issuer, dict(item)),)
 
 
-def hosted_arguments(item: Mapping[str, Any]) -> str:
+def read_hosted_arguments(item: Mapping[str, Any]) -> str:
     """Returns the arguments of a hosted tool call as JSON text; "" if the item has none."""
     match item.get("type"):
         case "web_search_call":
-            arguments: Json = dict(dict_of(item.get("action")))
+            arguments: Json = dict(as_dict(item.get("action")))
         case "file_search_call":
             arguments = {"queries": item["queries"]} if item.get("queries") else {}
         case "code_interpreter_call":
             arguments = {"code": item["code"]} if item.get("code") else {}
         case _:
-            return json_of(item.get("arguments"))
+            return dump_arguments(item.get("arguments"))
     return dumps(arguments) if arguments else ""
 
 
-def ran_of(item: Mapping[str, Any]) -> Ran | None:
+def read_hosted_result(item: Mapping[str, Any]) -> ProviderToolRun | None:
     """Returns name, arguments, state and result of a finished provider-run call; None for any other item."""
-    kind = text_of(item.get("type"))
-    if not kind.endswith("_call") or kind in CALLS:
+    kind = as_text(item.get("type"))
+    if not kind.endswith("_call") or kind in CLIENT_CALLS:
         return None
     failed = item.get("status") in ("failed", "incomplete") or item.get("error")
-    arguments = hosted_arguments(item)
+    arguments = read_hosted_arguments(item)
     if not arguments:
-        arguments = next((json_of(item[name]) for name in ("action", "operation", "input") if item.get(name)), "")
-    return Ran(
-        id=text_of(item.get("id")) or text_of(item.get("call_id")) or f"call_{token_hex(12)}",
-        name=text_of(item.get("name")) or HOSTED.get(kind) or kind.removesuffix("_call"),
+        arguments = next(
+            (dump_arguments(item[name]) for name in ("action", "operation", "input") if item.get(name)), ""
+        )
+    return ProviderToolRun(
+        id=as_text(item.get("id")) or as_text(item.get("call_id")) or f"call_{token_hex(12)}",
+        name=as_text(item.get("name")) or HOSTED_TOOLS.get(kind) or kind.removesuffix("_call"),
         arguments=arguments,
         state="error" if failed else "completed",
         result=next((item[name] for name in ("error", "output", "outputs", "results") if item.get(name)), None),
     )
 
 
-def json_of(value: object) -> str:
+def dump_arguments(value: object) -> str:
     """Returns arguments as JSON text; some hosts send the value instead of its text."""
     return value if isinstance(value, str) else "" if value is None else dumps(value)
 
 
 def read_citation(wire: Mapping[str, Any], length: int, issuer: str | None) -> Citation:
     """Reads a citation. Offsets beyond ``length``, the number of characters of the text so far, are dropped."""
-    start, end = count_of(wire.get("start_index")), count_of(wire.get("end_index"))
+    start, end = as_count(wire.get("start_index")), as_count(wire.get("end_index"))
     if start is None or end is None or not start <= end <= length:
         start = end = None
     return Citation(
-        url=text_of(wire.get("url")) or None,
-        title=text_of(wire.get("title")) or text_of(wire.get("filename")) or None,
-        quote=text_of(wire.get("quote")) or None,
+        url=as_text(wire.get("url")) or None,
+        title=as_text(wire.get("title")) or as_text(wire.get("filename")) or None,
+        quote=as_text(wire.get("quote")) or None,
         start=start,
         end=end,
-        keep=whole(wire, issuer),
+        metadata=wrap_item(wire, issuer),
     )
 
 
@@ -140,15 +142,15 @@ def read_usage(wire: Mapping[str, Any]) -> Usage:
     ``input_tokens`` includes cached tokens. ``output_tokens`` includes reasoning tokens, also at xAI, unless
     ``total_tokens`` equals the sum of all three.
     """
-    input_tokens, output_tokens = count_of(wire.get("input_tokens")), count_of(wire.get("output_tokens"))
-    input_details = dict_of(wire.get("input_tokens_details"))
-    output_details = dict_of(wire.get("output_tokens_details"))
-    cache_read = count_of(input_details.get("cached_tokens")) or 0
-    cache_write = count_of(input_details.get("cache_write_tokens")) or 0
+    input_tokens, output_tokens = as_count(wire.get("input_tokens")), as_count(wire.get("output_tokens"))
+    input_details = as_dict(wire.get("input_tokens_details"))
+    output_details = as_dict(wire.get("output_tokens_details"))
+    cache_read = as_count(input_details.get("cached_tokens")) or 0
+    cache_write = as_count(input_details.get("cache_write_tokens")) or 0
     if input_tokens is not None:
         cache_read = min(cache_read, input_tokens)
         cache_write = min(cache_write, input_tokens - cache_read)
-    reasoning = count_of(output_details.get("reasoning_tokens")) or 0
+    reasoning = as_count(output_details.get("reasoning_tokens")) or 0
     text_tokens = output_tokens
     if output_tokens is not None and not (
         input_tokens is not None and wire.get("total_tokens") == input_tokens + output_tokens + reasoning
@@ -164,42 +166,47 @@ def read_usage(wire: Mapping[str, Any]) -> Usage:
     )
 
 
-def usage_rest(wire: Mapping[str, Any]) -> dict[str, Json]:
+def unknown_usage_fields(wire: Mapping[str, Any]) -> dict[str, Json]:
     """Returns the usage fields that are not token counts: cost, sources, calls of hosted tools."""
     return {name: value for name, value in wire.items() if name not in _USAGE_FIELDS and value is not None}
 
 
-def read_response_metadata(response: Mapping[str, Any], usage: Mapping[str, Any], issuer: str) -> Keep:
+def read_response_metadata(response: Mapping[str, Any], usage: Mapping[str, Any], issuer: str) -> Metadata:
     """Returns the unknown fields of a response and of its usage."""
     fields: dict[str, Json] = {
         name: value for name, value in response.items() if name not in _RESPONSE_FIELDS and value not in (None, {})
     }
-    if usage_fields := usage_rest(usage):
+    if usage_fields := unknown_usage_fields(usage):
         fields["usage"] = usage_fields
-    return (Opaque(NAME, issuer, fields),) if fields else ()
+    return (ProviderMetadata(NAME, issuer, fields),) if fields else ()
 
 
-def read_text_metadata(part: Mapping[str, Any], more: Mapping[str, Any], issuer: str) -> Keep:
+def read_text_metadata(part: Mapping[str, Any], item_fields: Mapping[str, Any], issuer: str) -> Metadata:
     """Returns the unknown fields of a text part, and the fields of its item under ``item``."""
     fields: dict[str, Json] = {
         name: value
         for name, value in part.items()
         if name not in ("text", "refusal", "annotations") and (name, value) != ("type", "output_text") and value
     }
-    if more:
-        fields["item"] = dict(more)
-    return (Opaque(NAME, issuer, fields),) if fields else ()
+    if item_fields:
+        fields["item"] = dict(item_fields)
+    return (ProviderMetadata(NAME, issuer, fields),) if fields else ()
 
 
-def read_made(wire: Mapping[str, Any], issuer: str) -> Media | Foreign:
+def read_generated_item(wire: Mapping[str, Any], issuer: str) -> Media | UnknownPart:
     """Reads a generated image; any other item becomes an unknown part with the whole item."""
-    result = text_of(wire.get("result"))
+    result = as_text(wire.get("result"))
     if wire.get("type") != "image_generation_call" or not result:
-        return Foreign(whole(wire, issuer), ran_of(wire))
-    output_format = text_of(wire.get("output_format"))
+        return UnknownPart(wrap_item(wire, issuer), read_hosted_result(wire))
+    output_format = as_text(wire.get("output_format"))
     mime = (
         f"image/{output_format}"
         if output_format
         else next((mime for start, mime in _IMAGE_PREFIXES if result.startswith(start)), "image/png")
     )
-    return Media(mime=mime, base64=result, keep=rest_of(wire, ("result",), NAME, issuer), ran=ran_of(wire))
+    return Media(
+        mime=mime,
+        base64=result,
+        metadata=unknown_fields(wire, ("result",), NAME, issuer),
+        tool_run=read_hosted_result(wire),
+    )

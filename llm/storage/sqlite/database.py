@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-FILE: Final = "database.sqlite"  # the same as the older server's
-PATIENCE: Final = 2.0  # seconds to wait for the lock of another process
+FILE_NAME: Final = "database.sqlite"  # the same as the older server's
+LOCK_TIMEOUT: Final = 2.0  # seconds to wait for the lock of another process
 
 # One script for each version, in order; ``PRAGMA user_version`` is the number of scripts applied. Never change one.
 # The older server's table ``threads`` (id, messages: a JSON array) may be in the file; only deletes change it.
@@ -66,11 +66,11 @@ def connect(folder: Path) -> sqlite3.Connection:
     Any thread may use the connection, one at a time. Writes need a :func:`transaction`.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / FILE
+    path = folder / FILE_NAME
     os.close(
         os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     )  # SQLite would create it readable for all users
-    connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
     try:
         _check_version(connection)
         _enable_wal(connection)
@@ -86,7 +86,7 @@ def connect(folder: Path) -> sqlite3.Connection:
 
 def _enable_wal(connection: sqlite3.Connection) -> None:
     """Turns on WAL, so that reads do not wait for a write. SQLite does not wait if another process does the same."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + LOCK_TIMEOUT
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -110,7 +110,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def secret(connection: sqlite3.Connection, name: str) -> bytes:
+def read_secret(connection: sqlite3.Connection, name: str) -> bytes:
     """Returns random bytes that never change in this file."""
     value: bytes = connection.execute("SELECT value FROM secret WHERE name = ?", (name,)).fetchone()[0]
     return value
@@ -124,7 +124,9 @@ def _read_version(connection: sqlite3.Connection) -> int:
 def _check_version(connection: sqlite3.Connection) -> None:
     version = _read_version(connection)
     if version > len(MIGRATIONS):
-        raise NewerDatabase(f"{FILE} has version {version}; this program supports versions up to {len(MIGRATIONS)}")
+        raise NewerDatabase(
+            f"{FILE_NAME} has version {version}; this program supports versions up to {len(MIGRATIONS)}"
+        )
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from llm import log
-from llm.storage.sqlite.database import connect, secret, transaction
+from llm.storage.sqlite.database import connect, read_secret, transaction
 from llm.wire.json_codec import dumps
 
-LIMIT: Final = 2.0  # seconds that a call may take
-REST: Final = 10.0  # seconds without use of the database after a failure
+CALL_TIMEOUT: Final = 2.0  # seconds that a call may take
+FAILURE_PAUSE: Final = 10.0  # seconds without use of the database after a failure
 _PRUNE_INTERVAL: Final = 100  # writes between two checks of age and size
 
 T = TypeVar("T")
@@ -62,10 +62,10 @@ class SqliteSignatures:
         if loop.time() < self._paused_until:
             return default
         try:
-            async with asyncio.timeout(LIMIT):
+            async with asyncio.timeout(CALL_TIMEOUT):
                 return await loop.run_in_executor(self._executor, self._run_in_thread, work)
         except (sqlite3.Error, OSError) as error:  # TimeoutError is one
-            self._paused_until = loop.time() + REST
+            self._paused_until = loop.time() + FAILURE_PAUSE
             log.write("signatures", 30, problem=f"{type(error).__name__}: {error}"[:300])
             return default
 
@@ -76,7 +76,7 @@ class SqliteSignatures:
                 self._connection.execute(
                     "PRAGMA synchronous = NORMAL"
                 )  # no wait for the disk: losing values in a power failure is acceptable
-                self._salt = secret(self._connection, "owner")
+                self._salt = read_secret(self._connection, "owner")
             return work(self._connection)
         except (sqlite3.Error, OSError):
             self._disconnect()

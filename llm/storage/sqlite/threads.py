@@ -20,14 +20,14 @@ from typing import Any, Final, TypeAlias, TypeVar
 from llm import log
 from llm.chat.messages import Message
 from llm.errors import LLMError, NotFound, StorageFailed, ThreadFull
-from llm.storage.legacy_threads import read_older
+from llm.storage.legacy_threads import read_legacy_thread
 from llm.storage.message_json import read_message, write_message
-from llm.storage.sqlite.database import connect, secret, transaction
+from llm.storage.sqlite.database import connect, read_secret, transaction
 from llm.storage.threads import Owner, ThreadInfo
 from llm.wire.json_codec import dumps, loads
 
 UNUSED_AGE: Final = 30 * 86400.0  # seconds after which a thread without messages is deleted
-UNUSED_KEPT: Final = 10_000  # threads without messages, the latest; any caller with a key can create them
+MAX_UNUSED_THREADS: Final = 10_000  # threads without messages, the latest; any caller with a key can create them
 # Errors after which the connection can still be used.
 _TEMPORARY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class SqliteThreads:
         self._writer = _Worker(folder, "threads-write")
         self._pending: list[tuple[Work, asyncio.Future[Any]]] = []
         self._commit_task: asyncio.Task[None] | None = None
-        self.lost = 0
+        self.failed_appends = 0
 
     async def create(self, owner: Owner, title: str = "") -> ThreadInfo:
         """Creates an empty thread; deletes old ones without messages."""
@@ -59,7 +59,7 @@ class SqliteThreads:
         await self._write(work)
         return info
 
-    async def page(self, owner: Owner, limit: int, after: str | None = None) -> list[ThreadInfo]:
+    async def list_page(self, owner: Owner, limit: int, after: str | None = None) -> list[ThreadInfo]:
         """Returns a page of the owner's threads, the last updated first. ``after``: the last id of the page before."""
 
         def work(connection: sqlite3.Connection) -> list[ThreadInfo]:
@@ -79,7 +79,7 @@ class SqliteThreads:
 
         return await self._reader.run(work)
 
-    async def messages(self, id: str, owner: Owner) -> tuple[Message, ...]:
+    async def read_messages(self, id: str, owner: Owner) -> tuple[Message, ...]:
         """Returns all messages in order. A trusted owner takes over a thread of the older server."""
 
         def work(connection: sqlite3.Connection) -> tuple[Message, ...]:
@@ -134,7 +134,7 @@ class SqliteThreads:
         try:
             await self._write(work)
         except LLMError:
-            self.lost += 1
+            self.failed_appends += 1
             raise
 
     async def close(self) -> None:
@@ -152,7 +152,7 @@ class SqliteThreads:
         if row is None:
             raise _not_found(id)
         now = self._clock()
-        values = [dumps(write_message(message)) for message in read_older(row[0])]
+        values = [dumps(write_message(message)) for message in read_legacy_thread(row[0])]
         _insert(connection, ThreadInfo(id, "", now, now, 0), owner, values)
 
     async def _write(self, work: Work) -> Any:
@@ -248,7 +248,7 @@ def _not_found(id: str) -> NotFound:
 
 def _hash_names(connection: sqlite3.Connection, names: Iterable[str]) -> list[bytes]:
     """Returns the names as salted hashes, so that a copy of the file does not show the owners."""
-    salt = secret(connection, "owner")
+    salt = read_secret(connection, "owner")
     return [hashlib.blake2b(name.encode(), key=salt, digest_size=16).digest() for name in sorted(names)]
 
 
@@ -294,7 +294,7 @@ def _delete_unused(connection: sqlite3.Connection, now: float) -> None:
     connection.execute(
         "DELETE FROM thread WHERE id IN"
         " (SELECT id FROM thread WHERE messages = 0 ORDER BY created DESC LIMIT -1 OFFSET ?)",
-        (UNUSED_KEPT - 1,),
+        (MAX_UNUSED_THREADS - 1,),
     )
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.chat.messages import Foreign, Media, Reasoning, Text, ToolCall, ToolResult
-from llm.chat.provider_metadata import Opaque
+from llm.chat.messages import Media, Reasoning, Text, ToolCall, ToolResult, UnknownPart
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.request import JsonFormat, ToolSpec
 from llm.dialects import anthropic
 from llm.dialects.losses import lost_fields
@@ -24,31 +24,33 @@ from tests.support.anthropic_client import AGENT, CLIENT, ENGINE, with_extras
 def test_an_agent_request_is_read_part_by_part() -> None:
     request = CLIENT.read_request(AGENT)
     assert (request.model, request.stream) == ("claude-sonnet-4-5", True)
-    assert request.hints == {"metadata", "context_management"}
+    assert request.droppable_fields == {"metadata", "context_management"}
     options = request.options
     assert (options.max_tokens, options.reasoning, options.reasoning_tokens) == (32000, True, 31999)
     assert (options.tool_choice, options.parallel_tools, options.stop) == ("auto", True, ("END",))
     read, search, note = request.tools
     assert (read.name, read.executor, read.strict) == ("read", "client", None)
-    assert (search.name, search.executor, search.keep[0].data) == ("web_search", "provider", AGENT["tools"][1])
-    assert note.strict is True and note.keep[0].data == {"cache_control": {"type": "ephemeral"}}
+    assert (search.name, search.executor, search.metadata[0].data) == ("web_search", "provider", AGENT["tools"][1])
+    assert note.strict is True and note.metadata[0].data == {"cache_control": {"type": "ephemeral"}}
     system, user, assistant, results, later = request.messages
     assert [part.text for part in system.parts if isinstance(part, Text)] == ["You are an agent.", "Rules."]
-    assert [type(part) for part in user.parts] == [Text, Media, Media, Media, Text, Media, Foreign, Foreign]
+    assert [type(part) for part in user.parts] == [Text, Media, Media, Media, Text, Media, UnknownPart, UnknownPart]
     image, linked, pdf, notes, uploaded = (user.parts[n] for n in range(1, 6))
     assert image == Media(mime="image/png", base64="iVBORw0KGgo=")
     assert linked == Media(mime="image/*", url="https://example.org/a.jpg")
     assert pdf == Media(mime="application/pdf", base64="JVBERi0=", name="Paper")
     assert isinstance(notes, Text) and notes.text == "plain notes"
-    assert isinstance(uploaded, Media) and uploaded.file_id == "file_011" and uploaded.keep[0].dialect == "anthropic"
+    assert (
+        isinstance(uploaded, Media) and uploaded.file_id == "file_011" and uploaded.metadata[0].dialect == "anthropic"
+    )
     reasoning, redacted, _, searched, found, call, _ = assistant.parts
-    assert reasoning == Reasoning("I read.", (Opaque("anthropic", None, {"signature": "EqQB+/x="}),))
-    assert isinstance(redacted, Reasoning) and redacted.keep[0].data["data"] == "EmwKAhgB"
+    assert reasoning == Reasoning("I read.", (ProviderMetadata("anthropic", None, {"signature": "EqQB+/x="}),))
+    assert isinstance(redacted, Reasoning) and redacted.metadata[0].data["data"] == "EmwKAhgB"
     assert isinstance(searched, ToolCall) and searched.executor == "provider"
-    assert isinstance(found, Foreign)
+    assert isinstance(found, UnknownPart)
     assert isinstance(call, ToolCall) and json.loads(call.arguments) == {"path": "/a", "lines": [1, 2.5, None]}
     first, second, _ = results.parts
-    assert isinstance(first, ToolResult) and [type(p) for p in first.content] == [Text, Media, Foreign]
+    assert isinstance(first, ToolResult) and [type(p) for p in first.content] == [Text, Media, UnknownPart]
     assert isinstance(second, ToolResult) and second.is_error and second.content == (Text("No such file"),)
     assert later.role == "system"
 

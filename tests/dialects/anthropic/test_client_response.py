@@ -29,14 +29,14 @@ from llm.chat.events import (
     UsageReported,
     WholePart,
 )
-from llm.chat.messages import Citation, Foreign, Media, Message, Reasoning, Text, ToolCall, ToolResult, Usage
-from llm.chat.provider_metadata import Keep, Opaque
+from llm.chat.messages import Citation, Media, Message, Reasoning, Text, ToolCall, ToolResult, UnknownPart, Usage
+from llm.chat.provider_metadata import Metadata, ProviderMetadata
 from llm.chat.reply import Reply, collect, replay
 from llm.chat.request import ChatRequest
 from llm.dialects import anthropic
 from llm.dialects.base import EngineDialect
 from llm.engines.capabilities import ModelInfo
-from llm.errors import EngineFailed, LLMError, Overloaded, ProviderSaid
+from llm.errors import EngineFailed, LLMError, Overloaded, ProviderErrorDetails
 from tests.support.anthropic_client import AGENT, CLIENT, ENGINE, SAMPLES, with_extras
 
 STREAMS = sorted(SAMPLES.glob("*.sse"))
@@ -46,13 +46,13 @@ NOW = 1_770_000_000
 
 def read_events(raw: bytes) -> list[Event]:
     dialect: EngineDialect = anthropic
-    framing, reader = dialect.framing(), dialect.reader(ENGINE)
+    framing, reader = dialect.create_framing(), dialect.create_reader(ENGINE)
     return [event for frame in framing.feed(raw) for event in reader.feed(frame)]
 
 
 def write(events: Sequence[Event], group: int = 10**9) -> bytes:
     """Returns the bytes of a stream that gets ``group`` events per call."""
-    writer = CLIENT.writer(REQUEST, NOW)
+    writer = CLIENT.create_writer(REQUEST, NOW)
     batches = [events[start : start + group] for start in range(0, len(events), group)]
     return b"".join(piece for batch in batches for piece in writer.feed(batch))
 
@@ -92,8 +92,8 @@ def wire_events(raw: bytes) -> list[dict[str, Any]]:
     return events
 
 
-def mine(**data: Any) -> Keep:
-    return (Opaque("anthropic", "anthropic", data),)
+def mine(**data: Any) -> Metadata:
+    return (ProviderMetadata("anthropic", "anthropic", data),)
 
 
 # --- streams ---
@@ -239,7 +239,7 @@ def test_an_answer_that_ended_with_an_error_is_written_as_error() -> None:
 
 def test_s1_a_failure_ends_the_stream_with_an_error_event() -> None:
     failure = Overloaded(
-        "Overloaded", engine="anthropic", provider=ProviderSaid(0, None, "overloaded_error", "Overloaded")
+        "Overloaded", engine="anthropic", provider=ProviderErrorDetails(0, None, "overloaded_error", "Overloaded")
     )
     half: list[Event] = [Started("i", "m"), TextDelta(0, "Half")]
     for before in ([], half):
@@ -249,11 +249,11 @@ def test_s1_a_failure_ends_the_stream_with_an_error_event() -> None:
 
 
 def test_s11_the_ping_is_an_event_of_this_wire() -> None:
-    assert CLIENT.writer(REQUEST, NOW).ping() == b'event: ping\ndata: {"type":"ping"}\n\n'
+    assert CLIENT.create_writer(REQUEST, NOW).write_keepalive() == b'event: ping\ndata: {"type":"ping"}\n\n'
 
 
 def test_server_calls_are_left_out_without_gaps_in_the_indexes() -> None:
-    other = (Opaque("openai-responses", "openai", {"type": "web_search_call"}),)
+    other = (ProviderMetadata("openai-responses", "openai", {"type": "web_search_call"}),)
     events: list[Event] = [
         Started("", "m"),
         ToolCallStarted(0, "a", "search", "server"),
@@ -264,12 +264,12 @@ def test_server_calls_are_left_out_without_gaps_in_the_indexes() -> None:
         WholePart(1, ToolResult("a", (Text("found"),))),
         ToolCallStarted(2, "b", "web_search", "provider"),
         PartEnded(2, other),
-        WholePart(3, Foreign(other)),
+        WholePart(3, UnknownPart(other)),
         WholePart(4, Media(mime="image/png", base64="iVBO")),
         ReasoningDelta(5, ""),
         PartEnded(5),
         TextDelta(6, "Found."),
-        Cited(6, Citation("https://example.org", keep=other)),
+        Cited(6, Citation("https://example.org", metadata=other)),
         PartEnded(6),
         Finished("stop"),
     ]
@@ -287,7 +287,7 @@ def test_server_calls_are_left_out_without_gaps_in_the_indexes() -> None:
 
 @pytest.mark.parametrize("text", ["Hm.", ""])
 def test_t1_reasoning_of_another_engine_comes_back_with_its_metadata(text: str) -> None:
-    keep = (Opaque("gemini", "google", {"thoughtSignature": "x"}),)
+    keep = (ProviderMetadata("gemini", "google", {"thoughtSignature": "x"}),)
     events: list[Event] = [Started("i", "m"), ReasoningDelta(0, text), PartEnded(0, keep), Finished("stop")]
     deltas = [e["delta"] for e in wire_events(write(events)) if e["type"] == "content_block_delta"]
     signature = deltas[-1]["signature"]
@@ -307,7 +307,7 @@ def test_unsigned_reasoning_has_an_empty_signature() -> None:
 
 def test_t5_citations_are_written_in_the_form_of_this_wire() -> None:
     wire = {"type": "char_location", "cited_text": "x", "document_index": 0, "start_char_index": 0, "end_char_index": 1}
-    cited = Citation(quote="x", keep=mine(**wire))
+    cited = Citation(quote="x", metadata=mine(**wire))
     events: list[Event] = [Started("i", "m"), TextDelta(0, "🦊"), Cited(0, cited), PartEnded(0), Finished("stop")]
     deltas = [e["delta"] for e in wire_events(write(events)) if e["type"] == "content_block_delta"]
     assert deltas[1] == {"type": "citations_delta", "citation": wire}
@@ -394,7 +394,7 @@ def test_e2_an_error_has_an_error_type_of_this_wire(cls: type[LLMError], word: s
 
 
 def test_e2_the_message_of_the_provider_is_preserved() -> None:
-    provider = ProviderSaid(429, "insufficient_quota", "insufficient_quota", "No credit.")
+    provider = ProviderErrorDetails(429, "insufficient_quota", "insufficient_quota", "No credit.")
     wire: Any = CLIENT.write_error(errors.QuotaExceeded("No credit.", provider=provider))
     assert wire["error"]["details"] == {"error_code": "insufficient_quota"}
     assert wire["error"]["provider"] == provider.as_json()

@@ -11,7 +11,7 @@ from hypothesis import given
 from llm.engines.capabilities import ModelRules
 from llm.engines.engine import Engine
 from llm.errors import Malformed
-from tests.support.anthropic_engine import DIALECT, ENGINE, anything, spoiled
+from tests.support.anthropic_engine import DIALECT, ENGINE, anything, replaced_somewhere
 
 # --- the list of models ---
 
@@ -67,7 +67,7 @@ def test_o10_listed_capabilities_win_over_guesses() -> None:
 
 
 def test_an_engine_with_a_fixed_list_gets_no_request() -> None:
-    lister = DIALECT.list_models(replace(ENGINE, models=ModelRules(fixed=("a", "b"))))
+    lister = DIALECT.list_models(replace(ENGINE, models=ModelRules(fixed_models=("a", "b"))))
     with pytest.raises(StopIteration) as stopped:
         next(lister)
     assert [model.id for model in stopped.value.value] == ["a", "b"]
@@ -79,7 +79,9 @@ def test_a_list_of_unknown_shape_is_malformed(page: Any) -> None:
         list_models(page)
 
 
-@given(anything | spoiled({"data": [{"id": "m", "created_at": "2026-01-01", "capabilities": {"thinking": {}}}]}))
+@given(
+    anything | replaced_somewhere({"data": [{"id": "m", "created_at": "2026-01-01", "capabilities": {"thinking": {}}}]})
+)
 def test_s8_any_list_is_read_or_malformed(page: Any) -> None:
     try:
         lister = DIALECT.list_models(replace(ENGINE, models=ModelRules()))

@@ -13,11 +13,11 @@ import pytest
 
 from llm import errors
 from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolResult
-from llm.chat.provider_metadata import Opaque
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
 from llm.dialects import anthropic
 from llm.engines.records import ENGINES
-from tests.support.harness import ScriptedReply, ScriptedTransport, config, serving
+from tests.support.harness import ScriptedReply, ScriptedTransport, make_config, run_server
 from tests.support.wires import WIRES
 
 ENGINE: Final = ENGINES["anthropic"]
@@ -140,14 +140,14 @@ def test_t4_breakpoints_end_tools_system_and_conversation() -> None:
 
 
 def test_t4_reasoning_gets_no_breakpoint() -> None:
-    thought = Reasoning("Hm.", (Opaque("anthropic", "anthropic", {"signature": "c2ln"}),))
+    thought = Reasoning("Hm.", (ProviderMetadata("anthropic", "anthropic", {"signature": "c2ln"}),))
     body = write_body("claude-haiku-4-5", HELLO, answer(Text("Yes."), thought), caching=True)
     assert find_breakpoints(body) == ["messages[1][0]"]
     assert find_breakpoints(write_body("claude-haiku-4-5", HELLO, answer(thought), caching=True)) == []
 
 
 def test_t4_there_are_at_most_four_breakpoints() -> None:
-    own = ToolSpec("g", keep=(Opaque("anthropic", None, BREAKPOINT),))
+    own = ToolSpec("g", metadata=(ProviderMetadata("anthropic", None, BREAKPOINT),))
     for many, expected in ((1, 4), (2, 4), (3, 4), (4, 4), (5, 5)):  # a client's own breakpoints are not limited
         body = write_body("claude-haiku-4-5", SYSTEM, HELLO, tools=(*(own for _ in range(many)), TOOL), caching=True)
         assert len(find_breakpoints(body)) == expected, many
@@ -180,7 +180,7 @@ async def test_t4_the_default_prompt_has_no_time_when_cached() -> None:
         lambda request: ScriptedReply(200, {}, [json.dumps(WIRES["anthropic"].whole("Hi")).encode()])
     )
     chat: dict[str, Any] = {"engine": "anthropic", "model": "claude-haiku-4-5", "prompt": "Hi", "stream": False}
-    async with serving(config(ANTHROPIC_API_KEY="sk-canary-ant"), https=upstream) as client:
+    async with run_server(make_config(ANTHROPIC_API_KEY="sk-canary-ant"), https=upstream) as client:
         for caching in (False, True):
             answer = await client.post("/llm/chat", {**chat, "tools": False, "options": {"caching": caching}})
             assert answer.status == 200, await answer.body()

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from llm.chat.messages import Foreign, Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
-from llm.chat.provider_metadata import Opaque
+from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
 from llm.dialects import anthropic
 from llm.engines.engine import Quirks
 from llm.errors import Unsupported
 from llm.wire.frames import Frame
 from llm.wire.json_codec import Json, dump_bytes
-from tests.support.anthropic_engine import DIALECT, ENGINE, HELLO, MODEL, assistant, body_of, mine, user
+from tests.support.anthropic_engine import DIALECT, ENGINE, HELLO, MODEL, assistant, mine, user, write_body
 
 TOOL = ToolSpec("f", "Does f.", {"type": "object", "properties": {}})
 
@@ -23,7 +23,7 @@ TOOL = ToolSpec("f", "Does f.", {"type": "object", "properties": {}})
 def refused_option(**given: Any) -> str | None:
     """Returns the option that the refusal names."""
     with pytest.raises(Unsupported) as caught:
-        body_of(HELLO, **given)
+        write_body(HELLO, **given)
     assert caught.value.engine == "anthropic"
     return caught.value.param
 
@@ -60,7 +60,7 @@ def test_a_conversation_with_calls_is_written() -> None:
         user(Text("Well?")),
     )
     tools = (TOOL, ToolSpec("g", parameters={"properties": {"x": {}}}, strict=True))
-    assert body_of(*messages, tools=tools, tool_choice="auto", parallel_tools=False, stop=("END",)) == {
+    assert write_body(*messages, tools=tools, tool_choice="auto", parallel_tools=False, stop=("END",)) == {
         "model": MODEL,
         "max_tokens": 64000,
         "stop_sequences": ["END"],
@@ -103,7 +103,7 @@ def test_a_conversation_with_calls_is_written() -> None:
 
 
 def test_tool_results_come_first_in_a_user_message() -> None:
-    body = body_of(
+    body = write_body(
         HELLO,
         assistant(ToolCall("a", "f"), ToolResult("a", (Text("1"),)), Text("So it is 1.")),
         user(Text("And now?"), ToolResult("b", (Text("2"),))),
@@ -113,7 +113,7 @@ def test_tool_results_come_first_in_a_user_message() -> None:
 
 
 def test_blank_text_is_left_out() -> None:
-    body = body_of(
+    body = write_body(
         Message("system", (Text(" "),)),
         user(Text(""), Text("Hello")),
         assistant(Text("\n")),
@@ -128,14 +128,14 @@ def test_blank_text_is_left_out() -> None:
 
 
 def test_all_system_messages_are_written_as_system() -> None:
-    body = body_of(Message("system", (Text("One."),)), HELLO, Message("system", (Text("Two."),)))
+    body = write_body(Message("system", (Text("One."),)), HELLO, Message("system", (Text("Two."),)))
     assert body["system"] == [{"type": "text", "text": "One."}, {"type": "text", "text": "Two."}]
     assert len(body["messages"]) == 1
 
 
 def test_invalid_ids_are_replaced_equally_in_call_and_result() -> None:
     ids = ["call|1", "call:1", "", "Aufruf ü", "fine-1_A"]
-    body = body_of(
+    body = write_body(
         HELLO,
         assistant(*(ToolCall(id, "f") for id in ids)),
         user(*(ToolResult(id, (Text(id or "none"),)) for id in ids)),
@@ -148,20 +148,20 @@ def test_invalid_ids_are_replaced_equally_in_call_and_result() -> None:
 
 @pytest.mark.parametrize("text", ['{"a": 1', "[1]", '"x"', "nonsense", '{"a": 1e999}'])
 def test_arguments_that_are_not_an_object_are_wrapped(text: str) -> None:
-    body = body_of(HELLO, assistant(ToolCall("a", "f", text)))
+    body = write_body(HELLO, assistant(ToolCall("a", "f", text)))
     assert body["messages"][1]["content"][0]["input"] == {"INVALID_JSON": text}
     dump_bytes(body)
 
 
 def test_media_are_written_as_data_url_and_file_id() -> None:
     notes = Media(mime="text/markdown", base64="IyBIaQ==", name="notes.md")
-    body = body_of(
+    body = write_body(
         user(
             Media(mime="image/jpg", base64="/9j/"),
             Media(mime="image/*", url="https://example.org/a.webp"),
-            Media(mime="image/png", file_id="file_1", keep=mine()),
+            Media(mime="image/png", file_id="file_1", metadata=mine()),
             Media(mime="application/pdf", base64="JVBE", name="Paper"),
-            Media(mime="application/pdf", url="https://example.org/a.pdf", keep=mine(context="of 2026")),
+            Media(mime="application/pdf", url="https://example.org/a.pdf", metadata=mine(context="of 2026")),
             notes,
         ),
         citations=True,
@@ -200,23 +200,23 @@ def test_media_are_written_as_data_url_and_file_id() -> None:
         Media(mime="image/tiff", base64="SUkq"),
         Media(mime="application/zip", base64="UEsD"),
         Media(mime="text/plain", base64="not base64!"),
-        Media(mime="image/png", file_id="file-of-openai", keep=(Opaque("openai-chat", None, {}),)),
-        Foreign((Opaque("openai-chat", None, {"type": "input_audio"}),)),
+        Media(mime="image/png", file_id="file-of-openai", metadata=(ProviderMetadata("openai-chat", None, {}),)),
+        UnknownPart((ProviderMetadata("openai-chat", None, {"type": "input_audio"}),)),
     ],
 )
 def test_unsupported_user_parts_are_refused(part: Part) -> None:
     with pytest.raises(Unsupported):
-        body_of(user(part))
+        write_body(user(part))
 
 
 def test_unsupported_assistant_parts_are_dropped_and_reported() -> None:
-    other = (Opaque("openai-responses", "openai", {"type": "web_search_call"}),)
+    other = (ProviderMetadata("openai-responses", "openai", {"type": "web_search_call"}),)
     parts = (
         Reasoning("Unsigned."),
-        Reasoning("Another's.", (Opaque("anthropic", "imitation", {"signature": "x"}),)),
-        Reasoning("", (Opaque("gemini", "google", {"thoughtSignature": "x"}),)),
-        ToolCall("ws_1", "web_search", executor="provider", keep=other),
-        Foreign(other),
+        Reasoning("Another's.", (ProviderMetadata("anthropic", "imitation", {"signature": "x"}),)),
+        Reasoning("", (ProviderMetadata("gemini", "google", {"thoughtSignature": "x"}),)),
+        ToolCall("ws_1", "web_search", executor="provider", metadata=other),
+        UnknownPart(other),
         Media(mime="image/png", base64="iVBO"),
         Text("Here."),
     )
@@ -231,25 +231,27 @@ def test_unsupported_assistant_parts_are_dropped_and_reported() -> None:
 def test_t4_cache_control_of_system_text_and_tool_is_preserved() -> None:
     mark = {"cache_control": {"type": "ephemeral"}}
     system = Message("system", (Text("One."), Text("Two.")))
-    long = ToolSpec("g", keep=(Opaque("anthropic", None, {"cache_control": {"type": "ephemeral", "ttl": "1h"}}),))
-    body = body_of(system, HELLO, tools=(TOOL, TOOL), caching=True)
+    long = ToolSpec(
+        "g", metadata=(ProviderMetadata("anthropic", None, {"cache_control": {"type": "ephemeral", "ttl": "1h"}}),)
+    )
+    body = write_body(system, HELLO, tools=(TOOL, TOOL), caching=True)
     assert body["system"] == [{"type": "text", "text": "One."}, {"type": "text", "text": "Two.", **mark}]
     assert ["cache_control" in tool for tool in body["tools"]] == [False, True]
-    assert body_of(HELLO, tools=(long,), caching=True)["tools"][0]["cache_control"]["ttl"] == "1h"
-    assert body_of(Message("system", (Text("One."),)), HELLO)["system"] == "One."
+    assert write_body(HELLO, tools=(long,), caching=True)["tools"][0]["cache_control"]["ttl"] == "1h"
+    assert write_body(Message("system", (Text("One."),)), HELLO)["system"] == "One."
 
 
 def test_t4_equal_requests_are_equal_bytes() -> None:
     def write() -> bytes:
         messages = (HELLO, assistant(ToolCall("call|1", "f", '{"b": 1, "a": 2}')), user(ToolResult("call|1")))
-        return dump_bytes(body_of(*messages, tools=(TOOL,), caching=True))
+        return dump_bytes(write_body(*messages, tools=(TOOL,), caching=True))
 
     assert write() == write()
     assert b'"input":{"b":1,"a":2}' in write()
 
 
 def test_extra_options_are_written_last() -> None:
-    assert body_of(HELLO, extra={"max_tokens": 5, "x_new": [1]}, max_tokens=9)["max_tokens"] == 5
+    assert write_body(HELLO, extra={"max_tokens": 5, "x_new": [1]}, max_tokens=9)["max_tokens"] == 5
 
 
 # --- options ---
@@ -273,8 +275,8 @@ def test_extra_options_are_written_last() -> None:
     ],
 )
 def test_max_tokens_is_always_written(model: str, limit: int) -> None:
-    assert body_of(HELLO, model=model)["max_tokens"] == limit
-    assert body_of(HELLO, model=model, max_tokens=7)["max_tokens"] == 7
+    assert write_body(HELLO, model=model)["max_tokens"] == limit
+    assert write_body(HELLO, model=model, max_tokens=7)["max_tokens"] == 7
 
 
 ADAPTIVE = {"type": "adaptive", "display": "summarized"}
@@ -311,7 +313,7 @@ ADAPTIVE = {"type": "adaptive", "display": "summarized"}
 def test_thinking_is_written_in_the_form_the_model_accepts(
     model: str, options: dict[str, Any], thinking: dict[str, Any] | None, effort: str | None
 ) -> None:
-    body = body_of(HELLO, model=model, **options)
+    body = write_body(HELLO, model=model, **options)
     assert body.get("thinking") == thinking
     assert body.get("output_config") == (None if effort is None else {"effort": effort})
 
@@ -355,7 +357,10 @@ def test_t8_unsupported_options_are_refused_by_name(model: str, options: dict[st
 
 
 def test_the_engine_record_refuses_options() -> None:
-    engine = replace(ENGINE, quirks=Quirks(refuses=frozenset({"top_k", "stop"}), json_schema=False, forced_tools=False))
+    engine = replace(
+        ENGINE,
+        quirks=Quirks(unsupported_options=frozenset({"top_k", "stop"}), json_schema=False, accepts_forced_tools=False),
+    )
     for named, options in (
         ("top_k", {"top_k": 5}),
         ("stop", {"stop": ("x",)}),
@@ -363,21 +368,21 @@ def test_the_engine_record_refuses_options() -> None:
         ("tool_choice", {"tools": (TOOL,), "tool_choice": "required"}),
     ):
         assert refused_option(engine=engine, **options) == named
-    assert body_of(HELLO, engine=engine)["messages"]
+    assert write_body(HELLO, engine=engine)["messages"]
 
 
 def test_options_without_effect_are_accepted() -> None:
-    body = body_of(
+    body = write_body(
         HELLO, presence_penalty=0.0, frequency_penalty=0, logprobs=False, tool_choice="auto", parallel_tools=True
     )
     assert body == {"model": MODEL, "max_tokens": 64000, "messages": [{"role": "user", "content": "Hello"}]}
 
 
 def test_samplers_are_written_where_accepted() -> None:
-    assert body_of(HELLO, model="claude-opus-4-8", temperature=1, service_tier="auto")["temperature"] == 1
-    older = body_of(HELLO, model="claude-3-5-haiku-20241022", temperature=0.0, top_p=0.0, top_k=0)
+    assert write_body(HELLO, model="claude-opus-4-8", temperature=1, service_tier="auto")["temperature"] == 1
+    older = write_body(HELLO, model="claude-3-5-haiku-20241022", temperature=0.0, top_p=0.0, top_k=0)
     assert (older["temperature"], older["top_p"], older["top_k"]) == (0.0, 0.0, 0)
-    any_ = body_of(HELLO, model="some-imitation", temperature=1.5, top_p=0.5, reasoning=True)
+    any_ = write_body(HELLO, model="some-imitation", temperature=1.5, top_p=0.5, reasoning=True)
     assert (any_["temperature"], any_["top_p"]) == (1.5, 0.5)
 
 
@@ -393,25 +398,25 @@ def test_samplers_are_written_where_accepted() -> None:
     ],
 )
 def test_tool_choice_is_written(asked: str | None, parallel: bool | None, sent: dict[str, Any] | None) -> None:
-    assert body_of(HELLO, tools=(TOOL,), tool_choice=asked, parallel_tools=parallel).get("tool_choice") == sent
+    assert write_body(HELLO, tools=(TOOL,), tool_choice=asked, parallel_tools=parallel).get("tool_choice") == sent
 
 
 def test_t7_schema_and_effort_are_written_together() -> None:
     schema: dict[str, Json] = {"type": "object", "properties": {}, "additionalProperties": False}
-    body = body_of(HELLO, model="claude-opus-4-8", effort="high", format=JsonFormat(schema, "person", True))
+    body = write_body(HELLO, model="claude-opus-4-8", effort="high", format=JsonFormat(schema, "person", True))
     assert body["output_config"] == {"effort": "high", "format": {"type": "json_schema", "schema": schema}}
 
 
 def test_droppable_fields_are_dropped_for_hosts_that_refuse_unknown_fields() -> None:
-    keep = (Opaque("anthropic", None, {"metadata": {"user_id": "u"}, "x_new": 1}),)
-    request = ChatRequest(model="m", messages=(HELLO,), keep=keep, hints=frozenset({"metadata"}))
-    outgoing = DIALECT.write_request(request, replace(ENGINE, quirks=Quirks(unknown_fields=False)))
+    keep = (ProviderMetadata("anthropic", None, {"metadata": {"user_id": "u"}, "x_new": 1}),)
+    request = ChatRequest(model="m", messages=(HELLO,), metadata=keep, droppable_fields=frozenset({"metadata"}))
+    outgoing = DIALECT.write_request(request, replace(ENGINE, quirks=Quirks(accepts_unknown_fields=False)))
     assert "metadata" not in (outgoing.body or {}) and (outgoing.body or {})["x_new"] == 1
     assert outgoing.dropped == ("metadata",)
 
 
 def test_passthrough_changes_the_model_only() -> None:
     body = {"model": "anthropic/m", "max_tokens": 1, "messages": [], "x_new": None}
-    outgoing = anthropic.verbatim(body, "m", ENGINE)
+    outgoing = anthropic.passthrough_request(body, "m", ENGINE)
     assert outgoing.path == "/v1/messages" and outgoing.body == {**body, "model": "m"}
-    assert not anthropic.only_usage(Frame("{}"))
+    assert not anthropic.is_only_usage(Frame("{}"))

@@ -23,15 +23,25 @@ from llm.chat.events import (
     UsageReported,
 )
 from llm.chat.grammar import Grammar
-from llm.chat.messages import Citation, Foreign, Reasoning, Text, ToolCall, Usage
+from llm.chat.messages import Citation, Reasoning, Text, ToolCall, UnknownPart, Usage
 from llm.chat.reply import collect, replay
 from llm.engines.engine import Engine
 from llm.errors import LLMError, Malformed, Overloaded, Truncated
 from llm.wire.frames import Frame
 from llm.wire.json_codec import Json, dump_bytes
-from llm.wire.sse import sse
+from llm.wire.sse import encode_sse_event
 from tests.support import paths
-from tests.support.anthropic_engine import DIALECT, ENGINE, HELLO, anything, assistant, body_of, mine, spoiled, user
+from tests.support.anthropic_engine import (
+    DIALECT,
+    ENGINE,
+    HELLO,
+    anything,
+    assistant,
+    mine,
+    replaced_somewhere,
+    user,
+    write_body,
+)
 
 SAMPLES = paths.SAMPLES / "anthropic"
 STREAMS = sorted(SAMPLES.glob("*.sse"))
@@ -39,7 +49,7 @@ STREAMS = sorted(SAMPLES.glob("*.sse"))
 
 def read(raw: bytes, size: int = 10**9, engine: Engine = ENGINE) -> list[Event]:
     """Reads a stream in chunks of ``size`` bytes and checks the grammar of its events (S7)."""
-    framing, reader, grammar = DIALECT.framing(), DIALECT.reader(engine), Grammar()
+    framing, reader, grammar = DIALECT.create_framing(), DIALECT.create_reader(engine), Grammar()
     events: list[Event] = []
     pieces = [raw[start : start + size] for start in range(0, len(raw), size)]
     for frames in (*map(framing.feed, pieces), framing.close()):
@@ -53,7 +63,7 @@ def read(raw: bytes, size: int = 10**9, engine: Engine = ENGINE) -> list[Event]:
 
 def stream(*events: Mapping[str, Any]) -> bytes:
     start = {"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {"input_tokens": 3}}}
-    return b"".join(sse(dict(event), str(event["type"])) for event in (start, *events))
+    return b"".join(encode_sse_event(dict(event), str(event["type"])) for event in (start, *events))
 
 
 def block(index: int, start: Mapping[str, Any], *deltas: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -110,7 +120,7 @@ def test_usage_is_reported_at_the_start_and_at_the_end() -> None:
 def test_hosted_tools_have_executor_provider_and_unknown_blocks_stay_whole() -> None:
     reply = collect(read(sample("hosted-tools.sse")))
     compaction, search, found, ask, answered, text = reply.message.parts
-    assert compaction == Foreign(mine(type="compaction", content="So far: nothing.", encrypted_content="ENC"))
+    assert compaction == UnknownPart(mine(type="compaction", content="So far: nothing.", encrypted_content="ENC"))
     caller: dict[str, Json] = {"type": "code_execution_20260120", "tool_id": "srvtoolu_0"}
     assert search == ToolCall(
         "srvtoolu_1",
@@ -119,15 +129,15 @@ def test_hosted_tools_have_executor_provider_and_unknown_blocks_stay_whole() -> 
         "provider",
         mine(type="server_tool_use", caller=caller),
     )
-    assert isinstance(found, Foreign) and found.keep[0].data["type"] == "web_search_tool_result"
+    assert isinstance(found, UnknownPart) and found.metadata[0].data["type"] == "web_search_tool_result"
     assert ask == ToolCall("mcptoolu_1", "ask", "{}", "provider", mine(type="mcp_tool_use", server_name="wiki"))
-    assert isinstance(answered, Foreign)
+    assert isinstance(answered, UnknownPart)
     assert isinstance(text, Text) and text.text == "Lima."
     [citation] = text.citations
-    assert replace(citation, keep=()) == Citation("https://example.org/lima", "Lima", "Lima is the capital")
-    assert citation.keep[0].data["encrypted_index"] == "Eo8B"
+    assert replace(citation, metadata=()) == Citation("https://example.org/lima", "Lima", "Lima is the capital")
+    assert citation.metadata[0].data["encrypted_index"] == "Eo8B"
     assert reply.finish.reason == "paused"
-    assert reply.finish.keep[0].data == {
+    assert reply.finish.metadata[0].data == {
         "container": {"id": "container_1"},
         "context_management": {"applied_edits": []},
         "usage": {"server_tool_use": {"web_search_requests": 1}},
@@ -145,7 +155,7 @@ def test_t1_an_answer_goes_back_to_its_engine_unchanged() -> None:
             if event.get("type") == "content_block_delta":
                 apply_delta(blocks[event["index"]], event["delta"])
         message = collect(read(raw)).message
-        [_, sent, _] = body_of(HELLO, message, user(Text("Go on.")))["messages"]
+        [_, sent, _] = write_body(HELLO, message, user(Text("Go on.")))["messages"]
         expected = [finish_block(wire) for wire in blocks.values()]
         assert sent == {"role": "assistant", "content": expected}
 
@@ -173,7 +183,7 @@ def finish_block(wire: dict[str, Any]) -> dict[str, Any]:
 
 def test_t1_signatures_and_blocks_of_another_engine_are_not_sent() -> None:
     message = collect(read(sample("hosted-tools.sse"), engine=replace(ENGINE, name="other", issuer="other"))).message
-    sent = body_of(HELLO, message)["messages"][1]["content"]
+    sent = write_body(HELLO, message)["messages"][1]["content"]
     assert sent == "Lima."
 
 
@@ -204,7 +214,9 @@ def test_s1_a_stream_without_end_event_raises() -> None:
 
 
 def test_s2_an_error_in_the_stream_has_its_message() -> None:
-    overloaded = sse({"type": "error", "error": {"details": None, "type": "overloaded_error", "message": "Overloaded"}})
+    overloaded = encode_sse_event(
+        {"type": "error", "error": {"details": None, "type": "overloaded_error", "message": "Overloaded"}}
+    )
     for before in (b"", stream(*block(0, {"type": "text", "text": "Half"}))):
         with pytest.raises(Overloaded) as caught:
             read(before + overloaded)
@@ -312,7 +324,11 @@ def test_s8_invalid_events_are_ignored() -> None:
 
 
 def test_s8_invalid_json_and_a_missing_start_are_malformed() -> None:
-    for raw in (stream() + b"data: {nonsense\n\n", sse({"type": "message_stop"}), sse(block(0, {"type": "text"})[0])):
+    for raw in (
+        stream() + b"data: {nonsense\n\n",
+        encode_sse_event({"type": "message_stop"}),
+        encode_sse_event(block(0, {"type": "text"})[0]),
+    ):
         with pytest.raises(Malformed):
             read(raw)
 
@@ -409,7 +425,7 @@ def test_an_error_with_status_200_is_an_error() -> None:
 
 def test_missing_usage_stays_unknown() -> None:
     assert DIALECT.read_reply({"content": []}, ENGINE).usage == Usage()
-    raw = sse({"type": "message_start", "message": {}}) + sse({"type": "message_stop"})
+    raw = encode_sse_event({"type": "message_start", "message": {}}) + encode_sse_event({"type": "message_stop"})
     assert not any(isinstance(event, UsageReported) for event in read(raw))
 
 
@@ -417,9 +433,9 @@ def events_of(path: Path) -> list[Any]:
     return [json.loads(line[6:]) for line in path.read_text().splitlines() if line.startswith("data: ")]
 
 
-@given(st.sampled_from(STREAMS).flatmap(lambda path: spoiled(events_of(path))))
+@given(st.sampled_from(STREAMS).flatmap(lambda path: replaced_somewhere(events_of(path))))
 def test_s8_a_corrupted_stream_raises_only_llm_errors(events: Any) -> None:
-    reader, grammar = DIALECT.reader(ENGINE), Grammar()
+    reader, grammar = DIALECT.create_reader(ENGINE), Grammar()
     try:
         for event in events:
             grammar.feed(reader.feed(Frame(dump_bytes(event).decode())))
@@ -429,7 +445,7 @@ def test_s8_a_corrupted_stream_raises_only_llm_errors(events: Any) -> None:
         pass
 
 
-@given(anything | spoiled(WHOLE))
+@given(anything | replaced_somewhere(WHOLE))
 def test_s8_a_corrupted_message_raises_only_llm_errors(body: Any) -> None:
     try:
         reply = DIALECT.read_reply(body, ENGINE)

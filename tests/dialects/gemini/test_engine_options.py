@@ -10,7 +10,7 @@ import pytest
 
 from llm import errors
 from llm.chat.messages import Message, Text
-from llm.chat.provider_metadata import Opaque
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
 from llm.dialects import gemini
 from llm.engines.engine import Quirks
@@ -19,7 +19,7 @@ from llm.engines.records import ENGINES
 GOOGLE: Final = ENGINES["google"]
 SCHEMA: Final[dict[str, Any]] = {"type": "object", "properties": {"x": {"type": "integer"}}}
 TOOL = ToolSpec("f", "Does it", SCHEMA)
-HOSTED = ToolSpec("search", executor="provider", keep=(Opaque("gemini", None, {"googleSearch": {}}),))
+HOSTED = ToolSpec("search", executor="provider", metadata=(ProviderMetadata("gemini", None, {"googleSearch": {}}),))
 SHOWN: Final = {"includeThoughts": True}
 HIDDEN: Final = {"includeThoughts": False}
 
@@ -209,7 +209,10 @@ def test_customopts_are_merged_last_and_keep_other_options() -> None:
 
 def test_an_engine_record_can_refuse_an_option() -> None:
     engine = replace(
-        GOOGLE, quirks=Quirks(refuses=frozenset({"top_k", "effort"}), json_schema=False, forced_tools=False)
+        GOOGLE,
+        quirks=Quirks(
+            unsupported_options=frozenset({"top_k", "effort"}), json_schema=False, accepts_forced_tools=False
+        ),
     )
     for named, options in (
         ("top_k", Options(top_k=0)),

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from handlers.request.schema import Schemas
 from llm import errors
 from llm.chat.messages import Media, Message, Text
-from llm.chat.provider_metadata import Opaque
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.request import Options
 from llm.dialects import native
-from llm.storage.legacy_threads import read_older
+from llm.storage.legacy_threads import read_legacy_thread
 
 BODY: dict[str, Any] = {"engine": "e", "model": "m", "prompt": "Hi"}
 SCHEMA = Schemas()
@@ -24,7 +24,7 @@ SCHEMA = Schemas()
 
 def attached(text: str, **about: str) -> Text:
     """A text attachment: text for a model, but an attachment in a thread."""
-    return Text(f"\n\n{text}", keep=(Opaque("native", "native", dict(about)),))
+    return Text(f"\n\n{text}", metadata=(ProviderMetadata("native", "native", dict(about)),))
 
 
 def test_a_body_of_the_older_server_is_read() -> None:
@@ -47,7 +47,9 @@ def test_a_body_of_the_older_server_is_read() -> None:
     "odd", [{"attachment": "Hi"}, {"attachments": {"a": 1}}, {"attachments": [5]}, {"attachments": 5}]
 )
 def test_s8_an_older_message_keeps_its_text_with_any_attachment(odd: dict[str, Any]) -> None:
-    assert read_older(json.dumps([{"role": "user", "content": "Hi", **odd}])) == [Message("user", (Text("Hi"),))]
+    assert read_legacy_thread(json.dumps([{"role": "user", "content": "Hi", **odd}])) == [
+        Message("user", (Text("Hi"),))
+    ]
 
 
 @pytest.mark.parametrize(

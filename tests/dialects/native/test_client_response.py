@@ -82,7 +82,7 @@ def test_events_become_the_objects_of_the_contract() -> None:
 
 
 def test_an_error_is_the_last_object_with_all_known_fields() -> None:
-    provider = errors.ProviderSaid(429, "slow", "t", "Slow.")
+    provider = errors.ProviderErrorDetails(429, "slow", "t", "Slow.")
     failure = errors.RateLimited("Slow.", engine="e", provider=provider, retry_after=3)
     [*_, error] = write_objects([Started("1", "m"), TextDelta(0, "A"), Failed(failure)])
     assert error == {

@@ -18,7 +18,7 @@ from llm.engines.engine import Engine
 from llm.wire.frames import Frame
 from tests.support import lanes
 from tests.support.grammars import check_native
-from tests.support.harness import Connection, Request, Upstream, config, serving
+from tests.support.harness import Connection, Request, Upstream, make_config, run_server
 from tests.support.lanes import CASES
 from tests.support.wires import WIRES
 
@@ -62,7 +62,7 @@ def of_anthropic(*blocks: dict[str, Any], stop: str = "end_turn", tools: list[To
     for index, block in enumerate(blocks):
         begun = {**block, "input": {}} if "input" in block else block
         pieces = [lanes.json_of(index, json.dumps(block["input"]))] if "input" in block else []
-        events += [lanes.opened(index, **begun), *pieces, lanes.closed(index)]
+        events += [lanes.make_block_start(index, **begun), *pieces, lanes.make_block_stop(index)]
     usage = {"input_tokens": 5, "output_tokens": 7}
     whole = {
         "id": "m",
@@ -72,7 +72,7 @@ def of_anthropic(*blocks: dict[str, Any], stop: str = "end_turn", tools: list[To
         "stop_reason": stop,
         "usage": usage,
     }
-    return Case("anthropic", lanes.anthropic(*events, *lanes.stopped(stop)), whole, tools)
+    return Case("anthropic", lanes.anthropic(*events, *lanes.make_message_stop(stop)), whole, tools)
 
 
 def of_gemini(*parts: dict[str, Any], tools: list[Tool]) -> Case:
@@ -177,14 +177,14 @@ HOSTED = {
 def read_events(case: Case) -> list[Event]:
     engine = Engine(name="e", label="E", dialect=case.dialect, base_url="http://engine.test")
     dialect = ENGINE_DIALECTS[case.dialect]
-    framing, reader = dialect.framing(), dialect.reader(engine)
+    framing, reader = dialect.create_framing(), dialect.create_reader(engine)
     frames: list[Frame] = [frame for raw in case.frames for frame in framing.feed(raw)]
     events = [event for frame in frames for event in reader.feed(frame)]
     return events if reader.done else events + reader.close()
 
 
 def write_objects(events: Sequence[Event]) -> list[dict[str, Any]]:
-    writer = native.writer(ChatRequest(model="m", messages=()), 0, "ndjson")
+    writer = native.create_writer(ChatRequest(model="m", messages=()), 0, "ndjson")
     objects = [json.loads(line) for piece in writer.feed(events) for line in piece.splitlines()]
     check_native(objects)
     return objects
@@ -248,7 +248,7 @@ async def test_the_real_server_writes_the_same_states(name: str) -> None:
         await connection.end()
 
     upstream = Upstream(script)
-    async with upstream.running(), serving(config(**WIRES["responses"].environ(upstream))) as server:
+    async with upstream.run(), run_server(make_config(**WIRES["responses"].environ(upstream))) as server:
         objects = await server.chat({"Accept": lanes.NDJSON}, engine="responses", model="m")
     assert collect_tools(objects) == case.tools
     assert {[one["state"] for one in objects if one["type"] == "tool"][-1]} <= FINAL

@@ -48,7 +48,7 @@ LOOP: list[Event] = [
 
 
 def lines(events: list[Event], size: int = 1) -> list[dict[str, Any]]:
-    writer = DIALECT.writer(REQUEST, NOW)
+    writer = DIALECT.create_writer(REQUEST, NOW)
     raw = b"".join(p for n in range(0, len(events), size) for p in writer.feed(events[n : n + size]))
     assert raw.endswith(b"\n")
     return [json.loads(line) for line in raw.splitlines()]

@@ -112,7 +112,7 @@ def test_top_logprobs_alone_requests_log_probabilities() -> None:
 
 
 def test_an_engine_record_can_refuse_an_option() -> None:
-    engine = replace(OLLAMA, quirks=Quirks(refuses=frozenset({"seed", "effort"}), json_schema=False))
+    engine = replace(OLLAMA, quirks=Quirks(unsupported_options=frozenset({"seed", "effort"}), json_schema=False))
     for named, options in (
         ("seed", Options(seed=0)),
         ("effort", Options(effort="low")),

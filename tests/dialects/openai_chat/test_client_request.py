@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm import errors
-from llm.chat.messages import Foreign, Media, Message, Reasoning, Text, ToolCall, ToolResult
-from llm.chat.provider_metadata import Opaque
+from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolResult, UnknownPart
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
 from llm.dialects import openai_chat
 from llm.engines.engine import Engine, Quirks
@@ -33,8 +33,8 @@ def write_body(request: ChatRequest, engine: Engine = HOST) -> Any:
     return json.loads(json.dumps(openai_chat.write_request(request, engine).body))
 
 
-def metadata(**data: Any) -> tuple[Opaque, ...]:
-    return (Opaque("openai-chat", None, data),)
+def metadata(**data: Any) -> tuple[ProviderMetadata, ...]:
+    return (ProviderMetadata("openai-chat", None, data),)
 
 
 def test_consecutive_results_are_one_user_message() -> None:
@@ -92,11 +92,11 @@ def test_a_refusal_is_text() -> None:
 
 CONTENT: list[tuple[Any, Any]] = [
     ({"type": "text", "text": "A"}, Text("A")),
-    ({"type": "text", "text": "A", "x": 1}, Text("A", keep=metadata(x=1))),
+    ({"type": "text", "text": "A", "x": 1}, Text("A", metadata=metadata(x=1))),
     ({"type": "refusal", "refusal": "No."}, Text("No.")),
     (
         {"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "low"}},
-        Media(mime="image/png", url="https://x/y.png", keep=metadata(image_url={"detail": "low"})),
+        Media(mime="image/png", url="https://x/y.png", metadata=metadata(image_url={"detail": "low"})),
     ),
     (
         {"type": "image_url", "image_url": {"url": "data:image/webp;base64,AA=="}},
@@ -109,13 +109,13 @@ CONTENT: list[tuple[Any, Any]] = [
     ),
     (
         {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA==", "x": 1}},
-        Media(mime="application/pdf", base64="AA==", name="a.pdf", keep=metadata(file={"x": 1})),
+        Media(mime="application/pdf", base64="AA==", name="a.pdf", metadata=metadata(file={"x": 1})),
     ),
     (
         {"type": "file", "file": {"file_id": "f1"}},
-        Media(mime="application/octet-stream", file_id="f1", keep=metadata()),
+        Media(mime="application/octet-stream", file_id="f1", metadata=metadata()),
     ),
-    ({"type": "video_url", "video_url": {"url": "u"}}, Foreign(metadata(type="video_url", video_url={"url": "u"}))),
+    ({"type": "video_url", "video_url": {"url": "u"}}, UnknownPart(metadata(type="video_url", video_url={"url": "u"}))),
 ]
 # Forms that only some hosts define are kept unchanged.
 HOSTS_OWN: list[Any] = [
@@ -126,7 +126,7 @@ HOSTS_OWN: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("wire", "part"), [*CONTENT, *((wire, Foreign(metadata(**wire))) for wire in HOSTS_OWN)])
+@pytest.mark.parametrize(("wire", "part"), [*CONTENT, *((wire, UnknownPart(metadata(**wire))) for wire in HOSTS_OWN)])
 def test_t12_parts_are_written_as_they_were_read(wire: Any, part: Any) -> None:
     request = read({"role": "user", "content": [{"type": "text", "text": "Look"}, wire]})
     assert request.messages[0].parts == (Text("Look"), part)
@@ -207,18 +207,18 @@ def test_t8_fields_that_change_the_answer_are_droppable_only_with_defaults() -> 
     telling = {"n": 2, "modalities": ["audio"], "audio": {"voice": "x"}, "logit_bias": {"1": 2}, "min_p": 0.1}
     asking_nothing: dict[str, Any] = {"n": 1, "modalities": ["text"], "logit_bias": {}}
     hints = {"user": "u", "metadata": {}, "store": False, "prompt_cache_key": "k", "safety_identifier": "s"}
-    assert not read(**telling).hints & telling.keys()
-    assert asking_nothing.keys() | hints.keys() <= read(**asking_nothing, **hints).hints
+    assert not read(**telling).droppable_fields & telling.keys()
+    assert asking_nothing.keys() | hints.keys() <= read(**asking_nothing, **hints).droppable_fields
     for fields in (telling, {**asking_nothing, **hints}):
         body = write_body(read(**fields))
         assert {name: body[name] for name in fields} == fields
-    assert not read(audio=None).keep
+    assert not read(audio=None).metadata
 
 
 @pytest.mark.parametrize("effort", ["default", "ultra"])
 def test_a_host_specific_effort_is_passed_to_the_engine(effort: str) -> None:
     request = read(reasoning_effort=effort)
-    assert request.options.effort is None and "reasoning_effort" not in request.hints
+    assert request.options.effort is None and "reasoning_effort" not in request.droppable_fields
     assert write_body(request)["reasoning_effort"] == effort
 
 
@@ -289,4 +289,7 @@ def test_s8_any_json_object_is_a_request_or_an_invalid_request(messages: list[An
         with suppress(errors.Unsupported):
             write_body(request)
         with suppress(errors.Unsupported):
-            write_body(request, replace(HOST, translate=True, quirks=Quirks(flat_content=True, unknown_fields=False)))
+            write_body(
+                request,
+                replace(HOST, always_translate=True, quirks=Quirks(flat_content=True, accepts_unknown_fields=False)),
+            )

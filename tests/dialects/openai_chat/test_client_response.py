@@ -28,13 +28,13 @@ from llm.chat.events import (
     UsageReported,
     WholePart,
 )
-from llm.chat.messages import Citation, Foreign, Media, Reasoning, Text, ToolCall, ToolResult, Usage
-from llm.chat.provider_metadata import Opaque
+from llm.chat.messages import Citation, Media, Reasoning, Text, ToolCall, ToolResult, UnknownPart, Usage
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.reply import Reply, collect, replay
 from llm.chat.request import ChatRequest
 from llm.dialects import openai_chat
 from llm.engines.capabilities import ModelInfo
-from llm.errors import LLMError, ProviderSaid
+from llm.errors import LLMError, ProviderErrorDetails
 from llm.wire.json_codec import Json
 from tests.support.chat_client import read
 from tests.support.grammars import check_openai_chat
@@ -52,9 +52,9 @@ ROLE = chunk(b'{"role":"assistant","content":""}')
 
 
 def write_events(*events: Event, request: ChatRequest = ASKED) -> bytes:
-    writer = openai_chat.writer(request, 7)
+    writer = openai_chat.create_writer(request, 7)
     raw = b"".join(piece for event in events for piece in writer.feed([event]))
-    writer = openai_chat.writer(request, 7)
+    writer = openai_chat.create_writer(request, 7)
     at_once = writer.feed(events)
     assert len(at_once) == 1 and at_once[0] == raw  # however they are batched
     check_openai_chat(raw)
@@ -160,7 +160,7 @@ def test_s3_interleaved_call_deltas_keep_their_bytes_and_indexes() -> None:
         PartEnded(4),
         ToolProgress(2, "running", "not to be seen"),
         WholePart(5, ToolResult("ours", (Text("not to be seen"),))),
-        WholePart(6, Foreign((Opaque("another", None, {"type": "not to be seen"}),))),
+        WholePart(6, UnknownPart((ProviderMetadata("another", None, {"type": "not to be seen"}),))),
         Finished("tool_calls", "stop"),
     )
     assert b"not to be seen" not in raw and b"fetch" not in raw and b"search" not in raw
@@ -182,13 +182,13 @@ def test_fields_that_clients_must_send_back_are_written() -> None:
     raw = write_events(
         BEGIN,
         ReasoningDelta(0, "Hm."),
-        PartEnded(0, (Opaque("openai-chat", "openrouter", {"reasoning_details": details}),)),
+        PartEnded(0, (ProviderMetadata("openai-chat", "openrouter", {"reasoning_details": details}),)),
         ToolCallStarted(1, "a", "f"),
         PartEnded(
             1,
             (
-                Opaque("openai-chat", "host", {"extra_content": signature}),
-                Opaque("gemini", "google", {"thoughtSignature": "not for this wire"}),
+                ProviderMetadata("openai-chat", "host", {"extra_content": signature}),
+                ProviderMetadata("gemini", "google", {"thoughtSignature": "not for this wire"}),
             ),
         ),
         Finished("tool_calls"),
@@ -235,7 +235,7 @@ def test_t5_offsets_count_in_the_whole_text() -> None:
         TextDelta(2, "two."),
         Cited(2, Citation("https://b", start=5, end=8)),
         Cited(2, Citation("https://c")),
-        Cited(2, Citation("https://own", start=1, end=2, keep=(Opaque("openai-chat", "host", own),))),
+        Cited(2, Citation("https://own", start=1, end=2, metadata=(ProviderMetadata("openai-chat", "host", own),))),
         PartEnded(2),
         Finished("tool_calls"),
     ]
@@ -254,7 +254,7 @@ def test_t5_offsets_count_in_the_whole_text() -> None:
 
 @pytest.mark.parametrize("begun", [(), (BEGIN,), (BEGIN, TextDelta(0, "A"))])
 def test_s1_s2_a_failure_is_an_error_followed_by_done(begun: tuple[Event, ...]) -> None:
-    said = ProviderSaid(0, "tool_use_failed", "invalid_request_error", "Broke.")
+    said = ProviderErrorDetails(0, "tool_use_failed", "invalid_request_error", "Broke.")
     raw = write_events(*begun, Failed(errors.InvalidRequest("Broke.", provider=said)))
     assert b'"finish_reason":"' not in raw and raw.endswith(b"\n\n" + DONE if begun else DONE)
     [error] = [json.loads(block[6:])["error"] for block in raw.decode().split("\n\n") if '"error"' in block]
@@ -265,7 +265,7 @@ def test_s1_s2_a_failure_is_an_error_followed_by_done(begun: tuple[Event, ...]) 
 
 
 def test_s11_a_keepalive_is_a_comment() -> None:
-    assert openai_chat.writer(ASKED, 7).ping() == b": ping\n\n"
+    assert openai_chat.create_writer(ASKED, 7).write_keepalive() == b": ping\n\n"
 
 
 ENDS: list[tuple[FinishReason, str]] = [
@@ -280,7 +280,7 @@ def test_s6_finish_reasons_of_the_wire(reason: FinishReason, word: str) -> None:
 
 
 def test_a_stream_without_id_or_model_gets_both() -> None:
-    writer = openai_chat.writer(ASKED, 7)
+    writer = openai_chat.create_writer(ASKED, 7)
     [raw] = writer.feed([Started("", ""), TextDelta(0, "A"), PartEnded(0), END])
     check_openai_chat(raw)
     first = json.loads(raw.split(b"\n\n")[0][6:])
@@ -291,18 +291,18 @@ WHOLE: Reply = collect(
     [
         BEGIN,
         ReasoningDelta(0, "Hm."),
-        PartEnded(0, (Opaque("openai-chat", "host", {"reasoning_details": [{"type": "x"}]}),)),
+        PartEnded(0, (ProviderMetadata("openai-chat", "host", {"reasoning_details": [{"type": "x"}]}),)),
         TextDelta(1, "A"),
         PartEnded(1),
         ToolCallStarted(2, "a", "f"),
-        PartEnded(2, (Opaque("openai-chat", "host", {"extra_content": {"g": 1}}),)),
+        PartEnded(2, (ProviderMetadata("openai-chat", "host", {"extra_content": {"g": 1}}),)),
         ToolCallStarted(3, "ours", "fetch", "server"),
         PartEnded(3),
         WholePart(4, Media(mime="image/png", base64="AA==")),
         TextDelta(5, "B"),
         PartEnded(5),
         UsageReported(Usage(fresh=3, text=2)),
-        Finished("tool_calls", "stop", (Opaque("openai-chat", "host", {"logprobs": {"content": []}}),)),
+        Finished("tool_calls", "stop", (ProviderMetadata("openai-chat", "host", {"logprobs": {"content": []}}),)),
     ]
 )
 
@@ -387,14 +387,14 @@ def test_an_answer_can_be_sent_back_as_history() -> None:
         (errors.Draining("M"), "gateway_error", "draining"),
         (errors.IdleTimeout("M"), "gateway_error", "idle_timeout"),
         (errors.Truncated("M"), "gateway_error", "upstream_truncated"),
-        (errors.EngineFailed("M", provider=ProviderSaid(500)), "server_error", "provider_error"),
-        (errors.EngineFailed("M", provider=ProviderSaid(500, "c", "t")), "t", "c"),
-        (errors.ContextTooLong("M", provider=ProviderSaid(400, "context_length_exceeded", "invalid_request_error")),
+        (errors.EngineFailed("M", provider=ProviderErrorDetails(500)), "server_error", "provider_error"),
+        (errors.EngineFailed("M", provider=ProviderErrorDetails(500, "c", "t")), "t", "c"),
+        (errors.ContextTooLong("M", provider=ProviderErrorDetails(400, "context_length_exceeded", "invalid_request_error")),
          "invalid_request_error", "context_length_exceeded"),
         # The provider refused the server's key.
-        (errors.EngineRefusedKey("M", provider=ProviderSaid(401, "invalid_api_key", "invalid_request_error")),
+        (errors.EngineRefusedKey("M", provider=ProviderErrorDetails(401, "invalid_api_key", "invalid_request_error")),
          "gateway_error", "provider_auth"),
-        (errors.EngineForbids("M", provider=ProviderSaid(403, "x", "permission_error")),
+        (errors.EngineForbids("M", provider=ProviderErrorDetails(403, "x", "permission_error")),
          "gateway_error", "provider_permission"),
     ],
 )  # fmt: skip
@@ -426,7 +426,10 @@ def test_models_are_named_with_their_engine() -> None:
 
 @pytest.mark.parametrize("streamed", [True, False])
 def test_t1_sealed_reasoning_of_another_engine_returns_with_its_own_text(streamed: bool) -> None:
-    first, second = (Opaque("anthropic", "anthropic", {"signature": "s1"}),), (Opaque("gemini", "google", {"t": 1}),)
+    first, second = (
+        (ProviderMetadata("anthropic", "anthropic", {"signature": "s1"}),),
+        (ProviderMetadata("gemini", "google", {"t": 1}),),
+    )
     events: list[Event] = [
         Started("i", "m"),
         ReasoningDelta(0, "One"),
@@ -439,7 +442,7 @@ def test_t1_sealed_reasoning_of_another_engine_returns_with_its_own_text(streame
         Finished("stop"),
     ]
     if streamed:
-        raw = b"".join(openai_chat.writer(ChatRequest(model="m", messages=()), 1).feed(events)).decode()
+        raw = b"".join(openai_chat.create_writer(ChatRequest(model="m", messages=()), 1).feed(events)).decode()
         deltas = [json.loads(line[6:])["choices"][0]["delta"] for line in raw.splitlines() if '"delta"' in line]
         details = [one for delta in deltas for one in delta.get("reasoning_details", ())]
         message: Any = {"role": "assistant", "content": "Said.", "reasoning_content": "One."}

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from llm import errors
 from llm.chat.messages import Message, Text
-from llm.chat.provider_metadata import Opaque
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.request import NO_OPTIONS, ChatRequest, JsonFormat, Options
 from llm.dialects import openai_chat
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines.engine import Engine
-from llm.engines.profiles import Family, family_of
+from llm.engines.profiles import ModelProfile, find_profile
 from llm.engines.records import ENGINES
-from tests.support.harness import CLIENT, Connection, Request, Upstream, config, serving
+from tests.support.harness import CLIENT, Connection, Request, Upstream, make_config, run_server
 from tests.support.recordings import recordings
 from tests.support.wires import CLIENTS
 
@@ -47,7 +47,7 @@ def write_request(
         model=model,
         messages=(Message("user", (Text("Hi"),)),),
         options=Options(**options),
-        keep=(Opaque("openai-chat", None, client_fields),) if client_fields else (),
+        metadata=(ProviderMetadata("openai-chat", None, client_fields),) if client_fields else (),
     )
     return openai_chat.write_request(request, ENGINES.get(engine, OTHER))
 
@@ -455,29 +455,29 @@ def test_usage_is_not_requested_from_an_engine_that_always_sends_it() -> None:
 @pytest.mark.parametrize("engine", NAMES)
 def test_profiles_name_existing_options(engine: str) -> None:
     known = {field.name for field in fields(Options)}
-    families = ENGINES[engine].models.families
+    families = ENGINES[engine].models.profiles
     for family in families:
-        assert family.refuses | family.refuses_thinking | family.ignores_thinking <= known
-    assert ENGINES[engine].quirks.refuses <= known
+        assert family.unsupported_options | family.unsupported_while_reasoning | family.ignored_while_reasoning <= known
+    assert ENGINES[engine].quirks.unsupported_options <= known
     assert all("*" not in family.globs for family in families[:-1])  # no profile makes the later ones unreachable
 
 
 @pytest.mark.parametrize("engine", NAMES)
 def test_every_profile_matches_some_model_first(engine: str) -> None:
-    families = ENGINES[engine].models.families
+    families = ENGINES[engine].models.profiles
     for family in families:
         examples = [glob.replace("[134]", "3").replace("[34]", "4") for glob in family.globs]
         examples = [e.replace("[1-4]", "2").replace("[5-9]", "7").replace("[6-9]", "8") for e in examples]
         examples = [e.replace("[67]", "7").replace("[4-9]", "9").replace("*", "") for e in examples]
-        assert any(family_of(example, families) is family for example in examples), family.globs
-    assert asdict(family_of("what nobody knows", ())) == asdict(Family())
+        assert any(find_profile(example, families) is family for example in examples), family.globs
+    assert asdict(find_profile("what nobody knows", ())) == asdict(ModelProfile())
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_no_options_and_empty_options_give_the_same_request(engine: str) -> None:
     record = ENGINES[engine]
-    globs = (glob for family in record.models.families for glob in family.globs)
-    for model in {record.example, "what nobody knows", *(glob.replace("*", "x") for glob in globs)}:
+    globs = (glob for family in record.models.profiles for glob in family.globs)
+    for model in {record.example_model, "what nobody knows", *(glob.replace("*", "x") for glob in globs)}:
         request = ChatRequest(model=model, messages=(Message("user", (Text("Hi"),)),))
         write = ENGINE_DIALECTS[record.dialect].write_request
         assert request.options is NO_OPTIONS
@@ -562,15 +562,15 @@ def test_t8_options_that_openai_refused_in_recordings_are_refused_before_sending
 
 
 async def _answer(request: Request, connection: Connection) -> None:
-    await connection.whole(
+    await connection.respond(
         {"id": "c", "model": "m", "choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
     )
 
 
 async def test_t8_a_refusal_uses_the_clients_option_name_and_sends_no_request() -> None:
-    async with Upstream(_answer).running() as upstream:
+    async with Upstream(_answer).run() as upstream:
         environ = {"OPENAI_API_KEY": "sk-canary-1", "OPENAI_BASE_URL": upstream.url, "DEEPSEEK_API_KEY": "sk-canary-2"}
-        async with serving(config(**environ, DEEPSEEK_BASE_URL=upstream.url)) as server:
+        async with run_server(make_config(**environ, DEEPSEEK_BASE_URL=upstream.url)) as server:
             body = {"engine": "openai", "model": "gpt-5-mini", "prompt": "Hi", "stream": False}
             for options, name in (
                 ({"temperature": 0}, "temperature"),

@@ -9,12 +9,12 @@ import pytest
 
 from llm import errors
 from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolResult
-from llm.chat.provider_metadata import Opaque
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.request import ChatRequest, Options, ToolSpec
 from llm.dialects import openai_chat
 from llm.engines.engine import Engine, Quirks
 from llm.engines.records import ENGINES
-from tests.support.chat_engine import HOST, sent
+from tests.support.chat_engine import HOST, write_body
 
 PLAIN = ChatRequest(model="m", messages=(Message("user", (Text("Hi"),)),))
 
@@ -43,7 +43,7 @@ def with_options(**options: Any) -> ChatRequest:
     ],
 )
 def test_reasoning_options_become_an_effort(options: dict[str, Any], effort: str | None) -> None:
-    assert sent(with_options(**options)).get("reasoning_effort") == effort
+    assert write_body(with_options(**options)).get("reasoning_effort") == effort
 
 
 def test_t8_a_reasoning_option_without_a_field_is_reported() -> None:
@@ -53,18 +53,20 @@ def test_t8_a_reasoning_option_without_a_field_is_reported() -> None:
 
 @pytest.mark.parametrize("name", ["effort", "reasoning", "reasoning_tokens"])
 def test_t8_a_refused_effort_is_refused_from_every_option(name: str) -> None:
-    engine = replace(HOST, quirks=Quirks(refuses=frozenset({"effort"})))
+    engine = replace(HOST, quirks=Quirks(unsupported_options=frozenset({"effort"})))
     with pytest.raises(errors.Unsupported) as raised:
-        sent(with_options(**{name: {"effort": "low", "reasoning": False, "reasoning_tokens": 2000}[name]}), engine)
+        write_body(
+            with_options(**{name: {"effort": "low", "reasoning": False, "reasoning_tokens": 2000}[name]}), engine
+        )
     assert (raised.value.param, raised.value.engine) == (name, "host")
 
 
 def test_e7_usage_is_requested_in_every_stream_that_supports_it() -> None:
     streamed = replace(PLAIN, stream=True)
-    assert sent(streamed)["stream_options"] == {"include_usage": True}
-    assert "stream_options" not in sent(PLAIN)
-    silent = replace(HOST, quirks=Quirks(usage_in_stream=False))
-    assert "stream_options" not in sent(streamed, silent)
+    assert write_body(streamed)["stream_options"] == {"include_usage": True}
+    assert "stream_options" not in write_body(PLAIN)
+    silent = replace(HOST, quirks=Quirks(accepts_include_usage=False))
+    assert "stream_options" not in write_body(streamed, silent)
     more = openai_chat.read_request(
         {
             "model": "m",
@@ -73,25 +75,25 @@ def test_e7_usage_is_requested_in_every_stream_that_supports_it() -> None:
             "stream_options": {"include_usage": False, "include_obfuscation": False},
         }
     )
-    assert sent(more)["stream_options"] == {"include_usage": True, "include_obfuscation": False}
-    assert "stream_options" not in sent(more, silent)
+    assert write_body(more)["stream_options"] == {"include_usage": True, "include_obfuscation": False}
+    assert "stream_options" not in write_body(more, silent)
     assert get_dropped(more, silent) == ("stream_options",)
 
 
 def test_an_engine_without_unknown_fields_gets_none() -> None:
-    engine = replace(HOST, quirks=Quirks(unknown_fields=False))
+    engine = replace(HOST, quirks=Quirks(accepts_unknown_fields=False))
     request = openai_chat.read_request({"model": "m", "messages": [], "user": "u", "store": False})
-    assert "user" in sent(request)
-    assert not {"user", "store"} & sent(request, engine).keys()
+    assert "user" in write_body(request)
+    assert not {"user", "store"} & write_body(request, engine).keys()
     assert set(get_dropped(request, engine)) == {"user", "store"}
 
 
 @pytest.mark.parametrize(("name", "value"), [("n", 2), ("modalities", ["text", "audio"])])
 def test_t8_fields_for_passthrough_only_are_refused_in_translation(name: str, value: Any) -> None:
     request = openai_chat.read_request({"model": "m", "messages": [], name: value})
-    assert sent(request)[name] == value
+    assert write_body(request)[name] == value
     with pytest.raises(errors.Unsupported) as raised:
-        sent(request, replace(HOST, translate=True))
+        write_body(request, replace(HOST, always_translate=True))
     assert raised.value.param == name
 
 
@@ -104,7 +106,7 @@ def test_results_come_directly_after_their_calls() -> None:
             Message("user", (Text("And?"), ToolResult("b", (Text("2"),)), ToolResult("a", ()))),
         ),
     )
-    assert [(m["role"], m["content"], m.get("tool_call_id")) for m in sent(request)["messages"]] == [
+    assert [(m["role"], m["content"], m.get("tool_call_id")) for m in write_body(request)["messages"]] == [
         ("user", "Go", None),
         ("assistant", [{"type": "text", "text": "A"}, {"type": "text", "text": "B"}], None),
         ("tool", "2", "b"),
@@ -124,7 +126,7 @@ def test_flat_content_separates_texts_with_blank_lines() -> None:
             Message("user", (Text("And"), Media(mime="image/png", base64="AA=="))),
         ),
     )
-    assert [m["content"] for m in sent(request, engine)["messages"]] == [
+    assert [m["content"] for m in write_body(request, engine)["messages"]] == [
         "One.\n\nTwo.",
         "Look\n\nhere",
         "Word.",
@@ -135,20 +137,20 @@ def test_flat_content_separates_texts_with_blank_lines() -> None:
 def test_a_call_that_another_provider_ran_is_not_sent_as_a_tool_call() -> None:
     hosted = ToolCall("s1", "web_search", "{}", executor="provider")
     request = replace(PLAIN, messages=(*PLAIN.messages, Message("assistant", (hosted, Text("Found.")))))
-    assert sent(request)["messages"][1] == {"role": "assistant", "content": "Found."}
+    assert write_body(request)["messages"][1] == {"role": "assistant", "content": "Found."}
     assert get_dropped(request) == ("foreign block",)
 
 
 def test_t8_the_lost_error_flag_of_a_result_is_reported() -> None:
     failed = ToolResult("a", (Text("no such file"),), is_error=True)
     request = replace(PLAIN, messages=(Message("assistant", (ToolCall("a", "f"),)), Message("user", (failed,))))
-    assert sent(request)["messages"][1] == {"role": "tool", "tool_call_id": "a", "content": "no such file"}
+    assert write_body(request)["messages"][1] == {"role": "tool", "tool_call_id": "a", "content": "no such file"}
     assert get_dropped(request) == ("is_error",)
 
 
 def test_t9_an_image_of_a_tool_result_is_in_the_next_message() -> None:
     result = ToolResult("a", (Text("See"), Media(mime="image/png", base64="AA==")))
-    assert sent(replace(PLAIN, messages=(Message("user", (result,)),)))["messages"] == [
+    assert write_body(replace(PLAIN, messages=(Message("user", (result,)),)))["messages"] == [
         {"role": "tool", "tool_call_id": "a", "content": "See"},
         {
             "role": "user",
@@ -180,13 +182,13 @@ def test_t9_an_image_of_a_tool_result_is_in_the_next_message() -> None:
             {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="}},
         ),
         (
-            Media(mime="application/pdf", file_id="file-1", keep=(Opaque("openai-chat", None, {}),)),
+            Media(mime="application/pdf", file_id="file-1", metadata=(ProviderMetadata("openai-chat", None, {}),)),
             {"type": "file", "file": {"file_id": "file-1"}},
         ),
     ],
 )
 def test_media_have_their_parts(media: Media, wire: dict[str, Any]) -> None:
-    assert sent(replace(PLAIN, messages=(Message("user", (media,)),)))["messages"][0]["content"] == [wire]
+    assert write_body(replace(PLAIN, messages=(Message("user", (media,)),)))["messages"][0]["content"] == [wire]
 
 
 @pytest.mark.parametrize(
@@ -197,17 +199,17 @@ def test_media_have_their_parts(media: Media, wire: dict[str, Any]) -> None:
         Media(mime="application/pdf", url="https://x/y.pdf"),
         Media(mime="image/png", file_id="file-1"),
         Media(mime="application/pdf", file_id="file-1"),
-        Media(mime="application/pdf", file_id="file-1", keep=(Opaque("anthropic", None, {}),)),
+        Media(mime="application/pdf", file_id="file-1", metadata=(ProviderMetadata("anthropic", None, {}),)),
     ],
 )
 def test_t8_media_without_a_part_are_refused(media: Media) -> None:
     with pytest.raises(errors.Unsupported):
-        sent(replace(PLAIN, messages=(Message("user", (media,)),)))
+        write_body(replace(PLAIN, messages=(Message("user", (media,)),)))
 
 
 def test_a_tool_without_parameters_has_an_empty_list_of_them() -> None:
     """Some hosts answer a function without ``parameters`` with 422 (Mistral's schema requires it)."""
-    [tool] = sent(replace(PLAIN, tools=(ToolSpec("f"),)))["tools"]
+    [tool] = write_body(replace(PLAIN, tools=(ToolSpec("f"),)))["tools"]
     assert tool == {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 
 
@@ -222,12 +224,12 @@ def test_a_tool_without_parameters_has_an_empty_list_of_them() -> None:
 def test_t3_reasoning_is_sent_back_only_by_the_record(quirks: Quirks, told: list[str | None]) -> None:
     thought = Reasoning("Hm.")
     turns = (Message("assistant", (thought, ToolCall("a", "f"))), Message("assistant", (thought, Text("A"))))
-    body = sent(replace(PLAIN, messages=turns), replace(HOST, quirks=quirks))
+    body = write_body(replace(PLAIN, messages=turns), replace(HOST, quirks=quirks))
     assert [message.get("r") for message in body["messages"]] == told
 
 
 def test_extra_fields_of_the_caller_win() -> None:
-    body = sent(with_options(temperature=1, extra={"temperature": 0.5, "min_p": 0.1}))
+    body = write_body(with_options(temperature=1, extra={"temperature": 0.5, "min_p": 0.1}))
     assert (body["temperature"], body["min_p"]) == (0.5, 0.1)
 
 

@@ -25,16 +25,16 @@ from llm.chat.events import (
 )
 from llm.chat.grammar import Grammar
 from llm.chat.messages import Citation, Media, Message, Reasoning, Text, Usage
-from llm.chat.provider_metadata import Opaque
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.reply import Reply, collect
 from llm.chat.request import ChatRequest
 from llm.dialects import openai_chat
 from llm.engines.engine import Engine, Quirks
 from llm.errors import LLMError
 from llm.wire.json_codec import Json
-from tests.support.chat_engine import HOST, sent
+from tests.support.chat_engine import HOST, write_body
 from tests.support.paths import SAMPLES
-from tests.support.work import within_processor_time, work_of
+from tests.support.work import limit_processor_time, measure_work
 
 DONE = b"data: [DONE]\n\n"
 
@@ -55,7 +55,7 @@ END = chunk({}, "stop") + DONE
 
 
 def read_events(body: bytes, engine: Engine = HOST, size: int = 1 << 20) -> list[Event]:
-    framing, reader = openai_chat.framing(), openai_chat.reader(engine)
+    framing, reader = openai_chat.create_framing(), openai_chat.create_reader(engine)
     events: list[Event] = []
     for start in range(0, len(body), size):
         for each in framing.feed(body[start : start + size]):
@@ -206,7 +206,7 @@ BROKEN: dict[str, tuple[bytes, type[LLMError], str | None]] = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_s2_an_error_among_the_chunks_is_that_error(name: str) -> None:
     body, kind, code = BROKEN[name]
-    framing, reader = openai_chat.framing(), openai_chat.reader(HOST)
+    framing, reader = openai_chat.create_framing(), openai_chat.create_reader(HOST)
     for each in framing.feed(chunk({"content": "A"})):
         reader.feed(each)
     with pytest.raises(kind) as raised:
@@ -293,7 +293,7 @@ def get_details(reply: Reply) -> list[Any]:
     found: list[Any] = []
     for part in reply.message.parts:
         if isinstance(part, Reasoning):
-            for opaque in part.keep:
+            for opaque in part.metadata:
                 assert (opaque.dialect, opaque.issuer) == ("openai-chat", "host")
                 kept: Any = opaque.data["reasoning_details"]
                 found += kept
@@ -325,8 +325,8 @@ def test_t1_encrypted_details_stay_separate_and_return_unchanged_to_their_issuer
     reply = read_streamed(body + calls(call("f", "{}", index=0, id="call_a")) + END)
     assert get_details(reply) == ENCRYPTED
     history = ChatRequest(model="m", messages=(Message("user", (Text("Go"),)), reply.message))
-    assert sent(history)["messages"][1]["reasoning_details"] == ENCRYPTED
-    assert "reasoning_details" not in sent(history, replace(HOST, issuer="another"))["messages"][1]
+    assert write_body(history)["messages"][1]["reasoning_details"] == ENCRYPTED
+    assert "reasoning_details" not in write_body(history, replace(HOST, issuer="another"))["messages"][1]
 
 
 def test_t1_details_of_a_whole_answer_are_not_merged() -> None:
@@ -405,8 +405,10 @@ def test_log_probabilities_and_audio_of_a_whole_answer_are_kept() -> None:
         "logprobs": {"content": [{"token": "A", "logprob": -1.5}], "refusal": None},
     }
     reply = openai_chat.read_reply({"choices": [choice]}, HOST)
-    assert reply.finish.keep == (
-        Opaque("openai-chat", "host", {"logprobs": {"content": [{"token": "A", "logprob": -1.5}]}, "audio": sound}),
+    assert reply.finish.metadata == (
+        ProviderMetadata(
+            "openai-chat", "host", {"logprobs": {"content": [{"token": "A", "logprob": -1.5}]}, "audio": sound}
+        ),
     )
     wire: Any = openai_chat.write_reply(reply, ChatRequest(model="m", messages=()), 1)
     assert wire["choices"][0]["message"]["audio"] == sound
@@ -486,14 +488,14 @@ def test_o3_the_cost_of_a_chunk_is_constant() -> None:
         "delta": {"reasoning_details": [{"type": "reasoning.text", "index": 0, "text": "x" * 400}]},
         "logprobs": {"content": [{"token": "x"}] * 20},
     }
-    [each] = openai_chat.framing().feed(frame({"id": "c", "choices": [choice]}))
+    [each] = openai_chat.create_framing().feed(frame({"id": "c", "choices": [choice]}))
 
-    reader = openai_chat.reader(HOST)
-    with within_processor_time():
-        codes, held = work_of(lambda: reader.feed(each))
+    reader = openai_chat.create_reader(HOST)
+    with limit_processor_time():
+        codes, held = measure_work(lambda: reader.feed(each))
         for _ in range(8000):
             reader.feed(each)
-        late_codes, late_held = work_of(lambda: reader.feed(each))
+        late_codes, late_held = measure_work(lambda: reader.feed(each))
     assert late_codes <= codes and late_held < 2 * held
 
 
@@ -563,5 +565,7 @@ def test_a_sample_of_imitating_hosts_is_read() -> None:
     assert reply.finish == Finished("tool_calls", "eos")
     assert reply.usage == Usage(fresh=4, cache_read=8, text=6, reasoning=3)
     cited_for = [part for part in reply.message.parts if isinstance(part, Text)]
-    assert cited_for[0].citations[0] == Citation("https://a.example", "A", None, 6, 7, cited_for[0].citations[0].keep)
+    assert cited_for[0].citations[0] == Citation(
+        "https://a.example", "A", None, 6, 7, cited_for[0].citations[0].metadata
+    )
     assert cited_for[0].text[6:7] == "🎈"

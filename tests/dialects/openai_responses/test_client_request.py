@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.chat.messages import Foreign, Reasoning, Text, ToolCall, ToolResult
-from llm.chat.provider_metadata import Opaque
+from llm.chat.messages import Reasoning, Text, ToolCall, ToolResult, UnknownPart
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.dialects import openai_responses
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines.records import ENGINES
@@ -56,7 +56,7 @@ def test_items_are_read_as_messages_in_order() -> None:
         (
             "assistant",
             (
-                Reasoning("Hm.", (Opaque("openai-responses", None, own),)),
+                Reasoning("Hm.", (ProviderMetadata("openai-responses", None, own),)),
                 ToolCall("c1", "f", '{"x": 1}'),
                 ToolCall("c2", "f"),
             ),
@@ -84,8 +84,8 @@ def test_images_and_files_are_read() -> None:
     assert (image.mime, image.base64) == ("image/webp", "AAAA")
     assert (linked.url, linked.base64) == ("https://example.org/a.png", None)
     assert (pdf.mime, pdf.base64, pdf.name) == ("application/pdf", "AAAA", "a.pdf")
-    assert (stored.file_id, stored.keep[0].issuer) == ("file-1", None)
-    assert isinstance(new, Foreign)
+    assert (stored.file_id, stored.metadata[0].issuer) == ("file-1", None)
+    assert isinstance(new, UnknownPart)
 
 
 def test_options_are_read() -> None:

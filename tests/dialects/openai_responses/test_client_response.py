@@ -23,12 +23,12 @@ from llm.chat.events import (
     UsageReported,
     WholePart,
 )
-from llm.chat.messages import Citation, Foreign, Media, Reasoning, Text, ToolCall, ToolResult, Usage
-from llm.chat.provider_metadata import Opaque, seal
+from llm.chat.messages import Citation, Media, Reasoning, Text, ToolCall, ToolResult, UnknownPart, Usage
+from llm.chat.provider_metadata import ProviderMetadata, encode_metadata
 from llm.chat.reply import collect
 from llm.chat.request import ChatRequest
 from tests.support.grammar_responses import check_responses
-from tests.support.harness import CLIENT_ID, Connection, Request, Upstream, config, serving
+from tests.support.harness import CLIENT_ID, Connection, Request, Upstream, make_config, run_server
 from tests.support.responses_client import CLIENT, read
 from tests.support.wires import WIRES
 
@@ -38,7 +38,7 @@ NOW = 1764000000
 
 
 def write(events: list[Event], size: int = 1) -> bytes:
-    writer = CLIENT.writer(REQUEST, NOW)
+    writer = CLIENT.create_writer(REQUEST, NOW)
     return b"".join(p for n in range(0, len(events), size) for p in writer.feed(events[n : n + size]))
 
 
@@ -52,7 +52,7 @@ LOOP: list[Event] = [
     Started("x", "model-1"),
     ReasoningDelta(0, "Hm"),
     ReasoningDelta(0, "."),
-    PartEnded(0, (Opaque("anthropic", "anthropic", {"signature": "EqQ+/x="}),)),
+    PartEnded(0, (ProviderMetadata("anthropic", "anthropic", {"signature": "EqQ+/x="}),)),
     TextDelta(1, "Grüße "),
     TextDelta(1, "🦊"),
     Cited(1, Citation("https://example.org", "Example", start=0, end=5)),
@@ -64,7 +64,7 @@ LOOP: list[Event] = [
     ToolCallDelta(2, ": 1}"),
     ToolCallDelta(3, "2}"),
     PartEnded(3),
-    PartEnded(2, (Opaque("gemini", "google", {"thoughtSignature": "s"}),)),
+    PartEnded(2, (ProviderMetadata("gemini", "google", {"thoughtSignature": "s"}),)),
     ToolCallStarted(4, "c3", "h"),
     PartEnded(4),
     WholePart(5, Media(mime="image/png", base64="iVBO")),
@@ -123,14 +123,20 @@ def test_t1_metadata_of_another_engine_comes_back_byte_exact() -> None:
     output = parse_events(write(LOOP))[-1]["response"]["output"]
     messages = read(input=[{"role": "user", "content": "x"}, *output]).messages
     thought, text, first, second, *_ = messages[1].parts
-    assert thought == Reasoning("Hm.", (Opaque("anthropic", "anthropic", {"signature": "EqQ+/x="}),))
+    assert thought == Reasoning("Hm.", (ProviderMetadata("anthropic", "anthropic", {"signature": "EqQ+/x="}),))
     assert isinstance(text, Text) and text.text == "Grüße 🦊"
-    assert isinstance(first, ToolCall) and first.keep == (Opaque("gemini", "google", {"thoughtSignature": "s"}),)
+    assert isinstance(first, ToolCall) and first.metadata == (
+        ProviderMetadata("gemini", "google", {"thoughtSignature": "s"}),
+    )
     assert isinstance(second, ToolCall) and second.id == "c2"
 
 
 def test_redacted_reasoning_is_an_item_without_text() -> None:
-    keep = (Opaque("openai-responses", "openai", {"type": "reasoning", "encrypted_content": "gAAA", "id": "rs_9"}),)
+    keep = (
+        ProviderMetadata(
+            "openai-responses", "openai", {"type": "reasoning", "encrypted_content": "gAAA", "id": "rs_9"}
+        ),
+    )
     raw = write(
         [
             Started("x", "m"),
@@ -143,7 +149,7 @@ def test_redacted_reasoning_is_an_item_without_text() -> None:
     )
     check_responses(raw)
     thought = parse_events(raw)[-1]["response"]["output"][0]
-    assert thought["summary"] == [] and thought["encrypted_content"] == seal(keep)
+    assert thought["summary"] == [] and thought["encrypted_content"] == encode_metadata(keep)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +171,7 @@ def test_s6_the_finish_reason_sets_the_last_event(reason: Any, event: str, why: 
 
 @pytest.mark.parametrize("before", [[], LOOP[:5], LOOP[:12]])
 def test_s2_an_error_in_the_stream_fails_the_response(before: list[Event]) -> None:
-    said = errors.ProviderSaid(529, "overloaded", "overloaded_error", "Too much.")
+    said = errors.ProviderErrorDetails(529, "overloaded", "overloaded_error", "Too much.")
     raw = write([*before, Failed(errors.Overloaded("Too much.", provider=said))])
     check_responses(raw)
     *_, error, failed = parse_events(raw)
@@ -176,7 +182,7 @@ def test_s2_an_error_in_the_stream_fails_the_response(before: list[Event]) -> No
 
 
 def test_server_calls_are_left_out() -> None:
-    other = (Opaque("anthropic", "anthropic", {"type": "server_tool_use"}),)
+    other = (ProviderMetadata("anthropic", "anthropic", {"type": "server_tool_use"}),)
     raw = write(
         [
             Started("x", "m"),
@@ -188,7 +194,7 @@ def test_server_calls_are_left_out() -> None:
             ToolCallStarted(2, "b", "web_search", "provider"),
             ToolCallDelta(2, "{}"),
             PartEnded(2, other),
-            WholePart(3, Foreign(other)),
+            WholePart(3, UnknownPart(other)),
             TextDelta(4, "Found."),
             PartEnded(4),
             Finished("stop"),
@@ -217,7 +223,7 @@ def upstream_of(engine: str, *pieces: bytes) -> Upstream:
 @pytest.mark.parametrize("engine", [name for name in WIRES if name != "openai"])  # openai has this API
 async def test_every_engine_can_answer(engine: str) -> None:
     wire = WIRES[engine]
-    async with upstream_of(engine).running() as upstream, serving(config(**wire.environ(upstream))) as server:
+    async with upstream_of(engine).run() as upstream, run_server(make_config(**wire.environ(upstream))) as server:
         body = {"model": f"{engine}/m", "input": "Hello", "stream": True}
         answer = await server.post("/v1/responses", body, BEARER)
         raw = await answer.body()
@@ -240,8 +246,8 @@ async def test_t12_an_engine_with_this_api_gets_the_request_unchanged(engine: st
         "stream": True,
     }
     answers = (wire.head, wire.delta("Hi"), b'event: new\ndata: {"type":"response.new","a":1}\n\n', wire.end)
-    async with upstream_of("responses", *answers).running() as upstream:
-        async with serving(config(**environ(upstream))) as server:
+    async with upstream_of("responses", *answers).run() as upstream:
+        async with run_server(make_config(**environ(upstream))) as server:
             raw = await (await server.post("/v1/responses", sent, BEARER)).body()
     [request] = upstream.requests
     assert request.path == "/v1/responses"
@@ -250,7 +256,7 @@ async def test_t12_an_engine_with_this_api_gets_the_request_unchanged(engine: st
 
 
 async def test_t10_references_to_stored_responses_are_refused_by_name() -> None:
-    async with serving(config(ANTHROPIC_API_KEY="sk-12345678")) as server:
+    async with run_server(make_config(ANTHROPIC_API_KEY="sk-12345678")) as server:
         for name, value in (("previous_response_id", "resp_1"), ("conversation", "conv_1"), ("background", True)):
             body = {"model": "anthropic/m", "input": "Hello", name: value}
             answer = await server.post("/v1/responses", body, BEARER)
@@ -264,7 +270,7 @@ async def test_t10_references_to_stored_responses_are_refused_by_name() -> None:
 
 
 async def test_a_whole_response_and_an_error_have_the_form_of_this_wire() -> None:
-    async with serving(config(MAX_RETRIES="0")) as server:
+    async with run_server(make_config(MAX_RETRIES="0")) as server:
         body = {"model": "demo/demo-chat", "input": "Hello"}
         whole = await (await server.post("/v1/responses", body, BEARER)).json()
         limited = await server.post("/v1/responses", {"model": "demo/demo-limit", "input": "Hello"}, BEARER)

@@ -63,5 +63,5 @@ def test_e2_the_invalid_field_is_in_param() -> None:
     error = wire.read_error(400, json.dumps(body).encode(), ENGINE)
     assert (error.param, error.provider) == (
         "tools",
-        errors.ProviderSaid(400, "unsupported_value", "invalid_request_error", "No."),
+        errors.ProviderErrorDetails(400, "unsupported_value", "invalid_request_error", "No."),
     )

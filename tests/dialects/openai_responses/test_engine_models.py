@@ -33,7 +33,7 @@ def test_models_are_listed_by_patterns_of_the_record() -> None:
 
 
 def test_an_engine_with_a_fixed_list_gets_no_request() -> None:
-    lister = wire.list_models(replace(ENGINE, models=ModelRules(fixed=("default",))))
+    lister = wire.list_models(replace(ENGINE, models=ModelRules(fixed_models=("default",))))
     with pytest.raises(StopIteration) as stop:
         next(lister)
     assert [model.id for model in stop.value.value] == ["default"]

@@ -10,10 +10,10 @@ import pytest
 
 from llm import errors
 from llm.chat.messages import Message, Text
-from llm.chat.provider_metadata import Opaque
+from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.request import ChatRequest, JsonFormat, Options
 from llm.dialects import openai_responses
-from llm.dialects.base import Outgoing
+from llm.dialects.base import EngineRequest
 from llm.engines.records import ENGINES
 
 SCHEMA: Final[dict[str, Any]] = {"type": "object"}
@@ -21,12 +21,12 @@ FORMAT: Final[dict[str, Any]] = {"format": {"type": "json_schema", "name": "r", 
 ENCRYPTED: Final = {"include": ["reasoning.encrypted_content"]}
 
 
-def write(engine: str, model: str, client_fields: dict[str, Any] | None = None, **options: Any) -> Outgoing:
+def write(engine: str, model: str, client_fields: dict[str, Any] | None = None, **options: Any) -> EngineRequest:
     request = ChatRequest(
         model=model,
         messages=(Message("user", (Text("Hi"),)),),
         options=Options(**options),
-        keep=(Opaque("openai-responses", None, client_fields),) if client_fields else (),
+        metadata=(ProviderMetadata("openai-responses", None, client_fields),) if client_fields else (),
     )
     return openai_responses.write_request(request, replace(ENGINES[engine], dialect="openai-responses"))
 

@@ -8,25 +8,25 @@ from typing import Any
 import pytest
 
 from llm import errors
-from llm.chat.messages import Citation, Foreign, Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
-from llm.chat.provider_metadata import Keep, Opaque
+from llm.chat.messages import Citation, Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart
+from llm.chat.provider_metadata import Metadata, ProviderMetadata
 from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
 from llm.dialects import openai_responses as wire
 from llm.engines.capabilities import ModelRules
 from llm.engines.engine import Engine, Quirks
-from tests.support.responses_engine import ENGINE, HELLO, body_of, items_of, own
+from tests.support.responses_engine import ENGINE, HELLO, own, write_body, write_items
 
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"q": {"type": "string"}}}
 HELLO_ITEM = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello"}]}
 
 
-def client_metadata(**fields: Any) -> Keep:
-    return (Opaque(wire.NAME, None, fields),)
+def client_metadata(**fields: Any) -> Metadata:
+    return (ProviderMetadata(wire.NAME, None, fields),)
 
 
 def written_options(engine: Engine = ENGINE, **options: Any) -> dict[str, Any]:
     """Returns the fields of the options, without those of every request."""
-    body = body_of(engine=engine, options=Options(**options))
+    body = write_body(engine=engine, options=Options(**options))
     assert body.pop("input") == [HELLO_ITEM] and body.pop("model") == "m" and body.pop("store") is False
     if body["include"] == ["reasoning.encrypted_content"]:
         del body["include"]
@@ -50,9 +50,9 @@ def test_a_whole_conversation_is_written() -> None:
                 "assistant",
                 (
                     thought,
-                    Text("I look.", (Citation("https://a", keep=own(url="https://a")),), own(item={"id": "msg"})),
-                    Text("No.", keep=own(type="refusal", item={"id": "msg"})),
-                    ToolCall("c1", "lookup", '{"q": "cat"}', keep=own(id="fc", status="completed")),
+                    Text("I look.", (Citation("https://a", metadata=own(url="https://a")),), own(item={"id": "msg"})),
+                    Text("No.", metadata=own(type="refusal", item={"id": "msg"})),
+                    ToolCall("c1", "lookup", '{"q": "cat"}', metadata=own(id="fc", status="completed")),
                     ToolCall("c2", "draw", "{}"),
                 ),
             ),
@@ -70,7 +70,7 @@ def test_a_whole_conversation_is_written() -> None:
         tools=(
             ToolSpec("lookup", "Find.", SCHEMA, strict=True),
             ToolSpec("draw"),
-            ToolSpec("web_search", executor="provider", keep=client_metadata(type="web_search", filters=None)),
+            ToolSpec("web_search", executor="provider", metadata=client_metadata(type="web_search", filters=None)),
         ),
         options=Options(
             max_tokens=0,
@@ -208,11 +208,11 @@ def test_t8_options_without_a_field_are_refused_by_name(name: str, value: Any) -
 @pytest.mark.parametrize(
     ("quirks", "options", "param"),
     [
-        (Quirks(refuses=frozenset({"temperature"})), {"temperature": 0}, "temperature"),
-        (Quirks(refuses=frozenset({"effort"})), {"reasoning_tokens": 5}, "reasoning_tokens"),
-        (Quirks(refuses=frozenset({"effort"})), {"reasoning": False}, "reasoning"),
+        (Quirks(unsupported_options=frozenset({"temperature"})), {"temperature": 0}, "temperature"),
+        (Quirks(unsupported_options=frozenset({"effort"})), {"reasoning_tokens": 5}, "reasoning_tokens"),
+        (Quirks(unsupported_options=frozenset({"effort"})), {"reasoning": False}, "reasoning"),
         (Quirks(json_schema=False), {"format": JsonFormat(SCHEMA)}, "format"),
-        (Quirks(forced_tools=False), {"tool_choice": "required"}, "tool_choice"),
+        (Quirks(accepts_forced_tools=False), {"tool_choice": "required"}, "tool_choice"),
     ],
 )
 def test_t8_options_that_the_record_rejects_are_refused_by_name(
@@ -231,8 +231,8 @@ def test_t8_options_that_the_record_rejects_are_refused_by_name(
     ],
 )
 def test_tool_choice_names_a_hosted_tool_by_type(tool: dict[str, Any], choice: dict[str, Any]) -> None:
-    spec = ToolSpec("t", executor="provider", keep=client_metadata(**tool))
-    assert body_of(tools=(spec,), options=Options(tool_choice="tool:t"))["tool_choice"] == choice
+    spec = ToolSpec("t", executor="provider", metadata=client_metadata(**tool))
+    assert write_body(tools=(spec,), options=Options(tool_choice="tool:t"))["tool_choice"] == choice
 
 
 def test_encrypted_reasoning_is_requested_for_reasoning_models_of_the_record() -> None:
@@ -266,8 +266,8 @@ def test_t10_a_request_that_continues_a_stored_response_is_not_stateless(
     bare = Reasoning("", own(type="reasoning", id="rs", summary=[]))
     request = ChatRequest(
         model="m",
-        messages=(Message("assistant", (bare, ToolCall("c", "f", keep=own(id="fc")))),),
-        keep=client_metadata(**fields) if fields else (),
+        messages=(Message("assistant", (bare, ToolCall("c", "f", metadata=own(id="fc")))),),
+        metadata=client_metadata(**fields) if fields else (),
         options=Options(extra=extra),
     )
     body = wire.write_request(request, ENGINE).body or {}
@@ -287,8 +287,8 @@ def test_client_fields_of_this_wire_are_merged_with_options() -> None:
         metadata={"a": "b"},
         store=False,
     )
-    options = Options(effort="low", format=JsonFormat(keep=client_metadata(note="x")))
-    request = ChatRequest(model="m", messages=(HELLO,), keep=metadata, options=options)
+    options = Options(effort="low", format=JsonFormat(metadata=client_metadata(note="x")))
+    request = ChatRequest(model="m", messages=(HELLO,), metadata=metadata, options=options)
     assert wire.write_request(request, ENGINE).body == {
         "metadata": {"a": "b"},
         "model": "m",
@@ -302,9 +302,12 @@ def test_client_fields_of_this_wire_are_merged_with_options() -> None:
 
 def test_droppable_fields_are_dropped_for_hosts_that_refuse_unknown_fields() -> None:
     request = ChatRequest(
-        model="m", messages=(HELLO,), keep=client_metadata(user="u", metadata={}), hints=frozenset({"user", "metadata"})
+        model="m",
+        messages=(HELLO,),
+        metadata=client_metadata(user="u", metadata={}),
+        droppable_fields=frozenset({"user", "metadata"}),
     )
-    outgoing = wire.write_request(request, replace(ENGINE, quirks=Quirks(unknown_fields=False)))
+    outgoing = wire.write_request(request, replace(ENGINE, quirks=Quirks(accepts_unknown_fields=False)))
     assert outgoing.dropped == ("user", "metadata") and not {"user", "metadata"} & (outgoing.body or {}).keys()
 
 
@@ -320,27 +323,27 @@ def test_t1_reasoning_is_sent_back_unchanged_to_its_engine_only() -> None:
     for keep, wanted in (
         (own(**item), [item, said]),
         (client_metadata(**item), [item, said]),
-        ((Opaque(wire.NAME, "another", item),), [said]),
-        ((Opaque("anthropic", ENGINE.issuer, {"signature": "x"}),), [said]),
+        ((ProviderMetadata(wire.NAME, "another", item),), [said]),
+        ((ProviderMetadata("anthropic", ENGINE.issuer, {"signature": "x"}),), [said]),
         ((), [said]),
     ):
-        assert items_of(Message("assistant", (Reasoning("Hm.", keep), Text("Hi.")))) == wanted
+        assert write_items(Message("assistant", (Reasoning("Hm.", keep), Text("Hi.")))) == wanted
 
 
 def test_t1_unencrypted_reasoning_content_is_sent_back() -> None:
     content = [{"type": "reasoning_text", "text": "Hm."}]
     item: dict[str, Any] = {"type": "reasoning", "summary": [], "content": content}
     message = Message("assistant", (Reasoning("Hm.", own(**item)), ToolCall("c", "f")))
-    assert items_of(message)[0] == item
+    assert write_items(message)[0] == item
 
 
 def test_t1_items_after_dropped_reasoning_have_no_id() -> None:
     parts: tuple[Part, ...] = (
         Reasoning("", own(type="reasoning", id="rs", summary=[])),
-        Text("Hi.", keep=own(item={"id": "msg", "phase": "final_answer"})),
-        ToolCall("c", "f", keep=own(id="fc", status="completed")),
+        Text("Hi.", metadata=own(item={"id": "msg", "phase": "final_answer"})),
+        ToolCall("c", "f", metadata=own(id="fc", status="completed")),
     )
-    assert items_of(Message("assistant", parts)) == [
+    assert write_items(Message("assistant", parts)) == [
         {
             "type": "message",
             "role": "assistant",
@@ -353,25 +356,25 @@ def test_t1_items_after_dropped_reasoning_have_no_id() -> None:
 
 def test_t1_reasoning_without_a_following_item_is_dropped() -> None:
     cut = Message("assistant", (Reasoning("Hm", own(type="reasoning", id="rs", encrypted_content="e")),))
-    assert items_of(HELLO, cut, HELLO) == [HELLO_ITEM, HELLO_ITEM]
+    assert write_items(HELLO, cut, HELLO) == [HELLO_ITEM, HELLO_ITEM]
 
 
 def test_texts_of_two_items_are_two_message_items() -> None:
-    parts = (Text("A", keep=own(item={"id": "m1"})), Text("B", keep=own(item={"id": "m2"})), Text("C"))
-    assert [item.get("id") for item in items_of(Message("assistant", parts))] == ["m1", "m2", None]
+    parts = (Text("A", metadata=own(item={"id": "m1"})), Text("B", metadata=own(item={"id": "m2"})), Text("C"))
+    assert [item.get("id") for item in write_items(Message("assistant", parts))] == ["m1", "m2", None]
 
 
 def test_a_system_message_between_items_keeps_its_position() -> None:
     listed = Message("system", (Text("A"),), client_metadata(role="developer"))
-    assert body_of(listed, HELLO)["input"][0]["role"] == "developer"
-    assert "instructions" not in body_of(listed, HELLO)
-    alone = body_of(Message("system", (Text("A"),)))
+    assert write_body(listed, HELLO)["input"][0]["role"] == "developer"
+    assert "instructions" not in write_body(listed, HELLO)
+    alone = write_body(Message("system", (Text("A"),)))
     assert "instructions" not in alone and alone["input"][0]["role"] == "system"
 
 
 def test_results_in_an_assistant_message_stay_in_order() -> None:
     parts: tuple[Part, ...] = (ToolCall("c", "f", executor="server"), ToolResult("c", (Text("1"),)), Text("One."))
-    assert [item["type"] for item in items_of(Message("assistant", parts))] == [
+    assert [item["type"] for item in write_items(Message("assistant", parts))] == [
         "function_call",
         "function_call_output",
         "message",
@@ -381,11 +384,11 @@ def test_results_in_an_assistant_message_stay_in_order() -> None:
 def test_unknown_items_and_parts_are_written_at_their_position() -> None:
     parts: tuple[Part, ...] = (
         Text("A"),
-        Foreign(client_metadata(type="mcp_approval_response", approve=True)),
-        Foreign(client_metadata(type="input_audio", input_audio={})),
-        Text("B", keep=client_metadata(note=1)),
+        UnknownPart(client_metadata(type="mcp_approval_response", approve=True)),
+        UnknownPart(client_metadata(type="input_audio", input_audio={})),
+        Text("B", metadata=client_metadata(note=1)),
     )
-    assert items_of(Message("user", parts, client_metadata(id="u"))) == [
+    assert write_items(Message("user", parts, client_metadata(id="u"))) == [
         {"id": "u", "type": "message", "role": "user", "content": [{"type": "input_text", "text": "A"}]},
         {"type": "mcp_approval_response", "approve": True},
         {
@@ -402,13 +405,13 @@ def test_unknown_items_and_parts_are_written_at_their_position() -> None:
 
 def test_media_are_written_as_url_and_file_id() -> None:
     media = (
-        Media(mime="image/png", url="https://a/b.png", keep=client_metadata(detail="low")),
-        Media(mime="image/png", file_id="file-1", keep=client_metadata(detail="high")),
+        Media(mime="image/png", url="https://a/b.png", metadata=client_metadata(detail="low")),
+        Media(mime="image/png", file_id="file-1", metadata=client_metadata(detail="high")),
         Media(mime="application/pdf", url="https://a/b.pdf"),
-        Media(mime="application/pdf", file_id="file-2", keep=(Opaque("openai-chat", None, {}),)),
+        Media(mime="application/pdf", file_id="file-2", metadata=(ProviderMetadata("openai-chat", None, {}),)),
         Media(mime="application/pdf", base64="JVBE"),
     )
-    assert items_of(Message("user", media))[0]["content"] == [
+    assert write_items(Message("user", media))[0]["content"] == [
         {"detail": "low", "type": "input_image", "image_url": "https://a/b.png"},
         {"detail": "high", "type": "input_image", "file_id": "file-1"},
         {"type": "input_file", "file_url": "https://a/b.pdf"},
@@ -422,23 +425,23 @@ def test_media_are_written_as_url_and_file_id() -> None:
     [
         Media(mime="audio/wav", base64="UklG"),
         Media(mime="video/mp4", url="https://a/b.mp4"),
-        Media(mime="application/pdf", file_id="file-3", keep=(Opaque("anthropic", None, {}),)),
-        Foreign((Opaque("anthropic", None, {"type": "search_result"}),)),
+        Media(mime="application/pdf", file_id="file-3", metadata=(ProviderMetadata("anthropic", None, {}),)),
+        UnknownPart((ProviderMetadata("anthropic", None, {"type": "search_result"}),)),
         Reasoning("Hm."),
         ToolCall("c", "f"),
     ],
 )
 def test_t8_unsupported_user_parts_are_refused(part: Part) -> None:
     with pytest.raises(errors.Unsupported) as told:
-        body_of(Message("user", (part,)))
+        write_body(Message("user", (part,)))
     assert told.value.param == "messages"
 
 
 def test_unsupported_assistant_parts_are_dropped_and_reported() -> None:
-    other = (Opaque("anthropic", "anthropic", {"type": "server_tool_use"}),)
+    other = (ProviderMetadata("anthropic", "anthropic", {"type": "server_tool_use"}),)
     parts = (
-        ToolCall("x", "web_search", executor="provider", keep=other),
-        Foreign(other),
+        ToolCall("x", "web_search", executor="provider", metadata=other),
+        UnknownPart(other),
         Media(mime="image/png", base64="iVBO"),
         Text(""),
     )

@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 from llm import errors
 from llm.chat.events import Cited, Event, Finished, TextDelta, ToolCallDelta, ToolCallStarted
 from llm.chat.grammar import Grammar
-from llm.chat.messages import Citation, Foreign, Media, Message, Reasoning, Text, ToolCall, ToolResult, Usage
+from llm.chat.messages import Citation, Media, Message, Reasoning, Text, ToolCall, ToolResult, UnknownPart, Usage
 from llm.chat.reply import Reply, collect, replay
 from llm.chat.request import ChatRequest
 from llm.dialects import openai_responses as wire
 from llm.wire.frames import Frame
 from tests.support import paths
-from tests.support.responses_engine import ENGINE, items_of, own
+from tests.support.responses_engine import ENGINE, own, write_items
 
 SAMPLES = paths.SAMPLES / "openai-responses"
 
 
 def read(body: bytes, size: int = 10**9) -> list[Event]:
-    framing, reader = wire.framing(), wire.reader(ENGINE)
+    framing, reader = wire.create_framing(), wire.create_reader(ENGINE)
     found: list[Event] = []
     for start in range(0, len(body), size):
         for frame in framing.feed(body[start : start + size]):
@@ -38,7 +38,7 @@ def read(body: bytes, size: int = 10**9) -> list[Event]:
 
 def read_payloads(*payloads: dict[str, Any]) -> list[Event]:
     """Reads a stream of these payloads and checks the grammar of its events."""
-    reader = wire.reader(ENGINE)
+    reader = wire.create_reader(ENGINE)
     found = [event for payload in payloads for event in reader.feed(Frame(json.dumps(payload)))] + reader.close()
     grammar = Grammar()
     grammar.feed(found)
@@ -89,10 +89,10 @@ def test_s3_reasoning_and_two_interleaved_calls_are_read() -> None:
         ),
     )
     kept = own(item={"id": "msg_1", "status": "completed", "phase": "commentary"})
-    assert text == Text("I ask for Zürich and 東京 🗼.", keep=kept)
+    assert text == Text("I ask for Zürich and 東京 🗼.", metadata=kept)
     assert calls == [
-        ToolCall("call_1", "weather", '{"city":"Zürich"}', keep=own(id="fc_1", status="completed")),
-        ToolCall("call_2", "weather", '{"city":"東京"}', keep=own(id="fc_2", status="completed")),
+        ToolCall("call_1", "weather", '{"city":"Zürich"}', metadata=own(id="fc_1", status="completed")),
+        ToolCall("call_2", "weather", '{"city":"東京"}', metadata=own(id="fc_2", status="completed")),
     ]
     assert reply.finish == Finished("tool_calls", "completed", own(service_tier="default"))
     assert reply.usage == Usage(fresh=40, cache_read=64, cache_write=16, text=50, reasoning=40)
@@ -191,7 +191,7 @@ def test_s4_a_text_is_emitted_once(stream: list[dict[str, Any]]) -> None:
     ],
 )
 def test_s1_a_stream_without_its_last_event_is_truncated(stream: list[dict[str, Any]]) -> None:
-    reader = wire.reader(ENGINE)
+    reader = wire.create_reader(ENGINE)
     for payload in stream:
         reader.feed(Frame(json.dumps(payload)))
     reader.feed(Frame("[DONE]"))
@@ -245,7 +245,7 @@ BROKEN: list[tuple[dict[str, Any], type[errors.LLMError], str | None]] = [
 def test_s2_an_error_in_the_stream_is_raised(
     payload: dict[str, Any], kind: type[errors.LLMError], code: str | None
 ) -> None:
-    reader = wire.reader(ENGINE)
+    reader = wire.create_reader(ENGINE)
     reader.feed(Frame(json.dumps(CREATED)))
     with pytest.raises(errors.LLMError) as told:
         reader.feed(Frame(json.dumps(payload)))
@@ -311,7 +311,7 @@ def test_s8_invalid_events_are_ignored() -> None:
         {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": "x"},
         {"type": "keepalive"},
     ]
-    reader = wire.reader(ENGINE)
+    reader = wire.create_reader(ENGINE)
     reader.feed(Frame(json.dumps(CREATED)))
     assert [event for payload in odd for event in reader.feed(Frame(json.dumps(payload)))] == []
     assert reader.feed(Frame(json.dumps(_DELTA)))
@@ -319,7 +319,7 @@ def test_s8_invalid_events_are_ignored() -> None:
 
 def test_s8_invalid_json_is_malformed() -> None:
     with pytest.raises(errors.Malformed):
-        wire.reader(ENGINE).feed(Frame("{"))
+        wire.create_reader(ENGINE).feed(Frame("{"))
     odd: list[Any] = [[], "x", {}, {"output": None}]
     for body in odd:
         with pytest.raises(errors.Malformed):
@@ -339,7 +339,7 @@ def test_s5_missing_and_repeated_call_ids_are_replaced() -> None:
 
 
 def test_the_sse_event_name_replaces_a_missing_type() -> None:
-    reader = wire.reader(ENGINE)
+    reader = wire.create_reader(ENGINE)
     (_, delta) = reader.feed(Frame('{"output_index":0,"delta":"Hi"}', "response.output_text.delta"))
     assert delta == TextDelta(0, "Hi")
 
@@ -370,9 +370,9 @@ def test_t5_citations_are_emitted_once_with_offsets_into_their_text() -> None:
     (text,) = collect(told).message.parts
     assert isinstance(text, Text)
     assert text.citations == (
-        Citation("https://a", "A", start=0, end=2, keep=own(**url)),
-        Citation(title="b.pdf", keep=own(**late)),
-        Citation("https://c", "A", keep=own(**beyond)),
+        Citation("https://a", "A", start=0, end=2, metadata=own(**url)),
+        Citation(title="b.pdf", metadata=own(**late)),
+        Citation("https://c", "A", metadata=own(**beyond)),
     )
     assert read_completed(item).message.parts == (text,)
 
@@ -395,7 +395,7 @@ def test_provider_run_calls_are_read_and_sent_back_unchanged(item: dict[str, Any
     assert told[1] == ToolCallStarted(0, "x", name, "provider")
     (call,) = collect(told).message.parts
     assert call == ToolCall("x", name, arguments, "provider", own(**item))
-    assert items_of(Message("assistant", (call,))) == [item]
+    assert write_items(Message("assistant", (call,))) == [item]
 
 
 def test_a_generated_image_is_media_and_other_items_are_unknown_parts() -> None:
@@ -409,14 +409,14 @@ def test_a_generated_image_is_media_and_other_items_are_unknown_parts() -> None:
     )
     rest = {name: value for name, value in image.items() if name != "result"}
     assert reply.message.parts == (
-        Media(mime="image/png", base64="iVBORw0KGgo=", keep=own(**rest)),
-        Media(mime="image/webp", base64="iVBORw0KGgo=", keep=own(**rest, output_format="webp")),
-        Media(mime="image/jpeg", base64="/9j/4AAQ", keep=own(**rest)),
-        Foreign(own(**none)),
-        Foreign(own(**poem)),
-        Foreign(own(type="output_song", notes="do")),
+        Media(mime="image/png", base64="iVBORw0KGgo=", metadata=own(**rest)),
+        Media(mime="image/webp", base64="iVBORw0KGgo=", metadata=own(**rest, output_format="webp")),
+        Media(mime="image/jpeg", base64="/9j/4AAQ", metadata=own(**rest)),
+        UnknownPart(own(**none)),
+        UnknownPart(own(**poem)),
+        UnknownPart(own(type="output_song", notes="do")),
     )
-    assert items_of(reply.message) == [image, webp, jpeg, none, poem]
+    assert write_items(reply.message) == [image, webp, jpeg, none, poem]
 
 
 def test_custom_tool_input_is_text_and_its_result_keeps_the_type() -> None:
@@ -430,11 +430,11 @@ def test_custom_tool_input_is_text_and_its_result_keeps_the_type() -> None:
         completed(),
     )
     reply = collect(told)
-    assert reply.message.parts == (ToolCall("c", "sh", "ls -l", keep=own(type="custom_tool_call", id="ct")),)
+    assert reply.message.parts == (ToolCall("c", "sh", "ls -l", metadata=own(type="custom_tool_call", id="ct")),)
     assert reply.finish.reason == "tool_calls"
     result = Message("user", (ToolResult("c", (Text("total 0"),)),))
     output = {"type": "custom_tool_call_output", "call_id": "c", "output": "total 0"}
-    assert items_of(reply.message, result) == [item, output]
+    assert write_items(reply.message, result) == [item, output]
 
 
 @pytest.mark.parametrize(
@@ -476,7 +476,7 @@ def test_e8_counters_do_not_overlap(usage: dict[str, Any] | None, counted: Usage
 def test_log_probabilities_are_in_the_metadata_of_their_text() -> None:
     logprobs = [{"token": "Hi!", "logprob": -0.5}]
     item = {**MESSAGE, "content": [{**TEXT["content"][0], "logprobs": logprobs}]}  # type: ignore[dict-item]
-    assert read_completed(item).message.parts == (Text("Hi!", keep=own(logprobs=logprobs, item={"id": "m1"})),)
+    assert read_completed(item).message.parts == (Text("Hi!", metadata=own(logprobs=logprobs, item={"id": "m1"})),)
 
 
 JSON = st.recursive(
@@ -510,7 +510,7 @@ INVALID = st.recursive(
 
 @given(st.lists(INVALID, max_size=6))
 def test_s8_any_stream_is_read_or_an_llm_error(payloads: list[Any]) -> None:
-    reader, grammar = wire.reader(ENGINE), Grammar()
+    reader, grammar = wire.create_reader(ENGINE), Grammar()
     try:
         for payload in payloads:
             grammar.feed(reader.feed(Frame(json.dumps(payload))))

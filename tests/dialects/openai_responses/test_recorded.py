@@ -12,7 +12,7 @@ import pytest
 
 from llm.chat.events import Event
 from llm.chat.grammar import Grammar
-from llm.chat.messages import Foreign, Media, Message, Part, Reasoning, Text, ToolCall
+from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, UnknownPart
 from llm.chat.reply import Reply, collect, replay
 from llm.chat.request import ChatRequest
 from llm.dialects import openai_responses as wire
@@ -120,7 +120,7 @@ def list_parts(parts: Iterable[Part]) -> list[tuple[Any, ...]]:
 
 
 def describe_part(part: Part) -> tuple[Any, ...]:
-    fields = part.keep[0].data if part.keep else {}
+    fields = part.metadata[0].data if part.metadata else {}
     match part:
         case Text(text, citations):
             return "text", text, [citation.url or citation.title for citation in citations]
@@ -132,7 +132,7 @@ def describe_part(part: Part) -> tuple[Any, ...]:
             return "hosted", fields["type"], id
         case Media():
             return "image", part.base64
-        case Foreign():
+        case UnknownPart():
             return "other", fields
         case _:
             raise AssertionError(part)
@@ -145,7 +145,7 @@ def read_tokens(usage: Mapping[str, Any]) -> tuple[int, int, int, int]:
 
 
 def events(case: Case, pieces: Iterable[bytes]) -> list[Event]:
-    framing, reader = wire.framing(), wire.reader(case.engine)
+    framing, reader = wire.create_framing(), wire.create_reader(case.engine)
     frames = [frame for piece in pieces for frame in framing.feed(piece)]
     found = [event for frame in (*frames, *framing.close()) for event in reader.feed(frame)]
     return found + reader.close()
@@ -187,8 +187,8 @@ def test_s9_a_stream_is_read_whatever_the_chunk_size_and_keeps_the_grammar(case:
     grammar.feed(told)
     grammar.close()
     assert events(case, case.response.pieces(1)) == told
-    assert events(case, case.response.reads()) == told
-    crlf = case.response.crlf()
+    assert events(case, case.response.recorded_reads()) == told
+    crlf = case.response.with_crlf()
     assert events(case, crlf.pieces(7)) == told
 
 
