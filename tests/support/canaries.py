@@ -90,8 +90,8 @@ class SearchedSocket:
 
 def wrap_connections(listener: Any) -> None:
     """Wraps the sockets of all connections that this listener accepts."""
-    take = listener.take
-    listener.take = lambda socket: take(SearchedSocket(socket))
+    add_client = listener.add_client
+    listener.add_client = lambda client: add_client(SearchedSocket(client))
 
 
 class _Handler(logging.Handler):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from llm import log
-from tests.support.harness import CLIENT, Connection, Request, Upstream, config, serving
+from tests.support.harness import CLIENT, Connection, Request, Upstream, make_config, run_server
 from tests.support.wires import WIRES
 
 WIRE = WIRES["openai"]
@@ -31,9 +31,9 @@ async def run(says: str = "Hi", address: str = "", headers=CLIENT, **environ: st
         await connection.chunk(WIRE.end)
         await connection.end()
 
-    async with Upstream(script).running() as upstream:
+    async with Upstream(script).run() as upstream:
         base = WIRE.environ(upstream)
-        async with serving(config(**{**base, "OPENAI_BASE_URL": base["OPENAI_BASE_URL"] + address}, **environ)) as server:
+        async with run_server(make_config(**{**base, "OPENAI_BASE_URL": base["OPENAI_BASE_URL"] + address}, **environ)) as server:
             answer = await server.post("/v1/chat/completions", BODY, headers)
             assert answer.status == 200
             await answer.body()
