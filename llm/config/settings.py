@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -207,6 +206,8 @@ def _unknown_name_warnings(dotenv: Mapping[str, str | None], engines: Mapping[st
     warnings = []
     for name in dotenv:
         if name not in known:
+            import difflib  # only for a misspelled name
+
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             warnings.append(f"{name} in .env is not a known setting{hint}")

@@ -134,8 +134,8 @@ async def test_an_unstreamed_answer_is_sent_in_one_write() -> None:
 
     async with run_server(make_config()) as server:
         listener: Any = server.server.listener
-        take = listener.take
-        listener.take = lambda client: take(Counting(client))
+        take = listener.add_client
+        listener.add_client = lambda client: take(Counting(client))
         assert (await server.get("/llm/engines")).status == 200
     assert len(sends) == 1
 

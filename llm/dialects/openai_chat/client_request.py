@@ -12,20 +12,16 @@ from llm.dialects.openai_chat.shared import AUDIO_MIME_TYPES, ENCRYPTED_DETAIL, 
 from llm.errors import InvalidRequest
 
 # Fields that do not change the answer: other engines may drop them.
-DROPPABLE_FIELDS: Final = frozenset(
-    {
-        "user", "metadata", "store", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
-        "stream_options", "prediction", "prompt_cache_options", "provider", "transforms", "usage",
-    }
-)  # fmt: skip
+DROPPABLE_FIELDS: Final = frozenset({
+    "user", "metadata", "store", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
+    "stream_options", "prediction", "prompt_cache_options", "provider", "transforms", "usage",
+})  # fmt: skip
 
-_OPTIONS: Final = frozenset(
-    {
-        "tool_choice", "function_call", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "stop",
-        "seed", "presence_penalty", "frequency_penalty", "reasoning_effort", "verbosity", "service_tier", "logprobs",
-        "top_logprobs", "parallel_tool_calls", "response_format",
-    }
-)  # fmt: skip
+_OPTIONS: Final = frozenset({
+    "tool_choice", "function_call", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "stop",
+    "seed", "presence_penalty", "frequency_penalty", "reasoning_effort", "verbosity", "service_tier", "logprobs",
+    "top_logprobs", "parallel_tool_calls", "response_format",
+})  # fmt: skip
 # Top-level fields that are read here; others are kept as provider metadata.
 _KNOWN: Final = _OPTIONS | {"model", "messages", "tools", "functions", "stream"}
 _KNOWN_WITH_USAGE: Final = _KNOWN | {"stream_options"}
@@ -337,11 +333,9 @@ def _read_part(wire: Any, place: str) -> Part:
         _raise_invalid(place, "must be an object")
     match wire.get("type"):
         case "text":
-            return Text(_text(wire, "text", f"{place}."), metadata=unknown_fields(wire, ("type", "text"), NAME, None))
+            return Text(_text(wire, "text", f"{place}."), (), unknown_fields(wire, ("type", "text"), NAME, None))
         case "refusal":
-            return Text(
-                _text(wire, "refusal", f"{place}."), metadata=unknown_fields(wire, ("type", "refusal"), NAME, None)
-            )
+            return Text(_text(wire, "refusal", f"{place}."), (), unknown_fields(wire, ("type", "refusal"), NAME, None))
         case "image_url":
             return _read_image(wire, place)
         case "input_audio":

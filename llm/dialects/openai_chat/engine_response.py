@@ -96,21 +96,9 @@ class ChunkReader:
     needs_text = False
 
     __slots__ = (
-        "_call_ids",
-        "_calls",
-        "_characters",
-        "_details",
-        "_engine",
-        "_extra",
-        "_finish",
-        "_last_call",
-        "_part_start",
-        "_parts",
-        "_sources",
-        "_started",
-        "_usage",
-        "done",
-    )
+        "_call_ids", "_calls", "_characters", "_details", "_engine", "_extra", "_finish", "_last_call",
+        "_part_start", "_parts", "_sources", "_started", "_usage", "done",
+    )  # fmt: skip
 
     def __init__(self, engine: Engine) -> None:
         self.done = False
