@@ -26,6 +26,7 @@ from llm.wire.json_codec import Json
 
 # Client headers that are forwarded unchanged to an engine of the same dialect.
 _FORWARDED: Final = ("anthropic-beta", "anthropic-version")
+_NO_HEADERS: Final[Mapping[str, str]] = {}
 _STALL: Final = 2  # times KEEPALIVE_INTERVAL without anything of an answer: the log says what it waits for
 
 
@@ -54,12 +55,11 @@ class ChatHandler(BaseHandler):
 
     async def handle(self, body: dict[str, Any]) -> None:
         self.context.schemas.check(self.schema, body)
-        call = ChatCall(self.request_id, body, self.dialect, self.record, self.select_forwarded_headers())
         answer = self._answer = ClientAnswer(self)
         active = self.context.active
         active.add(self.request_id, self)
         try:
-            await self.answer(call, answer)
+            await self.answer(self._make_call(body), answer)
             await answer.end()
         except StreamClosedError:
             self.client_gone = True
@@ -78,6 +78,9 @@ class ChatHandler(BaseHandler):
             active.remove(self.request_id)
             self._answer = None  # breaks the reference cycle, so that memory is freed without the garbage collector
             self.failure = self.failure or self.record.failure
+
+    def _make_call(self, body: dict[str, Any]) -> ChatCall:
+        return ChatCall(self.request_id, body, self.dialect, self.record, self.select_forwarded_headers())
 
     def answer(self, call: ChatCall, answer: ClientAnswer) -> Coroutine[Any, Any, None]:
         """Lets the chat service answer the call."""
@@ -124,7 +127,8 @@ class ChatHandler(BaseHandler):
 
     def select_forwarded_headers(self) -> Mapping[str, str]:
         """Returns the client's headers that are forwarded to an engine of the same dialect."""
-        return {name: self.request.headers[name] for name in _FORWARDED if name in self.request.headers}
+        headers = self.request.headers
+        return {name: headers[name] for name in _FORWARDED if name in headers} or _NO_HEADERS
 
     def final_log_fields(self) -> dict[str, Any]:
         """Returns engine, model, attempts, timing and usage of the chat for the log line."""
@@ -157,8 +161,8 @@ class ClientAnswer:
         self._content_type = "application/json"  # of an answer that is not streamed
         self._handler = handler
         self._output: Output | None = None  # of an answer that is streamed, like its writer
-        self._whole = WholeBody()  # of an answer that is not
-        self.send: Callable[[bytes], bool] = self._whole.send  # for a passed-through answer
+        self._whole: WholeBody | None = None  # of an answer that is not
+        self.send: Callable[[bytes], bool]  # for a passed-through answer
         self._writer: Writer | None = None
 
     @property
@@ -173,6 +177,9 @@ class ClientAnswer:
             self._writer = self._handler.make_writer(request)
             self._output = Output(self._handler, self._writer.write_interval)
             self.send = self._output.send_passthrough
+        else:
+            self._whole = WholeBody()
+            self.send = self._whole.send
 
     def accept(self, content_type: str | None = None) -> None:
         """Sends the headers of a stream if that has not happened. ``content_type``: that of a passthrough answer."""
@@ -216,7 +223,7 @@ class ClientAnswer:
         """Ends the answer after the service has written all of it."""
         if self._output is not None:
             await self._output.end()
-        elif self._whole.body is not None:
+        elif self._whole is not None and self._whole.body is not None:
             self._set_headers()
             self._handler.set_header("Content-Type", self._content_type)
             self._handler.write(self._whole.body)

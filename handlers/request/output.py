@@ -6,7 +6,7 @@ import asyncio
 from time import monotonic
 from typing import Final
 
-from tornado.httputil import HTTPHeaders
+from tornado.httputil import HTTPConnection, HTTPHeaders
 from tornado.web import RequestHandler
 
 _NO_HEADERS: Final = HTTPHeaders()
@@ -18,14 +18,24 @@ class Output:
     ``spacing``: seconds between two pieces. If it is set, pieces are queued and :meth:`drain` sends them.
     """
 
-    __slots__ = ("_ended", "_handler", "_queue", "_spacing", "_unsent", "_write", "last_write", "pinged", "started")
+    __slots__ = (
+        "_connection",
+        "_ended",
+        "_handler",
+        "_queue",
+        "_spacing",
+        "_unsent",
+        "last_write",
+        "pinged",
+        "started",
+    )
 
     def __init__(self, handler: RequestHandler, spacing: float = 0) -> None:
+        self._connection: HTTPConnection = handler.request.connection  # type: ignore[assignment]
         self._ended = False  # once True, the connection belongs to the next request
         self._handler = handler
-        self._queue: list[bytes] = []
+        self._queue: list[bytes] | None = None  # pieces that wait, where they are spaced
         self._spacing = spacing
-        self._write = handler.request.connection.write  # type: ignore[union-attr]
         self._unsent: asyncio.Future[None] | None = None  # done when the client has taken what was sent
         self.last_write = monotonic()  # when something of the answer was last sent
         self.pinged = self.last_write  # when anything was, signs of life included
@@ -50,6 +60,8 @@ class Output:
         Returns False if the client is slow or gone: :meth:`drain` has to be awaited before more is sent.
         """
         if self._spacing:
+            if self._queue is None:
+                self._queue = []
             self._queue.append(piece)
             return False
         self.last_write = monotonic()
@@ -66,7 +78,7 @@ class Output:
         The only bypass of ``RequestHandler.write`` and ``flush``, which are an eighth of a passthrough event's cost.
         """
         self.last_write = monotonic()
-        sent = self._write(piece)
+        sent = self._connection.write(piece)
         if sent.done() and sent.exception() is None:
             return True
         self._unsent = sent

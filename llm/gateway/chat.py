@@ -132,14 +132,14 @@ class ChatService:
             request = replace(request, tools=tuple(tool.spec for tool in tools.values()))
         sink.begin(request)
         body.clear()
-        stages = self._with_checks(call, [turn.answer] if turn else [])
+        stages = self._with_checks(call, (turn.answer,) if turn else ())
         output = _Output(sink, request)
         if tools:
             ask = _ask_engine(target, client, record, Pipeline(stages, output.sink))
             answer = run_rounds(request, ask, tools, self._limits, record, Pipeline(stages, output.sink))
         else:
             answer = EngineRound(request, target, client, record, output.sink, stages).run()
-        del request
+        del request, call, caller, body, tools  # this frame stays for as long as the answer takes
         finish = await answer
         events = _pass_through(stages, [finish])
         if turn is not None:
@@ -162,18 +162,18 @@ class ChatService:
         await self._signatures.fetch(owner, request)
         request = self._signatures.restore(owner, request)
         recorder = SignatureRecorder(self._signatures, owner) if request.tools else None
-        stages = self._with_checks(call, [recorder] if recorder else [])
+        stages = self._with_checks(call, (recorder,) if recorder else ())
         output = _Output(sink, request)
         headers = call.headers_for(target)
         answer = EngineRound(request, target, self._client, call.record, output.sink, stages, headers).run()
-        del request
+        del request, call, caller, owner, headers  # this frame stays for as long as the answer takes
         events = _pass_through(stages, [await answer])
         if recorder is not None:  # the client's next request may reach another worker, which needs the signatures
             await recorder.share()
         await output.end(events)
 
-    def _with_checks(self, call: ChatCall, stages: list[Stage]) -> list[Stage]:
-        return [*stages, GrammarCheck(call.id)] if self._check_grammar else stages
+    def _with_checks(self, call: ChatCall, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        return (*stages, GrammarCheck(call.id)) if self._check_grammar else stages
 
     def _pick_tools(self, body: Mapping[str, Any], target: Target, caller: Caller) -> Mapping[str, Tool]:
         """Returns all tools, none or the named ones; "all" gives none for a model that is not known to call tools."""

@@ -6,15 +6,15 @@ such events (:class:`llm.upstream.fast_path.DeltaTemplate`) instead of decoding 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from llm.chat.events import Event
-from llm.chat.reply import Reply, replay
-from llm.dialects.base import Reader
+from llm.chat.reply import replay
+from llm.dialects.base import EngineDialect
+from llm.engines.engine import Engine
 from llm.errors import LLMError, Malformed, Truncated
 from llm.upstream.fast_path import DeltaTemplate
-from llm.wire.frames import Frame, FrameDecoder
+from llm.wire.frames import Frame
 from llm.wire.json_codec import loads
 from llm.wire.sse import SseDecoder
 
@@ -29,16 +29,18 @@ class Decoder:
     """
 
     __slots__ = (
-        "_document", "_framing", "_idle", "_limit", "_read_reply", "_reader", "_template", "_undecided", "done",
+        "_dialect", "_document", "_engine", "_framing", "_idle", "_limit", "_reader", "_template", "_undecided", "done",
         "failure",
     )  # fmt: skip
 
-    def __init__(self, framing: FrameDecoder, reader: Reader, read_reply: Callable[[Any], Reply], limit: int) -> None:
+    def __init__(self, dialect: EngineDialect, engine: Engine, limit: int) -> None:
+        framing, reader = dialect.create_framing(limit), dialect.create_reader(engine)
+        self._dialect = dialect
+        self._engine = engine
         self._document: list[bytes] | None = None  # the pieces received so far, if the answer is one document
         self._framing = framing
         self._idle = 0  # bytes since the last event
         self._limit = limit
-        self._read_reply = read_reply
         self._reader = reader
         self._template = DeltaTemplate(reader.volatile_fields, reader.stateful_fields, framing.delimiter)
         self._undecided = isinstance(framing, SseDecoder)  # some hosts answer a stream with one JSON document
@@ -93,7 +95,7 @@ class Decoder:
             value = loads(body)
         except ValueError:
             raise Malformed("The engine's answer is not JSON.") from None
-        return [*replay(self._read_reply(value))]
+        return [*replay(self._dialect.read_reply(value, self._engine))]
 
     def _decode(self, frames: Iterable[Frame], *, last: bool) -> list[Event]:
         events: list[Event] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 from llm.chat.events import Event, Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, UsageReported
@@ -102,9 +101,7 @@ class EngineRound:
         checks = self._checks = AnswerChecks(size, record, limit, self._begin)
         tags = (ThinkTagFilter(),) if target.engine.quirks.think_tags else ()
         self._feeds = tuple(stage.feed for stage in (*tags, checks, *self._stages))
-        dialect = ENGINE_DIALECTS[target.engine.dialect]
-        read_reply = partial(dialect.read_reply, engine=target.engine)
-        self._decoder = Decoder(dialect.create_framing(limit), dialect.create_reader(target.engine), read_reply, limit)
+        self._decoder = Decoder(ENGINE_DIALECTS[target.engine.dialect], target.engine, limit)
         return answer
 
     def _finished(self) -> Finished:
