@@ -107,7 +107,7 @@ class ChatHandler(BaseHandler):
             self._log_stall(now, self._answer)
 
     def _log_stall(self, now: float, answer: ClientAnswer) -> None:
-        """One log line for each time in which an answer stands still for long: for whom the server waits."""
+        """Logs, once for each stall, what a stalled answer waits for."""
         since = answer.last_sent(self.started_at)
         seconds = now - since
         if since == self._stalled or seconds < _STALL * self.context.config.keepalive_interval:
@@ -211,7 +211,7 @@ class ClientAnswer:
         record.waiting_for = waiting_for
 
     def last_sent(self, began: float) -> float:
-        """When something of this answer was last sent (by the monotonic clock); ``began`` if nothing was."""
+        """Returns the monotonic time at which a part of this answer was last sent; ``began`` if none was."""
         return self._output.last_write if self._output is not None and self._output.started else began
 
     def write_reply(self, reply: Reply, request: ChatRequest) -> None:
@@ -261,6 +261,7 @@ class WholeBody:
         self.body: bytes | None = None
 
     def send(self, piece: bytes) -> bool:
+        """Keeps the body until the answer ends."""
         self.body = piece
         return True
 

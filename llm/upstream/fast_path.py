@@ -1,4 +1,4 @@
-"""Events that are like the one before them but for their text, compared instead of decoded.
+"""Recognises events that differ from the one before only in their text, by comparing bytes.
 
 Nearly all events of a stream are: the decoder saves the look at the rest of their JSON. Nothing else knows of it.
 """
@@ -49,7 +49,7 @@ class DeltaTemplate:
         self.characters = 0  # of the texts that were read last
 
     def learn(self, read: bytes, events: Sequence[Event]) -> None:
-        """``events`` are all that the reader made of ``read``, which begins with an event.
+        """Learns the template from ``read``, which begins with an event, and all ``events`` that the reader made of it.
 
         The template is that of the last one, if all of them are deltas of one kind and their text is found. Otherwise
         nothing is known: what the reader makes of the next event may depend on what it has just read.
@@ -98,7 +98,7 @@ class DeltaTemplate:
         return (type(delta)(delta.index, text), len(read)) if text else (None, 0)
 
     def skim(self, read: bytes) -> int:
-        """:meth:`read` for who only counts: the number of bytes, if all events are text in plain ASCII; else 0."""
+        """Counts as :meth:`read` does, without decoding: the bytes of the events if all are ASCII text, else 0."""
         if self._delta is None or type(self._delta) is ToolCallDelta:
             return 0
         if not read.endswith(self._delimiter):
@@ -110,7 +110,7 @@ class DeltaTemplate:
         return len(read)
 
     def _plain_texts(self, whole: bytes) -> bytes:
-        """The texts of such events, if ``whole`` is nothing else and no text has an escape; else ``b""``."""
+        """Returns the joined texts if ``whole`` has only matching events and no escapes, else ``b""``."""
         before, after, joint = self._before, self._after, self._joint
         if not (whole.startswith(before) and whole.endswith(after)):
             return b""
@@ -126,7 +126,7 @@ class DeltaTemplate:
         return b"" if _BACKSLASH in raw or _LF in raw else raw
 
     def _decode_texts(self, whole: bytes) -> str:
-        """The texts of such events, escapes decoded; an empty text if one of them is another event."""
+        """Returns the joined texts, escapes decoded; "" if one event does not match."""
         before, after = self._before, self._after.removesuffix(self._delimiter)
         start, end = len(before) - 1, 1 - len(after)
         texts = []

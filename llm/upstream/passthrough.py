@@ -1,6 +1,6 @@
-"""One round of a chat whose client and engine speak the same dialect: their bytes are passed on as they are.
+"""Passes a chat through whose client and engine speak the same dialect: their bytes are sent on unchanged.
 
-In the request only ``model`` changes, and usage is asked for. In the answer nothing changes, with these exceptions: a
+In the request only ``model`` changes, and usage is requested. In the answer nothing changes, with these exceptions: a
 usage event that the client did not ask for and events with empty data are left out; a last event without its blank line
 gets it; a key that the provider repeats in an error is masked; characters that clients take for the end of a JSON line
 are escaped; and an error is added to a stream that ended without its last event. The dialect's own reader gets every
@@ -76,7 +76,7 @@ class PassthroughRound:
 
     __slots__ = (
         "_attempts", "_client", "_events", "_outgoing", "_record", "_request", "_sink",
-        "_usage_unasked",
+        "_usage_added",
     )  # fmt: skip
 
     def __init__(
@@ -89,7 +89,7 @@ class PassthroughRound:
         sink: ByteSink,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """``body`` is the client's; ``request`` the same as read by its dialect; ``headers`` go along."""
+        """``body``: the client's; ``request``: the same, read by its dialect; ``headers``: sent in addition."""
         outgoing = PASSTHROUGH_DIALECTS[target.engine.dialect].passthrough_request(body, target.model, target.engine)
         self._attempts = Attempts(target, client, record, headers)
         self._client = client
@@ -98,8 +98,8 @@ class PassthroughRound:
         self._record = record
         self._request: ChatRequest | None = request
         self._sink = sink
-        asked = (outgoing.body or {}).get("stream_options")
-        self._usage_unasked = asked != body.get("stream_options")  # usage that only this server asked for
+        sent = (outgoing.body or {}).get("stream_options")
+        self._usage_added = sent != body.get("stream_options")  # only this server requested usage
 
     async def run(self) -> None:
         """Returns when all was sent. Raises ``LLMError``.
@@ -133,18 +133,18 @@ class PassthroughRound:
             finally:
                 if self._events is not None:
                     self._record.failure = self._events.failure
-                self._events = None  # it refers to this round: what is done is gone without a garbage collector
+                self._events = None  # it refers to this round: memory is freed without the garbage collector
 
     def _ask(self) -> Coroutine[Any, Any, HttpResponse]:
-        """Sends the request at once; returns what is to be awaited for the answer."""
+        """Sends the request at once. Returns a coroutine that waits for the response's headers."""
         assert self._outgoing is not None and self._request is not None
         answer = self._attempts.send(self._outgoing)
-        # The request is on its way: what only the answer needs is made while the engine works.
+        # The request has been sent: what only the answer needs is prepared while the engine works on it.
         self._record.input = self._record.input or RequestSize(self._request)
         return answer
 
     async def _read_start(self, reply: HttpResponse) -> bytes:
-        """Finds out what the answer is: a stream of events, or one document. Returns what it had to read for that."""
+        """Decides whether the answer is a stream of events or one document. Returns the bytes read for that."""
         target, limit = self._attempts.target, self._client.max_answer
         start = b""
         content_type = reply.headers.get("content-type", "")
@@ -156,7 +156,7 @@ class PassthroughRound:
         if kind in _BLOCKS:
             self._sink.accept(content_type)
             self._events = PassthroughEvents(target, self._record, _BLOCKS[kind](limit), self._send_first, limit)
-            self._events.withhold_usage = self._usage_unasked
+            self._events.withhold_usage = self._usage_added
         return start
 
     async def _pass_document(self, reply: HttpResponse, start: bytes) -> None:
@@ -206,7 +206,7 @@ class PassthroughEvents:
         self.withhold_usage = False  # the client did not ask for it
 
     def feed(self, chunk: bytes) -> bool | None:
-        """Called with every piece of the answer (``HttpResponse.on_data``)."""
+        """Sends a piece of the answer on and reads it for the call record (``HttpResponse.on_data``)."""
         blocks = self._blocks
         pending = blocks.pending()
         if pending is not None:

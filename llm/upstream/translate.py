@@ -1,4 +1,4 @@
-"""One round of a chat with an engine of any dialect: a neutral request out, its events back as they come."""
+"""Sends a neutral request to an engine of any dialect and streams its events back: one round of a chat."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from llm.upstream.call_record import CallRecord, count_characters
 from llm.upstream.decoder import Decoder
 from llm.upstream.engine_client import EngineClient
 
-_CALL_WEIGHT: Final = 64  # bytes that a piece of a call's arguments takes in memory beside its characters
+_CALL_WEIGHT: Final = 64  # bytes of memory that each delta of a tool call takes beside its characters
 
 
 class EngineRound:
     """Sends one request to an engine and feeds its events to a sink, all but the last one.
 
-    ``Finished`` is returned by :meth:`run`, so that whoever asked can run tools or store a thread before the client
-    learns of the end. Before the first event, a failure that may pass is tried again. The request is let go once the
-    answer has begun, since it may be large and is not sent again (T18).
+    :meth:`run` returns ``Finished``, so that the caller can run tools or store a thread before the client sees the end.
+    A temporary failure is retried until the first event. The request may be large and is not needed after that: the
+    round drops it then (T18).
     """
 
     # An open stream keeps its round and the frame of :meth:`run`: both are kept small.
@@ -52,7 +52,7 @@ class EngineRound:
         stages: Sequence[Stage] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """``headers`` are a client's that go along. Raises ``Unsupported`` for an API that the engine does not have."""
+        """``headers``: a client's, sent in addition. Raises ``Unsupported`` if the engine lacks the requested API."""
         target = choose_api(request, target)
         free = target.engine.responses is not None and request.options.responses_api is None
         self._attempts = Attempts(target, client, record, headers, use_responses if free else None)
@@ -90,12 +90,12 @@ class EngineRound:
                 self._release()
 
     def _send(self) -> Coroutine[Any, Any, HttpResponse]:
-        """Sends the request at once; returns what is to be awaited for the answer."""
+        """Sends the request at once. Returns a coroutine that waits for the response's headers."""
         target, record, limit = self._attempts.target, self._record, self._client.max_answer
         request = self._request
         assert request is not None
         answer = self._attempts.send(_write(request, target, record))
-        # The request is on its way: what only the answer needs is made while the engine works.
+        # The request has been sent: what only the answer needs is prepared while the engine works on it.
         size = RequestSize(request)
         record.input = record.input or size
         checks = self._checks = AnswerChecks(size, record, limit, self._begin)
@@ -111,7 +111,7 @@ class EngineRound:
         return self._checks.finished
 
     def _release(self) -> None:
-        """Drops what refers to this round: what is done is gone without a garbage collector."""
+        """Drops references to this round, so that memory is freed without the garbage collector."""
         self._feeds = ()
         if self._checks is not None:
             self._checks.begin = None
@@ -122,14 +122,14 @@ class EngineRound:
         reply.on_data = self._receive
 
     def _close(self) -> None:
-        """The bytes of the answer have ended."""
+        """Ends the answer after its last byte."""
         if events := self._decoder.close():
             self._deliver(events)
         if self._decoder.failure is not None:
             raise self._decoder.failure
 
     def _receive(self, chunk: bytes) -> bool | None:
-        """Called with every piece of the answer (``HttpResponse.on_data``)."""
+        """Decodes a piece of the answer and feeds its events to the sink (``HttpResponse.on_data``)."""
         decoder = self._decoder
         events = decoder.feed(chunk)
         ready = True if events else None
@@ -157,9 +157,9 @@ class EngineRound:
 class AnswerChecks:
     """The stage that every engine's answer passes.
 
-    It writes the call record, adds the names of dropped fields to ``Started``, and an estimate where no usage was
-    reported (E7). It ends an answer above the size limit: tools, threads and some wires hold all of it, so an answer
-    without end has to have one. It holds ``Finished`` back.
+    It updates the call record, adds the names of dropped fields to ``Started``, adds an estimate if the engine reports
+    no usage (E7), and keeps ``Finished`` for the caller. It ends an answer above the size limit, since tools, threads
+    and some dialects hold the whole answer in memory.
     """
 
     __slots__ = ("_characters", "_input", "_limit", "_record", "_reported", "begin", "finished")
@@ -175,6 +175,7 @@ class AnswerChecks:
         self._reported = False  # usage
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Checks and completes the events of one read. Raises ``Malformed`` above the size limit."""
         record = self._record
         if not events:
             return events
