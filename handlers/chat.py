@@ -196,8 +196,11 @@ class ClientAnswer:
         assert output is not None and writer is not None
         if not output.started:
             self.accept()
+        pieces = writer.feed(events)
+        if len(pieces) == 1:  # as for nearly all events
+            return output.send(pieces[0])
         ready = True
-        for piece in writer.feed(events):
+        for piece in pieces:
             ready = output.send(piece)
         return ready
 

@@ -126,6 +126,7 @@ class PassthroughRound:
                             return
                         if chunk and self._events.feed(chunk) is not None:
                             reply.reset_idle_timer()
+                        del chunk  # it would be held while the next one is waited for
                     reply.allow_drain()
                 return
             except LLMError as error:

@@ -78,6 +78,7 @@ class EngineRound:
                     async for chunk in reply:
                         if chunk and self._receive(chunk) is not None:
                             reply.reset_idle_timer()
+                        del chunk  # it would be held while the next one is waited for
                         if self._decoder.done:
                             reply.allow_drain()
                             return self._finished()
