@@ -7,7 +7,8 @@ NODE := tests/clients/node
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # Tests of the pure packages and of the architecture: no server, no socket.
-PURE := tests/wire tests/chat tests/engines tests/dialects tests/tasks tests/test_architecture.py
+PURE := tests/wire tests/chat tests/engines tests/tasks $(filter-out %__pycache__/,$(wildcard tests/dialects/*/)) \
+  $(addprefix tests/dialects/test_,options.py engine_request.py engine_response.py) tests/test_architecture.py
 
 .PHONY: run check test test-clients lint bench soak size lock fuzz clean
 
