@@ -55,7 +55,12 @@ DIALECT_ROOMS: Final = {
     "__init__", "client_request", "client_response", "engine_request", "engine_options", "engine_response",
     "engine_errors", "engine_models", "profiles", "shared",
 }  # fmt: skip
-EXTRA_ROOMS: Final = {"anthropic": {"prompt_caching"}, "native": {"client_threads"}, "ollama": {"client_generate"}}
+EXTRA_ROOMS: Final = {
+    "anthropic": {"prompt_caching"},
+    "native": {"client_threads"},
+    "ollama": {"client_generate"},
+    "openai_chat": {"client_fields", "client_messages"},
+}
 DIALECTS_COMMON: Final = {"__init__", "base", "losses", "openai_common", "registry"}
 
 MOST_ROOMS: Final = 12  # modules and packages in a package
