@@ -26,7 +26,7 @@ from llm.engines.engine import Target
 from llm.errors import EngineFailed, LLMError
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
-from llm.gateway.prompts import default_system_message, read_title_request
+from llm.gateway.prompts import add_dates, date_prompt, default_system_message, read_title_request, read_today
 from llm.gateway.signature_cache import SignatureCache, SignatureRecorder
 from llm.gateway.tool_loop import AskEngine, ToolLimits, run_rounds
 from llm.storage.threads import Owner, ThreadStore
@@ -186,17 +186,17 @@ class ChatService:
 
     async def _read_native(self, body: dict[str, Any], caller: Caller) -> tuple[ChatRequest, ThreadTurn | None]:
         """Reads a native request. In a thread, the stored messages replace ``messages``."""
-        default = default_system_message(body)
-        thread = body.get("thread")
+        thread, today = body.get("thread"), read_today()
         if thread is None:
-            return native.read_request(body, default), None
+            return native.read_request(body, default_system_message(today)), None
         request = native.read_request({**body, "messages": None})
         *system, prompt = request.messages
         owner = caller.make_thread_owner()
         history = close_open_calls(await self._threads.read_messages(thread, owner))
-        if not system and not any(message.role == "system" for message in history):
-            system = [default]
-        return replace(request, messages=(*system, *history, prompt)), ThreadTurn(thread, owner, prompt)
+        if system or any(message.role == "system" for message in history):
+            return replace(request, messages=(*system, *history, prompt)), ThreadTurn(thread, owner, prompt)
+        prompt = date_prompt(history, prompt, today)
+        return replace(request, messages=add_dates((*history, prompt))), ThreadTurn(thread, owner, prompt)
 
     async def _store(self, turn: ThreadTurn, finish: Finished, record: CallRecord) -> Finished:
         """Appends the exchange to the thread; returns ``finish`` with ``{"thread": {"id", "saved", "error"?}}`` in its
