@@ -10,6 +10,7 @@ from llm.chat.provider_metadata import Metadata, metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
 from llm.dialects.losses import lost_fields, unknown_block
+from llm.dialects.openai_fields import move_chat_fields
 from llm.dialects.openai_responses.engine_options import write_options
 from llm.dialects.openai_responses.shared import CLIENT_CALLS, NAME, RESULT_TYPES, TEXT_FIELDS
 from llm.engines.engine import Engine
@@ -31,6 +32,7 @@ _FILE_DIALECTS: Final = (NAME, "openai-chat")
 
 def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes the request. Raises ``Unsupported`` naming an option or part that the engine rejects."""
+    request = move_chat_fields(request)
     dropped = [*lost_fields(request, NAME)]
     client_fields = dict(metadata_for_engine(request.metadata, NAME, engine.issuer))
     if not engine.quirks.accepts_unknown_fields:
@@ -70,16 +72,21 @@ def _split_instructions(messages: Sequence[Message]) -> tuple[list[str], Sequenc
     """Splits off the leading system messages: returns their texts and the other messages.
 
     These system messages stay items: one that a client of this wire sent as an item (its metadata has the role), one
-    with other parts than text (refused later), and one without any message after it, since the wire requires input.
+    with other parts than text (refused later) or with a text that has fields (a cache breakpoint), and one without any
+    message after it, since the wire requires input.
     """
     texts: list[str] = []
     for number, message in enumerate(messages):
-        text_parts = [part.text for part in message.parts if isinstance(part, Text)]
+        text_parts = [part.text for part in message.parts if isinstance(part, Text) and not _has_fields(part)]
         sent_as_item = any(opaque.dialect == NAME and "role" in opaque.data for opaque in message.metadata)
         if message.role != "system" or sent_as_item or len(text_parts) != len(message.parts):
             return texts, messages[number:]
         texts += text_parts
     return [], messages
+
+
+def _has_fields(text: Text) -> bool:
+    return any(opaque.dialect == NAME and opaque.data for opaque in text.metadata)
 
 
 def _drop_unfollowed_reasoning(items: Sequence[dict[str, Json]]) -> list[dict[str, Json]]:
@@ -201,7 +208,7 @@ class _ItemWriter:
     def _write_result(self, result: ToolResult) -> dict[str, Json]:
         if result.is_error:
             self._dropped.append("is_error")  # the wire has no field for it; the text describes the error
-        texts = [part.text for part in result.content if isinstance(part, Text)]
+        texts = [part.text for part in result.content if isinstance(part, Text) and not _has_fields(part)]
         plain = len(texts) == len(result.content)
         output: Json = "\n\n".join(texts) if plain else [self._write_content(part) for part in result.content]
         type = RESULT_TYPES[self._call_types.get(result.call_id, "function_call")]
