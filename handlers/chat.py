@@ -11,7 +11,7 @@ from tornado.iostream import StreamClosedError
 
 from handlers.base import BaseHandler
 from handlers.context import Context
-from handlers.request.output import Output
+from handlers.request.output import EventOutput
 from llm import log
 from llm.chat.events import Event, Failed
 from llm.chat.messages import Usage
@@ -94,6 +94,10 @@ class ChatHandler(BaseHandler):
         """Returns the JSON body of an answer that is not streamed."""
         return self.dialect.write_reply(reply, request, int(time.time()))
 
+    def set_answer_headers(self) -> None:
+        """Sets the headers that are known once the engine has accepted the request."""
+        self.set_record_headers(self.record)
+
     def stop(self, reason: LLMError) -> None:
         """Ends the answer with this error (``ActiveRequest``)."""
         self._stopped = reason
@@ -155,15 +159,16 @@ class ChatHandler(BaseHandler):
 class ClientAnswer:
     """Writes the events of a chat in the client's dialect (implements ``llm.gateway.chat.Sink``)."""
 
-    __slots__ = ("_content_type", "_handler", "_output", "_whole", "_writer", "send")
+    __slots__ = ("_content_type", "_handler", "_output", "_whole", "feed", "send")
+
+    feed: Callable[[Sequence[Event]], bool]  # of a streamed answer: ``EventOutput.feed``
+    send: Callable[[bytes], bool]  # of a passed-through answer
 
     def __init__(self, handler: ChatHandler) -> None:
         self._content_type = "application/json"  # of an answer that is not streamed
         self._handler = handler
-        self._output: Output | None = None  # of an answer that is streamed, like its writer
+        self._output: EventOutput | None = None  # of an answer that is streamed
         self._whole: WholeBody | None = None  # of an answer that is not
-        self.send: Callable[[bytes], bool]  # for a passed-through answer
-        self._writer: Writer | None = None
 
     @property
     def started(self) -> bool:
@@ -172,37 +177,21 @@ class ClientAnswer:
 
     def begin(self, request: ChatRequest) -> None:
         """Prepares the output for the request that was read, streamed or not."""
-        self._handler.log_fields["stream"] = request.stream
+        handler = self._handler
+        handler.log_fields["stream"] = request.stream
         if request.stream:
-            self._writer = self._handler.make_writer(request)
-            self._output = Output(self._handler, self._writer.write_interval)
-            self.send = self._output.send_passthrough
+            output = self._output = EventOutput(handler, handler.make_writer(request), handler.set_answer_headers)
+            self.feed, self.send = output.feed, output.send_passthrough
         else:
             self._whole = WholeBody()
             self.send = self._whole.send
 
     def accept(self, content_type: str | None = None) -> None:
         """Sends the headers of a stream if that has not happened. ``content_type``: that of a passthrough answer."""
-        output = self._output
-        if output is None:
+        if self._output is None:
             self._content_type = content_type or self._content_type
-        elif not output.started:
-            self._set_headers()
-            self._start(content_type)
-
-    def feed(self, events: Sequence[Event]) -> bool:
-        """Writes events to the stream. Returns False if :meth:`drain` has to be awaited before the next ones."""
-        output, writer = self._output, self._writer
-        assert output is not None and writer is not None
-        if not output.started:
-            self.accept()
-        pieces = writer.feed(events)
-        if len(pieces) == 1:  # as for nearly all events
-            return output.send(pieces[0])
-        ready = True
-        for piece in pieces:
-            ready = output.send(piece)
-        return ready
+        else:
+            self._output.accept(content_type)
 
     async def drain(self) -> None:
         """Returns when the client has received all queued bytes."""
@@ -219,7 +208,7 @@ class ClientAnswer:
 
     def write_reply(self, reply: Reply, request: ChatRequest) -> None:
         """Writes a translated answer that is not streamed."""
-        self._set_headers()
+        self._handler.set_answer_headers()
         self._handler.write_json(self._handler.make_reply_body(reply, request))
 
     async def end(self) -> None:
@@ -227,32 +216,20 @@ class ClientAnswer:
         if self._output is not None:
             await self._output.end()
         elif self._whole is not None and self._whole.body is not None:
-            self._set_headers()
+            self._handler.set_answer_headers()
             self._handler.set_header("Content-Type", self._content_type)
             self._handler.write(self._whole.body)
 
     async def fail(self, failure: LLMError) -> None:
         """Ends a stream with an error."""
-        assert self._output is not None and self._writer is not None
-        for piece in self._writer.feed([Failed(failure)]):
-            self._output.send(piece)
+        assert self._output is not None
+        self._output.feed([Failed(failure)])
         await self._output.end()
 
     def send_keepalive(self, now: float, silence: float) -> None:
         """Sends a keepalive if nothing was written for ``silence`` seconds before ``now``."""
-        output, writer = self._output, self._writer
-        if output is not None and writer is not None and now - max(output.last_write, output.pinged) >= silence:
-            self._start(None)
-            output.send_keepalive(writer.write_keepalive())
-
-    def _start(self, content_type: str | None) -> None:
-        assert self._output is not None and self._writer is not None
-        if not self._output.started:
-            self._handler.set_header("Content-Type", content_type or self._writer.content_type)
-            self._output.start()
-
-    def _set_headers(self) -> None:
-        self._handler.set_record_headers(self._handler.record)
+        if self._output is not None:
+            self._output.send_sign_of_life(now, silence)
 
 
 class WholeBody:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final
 
 from tornado.httputil import HTTPConnection, HTTPHeaders
 from tornado.web import RequestHandler
+
+from llm.chat.events import Event
+from llm.dialects.base import Writer
 
 _NO_HEADERS: Final = HTTPHeaders()
 
@@ -120,3 +124,52 @@ class Output:
             abort()
         elif connection is not None:  # Tornado's own HTTP server
             connection.stream.close()  # type: ignore[attr-defined]
+
+
+class EventOutput(Output):
+    """Sends the events of one answer in the client's dialect.
+
+    ``set_headers`` sets those headers that are known once the engine has accepted the request.
+    """
+
+    __slots__ = ("_set_headers", "_writer")
+
+    def __init__(self, handler: RequestHandler, writer: Writer, set_headers: Callable[[], None]) -> None:
+        super().__init__(handler, writer.write_interval)
+        self._set_headers = set_headers
+        self._writer = writer
+
+    def accept(self, content_type: str | None = None) -> None:
+        """Sends the headers if that has not happened. ``content_type``: that of a passthrough answer."""
+        if not self.started:
+            self._set_headers()
+            self._start_stream(content_type)
+
+    def feed(self, events: Sequence[Event]) -> bool:
+        """Sends events. Returns as :meth:`send` does, whose lines are repeated here: they save a call per event."""
+        if not self.started:
+            self.accept()
+        pieces = self._writer.feed(events)
+        if len(pieces) != 1 or self._spacing:
+            ready = True
+            for piece in pieces:
+                ready = self.send(piece)
+            return ready
+        self.last_write = monotonic()
+        self._handler.write(pieces[0])
+        sent = self._handler.flush()
+        if sent.done() and sent.exception() is None:
+            return True
+        self._unsent = sent
+        return False
+
+    def send_sign_of_life(self, now: float, silence: float) -> None:
+        """Sends a keepalive if nothing was written for ``silence`` seconds before ``now``."""
+        if now - max(self.last_write, self.pinged) >= silence:
+            self._start_stream(None)
+            self.send_keepalive(self._writer.write_keepalive())
+
+    def _start_stream(self, content_type: str | None) -> None:
+        if not self.started:
+            self._handler.set_header("Content-Type", content_type or self._writer.content_type)
+            self.start()

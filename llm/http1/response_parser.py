@@ -53,7 +53,7 @@ class ResponseParser(MessageParser):
         if self.step is not ResponseParser.read_chunk_size or self.unparsed:
             return b""
         end = data.find(b"\r\n", 0, 16)
-        if data[:end] != b"%x" % max(len(data) - end - 4, 0) or not data.endswith(b"\r\n"):
+        if data[:end] != b"%x" % (len(data) - end - 4) or not data.endswith(b"\r\n"):
             return b""
         return data[end + 2 : -2]
 

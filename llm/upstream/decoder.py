@@ -29,12 +29,13 @@ class Decoder:
     """
 
     __slots__ = (
-        "_dialect", "_document", "_engine", "_framing", "_idle", "_limit", "_reader", "_template", "_undecided", "done",
-        "failure",
+        "_between", "_dialect", "_document", "_engine", "_framing", "_idle", "_limit", "_reader", "_template",
+        "_undecided", "done", "failure",
     )  # fmt: skip
 
     def __init__(self, dialect: EngineDialect, engine: Engine, limit: int) -> None:
         framing, reader = dialect.create_framing(limit), dialect.create_reader(engine)
+        self._between = False  # the last piece ended with a delta: the framing has no incomplete event
         self._dialect = dialect
         self._engine = engine
         self._document: list[bytes] | None = None  # the pieces received so far, if the answer is one document
@@ -62,18 +63,20 @@ class Decoder:
             if self._document is not None:
                 return self._feed_document(chunk)
         framing = self._framing
-        pending = framing.pending()
+        pending = b"" if self._between else framing.pending()
         read = chunk if not pending else pending + chunk
         if pending is not None:
             delta, size = self._template.read(read)
             if delta is not None:
                 if pending:
                     framing.discard_pending()
-                if size < len(read):
+                self._between = size == len(read)
+                if not self._between:
                     framing.feed(read[size:])
                 self._reader.note_delta(delta)
                 self._idle = 0
                 return (delta,)
+        self._between = False
         frames = framing.feed(chunk)
         events = self._decode(frames, last=False) if frames else []
         if frames:

@@ -87,11 +87,19 @@ class DeltaTemplate:
         delta = self._delta
         if delta is None:
             return None, 0
-        if not read.endswith(self._delimiter):
-            read = read[: read.rfind(self._delimiter) + len(self._delimiter)]
-        whole = read if self._volatile_seen is None else self._volatile_seen.sub(b"", read)
+        before, after = self._before, self._after
+        end = len(read) - len(after)
+        if read.endswith(after) and read.startswith(before) and read.find(b'"', len(before)) == end:
+            whole, raw = read, read[len(before) : end]  # one event, as in most reads
+            if _BACKSLASH in raw or _LF in raw:
+                raw = b""
+        else:
+            if not read.endswith(self._delimiter):
+                read = read[: read.rfind(self._delimiter) + len(self._delimiter)]
+            whole = read if self._volatile_seen is None else self._volatile_seen.sub(b"", read)
+            raw = self._plain_texts(whole)
         # As they are; with a character that JSON forbids unescaped, or bytes that are no UTF-8, as JSON.
-        text = self._plain_texts(whole).decode(errors="replace")
+        text = raw.decode(errors="replace")
         if not text or "\ufffd" in text or not text.isprintable():
             text = self._decode_texts(whole)
         self.characters = len(text)
