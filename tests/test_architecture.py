@@ -53,7 +53,7 @@ HTTP_SERVER_MAY_IMPORT: Final = ("llm.VERSION", "llm.errors", "llm.http1", "llm.
 
 DIALECT_ROOMS: Final = {
     "__init__", "client_request", "client_response", "engine_request", "engine_options", "engine_response",
-    "engine_errors", "engine_models", "profiles", "shared",
+    "engine_errors", "engine_models", "passthrough", "profiles", "shared",
 }  # fmt: skip
 EXTRA_ROOMS: Final = {
     "anthropic": {"prompt_caching"},

@@ -167,3 +167,10 @@ class PassthroughDialect(EngineDialect, Protocol):
     def is_only_usage(self, frame: Frame) -> bool:
         """True if the frame holds only usage, so that it is withheld from a client that did not request it."""
         ...
+
+    def find_unconvertible_field(self, request: ChatRequest, engine: Engine) -> str | None:
+        """Returns the field of a request whose answers have no neutral form; None if there is none.
+
+        Such an answer cannot be converted between a stream and a whole answer.
+        """
+        ...

@@ -3,18 +3,19 @@
 In the request only ``model`` changes, and usage is requested. In the answer nothing changes, with these exceptions: a
 usage event that the client did not ask for and events with empty data are left out; a last event without its blank line
 gets it; a key that the provider repeats in an error is masked; characters that clients take for the end of a JSON line
-are escaped; and an error is added to a stream that ended without its last event. The dialect's own reader gets every
-event too, for usage, the end and the log.
+are escaped; and an error is added to a stream that ended without its last event. An answer in the other form than the
+client asked for (a stream, or one document) is converted. The dialect's own reader gets every event too, for usage, the
+end and the log.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from llm.chat.events import Event, Finished
-from llm.chat.reply import replay
+from llm.chat.events import Event, Finished, UsageReported
+from llm.chat.reply import Reply, collect, replay
 from llm.chat.request import ChatRequest
 from llm.chat.token_estimate import RequestSize, estimate_usage
 from llm.dialects.base import EngineRequest
@@ -28,6 +29,7 @@ from llm.upstream.attempts import Attempts
 from llm.upstream.call_record import CallRecord
 from llm.upstream.engine_client import EngineClient
 from llm.upstream.fast_path import DeltaTemplate
+from llm.upstream.whole_answer import read_whole
 from llm.wire.frames import Frame, FrameSplitter
 from llm.wire.json_codec import Json, loads
 from llm.wire.ndjson import NdjsonSplitter, escape_line_separators
@@ -57,6 +59,14 @@ class ByteSink(Protocol):
 
     async def drain(self) -> None:
         """Returns when the client has taken what was sent. Raises ``StreamClosedError`` when the client is gone."""
+        ...
+
+    def feed(self, events: Sequence[Event]) -> bool:
+        """Writes events to a stream, for an answer that had to be converted. Returns as :meth:`send`."""
+        ...
+
+    def write_reply(self, reply: Reply, request: ChatRequest) -> None:
+        """Writes a whole answer that had to be converted."""
         ...
 
 
@@ -157,7 +167,7 @@ class PassthroughRound:
         """Begins the client's stream, if the content type is that of one. ``found``: the type, where it is wrong."""
         content_type = found or reply.headers.get("content-type", "")
         kind = content_type.partition(";")[0].strip().lower()
-        if kind not in _BLOCKS:
+        if kind not in _BLOCKS or self._request is None or not self._request.stream:
             return False
         self._sink.accept(content_type)
         if self._events is None or self._events.lines != (kind == _LINES):
@@ -182,10 +192,22 @@ class PassthroughRound:
         return events
 
     async def _pass_document(self, reply: HttpResponse, start: bytes) -> None:
-        document = start + await reply.read(self._client.max_answer)
-        _observe_whole(document, self._attempts.target, self._record)
-        self._sink.accept(reply.headers.get("content-type", "application/json"))
-        self._sink.send(document)
+        """Sends a whole answer; converts one that has the other form than the client asked for."""
+        request, engine = self._request, self._attempts.target.engine
+        assert request is not None
+        dialect = PASSTHROUGH_DIALECTS[engine.dialect]
+        whole = await read_whole(reply, dialect, engine, self._client.max_answer, start)
+        events = _observe([*replay(whole.reply)], self._record)
+        if whole.document is not None and not request.stream:
+            self._sink.accept(reply.headers.get("content-type", "application/json"))
+            self._sink.send(whole.document)
+        elif name := dialect.find_unconvertible_field(request, engine):
+            message = f"{engine.label} sent {'no ' if request.stream else 'a '}stream: {name} cannot be converted."
+            raise Malformed(message, engine=engine.name, param=name)
+        elif request.stream:
+            self._sink.feed(events)
+        else:
+            self._sink.write_reply(collect(events), request)
 
     def _send_first(self, piece: bytes) -> bool:
         """The answer has begun: what was sent is not sent again."""
@@ -367,15 +389,10 @@ def _kind_of(start: bytes, kind: str, target: Target) -> str | None:
     return _LINES if text.startswith(b"{") and kind != "application/json" else None
 
 
-def _observe_whole(whole: bytes, target: Target, record: CallRecord) -> None:
-    try:
-        events = [*replay(PASSTHROUGH_DIALECTS[target.engine.dialect].read_reply(loads(whole), target.engine))]
-    except ValueError:
-        raise Malformed("The engine's answer is not JSON.", engine=target.engine.name) from None
-    _observe(events, record)
-
-
-def _observe(events: list[Event], record: CallRecord) -> None:
+def _observe(events: list[Event], record: CallRecord) -> list[Event]:
+    """Records the events. Returns them, with an estimate of the usage where the engine sends none (E7)."""
     record.observe(events)
     if record.usage is None and record.input is not None and any(isinstance(event, Finished) for event in events):
         record.usage = estimate_usage(record.input, record.characters)
+        return [*events[:-1], UsageReported(record.usage), events[-1]]
+    return events

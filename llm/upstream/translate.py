@@ -9,6 +9,7 @@ from typing import Any, Final
 from llm.chat.events import Event, Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, UsageReported
 from llm.chat.filters import ThinkTagFilter
 from llm.chat.pipeline import EventSink, Stage
+from llm.chat.reply import Reply, replay
 from llm.chat.request import ChatRequest
 from llm.chat.token_estimate import RequestSize, estimate_usage
 from llm.dialects.base import EngineRequest
@@ -22,6 +23,7 @@ from llm.upstream.attempts import Attempts
 from llm.upstream.call_record import CallRecord, count_characters
 from llm.upstream.decoder import Decoder
 from llm.upstream.engine_client import EngineClient
+from llm.upstream.whole_answer import read_whole
 
 _CALL_WEIGHT: Final = 64  # bytes of memory that each delta of a tool call takes beside its characters
 
@@ -72,7 +74,7 @@ class EngineRound:
                 async with await answer as reply:
                     del answer
                     if not self._streamed:
-                        self._deliver(self._decoder.read_document(await reply.read(self._client.max_answer)))
+                        self._deliver([*replay(await self._read_whole(reply))])
                         return self._finished()
                     self._accept(reply)
                     async for chunk in reply:
@@ -104,6 +106,10 @@ class EngineRound:
         self._feeds = tuple(stage.feed for stage in (*tags, checks, *self._stages))
         self._decoder = Decoder(ENGINE_DIALECTS[target.engine.dialect], target.engine, limit)
         return answer
+
+    async def _read_whole(self, response: HttpResponse) -> Reply:
+        engine = self._attempts.target.engine
+        return (await read_whole(response, ENGINE_DIALECTS[engine.dialect], engine, self._client.max_answer)).reply
 
     def _finished(self) -> Finished:
         """The end of the answer. Raises ``Truncated`` if there was none."""

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from llm.chat.events import AnyDelta, Event
 from llm.chat.messages import Message, Text, ToolCall, Usage
-from llm.chat.reply import Reply, collect
+from llm.chat.reply import Reply, collect, replay
 from llm.chat.request import ChatRequest
 from llm.dialects.registry import PASSTHROUGH_DIALECTS
 from llm.engines.engine import Engine, Target
@@ -439,6 +439,9 @@ class RecordingSink:
     def send(self, piece: bytes) -> bool:
         self.bytes += piece
         return True
+
+    def write_reply(self, reply: Reply, request: ChatRequest) -> None:
+        self.events += replay(reply)
 
     async def drain(self) -> None:
         """Does nothing: there is no queue."""

@@ -27,8 +27,9 @@ from llm.dialects.anthropic.client_response import (
 )
 from llm.dialects.anthropic.engine_errors import read_error
 from llm.dialects.anthropic.engine_models import list_models
-from llm.dialects.anthropic.engine_request import is_only_usage, passthrough_request, write_request
+from llm.dialects.anthropic.engine_request import write_request
 from llm.dialects.anthropic.engine_response import create_framing, create_reader, read_reply
+from llm.dialects.anthropic.passthrough import find_unconvertible_field, is_only_usage, passthrough_request
 from llm.dialects.anthropic.shared import NAME
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "create_framing",
     "create_reader",
     "create_writer",
+    "find_unconvertible_field",
     "get_http_status",
     "is_only_usage",
     "list_models",

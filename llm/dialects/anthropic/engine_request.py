@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart
 from llm.chat.provider_metadata import metadata_for_engine
@@ -20,7 +20,6 @@ from llm.dialects.base import EngineRequest
 from llm.dialects.losses import lost_fields, unknown_block
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
-from llm.wire.frames import Frame
 from llm.wire.json_codec import Json
 from llm.wire.schema_refs import join_pointer
 from llm.wire.schema_subset import describe_losses, fit_schema
@@ -59,16 +58,6 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
         body = add_cache_breakpoints(body)
     body |= request.options.extra
     return EngineRequest(path=PATH, body=body, dropped=tuple(dict.fromkeys((*dropped, *conversation.dropped))))
-
-
-def passthrough_request(body: Mapping[str, Any], model: str, engine: Engine) -> EngineRequest:
-    """Builds a request of the client's own body and the engine's model name; this wire always reports usage."""
-    return EngineRequest(path=PATH, body={**body, "model": model})
-
-
-def is_only_usage(frame: Frame) -> bool:
-    """Returns False: this wire has no event that carries only usage."""
-    return False
 
 
 def _write_content(blocks: Sequence[dict[str, Json]]) -> Json:

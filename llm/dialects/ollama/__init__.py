@@ -18,8 +18,9 @@ from llm.dialects.ollama.client_request import read_request
 from llm.dialects.ollama.client_response import create_writer, write_error, write_models, write_reply, write_show
 from llm.dialects.ollama.engine_errors import read_error
 from llm.dialects.ollama.engine_models import list_models
-from llm.dialects.ollama.engine_request import is_only_usage, passthrough_request, write_request
+from llm.dialects.ollama.engine_request import write_request
 from llm.dialects.ollama.engine_response import create_framing, create_reader, read_reply
+from llm.dialects.ollama.passthrough import find_unconvertible_field, is_only_usage, passthrough_request
 from llm.dialects.ollama.shared import NAME
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "create_framing",
     "create_reader",
     "create_writer",
+    "find_unconvertible_field",
     "get_http_status",
     "is_only_usage",
     "list_models",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from llm.chat.history import move_media_out_of_results
 from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolResult, UnknownPart
@@ -15,14 +15,12 @@ from llm.dialects.ollama.engine_options import build_refusal, write_options
 from llm.dialects.ollama.shared import NAME
 from llm.engines.engine import Engine
 from llm.engines.options import merge_field
-from llm.wire.frames import Frame
 from llm.wire.json_codec import Json, loads
 from llm.wire.schema_refs import join_pointer
 from llm.wire.schema_subset import describe_losses, inline_refs
 
 # Path of chat requests, appended to the engine's base URL.
 PATH: Final = "/api/chat"
-_GENERATE_PATH: Final = "/api/generate"
 _NO_PARAMETERS: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
 
 
@@ -57,16 +55,6 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
             for tool in request.tools
         ]
     return EngineRequest(path=PATH, body=body, dropped=tuple(dict.fromkeys(dropped)))
-
-
-def passthrough_request(body: Mapping[str, Any], model: str, engine: Engine) -> EngineRequest:
-    """Returns the client's body with the engine's model id; usage is always part of this wire's answers."""
-    return EngineRequest(path=PATH if "messages" in body else _GENERATE_PATH, body={**body, "model": model})
-
-
-def is_only_usage(frame: Frame) -> bool:
-    """Returns False: usage is part of the last line, which is always sent to clients."""
-    return False
 
 
 def _write_parameters(tool: ToolSpec, dropped: list[str]) -> Json:

@@ -23,8 +23,9 @@ from llm.dialects.openai_chat.client_request import read_request
 from llm.dialects.openai_chat.client_response import create_writer, write_reply
 from llm.dialects.openai_chat.engine_errors import read_error
 from llm.dialects.openai_chat.engine_models import list_models
-from llm.dialects.openai_chat.engine_request import is_only_usage, passthrough_request, write_request
+from llm.dialects.openai_chat.engine_request import write_request
 from llm.dialects.openai_chat.engine_response import create_framing, create_reader, read_reply
+from llm.dialects.openai_chat.passthrough import find_unconvertible_field, is_only_usage, passthrough_request
 from llm.dialects.openai_chat.shared import NAME, REASONING_FIELD
 from llm.dialects.openai_common import write_error, write_models
 
@@ -35,6 +36,7 @@ __all__ = [
     "create_framing",
     "create_reader",
     "create_writer",
+    "find_unconvertible_field",
     "get_http_status",
     "is_only_usage",
     "list_models",

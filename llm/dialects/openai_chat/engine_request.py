@@ -15,8 +15,7 @@ from llm.dialects.openai_chat.engine_options import write_options
 from llm.dialects.openai_chat.shared import AUDIO_MIME_TYPES, NAME
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
-from llm.wire.frames import Frame
-from llm.wire.json_codec import Json, loads
+from llm.wire.json_codec import Json
 from llm.wire.json_lenient import as_dict
 from llm.wire.schema_refs import join_pointer
 from llm.wire.schema_subset import enforce_schema
@@ -49,7 +48,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
         body["tools"] = [_write_tool(tool, engine, dropped) for tool in request.tools]
     if request.stream:
         body["stream"] = True
-        body |= _request_usage(body, engine)
+        body |= request_usage(body, engine)
     body |= request.options.extra
     return EngineRequest(path=PATH, body=body, dropped=tuple(dict.fromkeys(dropped)) if dropped else ())
 
@@ -75,26 +74,7 @@ def _select_client_fields(request: ChatRequest, engine: Engine, dropped: list[st
     return fields
 
 
-def passthrough_request(body: Mapping[str, Any], model: str, engine: Engine) -> EngineRequest:
-    """Returns the client's body with the engine's model id; streams request usage (E7: usage is always recorded)."""
-    passed = {**body, "model": model}
-    if body.get("stream"):
-        passed |= _request_usage(body, engine)
-    return EngineRequest(path=PATH, body=passed)
-
-
-def is_only_usage(frame: Frame) -> bool:
-    """True for the chunk with usage and no choices, which is sent only because ``include_usage`` was set."""
-    if '"usage"' not in frame.data:
-        return False
-    try:
-        wire = loads(frame.data)
-    except ValueError:
-        return False
-    return isinstance(wire, dict) and wire.get("choices") == [] and bool(wire.get("usage"))
-
-
-def _request_usage(body: Mapping[str, Any], engine: Engine) -> dict[str, Json]:
+def request_usage(body: Mapping[str, Any], engine: Engine) -> dict[str, Json]:
     if not engine.quirks.accepts_include_usage:
         return {}
     return {"stream_options": {**as_dict(body.get("stream_options")), "include_usage": True}}

@@ -30,8 +30,9 @@ from llm.dialects.openai_responses.client_request import read_request
 from llm.dialects.openai_responses.client_response import create_writer, write_reply
 from llm.dialects.openai_responses.engine_errors import read_error
 from llm.dialects.openai_responses.engine_models import list_models
-from llm.dialects.openai_responses.engine_request import is_only_usage, passthrough_request, write_request
+from llm.dialects.openai_responses.engine_request import write_request
 from llm.dialects.openai_responses.engine_response import create_framing, create_reader, read_reply
+from llm.dialects.openai_responses.passthrough import find_unconvertible_field, is_only_usage, passthrough_request
 from llm.dialects.openai_responses.shared import NAME
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "create_framing",
     "create_reader",
     "create_writer",
+    "find_unconvertible_field",
     "get_http_status",
     "is_only_usage",
     "list_models",

@@ -15,7 +15,6 @@ from llm.dialects.openai_responses.engine_options import write_options
 from llm.dialects.openai_responses.shared import CLIENT_CALLS, NAME, RESULT_TYPES, TEXT_FIELDS
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
-from llm.wire.frames import Frame
 from llm.wire.json_codec import Json
 from llm.wire.json_lenient import as_dict, as_text
 from llm.wire.schema_refs import join_pointer
@@ -56,16 +55,6 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     if request.stream:
         body["stream"] = True
     return EngineRequest(path=PATH, body={**body, **request.options.extra}, dropped=tuple(dict.fromkeys(dropped)))
-
-
-def passthrough_request(body: Mapping[str, Any], model: str, engine: Engine) -> EngineRequest:
-    """Builds a request of the client's own body and the engine's model name; this wire always reports usage."""
-    return EngineRequest(path=PATH, body={**body, "model": model})
-
-
-def is_only_usage(frame: Frame) -> bool:
-    """Returns False: this wire has no event that carries only usage."""
-    return False
 
 
 def _split_instructions(messages: Sequence[Message]) -> tuple[list[str], Sequence[Message]]:

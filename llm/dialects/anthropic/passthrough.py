@@ -1,0 +1,27 @@
+"""What changes in a chat that is passed through to an engine of the same dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llm.chat.request import ChatRequest
+from llm.dialects.anthropic.engine_request import PATH
+from llm.dialects.base import EngineRequest
+from llm.engines.engine import Engine
+from llm.wire.frames import Frame
+
+
+def passthrough_request(body: Mapping[str, Any], model: str, engine: Engine) -> EngineRequest:
+    """Builds a request of the client's own body and the engine's model name; this wire always reports usage."""
+    return EngineRequest(path=PATH, body={**body, "model": model})
+
+
+def is_only_usage(frame: Frame) -> bool:
+    """Returns False: this wire has no event that carries only usage."""
+    return False
+
+
+def find_unconvertible_field(request: ChatRequest, engine: Engine) -> str | None:
+    """Returns None: each answer of this wire has a neutral form."""
+    return None

@@ -1,0 +1,29 @@
+"""What changes in a chat that is passed through to an engine of the same dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from llm.chat.request import ChatRequest
+from llm.dialects.base import EngineRequest
+from llm.dialects.ollama.engine_request import PATH
+from llm.engines.engine import Engine
+from llm.wire.frames import Frame
+
+_GENERATE_PATH: Final = "/api/generate"
+
+
+def passthrough_request(body: Mapping[str, Any], model: str, engine: Engine) -> EngineRequest:
+    """Returns the client's body with the engine's model id; usage is always part of this wire's answers."""
+    return EngineRequest(path=PATH if "messages" in body else _GENERATE_PATH, body={**body, "model": model})
+
+
+def is_only_usage(frame: Frame) -> bool:
+    """Returns False: usage is part of the last line, which is always sent to clients."""
+    return False
+
+
+def find_unconvertible_field(request: ChatRequest, engine: Engine) -> str | None:
+    """Returns None: each answer of this wire has a neutral form."""
+    return None
