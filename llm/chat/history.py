@@ -1,12 +1,46 @@
-"""Messages reshaped for engines: rounds, open tool calls, media in tool results."""
+"""Messages reshaped for engines: rounds, open tool calls, reasoning in its place, media in tool results."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from llm.chat.messages import Media, Message, Part, Text, ToolCall, ToolResult
+from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedReasoning:
+    """A reasoning part and its place in an answer, for wires and clients that do not keep the order of parts."""
+
+    part: Reasoning
+    characters: int = 0  # of text before it
+    calls: int = 0  # tool calls before it
+
+
+def place_reasoning(parts: Sequence[Part], placed: Sequence[PlacedReasoning]) -> tuple[Part, ...]:
+    """Puts reasoning between the other parts of an answer, which are in order; a text around it is split."""
+    waiting = [*placed]
+    out: list[Part] = []
+    characters = calls = 0
+    for part in parts:
+        if isinstance(part, Text):
+            end = characters + len(part.text)
+            while waiting and waiting[0].calls <= calls and waiting[0].characters < end:
+                size = max(waiting[0].characters - characters, 0)
+                if size:
+                    out.append(Text(part.text[:size]))
+                    part = replace(part, text=part.text[size:])
+                    characters += size
+                out.append(waiting.pop(0).part)
+            characters = end
+        elif isinstance(part, ToolCall):
+            while waiting and waiting[0].calls <= calls:
+                out.append(waiting.pop(0).part)
+            calls += 1
+        out.append(part)
+    return (*out, *(one.part for one in waiting))
+
 
 _NOT_RUN: Final = "This tool was not run."  # the result of a call without one, for the model
 

@@ -40,6 +40,8 @@ class Reasoning:
 
     text: str = ""
     metadata: Metadata = ()
+    # Restored by this server, and the messages before it are no longer those after which it was created.
+    is_outdated: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

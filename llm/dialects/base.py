@@ -38,6 +38,7 @@ class EngineRequest:
     method: Literal["GET", "POST"] = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()  # options and fields left out because the engine has no equivalent
+    may_drop_more: bool = False  # the engine may leave out more; the start of its answer says what (``Started``)
 
 
 # Lists models without IO. Yields requests that are sent at the same time, receives their JSON bodies in the same order

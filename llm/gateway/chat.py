@@ -24,6 +24,7 @@ from llm.dialects.base import ClientDialect
 from llm.engines.capabilities import guess_capabilities
 from llm.engines.engine import Target
 from llm.errors import EngineFailed, LLMError
+from llm.gateway.call_keys import digest_prefixes
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
 from llm.gateway.prompts import add_dates, date_prompt, default_system_message, read_title_request, read_today
@@ -160,8 +161,9 @@ class ChatService:
         # Signatures of one engine are invalid for others, whose calls may have the same ids.
         owner = " ".join((target.engine.name, *sorted(caller.names)))
         await self._signatures.fetch(owner, request)
-        request = self._signatures.restore(owner, request)
-        recorder = SignatureRecorder(self._signatures, owner) if request.tools else None
+        prefixes = digest_prefixes(request)
+        request = self._signatures.restore(owner, request, prefixes)
+        recorder = SignatureRecorder(self._signatures, owner, prefixes[-1]) if request.tools else None
         stages = self._with_checks(call, (recorder,) if recorder else ())
         output = _Output(sink, request)
         headers = call.headers_for(target)

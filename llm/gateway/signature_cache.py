@@ -6,26 +6,28 @@ clients drop fields that they do not know. Anthropic refuses a request without t
 (T1).
 
 Some hosts reuse tool call ids, so reasoning is restored only to a call with the same id, name and arguments. If the
-client drops ids, as Ollama's own does, the call is identified by the reasoning text of its answer instead of the id.
+client drops or replaces ids, the call is identified by the conversation before it or by the reasoning of its answer.
+Reasoning goes back to its place between texts and calls, and is marked if the conversation before it has changed.
 """
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from io import StringIO
 from typing import Final
 
-from llm.chat.events import Event, Finished, PartEnded, ReasoningDelta, ToolCallDelta, ToolCallStarted
+from llm.chat.events import Event, Finished, PartEnded, ReasoningDelta, TextDelta, ToolCallDelta, ToolCallStarted
+from llm.chat.history import PlacedReasoning, place_reasoning
 from llm.chat.messages import Message, Part, Reasoning, ToolCall
 from llm.chat.provider_metadata import Metadata, encode_metadata
 from llm.chat.request import ChatRequest
+from llm.gateway.call_keys import digest_prefixes, make_call_keys
 from llm.storage.message_json import read_message, write_message
 from llm.storage.signatures import SignatureStore
-from llm.wire.json_codec import Json, dump_bytes, dumps, loads
+from llm.wire.json_codec import Json, dumps, loads
 
 MAX_AGE: Final = 24 * 3600.0  # seconds
 MAX_SIZE: Final = 16 * 1024 * 1024  # characters of all entries; the oldest are removed first
@@ -36,8 +38,9 @@ class CachedSignatures:
     """The metadata of a tool call and the signed reasoning around it."""
 
     metadata: Metadata = ()  # of the call itself
-    reasoning_before: tuple[Reasoning, ...] = ()  # signed parts between the previous call and this one
-    reasoning_after: tuple[Reasoning, ...] = ()  # signed parts after the last call of an answer
+    reasoning_before: tuple[PlacedReasoning, ...] = ()  # signed parts between the previous call and this one
+    reasoning_after: tuple[PlacedReasoning, ...] = ()  # signed parts after the last call of an answer
+    prefix: str = ""  # digest of the conversation before the answer (``digest_prefixes``); "": unknown
 
 
 _EMPTY: Final = CachedSignatures()
@@ -59,19 +62,16 @@ class SignatureCache:
     _entries: OrderedDict[tuple[str, str], tuple[float, int, CachedSignatures]] = field(default_factory=OrderedDict)
     _size: int = 0
 
-    def put(self, owner: str, id: str, signatures: CachedSignatures) -> None:
-        """Stores an entry. ``id``: the call's id, or another key of it (:func:`make_call_keys`).
+    def put(self, owner: str, id: str, signatures: CachedSignatures, *, repeated: bool = False) -> None:
+        """Stores an entry. ``id``: the call's id, or another key of it (``make_call_keys``).
 
         ``owner``: the caller and engine of the call. Ids are chosen by engines and may repeat, so no other owner can
-        read the entry (X7).
+        read the entry (X7). ``repeated``: the same object is stored under another key too, and takes no more memory.
         """
         self._remove(owner, id)
-        thoughts = (*signatures.reasoning_before, *signatures.reasoning_after)
-        size = (
-            len(id)
-            + len(encode_metadata(signatures.metadata))
-            + sum(len(one.text) + len(encode_metadata(one.metadata)) for one in thoughts)
-        )
+        thoughts = [] if repeated else [*signatures.reasoning_before, *signatures.reasoning_after]
+        size = len(id) + (0 if repeated else len(encode_metadata(signatures.metadata)))
+        size += sum(len(one.part.text) + len(encode_metadata(one.part.metadata)) for one in thoughts)
         self._entries[owner, id] = (self.now(), size, signatures)
         self._size += size
         self._prune()
@@ -85,7 +85,9 @@ class SignatureCache:
         """Reads the entries for the calls in ``request`` from the store, if they are not cached yet."""
         if self.store is None:
             return
-        keys = {key for m in request.messages for _, keys in _calls_of(m) for key in keys}
+        prefixes = digest_prefixes(request)
+        messages = zip(request.messages, prefixes, strict=False)
+        keys = {key for message, prefix in messages for keys in _keys_of_calls(message, prefix) for key in keys}
         if missing := [key for key in keys if (owner, key) not in self._entries]:
             for id, text in (await self.store.get(owner, missing)).items():
                 self.put(owner, id, _read(text))
@@ -95,43 +97,48 @@ class SignatureCache:
         self._prune()
         return self._entries[owner, id][2] if (owner, id) in self._entries else _EMPTY
 
-    def restore(self, owner: str, request: ChatRequest) -> ChatRequest:
-        """Returns ``request`` with the cached metadata and reasoning restored to calls that lack them."""
+    def restore(self, owner: str, request: ChatRequest, prefixes: Sequence[str] | None = None) -> ChatRequest:
+        """Returns ``request`` with the cached metadata and reasoning restored to calls that lack them.
+
+        ``prefixes``: the result of ``digest_prefixes`` for the request, if it is there already.
+        """
         self._prune()
         if not self._entries or not any(isinstance(p, ToolCall) for m in request.messages for p in m.parts):
             return request
-        return replace(request, messages=tuple(self._restore_message(owner, message) for message in request.messages))
+        messages = zip(request.messages, prefixes or digest_prefixes(request), strict=False)
+        return replace(request, messages=tuple(self._restore_message(owner, *message) for message in messages))
 
     def close(self) -> None:
         """Closes the store."""
         if self.store is not None:
             self.store.close()
 
-    def _restore_message(self, owner: str, message: Message) -> Message:
-        calls = [*_calls_of(message)]
+    def _restore_message(self, owner: str, message: Message, prefix: str) -> Message:
+        keys = [*_keys_of_calls(message, prefix)]
+        if not keys:
+            return message
         reasoning = [part for part in message.parts if isinstance(part, Reasoning)]
         has_signatures = any(_is_from_engine(part.metadata) for part in reasoning)
         text = "".join(part.text for part in reasoning)
         parts: list[Part] = []
-        first: tuple[Reasoning, ...] | None = None  # goes before all other parts
+        placed: list[PlacedReasoning] = []
+        number = 0  # of the next call
         for part in message.parts:
             if not isinstance(part, ToolCall):
                 parts.append(part)
                 continue
-            cached = self._find(owner, calls.pop(0)[1])
-            usable = not has_signatures and _agrees(cached, text)
-            if first is None:
-                first = cached.reasoning_before if usable else ()
-            elif usable:
-                parts += cached.reasoning_before
+            cached = self._find(owner, keys[number])
+            if not has_signatures and _agrees(cached, prefix, text):
+                placed += _place(cached.reasoning_before, number, cached.prefix not in ("", prefix))
+                placed += _place(cached.reasoning_after, number + 1, cached.prefix not in ("", prefix))
             # The client may have dropped the engine's fields and sent fields of its own, such as ``index``.
             parts.append(
                 part if _is_from_engine(part.metadata) else replace(part, metadata=(*cached.metadata, *part.metadata))
             )
-            parts += cached.reasoning_after if usable else ()
-        parts = [*(first or ()), *parts]
-        if any(isinstance(part, Reasoning) and part not in reasoning for part in parts):
-            parts = [part for part in parts if part not in reasoning]
+            number += 1
+        if placed:
+            others = [part for part in parts if not isinstance(part, Reasoning)]
+            parts = [*place_reasoning(others, placed)]
         return message if tuple(parts) == message.parts else replace(message, parts=tuple(parts))
 
     def _find(self, owner: str, keys: Sequence[str]) -> CachedSignatures:
@@ -153,53 +160,42 @@ class SignatureCache:
             self._size -= entry[1]
 
 
-def _calls_of(message: Message) -> Iterator[tuple[ToolCall, Sequence[str]]]:
+def _keys_of_calls(message: Message, prefix: str) -> Iterator[Sequence[str]]:
+    """Yields the keys of each call of the message; ``prefix``: the digest of what is before it."""
     reasoning = "".join(part.text for part in message.parts if isinstance(part, Reasoning))
     calls = (part for part in message.parts if isinstance(part, ToolCall))
-    return ((call, make_call_keys(call, reasoning, number)) for number, call in enumerate(calls))
+    return (make_call_keys(call, reasoning, number, prefix) for number, call in enumerate(calls))
 
 
-def make_call_keys(call: ToolCall, reasoning_text: str, number: int) -> Sequence[str]:
-    """Returns the cache keys of a call, the most exact first, its id last.
+def _place(placed: Iterable[PlacedReasoning], calls: int, outdated: bool) -> list[PlacedReasoning]:
+    return [replace(one, part=replace(one.part, is_outdated=outdated), calls=calls) for one in placed]
 
-    ``reasoning_text``: all reasoning of its answer. ``number``: index of the call among the calls of its answer.
+
+def _agrees(signatures: CachedSignatures, prefix: str, text: str) -> bool:
+    """Returns True if the cached reasoning belongs to the call: the conversation before it is the same, or ``text``,
+    the client's reasoning, is the same text, a part of it, or empty.
     """
-    try:
-        name_and_arguments = dump_bytes(
-            [call.name, _sort_fields(loads(call.arguments or "{}"))]
-        )  # same for any spelling
-    except (ValueError, RecursionError):
-        name_and_arguments = dump_bytes([call.name, call.arguments])
-    keys = [f"{call.id}\0{sha256(name_and_arguments).hexdigest()}"]
-    if reasoning_text:
-        keys.append(f"\0{number}\0{sha256(name_and_arguments + reasoning_text.encode(errors='replace')).hexdigest()}")
-    return (*keys, call.id)
-
-
-def _sort_fields(value: Json) -> Json:
-    if isinstance(value, dict):
-        return {name: _sort_fields(value[name]) for name in sorted(value)}
-    return [_sort_fields(item) for item in value] if isinstance(value, list) else value
-
-
-def _agrees(signatures: CachedSignatures, text: str) -> bool:
-    """Returns True if the cached reasoning is part of ``text``, the client's reasoning, or if that is empty."""
-    return not text or all(part.text in text for part in (*signatures.reasoning_before, *signatures.reasoning_after))
+    cached = [one.part.text for one in (*signatures.reasoning_before, *signatures.reasoning_after)]
+    return not text or signatures.prefix == prefix or all(one in text for one in cached) or text in "".join(cached)
 
 
 def _write(signatures: CachedSignatures) -> str:
     call = ToolCall("", "", metadata=signatures.metadata)
-    return dumps(write_message(Message("assistant", (*signatures.reasoning_before, call, *signatures.reasoning_after))))
+    before, after = signatures.reasoning_before, signatures.reasoning_after
+    parts: tuple[Part, ...] = (*(one.part for one in before), call, *(one.part for one in after))
+    places: list[Json] = [one.characters for one in (*before, *after)]
+    return dumps({**write_message(Message("assistant", parts)), "places": places, "prefix": signatures.prefix})
 
 
 def _read(text: str) -> CachedSignatures:
     try:
-        parts = read_message(loads(text)).parts
+        wire = loads(text)
+        parts, places, prefix = read_message(wire).parts, iter(wire.get("places", ())), wire.get("prefix", "")
         [at] = [number for number, part in enumerate(parts) if isinstance(part, ToolCall)]
-    except (ValueError, KeyError, TypeError):  # written by another version
+        placed = [PlacedReasoning(part, next(places, 0)) for part in parts if isinstance(part, Reasoning)]
+    except (ValueError, KeyError, TypeError, AttributeError):  # written by another version
         return _EMPTY
-    before, after = (tuple(p for p in ps if isinstance(p, Reasoning)) for ps in (parts[:at], parts[at + 1 :]))
-    return CachedSignatures(parts[at].metadata, before, after)
+    return CachedSignatures(parts[at].metadata, tuple(placed[:at]), tuple(placed[at:]), prefix)
 
 
 def _is_from_engine(metadata: Metadata) -> bool:
@@ -210,13 +206,16 @@ def _is_from_engine(metadata: Metadata) -> bool:
 class SignatureRecorder:
     """The stage that caches the signatures of the tool calls of one answer."""
 
-    def __init__(self, cache: SignatureCache, owner: str) -> None:
+    def __init__(self, cache: SignatureCache, owner: str, prefix: str = "") -> None:
+        """``prefix``: the digest of the whole request (``digest_prefixes``)."""
         self._cache = cache
         self._owner = owner
+        self._prefix = prefix
         self._texts: dict[int, StringIO] = {}  # text of open parts: reasoning, and arguments of calls
         self._started: dict[int, ToolCallStarted] = {}
         self._reasoning = ""  # all reasoning text so far
-        self._signed: tuple[Reasoning, ...] = ()  # signed parts since the last call
+        self._characters = 0  # of text so far
+        self._signed: tuple[PlacedReasoning, ...] = ()  # signed parts since the last call
         self._calls: list[tuple[ToolCall, CachedSignatures]] = []
         self._unshared: dict[str, CachedSignatures] = {}
 
@@ -228,6 +227,8 @@ class SignatureRecorder:
                     if index not in self._texts:
                         self._texts[index] = StringIO()
                     self._texts[index].write(text)
+                case TextDelta(_, text):
+                    self._characters += len(text)
                 case ToolCallStarted(index, executor="client"):
                     self._started[index] = event
                 case PartEnded(index, keep) if index in self._started:
@@ -236,7 +237,7 @@ class SignatureRecorder:
                 case PartEnded(index, keep) if index in self._texts:
                     reasoning = Reasoning(self._take_text(index), keep)
                     self._reasoning += reasoning.text
-                    self._signed += (reasoning,) if keep else ()
+                    self._signed += (PlacedReasoning(reasoning, self._characters),) if keep else ()
                 case Finished() if self._calls:
                     self._finish()
         return events
@@ -245,7 +246,7 @@ class SignatureRecorder:
         return self._texts.pop(index).getvalue() if index in self._texts else ""
 
     def _add_call(self, call: ToolCall) -> None:
-        self._calls.append((call, CachedSignatures(call.metadata, self._signed)))
+        self._calls.append((call, CachedSignatures(call.metadata, self._signed, prefix=self._prefix)))
         self._signed = ()
         self._store(len(self._calls) - 1)
 
@@ -258,14 +259,14 @@ class SignatureRecorder:
 
     def _store(self, number: int) -> None:
         call, signatures = self._calls[number]
-        if signatures == _EMPTY:
+        if signatures == CachedSignatures(prefix=self._prefix):
             return
-        *exact, id = make_call_keys(call, self._reasoning, number)
+        *exact, id = make_call_keys(call, self._reasoning, number, self._prefix)
         entries = dict.fromkeys(exact, signatures) | (
             {id: CachedSignatures(signatures.metadata)} if signatures.metadata else {}
         )
         for key, entry in entries.items():
-            self._cache.put(self._owner, key, entry)
+            self._cache.put(self._owner, key, entry, repeated=entry is signatures and key != exact[0])
         self._unshared |= entries
 
     async def share(self) -> None:

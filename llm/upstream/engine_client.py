@@ -31,7 +31,9 @@ class EngineClient:
         It is sent before this returns, unless its credentials have to be awaited.
         """
         engine = target.engine
-        all_headers = {"accept": "application/json", **engine.headers, **outgoing.headers, **(headers or {})}
+        all_headers = {"accept": "application/json", **engine.headers, **outgoing.headers}
+        for name, value in (headers or {}).items():  # a header that both have is a list, such as anthropic-beta
+            all_headers[name] = f"{outgoing.headers[name]},{value}" if name in outgoing.headers else value
         body = outgoing.raw
         if outgoing.body is not None:
             all_headers["content-type"] = "application/json"

@@ -39,9 +39,11 @@ class EngineRound:
     # An open stream keeps its round and the frame of :meth:`run`: both are kept small.
     __slots__ = (
         "_attempts", "_checks", "_client", "_decoder", "_feeds", "_record", "_request", "_sink", "_stages", "_streamed",
+        "_waits_for_start",
     )  # fmt: skip
 
     _decoder: Decoder
+    _waits_for_start: bool
     _feeds: tuple[Callable[[Sequence[Event]], Sequence[Event]], ...]
 
     def __init__(
@@ -97,7 +99,9 @@ class EngineRound:
         target, record, limit = self._attempts.target, self._record, self._client.max_answer
         request = self._request
         assert request is not None
-        answer = self._attempts.send(_write(request, target, record))
+        outgoing = _write(request, target, record)
+        self._waits_for_start = outgoing.may_drop_more
+        answer = self._attempts.send(outgoing)
         # The request has been sent: what only the answer needs is prepared while the engine works on it.
         size = RequestSize(request)
         record.input = record.input or size
@@ -124,8 +128,9 @@ class EngineRound:
             self._checks.begin = None
 
     def _accept(self, reply: HttpResponse) -> None:
-        if self._decoder.expects_events or reply.headers.get("content-type", "").startswith("text/event-stream"):
-            self._sink.accept()
+        streams = self._decoder.expects_events
+        if not self._waits_for_start and (streams or _is_event_stream(reply)):
+            self._sink.accept()  # else its headers leave with the first event, which may name what is dropped
         reply.on_data = self._receive
 
     def _close(self) -> None:
@@ -207,7 +212,8 @@ class AnswerChecks:
         out: list[Event] = []
         for event in events:
             match event:
-                case Started() if self._record.dropped:
+                case Started(dropped=more) if more or self._record.dropped:
+                    self._record.dropped = tuple(dict.fromkeys((*self._record.dropped, *more)))
                     out.append(replace(event, dropped=self._record.dropped))
                 case Finished():
                     self.finished = event
@@ -221,6 +227,10 @@ class AnswerChecks:
                         self._reported = True
                     out.append(event)
         return out
+
+
+def _is_event_stream(reply: HttpResponse) -> bool:
+    return reply.headers.get("content-type", "").startswith("text/event-stream")
 
 
 def _write(request: ChatRequest, target: Target, record: CallRecord) -> EngineRequest:

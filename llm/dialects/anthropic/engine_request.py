@@ -14,6 +14,7 @@ from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, T
 from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.anthropic.engine_options import SCHEMA_SUBSET, write_options
+from llm.dialects.anthropic.profiles import binds_thinking
 from llm.dialects.anthropic.prompt_caching import add_cache_breakpoints
 from llm.dialects.anthropic.shared import NAME, MetadataSelector, unpack_wire_form, write_citations, write_input
 from llm.dialects.base import EngineRequest
@@ -30,6 +31,9 @@ PATH: Final = "/v1/messages"
 IMAGE_TYPES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _TEXT_TYPES: Final = re.compile(r"text/.*|application/(.*\+)?(json|xml|yaml|x-yaml|javascript|toml|sql)")
 _VALID_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
+_DROP_MISMATCHES: Final[Mapping[str, Json]] = {"block_binding": {"prefix_mismatch_behavior": "drop_block"}}
+_BINDING_BETA: Final[Mapping[str, str]] = {"anthropic-beta": "thinking-binding-controls-2026-08-01"}
+_NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
@@ -40,13 +44,16 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     if not engine.quirks.accepts_unknown_fields:
         dropped += [name for name in client_fields if name in request.droppable_fields]
         client_fields = {name: value for name, value in client_fields.items() if name not in request.droppable_fields}
-    conversation = _Conversation(engine, select_fields, citations=request.options.citations is True)
+    conversation = _Conversation(
+        engine, select_fields, citations=request.options.citations is True, binds_thinking=binds_thinking(request.model)
+    )
     for message in request.messages:
         conversation.add(message)
     if request.options.citations and not conversation.citable:
         dropped.append("citations")
     body: dict[str, Json] = {**client_fields, "model": request.model}
     body |= write_options(request, engine, dropped)
+    headers = _allow_dropped_thinking(request, body) if conversation.sends_thinking else _NO_HEADERS
     if system := conversation.system:
         body["system"] = _write_content(system)
     body["messages"] = conversation.write_messages()
@@ -57,7 +64,26 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     if request.options.caching:
         body = add_cache_breakpoints(body)
     body |= request.options.extra
-    return EngineRequest(path=PATH, body=body, dropped=tuple(dict.fromkeys((*dropped, *conversation.dropped))))
+    dropped += conversation.dropped
+    return EngineRequest(
+        path=PATH, body=body, headers=headers, dropped=tuple(dict.fromkeys(dropped)), may_drop_more=bool(headers)
+    )
+
+
+def _allow_dropped_thinking(request: ChatRequest, body: dict[str, Json]) -> Mapping[str, str]:
+    """Asks for thinking that fits no more to be dropped: the default is to refuse the request. Returns the headers.
+
+    Clients of other wires do not know this rule, and may change the system prompt or the tools between two turns.
+    A client of this wire decides itself.
+    """
+    thinking = body.get("thinking", {"type": "adaptive"})
+    own = "thinking" in unpack_wire_form(request.metadata)
+    if own or not binds_thinking(request.model) or not isinstance(thinking, dict):
+        return _NO_HEADERS
+    if thinking.get("type") not in ("adaptive", "enabled"):
+        return _NO_HEADERS
+    body["thinking"] = {**thinking, **_DROP_MISMATCHES}
+    return _BINDING_BETA
 
 
 def _write_content(blocks: Sequence[dict[str, Json]]) -> Json:
@@ -94,13 +120,17 @@ class _Conversation:
     them.
     """
 
-    def __init__(self, engine: Engine, select_fields: MetadataSelector, *, citations: bool) -> None:
+    def __init__(
+        self, engine: Engine, select_fields: MetadataSelector, *, citations: bool, binds_thinking: bool
+    ) -> None:
         self.system: list[dict[str, Json]] = []
         self.dropped: list[str] = []
         self.citable = False  # the conversation has a document
+        self.sends_thinking = False
         self._engine = engine
         self._select_fields = select_fields
         self._citations = citations
+        self._binds_thinking = binds_thinking
         self._messages: list[_WireMessage] = []
 
     def add(self, message: Message) -> None:
@@ -129,8 +159,12 @@ class _Conversation:
         match part:
             case Text():
                 return self._write_text(part)
+            case Reasoning(is_outdated=True) if self._binds_thinking:
+                return None  # the client has not sent it, and it fits no more
             case Reasoning(text, metadata):
-                return _write_thinking(text, self._select_fields(metadata))
+                thinking = _write_thinking(text, self._select_fields(metadata))
+                self.sends_thinking = self.sends_thinking or thinking is not None
+                return thinking
             case ToolCall():
                 return self._write_call(part)
             case ToolResult():

@@ -44,7 +44,7 @@ from llm.engines.engine import Engine
 from llm.errors import Malformed, Truncated
 from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
 from llm.wire.json_codec import Json, loads
-from llm.wire.json_lenient import as_count, as_text
+from llm.wire.json_lenient import as_count, as_dicts, as_text
 from llm.wire.sse import SseDecoder
 
 _Kind: TypeAlias = Literal["text", "thinking", "call", "unknown"]
@@ -163,7 +163,7 @@ class MessageReader:
         if self._started:
             return
         self._started = True
-        out.append(Started(as_text(message.get("id")), as_text(message.get("model"))))
+        out.append(Started(as_text(message.get("id")), as_text(message.get("model")), _read_dropped(message)))
         self._fields = _select_unknown(message, _MESSAGE_FIELDS)
         self._report_usage(message.get("usage"), out)
 
@@ -336,6 +336,12 @@ def _build_finished(
     )
 
 
+def _read_dropped(message: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns ``("thinking",)`` if the provider has removed thinking from the request (``input_transformations``)."""
+    changes = as_dicts(message.get("input_transformations"))
+    return ("thinking",) if any(change.get("type") == "thinking_dropped" for change in changes) else ()
+
+
 def _select_unknown(wire: Mapping[str, Any], known: Sequence[str]) -> dict[str, Json]:
     """Returns the unknown fields that are not null (``stop_sequence: null`` is common)."""
     return {name: value for name, value in wire.items() if name not in known and value is not None}
@@ -362,6 +368,7 @@ def read_reply(body: Any, engine: Engine) -> Reply:
         id=as_text(body.get("id")),
         model=as_text(body.get("model")),
         message=Message("assistant", parts),
+        dropped=_read_dropped(body),
         finish=_build_finished(
             stop if isinstance(stop, str) else None, has_call, _select_unknown(body, _MESSAGE_FIELDS), usage, engine
         ),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from llm.chat.request import Effort
-from llm.engines.globs import cached_by_name, first_match
+from llm.engines.globs import cached_by_name, first_match, matches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +63,10 @@ _MODELS: Final[tuple[tuple[str, AnthropicProfile], ...]] = (  # the first matchi
     ("*claude*", _NEWEST),
 )
 
+# https://platform.claude.com/docs/en/build-with-claude/preserved-thinking: these refuse signed thinking if messages,
+# tools or system prompt before it have changed.
+_BINDS_THINKING: Final = ("*claude*-5-5*", "*claude*fable-5-[1-9]*", "*claude*mythos-5-[1-9]*")
+
 # Thinking tokens per effort, for models that accept a budget and no effort (providers.md 17.4; the two highest values
 # continue by the same step).
 EFFORT_BUDGETS: Final[Mapping[Effort, int]] = {
@@ -86,6 +90,16 @@ def find_profile(model: str) -> AnthropicProfile:
     name = model.lower().replace(".", "-")
     row = first_match(name, _GLOBS)
     return _OTHER_HOSTS if row is None else _MODELS[row][1]
+
+
+@cached_by_name
+def binds_thinking(model: str) -> bool:
+    """Returns True if the model accepts signed thinking only in the conversation in which it was created.
+
+    >>> binds_thinking("claude-opus-5.5"), binds_thinking("claude-opus-5")
+    (True, False)
+    """
+    return matches(model.lower().replace(".", "-"), _BINDS_THINKING)
 
 
 _GLOBS: Final = tuple(glob for glob, _ in _MODELS)

@@ -5,10 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from llm.chat.history import PlacedReasoning, place_reasoning
 from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart
-from llm.chat.provider_metadata import Metadata, ProviderMetadata, decode_metadata, unknown_fields
+from llm.chat.provider_metadata import (
+    Metadata,
+    ProviderMetadata,
+    decode_metadata,
+    metadata_for_client,
+    unknown_fields,
+)
 from llm.dialects.openai_chat.client_fields import raise_invalid, read_text, read_typed
-from llm.dialects.openai_chat.shared import AUDIO_MIME_TYPES, ENCRYPTED_DETAIL, NAME, REASONING_FIELDS, SEALED_TEXT
+from llm.dialects.openai_chat.shared import (
+    AUDIO_MIME_TYPES,
+    ENCRYPTED_DETAIL,
+    NAME,
+    REASONING_FIELDS,
+    SEALED_PLACE,
+    SEALED_TEXT,
+)
+from llm.wire.json_lenient import as_text
 
 _MESSAGE_FIELDS: Final = frozenset({"role", "content"})
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
@@ -67,8 +82,7 @@ def _read_assistant(wire: Mapping[str, Any], place: str, number: int, functions:
     else:
         details = None
     reasoning = next((wire[name] for name in REASONING_FIELDS if isinstance(wire.get(name), str) and wire[name]), "")
-    if reasoning or details:
-        parts += _read_reasoning(reasoning, details or [])
+    placed = _read_reasoning(reasoning, details or []) if reasoning or details else []
     parts += _read_content(wire.get("content"), f"{place}.content")
     if refusal := read_typed(wire, "refusal", str, f"{place}."):
         parts.append(Text(refusal))
@@ -80,11 +94,11 @@ def _read_assistant(wire: Mapping[str, Any], place: str, number: int, functions:
         functions[name] = f"call_{name}_{number}"  # the same for the same history: prompt caches depend on it
         parts.append(ToolCall(functions[name], name, arguments))
     fields = {name: value for name, value in wire.items() if value is not None}
-    return Message("assistant", tuple(parts), unknown_fields(fields, known, NAME, None))
+    return Message("assistant", place_reasoning(parts, placed), unknown_fields(fields, known, NAME, None))
 
 
-def _read_reasoning(text: str, details: Sequence[Any]) -> list[Reasoning]:
-    """Restores the parts, each with its own text, from details that this server sealed; else keeps the details."""
+def _read_reasoning(text: str, details: Sequence[Any]) -> list[PlacedReasoning]:
+    """Restores the parts with their texts and places from details that this server sealed; else keeps the details."""
     parts = []
     for one in details:
         sealed = (
@@ -93,14 +107,16 @@ def _read_reasoning(text: str, details: Sequence[Any]) -> list[Reasoning]:
             else None
         )
         if sealed is not None:
-            texts = [
-                opaque.data[SEALED_TEXT] for opaque in sealed if opaque.dialect == NAME and SEALED_TEXT in opaque.data
-            ]
+            own = metadata_for_client(sealed, NAME)
             metadata = tuple(opaque for opaque in sealed if opaque.dialect != NAME)
-            parts.append(Reasoning("".join(one for one in texts if isinstance(one, str)), metadata))
-    return parts or [
-        Reasoning(text, (ProviderMetadata(NAME, None, {"reasoning_details": [*details]}),) if details else ())
-    ]
+            part = Reasoning(as_text(own.get(SEALED_TEXT)), metadata)
+            match own.get(SEALED_PLACE):
+                case [int(characters), int(calls)]:
+                    parts.append(PlacedReasoning(part, characters, calls))
+                case _:
+                    parts.append(PlacedReasoning(part))
+    unsealed: Metadata = (ProviderMetadata(NAME, None, {"reasoning_details": [*details]}),) if details else ()
+    return parts or [PlacedReasoning(Reasoning(text, unsealed))]
 
 
 def _read_call(wire: Any, place: str) -> ToolCall:

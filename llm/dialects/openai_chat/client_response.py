@@ -27,7 +27,14 @@ from llm.chat.messages import Citation, Media, Reasoning, Text, ToolCall, Usage
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, encode_metadata, metadata_for_client
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
-from llm.dialects.openai_chat.shared import ENCRYPTED_DETAIL, NAME, REASONING_FIELD, SEALED_TEXT, write_usage
+from llm.dialects.openai_chat.shared import (
+    ENCRYPTED_DETAIL,
+    NAME,
+    REASONING_FIELD,
+    SEALED_PLACE,
+    SEALED_TEXT,
+    write_usage,
+)
 from llm.dialects.openai_common import write_error
 from llm.wire.json_codec import Json, dump_bytes, dump_text
 from llm.wire.json_lenient import as_dict
@@ -152,7 +159,9 @@ class ChunkWriter:
         """Writes what a client must send back: Google's ``extra_content`` of a call, OpenRouter's reasoning details."""
         reasoning = self._reasoning.pop(index, None)
         more = dict(metadata_for_client(metadata, NAME))
-        if reasoning is not None and (details := _write_details(reasoning.getvalue(), metadata)):
+        if reasoning is not None and (
+            details := _write_details(reasoning.getvalue(), metadata, [self._characters, len(self._calls)])
+        ):
             yield self._write_entries("reasoning_details", *details)
         elif index in self._calls and (more or index in self._calls_without_arguments):
             # Clients read ``function`` in each delta, and expect an empty object for a call without arguments.
@@ -191,10 +200,11 @@ class ChunkWriter:
         return self._write_delta({"tool_calls": [{"index": self._calls[index], **call}]})
 
 
-def _write_details(text: str, metadata: Metadata) -> list[Json]:
+def _write_details(text: str, metadata: Metadata, place: list[Json]) -> list[Json]:
     """Returns the details of a reasoning part; another engine's signature is sealed as one detail (T1: it must return).
 
-    A seal includes the part's text: this wire joins all reasoning of an answer, and a signature belongs to one part.
+    A seal includes the part's text and place (``SEALED_PLACE``): this wire joins all reasoning of an answer, and a
+    signature belongs to one part.
     """
     own = metadata_for_client(metadata, NAME).get("reasoning_details")
     if isinstance(own, list):
@@ -202,12 +212,8 @@ def _write_details(text: str, metadata: Metadata) -> list[Json]:
     foreign = tuple(opaque for opaque in metadata if opaque.dialect != NAME)
     if not foreign:
         return []
-    return [
-        {
-            "type": ENCRYPTED_DETAIL,
-            "data": encode_metadata((*foreign, ProviderMetadata(NAME, None, {SEALED_TEXT: text}))),
-        }
-    ]
+    own_fields = ProviderMetadata(NAME, None, {SEALED_TEXT: text, SEALED_PLACE: place})
+    return [{"type": ENCRYPTED_DETAIL, "data": encode_metadata((*foreign, own_fields))}]
 
 
 def _write_annotation(citation: Citation, part_start: int) -> Json:
@@ -240,7 +246,7 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
                 annotations += [_write_annotation(citation, len(text)) for citation in citations]
                 text += more
             case Reasoning(reasoning, metadata):
-                details += _write_details(reasoning, metadata)
+                details += _write_details(reasoning, metadata, [len(text), len(calls)])
             case ToolCall(id, name, arguments, "client", metadata):
                 function: Json = {"name": name, "arguments": arguments}
                 calls.append(

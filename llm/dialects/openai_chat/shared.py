@@ -14,6 +14,7 @@ NAME: Final = "openai-chat"
 REASONING_FIELD: Final = "reasoning_content"  # the field in which clients get reasoning text (T3: one name)
 ENCRYPTED_DETAIL: Final = "reasoning.encrypted"  # type of the ``reasoning_details`` that clients cannot read
 SEALED_TEXT: Final = "thought"  # in provider metadata sealed by this server: the reasoning text
+SEALED_PLACE: Final = "place"  # the same: ``[characters of text, calls]`` before the reasoning in its answer
 REASONING_FIELDS: Final = ("reasoning_content", "reasoning")  # fields with reasoning text, in order of preference
 
 AUDIO_MIME_TYPES: Final[Mapping[str, str]] = {  # ``input_audio.format`` to MIME type
