@@ -17,7 +17,7 @@ from handlers.server.socket_writer import SocketWriter
 from llm import log
 from llm.errors import LLMError, TooLarge
 from llm.http1.event_loop import WatchFunction
-from llm.http1.message import Headers
+from llm.http1.message import CHUNK_SIZES, Headers
 from llm.http1.request_parser import RequestParser
 
 _MAX_READ: Final = 64 * 1024  # bytes of one ``recv``
@@ -143,7 +143,9 @@ class ClientConnection(SocketWriter, HTTPConnection):
         if self._ended:
             return self.make_closed_future()
         if self._chunked and chunk:  # the usual case, without the call of ``_frame``
-            return self.push(b"%x\r\n%b\r\n" % (len(chunk), chunk)) or self._state.completed
+            size = len(chunk)
+            line = CHUNK_SIZES[size] if size < len(CHUNK_SIZES) else b"%x\r\n" % size
+            return self.push(line + chunk + b"\r\n") or self._state.completed
         return self.push(self._frame(chunk)) or self._state.completed
 
     def finish(self) -> None:

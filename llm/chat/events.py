@@ -26,7 +26,10 @@ class Started:
     dropped: tuple[str, ...] = ()  # names of requested settings that the engine cannot accept
 
 
-@dataclass(frozen=True, slots=True)
+# Deltas are not changed either, but one is made for each event of a stream, which takes twice as long if it is frozen.
+
+
+@dataclass(slots=True, unsafe_hash=True)
 class TextDelta:
     """A piece of a text part; the first one opens the part."""
 
@@ -34,7 +37,7 @@ class TextDelta:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class ReasoningDelta:
     """A piece of a reasoning part; the first one opens the part."""
 
@@ -55,7 +58,7 @@ class ToolCallStarted:
     executor: Executor = "client"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class ToolCallDelta:
     """A piece of the arguments of a tool call."""
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final, TypeAlias
 
 from llm.errors import LLMError
 
+CHUNK_SIZES: Final = tuple(b"%x\r\n" % size for size in range(512))  # the size lines of small chunks, by size
 MAX_LINE: Final = 4 * 1024  # bytes of a chunk size line with its extensions, and of one trailer
 
 # All header lines, without the last line end.

@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 from llm.errors import Malformed
-from llm.http1.message import LONE_LF, Headers, MessageParser
+from llm.http1.message import CHUNK_SIZES, LONE_LF, Headers, MessageParser
 
 MAX_HEAD: Final = 64 * 1024  # bytes of a head, and of all trailers
 MAX_INTERIM: Final = 10  # 1xx responses before the final one
@@ -53,7 +53,9 @@ class ResponseParser(MessageParser):
         if self.step is not ResponseParser.read_chunk_size or self.unparsed:
             return b""
         end = data.find(b"\r\n", 0, 16)
-        if data[:end] != b"%x" % (len(data) - end - 4) or not data.endswith(b"\r\n"):
+        size = len(data) - end - 4
+        line = CHUNK_SIZES[size] if 0 < size < len(CHUNK_SIZES) else b"%x\r\n" % size
+        if not (data.startswith(line) and data.endswith(b"\r\n")):
             return b""
         return data[end + 2 : -2]
 

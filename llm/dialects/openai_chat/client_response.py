@@ -42,6 +42,8 @@ from llm.wire.sse import encode_sse_event
 
 _DONE: Final = b"data: [DONE]\n\n"
 _ROLE: Final = b'{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}'
+_TEXT_START: Final = b'"choices":[{"index":0,"delta":{"content":'  # of a chunk with text, behind its shared fields
+_TEXT_END: Final = b'},"finish_reason":null}]}\n\n'
 _FINISH: Final[Mapping[FinishReason, str]] = {
     "stop": "stop",
     "length": "length",
@@ -71,6 +73,7 @@ class ChunkWriter:
         "_part_starts",
         "_reasoning",
         "_shows_usage",
+        "_text_head",
         "_usage",
     )
 
@@ -81,6 +84,7 @@ class ChunkWriter:
         self._model, self._shows_usage = request.model, request.show_usage
         self._now = now
         self._head = b""
+        self._text_head = b""  # what stands before the text in a chunk with text
         self._calls: dict[int, int] = {}  # part index to the wire's index of the call
         self._calls_without_arguments: set[int] = set()  # open calls, by part index
         self._entry_counts = {"annotations": 0, "images": 0, "reasoning_details": 0}  # entries so far
@@ -98,7 +102,7 @@ class ChunkWriter:
             and delta.index in self._part_starts
         ):
             self._characters += len(delta.text)
-            return [self._write_text(b"content", delta.text)]
+            return [self._text_head + dump_text(delta.text) + _TEXT_END]
         if not events:
             return []
         out = b"".join([chunk for event in events for chunk in self._write_event(event)])
@@ -123,6 +127,7 @@ class ChunkWriter:
                     yield self._write_text(REASONING_FIELD.encode(), text)
             case Started(id, model):
                 self._head = self._write_head(id, model)
+                self._text_head = self._head + _TEXT_START
                 yield b'%b"choices":[%b]}\n\n' % (self._head, _ROLE)
             case ToolCallStarted(index, id, name, "client"):
                 self._calls[index] = len(self._calls)
@@ -187,8 +192,7 @@ class ChunkWriter:
         return b"data: %b," % dump_bytes(head)[:-1]
 
     def _write_text(self, field: bytes, text: str) -> bytes:
-        template = b'%b"choices":[{"index":0,"delta":{"%b":%b},"finish_reason":null}]}\n\n'
-        return template % (self._head, field, dump_text(text))
+        return b'%b"choices":[{"index":0,"delta":{"%b":%b%b' % (self._head, field, dump_text(text), _TEXT_END)
 
     def _write_delta(self, delta: dict[str, Json], finish: str | None = None, logprobs: Json = None) -> bytes:
         choice: dict[str, Json] = {"index": 0, "delta": delta, "finish_reason": finish}
