@@ -59,7 +59,8 @@ EXTRA_ROOMS: Final = {
     "anthropic": {"prompt_caching"},
     "native": {"client_threads"},
     "ollama": {"client_generate"},
-    "openai_chat": {"client_fields", "client_messages"},
+    "openai_chat": {"client_fields", "client_messages", "engine_calls"},
+    "openai_responses": {"engine_items"},
 }
 DIALECTS_COMMON: Final = {"__init__", "base", "losses", "openai_common", "openai_fields", "registry"}
 

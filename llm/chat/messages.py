@@ -90,6 +90,7 @@ class ToolCall:
     executor: Executor = "client"
     metadata: Metadata = ()
     tool_run: ProviderToolRun | None = field(default=None, compare=False)
+    freeform: str = ""  # the client's dialect, if the client sent the input as text (``llm.chat.freeform``)
 
 
 @dataclass(frozen=True, slots=True)

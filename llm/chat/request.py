@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from llm.chat.freeform import Freeform
 from llm.chat.messages import Executor, Message
 from llm.chat.provider_metadata import Metadata
 from llm.wire.json_codec import Json
@@ -24,6 +25,12 @@ class ToolSpec:
     executor: Executor = "client"  # "provider": a hosted tool, whose definition is in ``metadata``
     metadata: Metadata = ()
     schema_dialect: str | None = field(default=None, compare=False)  # the dialect for which the schema was written
+    freeform: Freeform | None = None  # its input is text; ``parameters`` are those of the function in its place
+
+
+def find_freeform(tools: Iterable[ToolSpec]) -> frozenset[str]:
+    """Returns the names of the tools whose input is text."""
+    return frozenset([tool.name for tool in tools if tool.freeform is not None])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from llm.chat.messages import UnknownPart
 from llm.chat.provider_metadata import untranslated_fields
-from llm.chat.request import ChatRequest
+from llm.chat.request import ChatRequest, ToolSpec
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
+from llm.wire.schema_refs import join_pointer
 
 
 def unknown_block(block: UnknownPart, engine: Engine, context: str = "") -> Unsupported:
@@ -16,6 +18,15 @@ def unknown_block(block: UnknownPart, engine: Engine, context: str = "") -> Unsu
     kind = next((kind for opaque in block.metadata if isinstance(kind := opaque.data.get("type"), str)), "unnamed")
     message = f"{engine.label} does not support the block {kind[:100]!r}{context}."
     return Unsupported(message, param="messages", engine=engine.name)
+
+
+def lost_grammars(tools: Iterable[ToolSpec]) -> tuple[str, ...]:
+    """Returns the paths of grammars that a function can only tell in words, for ``EngineRequest.dropped``."""
+    return tuple(
+        f"{join_pointer('tools', tool.name)}/format"
+        for tool in tools
+        if tool.freeform is not None and tool.freeform.grammar
+    )
 
 
 # Fields that refer to a conversation stored by another provider.

@@ -18,7 +18,7 @@ from llm.dialects.anthropic.profiles import binds_thinking
 from llm.dialects.anthropic.prompt_caching import add_cache_breakpoints
 from llm.dialects.anthropic.shared import NAME, MetadataSelector, unpack_wire_form, write_citations, write_input
 from llm.dialects.base import EngineRequest
-from llm.dialects.losses import lost_fields, unknown_block
+from llm.dialects.losses import lost_fields, lost_grammars, unknown_block
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
@@ -40,7 +40,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes the request. Raises ``Unsupported`` naming an option or part that the wire or the model rejects."""
     select_fields: MetadataSelector = partial(metadata_for_engine, dialect=NAME, issuer=engine.issuer)
     client_fields = dict(select_fields(request.metadata))
-    dropped = [*lost_fields(request, NAME)]
+    dropped = [*lost_fields(request, NAME), *lost_grammars(request.tools)]
     if not engine.quirks.accepts_unknown_fields:
         dropped += [name for name in client_fields if name in request.droppable_fields]
         client_fields = {name: value for name, value in client_fields.items() if name not in request.droppable_fields}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from llm.chat.freeform import wrap_input
 from llm.chat.history import PlacedReasoning, place_reasoning
 from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart
 from llm.chat.provider_metadata import (
@@ -126,12 +127,13 @@ def _read_call(wire: Any, place: str) -> ToolCall:
     inner = read_typed(wire, kind, dict, f"{place}.")
     if inner is None:
         raise_invalid(f"{place}.{kind}", "is required")
-    known = ("id", "custom") if kind == "custom" else ("id", "type", "function")
+    arguments = read_typed(inner, arguments_field, str, f"{place}.{kind}.") or ""
     return ToolCall(
         id=read_text(wire, "id", f"{place}."),
         name=read_text(inner, "name", f"{place}.{kind}."),
-        arguments=read_typed(inner, arguments_field, str, f"{place}.{kind}.") or ("" if kind == "custom" else "{}"),
-        metadata=unknown_fields(wire, known, NAME, None),
+        arguments=wrap_input(arguments) if kind == "custom" else arguments or "{}",
+        metadata=unknown_fields(wire, ("id", "type", kind), NAME, None),
+        freeform=NAME if kind == "custom" else "",
     )
 
 

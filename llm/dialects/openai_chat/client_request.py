@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final, get_args
 
+from llm.chat.freeform import Freeform
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
 from llm.chat.request import NO_OPTIONS, ChatRequest, Effort, JsonFormat, Options, ToolSpec
 from llm.dialects.openai_chat.client_fields import raise_invalid, read_list, read_number, read_text, read_typed
@@ -72,8 +73,8 @@ def _find_host_fields(body: Mapping[str, Any]) -> set[str]:
     if body.get("reasoning_effort") in _OTHER_EFFORTS:
         fields.add("reasoning_effort")
     choice = body.get("tool_choice")
-    if isinstance(choice, dict) and choice.get("type", "function") not in ("function", *_CHOICES):
-        fields.add("tool_choice")  # a choice among some tools, or a custom tool
+    if isinstance(choice, dict) and choice.get("type", "function") not in ("function", "custom", *_CHOICES):
+        fields.add("tool_choice")  # a choice among some tools
     return fields
 
 
@@ -137,7 +138,8 @@ def _read_tool_choice(body: Mapping[str, Any]) -> str | None:
         if isinstance(choice, str) and choice in _CHOICES:
             return _CHOICES[choice]
         if isinstance(wire, dict):
-            named = wire.get("function") if field == "tool_choice" else wire
+            kind = "custom" if wire.get("type") == "custom" else "function"
+            named = wire.get(kind) if field == "tool_choice" else wire
             if isinstance(named, dict) and isinstance(named.get("name"), str):
                 return f"tool:{named['name']}"
         raise_invalid(field, "must be auto, none, required, or an object with a function's name")
@@ -147,6 +149,8 @@ def _read_tool_choice(body: Mapping[str, Any]) -> str | None:
 def _read_tool(wire: Any, place: str) -> ToolSpec:
     if not isinstance(wire, dict):
         raise_invalid(place, "must be an object")
+    if wire.get("type") == "custom":
+        return _read_custom_tool(wire, place)
     if wire.get("type", "function") != "function":
         name = wire.get("type")
         return ToolSpec(
@@ -158,6 +162,30 @@ def _read_tool(wire: Any, place: str) -> ToolSpec:
     if inner is None:
         raise_invalid(f"{place}.function", "is required")
     return _read_function(inner, f"{place}.function", unknown_fields(wire, ("type", "function"), NAME, None))
+
+
+def _read_custom_tool(wire: Mapping[str, Any], place: str) -> ToolSpec:
+    """Reads a tool whose input is text."""
+    inner = read_typed(wire, "custom", dict, f"{place}.")
+    if inner is None:
+        raise_invalid(f"{place}.custom", "is required")
+    place = f"{place}.custom."
+    format_ = read_typed(inner, "format", dict, place) or {}
+    grammar = read_typed(format_, "grammar", dict, f"{place}format.") or {}
+    kind = read_typed(format_, "type", str, f"{place}format.") or ""
+    freeform = Freeform(
+        NAME,
+        read_typed(grammar, "syntax", str, f"{place}format.grammar.") or kind,
+        read_typed(grammar, "definition", str, f"{place}format.grammar.") or "",
+    )
+    more = {n: v for n, v in inner.items() if n not in ("name", "description", "format") and v is not None}
+    return ToolSpec(
+        name=read_text(inner, "name", place),
+        description=read_typed(inner, "description", str, place) or "",
+        parameters=freeform.build_parameters(),
+        metadata=unknown_fields({**wire, "custom": more}, ("type",) if more else ("type", "custom"), NAME, None),
+        freeform=freeform,
+    )
 
 
 def _read_function(wire: Any, place: str, metadata: Metadata) -> ToolSpec:

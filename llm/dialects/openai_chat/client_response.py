@@ -23,10 +23,11 @@ from llm.chat.events import (
     WholePart,
     failed_finish_error,
 )
+from llm.chat.freeform import InputUnwrapper, unwrap_input
 from llm.chat.messages import Citation, Media, Reasoning, Text, ToolCall, Usage
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, encode_metadata, metadata_for_client
 from llm.chat.reply import Reply
-from llm.chat.request import ChatRequest
+from llm.chat.request import ChatRequest, find_freeform
 from llm.dialects.openai_chat.shared import (
     ENCRYPTED_DETAIL,
     NAME,
@@ -67,7 +68,9 @@ class ChunkWriter:
         "_calls_without_arguments",
         "_characters",
         "_entry_counts",
+        "_freeform",
         "_head",
+        "_inputs",
         "_model",
         "_now",
         "_part_starts",
@@ -92,6 +95,8 @@ class ChunkWriter:
         self._characters = 0  # characters of text so far
         self._part_starts: dict[int, int] = {}  # characters before each text part: on this wire they are one text
         self._usage = Usage()
+        self._freeform = find_freeform(request.tools)
+        self._inputs: dict[int, InputUnwrapper] = {}  # of open calls whose input is text, by part index
 
     def feed(self, events: Sequence[Event]) -> list[bytes]:
         """Returns the chunks of the events as one byte string, or nothing."""
@@ -130,11 +135,10 @@ class ChunkWriter:
                 self._text_head = self._head + _TEXT_START
                 yield b'%b"choices":[%b]}\n\n' % (self._head, _ROLE)
             case ToolCallStarted(index, id, name, "client"):
-                self._calls[index] = len(self._calls)
-                self._calls_without_arguments.add(index)
-                yield self._write_call(
-                    index, {"id": id, "type": "function", "function": {"name": name, "arguments": ""}}
-                )
+                yield self._start_call(index, id, name)
+            case ToolCallDelta(index, arguments) if index in self._inputs:
+                if piece := self._inputs[index].feed(arguments):
+                    yield self._write_call(index, {"custom": {"input": piece}})
             case ToolCallDelta(index, arguments) if index in self._calls:
                 self._calls_without_arguments.discard(index)
                 yield self._write_call(index, {"function": {"arguments": arguments}})
@@ -160,6 +164,14 @@ class ChunkWriter:
                 yield encode_sse_event(write_error(error))
                 yield _DONE
 
+    def _start_call(self, index: int, id: str, name: str) -> bytes:
+        self._calls[index] = len(self._calls)
+        if name in self._freeform:
+            self._inputs[index] = InputUnwrapper()
+            return self._write_call(index, {"id": id, "type": "custom", "custom": {"name": name, "input": ""}})
+        self._calls_without_arguments.add(index)
+        return self._write_call(index, {"id": id, "type": "function", "function": {"name": name, "arguments": ""}})
+
     def _end_part(self, index: int, metadata: Metadata) -> Iterator[bytes]:
         """Writes what a client must send back: Google's ``extra_content`` of a call, OpenRouter's reasoning details."""
         reasoning = self._reasoning.pop(index, None)
@@ -168,6 +180,11 @@ class ChunkWriter:
             details := _write_details(reasoning.getvalue(), metadata, [self._characters, len(self._calls)])
         ):
             yield self._write_entries("reasoning_details", *details)
+        elif index in self._inputs:
+            piece = self._inputs.pop(index).close()
+            more.pop("type", None)
+            if piece or more:
+                yield self._write_call(index, {"custom": {"input": piece}, **more})
         elif index in self._calls and (more or index in self._calls_without_arguments):
             # Clients read ``function`` in each delta, and expect an empty object for a call without arguments.
             arguments = "{}" if index in self._calls_without_arguments else ""
@@ -244,6 +261,7 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
     annotations: list[Json] = []
     images: list[Json] = []
     details: list[Json] = []
+    freeform = find_freeform(request.tools)
     for part in reply.message.parts:
         match part:
             case Text(more, citations):
@@ -252,10 +270,11 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
             case Reasoning(reasoning, metadata):
                 details += _write_details(reasoning, metadata, [len(text), len(calls)])
             case ToolCall(id, name, arguments, "client", metadata):
-                function: Json = {"name": name, "arguments": arguments}
-                calls.append(
-                    {**metadata_for_client(metadata, NAME), "id": id, "type": "function", "function": function}
-                )
+                kind = "custom" if name in freeform else "function"
+                called: dict[str, Json] = {"name": name, "arguments": arguments}
+                if kind == "custom":
+                    called = {"name": name, "input": unwrap_input(arguments)}
+                calls.append({**metadata_for_client(metadata, NAME), "id": id, "type": kind, kind: called})
             case Media() if part.kind == "image" and (part.base64 or part.url):
                 images.append(_write_image(part))
     message: dict[str, Json] = {"role": "assistant", "content": text or (None if calls else ""), "refusal": None}

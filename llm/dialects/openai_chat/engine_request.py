@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, assert_never
 
+from llm.chat.freeform import Freeform, unwrap_input
 from llm.chat.history import move_media_out_of_results
 from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart
 from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
-from llm.dialects.losses import lost_fields, unknown_block
+from llm.dialects.losses import lost_fields, lost_grammars, unknown_block
 from llm.dialects.openai_chat.engine_options import write_options
 from llm.dialects.openai_chat.shared import AUDIO_MIME_TYPES, NAME
 from llm.engines.engine import Engine
@@ -46,6 +47,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     }
     if request.tools:
         body["tools"] = [_write_tool(tool, engine, dropped) for tool in request.tools]
+        _name_custom_choice(body, request.tools, engine)
     if request.stream:
         body["stream"] = True
         body |= request_usage(body, engine)
@@ -80,10 +82,37 @@ def request_usage(body: Mapping[str, Any], engine: Engine) -> dict[str, Json]:
     return {"stream_options": {**as_dict(body.get("stream_options")), "include_usage": True}}
 
 
+def _name_custom_choice(body: dict[str, Json], tools: Iterable[ToolSpec], engine: Engine) -> None:
+    """Gives a forced tool whose input is text its own form."""
+    named = as_dict(as_dict(body.get("tool_choice")).get("function")).get("name")
+    if named and any(tool.name == named and _is_custom(tool, engine) for tool in tools):
+        body["tool_choice"] = {"type": "custom", "custom": {"name": named}}
+
+
+def _is_custom(tool: ToolSpec, engine: Engine) -> bool:
+    return tool.freeform is not None and (engine.quirks.custom_tools or tool.freeform.dialect == NAME)
+
+
+def _write_custom_tool(tool: ToolSpec, freeform: Freeform, fields: Mapping[str, Json]) -> Json:
+    custom: dict[str, Json] = {**as_dict(fields.get("custom")), "name": tool.name}
+    if tool.description:
+        custom["description"] = tool.description
+    if freeform.grammar:
+        grammar: Json = {"syntax": freeform.syntax, "definition": freeform.grammar}
+        custom["format"] = {"type": "grammar", "grammar": grammar}
+    elif freeform.syntax:
+        custom["format"] = {"type": freeform.syntax}
+    return {**fields, "type": "custom", "custom": custom}
+
+
 def _write_tool(tool: ToolSpec, engine: Engine, dropped: list[str]) -> Json:
     fields = metadata_for_engine(tool.metadata, NAME, engine.issuer)
     if tool.executor == "provider":
         return dict(fields)
+    if tool.freeform is not None:
+        if _is_custom(tool, engine):
+            return _write_custom_tool(tool, tool.freeform, fields)
+        dropped += lost_grammars((tool,))
     function: dict[str, Json] = {"name": tool.name}
     if tool.description:
         function["description"] = tool.description
@@ -227,9 +256,9 @@ def _write_assistant(message: Message, engine: Engine, dropped: list[str]) -> di
 
 def _write_call(call: ToolCall, engine: Engine) -> Json:
     fields = metadata_for_engine(call.metadata, NAME, engine.issuer)
-    if fields.get("type") == "custom":
-        custom: dict[str, Json] = {"name": call.name, "input": call.arguments}
-        return {"id": call.id, **fields, "custom": {**as_dict(fields.get("custom")), **custom}}
+    if call.freeform and (engine.quirks.custom_tools or call.freeform == NAME):
+        custom: dict[str, Json] = {"name": call.name, "input": unwrap_input(call.arguments)}
+        return {"id": call.id, "type": "custom", **fields, "custom": {**as_dict(fields.get("custom")), **custom}}
     function: dict[str, Json] = {"name": call.name, "arguments": call.arguments}
     return {"id": call.id, "type": "function", **fields, "function": {**as_dict(fields.get("function")), **function}}
 

@@ -21,20 +21,20 @@ from llm.chat.messages import Citation, Media, Usage
 from llm.chat.parts_manager import PartsManager
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
 from llm.chat.reply import Reply, collect
+from llm.dialects.openai_chat.engine_calls import StreamedCall
 from llm.dialects.openai_chat.engine_errors import build_error, find_error
 from llm.dialects.openai_chat.shared import FINISH_REASONS, NAME, REASONING_FIELDS, ReasoningDetails, read_usage
 from llm.dialects.openai_common import VOLATILE_FIELDS
 from llm.engines.engine import Engine
 from llm.errors import Malformed, Truncated
 from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
-from llm.wire.json_codec import Json, dumps, loads
+from llm.wire.json_codec import Json, loads
 from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_list, as_text
 from llm.wire.sse import SseDecoder
 
 _TEXT_FIELDS: Final = frozenset({"role", "content"})  # fields of a delta that holds only text
-# A name may begin another tool call, and reasoning details are collected.
-_STATEFUL_FIELDS: Final = re.compile(rb'"(?:name|reasoning_details)"')
-_CALL_FIELDS: Final = ("index", "id", "type", "function", "custom")
+# A name may begin another tool call, reasoning details are collected, and the input of custom tools becomes JSON.
+_STATEFUL_FIELDS: Final = re.compile(rb'"(?:name|reasoning_details|custom)"')
 
 
 def create_framing(max_frame: int = MAX_FRAME) -> FrameDecoder:
@@ -45,47 +45,6 @@ def create_framing(max_frame: int = MAX_FRAME) -> FrameDecoder:
 def create_reader(engine: Engine) -> ChunkReader:
     """Creates the reader of one streamed answer."""
     return ChunkReader(engine)
-
-
-class _Call:
-    """A streamed tool call. Its events are emitted once its name is known."""
-
-    __slots__ = ("emitted", "fragments", "id", "index", "metadata", "name")
-
-    def __init__(self, id: str) -> None:
-        self.id = id
-        self.name = ""
-        self.fragments: list[str] = []  # of its arguments
-        self.emitted = 0  # number of fragments already emitted
-        self.index: int | None = None
-        self.metadata: dict[str, Json] = {}
-
-    def is_complete(self) -> bool:
-        """True if the arguments so far are one JSON text."""
-        last = next((fragment.rstrip() for fragment in reversed(self.fragments) if not fragment.isspace()), "")
-        # Arguments in fragments are an object. Without this test each fragment would join all others (O3: linear cost).
-        if len(self.fragments) > 2 and not last.endswith("}"):
-            return False
-        try:
-            loads("".join(self.fragments))
-        except ValueError:
-            return False
-        return True
-
-    def is_followed_by(self, id: str, name: str) -> bool:
-        """True if a delta with this id and name, with the index of this call, begins another call.
-
-        Hosts without ids number all their calls 0 (S5: calls stay separate); others repeat the name in each delta.
-        """
-        if not name:
-            return False
-        if id and self.id:
-            return id != self.id
-        return bool(self.name) and (name != self.name or self.is_complete())
-
-    def continues_with(self, id: str, name: str) -> bool:
-        """True if a delta without index and known id belongs to this call, the last one."""
-        return not name or (not id and name == self.name and bool(self.fragments) and not self.is_complete())
 
 
 class ChunkReader:
@@ -110,8 +69,8 @@ class ChunkReader:
         self._details = ReasoningDetails()
         self._characters = 0  # characters of text so far
         self._part_start = 0  # characters of text before the open text part
-        self._calls: dict[object, _Call] = {}
-        self._last_call: _Call | None = None
+        self._calls: dict[object, StreamedCall] = {}
+        self._last_call: StreamedCall | None = None
         self._call_ids: frozenset[str] = frozenset()  # ids of emitted calls
         self._sources: dict[str, str | None] = {}  # URL to title; Perplexity repeats them in every chunk
         self._extra: dict[str, Json] = {}
@@ -145,8 +104,7 @@ class ChunkReader:
         elif isinstance(delta, ToolCallDelta):
             for call in self._calls.values():
                 if call.index == delta.index:
-                    call.fragments.append(delta.arguments)
-                    call.emitted = len(call.fragments)
+                    call.note(delta.arguments)
 
     def close(self) -> list[Event]:
         """Ends a stream without ``[DONE]``. Raises ``Truncated`` if there was no finish reason."""
@@ -296,29 +254,20 @@ class ChunkReader:
         inner = as_dict(wire.get("function")) or as_dict(wire.get("custom"))
         name = as_text(inner.get("name"))
         call = self._find_call(wire, number, name, whole)
-        call.metadata.update(
-            {name: value for name, value in wire.items() if name not in _CALL_FIELDS and value is not None}
-        )
-        call.name = call.name or name
-        arguments = inner.get("arguments", inner.get("input"))
-        if arguments is not None and not isinstance(arguments, str):
-            arguments = dumps(arguments)
-        if arguments:
-            call.fragments.append(arguments)
+        call.add(wire)
         if call.name:
             self._emit_call(call)
 
-    def _emit_call(self, call: _Call) -> None:
+    def _emit_call(self, call: StreamedCall) -> None:
         if call.index is None:
             self._end_reasoning()
             # Some hosts send no id, or one id twice: results could not be matched to their calls.
             id = call.id if call.id and call.id not in self._call_ids else f"call_{token_hex(12)}"
             self._call_ids |= {id}
             call.index = self._parts.open_call(id, call.name)
-        self._parts.add_arguments(call.index, "".join(call.fragments[call.emitted :]))
-        call.emitted = len(call.fragments)
+        self._parts.add_arguments(call.index, call.take())
 
-    def _find_call(self, wire: Mapping[str, Any], number: int, name: str, whole: bool) -> _Call:
+    def _find_call(self, wire: Mapping[str, Any], number: int, name: str, whole: bool) -> StreamedCall:
         """Finds a call by its position in a whole answer; in a stream by index, else by id, else the last one."""
         id = as_text(wire.get("id"))
         if id == "null":  # sent by Mistral at times instead of no id
@@ -337,7 +286,7 @@ class ChunkReader:
                 self._calls[object()] = call
                 call = None
         if call is None:
-            call = self._calls[key] = _Call(id)
+            call = self._calls[key] = StreamedCall(id)
         call.id = call.id or id
         self._last_call = call
         return call
@@ -355,6 +304,8 @@ class ChunkReader:
                 metadata: Metadata = (
                     (ProviderMetadata(NAME, self._engine.issuer, call.metadata),) if call.metadata else ()
                 )
+                call.end()
+                self._parts.add_arguments(call.index, call.take())
                 self._parts.end_open_part()
                 self._parts.end_call(call.index, metadata)
         if self._details:

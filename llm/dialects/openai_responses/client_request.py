@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast, get_args
 
+from llm.chat.freeform import Freeform, wrap_input
 from llm.chat.messages import Media, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult, UnknownPart
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, decode_metadata, unknown_fields
 from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec
@@ -153,11 +154,12 @@ def _read_tool(wire: object, path: str) -> ToolSpec:
         raise invalid(path, "is not an object")
     fields = Fields(wire, path)
     kind = fields.read_required_text("type")
-    if kind != "function":
-        name = fields.read_text("name") if kind == "custom" else None
-        return ToolSpec(name or kind, executor="provider", metadata=(ProviderMetadata(NAME, None, wire),))
-    parameters = fields.read_object("parameters")
     present = {name: value for name, value in wire.items() if value is not None}
+    if kind == "custom":
+        return _read_custom_tool(fields, present)
+    if kind != "function":
+        return ToolSpec(kind, executor="provider", metadata=(ProviderMetadata(NAME, None, wire),))
+    parameters = fields.read_object("parameters")
     return ToolSpec(
         name=fields.read_required_text("name"),
         description=fields.read_text("description") or "",
@@ -165,6 +167,22 @@ def _read_tool(wire: object, path: str) -> ToolSpec:
         strict=fields.read_flag("strict"),
         metadata=unknown_fields(present, ("type", "name", "description", "parameters", "strict"), NAME, None),
         schema_dialect=NAME,
+    )
+
+
+def _read_custom_tool(fields: Fields, present: Mapping[str, Any]) -> ToolSpec:
+    """Reads a tool whose input is text."""
+    format_ = fields.read_object("format")
+    freeform = Freeform(NAME)
+    if format_:
+        syntax = format_.read_text("syntax") or format_.read_text("type") or ""
+        freeform = Freeform(NAME, syntax, format_.read_text("definition") or "")
+    return ToolSpec(
+        name=fields.read_required_text("name"),
+        description=fields.read_text("description") or "",
+        parameters=freeform.build_parameters(),
+        metadata=unknown_fields(present, ("type", "name", "description", "format"), NAME, None),
+        freeform=freeform,
     )
 
 
@@ -311,14 +329,16 @@ def _read_call(wire: Mapping[str, Any], kind: str, path: str) -> ToolCall:
     fields = Fields(wire, path)
     arguments_field = CLIENT_CALLS[kind]
     sealed = decode_metadata(as_text(wire.get("encrypted_content")))
-    known = ["call_id", "name", "namespace", arguments_field, *(("type",) if kind == "function_call" else ())]
+    known = ("type", "call_id", "name", "namespace", arguments_field)
     metadata = unknown_fields(wire, known, NAME, None) if sealed is None else sealed
     name, namespace = fields.read_required_text("name"), fields.read_text("namespace")
+    arguments = fields.read_text(arguments_field) or ("{}" if kind == "function_call" else "")
     return ToolCall(
         id=fields.read_required_text("call_id"),
         name=join_namespace(namespace, name) if namespace else name,
-        arguments=fields.read_text(arguments_field) or ("{}" if kind == "function_call" else ""),
+        arguments=arguments if kind == "function_call" else wrap_input(arguments),
         metadata=metadata,
+        freeform="" if kind == "function_call" else NAME,
     )
 
 

@@ -25,12 +25,13 @@ from llm.chat.events import (
     failed_finish_error,
 )
 from llm.chat.filters import PartSequencer
+from llm.chat.freeform import InputUnwrapper
 from llm.chat.messages import Citation, Media, Usage
 from llm.chat.provider_metadata import Metadata, encode_metadata, metadata_for_client
 from llm.chat.reply import Reply, replay
-from llm.chat.request import ChatRequest, ToolSpec
+from llm.chat.request import ChatRequest, ToolSpec, find_freeform
 from llm.dialects.openai_common import write_error
-from llm.dialects.openai_responses.shared import NAME, read_call_names
+from llm.dialects.openai_responses.shared import NAME, read_call_names, write_custom_tool
 from llm.errors import LLMError
 from llm.wire.json_codec import Json, dump_bytes, dump_text
 from llm.wire.json_lenient import as_dict, as_text
@@ -82,6 +83,8 @@ class ResponseWriter:
         self._usage = Usage()
         self._item: _OpenItem | None = None
         self._output: list[Json] = []
+        self._freeform = find_freeform(request.tools)
+        self._input = InputUnwrapper()  # of the last call, if its input is text
         self._call_names = {tool.name: read_call_names(tool) for tool in request.tools}
 
     def feed(self, events: Sequence[Event]) -> list[bytes]:
@@ -145,11 +148,11 @@ class ResponseWriter:
                     yield from self._open_part("reasoning_summary_part", "summary_index")
                     yield self._write_delta("response.reasoning_summary_text.delta", text)
             case ToolCallStarted(_, id, name, "client"):
-                yield from self._open_item(
-                    "function_call", {"call_id": id, **self._call_names.get(name, {"name": name})}
-                )
+                kind = "custom_tool_call" if name in self._freeform else "function_call"
+                self._input = InputUnwrapper()
+                yield from self._open_item(kind, {"call_id": id, **self._call_names.get(name, {"name": name})})
             case ToolCallDelta(_, arguments) if self._item is not None:
-                yield self._write_delta("response.function_call_arguments.delta", arguments)
+                yield from self._write_arguments(self._item, arguments)
             case Cited(_, citation):
                 yield from self._open_item("message")
                 yield from self._open_part("content_part", "content_index")
@@ -237,6 +240,12 @@ class ResponseWriter:
         self._sequence_number += 1
         return b'%b,"sequence_number":%d,"delta":%b}\n\n' % (item.delta_prefix, number, dump_text(text))
 
+    def _write_arguments(self, item: _OpenItem, arguments: str) -> Iterator[bytes]:
+        if item.type == "function_call":
+            yield self._write_delta("response.function_call_arguments.delta", arguments)
+        elif piece := self._input.feed(arguments):
+            yield self._write_delta("response.custom_tool_call_input.delta", piece)
+
     def _write_annotation(self, citation: Citation) -> Iterator[bytes]:
         item = self._item
         if item is None or item.type != "message":
@@ -253,6 +262,8 @@ class ResponseWriter:
         item.annotations.append(annotation)
 
     def _close_item(self, item: _OpenItem, metadata: Metadata) -> Iterator[bytes]:
+        if item.type == "custom_tool_call" and (rest := self._input.close()):
+            yield self._write_delta("response.custom_tool_call_input.delta", rest)
         self._item = None
         text = item.buffer.getvalue()
         location: dict[str, Json] = {"item_id": item.id, "output_index": item.output_index}
@@ -265,6 +276,8 @@ class ResponseWriter:
             case "reasoning" if text:
                 yield self._encode_event("response.reasoning_summary_text.done", **location, text=text)
                 yield self._encode_event("response.reasoning_summary_part.done", **location, part=item.write_part())
+            case "custom_tool_call":
+                yield self._encode_event("response.custom_tool_call_input.done", **location, input=text)
             case "function_call":
                 yield self._encode_event("response.function_call_arguments.done", **location, arguments=text or "{}")
         if metadata and item.type != "message":  # clients send this field back unchanged (T1)
@@ -285,7 +298,12 @@ class _OpenItem:
 
     __slots__ = ("annotations", "buffer", "delta_prefix", "extra_fields", "id", "index_field", "output_index", "type")
 
-    _PREFIXES: Final[Mapping[str, str]] = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
+    _PREFIXES: Final[Mapping[str, str]] = {
+        "message": "msg",
+        "reasoning": "rs",
+        "function_call": "fc",
+        "custom_tool_call": "ctc",
+    }
 
     def __init__(self, type: str, output_index: int, extra_fields: Mapping[str, Json]) -> None:
         self.type = type
@@ -311,6 +329,8 @@ class _OpenItem:
                 wire |= {"status": status, "role": "assistant", "content": parts}
             case "reasoning":
                 wire["summary"] = parts
+            case "custom_tool_call":
+                wire |= {"status": status, "input": self.buffer.getvalue() if status == "completed" else ""}
             case _:
                 done = self.buffer.getvalue() or "{}"
                 wire |= {"status": status, "arguments": done if status == "completed" else ""}
@@ -328,6 +348,8 @@ def _write_citation(citation: Citation) -> Json:
 
 
 def _write_tool(tool: ToolSpec) -> Json:
+    if tool.freeform is not None:
+        return write_custom_tool(tool, tool.freeform)
     wire: dict[str, Json] = {"type": "function", "name": tool.name, "description": tool.description}
     return {**wire, "parameters": dict(tool.parameters), "strict": bool(tool.strict)}
 

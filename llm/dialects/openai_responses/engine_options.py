@@ -119,10 +119,11 @@ def _write_tool_choice(request: ChatRequest, engine: Engine) -> Json:
     if kind != "tool":
         return choice
     hosted = next((tool for tool in request.tools if tool.name == name and tool.executor == "provider"), None)
-    if hosted is None:
-        return {"type": "function", "name": name}
-    tool_type = metadata_for_engine(hosted.metadata, NAME, engine.issuer).get("type")
-    return {"type": "custom", "name": name} if tool_type == "custom" else {"type": tool_type}
+    if hosted is not None:
+        return {"type": metadata_for_engine(hosted.metadata, NAME, engine.issuer).get("type")}
+    freeform = next((tool.freeform for tool in request.tools if tool.name == name), None)
+    is_text = freeform is not None and (engine.quirks.custom_tools or freeform.dialect == NAME)
+    return {"type": "custom" if is_text else "function", "name": name}
 
 
 def _write_include(

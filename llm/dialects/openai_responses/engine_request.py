@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, assert_never
 
+from llm.chat.freeform import unwrap_input
 from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolResult, UnknownPart
 from llm.chat.provider_metadata import Metadata, metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
-from llm.dialects.losses import lost_fields, unknown_block
+from llm.dialects.losses import lost_fields, lost_grammars, unknown_block
 from llm.dialects.openai_fields import move_chat_fields
 from llm.dialects.openai_responses.engine_options import write_options
-from llm.dialects.openai_responses.shared import CLIENT_CALLS, NAME, RESULT_TYPES, TEXT_FIELDS
+from llm.dialects.openai_responses.shared import CLIENT_CALLS, NAME, RESULT_TYPES, TEXT_FIELDS, write_custom_tool
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
@@ -96,6 +97,10 @@ def _write_tool(tool: ToolSpec, engine: Engine, dropped: list[str]) -> Json:
     wire = dict(metadata_for_engine(tool.metadata, NAME, engine.issuer))
     if tool.executor == "provider":
         return wire
+    if tool.freeform is not None:
+        if engine.quirks.custom_tools or tool.freeform.dialect == NAME:
+            return {**wire, **write_custom_tool(tool, tool.freeform)}
+        dropped += lost_grammars((tool,))
     wire |= {"type": "function", "name": tool.name}
     if tool.description:
         wire["description"] = tool.description
@@ -272,13 +277,14 @@ class _ItemWriter:
             else:
                 self._dropped.append("hosted tool call")
             return
-        type = as_text(fields.get("type"))
-        type = type if type in CLIENT_CALLS else "function_call"
+        is_text = call.freeform == NAME or (call.freeform and self._engine.quirks.custom_tools)
+        type = "custom_tool_call" if is_text or fields.get("type") == "custom_tool_call" else "function_call"
+        arguments = call.arguments if type == "function_call" else unwrap_input(call.arguments)
         if drop_ids:
             fields.pop("id", None)
         self._call_types[call.id] = type
         self.items.append(
-            {**fields, "type": type, "call_id": call.id, "name": call.name, CLIENT_CALLS[type]: call.arguments}
+            {**fields, "type": type, "call_id": call.id, "name": call.name, CLIENT_CALLS[type]: arguments}
         )
 
     def _add_image(self, media: Media) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from io import StringIO
 from secrets import token_hex
 from typing import Any, Final
 
@@ -24,11 +24,13 @@ from llm.chat.events import (
     final_finish_reason,
     get_delta_text,
 )
+from llm.chat.freeform import escape_input, split_wrapping
 from llm.chat.messages import ProviderToolRun, UnknownPart
 from llm.chat.provider_metadata import Metadata, unknown_fields
 from llm.chat.reply import Reply, collect
 from llm.dialects.openai_common import VOLATILE_FIELDS
 from llm.dialects.openai_responses.engine_errors import build_error
+from llm.dialects.openai_responses.engine_items import Item, Section
 from llm.dialects.openai_responses.shared import (
     CLIENT_CALLS,
     HOSTED_TOOLS,
@@ -60,6 +62,7 @@ _TEXT_EVENTS: Final[Mapping[str, tuple[str, str]]] = {
     "response.function_call_arguments": ("function_call", ""),
     "response.custom_tool_call_input": ("custom_tool_call", ""),
 }
+_STATEFUL_FIELDS: Final = re.compile(rb"custom_tool_call_input")  # such input becomes JSON
 _DONE_FIELDS: Final = ("text", "refusal", "arguments", "input")  # the fields with the whole text of an event ``….done``
 _ENDS: Final = ("response.completed", "response.incomplete", "response.failed", "response.cancelled", "response.done")
 _INCOMPLETE: Final[Mapping[str, FinishReason]] = {
@@ -77,41 +80,10 @@ def create_reader(engine: Engine) -> ResponseReader:
     return ResponseReader(engine)
 
 
-class _Section:
-    """One text of a message or of reasoning, or the arguments of a call."""
-
-    __slots__ = ("buffer", "cited", "length", "part")
-
-    def __init__(self) -> None:
-        self.part: int | None = None  # the index of its part, None until its first event
-        self.buffer = StringIO()
-        self.length = 0
-        self.cited = 0  # number of citations already emitted
-
-
-class _Item:
-    """One item of the response."""
-
-    __slots__ = ("ended", "part", "sections", "wire")
-
-    def __init__(self, wire: Mapping[str, Any]) -> None:
-        self.wire = wire
-        self.part: int | None = None  # the part of reasoning or a call
-        self.sections: dict[object, _Section] = {}
-        self.ended = False
-
-    @property
-    def type(self) -> str:
-        return as_text(self.wire.get("type"))
-
-    def section(self, key: object) -> _Section:
-        return self.sections.setdefault(key, _Section())
-
-
 class ResponseReader:
     """Reads the events of one stream, which ends with one of ``_ENDS``."""
 
-    volatile_fields, stateful_fields, needs_text = VOLATILE_FIELDS, None, True
+    volatile_fields, stateful_fields, needs_text = VOLATILE_FIELDS, _STATEFUL_FIELDS, True
 
     def __init__(self, engine: Engine) -> None:
         self.done = False
@@ -119,10 +91,10 @@ class ResponseReader:
         self._issuer = engine.issuer
         self._out: list[Event] = []
         self._started = False
-        self._items: dict[object, _Item] = {}  # by ``output_index``, else by id
-        self._items_by_id: dict[str, _Item] = {}
+        self._items: dict[object, Item] = {}  # by ``output_index``, else by id
+        self._items_by_id: dict[str, Item] = {}
         self._next_part = 0
-        self._last_section = _Section()  # the section of the last delta
+        self._last_section = Section()  # the section of the last delta
         self._has_calls = False
         self._call_ids: set[str] = set()  # ids of all calls so far
 
@@ -186,7 +158,7 @@ class ResponseReader:
             self._started = True
             self._out.append(Started(as_text(response.get("id")), as_text(response.get("model"))))
 
-    def _find_item(self, wire: Mapping[str, Any], type: str, id: str) -> _Item:
+    def _find_item(self, wire: Mapping[str, Any], type: str, id: str) -> Item:
         """Finds the item of an event by ``output_index``, else by id; creates it, since hosts may omit its start."""
         index = as_count(wire.get("output_index"))
         if index is not None or id:
@@ -195,9 +167,9 @@ class ResponseReader:
             item = next((one for one in reversed(self._items.values()) if one.type == type and not one.ended), None)
         return item or self._new_item({"type": type, "id": id}, index)
 
-    def _new_item(self, wire: Mapping[str, Any], index: int | None) -> _Item:
+    def _new_item(self, wire: Mapping[str, Any], index: int | None) -> Item:
         self._emit_start({})
-        item = _Item(wire)
+        item = Item(wire)
         id = as_text(wire.get("id"))
         self._items[id or object() if index is None else index] = item
         if id:
@@ -227,7 +199,7 @@ class ResponseReader:
         else:
             self._emit_missing_text(item, key, next((wire[name] for name in _DONE_FIELDS if name in wire), ""))
 
-    def _emit_text(self, item: _Item, key: object, text: str) -> None:
+    def _emit_text(self, item: Item, key: object, text: str) -> None:
         """Emits a delta of a section."""
         if not text:
             return
@@ -244,16 +216,16 @@ class ResponseReader:
                 text = "\n\n" + text
             self._out.append(ReasoningDelta(item.part, text))
         elif item.part is not None:
-            self._out.append(ToolCallDelta(item.part, text))
+            self._out.append(ToolCallDelta(item.part, escape_input(text) if item.is_text_call else text))
 
-    def _emit_missing_text(self, item: _Item, key: object, text: object) -> None:
+    def _emit_missing_text(self, item: Item, key: object, text: object) -> None:
         """Emits the part of a whole section that its deltas did not contain (S4: every text is emitted once)."""
         emitted = item.sections[key].buffer.getvalue() if key in item.sections else ""
         whole_text = dump_arguments(text)
         if whole_text.startswith(emitted):
             self._emit_text(item, key, whole_text[len(emitted) :])
 
-    def _emit_citation(self, item: _Item, key: int, wire: Mapping[str, Any]) -> None:
+    def _emit_citation(self, item: Item, key: int, wire: Mapping[str, Any]) -> None:
         if item.ended or item.type != "message" or not wire:
             return
         section = item.section(key)
@@ -262,7 +234,7 @@ class ResponseReader:
             self._out.append(TextDelta(self._text_part(section), ""))
         self._out.append(Cited(self._text_part(section), read_citation(wire, section.length, self._issuer)))
 
-    def _emit_call(self, item: _Item) -> None:
+    def _emit_call(self, item: Item) -> None:
         """Emits the start of a call once its name is known, and the arguments that came before."""
         name = as_text(item.wire.get("name"))
         if item.part is not None or not name:
@@ -274,17 +246,20 @@ class ResponseReader:
         self._has_calls = True
         item.part = self._new_part()
         self._out.append(ToolCallStarted(item.part, id, name))
-        if arguments := item.section(0).buffer.getvalue():
+        arguments = item.section(0).buffer.getvalue()
+        if item.is_text_call:
+            arguments = split_wrapping()[0] + escape_input(arguments)
+        if arguments:
             self._out.append(ToolCallDelta(item.part, arguments))
 
-    def _emit_hosted_call(self, item: _Item) -> None:
+    def _emit_hosted_call(self, item: Item) -> None:
         if item.part is None:
             item.part = self._new_part()
             id = as_text(item.wire.get("id")) or f"call_{token_hex(12)}"
             name = as_text(item.wire.get("name")) or HOSTED_TOOLS[item.type]
             self._out.append(ToolCallStarted(item.part, id, name, "provider"))
 
-    def _close_item(self, item: _Item, wire: Mapping[str, Any]) -> None:
+    def _close_item(self, item: Item, wire: Mapping[str, Any]) -> None:
         """Closes an item; ``wire`` is its final form, empty if the engine did not send it."""
         if item.ended:
             return
@@ -305,7 +280,7 @@ class ResponseReader:
             self._out.append(WholePart(self._new_part(), read_generated_item(wire, self._issuer)))
         item.ended = True
 
-    def _end_message(self, item: _Item) -> None:
+    def _end_message(self, item: Item) -> None:
         item_fields = {name: value for name, value in item.wire.items() if name not in ("type", "role", "content")}
         content = as_list(item.wire.get("content"))
         for key, part in enumerate(map(as_dict, content)):
@@ -320,7 +295,7 @@ class ResponseReader:
             part = as_dict(content[index]) if isinstance(index, int) and index < len(content) else {}
             self._end_part(section.part, read_text_metadata(part, item_fields, self._issuer))
 
-    def _end_reasoning(self, item: _Item) -> None:
+    def _end_reasoning(self, item: Item) -> None:
         for field, name in (("summary_index", "summary"), ("content_index", "content")):
             for key, part in enumerate(as_list(item.wire.get(name))):
                 self._emit_missing_text(item, (field, key), as_text(as_dict(part).get("text")))
@@ -329,12 +304,14 @@ class ResponseReader:
             self._out.append(ReasoningDelta(item.part, ""))
         self._end_part(item.part, wrap_item(item.wire, self._issuer))
 
-    def _end_call(self, item: _Item) -> None:
+    def _end_call(self, item: Item) -> None:
         self._emit_call(item)
         if item.part is None:
             raise Malformed(f"{self._engine.label} called a tool without its name.", engine=self._engine.name)
         field = CLIENT_CALLS[item.type]
         self._emit_missing_text(item, 0, item.wire.get(field))
+        if item.is_text_call:
+            self._out.append(ToolCallDelta(item.part, split_wrapping()[1]))
         known = {"call_id", "name", field} | ({"type"} if item.type == "function_call" else set())
         self._end_part(item.part, unknown_fields(item.wire, known, NAME, self._issuer))
 
@@ -374,7 +351,7 @@ class ResponseReader:
             final_finish_reason(_INCOMPLETE.get(reason, "other"), self._has_calls), reason or status, metadata
         )
 
-    def _text_part(self, section: _Section) -> int:
+    def _text_part(self, section: Section) -> int:
         if section.part is None:
             section.part = self._new_part()
         return section.part

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from secrets import token_hex
 from typing import Any, Final
 
+from llm.chat.freeform import Freeform
 from llm.chat.messages import Citation, Media, ProviderToolRun, UnknownPart, Usage
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
 from llm.chat.request import ToolSpec
@@ -61,6 +62,18 @@ def read_call_names(tool: ToolSpec) -> Mapping[str, Json]:
     """Returns the fields that name the function in a call for the client: ``name``, and ``namespace`` if it has one."""
     names = (opaque.data for opaque in tool.metadata if opaque.dialect == NAME and opaque.issuer == _WIRE_FORM_ISSUER)
     return next(names, {"name": tool.name})
+
+
+def write_custom_tool(tool: ToolSpec, freeform: Freeform) -> dict[str, Json]:
+    """Writes a tool whose input is text."""
+    wire: dict[str, Json] = {"type": "custom", "name": tool.name}
+    if tool.description:
+        wire["description"] = tool.description
+    if freeform.grammar:
+        wire["format"] = {"type": "grammar", "syntax": freeform.syntax, "definition": freeform.grammar}
+    elif freeform.syntax:
+        wire["format"] = {"type": freeform.syntax}
+    return wire
 
 
 # Types of parts of a message that have a text, to the field with it.

@@ -144,6 +144,7 @@ AZURE: Final = Engine(
     transcription=task_support.CUSTOM_TRANSCRIPTION,
     auth="api-key: {key}",
     quirks=Quirks(
+        custom_tools=True,
         max_tokens_field="max_completion_tokens",
         unsupported_options=frozenset({"top_k", "service_tier"}),
         max_stop_sequences=4,

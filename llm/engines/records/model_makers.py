@@ -38,6 +38,7 @@ OPENAI: Final = Engine(
     speech=task_support.OPENAI_SPEECH,
     transcription=task_support.OPENAI_TRANSCRIPTION,
     quirks=Quirks(
+        custom_tools=True,
         max_tokens_field="max_completion_tokens",
         unsupported_options=frozenset({"top_k"}),
         max_stop_sequences=4,

@@ -430,7 +430,9 @@ def test_custom_tool_input_is_text_and_its_result_keeps_the_type() -> None:
         completed(),
     )
     reply = collect(told)
-    assert reply.message.parts == (ToolCall("c", "sh", "ls -l", metadata=own(type="custom_tool_call", id="ct")),)
+    assert reply.message.parts == (
+        ToolCall("c", "sh", '{"input":"ls -l"}', metadata=own(type="custom_tool_call", id="ct")),
+    )
     assert reply.finish.reason == "tool_calls"
     result = Message("user", (ToolResult("c", (Text("total 0"),)),))
     output = {"type": "custom_tool_call_output", "call_id": "c", "output": "total 0"}
