@@ -78,6 +78,19 @@ class Options:
 NO_OPTIONS: Final = Options()  # shared by all requests without options, so that ``is`` finds them
 
 
+_NOT_SOFT: Final[frozenset[str]] = frozenset()
+
+
+def soften_no_reasoning(options: Options) -> frozenset[str]:
+    """Returns the options that ask for no reasoning, as ``ChatRequest.soft_options``.
+
+    Clients of the compatible APIs send them whatever the model is, and get an answer from a model that always reasons.
+    """
+    if options.effort == "none":
+        return frozenset({"effort"})
+    return _NOT_SOFT if options.reasoning is not False else frozenset({"reasoning"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
     """One chat request, independent of any wire."""

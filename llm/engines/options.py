@@ -1,4 +1,4 @@
-"""Checks the options of a request against the model's profile, and resolves how much the model shall reason.
+"""Checks the options of a request against the model's profile.
 
 Used by all dialects that have profiles (``llm.engines.profiles``); each dialect writes the result in its own fields.
 """
@@ -6,23 +6,16 @@ Used by all dialects that have profiles (``llm.engines.profiles``); each dialect
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import lru_cache
 from typing import Any, Final
 
-from llm.chat.request import NO_OPTIONS, Effort, Options
+from llm.chat.request import NO_OPTIONS, Options
 from llm.engines.engine import Engine
-from llm.engines.profiles import ModelProfile, ReasoningValue
+from llm.engines.profiles import ModelProfile
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
 
-# For APIs without a reasoning budget: the effort for a budget up to this number of tokens.
-_EFFORT_BY_BUDGET: Final[Sequence[tuple[float, Effort]]] = (
-    (0, "none"),
-    (4096, "low"),
-    (16384, "medium"),
-    (float("inf"), "high"),
-)
 # Values equal to the default behaviour. A model without the option behaves so too: the option is left out, not refused.
 _NEUTRAL_VALUES: Final[Mapping[str, object]] = {
     "temperature": 1,
@@ -34,79 +27,6 @@ _NEUTRAL_VALUES: Final[Mapping[str, object]] = {
     "citations": False,
     "context_tokens": 0,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ReasoningRequest:
-    """How much the model shall reason, in the words of its API."""
-
-    enabled: bool | None = None  # None: no field is needed
-    effort: str | None = None  # the model's own value
-    budget_tokens: int | None = None  # requested budget
-    unsent_options: tuple[str, ...] = ()  # options that no field of this API can express
-
-
-NO_REASONING_REQUEST: Final = ReasoningRequest()  # the options do not mention reasoning, or need no field
-
-
-def resolve_reasoning(options: Options, engine: Engine, model: str, profile: ModelProfile) -> ReasoningRequest:
-    """Resolves effort, budget and ``reasoning`` of the options. Raises ``Unsupported`` naming the option."""
-    option, enabled, effort = read_reasoning_options(options)
-    if enabled is None:
-        return NO_REASONING_REQUEST
-    if "effort" in engine.quirks.unsupported_options:
-        raise _unsupported(engine, option)
-    support = profile.reasoning
-    if support is None:
-        if enabled:
-            raise _unsupported(engine, option, "the model does not reason", model)
-        return NO_REASONING_REQUEST
-    if not enabled:
-        if support.disable_value is None:
-            raise _unsupported(engine, option, "the model's reasoning cannot be turned off", model)
-        return ReasoningRequest(False, _effort_of(support.disable_value))
-    if effort is None:
-        unsent = (option,) if support.enable_value is None and option == "reasoning" else ()
-        return ReasoningRequest(True, _effort_of(support.enable_value), unsent_options=unsent)
-    if support.efforts is not None and effort not in support.efforts:
-        efforts = ", ".join(support.efforts)
-        reason = f"its efforts are {efforts}" if efforts else "it has no efforts"
-        if option != "effort":
-            reason = f"the option would be sent as effort {effort!r}, and {reason}"
-        raise _unsupported(engine, option, reason, model)
-    budget = options.reasoning_tokens
-    if option == "reasoning_tokens":
-        return ReasoningRequest(True, effort, budget)
-    return ReasoningRequest(
-        True, effort, unsent_options=("reasoning_tokens",) if budget is not None and budget > 0 else ()
-    )
-
-
-def _effort_of(value: ReasoningValue | None) -> str | None:
-    """Returns the value if it is an effort; None if it is empty or consists of fields."""
-    return value or None if isinstance(value, str) else None
-
-
-def read_reasoning_options(options: Options) -> tuple[str, bool | None, str | None]:
-    """Returns the option that decides, whether to reason (None: not specified), and the effort (None: any)."""
-    if options.effort is not None:
-        return "effort", options.effort != "none", options.effort
-    if options.reasoning is False:
-        return "reasoning", False, None
-    budget = options.reasoning_tokens
-    if budget is not None and budget >= 0:
-        effort = next(word for limit, word in _EFFORT_BY_BUDGET if budget <= limit)
-        return "reasoning_tokens", budget > 0, effort
-    if budget is not None:  # negative: the model decides how much (Gemini)
-        return "reasoning_tokens", True, None
-    return "reasoning", options.reasoning, None
-
-
-def will_reason(request: ReasoningRequest, profile: ModelProfile) -> bool:
-    """True if the model will reason; False if it will not or that is not known."""
-    if profile.reasoning is None:
-        return False
-    return bool(profile.reasoning.enabled_by_default if request.enabled is None else request.enabled)
 
 
 def check_options(
@@ -130,7 +50,7 @@ def check_options(
         if value == unset[name] or (profile.always_cites and name == "citations"):
             continue
         if name not in _NEUTRAL_VALUES or value != _NEUTRAL_VALUES[name]:
-            raise _unsupported(engine, name, reason, model)
+            raise build_unsupported(engine, name, reason, model)
         changes[name] = unset[name]
     _check_limit(engine, "stop", len(options.stop), engine.quirks.max_stop_sequences)
     _check_limit(engine, "top_logprobs", options.top_logprobs or 0, engine.quirks.max_top_logprobs)
@@ -192,7 +112,8 @@ def _check_limit(engine: Engine, name: str, value: int, limit: int | None) -> No
         raise Unsupported(f"{engine.label} accepts at most {limit} for {name}.", param=name, engine=engine.name)
 
 
-def _unsupported(engine: Engine, name: str, reason: str = "", model: str = "") -> Unsupported:
+def build_unsupported(engine: Engine, name: str, reason: str = "", model: str = "") -> Unsupported:
+    """Returns the error for an option that the engine, or one of its models, does not have."""
     text = f"{engine.label} does not have the option {name}."
     if reason:
         text = f"{engine.label} does not accept {name} for {model}: {reason}."

@@ -65,36 +65,74 @@ def find_profile(model: str, families: tuple[ModelProfile, ...]) -> ModelProfile
 
 _ALWAYS_REASONS: Final = ReasoningSupport(enable_value="", disable_value=None, enabled_by_default=True)
 _THREE_EFFORTS: Final = ("low", "medium", "high")
+_NONE: Final[frozenset[str]] = frozenset()
 
 _SAMPLING: Final = frozenset(
     {"temperature", "top_p", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty", "stop"}
 )
 
+# Efforts of OpenAI's models: https://developers.openai.com/api/docs/guides/reasoning, each model's page, and the API's
+# error ("Supported values are: ..."). Models without a public page (cyber, rosalind) have those of their version.
+_UP_TO_XHIGH: Final = (*_THREE_EFFORTS, "xhigh")
+_UP_TO_MAX: Final = (*_UP_TO_XHIGH, "max")
+_OPENAI_ALWAYS: Final = ModelProfile(reasoning=_ALWAYS_REASONS, unsupported_while_reasoning=_SAMPLING)
+
+
+def _always_reasons(*globs: str, efforts: tuple[str, ...] | None, unsupported: frozenset[str] = _NONE) -> ModelProfile:
+    """Models of OpenAI that cannot be told not to reason."""
+    return replace(
+        _OPENAI_ALWAYS,
+        globs=globs,
+        reasoning=replace(_ALWAYS_REASONS, efforts=efforts),
+        unsupported_options=unsupported,
+    )
+
+
+_NO_VERBOSITY: Final = frozenset({"verbosity"})
 OPENAI: Final = (
+    ModelProfile(globs=("gpt-4*-search-*",), reasoning=None, always_cites=True, unsupported_options=_NO_VERBOSITY),
     ModelProfile(globs=("*-search-*",), always_cites=True),
+    ModelProfile(
+        globs=("gpt-[34]*", "ft:gpt-[34]*", "chatgpt-4*", "gpt-audio*"),
+        reasoning=None,
+        unsupported_options=_NO_VERBOSITY,
+    ),
+    ModelProfile(globs=("gpt-5-chat*",), reasoning=None),
+    _always_reasons("gpt-5.[1-3]-chat*", efforts=("medium",)),
     ModelProfile(globs=("*-chat*", "chatgpt*")),  # some reason and some do not; the id does not show which
+    _always_reasons("o1-mini*", "o1-preview*", efforts=(), unsupported=_NO_VERBOSITY),
+    _always_reasons("o[134]*-deep-research*", efforts=("medium",), unsupported=_NO_VERBOSITY),
+    _always_reasons(
+        "o[134]", "o[134]-*", "ft:o[134]-*", "codex-mini*", efforts=_THREE_EFFORTS, unsupported=_NO_VERBOSITY
+    ),
+    _always_reasons("gpt-5-pro*", efforts=("high",)),
+    _always_reasons("gpt-5.[2-9]*-pro*", efforts=("medium", "high", "xhigh")),
+    _always_reasons("gpt-[6-9]*-pro*", efforts=None),
+    _always_reasons("gpt-5-codex*", "gpt-5.1-codex", "gpt-5.1-codex-mini*", efforts=_THREE_EFFORTS),
+    _always_reasons("gpt-5.1-codex-max*", "gpt-5.[2-9]*codex*", efforts=_UP_TO_XHIGH),
+    _always_reasons("gpt-5", "gpt-5-*", efforts=("minimal", *_THREE_EFFORTS)),
+    _always_reasons("gpt-6-astra*", "gpt-6.1-sol*", "gpt-6.2*", efforts=_UP_TO_MAX),
     ModelProfile(
-        globs=("o[134]", "o[134]-*", "ft:o[134]-*"),
-        reasoning=_ALWAYS_REASONS,
-        unsupported_options=frozenset({"verbosity"}),
+        globs=("*codex*", "gpt-5.[6-9]*", "gpt-[6-9]*"),
+        reasoning=ReasoningSupport(enable_value="", efforts=_UP_TO_MAX, enabled_by_default=True),
         unsupported_while_reasoning=_SAMPLING,
     ),
     ModelProfile(
-        globs=("gpt-5", "gpt-5-*", "gpt-[5-9]*-pro*", "gpt-6-astra*", "gpt-6.1-sol*"),
-        reasoning=_ALWAYS_REASONS,
+        globs=("gpt-5.5*",),
+        reasoning=ReasoningSupport(enable_value="", efforts=_UP_TO_XHIGH, enabled_by_default=True),
+        unsupported_while_reasoning=_SAMPLING,
+    ),
+    # recorded: without the field the effort is "none", and log probabilities are returned
+    ModelProfile(
+        globs=("gpt-5.1", "gpt-5.1-*"),
+        reasoning=ReasoningSupport(enable_value="medium", efforts=_THREE_EFFORTS, enabled_by_default=False),
         unsupported_while_reasoning=_SAMPLING,
     ),
     ModelProfile(
-        globs=("*codex*", "gpt-5.[5-9]*", "gpt-[6-9]*"),
-        reasoning=ReasoningSupport(enable_value="", enabled_by_default=True),
+        globs=("gpt-5.[2-4]", "gpt-5.[2-4]-*"),
+        reasoning=ReasoningSupport(enable_value="medium", efforts=_UP_TO_XHIGH, enabled_by_default=False),
         unsupported_while_reasoning=_SAMPLING,
     ),
-    ModelProfile(  # recorded: without the field the effort is "none", and log probabilities are returned
-        globs=("gpt-5.[1-4]", "gpt-5.[1-4]-*"),
-        reasoning=ReasoningSupport(enable_value="medium", enabled_by_default=False),
-        unsupported_while_reasoning=_SAMPLING,
-    ),
-    ModelProfile(globs=("gpt-[34]*", "ft:gpt-[34]*"), reasoning=None, unsupported_options=frozenset({"verbosity"})),
 )
 
 # Owners choose the name of a deployment; most names contain the model id.
@@ -125,7 +163,7 @@ XAI: Final = (
     ),
     ModelProfile(
         globs=("grok-4.[67]*",),
-        reasoning=ReasoningSupport(enable_value="", efforts=(*_THREE_EFFORTS, "xhigh"), enabled_by_default=True),
+        reasoning=ReasoningSupport(enable_value="", efforts=_UP_TO_XHIGH, enabled_by_default=True),
         unsupported_while_reasoning=_XAI_UNSUPPORTED,
     ),
     ModelProfile(
@@ -208,6 +246,7 @@ META: Final = (
     ModelProfile(globs=("muse*",), reasoning=replace(_ALWAYS_REASONS, efforts=("minimal", *_THREE_EFFORTS, "xhigh"))),
 )
 
+# https://docs.mistral.ai/inference/conversations/reasoning: these reason only if ``reasoning_effort`` is sent.
 MISTRAL: Final = (
     ModelProfile(
         globs=("*magistral*",),
@@ -215,9 +254,10 @@ MISTRAL: Final = (
     ),
     ModelProfile(
         globs=(
-            "mistral-small-latest", "mistral-small-2603*", "mistral-medium-3", "mistral-medium-3-5*",
-            "mistral-medium-3.5*",
+            "mistral-small-latest", "mistral-small-2603*", "mistral-medium", "mistral-medium-latest",
+            "mistral-medium-2604*", "mistral-medium-3", "mistral-medium-3-5*", "mistral-medium-3.5*",
         ),
         reasoning=ReasoningSupport(enable_value="high", efforts=("high",), enabled_by_default=False),
     ),
+    ModelProfile(globs=("mistral-large-4*",), reasoning=ReasoningSupport(enable_value="high")),
 )  # fmt: skip

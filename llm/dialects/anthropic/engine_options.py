@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -13,6 +14,7 @@ from llm.dialects.anthropic.shared import NAME, unpack_wire_form
 from llm.engines.engine import Engine
 from llm.engines.options import check_options
 from llm.engines.profiles import DEFAULT_PROFILE
+from llm.engines.reasoning import fit_effort
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
 from llm.wire.schema_subset import Subset, describe_losses, fit_schema
@@ -52,7 +54,7 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
     wire: dict[str, Json] = {"max_tokens": max_tokens}
     # The fields that a client of this wire sent for thinking and format are more exact than the options.
     wire |= unpack_wire_form(request.metadata) or {
-        **_write_thinking(options, profile, max_tokens, refuse, dropped),
+        **_write_thinking(replace(request, options=options), profile, max_tokens, refuse, dropped),
         **_write_output_config(options, profile, engine, refuse, dropped),
     }
     wire |= _write_samplers(options, profile, _find_active_thinking(wire), refuse)
@@ -98,21 +100,14 @@ def _find_option_turning_on(options: Options) -> str | None:
 
 
 def _write_thinking(
-    options: Options, profile: AnthropicProfile, max_tokens: int, refuse: Refuse, dropped: list[str]
+    request: ChatRequest, profile: AnthropicProfile, max_tokens: int, refuse: Refuse, dropped: list[str]
 ) -> dict[str, Json]:
-    if (
-        options.effort not in (None, "none")
-        and _choose_effort(options, profile) is None
-        and _find_option_turning_on(options) != "effort"
-    ):
+    options = request.options
+    on = _find_option_turning_on(options)
+    if on != "effort" and options.effort not in (None, "none") and _choose_effort(options, profile, []) is None:
         dropped.append("effort")  # another option decides about thinking, and the model has no effort field
     if off := _find_option_turning_off(options):
-        if profile.thinking == "none":
-            return {}
-        if profile.off_type is None:
-            raise refuse(off, "the model's thinking cannot be turned off")
-        return {"thinking": {"type": profile.off_type}}
-    on = _find_option_turning_on(options)
+        return _turn_thinking_off(off, profile, off in request.soft_options, refuse, dropped)
     if on is None:
         return {"thinking": dict(_ADAPTIVE)} if profile.thinks_by_default else {}
     if profile.thinking == "none":
@@ -120,9 +115,25 @@ def _write_thinking(
     budget = options.reasoning_tokens is not None and options.reasoning_tokens > 0  # negative: the model decides
     if profile.thinking == "adaptive" and budget:
         raise refuse("reasoning_tokens", "the model accepts an effort, not a token budget")
-    if profile.thinking == "budget" or budget:
-        return {"thinking": {"type": "enabled", "budget_tokens": _choose_budget(options, max_tokens, refuse)}}
-    return {"thinking": dict(_ADAPTIVE)}
+    if profile.thinking != "budget" and not budget:
+        return {"thinking": dict(_ADAPTIVE)}
+    if not budget and max_tokens < 2 * MIN_BUDGET:  # too few tokens for thinking and an answer
+        dropped.append(on)
+        return {}
+    return {"thinking": {"type": "enabled", "budget_tokens": _choose_budget(options, max_tokens, refuse)}}
+
+
+def _turn_thinking_off(
+    option: str, profile: AnthropicProfile, soft: bool, refuse: Refuse, dropped: list[str]
+) -> dict[str, Json]:
+    if profile.thinking == "none":
+        return {}
+    if profile.off_type is not None:
+        return {"thinking": {"type": profile.off_type}}
+    if not soft:
+        raise refuse(option, "the model's thinking cannot be turned off")
+    dropped.append(option)  # it thinks; the text of that is not asked for
+    return {}
 
 
 def _choose_budget(options: Options, max_tokens: int, refuse: Refuse) -> int:
@@ -134,30 +145,34 @@ def _choose_budget(options: Options, max_tokens: int, refuse: Refuse) -> int:
         if budget >= max_tokens:
             raise refuse("reasoning_tokens", f"it has to be less than max_tokens, which is {max_tokens}")
         return budget
-    room = max_tokens - MIN_BUDGET
-    if room < MIN_BUDGET:
-        raise refuse("max_tokens", f"{max_tokens} tokens are too few for thinking")
-    return min(EFFORT_BUDGETS[options.effort or "low"], room)
+    return min(EFFORT_BUDGETS[options.effort or "low"], max_tokens - MIN_BUDGET)
 
 
-def _choose_effort(options: Options, profile: AnthropicProfile) -> str | None:
-    """Returns the value of ``output_config.effort``, which applies to the whole answer, with or without thinking."""
-    effort = "low" if options.effort == "minimal" else options.effort
-    if effort in (None, "none") or not profile.efforts:
+def _choose_effort(options: Options, profile: AnthropicProfile, dropped: list[str]) -> str | None:
+    """Returns the value of ``output_config.effort``, which applies to the whole answer, with or without thinking.
+
+    An effort that the model does not have becomes the nearest one.
+    """
+    effort, turned_off = options.effort, _find_option_turning_off(options) is not None
+    if not profile.efforts:
         return None
-    if profile.thinking == "budget" and effort not in profile.efforts:
-        return None  # the model has no such effort; the budget expresses it
-    return effort
+    if effort is None or effort == "none":  # the least, if the model thinks nevertheless
+        return fit_effort("minimal", profile.efforts) if turned_off and profile.off_type is None else None
+    if profile.thinking == "budget" and effort not in (*profile.efforts, "minimal"):
+        return None  # the budget expresses it
+    efforts = (turned_off and profile.efforts_without_thinking) or profile.efforts
+    fitted = fit_effort(effort, efforts)
+    if fitted != effort and profile.thinking != "budget":
+        dropped.append("effort")
+    return fitted
 
 
 def _write_output_config(
     options: Options, profile: AnthropicProfile, engine: Engine, refuse: Refuse, dropped: list[str]
 ) -> dict[str, Json]:
     config: dict[str, Json] = {}
-    effort = _choose_effort(options, profile)
+    effort = _choose_effort(options, profile, dropped)
     if effort is not None:
-        if effort not in profile.efforts:
-            raise refuse("effort", f"the model does not accept the effort {effort!r}")
         config["effort"] = effort
     if options.format is not None:
         if options.format.schema is None:

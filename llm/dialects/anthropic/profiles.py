@@ -1,7 +1,7 @@
 """What each model of the Anthropic wire accepts: forms of thinking, efforts, samplers, output size.
 
-From providers.md 2.1 to 2.3 and the model list recorded on 2026-08-02 (``capabilities``). A Claude id that matches no
-row is treated as a newer model.
+From providers.md 2.1 to 2.3, the model list recorded on 2026-08-02 (``capabilities``) and the migration guides below
+https://platform.claude.com/docs/en/models. A Claude id that matches no row is treated as a newer model.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class AnthropicProfile:
     off_type: str | None = "disabled"  # the ``thinking.type`` that turns thinking off; None: it cannot be turned off
     thinks_by_default: bool = False  # thinks if the request does not mention thinking
     efforts: frozenset[Effort] = frozenset()  # values of ``output_config.effort``
+    efforts_without_thinking: frozenset[Effort] = frozenset()  # the same while thinking is turned off; empty: all
     samplers: Literal["any", "both", "one", "none"] = "one"  # "one": temperature or top_p; "none": default values only
     forced_tools: bool = True  # accepts tool_choice "any" and "tool"
     json_schema: bool = True  # accepts output_config.format
@@ -35,6 +36,11 @@ _CLAUDE_3 = AnthropicProfile(max_tokens=4096, thinking="none", samplers="both", 
 _CLAUDE_4 = AnthropicProfile(max_tokens=64000, thinking="budget")
 _CLAUDE_4_6 = AnthropicProfile(max_tokens=128000, thinking="both", efforts=_UP_TO_MAX)
 _NEWEST = AnthropicProfile(max_tokens=128000, thinking="adaptive", efforts=_UP_TO_MAX | {"xhigh"}, samplers="none")
+# Since Claude 5 a request without ``thinking`` is answered with thinking, whose text is shown only if asked for.
+_CLAUDE_5 = replace(_NEWEST, thinks_by_default=True)
+# With thinking turned off, an effort above "high" is answered with 400.
+_UP_TO_HIGH_WITHOUT = replace(_CLAUDE_5, efforts_without_thinking=_UP_TO_HIGH)
+_ALWAYS_THINKS = replace(_CLAUDE_5, off_type=None)
 # Other hosts of this wire mostly accept the older form of thinking too, and have no rules about samplers.
 _OTHER_HOSTS = replace(_NEWEST, max_tokens=8192, thinking="both", samplers="any")
 
@@ -54,13 +60,15 @@ _MODELS: Final[tuple[tuple[str, AnthropicProfile], ...]] = (  # the first matchi
     ("*claude-4-opus*", replace(_CLAUDE_4, max_tokens=32000, samplers="both", json_schema=False)),
     ("*claude*sonnet-4*", replace(_CLAUDE_4, samplers="both", json_schema=False)),
     ("*claude-4-*", replace(_CLAUDE_4, samplers="both", json_schema=False)),
-    ("*claude*opus-5-5*", replace(_NEWEST, thinks_by_default=True, off_type=None, forced_tools=False)),
-    ("*claude*sonnet-5-5*", replace(_NEWEST, thinks_by_default=True, off_type="between_tools", forced_tools=False)),
-    ("*claude*fable-5-[1-9]*", replace(_NEWEST, thinks_by_default=True, off_type=None, forced_tools=False)),
-    ("*claude*mythos-5-[1-9]*", replace(_NEWEST, thinks_by_default=True, off_type=None, forced_tools=False)),
-    ("*claude*fable-5*", replace(_NEWEST, thinks_by_default=True, off_type=None)),
-    ("*claude*mythos-5*", replace(_NEWEST, thinks_by_default=True, off_type=None)),
-    ("*claude*", _NEWEST),
+    ("*claude*opus-5-5*", replace(_ALWAYS_THINKS, forced_tools=False)),
+    ("*claude*sonnet-5-5*", replace(_UP_TO_HIGH_WITHOUT, off_type="between_tools", forced_tools=False)),
+    ("*claude*haiku-5-5*", _UP_TO_HIGH_WITHOUT),
+    ("*claude*opus-5*", _UP_TO_HIGH_WITHOUT),
+    ("*claude*fable-5-[1-9]*", replace(_ALWAYS_THINKS, forced_tools=False)),
+    ("*claude*mythos-5-[1-9]*", replace(_ALWAYS_THINKS, forced_tools=False)),
+    ("*claude*fable-5*", _ALWAYS_THINKS),
+    ("*claude*mythos-5*", _ALWAYS_THINKS),
+    ("*claude*", _CLAUDE_5),
 )
 
 # https://platform.claude.com/docs/en/build-with-claude/preserved-thinking: these refuse signed thinking if messages,

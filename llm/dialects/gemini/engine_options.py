@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
-from llm.chat.request import ChatRequest, JsonFormat, Options
+from llm.chat.request import ChatRequest, Effort, JsonFormat, Options
 from llm.dialects.gemini.profiles import EFFORT_BUDGETS, GeminiProfile, find_profile
 from llm.dialects.gemini.shared import build_refusal
 from llm.engines.engine import Engine
-from llm.engines.options import check_options, ignored_options, read_reasoning_options, unmet_caching
+from llm.engines.options import check_options, ignored_options, unmet_caching
 from llm.engines.profiles import ModelProfile
+from llm.engines.reasoning import fit_effort, read_reasoning_options
 from llm.wire.json_codec import Json
 from llm.wire.schema_subset import Subset, describe_losses, fit_schema
 
@@ -52,7 +55,7 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
         "frequencyPenalty": options.frequency_penalty,
         "responseLogprobs": options.logprobs if options.top_logprobs is None else True,
         "logprobs": options.top_logprobs,
-        "thinkingConfig": _write_thinking(options, traits, engine, request.model, dropped),
+        "thinkingConfig": _write_thinking(replace(request, options=options), traits, engine, dropped),
         **_write_format(request, traits, engine, dropped),
     }
     wire: dict[str, Json] = {
@@ -63,8 +66,9 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
     return {name: value for name, value in wire.items() if value is not None}
 
 
-def _write_thinking(options: Options, traits: GeminiProfile, engine: Engine, model: str, dropped: list[str]) -> Json:
+def _write_thinking(request: ChatRequest, traits: GeminiProfile, engine: Engine, dropped: list[str]) -> Json:
     """Thought summaries are requested of every model that has them; the amount is a budget or a level, never both."""
+    options, model = request.options, request.model
     option, enabled, effort = read_reasoning_options(options)
     if option in engine.quirks.unsupported_options and enabled is not None:
         raise build_refusal(engine, option, f"does not have the option {option}")
@@ -74,24 +78,45 @@ def _write_thinking(options: Options, traits: GeminiProfile, engine: Engine, mod
         return None
     if enabled is None:
         return None if traits.thinking == "unknown" else {"includeThoughts": True}
+    if not enabled and traits.disable_fields is None and option not in request.soft_options:
+        reason = "the model's reasoning cannot be turned off"
+        raise build_refusal(engine, option, f"does not accept {option} for {model}: {reason}")
     if not enabled:
-        if traits.disable_fields is None:
-            reason = "the model's reasoning cannot be turned off"
-            raise build_refusal(engine, option, f"does not accept {option} for {model}: {reason}")
-        return {"includeThoughts": False, **traits.disable_fields}
-    budget = options.reasoning_tokens
-    if option == "reasoning_tokens":  # models with levels accept a budget too, if no level is set
-        return {"includeThoughts": True, "thinkingBudget": budget}
+        return {"includeThoughts": False, **_write_least_thinking(options, option, traits, dropped)}
     if option == "reasoning":
         return {"includeThoughts": True, **(traits.enable_fields or {})}
-    if budget is not None:
+    if option == "reasoning_tokens" and (traits.thinking == "budget" or traits.accepts_budget):
+        return {"includeThoughts": True, "thinkingBudget": options.reasoning_tokens}
+    if effort is None:  # the model shall decide how much, which is its default
+        return {"includeThoughts": True}
+    if options.reasoning_tokens is not None:
         dropped.append("reasoning_tokens")
-    if traits.thinking == "budget" and options.effort is not None:
-        return {"includeThoughts": True, "thinkingBudget": min(EFFORT_BUDGETS[options.effort], traits.max_budget)}
-    if effort not in traits.efforts:
-        accepted = ", ".join(traits.efforts)
-        raise build_refusal(engine, option, f"does not accept effort {effort!r} for {model}: it accepts {accepted}")
-    return {"includeThoughts": True, "thinkingLevel": str(effort).upper()}
+    return {"includeThoughts": True, **_write_amount(effort, option, traits, dropped)}
+
+
+def _write_least_thinking(
+    options: Options, option: str, traits: GeminiProfile, dropped: list[str]
+) -> Mapping[str, Json]:
+    """Writes the fields for no thinking, or for the least where it cannot be turned off."""
+    if traits.disable_fields is not None:
+        if option == "reasoning" and options.effort not in (None, "none"):
+            dropped.append("effort")
+        return traits.disable_fields
+    dropped.append(option)
+    effort = options.effort if option == "reasoning" and options.effort != "none" else None
+    if effort is None and traits.thinking == "budget":
+        return {"thinkingBudget": traits.min_budget}
+    return _write_amount(effort or "minimal", option, traits, [])
+
+
+def _write_amount(effort: Effort, option: str, traits: GeminiProfile, dropped: list[str]) -> dict[str, Json]:
+    """Writes an effort as a budget or level; an effort that the model does not have becomes the nearest one."""
+    if traits.thinking == "budget":
+        return {"thinkingBudget": min(EFFORT_BUDGETS[effort], traits.max_budget)}
+    level = fit_effort(effort, traits.efforts)
+    if level != effort:
+        dropped.append(option)
+    return {"thinkingLevel": level.upper()} if level is not None else {}
 
 
 def _write_format(request: ChatRequest, traits: GeminiProfile, engine: Engine, dropped: list[str]) -> dict[str, Json]:

@@ -1,8 +1,8 @@
 """Profiles of Gemini's models: budgets or levels of thinking, samplers, schemas with tools.
 
-Sources: providers.md 3.2 and https://ai.google.dev/gemini-api/docs/thinking; refused levels by the provider's error
-"Thinking level MINIMAL is not supported for this model". An unknown Gemini id counts as a newer model, and every option
-is sent to it.
+Sources: providers.md 3.2, https://ai.google.dev/gemini-api/docs/thinking and, for Gemini 4, the developer guides below
+https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/guides; refused levels by the provider's error
+"Thinking level MINIMAL is not supported for this model". An unknown Gemini id counts as a newer model.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ class GeminiProfile:
     """The options that a model accepts. Options have the names of ``Options`` fields."""
 
     thinking: Literal["none", "budget", "level", "unknown"]  # "unknown": send ``thinkingConfig`` only if requested
-    efforts: tuple[str, ...] = (*_FOUR, "xhigh")  # accepted levels
+    efforts: tuple[str, ...] = _FOUR  # accepted levels
+    min_budget: int = 0  # the smallest budget, in tokens
     max_budget: int = 0  # the largest budget, in tokens
+    accepts_budget: bool = True  # a model with levels accepts a budget in place of a level
     disable_fields: Mapping[str, Json] | None = (
         None  # ``thinkingConfig`` with the least thinking; None: it cannot be turned off
     )
@@ -55,11 +57,11 @@ _BUDGET = GeminiProfile(thinking="budget", max_budget=24576, disable_fields=_NO_
 # https://ai.google.dev/gemini-api/docs/function-calling: tool results with images need Gemini 3 or later (recorded).
 _RESULT_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/webp", "application/pdf"})
 _LEVEL = GeminiProfile(thinking="level", disable_fields=_MINIMAL, needs_signatures=True, result_types=_RESULT_TYPES)
-_FLASH = replace(_LEVEL, efforts=_FOUR)
 # Its default is almost no thinking; MEDIUM is the default of the larger models.
-_LITE = replace(_FLASH, enable_fields={"thinkingLevel": "MEDIUM"})
+_LITE = replace(_LEVEL, enable_fields={"thinkingLevel": "MEDIUM"})
 _FIXED = replace(_LEVEL, ignores=_SAMPLERS, refuses=_PENALTIES)  # sampling parameters are fixed
 _NEWEST = replace(_FIXED, efforts=_THREE, disable_fields=None)
+_GEMINI_4 = replace(_NEWEST, accepts_budget=False)
 
 _MODELS: Final[tuple[tuple[str, GeminiProfile], ...]] = (  # the first matching glob wins
     ("gemini-2.0*thinking*", _BUDGET),
@@ -67,7 +69,7 @@ _MODELS: Final[tuple[tuple[str, GeminiProfile], ...]] = (  # the first matching 
     ("gemini-2.0*", _NO_THINKING),
     ("gemini-2.5*-tts*", _NO_THINKING),
     ("gemini-2.5*-image*", _NO_THINKING),
-    ("gemini-2.5-pro*", replace(_BUDGET, max_budget=32768, disable_fields=None)),
+    ("gemini-2.5-pro*", replace(_BUDGET, min_budget=128, max_budget=32768, disable_fields=None)),
     ("gemini-2.5-flash-lite*", replace(_BUDGET, enable_fields={"thinkingBudget": -1})),
     ("gemini-2.5*", _BUDGET),
     ("gemini-robotics-er-1*", _BUDGET),
@@ -77,17 +79,22 @@ _MODELS: Final[tuple[tuple[str, GeminiProfile], ...]] = (  # the first matching 
     ("gemini-3-pro*", replace(_LEVEL, efforts=("low", "high"), disable_fields=None)),
     ("gemini-3.1-pro*", replace(_LEVEL, efforts=_THREE, disable_fields=None)),
     ("gemini-pro-latest", replace(_LEVEL, efforts=_THREE, disable_fields=None)),
-    ("gemini-3-flash*", _FLASH),
+    ("gemini-3-flash*", _LEVEL),
     ("gemini-3.1-flash-lite*", _LITE),
     ("gemini-3.5-flash-lite*", replace(_LITE, ignores=_SAMPLERS, refuses=_PENALTIES)),
     ("gemini-flash-lite-latest", replace(_LITE, ignores=_SAMPLERS, refuses=_PENALTIES)),
-    ("gemini-3.5-flash*", _FLASH),
+    ("gemini-3.5-flash*", _LEVEL),
     ("gemini-3.6-flash*", replace(_FIXED, disable_fields=_NO_BUDGET)),
     ("gemini-3.[78]-flash*", _NEWEST),
     ("gemini-flash-latest", _NEWEST),
     ("gemini-4-argon*", replace(_NEWEST, refuses=frozenset())),
-    ("gemini-[3-9]*", _LEVEL),
-    ("gemini-[1-9][0-9]*", _LEVEL),
+    ("gemini-4-carbon*", _GEMINI_4),
+    ("gemini-4-hydrogen*", replace(_GEMINI_4, efforts=(*_THREE, "xhigh"))),
+    ("gemini-4-neon*", replace(_GEMINI_4, efforts=(*_THREE, "xhigh"))),
+    ("gemini-3*", _LEVEL),
+    # Every Gemini 4 so far refuses MINIMAL, so newer models are not asked for it.
+    ("gemini-[4-9]*", replace(_LEVEL, efforts=_THREE, disable_fields=None)),
+    ("gemini-[1-9][0-9]*", replace(_LEVEL, efforts=_THREE, disable_fields=None)),
     ("gemini-*latest", _LEVEL),
     ("gemma-[123]*", _NO_THINKING),
 )

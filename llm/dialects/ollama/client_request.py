@@ -7,7 +7,7 @@ from typing import Any, Final, cast, get_args
 
 from llm.chat.messages import Media, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
 from llm.chat.provider_metadata import ProviderMetadata, unknown_fields
-from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec
+from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec, soften_no_reasoning
 from llm.dialects.ollama.shared import GENERATE_NAME, NAME, guess_image_type
 from llm.wire.json_codec import dumps
 from llm.wire.json_strict import Fields, invalid
@@ -56,7 +56,7 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         stream=True if stream is None else stream,
         metadata=metadata,
         droppable_fields=_DROPPABLE.union(defaults),
-        soft_options=_SOFT_OPTIONS,
+        soft_options=_SOFT_OPTIONS | soften_no_reasoning(options),
     )
 
 

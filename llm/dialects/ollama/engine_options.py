@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
 from llm.chat.request import ChatRequest, Options
 from llm.engines.capabilities import guess_capabilities
 from llm.engines.engine import Engine
-from llm.engines.options import check_options, read_reasoning_options, unmet_caching
+from llm.engines.options import check_options, unmet_caching
 from llm.engines.profiles import DEFAULT_PROFILE
+from llm.engines.reasoning import fit_effort, read_reasoning_options
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
 from llm.wire.schema_subset import inline_refs
 
-# Effort to level of ``think``. https://docs.ollama.com/capabilities/thinking: most models accept true or false, newer
-# servers a level too. One family always reasons and does not accept "max".
-_LEVELS: Final[Mapping[str, str]] = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "max": "max"}
+# Levels of ``think``. https://docs.ollama.com/capabilities/thinking: most models accept true or false, newer servers a
+# level too. One family always reasons and does not accept "max".
+_LEVELS: Final = ("low", "medium", "high", "max")
 _ALWAYS_REASONS: Final = "*gpt-oss*"
 # The options that this wire has fields for.
 _KNOWN: Final = frozenset({
@@ -79,12 +79,12 @@ def _write_think(options: Options, request: ChatRequest, engine: Engine, dropped
         if option == "reasoning_tokens" and enabled and effort is not None:
             dropped.append(option)  # the wire has no budget
         return None if always else enabled
-    if effort not in _LEVELS or (always and effort == "max"):
-        accepted = "low, medium, high" if always else "low, medium, high, max"
-        raise build_refusal(engine, option, f"does not accept effort {effort!r} for {model}: it accepts {accepted}")
     if option == "effort" and options.reasoning_tokens is not None:
         dropped.append("reasoning_tokens")
-    return _LEVELS[effort]
+    level = fit_effort(effort, _LEVELS[:3] if always else _LEVELS)
+    if level != effort:
+        dropped.append(option)
+    return level
 
 
 def _write_format(options: Options, engine: Engine) -> Json:

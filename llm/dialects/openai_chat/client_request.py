@@ -7,7 +7,7 @@ from typing import Any, Final, get_args
 
 from llm.chat.freeform import Freeform
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
-from llm.chat.request import NO_OPTIONS, ChatRequest, Effort, JsonFormat, Options, ToolSpec
+from llm.chat.request import NO_OPTIONS, ChatRequest, Effort, JsonFormat, Options, ToolSpec, soften_no_reasoning
 from llm.dialects.openai_chat.client_fields import raise_invalid, read_list, read_number, read_text, read_typed
 from llm.dialects.openai_chat.client_messages import read_messages
 from llm.dialects.openai_chat.shared import NAME
@@ -60,6 +60,7 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         show_usage=bool(stream_options.get("include_usage")) if stream else True,
         metadata=() if body.keys() <= known else _read_unknown_fields(body, known),
         droppable_fields=droppable,
+        soft_options=soften_no_reasoning(options),
     )
 
 

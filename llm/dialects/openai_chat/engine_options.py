@@ -6,20 +6,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from llm.chat.provider_metadata import metadata_for_engine
-from llm.chat.request import NO_OPTIONS, Options
+from llm.chat.request import NO_OPTIONS, ChatRequest, Options
 from llm.dialects.openai_chat.shared import NAME
 from llm.engines.engine import Engine
 from llm.engines.options import (
-    ReasoningRequest,
     check_options,
     default_fields,
     ignored_options,
     merge_field,
-    resolve_reasoning,
     unmet_caching,
-    will_reason,
 )
 from llm.engines.profiles import ModelProfile, ReasoningSupport, find_profile
+from llm.engines.reasoning import ReasoningRequest, resolve_reasoning, will_reason
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
 from llm.wire.json_lenient import as_dict
@@ -34,16 +32,17 @@ _KNOWN: Final = frozenset({
 
 
 def write_options(
-    options: Options, model: str, engine: Engine, client_fields: Mapping[str, Any], dropped: list[str]
+    request: ChatRequest, engine: Engine, client_fields: Mapping[str, Any], dropped: list[str]
 ) -> dict[str, Json]:
     """Writes the options; names of those without effect are appended to ``dropped``.
 
     ``client_fields`` are fields of this wire that a client sent. Raises ``Unsupported`` naming the option.
     """
-    quirks, family = engine.quirks, find_profile(model, engine.models.profiles)
+    options, model, quirks = request.options, request.model, engine.quirks
+    family = find_profile(model, engine.models.profiles)
     if options is NO_OPTIONS:
         return default_fields(family.default_fields, client_fields)
-    reasoning = resolve_reasoning(options, engine, model, family)
+    reasoning = resolve_reasoning(options, engine, model, family, request.soft_options)
     is_reasoning = will_reason(reasoning, family)
     options = check_options(options, engine, model, family, is_reasoning, _KNOWN)
     dropped += (*reasoning.unsent_options, *ignored_options(options, family, is_reasoning))
@@ -80,12 +79,12 @@ def _extra_fields(options: Options, engine: Engine, family: ModelProfile) -> dic
 
 
 def _write_reasoning(reasoning: ReasoningRequest, support: ReasoningSupport | None) -> dict[str, Json]:
-    if support is None or reasoning.enabled is None:
+    if support is None or (reasoning.enabled is None and reasoning.effort is None):
         return {}
     if reasoning.budget_tokens is not None and support.accepts_budget:
         return {support.parent_field: {"max_tokens": reasoning.budget_tokens}}
     if reasoning.effort is not None:
-        more = support.effort_fields if reasoning.enabled else {}
+        more = {} if reasoning.enabled is False else support.effort_fields
         effort: Json = reasoning.effort
         return {
             **more,

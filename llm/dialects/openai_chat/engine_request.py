@@ -43,7 +43,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
         **client_fields,
         "model": request.model,
         "messages": [*messages],
-        **write_options(request.options, request.model, engine, client_fields, dropped),
+        **write_options(request, engine, client_fields, dropped),
     }
     if request.tools:
         body["tools"] = [_write_tool(tool, engine, dropped) for tool in request.tools]

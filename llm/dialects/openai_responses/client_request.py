@@ -9,7 +9,7 @@ from typing import Any, Final, cast, get_args
 from llm.chat.freeform import Freeform, wrap_input
 from llm.chat.messages import Media, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult, UnknownPart
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, decode_metadata, unknown_fields
-from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec
+from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec, soften_no_reasoning
 from llm.dialects.openai_responses.shared import (
     CLIENT_CALLS,
     NAME,
@@ -59,14 +59,16 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         messages.insert(0, Message("system", (Text(instructions),)))
     default_fields = [name for name, value in _DEFAULT_VALUES.items() if body.get(name) == value]
     present = {name: value for name, value in body.items() if value is not None}
+    options = _read_options(fields)
     return ChatRequest(
         model=fields.read_text("model") or "",
         messages=tuple(messages),
         tools=tuple(t for n, w in enumerate(fields.read_list("tools") or ()) for t in _read_tools(w, f"tools[{n}]")),
-        options=_read_options(fields),
+        options=options,
         stream=fields.read_flag("stream") or False,
         metadata=(*unknown_fields(present, _KNOWN_FIELDS, NAME, None), *_read_wire_form(fields)),
         droppable_fields=_DROPPABLE_FIELDS.union(default_fields),
+        soft_options=soften_no_reasoning(options),
     )
 
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from llm.chat.provider_metadata import metadata_for_engine
-from llm.chat.request import ChatRequest, Options
+from llm.chat.request import ChatRequest, Options, ToolSpec
 from llm.dialects.openai_responses.shared import NAME
 from llm.engines.capabilities import guess_capabilities
 from llm.engines.engine import Engine
 from llm.engines.options import (
-    ReasoningRequest,
     check_options,
     default_fields,
     ignored_options,
-    resolve_reasoning,
     unmet_caching,
-    will_reason,
 )
 from llm.engines.profiles import find_profile
+from llm.engines.reasoning import ReasoningRequest, resolve_reasoning, will_reason
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
 from llm.wire.json_lenient import as_dict, as_list
@@ -43,12 +41,12 @@ def write_options(
     ``client_fields`` are the unknown fields that a client of this wire sent.
     """
     family = find_profile(request.model, engine.models.profiles)
-    reasoning = resolve_reasoning(request.options, engine, request.model, family)
+    reasoning = resolve_reasoning(request.options, engine, request.model, family, request.soft_options)
     thinking = will_reason(reasoning, family)
     options = check_options(request.options, engine, request.model, family, thinking, _KNOWN_OPTIONS)
     # Reasoning without an effort is not dropped: it is requested by its summary.
     dropped += (
-        *(name for name in reasoning.unsent_options if name != "reasoning"),
+        *(name for name in reasoning.unsent_options if name != "reasoning" or not reasoning.enabled),
         *ignored_options(options, family, thinking),
     )
     dropped += unmet_caching(options, engine, False)
@@ -56,7 +54,7 @@ def write_options(
         "max_output_tokens": options.max_tokens,
         "temperature": options.temperature,
         "top_p": options.top_p,
-        "reasoning": _write_reasoning(reasoning, client_fields),
+        "reasoning": _write_reasoning(reasoning, client_fields, request.tools),
         "text": _write_text(options, engine, client_fields, dropped),
         "service_tier": options.service_tier,
         "parallel_tool_calls": options.parallel_tools,
@@ -69,7 +67,7 @@ def write_options(
     return {name: value for name, value in wire.items() if value is not None}
 
 
-def _write_reasoning(request: ReasoningRequest, client_fields: Mapping[str, Any]) -> Json:
+def _write_reasoning(request: ReasoningRequest, client_fields: Mapping[str, Any], tools: Sequence[ToolSpec]) -> Json:
     """Writes ``reasoning``. Without ``summary`` the response has no reasoning text."""
     wire: dict[str, Json] = {}
     if request.enabled:
@@ -79,6 +77,8 @@ def _write_reasoning(request: ReasoningRequest, client_fields: Mapping[str, Any]
         wire["effort"] = "none"  # also where another API of the engine has a different value for it
     elif request.effort is not None:
         wire["effort"] = request.effort
+        if request.enabled is None and request.effort == "minimal" and any(t.executor == "provider" for t in tools):
+            wire["effort"] = "low"  # "tools cannot be used with reasoning.effort 'minimal': web_search"
     return wire or None
 
 

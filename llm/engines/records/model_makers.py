@@ -17,7 +17,19 @@ O_SERIES: Final = ("o1*", "o3*", "o4*")
 
 # Since 5.6, models accept function tools together with reasoning only in the Responses API.
 OPENAI_RESPONSES: Final = ResponsesSupport(
-    required=("o1-pro*", "o3-pro*", "gpt-[5-9]*-pro*", "*codex*", "*-deep-research*", "computer-use*"),
+    # The package ``openai`` knows these ids only for the Responses API.
+    required=(
+        "o1-pro*",
+        "o3-pro*",
+        "gpt-[5-9]*-pro*",
+        "*codex*",
+        "*-deep-research*",
+        "computer-use*",
+        "*-cyber*",
+        "gpt-daybreak*",
+        "*rosalind*",
+        "gpt-6.2-astra-law*",
+    ),
     required_with_tools=("gpt-5.[6-9]*", "gpt-[6-9]*"),
 )
 
@@ -53,6 +65,8 @@ OPENAI: Final = Engine(
             ("*moderation*", "hidden"),
             ("*realtime*", "realtime"),
             ("*transcribe*", "stt"),
+            ("gpt-live*", "realtime"),
+            ("*-translate*", "realtime"),
             ("*whisper*", "stt"),
             ("*tts*", "tts"),
             ("*audio*", "hidden"),
@@ -117,9 +131,16 @@ GOOGLE: Final = Engine(
         listed_capabilities=frozenset({"reasoning"}),
         kinds=(
             ("*dialog*", "realtime"),
+            ("*-live-*", "realtime"),
+            ("*native-audio*", "realtime"),
+            ("*transcribe*", "stt"),
             ("*nano-banana*", "image"),
             ("*-image*", "image"),
             ("*tts*", "tts"),
+            ("*-omni-*", "video"),
+            ("lyria*", "other"),  # music
+            ("deep-research*", "other"),  # agents of the Interactions API
+            ("antigravity*", "other"),
             ("*computer-use*", "computer"),
         ),
         images=("gemini-[1-9]*", "gemini-*latest", "gemma-3*", "gemma-4*"),

@@ -50,13 +50,19 @@ def refused_option(model: str, *messages: Message, **more: Any) -> str | None:
     return caught.value.param
 
 
-@pytest.mark.parametrize("model", ["claude-opus-5-5", "claude-sonnet-5-5", "claude-fable-5", "claude-mythos-5-2"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "claude-opus-5-5", "claude-sonnet-5-5", "claude-fable-5", "claude-mythos-5-2",
+        "claude-opus-5", "claude-sonnet-5", "claude-haiku-5-5", "claude-of-tomorrow",
+    ],
+)  # fmt: skip
 def test_a_model_that_thinks_by_default_returns_a_summary(model: str) -> None:
     assert write_body(model)["thinking"] == ADAPTIVE
     assert write_body(model, effort="low")["thinking"] == ADAPTIVE
 
 
-@pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-opus-4-8", "claude-haiku-5-5", "some-imitation"])
+@pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-opus-4-8", "claude-sonnet-4-6", "some-imitation"])
 def test_other_models_get_no_thinking_field_by_default(model: str) -> None:
     assert "thinking" not in write_body(model) and "output_config" not in write_body(model)
 
@@ -65,7 +71,6 @@ def test_other_models_get_no_thinking_field_by_default(model: str) -> None:
     ("model", "named", "options"),
     [
         ("claude-mythos-preview", "reasoning_tokens", {"reasoning_tokens": 2000}),
-        ("claude-mythos-preview", "effort", {"effort": "xhigh"}),
         ("claude-mythos-5", "reasoning", {"reasoning": False}),
         ("claude-mythos-5-2", "tool_choice", {"tool_choice": "required", "tools": (TOOL,)}),
         ("claude-haiku-5-5", "reasoning_tokens", {"reasoning_tokens": 2000}),
@@ -73,6 +78,42 @@ def test_other_models_get_no_thinking_field_by_default(model: str) -> None:
 )
 def test_t8_unsupported_options_are_refused_by_name(model: str, named: str, options: dict[str, Any]) -> None:
     assert refused_option(model, **options) == named
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "written"),
+    [
+        ("claude-mythos-preview", {"effort": "xhigh"}, "high"),
+        ("claude-sonnet-4-6", {"effort": "xhigh"}, "high"),
+        ("claude-sonnet-5", {"effort": "minimal"}, "low"),
+        ("claude-opus-5", {"effort": "max", "reasoning": False}, "high"),  # 400 with thinking turned off
+        ("claude-haiku-5-5", {"effort": "xhigh", "reasoning": False}, "high"),
+        ("claude-sonnet-5-5", {"effort": "max", "reasoning": False}, "high"),
+    ],
+)
+def test_gw_22_an_effort_that_the_model_lacks_becomes_the_nearest_one(
+    model: str, options: dict[str, Any], written: str
+) -> None:
+    body, dropped = write(model, **options)
+    assert body["output_config"] == {"effort": written} and dropped == ("effort",)
+
+
+@pytest.mark.parametrize("model", ["claude-opus-4-8", "claude-sonnet-5"])
+def test_an_effort_is_free_without_thinking_where_the_model_allows_it(model: str) -> None:
+    assert write_body(model, effort="max", reasoning=False)["output_config"] == {"effort": "max"}
+
+
+@pytest.mark.parametrize("asked", [{"effort": "low"}, {"effort": "max"}, {"reasoning": True}])
+@pytest.mark.parametrize("limit", [1, 1024, 1025, 2047])
+def test_su_15_thinking_stays_off_where_max_tokens_is_too_small_for_it(asked: dict[str, Any], limit: int) -> None:
+    body, dropped = write("claude-sonnet-4-5", max_tokens=limit, **asked)
+    assert "thinking" not in body and body["max_tokens"] == limit and dropped == (*asked,)
+
+
+def test_su_15_thinking_is_fitted_into_max_tokens() -> None:
+    for limit, budget in ((2048, 1024), (3000, 1976), (30000, 24576)):
+        body = write_body("claude-sonnet-4-5", max_tokens=limit, effort="high")
+        assert body["thinking"] == {"type": "enabled", "budget_tokens": budget}
 
 
 @pytest.mark.parametrize(

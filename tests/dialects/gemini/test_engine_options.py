@@ -93,7 +93,10 @@ def tokens(number: int) -> dict[str, Any]:
         ("gemini-3.6-flash", OFF, {**HIDDEN, "thinkingBudget": 0}),
         ("gemini-3.8-flash", effort("medium"), {**SHOWN, "thinkingLevel": "MEDIUM"}),
         ("gemini-4-argon", effort("high"), {**SHOWN, "thinkingLevel": "HIGH"}),
-        ("gemini-5-of-tomorrow", effort("xhigh"), {**SHOWN, "thinkingLevel": "XHIGH"}),
+        ("gemini-4-neon", effort("xhigh"), {**SHOWN, "thinkingLevel": "XHIGH"}),
+        ("gemini-4-hydrogen", effort("xhigh"), {**SHOWN, "thinkingLevel": "XHIGH"}),
+        ("gemini-4-neon", tokens(-1), SHOWN),
+        ("gemini-5-of-tomorrow", effort("high"), {**SHOWN, "thinkingLevel": "HIGH"}),
         ("gemini-12-flash", {}, SHOWN),
         # Models without thinking get no field that turns it off.
         ("gemini-2.0-flash", {}, None),
@@ -123,16 +126,42 @@ def test_thinking_has_the_form_that_the_model_accepts(
         ("gemini-2.5-pro", OFF, "reasoning"),
         ("gemini-2.5-pro", tokens(0), "reasoning_tokens"),
         ("gemini-3-pro-preview", effort("none"), "effort"),
-        ("gemini-3-pro-preview", effort("medium"), "effort"),  # recorded by others: "Thinking level MEDIUM is not supported"
-        ("gemini-3.1-pro-preview", effort("minimal"), "effort"),
-        ("gemini-3.7-flash", effort("minimal"), "effort"),
         ("gemini-3.8-flash", OFF, "reasoning"),
-        ("gemini-4-argon", effort("xhigh"), "effort"),
-        ("gemini-5-of-tomorrow", effort("max"), "effort"),
+        ("gemini-4-neon", OFF, "reasoning"),
+        ("gemini-4-hydrogen", effort("none"), "effort"),
+        ("gemini-4-carbon", tokens(0), "reasoning_tokens"),
+        ("gemini-5-of-tomorrow", OFF, "reasoning"),
     ],
 )  # fmt: skip
 def test_t8_unsupported_thinking_is_refused_by_name(model: str, asked: dict[str, Any], named: str) -> None:
     assert get_refused_option(model, **asked) == named
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "level"),
+    [
+        ("gemini-3-pro-preview", "medium", "LOW"),  # recorded by others: "Thinking level MEDIUM is not supported"
+        ("gemini-3.1-pro-preview", "minimal", "LOW"),
+        ("gemini-3.7-flash", "minimal", "LOW"),
+        ("gemini-3.5-flash", "max", "HIGH"),
+        ("gemini-3.6-flash", "xhigh", "HIGH"),
+        ("gemini-4-argon", "xhigh", "HIGH"),
+        ("gemini-4-carbon", "xhigh", "HIGH"),
+        ("gemini-4-neon", "max", "XHIGH"),
+        ("gemini-5-of-tomorrow", "max", "HIGH"),
+    ],
+)
+def test_gw_22_an_effort_that_the_model_lacks_becomes_the_nearest_level(model: str, asked: str, level: str) -> None:
+    body, dropped = write_options(model, (), effort=asked)
+    assert body["generationConfig"]["thinkingConfig"] == {**SHOWN, "thinkingLevel": level}
+    assert dropped == ("effort",)
+
+
+@pytest.mark.parametrize("model", ["gemini-4-neon", "gemini-4-carbon", "gemini-4-hydrogen"])
+def test_nw_19_a_budget_is_sent_as_a_level_where_the_model_refuses_budgets(model: str) -> None:
+    body, dropped = write_options(model, (), reasoning_tokens=2000)
+    assert body["generationConfig"]["thinkingConfig"] == {**SHOWN, "thinkingLevel": "LOW"}
+    assert dropped == ("reasoning_tokens",)
 
 
 def test_t8_with_effort_and_budget_the_effort_is_sent_and_the_budget_dropped() -> None:

@@ -56,7 +56,6 @@ def get_refused_option(model: str, tools: tuple[ToolSpec, ...] = (), **options: 
         ("qwen3:8b", {"reasoning_tokens": 0}, False),
         ("qwen3:8b", {"reasoning_tokens": -1}, True),
         ("qwen3.8:27b", {"effort": "max"}, "max"),
-        ("deepseek-r1:7b", {"effort": "minimal"}, "low"),
         ("gpt-oss:20b", {}, None),
         ("gpt-oss:20b", {"reasoning": True}, None),  # it always reasons, and does not accept true
         ("gpt-oss:120b-cloud", {"effort": "high"}, "high"),
@@ -72,13 +71,24 @@ def test_thinking_is_a_switch_or_a_level(model: str, options: dict[str, Any], th
 @pytest.mark.parametrize(
     ("model", "options", "named"),
     [
-        ("gpt-oss:20b", {"effort": "max"}, "effort"),
-        ("qwen3:8b", {"effort": "xhigh"}, "effort"),
         ("qwen3:8b", {"tool_choice": "tool:f", "tools": (TOOL,)}, "tool_choice"),
     ],
 )
 def test_t8_unsupported_options_are_refused_by_name(model: str, options: dict[str, Any], named: str) -> None:
     assert get_refused_option(model, **options) == named
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "think"),
+    [
+        ("gpt-oss:20b", "max", "high"),
+        ("qwen3:8b", "xhigh", "high"),
+        ("deepseek-r1:7b", "minimal", "low"),
+    ],
+)
+def test_gw_22_an_effort_that_the_model_lacks_becomes_the_nearest_level(model: str, asked: str, think: str) -> None:
+    body, dropped = write_options(model, (), effort=asked)
+    assert body["think"] == think and dropped == ("effort",)
 
 
 @pytest.mark.parametrize(("name", "value"), [("reasoning", False), ("effort", "none"), ("reasoning_tokens", 0)])

@@ -31,7 +31,7 @@ def with_options(**options: Any) -> ChatRequest:
     ("options", "effort"),
     [
         ({"effort": "xhigh"}, "xhigh"),
-        ({"effort": "low", "reasoning": False}, "low"),
+        ({"effort": "low", "reasoning": False}, "none"),
         ({"reasoning": False}, "none"),
         ({"reasoning_tokens": 0}, "none"),
         ({"reasoning_tokens": 1024}, "low"),
@@ -49,6 +49,7 @@ def test_reasoning_options_become_an_effort(options: dict[str, Any], effort: str
 def test_t8_a_reasoning_option_without_a_field_is_reported() -> None:
     assert get_dropped(with_options(reasoning=True)) == ("reasoning",)
     assert get_dropped(with_options(reasoning=True, effort="low")) == ()
+    assert get_dropped(with_options(reasoning=False, effort="low")) == ("effort",)
 
 
 @pytest.mark.parametrize("name", ["effort", "reasoning", "reasoning_tokens"])

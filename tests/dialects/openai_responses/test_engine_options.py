@@ -101,7 +101,7 @@ def test_t8_options_follow_the_model_profile(
         ("azure", "default", {"service_tier": "flex"}, "service_tier"),
         ("xai", "grok-4.5", {"reasoning": False}, "reasoning"),
         ("xai", "grok-4-0709", {"reasoning_tokens": 5}, "reasoning_tokens"),
-        ("groq", "qwen/qwen3-32b", {"effort": "high"}, "effort"),
+        ("openai", "gpt-6.2-sol", {"effort": "none"}, "effort"),
         ("deepseek", "deepseek-v4-flash", {"format": JsonFormat(SCHEMA)}, "format"),
         ("meta", "muse-spark-1.3", {"tool_choice": "none"}, "tool_choice"),
         ("meta", "muse-spark-1.3", {"tool_choice": "required"}, "tool_choice"),

@@ -164,7 +164,7 @@ def test_a_whole_conversation_is_written() -> None:
         ({}, {}),
         ({"effort": "low"}, {"reasoning": {"summary": "auto", "effort": "low"}}),
         ({"effort": "none"}, {"reasoning": {"effort": "none"}}),
-        ({"effort": "xhigh", "reasoning": False}, {"reasoning": {"summary": "auto", "effort": "xhigh"}}),
+        ({"effort": "xhigh", "reasoning": False}, {"reasoning": {"effort": "none"}}),
         ({"reasoning": True}, {"reasoning": {"summary": "auto"}}),
         ({"reasoning": False}, {"reasoning": {"effort": "none"}}),
         ({"reasoning_tokens": 0}, {"reasoning": {"effort": "none"}}),
