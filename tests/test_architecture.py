@@ -56,7 +56,7 @@ DIALECT_ROOMS: Final = {
     "engine_errors", "engine_models", "passthrough", "profiles", "shared",
 }  # fmt: skip
 EXTRA_ROOMS: Final = {
-    "anthropic": {"prompt_caching"},
+    "anthropic": {"client_errors", "prompt_caching"},
     "native": {"client_threads"},
     "ollama": {"client_generate"},
     "openai_chat": {"client_fields", "client_messages", "engine_calls"},

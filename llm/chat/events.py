@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from llm.chat.messages import Citation, Executor, Part, ProviderToolRun, Usage
 from llm.chat.provider_metadata import Metadata
-from llm.errors import EngineFailed, LLMError
+from llm.errors import EngineFailed, LLMError, ProviderErrorDetails
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "filtered", "paused", "error", "other"]
 
@@ -124,6 +124,9 @@ class Finished:
     reason: FinishReason
     raw: str | None = None  # the engine's own finish reason
     metadata: Metadata = ()
+    explanation: str | None = None  # the provider's words on a refusal or an error
+    category: str | None = None  # the provider's word for what it refused
+    stop_sequence: str | None = None  # the stop sequence that ended the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +152,15 @@ Event: TypeAlias = (
 )
 
 
-def final_finish_reason(reason: FinishReason, has_client_call: bool) -> FinishReason:
+def final_finish_reason(reason: FinishReason, has_client_call: bool, has_output: bool = True) -> FinishReason:
     """Corrects an engine's finish reason by whether the answer has a tool call for the client (S6).
 
     Some providers send ``stop`` with calls and ``tool_calls`` without. The reasons of an interrupted answer stay
-    (``length``, ``filtered``, ``paused``, ``error``), because its last call may be incomplete.
+    (``length``, ``filtered``, ``paused``, ``error``), because its last call may be incomplete. An unknown reason of an
+    answer with nothing but reasoning is an error: it is no normal end, and clients would take it for one.
     """
+    if reason == "other" and not has_output:
+        return "error"
     if has_client_call and reason in ("stop", "other"):
         return "tool_calls"
     if not has_client_call and reason == "tool_calls":
@@ -164,7 +170,30 @@ def final_finish_reason(reason: FinishReason, has_client_call: bool) -> FinishRe
 
 def failed_finish_error(finish: Finished) -> EngineFailed:
     """Returns the error for an answer with finish reason ``error``, for wires that have no such finish reason."""
-    return EngineFailed(f"The engine ended its answer with an error ({finish.raw or finish.reason}).")
+    if finish.raw is None:
+        message = "The engine ended its answer with an error, without output and without a reason."
+    else:
+        message = f"The engine ended its answer with an error ({finish.raw})."
+    if finish.explanation:
+        message = f"{message[:-1]}: {finish.explanation}"
+    details = ProviderErrorDetails(0, finish.raw, None, finish.explanation)
+    return EngineFailed(message, provider=details if finish.raw else None)
+
+
+def describe_refusal(finish: Finished) -> str:
+    """Returns the provider's words on why the answer was filtered; "" if there are none."""
+    return finish.explanation or "" if finish.reason == "filtered" else ""
+
+
+def describe_end(finish: Finished) -> dict[str, str | None]:
+    """Returns ``type``, ``category`` and ``explanation`` of an end that the words of other wires do not tell; else {}.
+
+    The fields are those of Anthropic's ``stop_details``.
+    """
+    if finish.category or finish.explanation or (finish.reason == "other" and finish.raw):
+        kind = "refusal" if finish.reason == "filtered" else finish.raw
+        return {"type": kind, "category": finish.category, "explanation": finish.explanation}
+    return {}
 
 
 Batch = Sequence[Event]  # the events of one read

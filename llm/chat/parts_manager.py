@@ -23,11 +23,12 @@ class PartsManager:
     open until ``end_call`` or ``end_all``, because their pieces may be interleaved.
     """
 
-    __slots__ = ("_calls", "_kind", "_next", "_open", "events", "has_client_call")
+    __slots__ = ("_calls", "_kind", "_next", "_open", "events", "has_client_call", "has_output")
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.has_client_call = False  # True once a call for the client was opened
+        self.has_output = False  # True once there is a part other than reasoning
         self._next = 0
         self._open: int | None = None  # index of the open text or reasoning part
         self._kind: type[TextDelta] | type[ReasoningDelta] | None = None  # of the open part
@@ -52,6 +53,7 @@ class PartsManager:
         """Appends to the open text part, or opens one; "" is ignored."""
         if text:
             self.events.append(TextDelta(self._open_index(TextDelta), text))
+            self.has_output = True
 
     def add_reasoning(self, text: str, *, withheld: bool = False) -> None:
         """Appends to the open reasoning part, or opens one; "" is ignored unless the text is ``withheld``."""
@@ -71,6 +73,7 @@ class PartsManager:
         self.events.append(ToolCallStarted(index, id, name, executor))
         self._calls.append(index)
         self.has_client_call = self.has_client_call or executor == "client"
+        self.has_output = True
         return index
 
     def add_arguments(self, index: int, fragment: str) -> None:
@@ -88,6 +91,7 @@ class PartsManager:
         """Adds a complete part."""
         self.end_open_part()
         self.events.append(WholePart(self._next_index(), part))
+        self.has_output = True
 
     def end_open_part(self, metadata: Metadata = ()) -> None:
         """Ends the open text or reasoning part, if there is one."""

@@ -73,7 +73,7 @@ def _line(wire: dict[str, Any], field: str, ids: list[str], place: _Place) -> bo
         ids.append(call["id"])
     place.need(isinstance(wire.get("done"), bool), "done is missing")
     if wire["done"]:
-        place.need(wire.get("done_reason") in ("stop", "length"), "no such done_reason")
+        place.need(wire.get("done_reason") in ("stop", "length", "content_filter"), "no such done_reason")
         for name in ("prompt_eval_count", "eval_count"):
             _count(wire, name, place)
     else:

@@ -133,6 +133,8 @@ class _Collected:
     def _resolve_finish(self, finish: str) -> str:
         """Returns ``tool_calls`` if and only if the client has to run a call; the reason of a truncated answer stays (S6)."""
         called = any(not call.hosted for call in self.calls)
+        if finish == "other" and all(kind == "reasoning" for kind, _ in self.pieces):
+            return "error"  # an unknown end without output is no normal one
         if finish in ("stop", "tool_calls", "other") and called:
             return "tool_calls"
         return "stop" if finish == "tool_calls" else finish

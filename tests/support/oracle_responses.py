@@ -82,7 +82,7 @@ def _collect_items(response: Mapping[str, Any], items: Iterable[Mapping[str, Any
                     given = item.get("action") or item.get("operation") or {}
                     collected.show(item.get("name") or kind.removesuffix("_call"), json.dumps(given), item["id"])
     why = (response.get("incomplete_details") or {}).get("reason")
-    finish = _INCOMPLETE.get(why or "", "other") if response.get("status") == "incomplete" else "stop"
+    finish = _INCOMPLETE.get(why or "", "length") if response.get("status") == "incomplete" else "stop"
     return collected.answer(finish, _tokens(response.get("usage") or {}))
 
 

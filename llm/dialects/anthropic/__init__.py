@@ -16,15 +16,9 @@ Facts that are easy to miss:
   provider-run call is written when it is complete, and a streaming client loses the ``caller`` of every other call.
 """
 
+from llm.dialects.anthropic.client_errors import REQUEST_ID, get_http_status, write_error
 from llm.dialects.anthropic.client_request import read_request
-from llm.dialects.anthropic.client_response import (
-    REQUEST_ID,
-    create_writer,
-    get_http_status,
-    write_error,
-    write_models,
-    write_reply,
-)
+from llm.dialects.anthropic.client_response import create_writer, write_models, write_reply
 from llm.dialects.anthropic.engine_errors import read_error
 from llm.dialects.anthropic.engine_models import list_models
 from llm.dialects.anthropic.engine_request import write_request

@@ -22,6 +22,7 @@ from llm.chat.events import (
     ToolProgress,
     UsageReported,
     WholePart,
+    describe_end,
     failed_finish_error,
 )
 from llm.chat.filters import PartSequencer
@@ -29,26 +30,9 @@ from llm.chat.messages import Part, Reasoning, Text, ToolCall, ToolResult, Unkno
 from llm.chat.provider_metadata import Metadata, encode_metadata, metadata_for_client
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
+from llm.dialects.anthropic.client_errors import write_error
 from llm.dialects.anthropic.shared import NAME, STOP_REASONS, write_citations, write_input, write_usage
 from llm.engines.capabilities import ModelInfo
-from llm.errors import (
-    AccessError,
-    ConnectTimeout,
-    ContextTooLong,
-    Draining,
-    FirstByteTimeout,
-    IdleTimeout,
-    LLMError,
-    NotAuthenticated,
-    NotFound,
-    Overloaded,
-    QuotaExceeded,
-    RateLimited,
-    RequestError,
-    TooLarge,
-    UnknownModel,
-    Unsupported,
-)
 from llm.wire.json_codec import Json, dump_bytes
 from llm.wire.sse import encode_sse_event
 
@@ -234,7 +218,7 @@ class MessageWriter:
         more = fields.pop("usage", None)
         usage: dict[str, Json] = {**(more if isinstance(more, dict) else {}), **write_usage(self._usage)}
         beside = {name: fields.pop(name) for name in _BESIDE_DELTA if name in fields}
-        delta: dict[str, Json] = {"stop_reason": _choose_stop_reason(finish), "stop_sequence": None, **fields}
+        delta: dict[str, Json] = {**_write_stop(finish), **fields}
         wire: dict[str, Json] = {"type": "message_delta", "delta": delta, **beside, "usage": usage}
         out.append(encode_sse_event(wire, "message_delta"))
         out.append(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
@@ -259,11 +243,17 @@ def _build_thinking(text: str) -> dict[str, Json]:
     return {"type": "thinking", "thinking": text, "signature": ""}
 
 
-def _choose_stop_reason(finish: Finished) -> str:
-    """Returns the engine's own stop reason if this wire has it, since it may be more exact than ours."""
+def _write_stop(finish: Finished) -> dict[str, Json]:
+    """Writes the end of an answer. The engine's own stop reason may be more exact than ours, if this wire has it."""
+    reason = _WIRE_STOP_REASONS[finish.reason]
     if finish.raw is not None and STOP_REASONS.get(finish.raw) == finish.reason:
-        return finish.raw
-    return _WIRE_STOP_REASONS[finish.reason]
+        reason = finish.raw
+    elif finish.reason == "stop" and finish.stop_sequence:
+        reason = "stop_sequence"
+    wire: dict[str, Json] = {"stop_reason": reason, "stop_sequence": finish.stop_sequence}
+    if details := describe_end(finish):
+        wire["stop_details"] = {**details}
+    return wire
 
 
 def write_parts(parts: Iterable[Part]) -> Iterator[dict[str, Json]]:
@@ -310,63 +300,10 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
         "role": "assistant",
         "model": reply.model,
         "content": [*write_parts(reply.message.parts)],
-        "stop_reason": _choose_stop_reason(reply.finish),
-        "stop_sequence": None,
+        **_write_stop(reply.finish),
         **fields,
         "usage": {**(more if isinstance(more, dict) else {}), **write_usage(reply.usage)},
     }
-
-
-# Error classes to the wire's error types; the first match wins (platform.claude.com/docs/en/api/errors). A server key
-# that was refused is not the client's fault, so it is an ``api_error``.
-_ERROR_TYPES: Final[tuple[tuple[tuple[type[LLMError], ...], str], ...]] = (
-    ((NotFound, UnknownModel), "not_found_error"),
-    ((TooLarge,), "request_too_large"),
-    ((RequestError,), "invalid_request_error"),
-    ((NotAuthenticated,), "authentication_error"),
-    ((QuotaExceeded,), "billing_error"),
-    ((AccessError,), "api_error"),
-    ((RateLimited,), "rate_limit_error"),
-    ((Overloaded, Draining), "overloaded_error"),
-    ((ConnectTimeout, FirstByteTimeout, IdleTimeout), "timeout_error"),
-    ((LLMError,), "api_error"),
-)
-_TOO_LONG_MESSAGE: Final = "prompt is too long"
-# On this code clients send the whole conversation and continue without a thread at the provider.
-_NO_THREADS_CODE: Final = "thread_unsupported_request"
-REQUEST_ID: Final = "request-id"  # the header in which clients of this wire look for the request id
-
-
-def get_http_status(error: LLMError) -> int:
-    """Returns the HTTP status of an error: an engine's 529 (overloaded) as it is, since clients handle it."""
-    reported = error.provider
-    return (
-        reported.status
-        if isinstance(error, Overloaded) and reported is not None and reported.status == 529
-        else error.status
-    )
-
-
-def write_error(error: LLMError) -> dict[str, Json]:
-    """Writes the body of an error response, which is also the data of an ``error`` event."""
-    message = error.message
-    if isinstance(error, ContextTooLong) and _TOO_LONG_MESSAGE not in message.lower():
-        # Clients compact the conversation only when they see these words; the wire has no code for it.
-        message = f"{_TOO_LONG_MESSAGE}: {message}"
-    reported = error.provider
-    threaded = isinstance(error, Unsupported) and error.param == "thread"
-    wire: dict[str, Json] = {
-        "type": next(word for classes, word in _ERROR_TYPES if isinstance(error, classes)),
-        "message": message,
-        "details": {
-            "error_code": (reported.code if reported else None) or (_NO_THREADS_CODE if threaded else error.code)
-        },
-    }
-    if error.param is not None:
-        wire["param"] = error.param
-    if reported is not None:
-        wire["provider"] = dict(reported.as_json())
-    return {"type": "error", "error": wire}
 
 
 def write_models(models: Iterable[ModelInfo]) -> dict[str, Json]:

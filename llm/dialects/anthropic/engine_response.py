@@ -10,7 +10,6 @@ from llm.chat.events import (
     AnyDelta,
     Cited,
     Event,
-    Finished,
     PartEnded,
     ReasoningDelta,
     Started,
@@ -19,7 +18,6 @@ from llm.chat.events import (
     ToolCallStarted,
     UsageReported,
     WholePart,
-    final_finish_reason,
 )
 from llm.chat.messages import Message, Part, Reasoning, Text, ToolCall, UnknownPart, Usage
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
@@ -27,8 +25,8 @@ from llm.chat.reply import Reply
 from llm.dialects.anthropic.engine_errors import build_error
 from llm.dialects.anthropic.shared import (
     NAME,
-    STOP_REASONS,
     Unreadable,
+    build_finished,
     choose_executor,
     dump_json,
     is_call_type,
@@ -38,7 +36,6 @@ from llm.dialects.anthropic.shared import (
     read_thinking_metadata,
     read_unknown_block,
     read_usage,
-    unknown_usage_fields,
 )
 from llm.engines.engine import Engine
 from llm.errors import Malformed, Truncated
@@ -91,6 +88,7 @@ class MessageReader:
         "_engine",
         "_fields",
         "_has_call",
+        "_has_output",
         "_next_part",
         "_started",
         "_stop_reason",
@@ -104,7 +102,8 @@ class MessageReader:
         self._started = False
         self._blocks: dict[int | None, _Block] = {}
         self._next_part = 0
-        self._has_call = False
+        self._has_call = False  # for the client
+        self._has_output = False  # a part other than reasoning
         self._stop_reason: str | None = None
         self._fields: dict[str, Json] = {}  # unknown fields of the message
         self._usage: dict[str, Any] = {}
@@ -277,12 +276,14 @@ class MessageReader:
     def _finish_message(self, out: list[Event]) -> None:
         for index in [*self._blocks]:
             self._close_block(index, out)
-        out.append(_build_finished(self._stop_reason, self._has_call, self._fields, self._usage, self._engine))
+        called, issuer = self._has_call, self._engine.issuer
+        out.append(build_finished(self._stop_reason, called, self._has_output, self._fields, self._usage, issuer))
         self.done = True
 
     def _assign_part(self, block: _Block) -> int:
         if block.part is None:
             block.part, self._next_part = self._next_part, self._next_part + 1
+            self._has_output = self._has_output or block.kind != "thinking"
         return block.part
 
 
@@ -324,18 +325,6 @@ def _read_unknown_block(block: _Block, issuer: str) -> UnknownPart:
     return read_unknown_block(wire, issuer)
 
 
-def _build_finished(
-    stop: str | None, has_call: bool, extra_fields: Mapping[str, Json], usage: Mapping[str, Any], engine: Engine
-) -> Finished:
-    fields = dict(extra_fields)
-    if usage_fields := unknown_usage_fields(usage):
-        fields["usage"] = usage_fields
-    reason = STOP_REASONS.get(stop, "other") if stop else "other"
-    return Finished(
-        final_finish_reason(reason, has_call), stop, (ProviderMetadata(NAME, engine.issuer, fields),) if fields else ()
-    )
-
-
 def _read_dropped(message: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns ``("thinking",)`` if the provider has removed thinking from the request (``input_transformations``)."""
     changes = as_dicts(message.get("input_transformations"))
@@ -369,8 +358,13 @@ def read_reply(body: Any, engine: Engine) -> Reply:
         model=as_text(body.get("model")),
         message=Message("assistant", parts),
         dropped=_read_dropped(body),
-        finish=_build_finished(
-            stop if isinstance(stop, str) else None, has_call, _select_unknown(body, _MESSAGE_FIELDS), usage, engine
+        finish=build_finished(
+            stop if isinstance(stop, str) else None,
+            has_call,
+            any(not isinstance(part, Reasoning) for part in parts),
+            _select_unknown(body, _MESSAGE_FIELDS),
+            usage,
+            engine.issuer,
         ),
         usage=read_usage(usage) if usage else Usage(),
     )

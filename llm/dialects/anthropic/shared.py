@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
-from llm.chat.events import FinishReason
+from llm.chat.events import Finished, FinishReason, final_finish_reason
 from llm.chat.messages import (
     Citation,
     Executor,
@@ -21,7 +21,7 @@ from llm.chat.messages import (
 )
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, decode_metadata, unknown_fields
 from llm.wire.json_codec import Json, dumps, loads
-from llm.wire.json_lenient import as_count, as_text
+from llm.wire.json_lenient import as_count, as_dict, as_text
 
 NAME: Final = "anthropic"
 
@@ -39,6 +39,18 @@ STOP_REASONS: Final[Mapping[str, FinishReason]] = {
     "pause_turn": "paused",
     "compaction": "paused",  # beta: the conversation was compacted; it continues when sent back
     "refusal": "filtered",
+}
+
+# Words of other hosts for the end of an answer (Bedrock), which clients of this wire do not know.
+_OTHER_STOP_REASONS: Final[Mapping[str, FinishReason]] = {
+    "content_filter": "filtered",
+    "content_filtered": "filtered",
+    "guardrail_intervened": "filtered",
+    "malformed_model_output": "error",
+    "malformed_tool_use": "error",
+    "abort": "error",
+    "error": "error",
+    "network_error": "error",
 }
 
 # The MIME type of a block that names none: an image by URL may have any format, a document by URL is a PDF.
@@ -320,6 +332,31 @@ def write_usage(usage: Usage) -> dict[str, Json]:
     if usage.estimated:
         wire["estimated"] = True
     return wire
+
+
+def build_finished(
+    stop: str | None,
+    has_call: bool,
+    has_output: bool,
+    extra_fields: Mapping[str, Json],
+    usage: Mapping[str, Any],
+    issuer: str,
+) -> Finished:
+    """Returns the end of an answer. ``extra_fields``: the message's unknown fields, among them the stop details."""
+    fields = dict(extra_fields)
+    if usage_fields := unknown_usage_fields(usage):
+        fields["usage"] = usage_fields
+    reason = STOP_REASONS.get(stop or "") or _OTHER_STOP_REASONS.get(stop or "", "other")
+    details = as_dict(fields.get("stop_details"))
+    category = as_text(details.get("category")) or (stop if reason == "filtered" and stop != "refusal" else None)
+    return Finished(
+        final_finish_reason(reason, has_call, has_output),
+        stop,
+        (ProviderMetadata(NAME, issuer, fields),) if fields else (),
+        explanation=as_text(details.get("explanation")) or None,
+        category=category,
+        stop_sequence=as_text(fields.get("stop_sequence")) or None,
+    )
 
 
 def _required_text(wire: Mapping[str, Any], name: str, path: str) -> str:

@@ -42,6 +42,11 @@ _FINISH: Final[Mapping[str, FinishReason]] = {
     "IMAGE_SAFETY": "filtered",
     "IMAGE_PROHIBITED_CONTENT": "filtered",
     "IMAGE_RECITATION": "filtered",
+    "IMAGE_OTHER": "filtered",
+    "NO_IMAGE": "filtered",
+    "MODEL_ARMOR": "filtered",
+    "ESCALATION": "filtered",
+    "PUP_LIMITED_DISABLED": "error",  # the account is limited, as the only reason here
     "MALFORMED_FUNCTION_CALL": "error",
     "MALFORMED_RESPONSE": "error",
     "UNEXPECTED_TOOL_CALL": "error",
@@ -75,6 +80,7 @@ class ContentReader:
         self._parts = PartsManager()
         self._started = False
         self._finish: str | None = None
+        self._explanation: str | None = None  # of the finish reason
         self._usage: Usage | None = None
         self._text = StringIO()  # of the whole answer: grounding offsets count in it
         self._part_start = 0  # characters of text before the open part
@@ -108,8 +114,11 @@ class ContentReader:
         self._parts.end_all()
         if self._usage is not None:
             self._parts.events.append(UsageReported(self._usage))
-        reason = _FINISH.get(self._finish, "other")
-        self._parts.events.append(Finished(final_finish_reason(reason, self._parts.has_client_call), self._finish))
+        parts = self._parts
+        reason = final_finish_reason(_FINISH.get(self._finish, "other"), parts.has_client_call, parts.has_output)
+        explanation = self._explanation if reason != "stop" else None
+        category = self._finish if reason == "filtered" else None
+        parts.events.append(Finished(reason, self._finish, explanation=explanation, category=category))
         self.done = True
         return self._parts.take_events()
 
@@ -121,10 +130,9 @@ class ContentReader:
             self._parts.events.append(Started(as_text(wire.get("responseId")), as_text(wire.get("modelVersion"))))
         blocked = as_dict(wire.get("promptFeedback")).get("blockReason")
         if isinstance(blocked, str) and not wire.get("candidates"):
-            provider = ProviderErrorDetails(
-                0, blocked, None, as_text(as_dict(wire.get("promptFeedback")).get("blockReasonMessage")) or None
-            )
-            raise ContentBlocked(f"{self._engine.label} blocked the prompt ({blocked}).", provider=provider)
+            words = as_text(as_dict(wire.get("promptFeedback")).get("blockReasonMessage"))
+            message = f"{self._engine.label} blocked the prompt ({blocked}){': ' + words if words else '.'}"
+            raise ContentBlocked(message, provider=ProviderErrorDetails(0, blocked, None, words or None))
         candidates = wire.get("candidates")
         for candidate in candidates[:1] if isinstance(candidates, list) else ():
             if isinstance(candidate, dict):
@@ -142,6 +150,7 @@ class ContentReader:
             self._cite(Citation(url=as_text(source.get("uri")) or None, title=as_text(source.get("title")) or None))
         self._end_signed_part()
         self._finish = _read_finish(wire.get("finishReason")) or self._finish
+        self._explanation = as_text(wire.get("finishMessage")) or self._explanation
 
     def _end_signed_part(self) -> None:
         """Ends a part with a signature, so that it is not merged with the next one."""

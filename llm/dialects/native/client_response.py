@@ -119,10 +119,9 @@ class NativeWriter:
                 yield {name: value for name, value in wire.items() if value is not None}
             case UsageReported(usage):
                 self._usage = usage
-            case Finished(reason, metadata=metadata):
-                yield from self._finish_calls(reason)
-                end: dict[str, Json] = {"type": "content", "text": "", "done": True}
-                yield {**end, "finishReason": FINISH_REASONS.get(reason, reason), **metadata_for_client(metadata, NAME)}
+            case Finished():
+                yield from self._finish_calls(event.reason)
+                yield {"type": "content", "text": "", "done": True, **_write_finish(event)}
                 yield {"type": "usage", "usage": write_usage(self._usage), "done": True}
             case Failed(error):
                 for call in self._calls.values():  # calls that the failure interrupted
@@ -282,8 +281,19 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
         wire["citations"] = citations
     wire["toolCalls"] = [*_write_calls(parts)]
     wire["usage"] = write_usage(reply.usage)
-    wire["finishReason"] = FINISH_REASONS.get(reply.finish.reason, reply.finish.reason)
-    return {**wire, **metadata_for_client(reply.finish.metadata, NAME)}
+    return {**wire, **_write_finish(reply.finish)}
+
+
+def _write_finish(finish: Finished) -> dict[str, Json]:
+    """Writes the finish reason, and what the engine tells beside it: a refusal's reasons, the stop sequence."""
+    wire: dict[str, Json] = {"finishReason": FINISH_REASONS.get(finish.reason, finish.reason)}
+    if finish.reason in ("filtered", "error", "other"):
+        details = {"reason": finish.raw, "category": finish.category, "explanation": finish.explanation}
+        if told := {name: value for name, value in details.items() if value}:
+            wire["finishDetails"] = {**told}
+    if finish.stop_sequence:
+        wire["stopSequence"] = finish.stop_sequence
+    return {**wire, **metadata_for_client(finish.metadata, NAME)}
 
 
 def write_usage(usage: Usage) -> dict[str, Json]:

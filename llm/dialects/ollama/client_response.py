@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
@@ -11,6 +11,7 @@ from llm.chat.events import (
     Event,
     Failed,
     Finished,
+    FinishReason,
     PartEnded,
     ReasoningDelta,
     TextDelta,
@@ -18,6 +19,8 @@ from llm.chat.events import (
     ToolCallStarted,
     UsageReported,
     WholePart,
+    describe_end,
+    describe_refusal,
     failed_finish_error,
 )
 from llm.chat.filters import PartSequencer
@@ -31,7 +34,10 @@ from llm.errors import LLMError
 from llm.wire.json_codec import Json, loads
 from llm.wire.ndjson import encode_ndjson_line
 
-_LENGTH: Final = "length"
+# The wire's ``done_reason`` is free text; all other ends are "stop".
+_DONE_REASONS: Final[Mapping[FinishReason, str]] = {
+    "length": "length", "paused": "length", "filtered": "content_filter",
+}  # fmt: skip
 
 
 def create_writer(request: ChatRequest, now: int) -> LineWriter:
@@ -53,6 +59,7 @@ class LineWriter:
         self._usage = Usage()
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
         self._call_count = 0  # calls written so far
+        self._has_output = False  # anything but reasoning was written
 
     def feed(self, events: Sequence[Event]) -> list[bytes]:
         """Returns the lines of the events as one byte string, or nothing."""
@@ -66,6 +73,7 @@ class LineWriter:
     def _write_event(self, event: Event) -> Iterator[bytes]:
         match event:
             case TextDelta(_, text) if text:
+                self._has_output = True
                 yield self._write_line(text=text)
             case ReasoningDelta(_, text) if text:
                 yield self._write_line(thinking=text)
@@ -75,17 +83,20 @@ class LineWriter:
                 self._calls[index][2].append(arguments)
             case PartEnded(index) if index in self._calls:
                 id, name, fragments = self._calls.pop(index)
+                self._has_output = True
                 yield self._write_line(calls=[_write_call(id, name, "".join(fragments), self._call_count)])
                 self._call_count += 1
             case WholePart(_, Media() as media) if media.kind == "image" and media.base64:
+                self._has_output = True
                 yield self._write_line(images=[media.base64])
             case UsageReported(usage):
                 self._usage = usage
             case Finished("error"):
                 yield encode_ndjson_line(write_error(failed_finish_error(event)))
-            case Finished(reason):
+            case Finished():
+                text = "" if self._has_output else describe_refusal(event)
                 yield encode_ndjson_line(
-                    {**self.common_fields, **self.write_message(""), **_write_end(reason, self._usage)}
+                    {**self.common_fields, **self.write_message(text), **_write_end(event, self._usage)}
                 )
             case Failed(error):
                 yield encode_ndjson_line(write_error(error))
@@ -126,13 +137,14 @@ def write_reply(reply: Reply, request: ChatRequest, now: int, *, generate: bool 
                 calls.append(_write_call(id, name, arguments, len(calls)))
             case Media() if part.kind == "image" and part.base64:
                 images.append(part.base64)
+    refusal = "" if calls or images else describe_refusal(reply.finish)
     lines = LineWriter(request, now, generate=generate)
     logprobs = metadata_for_client(reply.finish.metadata, NAME).get("logprobs")
     return {
         **lines.common_fields,
-        **lines.write_message(text, thinking, calls, images),
+        **lines.write_message(text or refusal, thinking, calls, images),
         **({"logprobs": logprobs} if logprobs else {}),
-        **_write_end(reply.finish.reason, reply.usage),
+        **_write_end(reply.finish, reply.usage),
     }
 
 
@@ -146,9 +158,11 @@ def _write_call(id: str, name: str, arguments: str, index: int) -> Json:
     return {"id": id, "function": {"index": index, "name": name, "arguments": value}}
 
 
-def _write_end(reason: str, usage: Usage) -> dict[str, Json]:
+def _write_end(finish: Finished, usage: Usage) -> dict[str, Json]:
     """Fields of the last line. Durations are absent, since dialects read no clock."""
-    wire: dict[str, Json] = {"done": True, "done_reason": _LENGTH if reason == "length" else "stop"}
+    wire: dict[str, Json] = {"done": True, "done_reason": _DONE_REASONS.get(finish.reason, "stop")}
+    if details := describe_end(finish):
+        wire["stop_details"] = {**details}
     wire["prompt_eval_count"] = usage.input or 0
     wire["eval_count"] = usage.output or 0
     return wire

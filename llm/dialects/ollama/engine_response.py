@@ -21,7 +21,9 @@ from llm.wire.json_codec import dumps, loads
 from llm.wire.json_lenient import as_count, as_text
 from llm.wire.ndjson import NdjsonDecoder
 
-_FINISH: Final[Mapping[str, FinishReason]] = {"stop": "stop", "length": "length"}
+_FINISH: Final[Mapping[str, FinishReason]] = {
+    "stop": "stop", "length": "length", "content_filter": "filtered", "abort": "error", "error": "error",
+}  # fmt: skip
 # ``created_at`` differs in each line and is not read.
 _TIME: Final = re.compile(rb'"created_at": ?"[^"\\\n]*"')
 
@@ -101,7 +103,8 @@ class LineReader:
             self._parts.events.append(UsageReported(Usage(fresh=prompt or 0, text=output)))
         raw = as_text(wire.get("done_reason"))
         reason = _FINISH.get(raw, "stop" if not raw else "other")  # servers before 0.3 send no reason
-        self._parts.events.append(Finished(final_finish_reason(reason, self._parts.has_client_call), raw or None))
+        reason = final_finish_reason(reason, self._parts.has_client_call, self._parts.has_output)
+        self._parts.events.append(Finished(reason, raw or None))
         self.done = True
 
 

@@ -21,6 +21,8 @@ from llm.chat.events import (
     ToolCallStarted,
     UsageReported,
     WholePart,
+    describe_end,
+    describe_refusal,
     failed_finish_error,
 )
 from llm.chat.freeform import InputUnwrapper, unwrap_input
@@ -45,12 +47,13 @@ _DONE: Final = b"data: [DONE]\n\n"
 _ROLE: Final = b'{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}'
 _TEXT_START: Final = b'"choices":[{"index":0,"delta":{"content":'  # of a chunk with text, behind its shared fields
 _TEXT_END: Final = b'},"finish_reason":null}]}\n\n'
+_NO_FIELDS: Final[Mapping[str, Json]] = {}
 _FINISH: Final[Mapping[FinishReason, str]] = {
     "stop": "stop",
     "length": "length",
     "tool_calls": "tool_calls",
     "filtered": "content_filter",
-    "paused": "stop",  # this wire has no reason for it
+    "paused": "length",  # this wire has no reason for it, and the answer is not complete
     "other": "stop",
 }
 
@@ -154,12 +157,8 @@ class ChunkWriter:
             case Finished("error"):
                 yield encode_sse_event(write_error(failed_finish_error(event)))
                 yield _DONE
-            case Finished(reason, _, metadata):
-                logprobs = metadata_for_client(metadata, NAME).get("logprobs")
-                yield self._write_delta({}, _FINISH[reason], logprobs)
-                if self._shows_usage:
-                    yield b'%b"choices":[],"usage":%b}\n\n' % (self._head, dump_bytes(write_usage(self._usage)))
-                yield _DONE
+            case Finished():
+                yield from self._finish(event)
             case Failed(error):
                 yield encode_sse_event(write_error(error))
                 yield _DONE
@@ -171,6 +170,15 @@ class ChunkWriter:
             return self._write_call(index, {"id": id, "type": "custom", "custom": {"name": name, "input": ""}})
         self._calls_without_arguments.add(index)
         return self._write_call(index, {"id": id, "type": "function", "function": {"name": name, "arguments": ""}})
+
+    def _finish(self, finish: Finished) -> Iterator[bytes]:
+        if refusal := describe_refusal(finish):
+            yield self._write_delta({"refusal": refusal})
+        logprobs = metadata_for_client(finish.metadata, NAME).get("logprobs")
+        yield self._write_delta({}, _FINISH[finish.reason], logprobs, _write_end_fields(finish))
+        if self._shows_usage:
+            yield b'%b"choices":[],"usage":%b}\n\n' % (self._head, dump_bytes(write_usage(self._usage)))
+        yield _DONE
 
     def _end_part(self, index: int, metadata: Metadata) -> Iterator[bytes]:
         """Writes what a client must send back: Google's ``extra_content`` of a call, OpenRouter's reasoning details."""
@@ -211,14 +219,28 @@ class ChunkWriter:
     def _write_text(self, field: bytes, text: str) -> bytes:
         return b'%b"choices":[{"index":0,"delta":{"%b":%b%b' % (self._head, field, dump_text(text), _TEXT_END)
 
-    def _write_delta(self, delta: dict[str, Json], finish: str | None = None, logprobs: Json = None) -> bytes:
-        choice: dict[str, Json] = {"index": 0, "delta": delta, "finish_reason": finish}
+    def _write_delta(
+        self,
+        delta: dict[str, Json],
+        finish: str | None = None,
+        logprobs: Json = None,
+        end_fields: Mapping[str, Json] = _NO_FIELDS,
+    ) -> bytes:
+        choice: dict[str, Json] = {"index": 0, "delta": delta, "finish_reason": finish, **end_fields}
         if logprobs is not None:
             choice["logprobs"] = logprobs
         return b'%b"choices":[%b]}\n\n' % (self._head, dump_bytes(choice))
 
     def _write_call(self, index: int, call: Mapping[str, Any]) -> bytes:
         return self._write_delta({"tool_calls": [{"index": self._calls[index], **call}]})
+
+
+def _write_end_fields(finish: Finished) -> dict[str, Json]:
+    """Returns what this wire has no words for: the stop sequence, as vLLM gives it, and details of the end."""
+    fields: dict[str, Json] = {"stop_reason": finish.stop_sequence} if finish.stop_sequence else {}
+    if details := describe_end(finish):
+        fields["stop_details"] = {**details}
+    return fields
 
 
 def _write_details(text: str, metadata: Metadata, place: list[Json]) -> list[Json]:
@@ -277,7 +299,8 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
                 calls.append({**metadata_for_client(metadata, NAME), "id": id, "type": kind, kind: called})
             case Media() if part.kind == "image" and (part.base64 or part.url):
                 images.append(_write_image(part))
-    message: dict[str, Json] = {"role": "assistant", "content": text or (None if calls else ""), "refusal": None}
+    refusal = describe_refusal(reply.finish) or None
+    message: dict[str, Json] = {"role": "assistant", "content": text or (None if calls else ""), "refusal": refusal}
     lists = {"tool_calls": calls, "annotations": annotations, "images": images, "reasoning_details": details}
     message |= {name: value for name, value in lists.items() if value}
     if reply.reasoning:
@@ -287,6 +310,7 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
         message["audio"] = finish_fields["audio"]
     choice: dict[str, Json] = {"index": 0, "message": message, "finish_reason": _FINISH[reply.finish.reason]}
     choice["logprobs"] = finish_fields.get("logprobs")
+    choice |= _write_end_fields(reply.finish)
     return {
         "id": reply.id or f"chatcmpl-{token_hex(12)}",
         "object": "chat.completion",

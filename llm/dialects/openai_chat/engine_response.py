@@ -23,7 +23,7 @@ from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_field
 from llm.chat.reply import Reply, collect
 from llm.dialects.openai_chat.engine_calls import StreamedCall
 from llm.dialects.openai_chat.engine_errors import build_error, find_error
-from llm.dialects.openai_chat.shared import FINISH_REASONS, NAME, REASONING_FIELDS, ReasoningDetails, read_usage
+from llm.dialects.openai_chat.shared import NAME, REASONING_FIELDS, ReasoningDetails, read_finish_reason, read_usage
 from llm.dialects.openai_common import VOLATILE_FIELDS
 from llm.engines.engine import Engine
 from llm.errors import Malformed, Truncated
@@ -55,8 +55,8 @@ class ChunkReader:
     needs_text = False
 
     __slots__ = (
-        "_call_ids", "_calls", "_characters", "_details", "_engine", "_extra", "_finish", "_last_call",
-        "_part_start", "_parts", "_sources", "_started", "_usage", "done",
+        "_call_ids", "_calls", "_characters", "_details", "_engine", "_explanation", "_extra", "_finish", "_last_call",
+        "_part_start", "_parts", "_sources", "_started", "_stop_sequence", "_usage", "done",
     )  # fmt: skip
 
     def __init__(self, engine: Engine) -> None:
@@ -65,6 +65,8 @@ class ChunkReader:
         self._parts = PartsManager()
         self._started = False
         self._finish: str | None = None
+        self._explanation: str | None = None  # of the finish reason
+        self._stop_sequence: str | None = None
         self._usage: Usage | None = None
         self._details = ReasoningDetails()
         self._characters = 0  # characters of text so far
@@ -159,7 +161,14 @@ class ChunkReader:
         if "logprobs" in choice and isinstance(choice["logprobs"], dict):
             _extend_logprobs(self._extra.setdefault("logprobs", {}), choice["logprobs"])
         if choice.get("finish_reason"):
-            self._finish = as_text(choice["finish_reason"]) or self._finish
+            self._read_finish(choice)
+
+    def _read_finish(self, choice: Mapping[str, Any]) -> None:
+        """Reads the finish reason, with what vLLM, SGLang and OpenRouter add to it."""
+        self._finish = as_text(choice["finish_reason"]) or self._finish
+        stopped_by = choice.get("stop_reason") or choice.get("matched_stop")  # the id of a token, or a stop sequence
+        self._stop_sequence = as_text(stopped_by) or self._stop_sequence
+        self._explanation = as_text(as_dict(choice.get("error")).get("message")) or self._explanation
 
     def _read_delta(self, delta: Mapping[str, Any], whole: bool) -> None:
         self._read_reasoning(delta, whole)
@@ -314,13 +323,17 @@ class ChunkReader:
         self._parts.end_all()
         if self._usage is not None:
             self._parts.events.append(UsageReported(self._usage))
-        reason = FINISH_REASONS.get(self._finish or "", "other")
-        metadata = unknown_fields(self._extra, (), NAME, self._engine.issuer)
-        self._parts.events.append(
-            Finished(final_finish_reason(reason, self._parts.has_client_call), self._finish, metadata)
-        )
+        self._parts.events.append(self._build_finished())
         self.done = True
         return self._parts.take_events()
+
+    def _build_finished(self) -> Finished:
+        parts = self._parts
+        reason = final_finish_reason(read_finish_reason(self._finish or ""), parts.has_client_call, parts.has_output)
+        metadata = unknown_fields(self._extra, (), NAME, self._engine.issuer)
+        stop = self._stop_sequence if reason == "stop" else None
+        category = self._finish if reason == "filtered" and self._finish != "content_filter" else None
+        return Finished(reason, self._finish, metadata, self._explanation, category, stop)
 
 
 def _extend_logprobs(logprobs: Json, more: Mapping[str, Any]) -> None:

@@ -40,9 +40,28 @@ FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
     "tool_call": "tool_calls",
     "function_call": "tool_calls",  # the older API, ``functions``
     "content_filter": "filtered",
+    "tool_use": "tool_calls",
     "error": "error",  # OpenRouter, Mistral
     "insufficient_system_resource": "error",  # DeepSeek
+    "complete": "stop",  # Cohere
+    "eos_token": "stop",  # text-generation-inference
 }
+# Parts of other hosts' own words, of which the first one found counts: Zhipu's ``sensitive`` and ``network_error``,
+# vLLM's ``abort``, Bedrock's ``content_filtered``, ``guardrail_intervened``, ``malformed_tool_use``.
+_FINISH_PARTS: Final[tuple[tuple[FinishReason, tuple[str, ...]], ...]] = (
+    ("filtered", ("filter", "guardrail", "safety", "sensitive", "moderat", "policy", "prohibited", "refus", "block")),
+    ("error", ("error", "abort", "malformed", "cancel", "timeout", "timed_out", "fail", "interrupt")),
+    ("length", ("length", "max_tokens", "max_new_tokens", "context_window", "token_limit")),
+)
+
+
+def read_finish_reason(word: str) -> FinishReason:
+    """Returns the neutral finish reason for an engine's own word; "other" for one that says nothing."""
+    low = word.lower()
+    if (known := FINISH_REASONS.get(low)) is not None:
+        return known
+    return next((reason for reason, parts in _FINISH_PARTS if any(part in low for part in parts)), "other")
+
 
 # Types of reasoning details that are streamed, and the field with their text.
 _DETAIL_TEXTS: Final[Mapping[str, str]] = {"reasoning.text": "text", "reasoning.summary": "summary"}

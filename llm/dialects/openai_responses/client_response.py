@@ -22,6 +22,8 @@ from llm.chat.events import (
     ToolCallStarted,
     UsageReported,
     WholePart,
+    describe_end,
+    describe_refusal,
     failed_finish_error,
 )
 from llm.chat.filters import PartSequencer
@@ -37,8 +39,10 @@ from llm.wire.json_codec import Json, dump_bytes, dump_text
 from llm.wire.json_lenient import as_dict, as_text
 from llm.wire.sse import encode_sse_event
 
-# Finish reasons that make a response incomplete; with all others it is complete.
-_INCOMPLETE: Final[Mapping[FinishReason, str]] = {"length": "max_output_tokens", "filtered": "content_filter"}
+# Finish reasons that make a response incomplete; with all others it is complete. The wire has no word for a pause.
+_INCOMPLETE: Final[Mapping[FinishReason, str]] = {
+    "length": "max_output_tokens", "paused": "max_output_tokens", "filtered": "content_filter",
+}  # fmt: skip
 
 
 def create_writer(request: ChatRequest, now: int) -> ResponseWriter:
@@ -55,13 +59,7 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
         raise failed_finish_error(reply.finish)
     response_writer = ResponseWriter(request, now)
     response_writer.feed([*replay(reply)])
-    return response_writer.write_response(*_choose_status(reply.finish.reason))
-
-
-def _choose_status(reason: FinishReason) -> tuple[str, str | None]:
-    """Returns the status of a response, and the reason if it is incomplete."""
-    reason_name = _INCOMPLETE.get(reason)
-    return ("incomplete" if reason_name else "completed"), reason_name
+    return response_writer.write_end(reply.finish)
 
 
 class ResponseWriter:
@@ -95,6 +93,14 @@ class ResponseWriter:
     def write_keepalive(self) -> bytes:
         """Returns an SSE comment, since the wire has no keepalive event."""
         return b": ping\n\n"
+
+    def write_end(self, finish: Finished) -> dict[str, Json]:
+        """Writes the response object at the end of the answer."""
+        reason = _INCOMPLETE.get(finish.reason)
+        response = self.write_response("incomplete" if reason else "completed", reason)
+        if details := describe_end(finish):
+            response["stop_details"] = {**details}
+        return response
 
     def write_response(self, status: str, reason: str | None = None, error: Json = None) -> dict[str, Json]:
         """Writes the response object as of now; ``reason`` says why it is incomplete."""
@@ -180,15 +186,28 @@ class ResponseWriter:
                 self._usage = usage
             case Finished("error"):
                 yield from self._write_failure(failed_finish_error(event))
-            case Finished(reason):
-                status, incomplete_reason = _choose_status(reason)
-                yield self._encode_event(f"response.{status}", response=self.write_response(status, incomplete_reason))
+            case Finished():
+                yield from self._write_finish(event)
             case Failed(error):
                 yield from self._write_failure(error)
 
     def _write_start(self) -> Iterator[bytes]:
         yield self._encode_event("response.created", response=self.write_response("in_progress"))
         yield self._encode_event("response.in_progress", response=self.write_response("in_progress"))
+
+    def _write_finish(self, finish: Finished) -> Iterator[bytes]:
+        if refusal := describe_refusal(finish):
+            yield from self._write_refusal(refusal)
+        response = self.write_end(finish)
+        yield self._encode_event(f"response.{response['status']}", response=response)
+
+    def _write_refusal(self, text: str) -> Iterator[bytes]:
+        """Writes a message whose only part is a refusal."""
+        yield from self._open_item("message", as_refusal=True)
+        yield from self._open_part("content_part", "content_index")
+        yield self._write_delta("response.refusal.delta", text)
+        assert self._item is not None
+        yield from self._close_item(self._item, ())
 
     def _write_failure(self, error: LLMError) -> Iterator[bytes]:
         if not self._sequence_number:  # clients require the events of a start before a failure
@@ -204,9 +223,11 @@ class ResponseWriter:
         self._sequence_number += 1
         return encoded
 
-    def _open_item(self, type: str, extra_fields: Mapping[str, Json] | None = None) -> Iterator[bytes]:
+    def _open_item(
+        self, type: str, extra_fields: Mapping[str, Json] | None = None, *, as_refusal: bool = False
+    ) -> Iterator[bytes]:
         if self._item is None:
-            item = self._item = _OpenItem(type, len(self._output), extra_fields or {})
+            item = self._item = _OpenItem(type, len(self._output), extra_fields or {}, as_refusal)
             yield self._encode_event(
                 "response.output_item.added", output_index=item.output_index, item=item.write("in_progress")
             )
@@ -233,7 +254,7 @@ class ResponseWriter:
             shared: dict[str, Json] = {"type": type, "item_id": item.id, "output_index": item.output_index}
             if item.index_field:
                 shared[item.index_field] = 0
-            if item.type == "message":
+            if item.type == "message" and not item.is_refusal:
                 shared["logprobs"] = []
             item.delta_prefix = b"event: %b\ndata: %b" % (type.encode(), dump_bytes(shared)[:-1])
         number = self._sequence_number
@@ -271,7 +292,10 @@ class ResponseWriter:
             location[item.index_field] = 0
         match item.type:
             case "message":
-                yield self._encode_event("response.output_text.done", **location, logprobs=[], text=text)
+                if item.is_refusal:
+                    yield self._encode_event("response.refusal.done", **location, refusal=text)
+                else:
+                    yield self._encode_event("response.output_text.done", **location, logprobs=[], text=text)
                 yield self._encode_event("response.content_part.done", **location, part=item.write_part())
             case "reasoning" if text:
                 yield self._encode_event("response.reasoning_summary_text.done", **location, text=text)
@@ -296,7 +320,10 @@ class ResponseWriter:
 class _OpenItem:
     """The open item."""
 
-    __slots__ = ("annotations", "buffer", "delta_prefix", "extra_fields", "id", "index_field", "output_index", "type")
+    __slots__ = (
+        "annotations", "buffer", "delta_prefix", "extra_fields", "id", "index_field", "is_refusal", "output_index",
+        "type",
+    )  # fmt: skip
 
     _PREFIXES: Final[Mapping[str, str]] = {
         "message": "msg",
@@ -305,8 +332,9 @@ class _OpenItem:
         "custom_tool_call": "ctc",
     }
 
-    def __init__(self, type: str, output_index: int, extra_fields: Mapping[str, Json]) -> None:
+    def __init__(self, type: str, output_index: int, extra_fields: Mapping[str, Json], is_refusal: bool) -> None:
         self.type = type
+        self.is_refusal = is_refusal
         self.id = f"{self._PREFIXES[type]}_{token_hex(12)}"
         self.output_index = output_index
         self.extra_fields: dict[str, Json] = dict(extra_fields)
@@ -319,6 +347,8 @@ class _OpenItem:
         text = self.buffer.getvalue()
         if self.type == "reasoning":
             return {"type": "summary_text", "text": text}
+        if self.is_refusal:
+            return {"type": "refusal", "refusal": text}
         return {"type": "output_text", "text": text, "annotations": [*self.annotations], "logprobs": []}
 
     def write(self, status: str) -> dict[str, Json]:

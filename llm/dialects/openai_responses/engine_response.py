@@ -65,9 +65,7 @@ _TEXT_EVENTS: Final[Mapping[str, tuple[str, str]]] = {
 _STATEFUL_FIELDS: Final = re.compile(rb"custom_tool_call_input")  # such input becomes JSON
 _DONE_FIELDS: Final = ("text", "refusal", "arguments", "input")  # the fields with the whole text of an event ``….done``
 _ENDS: Final = ("response.completed", "response.incomplete", "response.failed", "response.cancelled", "response.done")
-_INCOMPLETE: Final[Mapping[str, FinishReason]] = {
-    "max_output_tokens": "length", "max_tokens": "length", "content_filter": "filtered",
-}  # fmt: skip
+_FILTERED: Final = ("content_filter",)  # reasons of an incomplete response that was filtered
 
 
 def create_framing(max_frame: int = MAX_FRAME) -> FrameDecoder:
@@ -347,9 +345,9 @@ class ResponseReader:
         if status == "completed":
             return Finished(final_finish_reason("stop", self._has_calls), status, metadata)
         reason = as_text(as_dict(response.get("incomplete_details")).get("reason"))
-        return Finished(
-            final_finish_reason(_INCOMPLETE.get(reason, "other"), self._has_calls), reason or status, metadata
-        )
+        # ``max_output_tokens``, ``max_messages``, ``steered`` and any other: the answer is not complete.
+        neutral: FinishReason = "filtered" if reason in _FILTERED else "length"
+        return Finished(final_finish_reason(neutral, self._has_calls), reason or status, metadata)
 
     def _text_part(self, section: Section) -> int:
         if section.part is None:

@@ -49,7 +49,7 @@ ANSWER: list[Event] = [
     WholePart(3, ToolResult("c1", (Text('{"y": 2}'),))),
     ToolProgress(2, "completed"),
     UsageReported(Usage(fresh=1, cache_read=2, cache_write=3, text=4, reasoning=5)),
-    Finished("filtered"),
+    Finished("filtered", "SAFETY", explanation="Why."),
 ]
 
 
@@ -67,7 +67,13 @@ def test_events_become_the_objects_of_the_contract() -> None:
             tool("preparing", "", {"x": 1}, None),
             tool("running", "Working…", {"x": 1}, None),
             tool("completed", "", {"x": 1}, {"y": 2}),
-            {"type": "content", "text": "", "done": True, "finishReason": "content_filter"},
+            {
+                "type": "content",
+                "text": "",
+                "done": True,
+                "finishReason": "content_filter",
+                "finishDetails": {"reason": "SAFETY", "explanation": "Why."},
+            },
             {
                 "type": "usage",
                 "usage": {

@@ -269,7 +269,7 @@ def test_s11_a_keepalive_is_a_comment() -> None:
 
 
 ENDS: list[tuple[FinishReason, str]] = [
-    ("stop", "stop"), ("length", "length"), ("filtered", "content_filter"), ("paused", "stop"), ("other", "stop"),
+    ("stop", "stop"), ("length", "length"), ("filtered", "content_filter"), ("paused", "length"), ("other", "stop"),
 ]  # fmt: skip
 
 

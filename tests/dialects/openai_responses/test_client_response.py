@@ -157,7 +157,7 @@ def test_redacted_reasoning_is_an_item_without_text() -> None:
     [
         ("stop", "response.completed", None),
         ("other", "response.completed", None),
-        ("paused", "response.completed", None),
+        ("paused", "response.incomplete", {"reason": "max_output_tokens"}),
         ("length", "response.incomplete", {"reason": "max_output_tokens"}),
         ("filtered", "response.incomplete", {"reason": "content_filter"}),
     ],

@@ -281,8 +281,9 @@ def test_s1_an_unfinished_response_is_truncated(status: str) -> None:
         ({"status": None}, "stop", "tool_calls", "completed"),
         ({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}, "length", "length", "max_output_tokens"),
         ({"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}, "filtered", "filtered", "content_filter"),
-        ({"status": "incomplete", "incomplete_details": {"reason": "steered"}}, "other", "tool_calls", "steered"),
-        ({"status": "incomplete", "incomplete_details": None}, "other", "tool_calls", "incomplete"),
+        ({"status": "incomplete", "incomplete_details": {"reason": "steered"}}, "length", "length", "steered"),
+        ({"status": "incomplete", "incomplete_details": {"reason": "max_messages"}}, "length", "length", "max_messages"),
+        ({"status": "incomplete", "incomplete_details": None}, "length", "length", "incomplete"),
     ],
 )  # fmt: skip
 def test_s6_the_finish_reason_is_tool_calls_exactly_when_there_are_calls(
