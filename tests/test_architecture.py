@@ -60,7 +60,7 @@ EXTRA_ROOMS: Final = {
     "native": {"client_threads"},
     "ollama": {"client_generate"},
     "openai_chat": {"client_fields", "client_messages", "engine_calls"},
-    "openai_responses": {"engine_items"},
+    "openai_responses": {"client_items", "engine_items"},
 }
 DIALECTS_COMMON: Final = {"__init__", "base", "losses", "openai_common", "openai_fields", "registry"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from io import StringIO
 from secrets import token_hex
 from typing import Final
 
@@ -33,6 +32,7 @@ from llm.chat.provider_metadata import Metadata, encode_metadata, metadata_for_c
 from llm.chat.reply import Reply, replay
 from llm.chat.request import ChatRequest, ToolSpec, find_freeform
 from llm.dialects.openai_common import write_error
+from llm.dialects.openai_responses.client_items import OpenItem, write_citation
 from llm.dialects.openai_responses.shared import NAME, read_call_names, write_custom_tool
 from llm.errors import LLMError
 from llm.wire.json_codec import Json, dump_bytes, dump_text
@@ -79,7 +79,7 @@ class ResponseWriter:
         self._id = f"resp_{token_hex(16)}"
         self._model = ""
         self._usage = Usage()
-        self._item: _OpenItem | None = None
+        self._item: OpenItem | None = None
         self._output: list[Json] = []
         self._freeform = find_freeform(request.tools)
         self._input = InputUnwrapper()  # of the last call, if its input is text
@@ -227,7 +227,7 @@ class ResponseWriter:
         self, type: str, extra_fields: Mapping[str, Json] | None = None, *, as_refusal: bool = False
     ) -> Iterator[bytes]:
         if self._item is None:
-            item = self._item = _OpenItem(type, len(self._output), extra_fields or {}, as_refusal)
+            item = self._item = OpenItem(type, len(self._output), extra_fields or {}, as_refusal)
             yield self._encode_event(
                 "response.output_item.added", output_index=item.output_index, item=item.write("in_progress")
             )
@@ -261,7 +261,7 @@ class ResponseWriter:
         self._sequence_number += 1
         return b'%b,"sequence_number":%d,"delta":%b}\n\n' % (item.delta_prefix, number, dump_text(text))
 
-    def _write_arguments(self, item: _OpenItem, arguments: str) -> Iterator[bytes]:
+    def _write_arguments(self, item: OpenItem, arguments: str) -> Iterator[bytes]:
         if item.type == "function_call":
             yield self._write_delta("response.function_call_arguments.delta", arguments)
         elif piece := self._input.feed(arguments):
@@ -271,7 +271,7 @@ class ResponseWriter:
         item = self._item
         if item is None or item.type != "message":
             return
-        annotation = _write_citation(citation)
+        annotation = write_citation(citation)
         yield self._encode_event(
             "response.output_text.annotation.added",
             item_id=item.id,
@@ -282,7 +282,7 @@ class ResponseWriter:
         )
         item.annotations.append(annotation)
 
-    def _close_item(self, item: _OpenItem, metadata: Metadata) -> Iterator[bytes]:
+    def _close_item(self, item: OpenItem, metadata: Metadata) -> Iterator[bytes]:
         if item.type == "custom_tool_call" and (rest := self._input.close()):
             yield self._write_delta("response.custom_tool_call_input.delta", rest)
         self._item = None
@@ -315,66 +315,6 @@ class ResponseWriter:
         yield self._encode_event("response.output_item.added", output_index=output_index, item=item)
         yield self._encode_event("response.output_item.done", output_index=output_index, item=item)
         self._output.append(item)
-
-
-class _OpenItem:
-    """The open item."""
-
-    __slots__ = (
-        "annotations", "buffer", "delta_prefix", "extra_fields", "id", "index_field", "is_refusal", "output_index",
-        "type",
-    )  # fmt: skip
-
-    _PREFIXES: Final[Mapping[str, str]] = {
-        "message": "msg",
-        "reasoning": "rs",
-        "function_call": "fc",
-        "custom_tool_call": "ctc",
-    }
-
-    def __init__(self, type: str, output_index: int, extra_fields: Mapping[str, Json], is_refusal: bool) -> None:
-        self.type = type
-        self.is_refusal = is_refusal
-        self.id = f"{self._PREFIXES[type]}_{token_hex(12)}"
-        self.output_index = output_index
-        self.extra_fields: dict[str, Json] = dict(extra_fields)
-        self.index_field = ""  # the name of its part index field; "" before its part is open
-        self.buffer = StringIO()
-        self.annotations: list[Json] = []
-        self.delta_prefix = b""  # first bytes of all its deltas
-
-    def write_part(self) -> dict[str, Json]:
-        text = self.buffer.getvalue()
-        if self.type == "reasoning":
-            return {"type": "summary_text", "text": text}
-        if self.is_refusal:
-            return {"type": "refusal", "refusal": text}
-        return {"type": "output_text", "text": text, "annotations": [*self.annotations], "logprobs": []}
-
-    def write(self, status: str) -> dict[str, Json]:
-        wire: dict[str, Json] = {"id": self.id, "type": self.type}
-        parts: list[Json] = [self.write_part()] if self.index_field else []
-        match self.type:
-            case "message":
-                wire |= {"status": status, "role": "assistant", "content": parts}
-            case "reasoning":
-                wire["summary"] = parts
-            case "custom_tool_call":
-                wire |= {"status": status, "input": self.buffer.getvalue() if status == "completed" else ""}
-            case _:
-                done = self.buffer.getvalue() or "{}"
-                wire |= {"status": status, "arguments": done if status == "completed" else ""}
-        return {**wire, **self.extra_fields}
-
-
-def _write_citation(citation: Citation) -> Json:
-    """Writes a citation. Offsets are written only if the engine sent them, since clients rely on them."""
-    if fields := metadata_for_client(citation.metadata, NAME):
-        return dict(fields)
-    wire: dict[str, Json] = {"type": "url_citation", "url": citation.url or "", "title": citation.title or ""}
-    if citation.start is not None and citation.end is not None:
-        wire |= {"start_index": citation.start, "end_index": citation.end}
-    return wire
 
 
 def _write_tool(tool: ToolSpec) -> Json:
