@@ -159,10 +159,9 @@ class ChatHandler(BaseHandler):
 class ClientAnswer:
     """Writes the events of a chat in the client's dialect (implements ``llm.gateway.chat.Sink``)."""
 
-    __slots__ = ("_content_type", "_handler", "_output", "_whole", "feed", "send")
+    __slots__ = ("_content_type", "_handler", "_output", "_whole", "feed")
 
     feed: Callable[[Sequence[Event]], bool]  # of a streamed answer: ``EventOutput.feed``
-    send: Callable[[bytes], bool]  # of a passed-through answer
 
     def __init__(self, handler: ChatHandler) -> None:
         self._content_type = "application/json"  # of an answer that is not streamed
@@ -181,10 +180,17 @@ class ClientAnswer:
         handler.log_fields["stream"] = request.stream
         if request.stream:
             output = self._output = EventOutput(handler, handler.make_writer(request), handler.set_answer_headers)
-            self.feed, self.send = output.feed, output.send_passthrough
+            self.feed = output.feed
         else:
             self._whole = WholeBody()
-            self.send = self._whole.send
+
+    @property
+    def send(self) -> Callable[[bytes], bool]:
+        """The function that sends the bytes of a passed-through answer."""
+        if self._output is not None:
+            return self._output.send_passthrough
+        assert self._whole is not None
+        return self._whole.send
 
     def accept(self, content_type: str | None = None) -> None:
         """Sends the headers of a stream if that has not happened. ``content_type``: that of a passthrough answer."""

@@ -45,8 +45,7 @@ from llm.wire.sse import encode_sse_event
 
 _DONE: Final = b"data: [DONE]\n\n"
 _ROLE: Final = b'{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}'
-_TEXT_START: Final = b'"choices":[{"index":0,"delta":{"content":'  # of a chunk with text, behind its shared fields
-_TEXT_END: Final = b'},"finish_reason":null}]}\n\n'
+_TEXT_CHUNK: Final = b'%b"choices":[{"index":0,"delta":{"%b":%b},"finish_reason":null}]}\n\n'
 _NO_FIELDS: Final[Mapping[str, Json]] = {}
 _FINISH: Final[Mapping[FinishReason, str]] = {
     "stop": "stop",
@@ -79,7 +78,6 @@ class ChunkWriter:
         "_part_starts",
         "_reasoning",
         "_shows_usage",
-        "_text_head",
         "_usage",
     )
 
@@ -90,7 +88,6 @@ class ChunkWriter:
         self._model, self._shows_usage = request.model, request.show_usage
         self._now = now
         self._head = b""
-        self._text_head = b""  # what stands before the text in a chunk with text
         self._calls: dict[int, int] = {}  # part index to the wire's index of the call
         self._calls_without_arguments: set[int] = set()  # open calls, by part index
         self._entry_counts = {"annotations": 0, "images": 0, "reasoning_details": 0}  # entries so far
@@ -110,7 +107,7 @@ class ChunkWriter:
             and delta.index in self._part_starts
         ):
             self._characters += len(delta.text)
-            return [self._text_head + dump_text(delta.text) + _TEXT_END]
+            return [_TEXT_CHUNK % (self._head, b"content", dump_text(delta.text))]
         if not events:
             return []
         out = b"".join([chunk for event in events for chunk in self._write_event(event)])
@@ -135,7 +132,6 @@ class ChunkWriter:
                     yield self._write_text(REASONING_FIELD.encode(), text)
             case Started(id, model):
                 self._head = self._write_head(id, model)
-                self._text_head = self._head + _TEXT_START
                 yield b'%b"choices":[%b]}\n\n' % (self._head, _ROLE)
             case ToolCallStarted(index, id, name, "client"):
                 yield self._start_call(index, id, name)
@@ -217,7 +213,7 @@ class ChunkWriter:
         return b"data: %b," % dump_bytes(head)[:-1]
 
     def _write_text(self, field: bytes, text: str) -> bytes:
-        return b'%b"choices":[{"index":0,"delta":{"%b":%b%b' % (self._head, field, dump_text(text), _TEXT_END)
+        return _TEXT_CHUNK % (self._head, field, dump_text(text))
 
     def _write_delta(
         self,
