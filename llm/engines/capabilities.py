@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from llm.engines.globs import matches
 from llm.engines.profiles import ModelProfile
@@ -33,6 +33,20 @@ ModelKind: TypeAlias = Literal["chat", "image", "embedding", "tts", "stt", "vide
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What an engine's model list reports about the options of one model. None or absent: not reported."""
+
+    reasoning: bool | None = None
+    thinking_types: Mapping[str, bool] = field(default_factory=dict)  # Anthropic's ``thinking.type``: accepted or not
+    efforts: frozenset[str] | None = None  # accepted ones
+    json_schema: bool | None = None
+    max_output_tokens: int | None = None
+
+
+NO_FACTS: Final = ModelFacts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
     """One entry of an engine's model list."""
 
@@ -45,6 +59,7 @@ class ModelInfo:
     max_output_tokens: int | None = None
     can: frozenset[str] = frozenset()  # "tools", "images", "documents", "reasoning", "json_schema", "caching", …
     guessed: frozenset[str] = frozenset()  # those of ``can`` that come from a pattern on the id, not from the provider
+    facts: ModelFacts = NO_FACTS  # used instead of the patterns when a request for the model is written
     meta: Mapping[str, Json] = field(default_factory=dict)  # the provider's entry, unchanged
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from llm.engines.capabilities import ModelRules
+from llm.engines.capabilities import NO_FACTS, ModelFacts, ModelRules
 from llm.engines.media_limits import MediaLimits
 from llm.engines.task_support import ImageSupport, SpeechSupport, TranscriptionSupport
 from llm.wire.json_codec import Json, quote_url_part
@@ -81,6 +81,7 @@ class Engine:
     counts_tokens: bool = False  # has an API that counts tokens (``llm.tasks.token_count``)
     issuer: str = ""  # name in ``ProviderMetadata`` that it accepts; default: its own
     example_model: str = ""  # model for the example curl at the start; "": none
+    facts: ModelFacts = NO_FACTS  # in the record of one request: what the engine's list reports about its model
 
     def __post_init__(self) -> None:
         if not self.issuer:
@@ -105,3 +106,4 @@ class Target:
     model: str
     key: str | None = field(default=None, repr=False)
     is_callers_key: bool = False  # the key is the caller's, not the server's: its owner gets the key errors
+    facts: ModelFacts = NO_FACTS  # of the model, as the engine's last model list reports them

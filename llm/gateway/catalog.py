@@ -44,9 +44,10 @@ class Catalog:
         if not self._is_usable(engine, caller):
             raise EngineNotConfigured(f"API key for engine {engine.name} not found", param="engine")
         # The caller's own key comes first. An untrusted caller never gets here without one.
-        if own := caller.keys.get(engine.name):
-            return Target(engine=engine, model=model, key=own, is_callers_key=True)
-        return Target(engine=engine, model=model, key=self._config.keys.get(engine.name))
+        own = caller.keys.get(engine.name)
+        key = own or self._config.keys.get(engine.name)
+        facts = self._lists.find_facts(engine.name, model)
+        return Target(engine=engine, model=model, key=key, is_callers_key=bool(own), facts=facts)
 
     def resolve_model_name(self, name: str, caller: Caller) -> Target:
         """Returns the target of ``engine/model``, the model name in the compatible APIs. Raises ``UnknownModel``."""

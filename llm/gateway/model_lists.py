@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llm.dialects.base import EngineDialect, EngineRequest
 from llm.dialects.registry import ENGINE_DIALECTS
-from llm.engines.capabilities import ModelInfo
+from llm.engines.capabilities import NO_FACTS, ModelFacts, ModelInfo
 from llm.engines.engine import Target
 from llm.errors import IdleTimeout, LLMError, Malformed
 from llm.upstream.engine_client import EngineClient
@@ -19,6 +19,7 @@ from llm.wire.json_codec import loads
 
 LIST_TIMEOUT: Final = 10.0  # seconds for one engine's whole model list
 LIST_AGE: Final = 300.0  # seconds after which a list of the server's own key is renewed
+FACTS_AGE: Final = 86400.0  # seconds after which the facts of a list are no longer used; the patterns are, then
 FAILURE_AGE: Final = 30.0  # seconds without a new request after an engine failed to list its models
 
 
@@ -27,8 +28,10 @@ class _CachedList:
     """The last list of an engine, for the server's own key."""
 
     models: list[ModelInfo] | None = None
+    by_id: Mapping[str, ModelInfo] = field(default_factory=dict)  # the same models
+    listed_at: float = 0.0  # time at which they were listed, by the clock of ``ModelLists``
     failure: LLMError | None = None  # of the last attempt
-    at: float = 0.0  # time of the last attempt, by the clock of ``ModelLists``
+    at: float = 0.0  # time of the last attempt
     renewing: asyncio.Task[list[ModelInfo]] | None = None
 
 
@@ -70,7 +73,14 @@ class ModelLists:
     def find(self, target: Target) -> ModelInfo | None:
         """Returns the target's model from the last list, if there is one. Sends no request."""
         cached = self._lists.get(target.engine.name)
-        return next((m for m in (cached.models if cached else None) or () if m.id == target.model), None)
+        return None if cached is None else cached.by_id.get(target.model)
+
+    def find_facts(self, engine: str, model: str) -> ModelFacts:
+        """Returns what the engine's last list reports about the model, if it is not too old. Sends no request."""
+        cached = self._lists.get(engine)
+        if cached is None or (info := cached.by_id.get(model)) is None:
+            return NO_FACTS
+        return info.facts if self._clock() - cached.listed_at < FACTS_AGE else NO_FACTS
 
     def close(self) -> None:
         """Cancels background renewals."""
@@ -88,6 +98,7 @@ class ModelLists:
     async def _update(self, cached: _CachedList, target: Target) -> list[ModelInfo]:
         try:
             cached.models, cached.failure = await self._fetch(target), None
+            cached.by_id, cached.listed_at = {model.id: model for model in cached.models}, self._clock()
         except LLMError as error:
             cached.failure = error
             raise

@@ -16,6 +16,7 @@ from llm.dialects.base import EngineRequest
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines import media_limits
 from llm.engines.api_choice import choose_api, use_responses
+from llm.engines.capabilities import NO_FACTS
 from llm.engines.engine import Target
 from llm.errors import LLMError, Malformed, Truncated, Unsupported
 from llm.transport.interface import HttpResponse
@@ -248,13 +249,15 @@ def write_engine_request(request: ChatRequest, target: Target) -> EngineRequest:
     does, that is no reason to refuse the request: the option is left out and named in ``dropped``. Every other refusal
     stays one (T8). Raises ``Unsupported``.
     """
-    dialect = ENGINE_DIALECTS[target.engine.dialect]
+    dialect, engine = ENGINE_DIALECTS[target.engine.dialect], target.engine
+    if target.facts is not NO_FACTS:
+        engine = replace(engine, facts=target.facts)
     if request.model != target.model:
         request = replace(request, model=target.model)
     left_out: list[str] = []
     while True:
         try:
-            outgoing = dialect.write_request(request, target.engine)
+            outgoing = dialect.write_request(request, engine)
         except Unsupported as refusal:
             name = refusal.param or ""
             if name not in request.soft_options or getattr(request.options, name) is None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from llm.dialects.base import EngineRequest, ModelLister
-from llm.engines.capabilities import ModelInfo, classify_model, guess_capabilities
+from llm.engines.capabilities import ModelFacts, ModelInfo, classify_model, guess_capabilities
 from llm.engines.engine import Engine
 from llm.errors import Malformed
 from llm.wire.json_codec import quote_url_part
-from llm.wire.json_lenient import as_count, as_text
+from llm.wire.json_lenient import as_count, as_dict, as_text
 
 # The wire's capabilities to ``ModelInfo.can``.
 _CAPABILITIES: Final[Mapping[str, str]] = {
@@ -49,10 +49,11 @@ def _read_model(wire: object, engine: Engine) -> ModelInfo | None:
     kind = classify_model(id, engine.models)
     if kind is None:
         return None
-    capabilities = wire.get("capabilities")
-    capabilities = capabilities if isinstance(capabilities, dict) else {}
+    capabilities = as_dict(wire.get("capabilities"))
     reported = {
-        name: c.get("supported") for wn, name in _CAPABILITIES.items() if isinstance(c := capabilities.get(wn), dict)
+        name: supported
+        for wire_name, name in _CAPABILITIES.items()
+        if isinstance(supported := as_dict(capabilities.get(wire_name)).get("supported"), bool)
     }
     guessed = guess_capabilities(id, engine.models, reported) | {
         "caching"
@@ -67,7 +68,25 @@ def _read_model(wire: object, engine: Engine) -> ModelInfo | None:
         max_output_tokens=as_count(wire.get("max_tokens")) or None,
         can=frozenset(name for name, supported in reported.items() if supported) | guessed,
         guessed=guessed,
+        facts=_read_facts(wire, capabilities, reported),
         meta=wire,
+    )
+
+
+def _read_facts(wire: Mapping[str, Any], capabilities: Mapping[str, Any], reported: Mapping[str, bool]) -> ModelFacts:
+    types = {
+        name: supported
+        for name, value in as_dict(as_dict(capabilities.get("thinking")).get("types")).items()
+        if isinstance(supported := as_dict(value).get("supported"), bool)
+    }
+    effort = as_dict(capabilities.get("effort"))
+    efforts = frozenset(name for name, value in effort.items() if as_dict(value).get("supported") is True)
+    return ModelFacts(
+        reasoning=reported.get("reasoning"),
+        thinking_types=types,
+        efforts=efforts if efforts or effort.get("supported") is False else None,
+        json_schema=reported.get("json_schema"),
+        max_output_tokens=as_count(wire.get("max_tokens")) or None,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from llm.chat.messages import Media
 from llm.chat.request import ChatRequest, JsonFormat, Options
-from llm.dialects.anthropic.profiles import EFFORT_BUDGETS, MIN_BUDGET, AnthropicProfile, find_profile
+from llm.dialects.anthropic.profiles import EFFORT_BUDGETS, MIN_BUDGET, AnthropicProfile, apply_facts, find_profile
 from llm.dialects.anthropic.shared import NAME, unpack_wire_form
 from llm.engines.engine import Engine
 from llm.engines.options import check_options
@@ -45,7 +45,7 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
     """Writes the options; appends ignored ones to ``dropped``. Raises ``Unsupported`` naming the option."""
     options, profile = (
         check_options(request.options, engine, request.model, DEFAULT_PROFILE, False, _KNOWN_OPTIONS),
-        find_profile(request.model),
+        apply_facts(find_profile(request.model), engine.facts),
     )
     refuse = partial(_build_refusal, engine, request.model)
     if options.citations and options.format is not None and _has_documents(request):

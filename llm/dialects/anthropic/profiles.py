@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from llm.chat.request import Effort
+from llm.engines.capabilities import NO_FACTS, ModelFacts
 from llm.engines.globs import cached_by_name, first_match, matches
 
 
@@ -108,6 +109,31 @@ def binds_thinking(model: str) -> bool:
     (True, False)
     """
     return matches(model.lower().replace(".", "-"), _BINDS_THINKING)
+
+
+def apply_facts(profile: AnthropicProfile, facts: ModelFacts) -> AnthropicProfile:
+    """Returns the profile with what the engine's model list reports in place of what the id suggests."""
+    if facts is NO_FACTS:
+        return profile
+    changes: dict[str, Any] = {}
+    types = facts.thinking_types
+    if facts.reasoning is False or types.get("adaptive") is False:
+        changes["thinks_by_default"] = False
+    if facts.reasoning is False:
+        changes["thinking"] = "none"
+    elif "enabled" in types and "adaptive" in types:
+        forms = {(True, True): "both", (True, False): "budget", (False, True): "adaptive"}
+        changes["thinking"] = forms.get((types["enabled"], types["adaptive"]), profile.thinking)
+    if "disabled" in types:  # older lists do not report how thinking is turned off
+        between = "between_tools" if types.get("between_tools") else None
+        changes["off_type"] = "disabled" if types["disabled"] else between
+    if facts.efforts is not None:
+        changes["efforts"] = facts.efforts
+    if facts.json_schema is not None:
+        changes["json_schema"] = facts.json_schema
+    if facts.max_output_tokens is not None:
+        changes["max_tokens"] = facts.max_output_tokens
+    return replace(profile, **changes)
 
 
 _GLOBS: Final = tuple(glob for glob, _ in _MODELS)

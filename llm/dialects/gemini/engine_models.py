@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm.dialects.base import EngineRequest, ModelLister
-from llm.engines.capabilities import ModelInfo, classify_model, guess_capabilities
+from llm.engines.capabilities import ModelFacts, ModelInfo, classify_model, guess_capabilities
 from llm.engines.engine import Engine
 from llm.errors import Malformed
 from llm.wire.json_codec import quote_url_part
@@ -26,11 +26,17 @@ def list_models(engine: Engine) -> ModelLister:
         if not token:
             break
         path = f"/v1beta/models?pageSize=1000&pageToken={quote_url_part(token)}"
-    models = [model for entry in entries if isinstance(entry, dict) and (model := _read_model(entry, engine))]
+    # The API leaves out a field that is false, so an entry without it does not think if the list has the field at all.
+    reports_thinking = any(isinstance(entry, dict) and entry.get("thinking") is True for entry in entries)
+    models = [
+        model
+        for entry in entries
+        if isinstance(entry, dict) and (model := _read_model(entry, engine, reports_thinking))
+    ]
     return sorted(sorted(models, key=lambda m: m.name, reverse=True), key=lambda m: "gemini" not in m.id)
 
 
-def _read_model(wire: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
+def _read_model(wire: Mapping[str, Any], engine: Engine, reports_thinking: bool) -> ModelInfo | None:
     id = as_text(wire.get("name")).removeprefix("models/")
     methods = wire.get("supportedGenerationMethods")
     supported = set(methods) if isinstance(methods, list) and all(isinstance(m, str) for m in methods) else set[str]()
@@ -49,8 +55,9 @@ def _read_model(wire: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
             kind = "realtime"
         elif supported and "generateContent" not in supported:
             kind = "other"
-    listed = {"reasoning"} if isinstance(wire.get("thinking"), bool) else set[str]()
-    can = frozenset({"reasoning"}) if wire.get("thinking") is True else frozenset[str]()
+    thinking = wire.get("thinking") is True if reports_thinking or isinstance(wire.get("thinking"), bool) else None
+    listed = set[str]() if thinking is None else {"reasoning"}
+    can = frozenset({"reasoning"}) if thinking else frozenset[str]()
     guessed = guess_capabilities(id, engine.models, listed) if kind == "chat" else frozenset[str]()
     return ModelInfo(
         id=id,
@@ -61,5 +68,6 @@ def _read_model(wire: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
         max_output_tokens=as_count(wire.get("outputTokenLimit")),
         can=can | guessed,
         guessed=guessed,
+        facts=ModelFacts(reasoning=thinking, max_output_tokens=as_count(wire.get("outputTokenLimit"))),
         meta=dict(wire),
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from llm.chat.request import ChatRequest, Effort, JsonFormat, Options
-from llm.dialects.gemini.profiles import EFFORT_BUDGETS, GeminiProfile, find_profile
+from llm.dialects.gemini.profiles import EFFORT_BUDGETS, GeminiProfile, apply_facts, find_profile
 from llm.dialects.gemini.shared import build_refusal
 from llm.engines.engine import Engine
 from llm.engines.options import check_options, ignored_options, unmet_caching
@@ -38,7 +38,7 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
 
     Raises ``Unsupported`` naming the option.
     """
-    traits = find_profile(request.model)
+    traits = apply_facts(find_profile(request.model), engine.facts)
     family = ModelProfile(unsupported_options=traits.refuses, ignored_while_reasoning=traits.ignores)
     options = check_options(request.options, engine, request.model, family, False, _KNOWN)
     dropped += (*ignored_options(options, family, True), *unmet_caching(options, engine, False))

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from llm.chat.messages import Media
 from llm.chat.request import Effort
+from llm.engines.capabilities import ModelFacts
 from llm.engines.globs import first_match
 from llm.wire.json_codec import Json
 
@@ -121,6 +122,15 @@ def find_profile(model: str) -> GeminiProfile:
     name = model.lower().removeprefix("models/")
     row = first_match(name, _GLOBS)
     return _UNKNOWN_MODEL if row is None else _MODELS[row][1]
+
+
+def apply_facts(profile: GeminiProfile, facts: ModelFacts) -> GeminiProfile:
+    """Returns the profile with what the engine's model list reports, which is only whether the model thinks."""
+    if facts.reasoning is False and profile.thinking != "none":
+        return replace(profile, thinking="none")
+    if facts.reasoning and profile.thinking == "none":
+        return replace(profile, thinking="unknown", disable_fields=None)
+    return profile
 
 
 _GLOBS: Final = tuple(glob for glob, _ in _MODELS)
