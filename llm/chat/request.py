@@ -28,9 +28,13 @@ class ToolSpec:
     freeform: Freeform | None = None  # its input is text; ``parameters`` are those of the function in its place
 
 
+_NO_NAMES: Final[frozenset[str]] = frozenset()  # one for all: each open answer holds it
+
+
 def find_freeform(tools: Iterable[ToolSpec]) -> frozenset[str]:
     """Returns the names of the tools whose input is text."""
-    return frozenset([tool.name for tool in tools if tool.freeform is not None])
+    names = [tool.name for tool in tools if tool.freeform is not None]
+    return frozenset(names) if names else _NO_NAMES
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,7 +168,7 @@ class ChatService:
         output = _Output(sink, request)
         headers = call.headers_for(target)
         answer = EngineRound(request, target, self._client, call.record, output.sink, stages, headers).run()
-        del request, call, caller, owner, headers  # this frame stays for as long as the answer takes
+        del request, call, caller, owner, headers, prefixes  # this frame stays for as long as the answer takes
         events = _pass_through(stages, [await answer])
         if recorder is not None:  # the client's next request may reach another worker, which needs the signatures
             await recorder.share()
