@@ -62,7 +62,7 @@ EXTRA_ROOMS: Final = {
     "openai_chat": {"client_fields", "client_messages", "engine_calls"},
     "openai_responses": {"client_items", "engine_items"},
 }
-DIALECTS_COMMON: Final = {"__init__", "base", "losses", "openai_common", "openai_fields", "registry"}
+DIALECTS_COMMON: Final = {"__init__", "base", "losses", "openai_common", "openai_fields", "registry", "stream_repair"}
 
 MOST_ROOMS: Final = 12  # modules and packages in a package
 MOST_LINES: Final = 400  # of a file

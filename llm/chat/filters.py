@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
 from llm.chat.events import (
     Cited,
+    Delta,
     Event,
     PartEnded,
     ReasoningDelta,
@@ -267,3 +269,43 @@ def _overlap(text: str, tag: str) -> int:
         if text.endswith(tag[:size]):
             return size
     return 0
+
+
+# Half a surrogate pair: a text of Python may hold it, but it cannot be encoded.
+HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
+
+
+class HalfPairFilter:
+    """The stage that keeps half a surrogate pair at the end of a delta until its other half comes.
+
+    Some hosts cut an emoji between two deltas; a client in Python can encode neither half. A half that stays alone
+    becomes U+FFFD.
+    """
+
+    def __init__(self) -> None:
+        self._halves: dict[int, Delta] = {}  # by part
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Returns the events; a delta of which nothing is left is dropped."""
+        out: list[Event] = []
+        for event in events:
+            match event:
+                case TextDelta() | ReasoningDelta():
+                    joined = self._join(event)
+                    if joined.text or not event.text:
+                        out.append(joined)
+                case PartEnded(index) if index in self._halves:
+                    out += (type(self._halves.pop(index))(index, "\ufffd"), event)
+                case _:
+                    out.append(event)
+        return out
+
+    def _join(self, delta: Delta) -> Delta:
+        half = self._halves.pop(delta.index, None)
+        text = delta.text if half is None else half.text + delta.text
+        if text.isascii() or not HALF_PAIR.search(text):
+            return delta if half is None else type(delta)(delta.index, text)
+        if "\ud800" <= text[-1] <= "\udbff":
+            self._halves[delta.index], text = type(delta)(delta.index, text[-1]), text[:-1]
+        joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return type(delta)(delta.index, joined)

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from llm.chat.events import Event
-from llm.chat.reply import Collector
+from llm.chat.reply import Collector, Reply
+from llm.chat.request import ChatRequest
 
 
 class Stage(Protocol):
@@ -35,6 +36,30 @@ class EventSink(Protocol):
 
     async def drain(self) -> None:
         """Waits until the client has received the events. Raises ``StreamClosedError`` if it has disconnected."""
+        ...
+
+
+class ByteSink(Protocol):
+    """Where the bytes of an answer go: a client's connection. The same object as an ``EventSink``, seen for bytes."""
+
+    def accept(self, content_type: str | None = None) -> None:
+        """The engine has accepted the request: its headers are in the call record, bytes may follow."""
+        ...
+
+    def send(self, piece: bytes) -> bool:
+        """False while the client has not yet taken what was sent: :meth:`drain` is to be awaited then."""
+        ...
+
+    async def drain(self) -> None:
+        """Returns when the client has taken what was sent. Raises ``StreamClosedError`` when the client is gone."""
+        ...
+
+    def feed(self, events: Sequence[Event]) -> bool:
+        """Writes events to a stream, for an answer that had to be converted. Returns as :meth:`send`."""
+        ...
+
+    def write_reply(self, reply: Reply, request: ChatRequest) -> None:
+        """Writes a whole answer that had to be converted."""
         ...
 
 

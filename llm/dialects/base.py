@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, Protocol
 from llm.chat.events import AnyDelta, Event
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
+from llm.dialects.stream_repair import StreamRepair
 from llm.engines.capabilities import ModelInfo
 from llm.engines.engine import Engine
 from llm.errors import LLMError
@@ -174,4 +175,8 @@ class PassthroughDialect(EngineDialect, Protocol):
 
         Such an answer cannot be converted between a stream and a whole answer.
         """
+        ...
+
+    def create_repair(self, reader: Any, engine: Engine) -> StreamRepair:
+        """Creates the repair of one stream. ``reader``: its :class:`Reader`, which gets each event after the repair."""
         ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from llm.chat.events import Event
+from llm.chat.filters import HalfPairFilter
 from llm.chat.reply import replay
 from llm.dialects.base import EngineDialect
 from llm.engines.engine import Engine
@@ -29,8 +30,8 @@ class Decoder:
     """
 
     __slots__ = (
-        "_between", "_dialect", "_document", "_engine", "_framing", "_idle", "_limit", "_reader", "_template",
-        "_undecided", "done", "failure",
+        "_between", "_dialect", "_document", "_engine", "_framing", "_halves", "_idle", "_limit", "_reader",
+        "_template", "_undecided", "done", "failure",
     )  # fmt: skip
 
     def __init__(self, dialect: EngineDialect, engine: Engine, limit: int) -> None:
@@ -40,6 +41,7 @@ class Decoder:
         self._engine = engine
         self._document: list[bytes] | None = None  # the pieces received so far, if the answer is one document
         self._framing = framing
+        self._halves: HalfPairFilter | None = None  # once an escape came that may be half a surrogate pair
         self._idle = 0  # bytes since the last event
         self._limit = limit
         self._reader = reader
@@ -81,6 +83,9 @@ class Decoder:
         events = self._decode(frames, last=False) if frames else []
         if frames:
             self._template.learn(b"" if pending is None else read, events)
+            if self._halves is not None or b"\\ud" in chunk or b"\\uD" in chunk:  # perhaps half a surrogate pair
+                self._halves = self._halves or HalfPairFilter()
+                events = [*self._halves.feed(events)]
         self._idle = 0 if events else self._idle + len(chunk)
         if self._idle > 2 * self._limit:  # includes an incomplete event, which has its own limit
             self.failure = self.failure or Malformed("The engine sends only keep-alive bytes and no content.")
@@ -90,7 +95,8 @@ class Decoder:
         """Decodes the rest at the end. Sets :attr:`failure` to ``Truncated`` if the answer is incomplete."""
         if self._document is not None:
             return self.read_document(b"".join(self._document))
-        return self._decode(self._framing.close(), last=True)
+        events = self._decode(self._framing.close(), last=True)
+        return events if self._halves is None else self._halves.feed(events)
 
     def read_document(self, body: bytes) -> Sequence[Event]:
         """Decodes a whole answer that is one JSON document. Raises ``LLMError``."""

@@ -12,6 +12,7 @@ from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Final
 
 from llm.chat.events import AnyDelta, Event, ReasoningDelta, TextDelta, ToolCallDelta, get_delta_text
+from llm.chat.filters import HALF_PAIR
 from llm.wire.json_codec import dumps
 
 _BACKSLASH: Final = 0x5C  # as a number: ``in`` finds a byte in bytes five times as fast that way
@@ -134,7 +135,7 @@ class DeltaTemplate:
         return b"" if _BACKSLASH in raw or _LF in raw else raw
 
     def _decode_texts(self, whole: bytes) -> str:
-        """Returns the joined texts, escapes decoded; "" if one event does not match."""
+        """Returns the joined texts, escapes decoded; "" if one event does not match or holds half a surrogate pair."""
         before, after = self._before, self._after.removesuffix(self._delimiter)
         start, end = len(before) - 1, 1 - len(after)
         texts = []
@@ -149,4 +150,5 @@ class DeltaTemplate:
             if length != len(literal) or not text:
                 return ""
             texts.append(text)
-        return "".join(texts)
+        joined = "".join(texts)
+        return "" if not joined.isascii() and HALF_PAIR.search(joined) else joined

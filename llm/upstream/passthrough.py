@@ -11,11 +11,12 @@ end and the log.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
 
 from llm.chat.events import Event, Finished, UsageReported
-from llm.chat.reply import Reply, collect, replay
+from llm.chat.pipeline import ByteSink
+from llm.chat.reply import collect, replay
 from llm.chat.request import ChatRequest
 from llm.chat.token_estimate import RequestSize, estimate_usage
 from llm.dialects.base import EngineRequest
@@ -29,45 +30,20 @@ from llm.upstream.attempts import Attempts
 from llm.upstream.call_record import CallRecord
 from llm.upstream.engine_client import EngineClient
 from llm.upstream.fast_path import DeltaTemplate
-from llm.upstream.whole_answer import read_whole
+from llm.upstream.whole_answer import EVENT_STREAM, JSON_LINES, detect_stream_type, read_start, read_whole
 from llm.wire.frames import Frame, FrameSplitter
 from llm.wire.json_codec import Json, loads
 from llm.wire.ndjson import NdjsonSplitter, escape_line_separators
 from llm.wire.sse import SseDecoder, SseSplitter
 
-_EVENTS: Final = "text/event-stream"
-_LINES: Final = "application/x-ndjson"
-_BLOCKS: Final[Mapping[str, Callable[[int], FrameSplitter]]] = {_EVENTS: SseSplitter, _LINES: NdjsonSplitter}
+_DONE: Final = "[DONE]"
+_BLOCKS: Final[Mapping[str, Callable[[int], FrameSplitter]]] = {EVENT_STREAM: SseSplitter, JSON_LINES: NdjsonSplitter}
 _STREAM_TYPES: Final = {  # content type of a stream, by dialect
-    name: _EVENTS if isinstance(dialect.create_framing(), SseDecoder) else _LINES
+    name: EVENT_STREAM if isinstance(dialect.create_framing(), SseDecoder) else JSON_LINES
     for name, dialect in PASSTHROUGH_DIALECTS.items()
 }
 _NO_DATA: Final = re.compile(rb"(?:\A|[\r\n])data:?[ \t]*[\r\n]")  # a line of an event that may have no more
 _MAY_BE_NO_DATA: Final = re.compile(rb"data:?[ \t]*[\r\n]")  # the same without the line's start: found 20 times as fast
-
-
-class ByteSink(Protocol):
-    """Where the bytes of an answer go: a client's connection. The same object as an ``EventSink``, seen for bytes."""
-
-    def accept(self, content_type: str | None = None) -> None:
-        """The engine has accepted the request: its headers are in the call record, bytes may follow."""
-        ...
-
-    def send(self, piece: bytes) -> bool:
-        """False while the client has not yet taken what was sent: :meth:`drain` is to be awaited then."""
-        ...
-
-    async def drain(self) -> None:
-        """Returns when the client has taken what was sent. Raises ``StreamClosedError`` when the client is gone."""
-        ...
-
-    def feed(self, events: Sequence[Event]) -> bool:
-        """Writes events to a stream, for an answer that had to be converted. Returns as :meth:`send`."""
-        ...
-
-    def write_reply(self, reply: Reply, request: ChatRequest) -> None:
-        """Writes a whole answer that had to be converted."""
-        ...
 
 
 def passthrough_target(client_dialect: str, request: ChatRequest, target: Target) -> Target | None:
@@ -170,7 +146,7 @@ class PassthroughRound:
         if kind not in _BLOCKS or self._request is None or not self._request.stream:
             return False
         self._sink.accept(content_type)
-        if self._events is None or self._events.lines != (kind == _LINES):
+        if self._events is None or self._events.lines != (kind == JSON_LINES):
             self._events = self._create_events(kind)
         return True
 
@@ -178,9 +154,9 @@ class PassthroughRound:
         """Decides by its first bytes whether the answer is a stream of events or one document. Returns these bytes."""
         start = b""
         if self._request is not None and self._request.stream:
-            start = await _read_start(reply)
+            start = await read_start(reply)
             kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if (found := _kind_of(start, kind, self._attempts.target)) and self._accept(reply, found):
+            if (found := detect_stream_type(start, kind, self._attempts.target.engine)) and self._accept(reply, found):
                 return start
         self._events = None
         return start
@@ -225,8 +201,8 @@ class PassthroughEvents:
     """
 
     __slots__ = (
-        "_between", "_blocks", "_dialect", "_idle", "_key", "_limit", "_needs_text", "_reader", "_record", "_target",
-        "_template", "done", "failure", "lines", "send", "withhold_usage",
+        "_between", "_blocks", "_dialect", "_error_shown", "_idle", "_key", "_limit", "_needs_text", "_reader",
+        "_record", "_repair", "_target", "_template", "done", "failure", "lines", "send", "withhold_usage",
     )  # fmt: skip
 
     def __init__(
@@ -242,6 +218,8 @@ class PassthroughEvents:
         self._reader = dialect.create_reader(target.engine)
         self._needs_text = self._reader.needs_text
         self._record = record
+        self._repair = dialect.create_repair(self._reader, target.engine)
+        self._error_shown = False  # clients take ``failure`` as it was sent for the end of the answer
         self.send = send
         self._target = target
         self._template = DeltaTemplate(self._reader.volatile_fields, self._reader.stateful_fields, blocks.delimiter)
@@ -274,10 +252,14 @@ class PassthroughEvents:
                 return ready
         self._between = False
         whole = blocks.extract_complete(chunk)
-        ready = True
-        if whole and (wanted := self._wanted(whole)):
-            ready = self.send(self._presentable(wanted))
-        if whole and self._read(whole):
+        ready, found = True, False
+        if whole and (self.failure is not None or self._repair.suspects.search(whole)):
+            ready, found = self._feed_repaired(whole)
+        elif whole:
+            if wanted := self._wanted(whole):
+                ready = self.send(self._presentable(wanted))
+            found = self._read(whole)
+        if found:
             self._idle = 0
             return ready and not self.done
         self._idle += len(chunk)
@@ -291,15 +273,49 @@ class PassthroughEvents:
         rest = blocks.close()
         frame = blocks.decode_frame(rest)
         if frame is not None:
+            piece = self._repaired(rest + blocks.delimiter)
             try:
                 _observe(self._read_frame(frame), self._record)
             except Malformed:
-                pass  # half an event, which is not sent
-            else:
-                if self._is_wanted(rest):
-                    self.send(self._presentable(rest + blocks.delimiter))
+                piece = b""  # half an event
+            if piece:
+                self.send(piece)
+        if self.failure is not None and not self._error_shown:
+            raise self.failure
         if not self.done and self.failure is None:
             _observe(self._reader.close(), self._record)
+            if piece := self._repair.end():
+                self.send(piece)
+
+    def _feed_repaired(self, whole: bytes) -> tuple[bool, bool]:
+        """Repairs and reads events one by one, then sends them. Returns what ``send`` returns, and whether one held
+        something. Raises ``LLMError`` where the answer ends with an error.
+        """
+        pieces: list[bytes] = []
+        found, failure = False, None
+        for event in self._blocks.split_events(whole):
+            try:
+                pieces.append(self._repaired(event))
+            except LLMError as error:
+                failure = error
+                break
+            found = self._read(event) or found
+        ready = self.send(b"".join(pieces)) if any(pieces) else True
+        if failure is not None:
+            raise failure
+        return ready, found
+
+    def _repaired(self, event: bytes) -> bytes:
+        """Returns the bytes to send for one event."""
+        frame = self._blocks.decode_frame(event)
+        if frame is None:
+            return self._presentable(event) if self._is_wanted(event) else b""
+        if self.failure is not None:
+            if not self._error_shown and frame.data.strip() == _DONE:
+                return b""  # clients read no further
+            return self._presentable(event)
+        repaired = self._repair.repair(event, frame)
+        return self._presentable(self._wanted(repaired)) if repaired else b""
 
     def _wanted(self, whole: bytes) -> bytes:
         if not self.withhold_usage and (_MAY_BE_NO_DATA.search(whole) is None or _NO_DATA.search(whole) is None):
@@ -358,35 +374,17 @@ class PassthroughEvents:
 
     def _read_frame(self, frame: Frame) -> list[Event]:
         """Raises ``Malformed``. Any other error is the engine's own: the client gets it as it is, reading ends."""
-        if self.failure is not None:
-            return []
-        try:
-            events = self._reader.feed(frame)
-            self.done = self._reader.done
-            return events
-        except Malformed:
-            raise
-        except LLMError as error:
-            self.failure = error
-            return []
-
-
-async def _read_start(reply: HttpResponse) -> bytes:
-    """Reads up to the first byte that is not blank."""
-    start = b""
-    async for chunk in reply:
-        start += chunk
-        if not chunk.isspace():
-            break
-    return start
-
-
-def _kind_of(start: bytes, kind: str, target: Target) -> str | None:
-    """The type of a stream that starts so, where its content type does not say; None for one document."""
-    text = start.lstrip()
-    if _STREAM_TYPES[target.engine.dialect] == _EVENTS:
-        return None if text.startswith((b"{", b"[", b"<")) else _EVENTS  # no event begins so
-    return _LINES if text.startswith(b"{") and kind != "application/json" else None
+        if self.failure is None:
+            try:
+                events = self._reader.feed(frame)
+                self.done = self._reader.done
+                return events
+            except Malformed:
+                raise
+            except LLMError as error:
+                self.failure = error
+        self._error_shown = self._error_shown or self._repair.shows_error(frame, self.failure)
+        return []
 
 
 def _observe(events: list[Event], record: CallRecord) -> list[Event]:

@@ -1,4 +1,4 @@
-"""Reads a whole answer: one JSON document, or the events that some hosts send though a document was requested."""
+"""Tells streams from documents, and reads a whole answer from either: some hosts send the other one than requested."""
 
 from __future__ import annotations
 
@@ -9,13 +9,35 @@ from typing import Final, NamedTuple
 from llm.chat.events import Event, ReasoningDelta, TextDelta, ToolCallDelta, get_delta_text
 from llm.chat.reply import Collector, Reply
 from llm.dialects.base import EngineDialect
+from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines.engine import Engine
 from llm.errors import Malformed
 from llm.transport.interface import HttpResponse
 from llm.upstream.decoder import Decoder
 from llm.wire.json_codec import loads
+from llm.wire.sse import SseDecoder
 
 _EVENT_START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry)?:")  # of a server-sent event
+EVENT_STREAM: Final = "text/event-stream"
+JSON_LINES: Final = "application/x-ndjson"
+
+
+async def read_start(response: HttpResponse) -> bytes:
+    """Reads up to the first byte that is not blank."""
+    start = b""
+    async for chunk in response:
+        start += chunk
+        if not chunk.isspace():
+            break
+    return start
+
+
+def detect_stream_type(start: bytes, kind: str, engine: Engine) -> str | None:
+    """Returns the type of a stream that starts so, where its content type ``kind`` is another; None for a document."""
+    text = start.lstrip()
+    if isinstance(ENGINE_DIALECTS[engine.dialect].create_framing(), SseDecoder):
+        return None if text.startswith((b"{", b"[", b"<")) else EVENT_STREAM  # no event begins so
+    return JSON_LINES if text.startswith(b"{") and kind != "application/json" else None
 
 
 class WholeAnswer(NamedTuple):
@@ -29,8 +51,7 @@ async def read_whole(
     response: HttpResponse, dialect: EngineDialect, engine: Engine, limit: int, start: bytes = b""
 ) -> WholeAnswer:
     """Reads the rest of a response whose first bytes are ``start``. ``limit``: bytes. Raises ``LLMError``."""
-    while not start.strip() and (chunk := await anext(aiter(response), None)) is not None:
-        start += chunk
+    start = start or await read_start(response)
     if _EVENT_START.match(start):
         return WholeAnswer(await _read_events(response, Decoder(dialect, engine, limit), limit, start))
     body = start + await response.read(limit)

@@ -76,6 +76,15 @@ def loads(text: str | bytes) -> Any:
     return value
 
 
+def is_json(text: str) -> bool:
+    """True if the text is one JSON value, as :func:`loads` decodes it."""
+    try:
+        loads(text)
+    except ValueError:
+        return False
+    return True
+
+
 _BOM: Final = b"\xef\xbb\xbf"  # the byte order mark; some clients put it before UTF-8
 
 

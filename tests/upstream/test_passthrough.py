@@ -252,6 +252,66 @@ async def test_gw_20_as_recorded() -> None:
     assert whole["choices"][0]["finish_reason"] == "stop"
 
 
+# --- an error that the dialect's clients do not see (cl-11) ---
+
+
+def read_responses(raw: bytes) -> list[dict[str, Any]]:
+    lines = [line.removeprefix(b"data: ") for line in raw.splitlines() if line.startswith(b"data: ")]
+    return [json.loads(line) for line in lines]
+
+
+async def test_cl_11_an_untyped_error_ends_a_response_with_response_failed() -> None:
+    """codex-prints-nothing: without its last event a response is asked for five more times."""
+    case = field_case("cl-11")
+    sent = [f"data: {json.dumps(one)}\n\n".encode() for one in case["provider_response"]["events"]]
+    for pieces in (sent, [b"".join(sent)], [*sent, b"data: [DONE]\n\n"], [b"".join(sent) + b"data: [DONE]\n\n"]):
+        async with Upstream(streams(*pieces)).run() as upstream:
+            environ = {"CUSTOM_ENGINES": "vllm", "VLLM_BASE_URL": upstream.url, "VLLM_DIALECT": "openai-responses"}
+            async with run_server(make_config(**environ)) as server:
+                answer = await server.post(case["request"]["path"], case["request"]["body"], BEARER)
+                raw = await answer.body()
+        assert raw.startswith(b"".join(sent))
+        last = read_responses(raw)[-1]
+        assert last["type"] == "response.failed"
+        assert last["response"]["error"]["message"] == "The server had an error"
+
+
+UNTYPED: Final = {
+    "openai-responses": b'data: {"error": {"message": "It broke.", "type": null, "code": "500"}}\n\n',
+    "anthropic": b'data: {"error": {"message": "It broke.", "type": "api_error"}}\n\n',
+    "openai-chat": b'event: error\ndata: {"message": "It broke.", "code": 500}\n\n',
+}
+
+
+@pytest.mark.parametrize("dialect", UNTYPED)
+async def test_cl_11_the_official_client_sees_an_error_in_another_form(dialect: str) -> None:
+    """openai-py-error-event-is-a-chunk: for its chunks only an ``error`` key counts."""
+    wire = wire_of(dialect)
+    async with Upstream(streams(wire.head, wire.delta("Hi"), UNTYPED[dialect])).run() as upstream:
+        async with run_server(make_config(**wire.environ(upstream))) as server:
+            with pytest.raises((openai.APIError, anthropic.APIError)) as failed:
+                if dialect != "openai-responses":
+                    await read_by_sdk(dialect, server, True)
+                async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=CLIENT_ID) as client:
+                    async for _ in await client.responses.create(**ask(dialect, True)):
+                        pass
+    assert "It broke." in str(failed.value)
+
+
+@pytest.mark.parametrize("dialect", ["openai-responses", "anthropic", "openai-chat"])
+@pytest.mark.parametrize("engine", ["anthropic", "google"])
+async def test_cl_11_an_error_of_another_engine_ends_the_answer_in_the_clients_form(engine: str, dialect: str) -> None:
+    wire = WIRES[engine]
+    if wire_of(dialect) is wire:
+        pytest.skip("passed through")
+    async with Upstream(streams(wire.head, wire.delta("Hi"), wire.error)).run() as upstream:
+        async with run_server(make_config(**wire.environ(upstream))) as server:
+            body = {**ask(dialect, True), "model": f"{wire.engine}/m"}
+            raw = await (await server.post(PATHS[dialect], body, BEARER)).body()
+    end = {"openai-responses": b"event: response.failed", "anthropic": b"event: error"}.get(dialect, b'data: {"error":')
+    assert b"It broke." in raw[raw.rindex(end) :]
+
+
 # --- the same over translation ---
 
 

@@ -23,7 +23,12 @@ from llm.dialects.anthropic.engine_errors import read_error
 from llm.dialects.anthropic.engine_models import list_models
 from llm.dialects.anthropic.engine_request import write_request
 from llm.dialects.anthropic.engine_response import create_framing, create_reader, read_reply
-from llm.dialects.anthropic.passthrough import find_unconvertible_field, is_only_usage, passthrough_request
+from llm.dialects.anthropic.passthrough import (
+    create_repair,
+    find_unconvertible_field,
+    is_only_usage,
+    passthrough_request,
+)
 from llm.dialects.anthropic.shared import NAME
 
 __all__ = [
@@ -31,6 +36,7 @@ __all__ = [
     "REQUEST_ID",
     "create_framing",
     "create_reader",
+    "create_repair",
     "create_writer",
     "find_unconvertible_field",
     "get_http_status",

@@ -40,7 +40,7 @@ from llm.dialects.anthropic.shared import (
 from llm.engines.engine import Engine
 from llm.errors import Malformed, Truncated
 from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
-from llm.wire.json_codec import Json, loads
+from llm.wire.json_codec import Json, is_json, loads
 from llm.wire.json_lenient import as_count, as_dicts, as_text
 from llm.wire.sse import SseDecoder
 
@@ -93,11 +93,13 @@ class MessageReader:
         "_started",
         "_stop_reason",
         "_usage",
+        "broken_call",
         "done",
     )
 
     def __init__(self, engine: Engine) -> None:
         self.done = False
+        self.broken_call = ""  # name of a tool whose arguments are not JSON
         self._engine = engine
         self._started = False
         self._blocks: dict[int | None, _Block] = {}
@@ -256,6 +258,8 @@ class MessageReader:
                 if block.part is not None:
                     out.append(PartEnded(block.part, metadata))
             case "call":
+                if block.json and not is_json("".join(block.json)):
+                    self.broken_call = as_text(block.wire.get("name")) or "?"
                 part = self._assign_part(block)
                 input_ = block.wire.get("input")
                 if input_ and not block.json:

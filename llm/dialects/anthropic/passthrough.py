@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from llm.chat.request import ChatRequest
 from llm.dialects.anthropic.engine_request import PATH
+from llm.dialects.anthropic.engine_response import MessageReader
+from llm.dialects.anthropic.shared import STOP_REASONS
 from llm.dialects.base import EngineRequest
+from llm.dialects.stream_repair import HALVES, StreamRepair, read_object
 from llm.engines.engine import Engine
+from llm.errors import LLMError, Malformed
 from llm.wire.frames import Frame
+from llm.wire.json_lenient import as_dict, as_text
 
 
 def passthrough_request(body: Mapping[str, Any], model: str, engine: Engine) -> EngineRequest:
@@ -25,3 +31,35 @@ def is_only_usage(frame: Frame) -> bool:
 def find_unconvertible_field(request: ChatRequest, engine: Engine) -> str | None:
     """Returns None: each answer of this wire has a neutral form."""
     return None
+
+
+def create_repair(reader: Any, engine: Engine) -> MessageRepair:
+    """Creates the repair of one stream, whose events ``reader`` gets too, each after it was repaired."""
+    return MessageRepair(reader, engine)
+
+
+class MessageRepair(StreamRepair):
+    """Ends a message with an error after a tool call whose arguments are not JSON: official clients make some up."""
+
+    suspects = re.compile(rb"message_delta|" + HALVES)
+
+    def __init__(self, reader: MessageReader, engine: Engine) -> None:
+        super().__init__()
+        self._reader = reader
+        self._engine = engine
+
+    def repair(self, event: bytes, frame: Frame) -> bytes:
+        """Returns the event to send. Raises ``Malformed`` instead of a normal end after a broken tool call."""
+        event = self.join_halves(event)
+        wire = read_object(frame)
+        if wire.get("type") != "message_delta":
+            return event
+        stop = as_text(as_dict(wire.get("delta")).get("stop_reason"))
+        if self._reader.broken_call and STOP_REASONS.get(stop) in ("stop", "tool_calls"):
+            message = f"{self._engine.label} sent arguments of the tool {self._reader.broken_call!r} that are not JSON."
+            raise Malformed(message, engine=self._engine.name)
+        return event
+
+    def shows_error(self, frame: Frame, error: LLMError) -> bool:
+        """True for an event named ``error``: the official clients look at the name."""
+        return frame.event == "error"

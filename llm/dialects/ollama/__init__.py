@@ -20,7 +20,7 @@ from llm.dialects.ollama.engine_errors import read_error
 from llm.dialects.ollama.engine_models import list_models
 from llm.dialects.ollama.engine_request import write_request
 from llm.dialects.ollama.engine_response import create_framing, create_reader, read_reply
-from llm.dialects.ollama.passthrough import find_unconvertible_field, is_only_usage, passthrough_request
+from llm.dialects.ollama.passthrough import create_repair, find_unconvertible_field, is_only_usage, passthrough_request
 from llm.dialects.ollama.shared import NAME
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "client_generate",
     "create_framing",
     "create_reader",
+    "create_repair",
     "create_writer",
     "find_unconvertible_field",
     "get_http_status",

@@ -8,7 +8,9 @@ from typing import Any, Final
 from llm.chat.request import ChatRequest
 from llm.dialects.base import EngineRequest
 from llm.dialects.ollama.engine_request import PATH
+from llm.dialects.stream_repair import StreamRepair, read_object
 from llm.engines.engine import Engine
+from llm.errors import LLMError
 from llm.wire.frames import Frame
 
 _GENERATE_PATH: Final = "/api/generate"
@@ -27,3 +29,16 @@ def is_only_usage(frame: Frame) -> bool:
 def find_unconvertible_field(request: ChatRequest, engine: Engine) -> str | None:
     """Returns None: each answer of this wire has a neutral form."""
     return None
+
+
+def create_repair(reader: Any, engine: Engine) -> LineRepair:
+    """Creates the repair of one stream."""
+    return LineRepair()
+
+
+class LineRepair(StreamRepair):
+    """Repairs nothing but halves of surrogate pairs."""
+
+    def shows_error(self, frame: Frame, error: LLMError) -> bool:
+        """True for an object with ``error``."""
+        return bool(read_object(frame).get("error"))

@@ -25,7 +25,12 @@ from llm.dialects.openai_chat.engine_errors import read_error
 from llm.dialects.openai_chat.engine_models import list_models
 from llm.dialects.openai_chat.engine_request import write_request
 from llm.dialects.openai_chat.engine_response import create_framing, create_reader, read_reply
-from llm.dialects.openai_chat.passthrough import find_unconvertible_field, is_only_usage, passthrough_request
+from llm.dialects.openai_chat.passthrough import (
+    create_repair,
+    find_unconvertible_field,
+    is_only_usage,
+    passthrough_request,
+)
 from llm.dialects.openai_chat.shared import NAME, REASONING_FIELD
 from llm.dialects.openai_common import write_error, write_models
 
@@ -35,6 +40,7 @@ __all__ = [
     "REQUEST_ID",
     "create_framing",
     "create_reader",
+    "create_repair",
     "create_writer",
     "find_unconvertible_field",
     "get_http_status",

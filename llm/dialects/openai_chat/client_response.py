@@ -12,7 +12,6 @@ from llm.chat.events import (
     Event,
     Failed,
     Finished,
-    FinishReason,
     PartEnded,
     ReasoningDelta,
     Started,
@@ -31,6 +30,7 @@ from llm.chat.provider_metadata import Metadata, ProviderMetadata, encode_metada
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest, find_freeform
 from llm.dialects.openai_chat.shared import (
+    CLIENT_FINISH_REASONS,
     ENCRYPTED_DETAIL,
     NAME,
     REASONING_FIELD,
@@ -47,14 +47,6 @@ _DONE: Final = b"data: [DONE]\n\n"
 _ROLE: Final = b'{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}'
 _TEXT_CHUNK: Final = b'%b"choices":[{"index":0,"delta":{"%b":%b},"finish_reason":null}]}\n\n'
 _NO_FIELDS: Final[Mapping[str, Json]] = {}
-_FINISH: Final[Mapping[FinishReason, str]] = {
-    "stop": "stop",
-    "length": "length",
-    "tool_calls": "tool_calls",
-    "filtered": "content_filter",
-    "paused": "length",  # this wire has no reason for it, and the answer is not complete
-    "other": "stop",
-}
 
 
 def create_writer(request: ChatRequest, now: int) -> ChunkWriter:
@@ -171,7 +163,7 @@ class ChunkWriter:
         if refusal := describe_refusal(finish):
             yield self._write_delta({"refusal": refusal})
         logprobs = metadata_for_client(finish.metadata, NAME).get("logprobs")
-        yield self._write_delta({}, _FINISH[finish.reason], logprobs, _write_end_fields(finish))
+        yield self._write_delta({}, CLIENT_FINISH_REASONS[finish.reason], logprobs, _write_end_fields(finish))
         if self._shows_usage:
             yield b'%b"choices":[],"usage":%b}\n\n' % (self._head, dump_bytes(write_usage(self._usage)))
         yield _DONE
@@ -304,7 +296,11 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
     finish_fields = metadata_for_client(reply.finish.metadata, NAME)
     if "audio" in finish_fields:
         message["audio"] = finish_fields["audio"]
-    choice: dict[str, Json] = {"index": 0, "message": message, "finish_reason": _FINISH[reply.finish.reason]}
+    choice: dict[str, Json] = {
+        "index": 0,
+        "message": message,
+        "finish_reason": CLIENT_FINISH_REASONS[reply.finish.reason],
+    }
     choice["logprobs"] = finish_fields.get("logprobs")
     choice |= _write_end_fields(reply.finish)
     return {

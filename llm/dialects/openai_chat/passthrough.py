@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping
+from secrets import token_hex
+from typing import Any, Final, NamedTuple
 
+from llm.chat.events import Finished, failed_finish_error, final_finish_reason
 from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import ChatRequest
 from llm.dialects.base import EngineRequest
+from llm.dialects.openai_chat.engine_errors import find_error
 from llm.dialects.openai_chat.engine_request import PATH, request_usage
-from llm.dialects.openai_chat.shared import NAME
+from llm.dialects.openai_chat.shared import CLIENT_FINISH_REASONS, NAME, SYSTEM_FINGERPRINT, read_finish_reason
+from llm.dialects.stream_repair import HALVES, StreamRepair, read_object
 from llm.engines.engine import Engine
+from llm.errors import LLMError
 from llm.wire.frames import Frame
-from llm.wire.json_codec import loads
-from llm.wire.json_lenient import as_count
+from llm.wire.json_codec import Json, loads
+from llm.wire.json_lenient import as_count, as_dict, as_list, as_text
+from llm.wire.sse import encode_sse_event
+
+_DONE: Final = "[DONE]"
+_ANY: Final = re.compile(b"")  # of the first events, which have the fields of all chunks
+_SUSPECTS: Final = re.compile(rb'\[DONE\]|"finish_reason" ?: ?"|"usage" ?: ?\{|"name" ?: ?"|' + HALVES)
+# All finish reasons that clients of this wire know; some of them refuse an answer with any other.
+_KNOWN_FINISH_REASONS: Final = frozenset({*CLIENT_FINISH_REASONS.values(), "function_call"})
 
 
 def passthrough_request(body: Mapping[str, Any], model: str, engine: Engine) -> EngineRequest:
@@ -39,3 +52,162 @@ def find_unconvertible_field(request: ChatRequest, engine: Engine) -> str | None
     """Returns ``n`` if several choices are requested: the neutral form of an answer has one."""
     fields = metadata_for_engine(request.metadata, NAME, engine.issuer)
     return "n" if (as_count(fields.get("n")) or 1) > 1 else None
+
+
+class _Call(NamedTuple):
+    """A tool call as it began. ``complete``: its first piece of arguments was an object."""
+
+    id: str
+    name: str
+    complete: bool
+
+
+def create_repair(reader: Any, engine: Engine) -> ChunkRepair:
+    """Creates the repair of one stream."""
+    return ChunkRepair()
+
+
+class ChunkRepair(StreamRepair):
+    """Repairs what strict clients of this wire cannot read, or add up.
+
+    The finish reason comes once, is one that clients know, and is not left out. Usage comes once: running totals in
+    chunks with text are left out. A call's name comes once, its calls have an index each. Text and a call are in chunks
+    of their own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.suspects = _ANY
+        self._head: dict[str, Json] = {}  # the fields that all chunks share
+        self._finished: set[int] = set()  # choices with a finish reason
+        self._usage: Json = None  # running total that was left out
+        self._usage_sent = False
+        self._calls: dict[tuple[int, int], _Call] = {}  # by choice and index
+
+    def repair(self, event: bytes, frame: Frame) -> bytes:
+        """Returns the events to send. Raises ``EngineFailed`` for a finish reason that is an error."""
+        if frame.data.strip() == _DONE:
+            return b"".join(map(encode_sse_event, self._write_missing_end())) + event
+        event = self.join_halves(event)
+        wire = read_object(frame)
+        if find_error(wire) is not None:
+            return event
+        choices = _select_objects(wire.get("choices"))
+        if choices and not self._head:
+            self._head = {name: wire[name] for name in ("id", "created", "model") if wire.get(name)}
+            self._head["system_fingerprint"] = wire.get("system_fingerprint") or SYSTEM_FINGERPRINT
+            self.suspects = _SUSPECTS
+        changed = False
+        for choice in choices:
+            index = as_count(choice.get("index")) or 0
+            changed |= self._repair_calls(index, _select_objects(as_dict(choice.get("delta")).get("tool_calls")))
+            changed |= self._repair_finish(index, choice)
+        changed |= self._repair_usage(wire, choices)
+        if _has_text_and_call(choices):
+            return b"".join(map(encode_sse_event, _split_text_and_call(wire, choices[0])))
+        if not changed:
+            return event
+        return encode_sse_event(wire) if _holds_anything(wire, choices) else b""
+
+    def end(self) -> bytes:
+        """Returns usage that was left out."""
+        return b"".join(map(encode_sse_event, self._write_missing_end())) if self._finished else b""
+
+    def shows_error(self, frame: Frame, error: LLMError) -> bool:
+        """True for an object with ``error``: the official clients look for nothing else, not at the event's name."""
+        return bool(read_object(frame).get("error"))
+
+    def _repair_finish(self, index: int, choice: dict[str, Any]) -> bool:
+        raw = choice.get("finish_reason")
+        if not isinstance(raw, str) or not raw:
+            return False
+        if index in self._finished:
+            choice["finish_reason"] = None
+            return True
+        self._finished.add(index)
+        if raw in _KNOWN_FINISH_REASONS:
+            return False
+        has_call = any(one == index for one, _ in self._calls)
+        reason = final_finish_reason(read_finish_reason(raw), has_call)
+        if reason == "error":
+            raise failed_finish_error(Finished(reason, raw))
+        choice["finish_reason"] = CLIENT_FINISH_REASONS[reason]
+        choice.setdefault("native_finish_reason", raw)  # OpenRouter's name for it
+        return True
+
+    def _repair_usage(self, wire: dict[str, Any], choices: list[dict[str, Any]]) -> bool:
+        if not isinstance(wire.get("usage"), dict):
+            return False
+        last = not choices or (self._usage is None and any(choice.get("finish_reason") for choice in choices))
+        if last and not self._usage_sent:
+            self._usage_sent = True
+            return False
+        self._usage = wire["usage"]
+        wire["usage"] = None
+        return True
+
+    def _repair_calls(self, choice: int, calls: list[dict[str, Any]]) -> bool:
+        changed = False
+        for wire in calls:
+            function = wire.get("function")
+            if not isinstance(function, dict) or not (name := as_text(function.get("name"))):
+                continue
+            index, id = as_count(wire.get("index")) or 0, as_text(wire.get("id"))
+            call = _Call(id, name, _is_object(function.get("arguments")))
+            known = self._calls.get((choice, index))
+            if known is None:
+                self._calls[choice, index] = call
+            elif not known.id:
+                continue  # nothing says whether this is the same call
+            elif id != known.id if id else name != known.name or known.complete:
+                wire["index"] = 1 + max(i for c, i in self._calls if c == choice)
+                self._calls[choice, wire["index"]] = call
+                changed = True
+            else:
+                del function["name"]
+                changed = True
+        return changed
+
+    def _write_missing_end(self) -> Iterator[Json]:
+        """Writes what a stream lacks at ``[DONE]``: its finish reason, and usage that was left out."""
+        head: dict[str, Json] = {"id": f"chatcmpl-{token_hex(12)}", "created": 0, "model": "", **self._head}
+        head["object"] = "chat.completion.chunk"
+        if not self._finished:
+            reason = "tool_calls" if self._calls else "stop"
+            yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
+        if self._usage is not None and not self._usage_sent:
+            yield {**head, "choices": [], "usage": self._usage}
+
+
+def _select_objects(value: object) -> list[dict[str, Any]]:
+    return [one for one in as_list(value) if isinstance(one, dict)]
+
+
+def _is_object(arguments: object) -> bool:
+    try:
+        return isinstance(loads(as_text(arguments)), dict)
+    except ValueError:
+        return False
+
+
+def _has_text_and_call(choices: list[dict[str, Any]]) -> bool:
+    """True for a chunk of one choice whose delta has both: Haystack refuses it."""
+    if len(choices) != 1:
+        return False
+    delta = as_dict(choices[0].get("delta"))
+    return bool(delta.get("content")) and bool(delta.get("tool_calls"))
+
+
+def _split_text_and_call(wire: dict[str, Any], choice: dict[str, Any]) -> Iterator[Json]:
+    """Writes one chunk with the text and one with the calls and everything that ends the answer."""
+    delta = as_dict(choice["delta"])
+    text = {name: value for name, value in delta.items() if name != "tool_calls"}
+    yield {**wire, "usage": None, "choices": [{**choice, "delta": text, "finish_reason": None}]}
+    yield {**wire, "choices": [{**choice, "delta": {"tool_calls": delta["tool_calls"]}}]}
+
+
+def _holds_anything(wire: dict[str, Any], choices: list[dict[str, Any]]) -> bool:
+    """False for a chunk of which nothing is left."""
+    deltas = [as_dict(choice.get("delta")) for choice in choices]
+    filled = any(value for delta in deltas for name, value in delta.items() if name != "role")
+    return filled or bool(wire.get("usage")) or any(choice.get("finish_reason") for choice in choices)

@@ -11,6 +11,8 @@ from llm.wire.json_codec import Json
 from llm.wire.json_lenient import as_count, as_dict, as_text
 
 NAME: Final = "openai-chat"
+# In each chunk that this server makes: Cerebras' client takes a chunk without the field for a whole completion.
+SYSTEM_FINGERPRINT: Final = "fp_llm_server"
 REASONING_FIELD: Final = "reasoning_content"  # the field in which clients get reasoning text (T3: one name)
 ENCRYPTED_DETAIL: Final = "reasoning.encrypted"  # type of the ``reasoning_details`` that clients cannot read
 SEALED_TEXT: Final = "thought"  # in provider metadata sealed by this server: the reasoning text
@@ -62,6 +64,16 @@ def read_finish_reason(word: str) -> FinishReason:
         return known
     return next((reason for reason, parts in _FINISH_PARTS if any(part in low for part in parts)), "other")
 
+
+# The neutral finish reason to that of clients; ``error`` has none.
+CLIENT_FINISH_REASONS: Final[Mapping[FinishReason, str]] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "filtered": "content_filter",
+    "paused": "length",  # this wire has no reason for it, and the answer is not complete
+    "other": "stop",
+}
 
 # Types of reasoning details that are streamed, and the field with their text.
 _DETAIL_TEXTS: Final[Mapping[str, str]] = {"reasoning.text": "text", "reasoning.summary": "summary"}

@@ -32,7 +32,12 @@ from llm.dialects.openai_responses.engine_errors import read_error
 from llm.dialects.openai_responses.engine_models import list_models
 from llm.dialects.openai_responses.engine_request import write_request
 from llm.dialects.openai_responses.engine_response import create_framing, create_reader, read_reply
-from llm.dialects.openai_responses.passthrough import find_unconvertible_field, is_only_usage, passthrough_request
+from llm.dialects.openai_responses.passthrough import (
+    create_repair,
+    find_unconvertible_field,
+    is_only_usage,
+    passthrough_request,
+)
 from llm.dialects.openai_responses.shared import NAME
 
 __all__ = [
@@ -40,6 +45,7 @@ __all__ = [
     "REQUEST_ID",
     "create_framing",
     "create_reader",
+    "create_repair",
     "create_writer",
     "find_unconvertible_field",
     "get_http_status",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from llm.chat.request import ChatRequest
 from llm.dialects.base import EngineRequest
 from llm.dialects.openai_responses.engine_request import PATH
+from llm.dialects.stream_repair import HALVES, StreamRepair, read_object
 from llm.engines.engine import Engine
+from llm.errors import LLMError
 from llm.wire.frames import Frame
 
 
@@ -25,3 +28,18 @@ def is_only_usage(frame: Frame) -> bool:
 def find_unconvertible_field(request: ChatRequest, engine: Engine) -> str | None:
     """Returns None: each answer of this wire has a neutral form."""
     return None
+
+
+def create_repair(reader: Any, engine: Engine) -> ResponseRepair:
+    """Creates the repair of one stream."""
+    return ResponseRepair()
+
+
+class ResponseRepair(StreamRepair):
+    """Repairs nothing but halves of surrogate pairs."""
+
+    suspects = re.compile(rb"\[DONE\]|" + HALVES)
+
+    def shows_error(self, frame: Frame, error: LLMError) -> bool:
+        """True for ``response.failed`` and a typed ``error``: Codex, among others, ignores an event without a type."""
+        return read_object(frame).get("type") in ("response.failed", "error")

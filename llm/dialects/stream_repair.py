@@ -1,0 +1,63 @@
+"""Makes the events of a passed-through stream whole for clients that are strict: what all dialects share."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from llm.errors import LLMError
+from llm.wire.frames import Frame
+from llm.wire.json_codec import loads
+
+# Half a surrogate pair as an escape: the first half at the end of a JSON string, the second half at the start of one.
+HALVES: Final = rb'\\u[dD][89abAB][0-9a-fA-F]{2}"|"\\u[dD][c-fC-F]'
+_FIRST_HALF: Final = re.compile(rb'(?<!\\)(?:\\\\)*(\\u[dD][89abAB][0-9a-fA-F]{2})"')
+_SECOND_HALF: Final = re.compile(rb'(?<!\\)"(\\u[dD][c-fC-F][0-9a-fA-F]{2})')
+
+
+class StreamRepair:
+    """Repairs the events of one stream. Only reads of the stream that match ``suspects`` are given to it.
+
+    Half of a surrogate pair at the end of a delta waits for its other half, which some hosts send in the next delta:
+    clients in Python cannot encode either half.
+    """
+
+    suspects: re.Pattern[bytes] = re.compile(HALVES)
+
+    def __init__(self) -> None:
+        self._half = b""  # the first half of a pair, as an escape
+
+    def repair(self, event: bytes, frame: Frame) -> bytes:
+        """Returns the bytes to send instead of ``event``, which may be none or several events.
+
+        Raises ``LLMError`` if the answer has to end with an error instead of this event.
+        """
+        return self.join_halves(event)
+
+    def end(self) -> bytes:
+        """Returns what is to be sent after the last event of a stream that has no end marker."""
+        return b""
+
+    def shows_error(self, frame: Frame, error: LLMError) -> bool:
+        """True if the dialect's clients take ``frame`` for the end of a failed answer. ``error``: as it was read."""
+        raise NotImplementedError
+
+    def join_halves(self, event: bytes) -> bytes:
+        """Moves half a surrogate pair to the event with its other half."""
+        if self._half and (second := _SECOND_HALF.search(event)) is not None:
+            event = event[: second.start(1)] + self._half + event[second.start(1) :]
+            self._half = b""
+        first = _FIRST_HALF.findall(event)
+        if len(first) == 1 and (match := _FIRST_HALF.search(event)) is not None:
+            self._half = match[1]
+            event = event[: match.start(1)] + event[match.end(1) :]
+        return event
+
+
+def read_object(frame: Frame) -> dict[str, Any]:
+    """Returns the JSON object of a frame; an empty one if it holds anything else."""
+    try:
+        value = loads(frame.data)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
