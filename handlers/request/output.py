@@ -136,13 +136,14 @@ class EventOutput(Output):
 
     def __init__(self, handler: RequestHandler, writer: Writer, set_headers: Callable[[], None]) -> None:
         super().__init__(handler, writer.write_interval)
-        self._set_headers = set_headers
+        self._set_headers: Callable[[], None] | None = set_headers  # until it was called
         self._writer = writer
 
     def accept(self, content_type: str | None = None) -> None:
         """Sends the headers if that has not happened. ``content_type``: that of a passthrough answer."""
-        if not self.started:
+        if not self.started and self._set_headers is not None:
             self._set_headers()
+            self._set_headers = None
             self._start_stream(content_type)
 
     def feed(self, events: Sequence[Event]) -> bool:

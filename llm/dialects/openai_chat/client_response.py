@@ -82,7 +82,7 @@ class ChunkWriter:
         self._head = b""
         self._calls: dict[int, int] = {}  # part index to the wire's index of the call
         self._calls_without_arguments: set[int] = set()  # open calls, by part index
-        self._entry_counts = {"annotations": 0, "images": 0, "reasoning_details": 0}  # entries so far
+        self._entry_counts: dict[str, int] = {}  # entries so far, by the name of their list
         self._reasoning: dict[int, StringIO] = {}  # text of the open reasoning parts
         self._characters = 0  # characters of text so far
         self._part_starts: dict[int, int] = {}  # characters before each text part: on this wire they are one text
@@ -189,8 +189,8 @@ class ChunkWriter:
 
     def _write_entries(self, name: str, *entries: Json) -> bytes:
         """Writes entries of a list. Later entries have an ``index``: OpenAI's client needs it to join the lists."""
-        before = self._entry_counts[name]
-        self._entry_counts[name] += len(entries)
+        before = self._entry_counts.get(name, 0)
+        self._entry_counts[name] = before + len(entries)
         if before:
             entries = tuple({"index": before + n, **as_dict(entry)} for n, entry in enumerate(entries))
         return self._write_delta({name: [*entries]})
