@@ -68,6 +68,7 @@ class Options:
     verbosity: str | None = None
     format: JsonFormat | None = None
     tool_choice: str | None = None  # "auto" | "none" | "required" | "tool:<name>"
+    allowed_tools: tuple[str, ...] = ()  # names: only these of the offered tools may be called; (): all of them
     parallel_tools: bool | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None

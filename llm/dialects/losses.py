@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from llm.chat.messages import UnknownPart
@@ -57,3 +58,51 @@ def lost_fields(request: ChatRequest, dialect: str) -> tuple[str, ...]:
             if part.metadata and not isinstance(part, UnknownPart):
                 lost += untranslated_fields(part.metadata, dialect)
     return tuple(dict.fromkeys(lost)) if lost else ()
+
+
+def limit_tools(request: ChatRequest, engine: Engine) -> ChatRequest:
+    """Returns the request with the allowed tools alone, for APIs without ``allowed_tools``.
+
+    If none of the tools is allowed, they stay, since calls in the history may need their definitions, and the tool
+    choice becomes "none". Raises ``Unsupported`` if one of them has to be called.
+    """
+    options = request.options
+    if not options.allowed_tools:
+        return request
+    tools = tuple(tool for tool in request.tools if tool.name in options.allowed_tools)
+    if tools:
+        return replace(request, tools=tools, options=replace(options, allowed_tools=()))
+    if options.tool_choice == "required":
+        message = f"{engine.label} cannot call an allowed tool: none of them is one of the tools."
+        raise Unsupported(message, param="tool_choice", engine=engine.name)
+    return replace(request, options=replace(options, allowed_tools=(), tool_choice="none"))
+
+
+def unforce_tools(request: ChatRequest, engine: Engine, dropped: list[str]) -> ChatRequest:
+    """Returns the request without a forced tool call, for engines and models that cannot force one.
+
+    A tool that has to be called is the only one that is offered then; ``tool_choice`` is appended to ``dropped``.
+    Raises ``Unsupported`` if it is not one of the tools.
+    """
+    options, tools, choice = request.options, request.tools, request.options.tool_choice
+    if choice is None or choice in ("auto", "none"):
+        return request
+    if choice.startswith("tool:"):
+        tools = tuple(tool for tool in tools if tool.name == choice[5:])
+    if not tools:
+        message = f"{engine.label} cannot call the demanded tool, which is not one of the tools."
+        raise Unsupported(message, param="tool_choice", engine=engine.name)
+    dropped.append("tool_choice")
+    return replace(request, tools=tools, options=replace(options, tool_choice=None))
+
+
+def fit_tools(request: ChatRequest, engine: Engine, dropped: list[str]) -> ChatRequest:
+    """Returns the request with tools and a tool choice that the engine's record accepts."""
+    quirks = engine.quirks
+    if not quirks.accepts_allowed_tools:
+        request = limit_tools(request, engine)
+    if not quirks.accepts_forced_tools:
+        request = unforce_tools(request, engine, dropped)
+    if request.options.tool_choice == "none" and not quirks.accepts_tool_choice_none:
+        return replace(request, tools=(), options=replace(request.options, tool_choice=None))
+    return request

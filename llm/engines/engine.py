@@ -35,6 +35,7 @@ class Quirks:
     accepts_forced_tools: bool = True  # accepts tool_choice other than auto and none
     accepts_tool_choice_none: bool = True  # accepts tool_choice none
     custom_tools: bool = False  # accepts tools whose input is text (``llm.chat.freeform``) in its OpenAI APIs
+    accepts_allowed_tools: bool = False  # accepts tool_choice allowed_tools
     think_tags: bool = False  # reasoning comes in <think> tags in the text
     accepts_unknown_fields: bool = True  # False: rejects unknown fields with 400
     unsupported_options: frozenset[str] = frozenset()  # fields of ``Options`` that none of its models supports

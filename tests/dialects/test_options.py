@@ -32,6 +32,7 @@ VALUES: Final[dict[str, tuple[Any, ...]]] = {
     "max_tokens": (5,), "temperature": (0,), "top_p": (0,), "top_k": (0,), "stop": (("x",),), "seed": (0,),
     "presence_penalty": (0.5,), "frequency_penalty": (0.5,), "reasoning": (True, False), "effort": ("low",),
     "reasoning_tokens": (2000,), "verbosity": ("low",), "format": (JsonFormat(SCHEMA),), "tool_choice": ("required",),
+    "allowed_tools": (("g",),),
     "parallel_tools": (False,), "logprobs": (True,), "top_logprobs": (1,), "service_tier": ("flex",),
     "caching": (True, False), "citations": (True,), "context_tokens": (4096,), "responses_api": (True, False),
     "extra": ({"x": 1},),

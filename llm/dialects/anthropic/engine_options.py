@@ -65,7 +65,7 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
             raise refuse("service_tier", f"the allowed values are {', '.join(_TIERS)}")
         wire["service_tier"] = _TIERS[options.service_tier]
     if request.tools:
-        wire |= _write_tool_choice(options, profile, engine, wire, refuse)
+        wire |= _write_tool_choice(options, wire, refuse)
     elif options.tool_choice not in (None, "auto", "none"):
         raise refuse("tool_choice", "the request has no tools")
     return wire
@@ -222,19 +222,14 @@ def _write_samplers(
     return wire
 
 
-def _write_tool_choice(
-    options: Options, profile: AnthropicProfile, engine: Engine, wire: dict[str, Json], refuse: Refuse
-) -> dict[str, Json]:
+def _write_tool_choice(options: Options, wire: dict[str, Json], refuse: Refuse) -> dict[str, Json]:
     requested, parallel = options.tool_choice, options.parallel_tools
     if requested is None and parallel is None:
         return {}
     kind, _, name = (requested or "auto").partition(":")
     choice: dict[str, Json] = {"type": "tool", "name": name} if kind == "tool" else {"type": _CHOICES.get(kind, kind)}
-    if choice["type"] not in ("auto", "none"):
-        if not (profile.forced_tools and engine.quirks.accepts_forced_tools):
-            raise refuse("tool_choice", "the model does not support forced tool calls")
-        if _find_active_thinking(wire) == "enabled":
-            raise refuse("tool_choice", "a forced tool call cannot be combined with a thinking budget")
+    if choice["type"] not in ("auto", "none") and _find_active_thinking(wire) == "enabled":
+        raise refuse("tool_choice", "a forced tool call cannot be combined with a thinking budget")
     if parallel is not None and choice["type"] != "none":
         choice["disable_parallel_tool_use"] = not parallel
     return {"tool_choice": choice}

@@ -14,11 +14,11 @@ from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, T
 from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.anthropic.engine_options import SCHEMA_SUBSET, write_options
-from llm.dialects.anthropic.profiles import binds_thinking
+from llm.dialects.anthropic.profiles import binds_thinking, find_profile
 from llm.dialects.anthropic.prompt_caching import add_cache_breakpoints
 from llm.dialects.anthropic.shared import NAME, MetadataSelector, unpack_wire_form, write_citations, write_input
 from llm.dialects.base import EngineRequest
-from llm.dialects.losses import lost_fields, lost_grammars, unknown_block
+from llm.dialects.losses import limit_tools, lost_fields, lost_grammars, unforce_tools, unknown_block
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
@@ -40,7 +40,10 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes the request. Raises ``Unsupported`` naming an option or part that the wire or the model rejects."""
     select_fields: MetadataSelector = partial(metadata_for_engine, dialect=NAME, issuer=engine.issuer)
     client_fields = dict(select_fields(request.metadata))
+    request = limit_tools(request, engine)
     dropped = [*lost_fields(request, NAME), *lost_grammars(request.tools)]
+    if request.tools and not (find_profile(request.model).forced_tools and engine.quirks.accepts_forced_tools):
+        request = unforce_tools(request, engine, dropped)
     if not engine.quirks.accepts_unknown_fields:
         dropped += [name for name in client_fields if name in request.droppable_fields]
         client_fields = {name: value for name, value in client_fields.items() if name not in request.droppable_fields}

@@ -150,8 +150,6 @@ def _write_tool_config(request: ChatRequest, engine: Engine) -> Json:
         if choice == "auto" or (choice == "none" and not request.tools):
             return None
         raise build_refusal(engine, "tool_choice", "cannot use tool_choice in a request without function tools")
-    if choice not in ("auto", "none") and not engine.quirks.accepts_forced_tools:
-        raise build_refusal(engine, "tool_choice", "does not support forced tool calls")
     config: dict[str, Json] = {"mode": {"auto": "AUTO", "none": "NONE"}.get(choice, "ANY")}
     if choice.startswith("tool:"):
         config["allowedFunctionNames"] = [choice.removeprefix("tool:")]

@@ -14,7 +14,7 @@ from llm.dialects.base import EngineRequest
 from llm.dialects.gemini.engine_options import SCHEMA_SUBSET, write_options
 from llm.dialects.gemini.profiles import find_profile
 from llm.dialects.gemini.shared import NAME, build_refusal
-from llm.dialects.losses import lost_fields, lost_grammars, unknown_block
+from llm.dialects.losses import limit_tools, lost_fields, lost_grammars, unforce_tools, unknown_block
 from llm.engines.engine import Engine
 from llm.engines.options import merge_field
 from llm.errors import Unsupported
@@ -29,7 +29,10 @@ _PARAMETERS_SUBSET: Final = replace(SCHEMA_SUBSET, keywords=None)
 
 def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes a chat request. Raises ``Unsupported`` naming the option or the part."""
+    request = limit_tools(request, engine)
     dropped = [*lost_fields(request, NAME), *lost_grammars(request.tools)]
+    if not engine.quirks.accepts_forced_tools:
+        request = unforce_tools(request, engine, dropped)
     names = {p.id: p.name for m in request.messages for p in m.parts if isinstance(p, ToolCall)}
     traits = find_profile(request.model)
     system: list[Json] = []

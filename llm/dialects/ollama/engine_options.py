@@ -37,8 +37,6 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
     dropped += unmet_caching(options, engine, False)
     if options.parallel_tools is False and request.tools:
         dropped.append("parallel_tools")  # dropped, not refused: agents set it in every request
-    if options.tool_choice not in (None, "auto", "none"):
-        raise build_refusal(engine, "tool_choice", "does not support forced tool calls")
     inner: dict[str, Json] = {
         "num_ctx": options.context_tokens,
         "num_predict": options.max_tokens,

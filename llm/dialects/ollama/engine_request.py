@@ -10,7 +10,7 @@ from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolRes
 from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
-from llm.dialects.losses import lost_fields, lost_grammars, unknown_block
+from llm.dialects.losses import limit_tools, lost_fields, lost_grammars, unforce_tools, unknown_block
 from llm.dialects.ollama.engine_options import build_refusal, write_options
 from llm.dialects.ollama.shared import NAME
 from llm.engines.engine import Engine
@@ -26,7 +26,9 @@ _NO_PARAMETERS: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
 
 def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes a chat request. Raises ``Unsupported`` naming the option or the part."""
+    request = limit_tools(request, engine)
     dropped = [*lost_fields(request, NAME), *lost_grammars(request.tools)]
+    request = unforce_tools(request, engine, dropped)
     names = {p.id: p.name for m in request.messages for p in m.parts if isinstance(p, ToolCall)}
     messages: list[Json] = []
     for message in request.messages:

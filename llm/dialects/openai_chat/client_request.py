@@ -31,6 +31,7 @@ _USAGE_FIELDS: Final = frozenset({"include_usage"})
 _DEFAULTS: Final[Mapping[str, object]] = {"n": 1, "modalities": ["text"], "logit_bias": {}}
 _DEFAULT_FIELDS: Final = frozenset(_DEFAULTS)
 _OTHER_EFFORTS: Final = ("default", "ultra")  # Groq, DeepSeek
+_CHOICE_OBJECTS: Final = ("function", "custom", "allowed_tools")
 _CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
 
 
@@ -74,8 +75,8 @@ def _find_host_fields(body: Mapping[str, Any]) -> set[str]:
     if body.get("reasoning_effort") in _OTHER_EFFORTS:
         fields.add("reasoning_effort")
     choice = body.get("tool_choice")
-    if isinstance(choice, dict) and choice.get("type", "function") not in ("function", "custom", *_CHOICES):
-        fields.add("tool_choice")  # a choice among some tools
+    if isinstance(choice, dict) and choice.get("type", "function") not in (*_CHOICE_OBJECTS, *_CHOICES):
+        fields.add("tool_choice")
     return fields
 
 
@@ -101,6 +102,7 @@ def _read_options(body: Mapping[str, Any]) -> Options:
         verbosity=read_typed(body, "verbosity", str),
         format=_read_format(body),
         tool_choice=_read_tool_choice(body),
+        allowed_tools=_read_allowed_tools(body),
         parallel_tools=read_typed(body, "parallel_tool_calls", bool),
         logprobs=read_typed(body, "logprobs", bool),
         top_logprobs=read_typed(body, "top_logprobs", int),
@@ -138,6 +140,8 @@ def _read_tool_choice(body: Mapping[str, Any]) -> str | None:
         choice = wire.get("type") if isinstance(wire, dict) else wire
         if isinstance(choice, str) and choice in _CHOICES:
             return _CHOICES[choice]
+        if choice == "allowed_tools":
+            return _read_allowed_mode(wire)
         if isinstance(wire, dict):
             kind = "custom" if wire.get("type") == "custom" else "function"
             named = wire.get(kind) if field == "tool_choice" else wire
@@ -145,6 +149,32 @@ def _read_tool_choice(body: Mapping[str, Any]) -> str | None:
                 return f"tool:{named['name']}"
         raise_invalid(field, "must be auto, none, required, or an object with a function's name")
     return None
+
+
+def _read_allowed_mode(wire: Mapping[str, Any]) -> str:
+    """Returns the mode of ``allowed_tools``; "none" if no tool is allowed."""
+    inner = read_typed(wire, "allowed_tools", dict, "tool_choice.") or {}
+    mode = inner.get("mode")
+    if mode not in ("auto", "required"):
+        raise_invalid("tool_choice.allowed_tools.mode", "is not one of auto, required")
+    return str(mode) if inner.get("tools") else "none"
+
+
+def _read_allowed_tools(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the names of the only tools that may be called."""
+    choice = body.get("tool_choice")
+    if not isinstance(choice, dict) or choice.get("type") != "allowed_tools":
+        return ()
+    inner = read_typed(choice, "allowed_tools", dict, "tool_choice.") or {}
+    names = []
+    for n, tool in enumerate(read_typed(inner, "tools", list, "tool_choice.allowed_tools.") or ()):
+        place = f"tool_choice.allowed_tools.tools[{n}]"
+        kind = tool.get("type", "function") if isinstance(tool, dict) else None
+        named = tool.get(kind) if isinstance(kind, str) else None
+        if not isinstance(named, dict):
+            raise_invalid(place, "must be an object with the name of a tool")
+        names.append(read_text(named, "name", f"{place}.{kind}."))
+    return tuple(names)
 
 
 def _read_tool(wire: Any, place: str) -> ToolSpec:

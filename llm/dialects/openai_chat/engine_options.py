@@ -26,8 +26,8 @@ from llm.wire.schema_subset import enforce_schema
 # The options that this wire has fields for.
 _KNOWN: Final = frozenset({
     "max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "presence_penalty", "frequency_penalty",
-    "reasoning", "effort", "reasoning_tokens", "verbosity", "format", "tool_choice", "parallel_tools", "logprobs",
-    "top_logprobs", "service_tier", "caching", "extra",
+    "reasoning", "effort", "reasoning_tokens", "verbosity", "format", "tool_choice", "allowed_tools", "parallel_tools",
+    "logprobs", "top_logprobs", "service_tier", "caching", "extra",
 })  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def write_options(
         "service_tier": options.service_tier,
         **_write_logprobs(options, engine),
         "parallel_tool_calls": options.parallel_tools,
-        "tool_choice": _write_tool_choice(options.tool_choice, engine),
+        "tool_choice": _write_tool_choice(options),
         "response_format": _write_format(options, engine, dropped),
     }
     written = {name: merge_field(client_fields.get(name), value) for name, value in wire.items() if value is not None}
@@ -101,17 +101,13 @@ def _write_logprobs(options: Options, engine: Engine) -> dict[str, Json]:
     return {"logprobs": max(options.top_logprobs or 1, 1) if enabled else None}
 
 
-def _write_tool_choice(choice: str | None, engine: Engine) -> Json:
-    if choice is None or choice == "auto":
-        return choice
-    if choice == "none" and not engine.quirks.accepts_tool_choice_none:
-        raise Unsupported(
-            f"{engine.label} does not support tool_choice 'none'.", param="tool_choice", engine=engine.name
-        )
-    if choice != "none" and not engine.quirks.accepts_forced_tools:
-        raise Unsupported(
-            f"{engine.label} does not support forced tool calls.", param="tool_choice", engine=engine.name
-        )
+def _write_tool_choice(options: Options) -> Json:
+    choice = options.tool_choice
+    if options.allowed_tools:
+        tools: list[Json] = [{"type": "function", "function": {"name": name}} for name in options.allowed_tools]
+        return {"type": "allowed_tools", "allowed_tools": {"mode": choice or "auto", "tools": tools}}
+    if choice is None:
+        return None
     if choice.startswith("tool:"):
         return {"type": "function", "function": {"name": choice[5:]}}
     return choice

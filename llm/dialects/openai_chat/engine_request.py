@@ -11,7 +11,7 @@ from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, T
 from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
-from llm.dialects.losses import lost_fields, lost_grammars, unknown_block
+from llm.dialects.losses import fit_tools, lost_fields, lost_grammars, unknown_block
 from llm.dialects.openai_chat.engine_options import write_options
 from llm.dialects.openai_chat.shared import AUDIO_MIME_TYPES, NAME
 from llm.engines.engine import Engine
@@ -37,6 +37,7 @@ _MEDIA_FIELDS: Final = ("image_url", "input_audio", "file")
 def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes a chat request. Raises ``Unsupported`` naming the option or the part."""
     dropped = [*lost_fields(request, NAME)]
+    request = fit_tools(request, engine, dropped)
     messages = [wire for message in request.messages for wire in _write_message(message, engine, dropped)]
     client_fields = _select_client_fields(request, engine, dropped)
     body: dict[str, Json] = {

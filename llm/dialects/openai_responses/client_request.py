@@ -98,6 +98,7 @@ def _read_options(fields: Fields) -> Options:
         verbosity=text.read_text("verbosity") if text else None,
         format=_read_format(text.read_object("format")) if text else None,
         tool_choice=_read_choice(fields),
+        allowed_tools=_read_allowed_tools(fields),
         parallel_tools=fields.read_flag("parallel_tool_calls"),
         logprobs=True if _LOGPROBS in (fields.read_list("include") or ()) else None,
         top_logprobs=fields.read_integer("top_logprobs") or None,
@@ -127,11 +128,35 @@ def _read_choice(fields: Fields) -> str | None:
     if wire is None or (isinstance(wire, str) and wire in _CHOICES):
         return wire
     if isinstance(wire, dict):
+        if wire.get("type") == "allowed_tools":
+            return _read_mode(wire.get("mode")) if wire.get("tools") else "none"
         if wire.get("type") in ("function", "custom") and isinstance(wire.get("name"), str):
             return f"tool:{wire['name']}"
-        if isinstance(wire.get("type"), str) and wire["type"] not in ("function", "allowed_tools"):
+        if isinstance(wire.get("type"), str) and wire["type"] != "function":
             return f"tool:{wire['type']}"  # a hosted tool
     raise invalid("tool_choice", "is not one of auto, none, required, or an object that names a tool")
+
+
+def _read_mode(wire: object) -> str:
+    if wire not in ("auto", "required"):
+        raise invalid("tool_choice.mode", "is not one of auto, required")
+    return str(wire)
+
+
+def _read_allowed_tools(fields: Fields) -> tuple[str, ...]:
+    """Returns the names of the only tools that may be called; for a hosted tool its type."""
+    wire = fields.raw.get("tool_choice")
+    if not isinstance(wire, dict) or wire.get("type") != "allowed_tools":
+        return ()
+    names = []
+    for n, tool in enumerate(Fields(wire, "tool_choice").read_list("tools") or ()):
+        if not isinstance(tool, dict):
+            raise invalid(f"tool_choice.tools[{n}]", "is not an object")
+        inner = Fields(tool, f"tool_choice.tools[{n}]")
+        namespace, name = inner.read_text("namespace"), inner.read_text("name")
+        name = name or inner.read_required_text("type")
+        names.append(join_namespace(namespace, name) if namespace else name)
+    return tuple(names)
 
 
 def _read_tools(wire: object, path: str) -> Iterator[ToolSpec]:

@@ -26,7 +26,7 @@ from llm.wire.schema_subset import enforce_schema
 # The options that this wire has fields for.
 _KNOWN_OPTIONS: Final = frozenset({
     "max_tokens", "temperature", "top_p", "reasoning", "effort", "reasoning_tokens", "verbosity", "format",
-    "tool_choice", "parallel_tools", "logprobs", "top_logprobs", "service_tier", "caching", "extra",
+    "tool_choice", "allowed_tools", "parallel_tools", "logprobs", "top_logprobs", "service_tier", "caching", "extra",
 })  # fmt: skip
 # Values of ``include``.
 ENCRYPTED_REASONING: Final = "reasoning.encrypted_content"
@@ -105,19 +105,15 @@ def _write_text(options: Options, engine: Engine, client_fields: Mapping[str, An
 
 def _write_tool_choice(request: ChatRequest, engine: Engine) -> Json:
     choice = request.options.tool_choice
-    if choice is None or choice == "auto":
-        return choice
-    if choice == "none" and not engine.quirks.accepts_tool_choice_none:
-        raise Unsupported(
-            f"{engine.label} does not support tool_choice 'none'.", param="tool_choice", engine=engine.name
-        )
-    if choice != "none" and not engine.quirks.accepts_forced_tools:
-        raise Unsupported(
-            f"{engine.label} does not support forced tool calls.", param="tool_choice", engine=engine.name
-        )
-    kind, _, name = choice.partition(":")
-    if kind != "tool":
-        return choice
+    if request.options.allowed_tools:
+        tools = [_name_tool(request, name, engine) for name in request.options.allowed_tools]
+        return {"type": "allowed_tools", "mode": choice or "auto", "tools": [*tools]}
+    if choice is None:
+        return None
+    return _name_tool(request, choice[5:], engine) if choice.startswith("tool:") else choice
+
+
+def _name_tool(request: ChatRequest, name: str, engine: Engine) -> dict[str, Json]:
     hosted = next((tool for tool in request.tools if tool.name == name and tool.executor == "provider"), None)
     if hosted is not None:
         return {"type": metadata_for_engine(hosted.metadata, NAME, engine.issuer).get("type")}

@@ -10,7 +10,7 @@ from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolRes
 from llm.chat.provider_metadata import Metadata, metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
-from llm.dialects.losses import lost_fields, lost_grammars, unknown_block
+from llm.dialects.losses import fit_tools, lost_fields, lost_grammars, unknown_block
 from llm.dialects.openai_fields import move_chat_fields
 from llm.dialects.openai_responses.engine_options import write_options
 from llm.dialects.openai_responses.shared import CLIENT_CALLS, NAME, RESULT_TYPES, TEXT_FIELDS, write_custom_tool
@@ -34,6 +34,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes the request. Raises ``Unsupported`` naming an option or part that the engine rejects."""
     request = move_chat_fields(request)
     dropped = [*lost_fields(request, NAME)]
+    request = fit_tools(request, engine, dropped)
     client_fields = dict(metadata_for_engine(request.metadata, NAME, engine.issuer))
     if not engine.quirks.accepts_unknown_fields:
         dropped += [name for name in client_fields if name in request.droppable_fields]

@@ -52,6 +52,7 @@ OPENAI: Final = Engine(
     quirks=Quirks(
         custom_tools=True,
         max_tokens_field="max_completion_tokens",
+        accepts_allowed_tools=True,
         unsupported_options=frozenset({"top_k"}),
         max_stop_sequences=4,
         max_top_logprobs=20,

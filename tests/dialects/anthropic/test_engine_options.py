@@ -72,7 +72,6 @@ def test_other_models_get_no_thinking_field_by_default(model: str) -> None:
     [
         ("claude-mythos-preview", "reasoning_tokens", {"reasoning_tokens": 2000}),
         ("claude-mythos-5", "reasoning", {"reasoning": False}),
-        ("claude-mythos-5-2", "tool_choice", {"tool_choice": "required", "tools": (TOOL,)}),
         ("claude-haiku-5-5", "reasoning_tokens", {"reasoning_tokens": 2000}),
     ],
 )

@@ -333,7 +333,6 @@ def test_thinking_is_written_in_the_form_the_model_accepts(
         (MODEL, {"temperature": 0.5, "top_p": 0.5}, "top_p"),
         (MODEL, {"reasoning": True, "tools": (TOOL,), "tool_choice": "required"}, "tool_choice"),
         (MODEL, {"tool_choice": "required"}, "tool_choice"),
-        ("claude-opus-5-5", {"tools": (TOOL,), "tool_choice": "tool:f"}, "tool_choice"),
         ("claude-opus-4-8", {"temperature": 0.0}, "temperature"),
         ("claude-opus-4-8", {"top_p": 0.9}, "top_p"),
         ("claude-opus-4-8", {"top_k": 0}, "top_k"),
@@ -356,13 +355,12 @@ def test_t8_unsupported_options_are_refused_by_name(model: str, options: dict[st
 def test_the_engine_record_refuses_options() -> None:
     engine = replace(
         ENGINE,
-        quirks=Quirks(unsupported_options=frozenset({"top_k", "stop"}), json_schema=False, accepts_forced_tools=False),
+        quirks=Quirks(unsupported_options=frozenset({"top_k", "stop"}), json_schema=False),
     )
     for named, options in (
         ("top_k", {"top_k": 5}),
         ("stop", {"stop": ("x",)}),
         ("format", {"format": JsonFormat({})}),
-        ("tool_choice", {"tools": (TOOL,), "tool_choice": "required"}),
     ):
         assert refused_option(engine=engine, **options) == named
     assert write_body(HELLO, engine=engine)["messages"]

@@ -239,15 +239,12 @@ def test_customopts_are_merged_last_and_keep_other_options() -> None:
 def test_an_engine_record_can_refuse_an_option() -> None:
     engine = replace(
         GOOGLE,
-        quirks=Quirks(
-            unsupported_options=frozenset({"top_k", "effort"}), json_schema=False, accepts_forced_tools=False
-        ),
+        quirks=Quirks(unsupported_options=frozenset({"top_k", "effort"}), json_schema=False),
     )
     for named, options in (
         ("top_k", Options(top_k=0)),
         ("effort", Options(effort="low")),
         ("format", Options(format=JsonFormat(SCHEMA))),
-        ("tool_choice", Options(tool_choice="required")),
     ):
         request = ChatRequest(model="gemini-3.5-flash", messages=(), tools=(TOOL,), options=options)
         with pytest.raises(errors.Unsupported) as raised:

@@ -164,14 +164,11 @@ def test_t12_a_custom_tool_keeps_its_form() -> None:
         ({"type": "function", "function": {"name": "f"}}, "tool:f"),
         ({"function": {"name": "f"}}, "tool:f"),
         (None, None),
-        ({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}, None),
+        ({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}, "none"),
     ],
 )
 def test_a_choice_of_tools_is_read(wire: Any, choice: str | None) -> None:
-    request = read(tool_choice=wire)
-    assert request.options.tool_choice == choice
-    if isinstance(wire, dict) and choice is None:
-        assert write_body(request)["tool_choice"] == wire
+    assert read(tool_choice=wire).options.tool_choice == choice
 
 
 @pytest.mark.parametrize(

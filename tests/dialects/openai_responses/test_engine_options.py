@@ -103,8 +103,6 @@ def test_t8_options_follow_the_model_profile(
         ("xai", "grok-4-0709", {"reasoning_tokens": 5}, "reasoning_tokens"),
         ("openai", "gpt-6.2-sol", {"effort": "none"}, "effort"),
         ("deepseek", "deepseek-v4-flash", {"format": JsonFormat(SCHEMA)}, "format"),
-        ("meta", "muse-spark-1.3", {"tool_choice": "none"}, "tool_choice"),
-        ("meta", "muse-spark-1.3", {"tool_choice": "required"}, "tool_choice"),
     ],
 )
 def test_t8_options_that_the_profile_rejects_are_refused(

@@ -212,7 +212,6 @@ def test_t8_options_without_a_field_are_refused_by_name(name: str, value: Any) -
         (Quirks(unsupported_options=frozenset({"effort"})), {"reasoning_tokens": 5}, "reasoning_tokens"),
         (Quirks(unsupported_options=frozenset({"effort"})), {"reasoning": False}, "reasoning"),
         (Quirks(json_schema=False), {"format": JsonFormat(SCHEMA)}, "format"),
-        (Quirks(accepts_forced_tools=False), {"tool_choice": "required"}, "tool_choice"),
     ],
 )
 def test_t8_options_that_the_record_rejects_are_refused_by_name(
