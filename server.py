@@ -78,7 +78,12 @@ def make_context(
         "demo": DemoTransport(idle_timeout=config.idle_timeout),
         **transports,
     }
-    services = EngineClient(by_scheme, RetryPolicy(config.max_retries, config.max_retry_wait), config.max_answer_size)
+    services = EngineClient(
+        by_scheme,
+        RetryPolicy(config.max_retries, config.max_retry_wait),
+        config.max_answer_size,
+        config.max_continuations,
+    )
     running = ActiveRequests(config.keepalive_interval)
     images = ImageStore(Path(config.data_dir) / "images", config.image_max_age, config.image_max_size)
     fetcher = make_fetcher(config)

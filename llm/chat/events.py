@@ -6,13 +6,14 @@ parts have rising indexes and may be interleaved. ``llm.chat.grammar`` checks th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from llm.chat.messages import Citation, Executor, Part, ProviderToolRun, Usage
 from llm.chat.provider_metadata import Metadata
 from llm.errors import EngineFailed, LLMError, ProviderErrorDetails
+from llm.wire.json_codec import Json
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "filtered", "paused", "error", "other"]
 
@@ -118,6 +119,15 @@ class UsageReported:
 
 
 @dataclass(frozen=True, slots=True)
+class Continuation:
+    """How an answer goes on that the provider has interrupted: by the same request with more fields."""
+
+    fields: Mapping[str, Json]  # added to the body of the request
+    part_count: int  # of the answer so far
+    open_kind: type[TextDelta] | type[ReasoningDelta] | None = None  # of the last part, if it was open at the end
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The answer is complete."""
 
@@ -127,6 +137,7 @@ class Finished:
     explanation: str | None = None  # the provider's words on a refusal or an error
     category: str | None = None  # the provider's word for what it refused
     stop_sequence: str | None = None  # the stop sequence that ended the answer
+    continuation: Continuation | None = None
 
 
 @dataclass(frozen=True, slots=True)

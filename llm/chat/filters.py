@@ -1,24 +1,31 @@
-"""Filters that change the events between a reader and a writer: part order, reasoning tags."""
+"""Filters that change the events between a reader and a writer: part order, interrupted answers, reasoning tags."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from llm.chat.events import (
     Cited,
     Delta,
     Event,
+    Failed,
+    Finished,
     PartEnded,
     ReasoningDelta,
+    Started,
     TextDelta,
     ToolCallDelta,
     ToolCallStarted,
     ToolProgress,
+    UsageReported,
     WholePart,
 )
+from llm.chat.messages import Usage
 from llm.chat.provider_metadata import Metadata
+from llm.wire.json_codec import Json
 
 
 class Filter(Protocol):
@@ -67,6 +74,69 @@ class PartSequencer:
             for event in self._waiting.pop(index):
                 out.append(event)
                 self._current = None if isinstance(event, PartEnded | WholePart) else index
+
+
+class AnswerJoiner:
+    """Joins the answers with which a provider goes on with one long answer (``Finished.continuation``) to one.
+
+    The client gets one start, parts numbered on, the usage of all requests and one end. A text or reasoning part that
+    an interruption has cut in two becomes one part again. Only answers after the first one pass :meth:`feed`.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0  # of interruptions so far
+        self.fields: Mapping[str, Json] = {}  # of the last one
+        self._base = 0  # index of the first part of this answer
+        self._cut: int | None = None  # index of the part that may go on
+        self._cut_kind: type[Event] | None = None
+        self._joined: int | None = None  # index of the part that has gone on
+        self._before = Usage()  # of the answers before this one
+
+    def end_answer(self, events: Sequence[Event]) -> list[Event]:
+        """Returns the last events of an interrupted answer without its end, which may be in the middle of a part."""
+        finished = events[-1]
+        assert isinstance(finished, Finished) and finished.continuation is not None
+        found = finished.continuation
+        last = self._base + found.part_count - 1
+        out: list[Event] = [event for event in events if not isinstance(event, Finished)]
+        if found.open_kind is not None and PartEnded(last) in out:
+            out.remove(PartEnded(last))
+            self._cut, self._cut_kind = last, found.open_kind
+        self._before = next((e.usage for e in reversed(out) if isinstance(e, UsageReported)), self._before)
+        self._base, self._joined = last + 1, None
+        self.fields = found.fields
+        self.count += 1
+        return out
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Returns the events of an answer that goes on with the one before."""
+        out: list[Event] = []
+        for event in events:
+            match event:
+                case Started():
+                    continue
+                case UsageReported(usage):
+                    out.append(UsageReported(self._before + usage))
+                    continue
+                case Finished() | Failed():
+                    out += self._end_cut_part()
+                    out.append(event)
+                    continue
+            if self._cut is not None:
+                if type(event) is self._cut_kind:
+                    self._base = self._joined = self._cut
+                    self._cut = None
+                else:
+                    out += self._end_cut_part()
+            index = self._base + event.index
+            if isinstance(event, Cited) and index == self._joined:  # its offsets count from the interruption
+                event = replace(event, citation=replace(event.citation, start=None, end=None))
+            out.append(replace(event, index=index))
+        return out
+
+    def _end_cut_part(self) -> list[Event]:
+        cut, self._cut = self._cut, None
+        return [] if cut is None else [PartEnded(cut)]
 
 
 _OPEN: Final = ("<think>", "<thinking>", "<thought>")

@@ -45,6 +45,16 @@ class PartsManager:
         return self._kind is ReasoningDelta
 
     @property
+    def part_count(self) -> int:
+        """Number of parts so far."""
+        return self._next
+
+    @property
+    def open_kind(self) -> type[TextDelta] | type[ReasoningDelta] | None:
+        """The kind of the open text or reasoning part; None if there is none."""
+        return self._kind
+
+    @property
     def in_text(self) -> bool:
         """True if a text part is open."""
         return self._kind is TextDelta

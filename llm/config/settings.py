@@ -57,6 +57,7 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[str], Any], str, str], ...]] = (
     ("IDLE_TIMEOUT", "idle_timeout", parse_seconds, "300", "seconds between data of an answer; pings do not count"),
     ("KEEPALIVE_INTERVAL", "keepalive_interval", parse_seconds, "15", "seconds of silence before a keep-alive is sent"),
     ("MAX_ANSWER_SIZE", "max_answer_size", parse_size, "64MB", "largest provider answer, or event of one, in memory"),
+    ("MAX_CONTINUATIONS", "max_continuations", parse_int, "32", "requests to go on with one long answer (Gemini 4)"),
     ("MAX_RETRIES", "max_retries", parse_int, "2", "retries of a request, only before the first byte of the answer"),
     ("MAX_RETRY_WAIT", "max_retry_wait", parse_seconds, "10", "seconds of waiting for all retries together"),
     ("MAX_TOOL_ROUNDS", "max_tool_rounds", parse_int, "10", "rounds of the tool loop per answer"),
@@ -112,6 +113,7 @@ class Config:
     idle_timeout: float = 300
     keepalive_interval: float = 15
     max_answer_size: int = 64 << 20
+    max_continuations: int = 32
     max_retries: int = 2
     max_retry_wait: float = 10
     max_tool_rounds: int = 10

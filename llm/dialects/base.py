@@ -39,6 +39,7 @@ class EngineRequest:
     method: Literal["GET", "POST"] = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()  # options and fields left out because the engine has no equivalent
+    may_continue: bool = False  # the answer may be interrupted and go on (``Finished.continuation``)
     may_drop_more: bool = False  # the engine may leave out more; the start of its answer says what (``Started``)
 
 

@@ -55,6 +55,10 @@ class Attempts:
         self._record.waiting_for = FIRST_BYTE
         return self._check_status(self._client.send(self.target, outgoing, self._headers))
 
+    def restart(self) -> None:
+        """Begins to count anew, for the next request of the same answer."""
+        self.response_started, self._count, self._waited = False, 0, 0.0
+
     async def _check_status(self, pending: Coroutine[Any, Any, HttpResponse]) -> HttpResponse:
         reply = await pending
         if not 200 <= reply.status < 300:

@@ -21,6 +21,7 @@ class EngineClient:
     transports: Mapping[str, Transport]
     retry: RetryPolicy = RetryPolicy()
     max_answer: int = READ_LIMIT  # bytes of a response that may be in memory at a time
+    max_continuations: int = 32  # requests that go on with one long answer, after the first
     credentials: Mapping[str, Credentials] = field(default_factory=lambda: CREDENTIALS)  # by kind
 
     def send(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from llm.chat.events import Event, Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, UsageReported
-from llm.chat.filters import ThinkTagFilter
+from llm.chat.filters import AnswerJoiner, ThinkTagFilter
 from llm.chat.pipeline import EventSink, Stage
 from llm.chat.reply import Reply, replay
 from llm.chat.request import ChatRequest
@@ -39,8 +39,8 @@ class EngineRound:
 
     # An open stream keeps its round and the frame of :meth:`run`: both are kept small.
     __slots__ = (
-        "_attempts", "_checks", "_client", "_decoder", "_feeds", "_record", "_request", "_sink", "_stages", "_streamed",
-        "_waits_for_start",
+        "_attempts", "_checks", "_client", "_decoder", "_feeds", "_joiner", "_outgoing", "_record", "_request", "_sink",
+        "_stages", "_streamed", "_waits_for_start",
     )  # fmt: skip
 
     _decoder: Decoder
@@ -63,6 +63,8 @@ class EngineRound:
         self._attempts = Attempts(target, client, record, headers, use_responses if free else None)
         self._checks: AnswerChecks | None = None  # like the decoder, of one attempt
         self._client = client
+        self._joiner: AnswerJoiner | None = None  # once the answer was interrupted
+        self._outgoing: EngineRequest | None = None  # kept if the answer may be interrupted
         self._record = record
         self._request: ChatRequest | None = request
         self._sink = sink
@@ -77,30 +79,41 @@ class EngineRound:
                 async with await answer as reply:
                     del answer
                     if not self._streamed:
-                        self._deliver([*replay(await self._read_whole(reply))])
-                        return self._finished()
-                    self._accept(reply)
-                    async for chunk in reply:
-                        if chunk and self._receive(chunk) is not None:
-                            reply.reset_idle_timer()
-                        del chunk  # it would be held while the next one is waited for
-                        if self._decoder.done:
-                            reply.allow_drain()
-                            return self._finished()
-                        await self._sink.drain()
-                    self._close()
+                        goes_on = self._end([*replay(await self._read_whole(reply))])
+                    else:
+                        goes_on = await self._read_stream(reply)
+                if not goes_on:
                     return self._finished()
             except LLMError as error:
                 await self._attempts.handle_failure(error)
             finally:
                 self._release()
 
+    async def _read_stream(self, reply: HttpResponse) -> bool:
+        """Feeds the events of a stream to the sink. Returns whether the answer goes on in another one."""
+        self._accept(reply)
+        async for chunk in reply:
+            if chunk and self._receive(chunk) is not None:
+                reply.reset_idle_timer()
+            del chunk  # it would be held while the next one is waited for
+            if self._decoder.done:
+                reply.allow_drain()
+                return False
+            await self._sink.drain()
+        goes_on = self._end(self._decoder.close())
+        if self._decoder.failure is not None:
+            raise self._decoder.failure
+        return goes_on
+
     def _send(self) -> Coroutine[Any, Any, HttpResponse]:
         """Sends the request at once. Returns a coroutine that waits for the response's headers."""
         target, record, limit = self._attempts.target, self._record, self._client.max_answer
+        if self._joiner is not None:
+            return self._send_again(self._joiner)
         request = self._request
         assert request is not None
         outgoing = _write(request, target, record)
+        self._outgoing = outgoing if outgoing.may_continue else None
         self._waits_for_start = outgoing.may_drop_more
         answer = self._attempts.send(outgoing)
         # The request has been sent: what only the answer needs is prepared while the engine works on it.
@@ -110,6 +123,16 @@ class EngineRound:
         tags = (ThinkTagFilter(),) if target.engine.quirks.think_tags else ()
         self._feeds = tuple(stage.feed for stage in (*tags, checks, *self._stages))
         self._decoder = Decoder(ENGINE_DIALECTS[target.engine.dialect], target.engine, limit)
+        return answer
+
+    def _send_again(self, joiner: AnswerJoiner) -> Coroutine[Any, Any, HttpResponse]:
+        """Sends the same request with the fields with which an interrupted answer goes on."""
+        target, outgoing, checks = self._attempts.target, self._outgoing, self._checks
+        assert outgoing is not None and outgoing.body is not None and checks is not None
+        answer = self._attempts.send(replace(outgoing, body={**outgoing.body, **joiner.fields}))
+        checks.begin = self._begin
+        self._feeds = (joiner.feed, checks.feed, *(stage.feed for stage in self._stages))
+        self._decoder = Decoder(ENGINE_DIALECTS[target.engine.dialect], target.engine, self._client.max_answer)
         return answer
 
     async def _read_whole(self, response: HttpResponse) -> Reply:
@@ -134,12 +157,27 @@ class EngineRound:
             self._sink.accept()  # else its headers leave with the first event, which may name what is dropped
         reply.on_data = self._receive
 
-    def _close(self) -> None:
-        """Ends the answer after its last byte."""
-        if events := self._decoder.close():
-            self._deliver(events)
-        if self._decoder.failure is not None:
-            raise self._decoder.failure
+    def _end(self, events: Sequence[Event]) -> bool:
+        """Feeds the last events of one answer to the sink. Returns whether another one goes on with it."""
+        finished = events[-1] if events else None
+        if isinstance(finished, Finished) and self._may_go_on(finished):
+            if self._joiner is not None:
+                events, self._feeds = self._joiner.feed(events), self._feeds[1:]
+            joiner = self._joiner = self._joiner or AnswerJoiner()
+            self._deliver(joiner.end_answer(events))
+            self._attempts.restart()
+            return True
+        self._deliver(events)
+        return False
+
+    def _may_go_on(self, finished: Finished) -> bool:
+        """Whether the engine has interrupted the answer and gave fields that were not sent yet."""
+        if finished.continuation is None or self._outgoing is None:
+            return False
+        joiner = self._joiner
+        if joiner is None:
+            return self._client.max_continuations > 0
+        return joiner.count < self._client.max_continuations and finished.continuation.fields != joiner.fields
 
     def _receive(self, chunk: bytes) -> bool | None:
         """Decodes a piece of the answer and feeds its events to the sink (``HttpResponse.on_data``)."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from llm.chat.events import (
     Cited,
+    Continuation,
     Event,
     Finished,
     PartEnded,
@@ -24,10 +25,10 @@ from llm.chat.events import (
     UsageReported,
     WholePart,
 )
-from llm.chat.filters import Filter, PartSequencer, ThinkTagFilter
-from llm.chat.messages import Citation, Reasoning, Text, ToolCall, UnknownPart, Usage
+from llm.chat.filters import AnswerJoiner, Filter, PartSequencer, ThinkTagFilter
+from llm.chat.messages import Citation, Message, Reasoning, Text, ToolCall, UnknownPart, Usage
 from llm.chat.provider_metadata import ProviderMetadata
-from llm.chat.reply import Reply, collect
+from llm.chat.reply import Reply, collect, replay
 from tests.support.event_streams import streams
 from tests.support.grammars import check_stream
 
@@ -271,3 +272,66 @@ def test_s13_a_citation_without_text_opens_an_empty_text_part() -> None:
     out = run_filter(ThinkTagFilter(), [Started("", ""), *events, Finished("stop")])
     check_stream(out)
     assert collect(out).message.parts == (Text("", (Citation(url="u"),)), Reasoning("Hm."))
+
+
+# --- answers that were interrupted ---
+
+
+def interrupt(reply: Reply, at: int) -> list[list[Event]]:
+    """Returns the events of two answers that are ``reply``, cut behind ``at`` characters of its first text."""
+    first = next(n for n, part in enumerate(reply.message.parts) if isinstance(part, Text))
+    part = reply.message.parts[first]
+    assert isinstance(part, Text)
+    before = replace(part, text=part.text[:at], citations=(), metadata=())
+    after = replace(part, text=part.text[at:])
+    head = replace(
+        reply, message=Message("assistant", (*reply.message.parts[:first], before)), usage=Usage(fresh=1, text=2)
+    )
+    tail = replace(
+        reply, message=Message("assistant", (after, *reply.message.parts[first + 1 :])), usage=Usage(fresh=3, text=4)
+    )
+    going = Continuation({"token": "t"}, first + 1, TextDelta)
+    ends: list[Event] = [*replay(replace(head, finish=Finished("length", "CONTINUATION", continuation=going)))]
+    return [ends, [*replay(tail)]]
+
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_an_interrupted_answer_is_one_answer(at: int) -> None:
+    parts = (
+        Reasoning("Hm", (ProviderMetadata("gemini", "google", {"thoughtSignature": "s"}),)),
+        Text("Hello", (), (ProviderMetadata("gemini", "google", {"thoughtSignature": "t"}),)),
+        ToolCall("c1", "f", '{"x": 1}'),
+    )
+    reply = Reply(
+        id="r",
+        model="m",
+        message=Message("assistant", parts),
+        finish=Finished("tool_calls"),
+        usage=Usage(fresh=4, text=6),
+    )
+    first, second = interrupt(reply, at)
+    joiner = AnswerJoiner()
+    events = [*joiner.end_answer(first), *joiner.feed(second)]
+    check_stream(events)
+    assert joiner.fields == {"token": "t"} and collect(events) == reply
+    one_by_one = AnswerJoiner()
+    again = [*one_by_one.end_answer(first), *(e for event in second for e in one_by_one.feed([event]))]
+    assert again == events
+
+
+def test_an_interrupted_part_ends_where_another_kind_follows() -> None:
+    going = Continuation({"token": "t"}, 1, ReasoningDelta)
+    joiner = AnswerJoiner()
+    events = joiner.end_answer(
+        [Started("r", "m"), ReasoningDelta(0, "Hm"), PartEnded(0), Finished("length", continuation=going)]
+    )
+    assert events == [Started("r", "m"), ReasoningDelta(0, "Hm")]
+    rest = joiner.feed([Started("r2", "m"), TextDelta(0, "Yes"), PartEnded(0), Finished("stop")])
+    assert [*rest] == [PartEnded(0), TextDelta(1, "Yes"), PartEnded(1), Finished("stop")]
+
+
+def test_an_answer_that_goes_on_with_nothing_ends_its_open_part() -> None:
+    going = Continuation({"token": "t"}, 1, TextDelta)
+    joiner = AnswerJoiner()
+    joiner.end_answer([Started("r", "m"), TextDelta(0, "a"), PartEnded(0), Finished("length", continuation=going)])
+    assert [*joiner.feed([Started("r2", "m"), Finished("stop")])] == [PartEnded(0), Finished("stop")]

@@ -93,6 +93,8 @@ async def ask(
     engine, _, name = model.partition("/")
     path, base = CLIENTS[client]
     target = {"engine": engine, "model": name} if client == "native" else {"model": model}
+    if client == "openai-chat" and stream:
+        fields = {"stream_options": {"include_usage": True}, **fields}
     answers = [bodies] if isinstance(bodies, Mapping) else [*bodies]
 
     async def script(request: Request, connection: Connection) -> None:

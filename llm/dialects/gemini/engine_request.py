@@ -19,11 +19,14 @@ from llm.engines.engine import Engine
 from llm.engines.options import merge_field
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json, loads, quote_url_part
+from llm.wire.json_lenient import as_dict
 from llm.wire.schema_refs import join_pointer
 from llm.wire.schema_subset import describe_losses, fit_schema
 
 # Replaces the signature of calls from another provider: https://ai.google.dev/gemini-api/docs/thought-signatures
 SKIP_SIGNATURE: Final = "skip_thought_signature_validator"
+# Output tokens of an answer that is not streamed: https://ai.google.dev/gemini-api/docs/generate-content/long-decode
+_MOST_WHOLE: Final = 32_768
 _PARAMETERS_SUBSET: Final = replace(SCHEMA_SUBSET, keywords=None)
 
 
@@ -56,9 +59,16 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
         body["tools"] = tools
     body |= write_options(request, engine, dropped)
     body |= {name: merge_field(body.get(name), value) for name, value in request.options.extra.items()}
-    method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
+    streamed = request.stream or _is_long(body)
+    method = "streamGenerateContent?alt=sse" if streamed else "generateContent"
     path = f"/v1beta/{_write_model_path(request.model)}:{method}"
-    return EngineRequest(path=path, body=body, dropped=tuple(dict.fromkeys(dropped)))
+    return EngineRequest(path=path, body=body, dropped=tuple(dict.fromkeys(dropped)), may_continue=True)
+
+
+def _is_long(body: Mapping[str, Json]) -> bool:
+    """True if the answer may be longer than one that is not streamed: the API refuses such a request."""
+    limit = as_dict(body.get("generationConfig")).get("maxOutputTokens")
+    return isinstance(limit, int) and limit > _MOST_WHOLE
 
 
 def _write_model_path(model: str) -> str:

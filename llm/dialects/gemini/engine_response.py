@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from llm.chat.events import (
     AnyDelta,
+    Continuation,
     Event,
     Finished,
     FinishReason,
@@ -30,9 +31,12 @@ from llm.wire.json_codec import dumps, loads
 from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_text
 from llm.wire.sse import SseDecoder
 
+# The answer has reached the limit of one request: https://ai.google.dev/gemini-api/docs/generate-content/long-decode
+_INTERRUPTED: Final = "CONTINUATION"
 _FINISH: Final[Mapping[str, FinishReason]] = {
     "STOP": "stop",
     "MAX_TOKENS": "length",
+    _INTERRUPTED: "length",  # where it is not continued
     "SAFETY": "filtered",
     "RECITATION": "filtered",
     "LANGUAGE": "filtered",
@@ -81,6 +85,7 @@ class ContentReader:
         self._started = False
         self._finish: str | None = None
         self._explanation: str | None = None  # of the finish reason
+        self._token = ""  # with which the same request goes on
         self._usage: Usage | None = None
         self._text = StringIO()  # of the whole answer: grounding offsets count in it
         self._part_start = 0  # characters of text before the open part
@@ -111,6 +116,7 @@ class ContentReader:
         """Ends the stream. Raises ``Truncated`` if there was no finish reason."""
         if self._finish is None:
             raise Truncated(f"{self._engine.label} ended its answer before it was complete.", engine=self._engine.name)
+        continuation = self._build_continuation()
         self._parts.end_all()
         if self._usage is not None:
             self._parts.events.append(UsageReported(self._usage))
@@ -118,9 +124,18 @@ class ContentReader:
         reason = final_finish_reason(_FINISH.get(self._finish, "other"), parts.has_client_call, parts.has_output)
         explanation = self._explanation if reason != "stop" else None
         category = self._finish if reason == "filtered" else None
-        parts.events.append(Finished(reason, self._finish, explanation=explanation, category=category))
+        parts.events.append(
+            Finished(reason, self._finish, explanation=explanation, category=category, continuation=continuation)
+        )
         self.done = True
         return self._parts.take_events()
+
+    def _build_continuation(self) -> Continuation | None:
+        """Returns how to go on with an answer that has reached the limit of one request, not its own."""
+        if self._finish != _INTERRUPTED or not self._token:
+            return None
+        parts = self._parts
+        return Continuation({"continuationToken": self._token}, parts.part_count, parts.open_kind)
 
     def _read_chunk(self, wire: Mapping[str, Any]) -> None:
         if wire.get("error"):
@@ -151,6 +166,7 @@ class ContentReader:
         self._end_signed_part()
         self._finish = _read_finish(wire.get("finishReason")) or self._finish
         self._explanation = as_text(wire.get("finishMessage")) or self._explanation
+        self._token = as_text(wire.get("continuationToken")) or self._token  # a stream has one in several chunks
 
     def _end_signed_part(self) -> None:
         """Ends a part with a signature, so that it is not merged with the next one."""
