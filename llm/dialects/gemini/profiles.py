@@ -75,7 +75,7 @@ _MODELS: Final[tuple[tuple[str, GeminiProfile], ...]] = (  # the first matching 
     ("gemini-2.5*", _BUDGET),
     ("gemini-robotics-er-1*", _BUDGET),
     ("gemini-*-tts*", replace(_LEVEL, thinking="unknown")),
-    ("gemini-3-pro-image*", replace(_LEVEL, disable_fields=None)),
+    ("gemini-3-pro-image*", replace(_LEVEL, efforts=("low", "high"), disable_fields=None)),
     ("gemini-*-image*", _LEVEL),
     ("gemini-3-pro*", replace(_LEVEL, efforts=("low", "high"), disable_fields=None)),
     ("gemini-3.1-pro*", replace(_LEVEL, efforts=_THREE, disable_fields=None)),

@@ -60,7 +60,7 @@ OPENAI: Final = Engine(
     models=ModelRules(
         profiles=profiles.OPENAI,
         kinds=(
-            ("*-deep-research*", "chat"),  # before the rule for "search"
+            ("*research*", "chat"),  # before the rule for "search"
             ("*davinci*", "hidden"),
             ("*babbage*", "hidden"),
             ("*moderation*", "hidden"),
