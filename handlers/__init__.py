@@ -24,7 +24,7 @@ from handlers.ollama import (
 from handlers.openai.embeddings import EmbeddingsHandler
 from handlers.openai.media import ImagesHandler, OpenAISpeechHandler, OpenAITranscriptionHandler
 from handlers.openai.models import CompatibleModelHandler, CompatibleModelsHandler
-from handlers.ops.health import HealthHandler
+from handlers.ops.health import HealthHandler, HelloHandler
 from handlers.ops.page import PageHandler
 from handlers.router import Route, Router
 from llm.dialects import anthropic, native, ollama, openai_chat, openai_responses
@@ -41,6 +41,7 @@ ROUTES: tuple[Route, ...] = (
     ("/chat.css", PageHandler, {"file": "chat.css"}),
     ("/chat.js", PageHandler, {"file": "chat.js"}),
     ("/health", HealthHandler, {}),
+    ("/api/hello", HelloHandler, {}),
     ("/auth/verify", VerifyHandler, {}),
     ("/llm/engines", EnginesHandler, {}),
     (r"/llm/models/([^/]+)", ModelsHandler, {}),

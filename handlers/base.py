@@ -188,7 +188,7 @@ class BaseHandler(RequestHandler):
 
     async def get(self, *_: str) -> None:
         """Authorizes the caller and calls :meth:`handle`; the same for every HTTP method."""
-        if self.request.method not in self.methods:
+        if self.request.method not in self.methods and not self._is_head():
             raise HTTPError(405)
         if self._refusal is not None:  # before authorization: the caller's key may have been in the discarded body
             raise self._refusal
@@ -205,7 +205,11 @@ class BaseHandler(RequestHandler):
                 raise
             self.failure = Cancelled("The client is gone.")
 
-    post = put = patch = delete = get
+    head = post = put = patch = delete = get
+
+    def _is_head(self) -> bool:
+        """True for HEAD where GET is served; Tornado and the connection leave the body out of the response."""
+        return self.request.method == "HEAD" and "GET" in self.methods
 
     async def options(self, *_: str) -> None:
         """Answers a browser's CORS preflight; the answer is in the headers."""
@@ -279,7 +283,7 @@ class BaseHandler(RequestHandler):
         for name, value in error.headers.items():
             self.set_header(name, value)
         if status_code == 405:
-            self.set_header("Allow", ", ".join(self.methods))
+            self.set_header("Allow", ", ".join([*self.methods, *(["HEAD"] if "GET" in self.methods else [])]))
         if isinstance(error, TooLarge | Draining):
             self.set_header("Connection", "close")
         if error.retry_after is not None and "retry-after" not in error.headers:

@@ -1,4 +1,4 @@
-"""``GET /health``: the state of the server."""
+"""``GET /health``: the state of the server; ``/api/hello``, which Claude Code asks before its first request."""
 
 from __future__ import annotations
 
@@ -25,3 +25,12 @@ class HealthHandler(BaseHandler):
         if any(lost.values()):
             state["lost"] = lost
         self.write_json(state, 503 if draining else 200)
+
+
+class HelloHandler(BaseHandler):
+    """``GET /api/hello``: answers as Anthropic's API does; Claude Code asks HEAD here before its first request."""
+
+    access = "open"
+
+    async def handle(self, body: dict[str, Any]) -> None:
+        self.write_json({"message": "hello"})

@@ -124,7 +124,7 @@ HOSTILE: tuple[dict[str, str], ...] = (
     {"x-api-key": "null"},
     {"Cookie": f"X-ClientId={CLIENT_ID}"},
 )
-OPEN = {"/", "/chat.css", "/chat.js", "/health", "/auth/verify", "/images/([^/]+)"}
+OPEN = {"/", "/chat.css", "/chat.js", "/health", "/api/hello", "/auth/verify", "/images/([^/]+)"}
 PATHS = [pattern.replace("([^/]+)", "openai").replace("\\", "") for pattern, _, _ in ROUTES]
 
 
