@@ -7,7 +7,7 @@ from typing import Any
 from handlers.chat import ChatHandler
 from llm.chat.token_estimate import ERROR_SHARE, ERROR_TOKENS
 from llm.gateway.chat import ChatCall
-from llm.upstream.tasks import count_tokens
+from llm.upstream.tasks import OwnRequest, count_tokens
 
 
 class CountTokensHandler(ChatHandler):
@@ -19,10 +19,12 @@ class CountTokensHandler(ChatHandler):
         request = self.dialect.read_request(body)
         self.record.target = target
         call = ChatCall(self.request_id, body, self.dialect, self.record, self.select_forwarded_headers())
-        raw = body if target.engine.dialect == self.dialect.NAME else None
-        counted = await count_tokens(request, target, self.context.client, self.record, raw, call.headers_for(target))
+        own = None
+        if target.engine.dialect == self.dialect.NAME:
+            own = OwnRequest(body, call.headers_for(target), self.select_query())
+        counted = await count_tokens(request, target, self.context.client, self.record, own)
         self.set_record_headers(self.record)
         if counted.estimated:
             self.set_header("X-Tokens-Estimated", "true")
             self.set_header("X-Tokens-Error", f"{ERROR_SHARE:.0%} and {ERROR_TOKENS}")
-        self.write_json({"input_tokens": counted.tokens})
+        self.write_json({**counted.fields, "input_tokens": counted.tokens})

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import unquote
 
 from tornado.iostream import StreamClosedError
 
@@ -24,8 +25,10 @@ from llm.gateway.chat import ChatCall
 from llm.upstream.call_record import CLIENT, CallRecord
 from llm.wire.json_codec import Json
 
-# Client headers that are forwarded unchanged to an engine of the same dialect.
-_FORWARDED: Final = ("anthropic-beta", "anthropic-version")
+# Arguments of a query that no engine gets: keys, and the version that belongs to an engine's address.
+_PRIVATE_ARGUMENTS: Final = frozenset(
+    {"key", "api_key", "api-key", "apikey", "access_token", "token", "auth", "api-version"}
+)
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 _STALL: Final = 2  # times KEEPALIVE_INTERVAL without anything of an answer: the log says what it waits for
 
@@ -80,7 +83,8 @@ class ChatHandler(BaseHandler):
             self.failure = self.failure or self.record.failure
 
     def _make_call(self, body: dict[str, Any]) -> ChatCall:
-        return ChatCall(self.request_id, body, self.dialect, self.record, self.select_forwarded_headers())
+        headers, query = self.select_forwarded_headers(), self.select_query()
+        return ChatCall(self.request_id, body, self.dialect, self.record, headers, query)
 
     def answer(self, call: ChatCall, answer: ClientAnswer) -> Coroutine[Any, Any, None]:
         """Lets the chat service answer the call."""
@@ -132,7 +136,14 @@ class ChatHandler(BaseHandler):
     def select_forwarded_headers(self) -> Mapping[str, str]:
         """Returns the client's headers that are forwarded to an engine of the same dialect."""
         headers = self.request.headers
-        return {name: headers[name] for name in _FORWARDED if name in headers} or _NO_HEADERS
+        return {name: headers[name] for name in self.dialect.CLIENT_HEADERS.names if name in headers} or _NO_HEADERS
+
+    def select_query(self) -> str:
+        """Returns the arguments of the URL that are forwarded to an engine of the same dialect, as they came."""
+        if not (query := self.request.query):
+            return ""
+        pairs = [pair for pair in query.split("&") if pair and pair.isascii() and pair.isprintable()]
+        return "&".join(p for p in pairs if unquote(p.partition("=")[0]).lower() not in _PRIVATE_ARGUMENTS)
 
     def final_log_fields(self) -> dict[str, Any]:
         """Returns engine, model, attempts, timing and usage of the chat for the log line."""

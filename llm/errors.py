@@ -41,9 +41,9 @@ The status is that of the response to the client. The engine's own error is in `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,8 @@ class ProviderErrorDetails:
     code: str | None = None
     type: str | None = None
     message: str | None = None
+    dialect: str = ""  # of the engine
+    body: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # the JSON of the response
 
     def as_json(self) -> dict[str, str | int | None]:
         """Returns the fields for the ``provider`` object of an error response."""
@@ -61,6 +63,14 @@ class ProviderErrorDetails:
         if self.type is not None:
             fields["type"] = self.type
         return fields
+
+    def select_fields(self, dialects: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Returns the fields of the body and of its error object, for clients of the engine's own dialect."""
+        if self.dialect not in dialects:
+            return {}, {}
+        inner = self.body.get("error")
+        outer = {name: value for name, value in self.body.items() if name != "error"}
+        return outer, dict(inner) if isinstance(inner, dict) else {}
 
 
 class LLMError(Exception):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol
 
 from llm.chat.events import AnyDelta, Event
@@ -41,6 +41,11 @@ class EngineRequest:
     dropped: tuple[str, ...] = ()  # options and fields left out because the engine has no equivalent
     may_continue: bool = False  # the answer may be interrupted and go on (``Finished.continuation``)
     may_drop_more: bool = False  # the engine may leave out more; the start of its answer says what (``Started``)
+
+
+def add_query(request: EngineRequest, query: str) -> EngineRequest:
+    """Returns the request with a query added to its path."""
+    return replace(request, path=f"{request.path}{'&' if '?' in request.path else '?'}{query}")
 
 
 # Lists models without IO. Yields requests that are sent at the same time, receives their JSON bodies in the same order
@@ -129,10 +134,25 @@ class EngineDialect(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ClientHeaders:
+    """Request headers of a dialect's clients that engines of the same dialect get. All names are in lower case."""
+
+    features: tuple[str, ...] = ()  # versions and betas, which mean nothing to other engines
+    accounts: tuple[str, ...] = ()  # whose request it is: named as dropped where they are not sent
+    own_accounts: tuple[str, ...] = ()  # the same, of the key's owner: sent with the caller's own key only
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.features, *self.accounts, *self.own_accounts)
+
+
 class ClientDialect(Protocol):
     """The client side of a dialect: this server answers the dialect's clients."""
 
     NAME: str
+    CLIENT_HEADERS: ClientHeaders
     REQUEST_ID: str  # response header in which the dialect's clients look for the request id
 
     def read_request(self, body: Mapping[str, Any]) -> ChatRequest:

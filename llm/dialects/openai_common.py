@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from llm.dialects.base import ClientHeaders
 from llm.engines.capabilities import ModelInfo
 from llm.errors import (
     AccessError,
@@ -21,11 +22,14 @@ from llm.errors import (
 )
 from llm.wire.json_codec import Json
 
+CLIENT_HEADERS: Final = ClientHeaders(("openai-beta",), (), ("openai-organization", "openai-project"))
+
 # Members that every event of a stream has with another value: a filler of random length, which hides the sizes of words
 # from whoever observes packet sizes, and a sequence number
 # (https://platform.openai.com/docs/api-reference/chat-streaming).
 VOLATILE_FIELDS: Final = re.compile(rb'"(?:obfuscation": ?"[^"\\\n]*"|sequence_number": ?[0-9]+)')
 
+_DIALECTS: Final = ("openai-chat", "openai-responses")  # one form of errors
 # Type of this server's own errors that the wire has no type for (E2: they differ from provider errors).
 _GATEWAY_ERROR: Final = "gateway_error"
 # The first matching class wins.
@@ -45,12 +49,14 @@ def write_error(error: LLMError) -> dict[str, Json]:
     code = error.code
     if provider is not None and provider.code and not isinstance(error, AccessError):
         code = provider.code
-    wire: dict[str, Json] = {"message": error.message, "type": _choose_type(error), "param": error.param, "code": code}
+    outer, inner = provider.select_fields(_DIALECTS) if provider is not None else ({}, {})
+    known: dict[str, Json] = {"message": error.message, "type": _choose_type(error), "param": error.param, "code": code}
+    wire: dict[str, Json] = {**inner, **known}
     if provider is not None:
         wire["provider"] = dict(provider.as_json())
     if error.retry_after is not None:
         wire["retry_after"] = error.retry_after
-    return {"error": wire}
+    return {**outer, "error": wire}
 
 
 def _choose_type(error: LLMError) -> str:

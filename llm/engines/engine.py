@@ -92,11 +92,12 @@ class Engine:
         """Returns the URL for a path of the dialect."""
         if not self.api_version:
             return f"{self.base_url}{self.path}{path}"
-        version = f"api-version={quote_url_part(self.api_version)}"
+        mark = "&" if "?" in path else "?"
+        version = f"{mark}api-version={quote_url_part(self.api_version)}"
         if path.startswith(_RESPONSES_PATH):  # the body names the deployment
-            return f"{self.base_url}/openai{path}?{version}"
+            return f"{self.base_url}/openai{path}{version}"
         deployment = quote_url_part(self.deployment or model)
-        return f"{self.base_url}/openai/deployments/{deployment}{path}?{version}"
+        return f"{self.base_url}/openai/deployments/{deployment}{path}{version}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,10 +66,19 @@ class ChatCall:
     dialect: ClientDialect
     record: CallRecord
     headers: Mapping[str, str] = field(default_factory=dict)  # sent in addition, to engines of the client's dialect
+    query: str = ""  # of the URL, for the same engines
 
     def headers_for(self, target: Target) -> Mapping[str, str]:
-        """Returns the client's headers if the engine has the client's dialect, else none."""
-        return self.headers if target.engine.dialect == self.dialect.NAME else _NO_HEADERS
+        """Returns the client's headers for an engine of the client's dialect; names those that it does not get."""
+        if not self.headers:
+            return _NO_HEADERS
+        known = self.dialect.CLIENT_HEADERS
+        unsent = known.names if target.engine.dialect != self.dialect.NAME else known.own_accounts
+        if target.is_callers_key and target.engine.dialect == self.dialect.NAME:
+            unsent = ()
+        told = [name for name in (*known.accounts, *known.own_accounts) if name in unsent and name in self.headers]
+        self.record.unsent_headers = tuple(told)
+        return {name: value for name, value in self.headers.items() if name not in unsent}
 
 
 @dataclass(slots=True)
@@ -119,7 +128,8 @@ class ChatService:
             call.body.clear()
             return self._translate(request, target, call, caller, sink)
         headers = call.headers_for(route)
-        passing = PassthroughRound(call.body, request, route, self._client, call.record, sink, headers)
+        call.record.dropped = call.record.unsent_headers
+        passing = PassthroughRound(call.body, request, route, self._client, call.record, sink, headers, call.query)
         call.body.clear()
         return passing.run()
 

@@ -49,6 +49,12 @@ def read_reply(wire: Any) -> int:
     return count
 
 
+def read_fields(wire: Any) -> dict[str, Json]:
+    """Returns all fields of an answer. Raises ``Malformed`` if it has no number of tokens."""
+    read_reply(wire)
+    return dict(wire)
+
+
 _MESSAGES: Final = "/v1/messages"
 
 

@@ -29,6 +29,7 @@ class CallRecord:
         default_factory=dict
     )  # those of the engine's response that are passed on to the client
     dropped: tuple[str, ...] = ()  # names of request fields that the engine does not get
+    unsent_headers: tuple[str, ...] = ()  # of the client, named with ``dropped``
     first_token: float | None = None  # seconds after the start
     usage: Usage | None = None
     finish_reason: str | None = None

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Any, Final
 
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines.engine import Target
 from llm.errors import (
+    AccessError,
     EngineError,
     EngineFailed,
     EngineForbids,
     EngineRefusedKey,
     LLMError,
     NotAuthenticated,
-    ProviderErrorDetails,
     QuotaExceeded,
     select_client_headers,
 )
 from llm.log import is_secret, mask
 from llm.transport.interface import HttpResponse
+from llm.wire.json_codec import loads
 
 MAX_ERROR_BODY: Final = 1024 * 1024  # bytes of an error body
+MAX_KEPT_BODY: Final = 64 * 1024  # bytes of an error body whose fields are passed on
+# A key, or a part of one, that a provider repeats.
+KEY_PATTERN: Final = re.compile(r"\b(?:sk|pk|gsk|xai|hf|csk|tgp)[-_][A-Za-z0-9_*-]{4,}")
 ERROR_BODY_TIMEOUT: Final = 10.0  # seconds to read an error body
 
 
@@ -34,13 +40,35 @@ async def read_failure(reply: HttpResponse, target: Target) -> LLMError:
     """Reads the error of a response whose status is not 2xx."""
     if 300 <= reply.status < 400:
         return EngineFailed(f"{target.engine.label} answered with a redirect; redirects are not followed.")
-    dialect = ENGINE_DIALECTS[target.engine.dialect]
-    error = dialect.read_error(reply.status, await _read_error_body(reply), target.engine)
+    body = await _read_error_body(reply)
+    error = ENGINE_DIALECTS[target.engine.dialect].read_error(reply.status, body, target.engine)
+    _keep_body(error, body, target)
     error.headers = select_client_headers(reply.headers)
     seconds = read_retry_after(reply.headers, time.time())
     if seconds is not None:
         error.retry_after = seconds
     return error
+
+
+def _keep_body(error: LLMError, body: bytes, target: Target) -> None:
+    """Keeps the JSON of an error, for clients of the same dialect; not where it concerns the server's own key."""
+    servers_key = isinstance(error, AccessError) and not target.is_callers_key
+    if error.provider is None or servers_key or len(body) > MAX_KEPT_BODY:
+        return
+    with suppress(ValueError):
+        wire = loads(body)
+        if isinstance(wire, dict):
+            kept = _map_texts(wire, lambda text: KEY_PATTERN.sub("***", text))
+            error.provider = replace(error.provider, dialect=target.engine.dialect, body=kept)
+
+
+def _map_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Returns JSON with every text changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {name: _map_texts(one, change) for name, one in value.items()}
+    return [_map_texts(one, change) for one in value] if isinstance(value, list) else value
 
 
 async def _read_error_body(reply: HttpResponse) -> bytes:
@@ -90,13 +118,15 @@ def _mask_key(error: LLMError, key: str | None) -> None:
     """Masks the key in the texts of an error: some providers repeat it (X4)."""
     provider = error.provider
     texts = (error.message, *((provider.code, provider.type, provider.message) if provider else ()))
-    if not is_secret(key) or not any(text and key in text for text in texts):
+    body = provider.body if provider else {}
+    if not is_secret(key) or not (body or any(text and key in text for text in texts)):
         return
     error.message = mask(error.message, key)
     error.args = (error.message,)
     if provider is not None:
         code, kind, message = (text and mask(text, key) for text in (provider.code, provider.type, provider.message))
-        error.provider = ProviderErrorDetails(provider.status, code, kind, message)
+        body = _map_texts(body, lambda text: mask(text, key))
+        error.provider = replace(provider, code=code, type=kind, message=message, body=body)
 
 
 def _convert(kind: type[LLMError], error: LLMError) -> LLMError:

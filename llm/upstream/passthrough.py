@@ -19,7 +19,7 @@ from llm.chat.pipeline import ByteSink
 from llm.chat.reply import collect, replay
 from llm.chat.request import ChatRequest
 from llm.chat.token_estimate import RequestSize, estimate_usage
-from llm.dialects.base import EngineRequest
+from llm.dialects.base import EngineRequest, add_query
 from llm.dialects.registry import PASSTHROUGH_DIALECTS
 from llm.engines.api_choice import RESPONSES, choose_api, use_responses
 from llm.engines.engine import Target
@@ -79,9 +79,11 @@ class PassthroughRound:
         record: CallRecord,
         sink: ByteSink,
         headers: Mapping[str, str] | None = None,
+        query: str = "",
     ) -> None:
-        """``body``: the client's; ``request``: the same, read by its dialect; ``headers``: sent in addition."""
+        """``body``: the client's; ``request``: the same, read by its dialect; ``headers`` and ``query``: sent too."""
         outgoing = PASSTHROUGH_DIALECTS[target.engine.dialect].passthrough_request(body, target.model, target.engine)
+        outgoing = add_query(outgoing, query) if query else outgoing
         self._attempts = Attempts(target, client, record, headers)
         self._client = client
         self._events: PassthroughEvents | None = None  # of one attempt; None: the answer is one document

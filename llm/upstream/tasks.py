@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from llm.chat.request import ChatRequest
 from llm.chat.token_estimate import estimate_input_tokens
-from llm.dialects.base import EngineRequest
+from llm.dialects.base import EngineRequest, add_query
 from llm.engines.api_choice import CHAT, use_responses
 from llm.engines.engine import Target
 from llm.tasks import embeddings, speech, token_count, transcription
@@ -21,6 +21,7 @@ from llm.upstream.attempts import request_json, request_stream
 from llm.upstream.call_record import CallRecord
 from llm.upstream.engine_client import EngineClient
 from llm.upstream.translate import write_engine_request
+from llm.wire.json_codec import Json
 
 
 async def embed(
@@ -41,6 +42,16 @@ class TokenCount:
 
     tokens: int
     estimated: bool = False
+    fields: Mapping[str, Json] = field(default_factory=dict)  # the engine's whole answer, for clients of its dialect
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRequest:
+    """A request as a client of the engine's own dialect sent it."""
+
+    body: Mapping[str, Any]
+    headers: Mapping[str, str]  # sent in addition
+    query: str = ""  # of the URL
 
 
 async def count_tokens(
@@ -48,25 +59,26 @@ async def count_tokens(
     target: Target,
     client: EngineClient,
     record: CallRecord,
-    client_body: Mapping[str, Any] | None = None,
-    headers: Mapping[str, str] | None = None,
+    own: OwnRequest | None = None,
 ) -> TokenCount:
     """Counts the input tokens of a chat request; estimates them if the engine has no API for it.
 
-    ``client_body``: the request as a client of the engine's own dialect sent it. Raises ``LLMError``.
+    ``own``: the request as a client of the engine's own dialect sent it. Raises ``LLMError``.
     """
     if not target.engine.counts_tokens:
         return TokenCount(estimate_input_tokens(request), estimated=True)
     if target.engine.dialect == CHAT:
         target = use_responses(target)
     engine = target.engine
-    if client_body is not None:
-        outgoing = token_count.passthrough_request(client_body, target.model)
-    else:
-        chat = write_engine_request(request, target)
-        outgoing = token_count.write_request(chat, engine.dialect)
-        record.dropped = chat.dropped
-    return TokenCount(await request_json(outgoing, token_count.read_reply, target, client, record, headers))
+    if own is not None:
+        outgoing = token_count.passthrough_request(own.body, target.model)
+        outgoing = add_query(outgoing, own.query) if own.query else outgoing
+        wire = await request_json(outgoing, token_count.read_fields, target, client, record, own.headers)
+        return TokenCount(token_count.read_reply(wire), fields=wire)
+    chat = write_engine_request(request, target)
+    outgoing = token_count.write_request(chat, engine.dialect)
+    record.dropped = chat.dropped
+    return TokenCount(await request_json(outgoing, token_count.read_reply, target, client, record))
 
 
 @dataclass(slots=True)

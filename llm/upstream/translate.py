@@ -276,7 +276,7 @@ def _write(request: ChatRequest, target: Target, record: CallRecord) -> EngineRe
     engine = target.engine
     media_limits.check_media(request, engine.media_limits, engine.label, engine.name)
     outgoing = write_engine_request(request, target)
-    record.dropped = outgoing.dropped
+    record.dropped = (*record.unsent_headers, *outgoing.dropped)
     return outgoing
 
 

@@ -29,9 +29,10 @@ from llm.dialects.anthropic.passthrough import (
     is_only_usage,
     passthrough_request,
 )
-from llm.dialects.anthropic.shared import NAME
+from llm.dialects.anthropic.shared import CLIENT_HEADERS, NAME
 
 __all__ = [
+    "CLIENT_HEADERS",
     "NAME",
     "REQUEST_ID",
     "create_framing",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from llm.dialects.anthropic.shared import NAME
 from llm.errors import (
     AccessError,
     ConnectTimeout,
@@ -23,6 +24,7 @@ from llm.errors import (
     Unsupported,
 )
 from llm.wire.json_codec import Json
+from llm.wire.json_lenient import as_dict
 
 # Error classes to the wire's error types; the first match wins (platform.claude.com/docs/en/api/errors). A server key
 # that was refused is not the client's fault, so it is an ``api_error``.
@@ -61,16 +63,16 @@ def write_error(error: LLMError) -> dict[str, Json]:
         # Clients compact the conversation only when they see these words; the wire has no code for it.
         message = f"{_TOO_LONG_MESSAGE}: {message}"
     reported = error.provider
+    outer, inner = reported.select_fields((NAME,)) if reported else ({}, {})
     threaded = isinstance(error, Unsupported) and error.param == "thread"
-    wire: dict[str, Json] = {
-        "type": next(word for classes, word in _ERROR_TYPES if isinstance(error, classes)),
-        "message": message,
-        "details": {
-            "error_code": (reported.code if reported else None) or (_NO_THREADS_CODE if threaded else error.code)
-        },
-    }
+    code = (reported.code if reported else None) or (_NO_THREADS_CODE if threaded else error.code)
+    kind = next(word for classes, word in _ERROR_TYPES if isinstance(error, classes))
+    if inner and reported and reported.type and not isinstance(error, AccessError):
+        kind = reported.type
+    details: Json = {"error_code": code, **as_dict(inner.get("details"))}
+    wire: dict[str, Json] = {**inner, "type": kind, "message": message, "details": details}
     if error.param is not None:
         wire["param"] = error.param
     if reported is not None:
         wire["provider"] = dict(reported.as_json())
-    return {"type": "error", "error": wire}
+    return {**outer, "type": "error", "error": wire}

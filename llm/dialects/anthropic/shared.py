@@ -20,10 +20,15 @@ from llm.chat.messages import (
     Usage,
 )
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, decode_metadata, unknown_fields
+from llm.dialects.base import ClientHeaders
 from llm.wire.json_codec import Json, dumps, loads
 from llm.wire.json_lenient import as_count, as_dict, as_text
 
 NAME: Final = "anthropic"
+# https://platform.claude.com/docs/en/api/messages, anthropic 2.14.0: ``user_profile_id`` and ``workspace_id``
+CLIENT_HEADERS: Final = ClientHeaders(
+    ("anthropic-beta", "anthropic-version"), ("anthropic-user-profile-id", "anthropic-workspace-id")
+)
 
 MetadataSelector: TypeAlias = Callable[
     [Metadata], Mapping[str, Json]

@@ -3,7 +3,7 @@
 Wire: README.md, "Native API". A stream is one object per chunk, each with ``type`` and ``done``, in three framings.
 """
 
-from llm.dialects.base import REQUEST_ID, get_http_status
+from llm.dialects.base import REQUEST_ID, ClientHeaders, get_http_status
 from llm.dialects.native.client_request import read_message, read_options, read_request
 from llm.dialects.native.client_response import (
     NativeFraming,
@@ -19,7 +19,10 @@ from llm.dialects.native.client_response import (
 from llm.dialects.native.client_threads import write_thread
 from llm.dialects.native.shared import NAME
 
+CLIENT_HEADERS = ClientHeaders()
+
 __all__ = [
+    "CLIENT_HEADERS",
     "NAME",
     "REQUEST_ID",
     "NativeFraming",

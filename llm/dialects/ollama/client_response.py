@@ -174,7 +174,8 @@ def _format_time(seconds: int) -> str:
 
 def write_error(error: LLMError) -> dict[str, Json]:
     """Writes the body of an error response: the wire's ``error`` text, and more fields that clients ignore."""
-    wire: dict[str, Json] = {"error": error.message, "code": error.code}
+    outer = error.provider.select_fields((NAME,))[0] if error.provider else {}
+    wire: dict[str, Json] = {**outer, "error": error.message, "code": error.code}
     if error.param:
         wire["param"] = error.param
     if error.provider:

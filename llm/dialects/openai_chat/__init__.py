@@ -32,9 +32,10 @@ from llm.dialects.openai_chat.passthrough import (
     passthrough_request,
 )
 from llm.dialects.openai_chat.shared import NAME, REASONING_FIELD
-from llm.dialects.openai_common import write_error, write_models
+from llm.dialects.openai_common import CLIENT_HEADERS, write_error, write_models
 
 __all__ = [
+    "CLIENT_HEADERS",
     "NAME",
     "REASONING_FIELD",
     "REQUEST_ID",

@@ -25,7 +25,7 @@ every other part is the whole item.
 """
 
 from llm.dialects.base import REQUEST_ID, get_http_status
-from llm.dialects.openai_common import write_error, write_models
+from llm.dialects.openai_common import CLIENT_HEADERS, write_error, write_models
 from llm.dialects.openai_responses.client_request import read_request
 from llm.dialects.openai_responses.client_response import create_writer, write_reply
 from llm.dialects.openai_responses.engine_errors import read_error
@@ -41,6 +41,7 @@ from llm.dialects.openai_responses.passthrough import (
 from llm.dialects.openai_responses.shared import NAME
 
 __all__ = [
+    "CLIENT_HEADERS",
     "NAME",
     "REQUEST_ID",
     "create_framing",
