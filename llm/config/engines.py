@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from llm.config.parsers import ConfigError, parse_flag, parse_key, parse_names, parse_text, parse_url, parse_variable
-from llm.engines.engine import Engine, ResponsesSupport
+from llm.engines.engine import Engine, Quirks, ResponsesSupport
 from llm.engines.records import ENGINES
 from llm.engines.task_support import CUSTOM_SPEECH, CUSTOM_TRANSCRIPTION
 
@@ -18,12 +18,19 @@ SUFFIXES: Final = {
     "BASE_URL": "base URL of its API",
     "ENABLED": "local engines only",
     "THINK_TAGS": "its models put reasoning into the text in <think> tags",
+    "REASONING_BACK": "which reasoning goes back to it: never, if_sent, with_tools or always",
+    "REASONING_FIELD": "in which field, if that is not known: reasoning_content, reasoning, content or think_tags",
     "MODELS": "its models, comma separated, instead of its model list",
     "API_VERSION": "URLs name a deployment and this version (Azure's classic form)",
     "DEPLOYMENT": "the deployment in such URLs",
     "LABEL": "custom engines: display name",
     "DIALECT": "custom engines: wire format",
 }
+_CHOICES: Final = {
+    "REASONING_BACK": ("never", "if_sent", "with_tools", "always"),
+    "REASONING_FIELD": ("reasoning_content", "reasoning", "content", "think_tags"),
+}
+_QUIRKS: Final = {"REASONING_BACK": "echo_reasoning", "REASONING_FIELD": "reasoning_field"}
 _DIALECTS: Final = ("openai-chat", "openai-responses", "anthropic", "gemini", "ollama")
 _ENGINE_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
@@ -54,6 +61,8 @@ def read_custom_engines(values: Mapping[str, str]) -> dict[str, Engine]:
             dialect=dialect,
             needs_key=has_key,
             local=not has_key,
+            # Kimi and other models refuse the result of a tool call without the reasoning of the call.
+            quirks=Quirks(echo_reasoning="with_tools"),
             # Not known, so they are tried when requested.
             responses=ResponsesSupport() if dialect == "openai-chat" else None,
             speech=CUSTOM_SPEECH if dialect == "openai-chat" else None,
@@ -73,7 +82,8 @@ def read_engines(
         if key_name in values:
             keys[name] = parse_variable(key_name, parse_key, values[key_name])
             enabled.add(name)
-        configured[name] = _set_models_and_urls(name, _set_base_url_and_tags(name, engine, values), values)
+        engine = _set_reasoning(name, _set_base_url_and_tags(name, engine, values), values)
+        configured[name] = _set_models_and_urls(name, engine, values)
         if engine.local:
             flag = values.get(variable_name(name, "ENABLED"), str(name not in ENGINES))
             on = parse_variable(variable_name(name, "ENABLED"), parse_flag, flag)
@@ -89,8 +99,22 @@ def _set_base_url_and_tags(name: str, engine: Engine, values: Mapping[str, str])
         engine = replace(engine, base_url=parse_variable(url_name, parse_url, values[url_name]))
     if tags_name in values:
         tags = parse_variable(tags_name, parse_flag, values[tags_name])
-        engine = replace(engine, quirks=replace(engine.quirks, think_tags=tags), always_translate=tags)
+        quirks = replace(engine.quirks, think_tags=tags)
+        if tags:  # reasoning goes back as it came
+            quirks = replace(quirks, reasoning_field="think_tags")
+        engine = replace(engine, quirks=quirks, always_translate=tags)
     return engine
+
+
+def _set_reasoning(name: str, engine: Engine, values: Mapping[str, str]) -> Engine:
+    changes: dict[str, Any] = {}
+    for suffix, quirk in _QUIRKS.items():
+        variable = variable_name(name, suffix)
+        if variable in values:
+            changes[quirk] = values[variable].strip()
+            if changes[quirk] not in _CHOICES[suffix]:
+                raise ConfigError(variable, f"{changes[quirk]!r} is not one of {', '.join(_CHOICES[suffix])}")
+    return replace(engine, quirks=replace(engine.quirks, **changes)) if changes else engine
 
 
 def _set_models_and_urls(name: str, engine: Engine, values: Mapping[str, str]) -> Engine:

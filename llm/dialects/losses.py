@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from llm.chat.messages import UnknownPart
+from llm.chat.messages import Reasoning, UnknownPart
 from llm.chat.provider_metadata import untranslated_fields
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
 from llm.wire.schema_refs import join_pointer
+
+REASONING: Final = "reasoning"  # in ``EngineRequest.dropped``: reasoning that does not go back to the engine
 
 
 def unknown_block(block: UnknownPart, engine: Engine, context: str = "") -> Unsupported:
@@ -55,7 +57,7 @@ def lost_fields(request: ChatRequest, dialect: str) -> tuple[str, ...]:
         if message.metadata:
             lost += untranslated_fields(message.metadata, dialect)
         for part in message.parts:
-            if part.metadata and not isinstance(part, UnknownPart):
+            if part.metadata and not isinstance(part, Reasoning | UnknownPart):  # the dialects name them as a whole
                 lost += untranslated_fields(part.metadata, dialect)
     return tuple(dict.fromkeys(lost)) if lost else ()
 

@@ -22,8 +22,10 @@ class Quirks:
     seed_field: str = "seed"
     document_part: Literal["file", "document_url"] = "file"  # type of the part for a document
     system_role: str = "system"
-    echo_reasoning: Literal["never", "with_tools", "always"] = "never"
-    reasoning_field: str = "reasoning_content"  # field of an assistant message that reasoning is echoed in
+    # Which reasoning goes back to the engine, in the field in which it came: "if_sent": what the engine has sent with
+    # tool calls; "with_tools": all of messages with tool calls.
+    echo_reasoning: Literal["never", "if_sent", "with_tools", "always"] = "if_sent"
+    reasoning_field: str = "reasoning_content"  # field of an assistant message for reasoning whose field is unknown
     accepts_include_usage: bool = True  # accepts stream_options.include_usage
     reasoning_in_output: bool = True  # False: completion_tokens excludes reasoning tokens (xAI)
     flat_content: bool = False  # content is a plain string unless an image requires a list of parts

@@ -41,6 +41,7 @@ class CachedSignatures:
     reasoning_before: tuple[PlacedReasoning, ...] = ()  # signed parts between the previous call and this one
     reasoning_after: tuple[PlacedReasoning, ...] = ()  # signed parts after the last call of an answer
     prefix: str = ""  # digest of the conversation before the answer (``digest_prefixes``); "": unknown
+    call_id: str = ""
 
 
 _EMPTY: Final = CachedSignatures()
@@ -108,6 +109,10 @@ class SignatureCache:
         messages = zip(request.messages, prefixes or digest_prefixes(request), strict=False)
         return replace(request, messages=tuple(self._restore_message(owner, *message) for message in messages))
 
+    def forget(self, owner: str, id: str) -> None:
+        """Removes an entry, if there is one."""
+        self._remove(owner, id)
+
     def close(self) -> None:
         """Closes the store."""
         if self.store is not None:
@@ -127,7 +132,7 @@ class SignatureCache:
             if not isinstance(part, ToolCall):
                 parts.append(part)
                 continue
-            cached = self._find(owner, keys[number])
+            cached = self._find(owner, part.id, keys[number])
             if not has_signatures and _agrees(cached, prefix, text):
                 placed += _place(cached.reasoning_before, number, cached.prefix not in ("", prefix))
                 placed += _place(cached.reasoning_after, number + 1, cached.prefix not in ("", prefix))
@@ -141,11 +146,14 @@ class SignatureCache:
             parts = [*place_reasoning(others, placed)]
         return message if tuple(parts) == message.parts else replace(message, parts=tuple(parts))
 
-    def _find(self, owner: str, keys: Sequence[str]) -> CachedSignatures:
-        """Returns the entry of the most exact key. For the id alone that is only the metadata of the call."""
-        *exact, id = keys
-        found = next((self._entries[owner, key][2] for key in exact if (owner, key) in self._entries), None)
-        return CachedSignatures(self.get(owner, id).metadata) if found is None else found
+    def _find(self, owner: str, id: str, keys: Sequence[str]) -> CachedSignatures:
+        """Returns the entry of the call: one with its id, else that of the most exact key.
+
+        For the id alone that is only the metadata of the call.
+        """
+        found = [self._entries[owner, key][2] for key in keys[:-1] if (owner, key) in self._entries]
+        own = next((entry for entry in found if entry.call_id == id), None)
+        return own or (found[0] if found else CachedSignatures(self.get(owner, id).metadata))
 
     def _prune(self) -> None:
         while self._entries:
@@ -184,18 +192,20 @@ def _write(signatures: CachedSignatures) -> str:
     before, after = signatures.reasoning_before, signatures.reasoning_after
     parts: tuple[Part, ...] = (*(one.part for one in before), call, *(one.part for one in after))
     places: list[Json] = [one.characters for one in (*before, *after)]
-    return dumps({**write_message(Message("assistant", parts)), "places": places, "prefix": signatures.prefix})
+    fields = {"places": places, "prefix": signatures.prefix, "call_id": signatures.call_id}
+    return dumps({**write_message(Message("assistant", parts)), **fields})
 
 
 def _read(text: str) -> CachedSignatures:
     try:
         wire = loads(text)
-        parts, places, prefix = read_message(wire).parts, iter(wire.get("places", ())), wire.get("prefix", "")
+        parts, places = read_message(wire).parts, iter(wire.get("places", ()))
         [at] = [number for number, part in enumerate(parts) if isinstance(part, ToolCall)]
         placed = [PlacedReasoning(part, next(places, 0)) for part in parts if isinstance(part, Reasoning)]
     except (ValueError, KeyError, TypeError, AttributeError):  # written by another version
         return _EMPTY
-    return CachedSignatures(parts[at].metadata, tuple(placed[:at]), tuple(placed[at:]), prefix)
+    before, after = tuple(placed[:at]), tuple(placed[at:])
+    return CachedSignatures(parts[at].metadata, before, after, wire.get("prefix", ""), wire.get("call_id", ""))
 
 
 def _is_from_engine(metadata: Metadata) -> bool:
@@ -215,6 +225,7 @@ class SignatureRecorder:
         self._started: dict[int, ToolCallStarted] = {}
         self._reasoning = ""  # all reasoning text so far
         self._characters = 0  # of text so far
+        self._places: dict[int, int] = {}  # characters of text before each part
         self._signed: tuple[PlacedReasoning, ...] = ()  # signed parts since the last call
         self._calls: list[tuple[ToolCall, CachedSignatures]] = []
         self._unshared: dict[str, CachedSignatures] = {}
@@ -226,6 +237,7 @@ class SignatureRecorder:
                 case ReasoningDelta(index, text) | ToolCallDelta(index, text):
                     if index not in self._texts:
                         self._texts[index] = StringIO()
+                        self._places[index] = self._characters
                     self._texts[index].write(text)
                 case TextDelta(_, text):
                     self._characters += len(text)
@@ -237,7 +249,7 @@ class SignatureRecorder:
                 case PartEnded(index, keep) if index in self._texts:
                     reasoning = Reasoning(self._take_text(index), keep)
                     self._reasoning += reasoning.text
-                    self._signed += (PlacedReasoning(reasoning, self._characters),) if keep else ()
+                    self._signed += (PlacedReasoning(reasoning, self._places[index]),) if keep else ()
                 case Finished() if self._calls:
                     self._finish()
         return events
@@ -246,7 +258,8 @@ class SignatureRecorder:
         return self._texts.pop(index).getvalue() if index in self._texts else ""
 
     def _add_call(self, call: ToolCall) -> None:
-        self._calls.append((call, CachedSignatures(call.metadata, self._signed, prefix=self._prefix)))
+        signatures = CachedSignatures(call.metadata, self._signed, prefix=self._prefix, call_id=call.id)
+        self._calls.append((call, signatures))
         self._signed = ()
         self._store(len(self._calls) - 1)
 
@@ -259,9 +272,11 @@ class SignatureRecorder:
 
     def _store(self, number: int) -> None:
         call, signatures = self._calls[number]
-        if signatures == CachedSignatures(prefix=self._prefix):
-            return
         *exact, id = make_call_keys(call, self._reasoning, number, self._prefix)
+        if not (signatures.metadata or signatures.reasoning_before or signatures.reasoning_after):
+            # Of an earlier answer to the same conversation, which is found by the call's id.
+            self._cache.forget(self._owner, exact[0])
+            return
         entries = dict.fromkeys(exact, signatures) | (
             {id: CachedSignatures(signatures.metadata)} if signatures.metadata else {}
         )

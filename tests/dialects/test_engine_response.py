@@ -89,7 +89,7 @@ GOLDEN: dict[str, tuple[Engine, list[Event]]] = {
             Started("c1", "m-1"),
             ReasoningDelta(0, "Two "),
             ReasoningDelta(0, "calls."),
-            PartEnded(0),
+            PartEnded(0, (ProviderMetadata("openai-chat", "openai", {"reasoning_field": "reasoning_content"}),)),
             TextDelta(1, "One mo"),
             TextDelta(1, "ment 🎈"),
             PartEnded(1),

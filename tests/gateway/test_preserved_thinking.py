@@ -278,7 +278,7 @@ async def test_nw_58_thinking_that_the_provider_dropped_is_told(stream: bool) ->
         "tools": [{"type": "function", "function": FUNCTION}],
         "stream": stream,
     }
-    for changes, told in (([dropped], "thinking"), ([kept], None), ([], None)):
+    for changes, told in (([dropped], "reasoning"), ([kept], None), ([], None)):
         upstream = make_upstream(BLOCKS, input_transformations=changes)
         async with upstream.run(), run_server(make_config(**WIRES["anthropic"].environ(upstream))) as server:
             message = await read_chat(server, body)

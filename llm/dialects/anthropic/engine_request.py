@@ -18,7 +18,7 @@ from llm.dialects.anthropic.profiles import binds_thinking, find_profile
 from llm.dialects.anthropic.prompt_caching import add_cache_breakpoints
 from llm.dialects.anthropic.shared import NAME, MetadataSelector, unpack_wire_form, write_citations, write_input
 from llm.dialects.base import EngineRequest
-from llm.dialects.losses import limit_tools, lost_fields, lost_grammars, unforce_tools, unknown_block
+from llm.dialects.losses import REASONING, limit_tools, lost_fields, lost_grammars, unforce_tools, unknown_block
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
@@ -167,6 +167,8 @@ class _Conversation:
             case Reasoning(text, metadata):
                 thinking = _write_thinking(text, self._select_fields(metadata))
                 self.sends_thinking = self.sends_thinking or thinking is not None
+                if thinking is None and text:
+                    self.dropped.append(REASONING)
                 return thinking
             case ToolCall():
                 return self._write_call(part)

@@ -37,6 +37,7 @@ from llm.dialects.anthropic.shared import (
     read_unknown_block,
     read_usage,
 )
+from llm.dialects.losses import REASONING
 from llm.engines.engine import Engine
 from llm.errors import Malformed, Truncated
 from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
@@ -330,9 +331,9 @@ def _read_unknown_block(block: _Block, issuer: str) -> UnknownPart:
 
 
 def _read_dropped(message: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns ``("thinking",)`` if the provider has removed thinking from the request (``input_transformations``)."""
+    """Returns the name of thinking if the provider has removed some from the request (``input_transformations``)."""
     changes = as_dicts(message.get("input_transformations"))
-    return ("thinking",) if any(change.get("type") == "thinking_dropped" for change in changes) else ()
+    return (REASONING,) if any(change.get("type") == "thinking_dropped" for change in changes) else ()
 
 
 def _select_unknown(wire: Mapping[str, Any], known: Sequence[str]) -> dict[str, Json]:

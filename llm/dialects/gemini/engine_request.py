@@ -14,7 +14,7 @@ from llm.dialects.base import EngineRequest
 from llm.dialects.gemini.engine_options import SCHEMA_SUBSET, write_options
 from llm.dialects.gemini.profiles import find_profile
 from llm.dialects.gemini.shared import NAME, build_refusal
-from llm.dialects.losses import limit_tools, lost_fields, lost_grammars, unforce_tools, unknown_block
+from llm.dialects.losses import REASONING, limit_tools, lost_fields, lost_grammars, unforce_tools, unknown_block
 from llm.engines.engine import Engine
 from llm.engines.options import merge_field
 from llm.errors import Unsupported
@@ -105,6 +105,8 @@ def _write_parts(
             case Reasoning(text):
                 if fields:
                     yield {**fields, "text": text, "thought": True}
+                elif text:
+                    dropped.append(REASONING)
             case ToolCall(id, name, arguments):
                 wire: dict[str, Json] = {
                     **fields,

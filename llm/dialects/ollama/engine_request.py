@@ -10,7 +10,7 @@ from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolRes
 from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
-from llm.dialects.losses import limit_tools, lost_fields, lost_grammars, unforce_tools, unknown_block
+from llm.dialects.losses import REASONING, limit_tools, lost_fields, lost_grammars, unforce_tools, unknown_block
 from llm.dialects.ollama.engine_options import build_refusal, write_options
 from llm.dialects.ollama.shared import NAME
 from llm.engines.engine import Engine
@@ -100,6 +100,8 @@ def _write_message(message: Message, engine: Engine, names: Mapping[str, str], d
     wire: dict[str, Json] = {"role": message.role, "content": "".join(_separate(texts, message.role))}
     if reasoning and calls:  # models that reason between calls need their reasoning back
         wire["thinking"] = "".join(reasoning)
+    elif any(reasoning):
+        dropped.append(REASONING)
     if images:
         wire["images"] = images
     if calls:

@@ -83,7 +83,7 @@ class ChunkWriter:
         self._calls: dict[int, int] = {}  # part index to the wire's index of the call
         self._calls_without_arguments: set[int] = set()  # open calls, by part index
         self._entry_counts: dict[str, int] = {}  # entries so far, by the name of their list
-        self._reasoning: dict[int, StringIO] = {}  # text of the open reasoning parts
+        self._reasoning: dict[int, tuple[StringIO, int, int]] = {}  # text of open reasoning parts, and ``SEALED_PLACE``
         self._characters = 0  # characters of text so far
         self._part_starts: dict[int, int] = {}  # characters before each text part: on this wire they are one text
         self._usage = Usage()
@@ -118,8 +118,8 @@ class ChunkWriter:
                     yield self._write_text(b"content", text)
             case ReasoningDelta(index, text):
                 if index not in self._reasoning:
-                    self._reasoning[index] = StringIO()
-                self._reasoning[index].write(text)
+                    self._reasoning[index] = StringIO(), self._characters, len(self._calls)
+                self._reasoning[index][0].write(text)
                 if text:
                     yield self._write_text(REASONING_FIELD.encode(), text)
             case Started(id, model):
@@ -170,11 +170,9 @@ class ChunkWriter:
 
     def _end_part(self, index: int, metadata: Metadata) -> Iterator[bytes]:
         """Writes what a client must send back: Google's ``extra_content`` of a call, OpenRouter's reasoning details."""
-        reasoning = self._reasoning.pop(index, None)
+        text, *place = self._reasoning.pop(index, (None, 0, 0))
         more = dict(metadata_for_client(metadata, NAME))
-        if reasoning is not None and (
-            details := _write_details(reasoning.getvalue(), metadata, [self._characters, len(self._calls)])
-        ):
+        if text is not None and (details := _write_details(text.getvalue(), metadata, place)):
             yield self._write_entries("reasoning_details", *details)
         elif index in self._inputs:
             piece = self._inputs.pop(index).close()
@@ -231,7 +229,7 @@ def _write_end_fields(finish: Finished) -> dict[str, Json]:
     return fields
 
 
-def _write_details(text: str, metadata: Metadata, place: list[Json]) -> list[Json]:
+def _write_details(text: str, metadata: Metadata, place: Sequence[int]) -> list[Json]:
     """Returns the details of a reasoning part; another engine's signature is sealed as one detail (T1: it must return).
 
     A seal includes the part's text and place (``SEALED_PLACE``): this wire joins all reasoning of an answer, and a
@@ -243,7 +241,7 @@ def _write_details(text: str, metadata: Metadata, place: list[Json]) -> list[Jso
     foreign = tuple(opaque for opaque in metadata if opaque.dialect != NAME)
     if not foreign:
         return []
-    own_fields = ProviderMetadata(NAME, None, {SEALED_TEXT: text, SEALED_PLACE: place})
+    own_fields = ProviderMetadata(NAME, None, {SEALED_TEXT: text, SEALED_PLACE: [*place]})
     return [{"type": ENCRYPTED_DETAIL, "data": encode_metadata((*foreign, own_fields))}]
 
 

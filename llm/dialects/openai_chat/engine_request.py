@@ -11,13 +11,13 @@ from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, T
 from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
-from llm.dialects.losses import fit_tools, lost_fields, lost_grammars, unknown_block
+from llm.dialects.losses import REASONING, fit_tools, lost_fields, lost_grammars, unknown_block
 from llm.dialects.openai_chat.engine_options import write_options
-from llm.dialects.openai_chat.shared import AUDIO_MIME_TYPES, NAME
+from llm.dialects.openai_chat.shared import AUDIO_MIME_TYPES, CAME_IN, CONTENT_PARTS, NAME, THINK_TAGS
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
-from llm.wire.json_lenient import as_dict
+from llm.wire.json_lenient import as_dict, as_list, as_text
 from llm.wire.schema_refs import join_pointer
 from llm.wire.schema_subset import enforce_schema
 
@@ -249,7 +249,7 @@ def _write_assistant(message: Message, engine: Engine, dropped: list[str]) -> di
                 dropped.append("foreign block" if isinstance(part, UnknownPart) else type(part).__name__.lower())
     wire: dict[str, Json] = {"role": "assistant"}
     wire["content"] = _write_content(texts, engine, separator="") if texts or not calls else None
-    wire |= _echo_reasoning(reasoning, bool(calls), engine)
+    _add_reasoning(wire, reasoning, bool(calls), engine, dropped)
     if calls:
         wire["tool_calls"] = calls
     return wire
@@ -264,20 +264,49 @@ def _write_call(call: ToolCall, engine: Engine) -> Json:
     return {"id": call.id, "type": "function", **fields, "function": {**as_dict(fields.get("function")), **function}}
 
 
-def _echo_reasoning(parts: Iterable[Reasoning], has_calls: bool, engine: Engine) -> dict[str, Json]:
-    """Reasoning to send back: the engine's own signed details always, plain text if its record requires it."""
-    wire: dict[str, Json] = {}
+def _add_reasoning(
+    wire: dict[str, Json], parts: Iterable[Reasoning], has_calls: bool, engine: Engine, dropped: list[str]
+) -> None:
+    """Adds reasoning to an assistant message that has its ``content``. Appends ``"reasoning"`` to ``dropped`` if some
+    of it is left out.
+
+    The engine's own signed details always go back. Text goes back by the engine's record, and with tool calls to the
+    engine that sent it: several models refuse the result of a call without it, or lose their thread.
+    """
     details: list[Json] = []
-    text = ""
+    texts: dict[str, str] = {}  # by field
+    echo = engine.quirks.echo_reasoning
     for part in parts:
-        fields = metadata_for_engine(part.metadata, NAME, engine.issuer)
-        more = fields.get("reasoning_details")
-        details += more if isinstance(more, list) else []
-        wire |= {name: value for name, value in fields.items() if name != "reasoning_details"}
-        text += part.text
+        fields = dict(metadata_for_engine(part.metadata, NAME, engine.issuer))
+        came_in = as_text(fields.pop(CAME_IN, None))
+        own_details = as_list(fields.pop("reasoning_details", None))
+        details += own_details
+        wire |= fields
+        wanted = echo == "always" or (has_calls and (echo == "with_tools" or (bool(came_in) and echo == "if_sent")))
+        if own_details or not part.text:  # the details hold the text
+            continue
+        if wanted:
+            field = came_in or engine.quirks.reasoning_field
+            texts[field] = texts.get(field, "") + part.text
+        else:
+            dropped.append(REASONING)
     if details:
         wire["reasoning_details"] = details
-    echo = engine.quirks.echo_reasoning
-    if text and (echo == "always" or (echo == "with_tools" and has_calls)):
-        wire[engine.quirks.reasoning_field] = text
-    return wire
+    for field, text in texts.items():
+        _add_text(wire, field, text)
+
+
+def _add_text(wire: dict[str, Json], field: str, text: str) -> None:
+    content = wire["content"]
+    if field == CONTENT_PARTS:
+        thinking: Json = {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
+        others: list[Json] = [{"type": "text", "text": content}] if isinstance(content, str) and content else []
+        wire["content"] = [thinking, *(content if isinstance(content, list) else others)]
+    elif field == THINK_TAGS:
+        tagged = f"<think>\n{text}\n</think>\n\n"
+        if isinstance(content, list):
+            wire["content"] = [{"type": "text", "text": tagged}, *content]
+        else:
+            wire["content"] = f"{tagged}{content or ''}"
+    else:
+        wire[field] = text

@@ -193,6 +193,7 @@ class ChunkReader:
             self._details.add(detail, whole)
         for name in REASONING_FIELDS:
             if text := as_text(delta.get(name)):
+                self._details.field = name
                 self._parts.add_reasoning(text)
                 return
         for detail in details:
@@ -212,6 +213,7 @@ class ChunkReader:
             if not isinstance(part, dict):
                 continue
             if part.get("type") == "thinking":
+                self._details.note_content_part()
                 inner = part.get("thinking")
                 for block in as_list(inner) if not isinstance(inner, str) else [{"text": inner}]:
                     self._parts.add_reasoning(as_text(as_dict(block).get("text")))
@@ -221,12 +223,9 @@ class ChunkReader:
                 self._read_content(as_text(part.get("text")) or as_text(part.get("refusal")))
 
     def _end_reasoning(self) -> None:
-        """Ends an open reasoning part with the details that must be sent back with it."""
-        if self._details and self._parts.in_reasoning:
-            self._parts.end_open_part(self._take_details())
-
-    def _take_details(self) -> Metadata:
-        return (ProviderMetadata(NAME, self._engine.issuer, {"reasoning_details": self._details.take()}),)
+        """Ends an open reasoning part with what must be sent back with it."""
+        if self._parts.in_reasoning:
+            self._parts.end_open_part(self._details.take(self._engine.issuer))
 
     def _read_annotation(self, wire: object) -> None:
         """Reads a citation. Offsets of the wire count in the whole text, neutral ones in the open part."""
@@ -319,7 +318,7 @@ class ChunkReader:
                 self._parts.end_call(call.index, metadata)
         if self._details:
             self._parts.add_reasoning("", withheld=True)
-            self._parts.end_open_part(self._take_details())
+            self._parts.end_open_part(self._details.take(self._engine.issuer))
         self._parts.end_all()
         if self._usage is not None:
             self._parts.events.append(UsageReported(self._usage))

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from llm.chat.events import FinishReason
 from llm.chat.messages import Usage
+from llm.chat.provider_metadata import Metadata, ProviderMetadata
 from llm.wire.json_codec import Json
 from llm.wire.json_lenient import as_count, as_dict, as_text
 
@@ -18,6 +19,9 @@ ENCRYPTED_DETAIL: Final = "reasoning.encrypted"  # type of the ``reasoning_detai
 SEALED_TEXT: Final = "thought"  # in provider metadata sealed by this server: the reasoning text
 SEALED_PLACE: Final = "place"  # the same: ``[characters of text, calls]`` before the reasoning in its answer
 REASONING_FIELDS: Final = ("reasoning_content", "reasoning")  # fields with reasoning text, in order of preference
+CONTENT_PARTS: Final = "content"  # as a reasoning field: thinking parts in the content (Mistral)
+THINK_TAGS: Final = "think_tags"  # the same: in the text, in <think> tags
+CAME_IN: Final = "reasoning_field"  # in provider metadata of reasoning: the field that its engine sent it in
 
 AUDIO_MIME_TYPES: Final[Mapping[str, str]] = {  # ``input_audio.format`` to MIME type
     "wav": "audio/wav",
@@ -80,19 +84,25 @@ _DETAIL_TEXTS: Final[Mapping[str, str]] = {"reasoning.text": "text", "reasoning.
 
 
 class ReasoningDetails:
-    """Collects streamed reasoning details; the deltas of one text become one detail, as OpenRouter wants them back.
+    """Collects what has to go back with a reasoning part: its details, or the field in which its text came.
 
-    Encrypted details are not streamed: two of them are never merged, even with the same index.
+    The deltas of one text become one detail, as OpenRouter wants them back. Encrypted details are not streamed: two of
+    them are never merged, even with the same index.
     """
 
-    __slots__ = ("_details", "_fragments")
+    __slots__ = ("_details", "_fragments", "field")
 
     def __init__(self) -> None:
+        self.field = ""  # in which the text of the open part came; one of ``REASONING_FIELDS`` or ``CONTENT_PARTS``
         self._details: list[dict[str, Json]] = []
         self._fragments: list[str] = []  # text of the last detail
 
     def __bool__(self) -> bool:
         return bool(self._details)
+
+    def note_content_part(self) -> None:
+        """Notes that the text of the open part came as a part of the content."""
+        self.field = CONTENT_PARTS
 
     def add(self, detail: Mapping[str, Any], whole: bool) -> None:
         """Adds a detail. ``whole``: it is complete and never merged with the last one."""
@@ -106,11 +116,14 @@ class ReasoningDetails:
         if name is not None:
             self._fragments.append(as_text(detail.get(name)))
 
-    def take(self) -> list[Json]:
-        """Returns the collected details and clears them."""
+    def take(self, issuer: str) -> Metadata:
+        """Returns what was collected for the open part as its metadata, and clears it."""
         self._join_fragments()
-        details, self._details = self._details, []
-        return [*details]
+        details, field = self._details, self.field
+        self._details, self.field = [], ""
+        if details:
+            return (ProviderMetadata(NAME, issuer, {"reasoning_details": [*details]}),)
+        return (ProviderMetadata(NAME, issuer, {CAME_IN: field}),) if field else ()
 
     @staticmethod
     def _continues(last: Mapping[str, Any], detail: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolRes
 from llm.chat.provider_metadata import Metadata, metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
-from llm.dialects.losses import fit_tools, lost_fields, lost_grammars, unknown_block
+from llm.dialects.losses import REASONING, fit_tools, lost_fields, lost_grammars, unknown_block
 from llm.dialects.openai_fields import move_chat_fields
 from llm.dialects.openai_responses.engine_options import write_options
 from llm.dialects.openai_responses.shared import CLIENT_CALLS, NAME, RESULT_TYPES, TEXT_FIELDS, write_custom_tool
@@ -228,9 +228,11 @@ class _ItemWriter:
                     pass
                 case Text():
                     texts.append(part)
-                case Reasoning(_, metadata):
+                case Reasoning(text, metadata):
                     if (item := self._fields_for_engine(metadata)) and not self._is_unsendable(item):
                         self.items.append(dict(item))
+                    elif text or item:
+                        self._dropped.append(REASONING)
                 case ToolCall():
                     self._add_call(part, drop_ids)
                 case ToolResult():  # our tool loop stores them beside the calls

@@ -32,6 +32,7 @@ GROQ: Final = Engine(
     quirks=Quirks(
         tool_name_in_results=False,
         max_tokens_field="max_completion_tokens",
+        echo_reasoning="with_tools",
         reasoning_field="reasoning",
         unsupported_options=frozenset({"top_k", "logprobs", "top_logprobs", "verbosity"}),
         max_stop_sequences=4,
@@ -61,6 +62,7 @@ CEREBRAS: Final = Engine(
     media_limits=_NO_FILES,
     quirks=Quirks(
         max_tokens_field="max_completion_tokens",
+        echo_reasoning="with_tools",
         reasoning_field="reasoning",
         flat_content=True,
         think_tags=True,
@@ -82,7 +84,11 @@ OPENROUTER: Final = Engine(
     speech=task_support.OPENROUTER_SPEECH,
     transcription=task_support.OPENROUTER_TRANSCRIPTION,
     # Hosts ignore parameters that they do not know, unless a request sets this field (T7).
-    quirks=Quirks(reasoning_field="reasoning", json_schema_fields={"provider": {"require_parameters": True}}),
+    quirks=Quirks(
+        echo_reasoning="with_tools",
+        reasoning_field="reasoning",
+        json_schema_fields={"provider": {"require_parameters": True}},
+    ),
     models=ModelRules(
         listed_capabilities=frozenset({"tools", "images", "documents", "reasoning", "json_schema"}),
         profiles=profiles.OPENROUTER,
@@ -101,6 +107,7 @@ TOGETHER: Final = Engine(
     speech=task_support.TOGETHER_SPEECH,
     transcription=task_support.TOGETHER_TRANSCRIPTION,
     quirks=Quirks(
+        echo_reasoning="with_tools",
         reasoning_field="reasoning",
         think_tags=True,
         logprobs_is_number=True,

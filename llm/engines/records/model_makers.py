@@ -222,6 +222,8 @@ MISTRALAI: Final = Engine(
     quirks=Quirks(
         seed_field="random_seed",
         document_part="document_url",
+        echo_reasoning="with_tools",
+        reasoning_field="content",  # as thinking parts
         accepts_include_usage=False,  # it always reports usage: 21 of 21 recorded streams without the option
         unsupported_options=frozenset({"top_k", "verbosity", "service_tier"}),
     ),

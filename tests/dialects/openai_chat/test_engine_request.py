@@ -222,11 +222,43 @@ def test_a_tool_without_parameters_has_an_empty_list_of_them() -> None:
         (Quirks(echo_reasoning="always", reasoning_field="r"), ["Hm.", "Hm."]),
     ],
 )
-def test_t3_reasoning_is_sent_back_only_by_the_record(quirks: Quirks, told: list[str | None]) -> None:
+def test_t3_reasoning_of_unknown_origin_is_sent_back_by_the_record(quirks: Quirks, told: list[str | None]) -> None:
     thought = Reasoning("Hm.")
     turns = (Message("assistant", (thought, ToolCall("a", "f"))), Message("assistant", (thought, Text("A"))))
-    body = write_body(replace(PLAIN, messages=turns), replace(HOST, quirks=quirks))
-    assert [message.get("r") for message in body["messages"]] == told
+    outgoing = openai_chat.write_request(replace(PLAIN, messages=turns), replace(HOST, quirks=quirks))
+    assert [message.get("r") for message in (outgoing.body or {})["messages"]] == told  # type: ignore[union-attr]
+    assert outgoing.dropped == (("reasoning",) if None in told else ())
+
+
+@pytest.mark.parametrize(
+    ("field", "written"),
+    [
+        ("reasoning", {"content": "A", "reasoning": "Hm."}),
+        ("reasoning_content", {"content": "A", "reasoning_content": "Hm."}),
+        (
+            "content",
+            {
+                "content": [
+                    {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]},
+                    {"type": "text", "text": "A"},
+                ]
+            },
+        ),
+        ("think_tags", {"content": "<think>\nHm.\n</think>\n\nA"}),
+    ],
+)
+def test_gw_07_reasoning_goes_back_in_the_field_in_which_it_came(field: str, written: dict[str, Any]) -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    for issuer, quirks, wanted in (
+        (HOST.issuer, Quirks(), written),
+        (HOST.issuer, Quirks(echo_reasoning="never"), {"content": "A"}),
+        ("another", Quirks(), {"content": "A"}),  # what another engine has sent is not known here
+        ("another", Quirks(echo_reasoning="with_tools", reasoning_field="r"), {"content": "A", "r": "Hm."}),
+    ):
+        thought = Reasoning("Hm.", (ProviderMetadata("openai-chat", issuer, {"reasoning_field": field}),))
+        turn = Message("assistant", (thought, Text("A"), ToolCall("a", "f")))
+        body = write_body(replace(PLAIN, messages=(turn,)), replace(HOST, quirks=quirks))
+        assert body["messages"] == [{"role": "assistant", **wanted, "tool_calls": [call]}]
 
 
 def test_extra_fields_of_the_caller_win() -> None:

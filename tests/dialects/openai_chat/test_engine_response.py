@@ -383,7 +383,7 @@ def test_content_can_hold_reasoning_text_and_images() -> None:
     ]
     for reply in (read_whole({"content": content}), read_streamed(chunk({"content": content}) + END)):
         assert reply.message.parts == (
-            Reasoning("Hm.Hm."),
+            Reasoning("Hm.Hm.", (ProviderMetadata("openai-chat", "host", {"reasoning_field": "content"}),)),
             Text("Look: "),
             Media(mime="image/png", url="https://host.example/a.png"),
         )
