@@ -16,7 +16,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from dotenv import dotenv_values
 from tornado.netutil import bind_sockets
 
 from handlers import make_app
@@ -317,7 +316,16 @@ def _parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 def _read_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Config:
     options = {"HOST": arguments.host, "PORT": arguments.port, "PROCESSES": arguments.processes}
     overrides = {name: value for name, value in options.items() if value is not None}
-    return Config.from_env({**environ, **overrides}, dotenv_values(arguments.env_file))
+    return Config.from_env({**environ, **overrides}, _read_env_file(arguments.env_file))
+
+
+def _read_env_file(path: Path) -> Mapping[str, str | None]:
+    """Reads a file of settings. A server that is configured by its environment alone does without ``dotenv``'s 1 MB."""
+    if not path.exists():
+        return {}
+    from dotenv import dotenv_values
+
+    return dotenv_values(path)
 
 
 def main(argv: Sequence[str]) -> int:

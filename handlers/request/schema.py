@@ -4,32 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
+from typing import TYPE_CHECKING, Any, Final
 
 from handlers.request.schema_fast import FastSchema
 from llm.errors import InvalidRequest
 from llm.wire.json_codec import loads
+from llm.wire.json_schema import find_error
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
 
 # Folder of the request schemas, one file for each.
 SCHEMAS: Final = Path(__file__).parents[2] / "schemas"
 
 
 class Schemas:
-    """Validators of the schemas in ``schemas/``, each compiled once."""
+    """The schemas in ``schemas/``, each compiled once."""
 
     def __init__(self, folder: Path = SCHEMAS) -> None:
-        schemas = {path.name.removesuffix(".json"): loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))}
-        self._validators = {name: Draft202012Validator(schema) for name, schema in schemas.items()}
-        self._fast = {name: FastSchema(schema) for name, schema in schemas.items()}
+        self._schemas = {
+            path.name.removesuffix(".json"): loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))
+        }
+        self._fast = {name: FastSchema(schema) for name, schema in self._schemas.items()}
 
     def check(self, name: str, body: Mapping[str, Any]) -> None:
         """Checks a body by the schema of this file name. Raises ``InvalidRequest``, with the field in ``param``."""
         if self._fast[name].matches(body):
             return
-        error = best_match(self._validators[name].iter_errors(body))
+        error = find_error(self._schemas[name], body)
         if error is not None:
             field_path = format_path(error.absolute_path)
             if error.validator == "required":

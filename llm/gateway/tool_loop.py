@@ -12,9 +12,6 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
-
 from llm import log
 from llm.chat.events import (
     Cited,
@@ -38,6 +35,7 @@ from llm.errors import ToolLimit
 from llm.tools.base import Tool, ToolFailed, ToolState
 from llm.upstream.call_record import TOOL, CallRecord
 from llm.wire.json_codec import Json, dumps, loads
+from llm.wire.json_schema import find_error
 
 MAX_RESULT: Final = 200_000  # characters of one result; a longer one is cut, with a note for the model
 
@@ -263,7 +261,7 @@ async def _run_tool(call: ToolCall, tools: Mapping[str, Tool], seconds: float) -
         raise ToolFailed(f"There is no tool {call.name!r}; there are {', '.join(tools)}.")
     if not isinstance(arguments, dict):
         raise ToolFailed("The arguments are not a JSON object.")
-    fault = best_match(Draft202012Validator(dict(tool.spec.parameters)).iter_errors(arguments))
+    fault = find_error(tool.spec.parameters, arguments)
     if fault is not None:
         where = ".".join(str(step) for step in fault.absolute_path)
         raise ToolFailed(f"The arguments are wrong: {where + ': ' if where else ''}{fault.message[:300]}")
