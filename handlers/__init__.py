@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from handlers.anthropic import CountTokensHandler
-from handlers.base import NotFoundHandler
 from handlers.chat import CancelHandler, ChatHandler
 from handlers.context import Context
 from handlers.native.chat import NativeChatHandler
@@ -25,6 +24,7 @@ from handlers.openai.embeddings import EmbeddingsHandler
 from handlers.openai.media import ImagesHandler, OpenAISpeechHandler, OpenAITranscriptionHandler
 from handlers.openai.models import CompatibleModelHandler, CompatibleModelsHandler
 from handlers.ops.health import HealthHandler, HelloHandler
+from handlers.ops.not_found import NotFoundHandler
 from handlers.ops.page import PageHandler
 from handlers.router import Route, Router
 from llm.dialects import anthropic, native, ollama, openai_chat, openai_responses

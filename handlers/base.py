@@ -16,10 +16,11 @@ from tornado.httputil import HTTPServerRequest, format_timestamp
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from handlers.context import Context
-from handlers.request.limits import MAX_OPEN_BODY, check_values, make_budget_error
+from handlers.request.body import MAX_DISCARDED, RequestBody, make_size_error
+from handlers.request.limits import MAX_OPEN_BODY, check_values
 from llm import log
 from llm.dialects import native
-from llm.dialects.base import ClientDialect
+from llm.dialects.base import ErrorDialect
 from llm.errors import Cancelled, Draining, Internal, InvalidRequest, LLMError, NotAuthenticated, NotFound, TooLarge
 from llm.gateway.callers import Caller, pop_body_keys, read_header_keys
 from llm.upstream.call_record import CallRecord
@@ -38,7 +39,6 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # without line ends, which would allow header injection
-_MAX_DISCARDED: Final = 4  # times MAX_BODY_SIZE that is read and discarded so that the client can read the 413
 
 
 class ResponseHeaders(dict[str, str]):
@@ -60,18 +60,15 @@ class BaseHandler(RequestHandler):
     access: ClassVar[Access] = "caller"
     serves_while_draining: ClassVar[bool] = False  # also serves while the server shuts down
     counts_as_answer: ClassVar[bool] = False  # the answer counts for MAX_ANSWERS
-    dialect: ClientDialect = native  # the dialect that errors are written in
+    dialect: ErrorDialect = native  # the dialect that errors are written in
 
     # An open stream keeps its handler in memory: slots take a fifth of the memory of an instance dictionary.
     __slots__ = (
         "_client_id",
         "_early",
-        "_received",
-        "_refusal",
-        "_reserved",
         "_task",
         "answer_task",
-        "body_pieces",
+        "body",
         "caller",
         "client_gone",
         "context",
@@ -81,6 +78,7 @@ class BaseHandler(RequestHandler):
         "started_at",
     )  # fmt: skip
 
+    body: RequestBody
     context: Context
     caller: Caller
     request_id: str
@@ -91,10 +89,6 @@ class BaseHandler(RequestHandler):
         self.failure: LLMError | None = None  # for the log line
         self.log_fields: dict[str, Any] = {}  # additional fields of the log line
         self.started_at = time.monotonic()
-        self.body_pieces: list[bytes] = []
-        self._received = 0
-        self._reserved: int | None = None  # bytes reserved in the body budget; None: the caller has a client id
-        self._refusal: LLMError | None = None  # raised at the end of the body, which is read and discarded
         self._early: LLMError | None = None  # raised before the body is read
         self.answer_task: asyncio.Task[None] | None = None  # set while the answer can be cancelled
         self.client_gone = False  # the client has left, or reads no more
@@ -105,13 +99,14 @@ class BaseHandler(RequestHandler):
         """Checks the headers before any of the body is received; Tornado may call :meth:`prepare` later."""
         self.context = context
         self._client_id = context.find_client_id(self._client_id_candidates())
+        known = bool(self._client_id) or context.config.open_to_all
+        discard_limit = MAX_DISCARDED * context.config.max_body_size
+        self.body = RequestBody(self.max_body, discard_limit, None if known else context.body_budget)
         length = self.request.headers.get("Content-Length", "")
         if context.active.draining and not self.serves_while_draining:
             self._early = Draining("The server is shutting down.")
-        elif length.isdecimal() and int(length) > self._max_body:
-            self._early = self._make_size_error()
-        elif not self._client_id and not context.config.open_to_all:
-            self._reserved = 0
+        elif length.isdecimal() and int(length) > self.max_body:
+            self._early = make_size_error(self.max_body)
 
     def begin(self, args: Sequence[bytes]) -> None:
         """Starts the task that answers the request, in the next turn of the event loop.
@@ -157,41 +152,22 @@ class BaseHandler(RequestHandler):
             raise self._early
 
     @property
-    def _max_body(self) -> int:
+    def max_body(self) -> int:
         """Maximum size of the body, in bytes."""
         limit = self.context.config.max_body_size
         return min(limit, MAX_OPEN_BODY) if self.access == "open" else limit
 
     def data_received(self, chunk: bytes) -> None:
-        """Stores a piece of the body; discards it once the body is refused, and closes the connection in the end."""
-        if self._early is not None:
-            return
-        self._received += len(chunk)
-        if self._refusal is None:
-            if self._received > self._max_body:
-                self._refusal = self._make_size_error()
-            elif self._reserved is not None and not self.context.body_budget.reserve(len(chunk)):
-                self._refusal = make_budget_error()
-            else:
-                self._reserved = None if self._reserved is None else self._reserved + len(chunk)
-                self.body_pieces.append(chunk)
-                return
-            self._release_body()  # the refusal is sent when the body ends
-        if self._received > _MAX_DISCARDED * self.context.config.max_body_size:
+        """Keeps a piece of the body; closes the connection when too much of a refused one has been discarded."""
+        if self._early is None and not self.body.receive(chunk):
             self.request.connection.close()  # type: ignore[union-attr]
-
-    def _release_body(self) -> None:
-        self.body_pieces.clear()
-        if self._reserved:
-            self.context.body_budget.release(self._reserved)
-            self._reserved = 0
 
     async def get(self, *_: str) -> None:
         """Authorizes the caller and calls :meth:`handle`; the same for every HTTP method."""
         if self.request.method not in self.methods and not self._is_head():
             raise HTTPError(405)
-        if self._refusal is not None:  # before authorization: the caller's key may have been in the discarded body
-            raise self._refusal
+        if self.body.refusal is not None:  # before authorization: the caller's key may have been in the discarded body
+            raise self.body.refusal
         body, fault = self.parse_body()
         self._authorize(body)
         if fault is not None:
@@ -219,18 +195,18 @@ class BaseHandler(RequestHandler):
         """Cancels the answer when the client has left; the end of the task closes the provider's socket (C1)."""
         self.client_gone = True
         super().on_connection_close()  # ends the wait for the rest of the body
-        self._release_body()
+        self.body.release()
         if self.answer_task is not None:
             self.answer_task.cancel()
         else:  # the answer has not started
-            self._early = self._refusal = Cancelled("The client is gone.")
+            self._early = self.body.refusal = Cancelled("The client is gone.")
 
     def parse_body(self) -> tuple[dict[str, Any], LLMError | None]:
         """Returns the JSON object of the body and None, or an empty one and the error.
 
         The error is returned so that an unauthorized caller gets 401 and not a description of the body.
         """
-        raw, self.body_pieces = b"".join(self.body_pieces), []
+        raw = self.body.take()
         if not raw or raw.isspace():
             return {}, None
         try:
@@ -310,7 +286,7 @@ class BaseHandler(RequestHandler):
 
     def on_finish(self) -> None:
         """Releases the body and writes the request's log line."""
-        self._release_body()
+        self.body.release()
         failure = self.failure
         log.write(
             "request",
@@ -343,9 +319,6 @@ class BaseHandler(RequestHandler):
         if self.dialect.REQUEST_ID != "X-Request-Id":
             self.set_header(self.dialect.REQUEST_ID, self.request_id)
 
-    def _make_size_error(self) -> LLMError:
-        return TooLarge(f"The body is larger than {self._max_body} bytes (MAX_BODY_SIZE).")
-
     def _set_cors_headers(self) -> None:
         allowed = self.context.config.cors_origins
         origin = self.request.headers.get("Origin") if allowed else None
@@ -365,13 +338,3 @@ class BaseHandler(RequestHandler):
 def _format_date(second: int) -> str:
     """Formats Unix time for the header ``Date``."""
     return format_timestamp(second)
-
-
-class NotFoundHandler(BaseHandler):
-    """Answers 404 for every path that has no route."""
-
-    methods = ("GET", "POST", "PUT", "PATCH", "DELETE")
-    access = "open"
-
-    async def handle(self, body: dict[str, Any]) -> None:
-        raise NotFound(f"This server has no path {self.request.path[:200]}.")

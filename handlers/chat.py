@@ -40,6 +40,7 @@ class ChatHandler(BaseHandler):
     counts_as_answer = True
     __slots__ = ("_answer", "_stalled", "_stopped", "record", "schema")
 
+    dialect: ClientDialect = native
     schema: str
 
     def initialize(self, context: Context, dialect: ClientDialect = native, schema: str = "llm.chat") -> None:

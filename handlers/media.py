@@ -135,7 +135,7 @@ class FormHandler(MediaHandler):
         content_type = self.request.headers.get("Content-Type", "")
         if not is_form(content_type):
             return super().parse_body()
-        raw, self.body_pieces = b"".join(self.body_pieces), []
+        raw = self.body.take()
         try:
             texts, files = read_form(content_type, raw)
         except InvalidRequest as error:

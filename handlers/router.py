@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from tornado.escape import parse_qs_bytes, url_unescape
@@ -73,6 +73,11 @@ class Router(Application):
         handler = handler_class(self, request, **kwargs)
         handler.begin(args)
         return handler
+
+    def find(self, path: str) -> tuple[type[BaseHandler], Mapping[str, Any]] | None:
+        """Returns the handler class of a path and its arguments; None if the path has no route."""
+        handler_class, kwargs, _ = self._by_path.get(path) or self._match(path)
+        return (handler_class, kwargs) if handler_class is not self._not_found[0] else None
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> StockRequest:
         """Serves the same handlers behind Tornado's ``HTTPServer``: a fallback if its connection interface changes."""

@@ -148,12 +148,25 @@ class ClientHeaders:
         return (*self.features, *self.accounts, *self.own_accounts)
 
 
-class ClientDialect(Protocol):
-    """The client side of a dialect: this server answers the dialect's clients."""
+class ErrorDialect(Protocol):
+    """The part of a client dialect that an error response needs."""
 
     NAME: str
-    CLIENT_HEADERS: ClientHeaders
     REQUEST_ID: str  # response header in which the dialect's clients look for the request id
+
+    def write_error(self, error: LLMError) -> dict[str, Json]:
+        """Writes the body of an error response; its status is ``get_http_status(error)``."""
+        ...
+
+    def get_http_status(self, error: LLMError) -> int:
+        """Returns the HTTP status of an error response."""
+        ...
+
+
+class ClientDialect(ErrorDialect, Protocol):
+    """The client side of a dialect: this server answers the dialect's clients."""
+
+    CLIENT_HEADERS: ClientHeaders
 
     def read_request(self, body: Mapping[str, Any]) -> ChatRequest:
         """Reads a request body. Raises ``InvalidRequest``; its ``param`` is the path, as in ``messages[2].content``."""
@@ -165,14 +178,6 @@ class ClientDialect(Protocol):
 
     def write_reply(self, reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]:
         """Writes the body of a whole answer. ``now``: seconds since 1970."""
-        ...
-
-    def write_error(self, error: LLMError) -> dict[str, Json]:
-        """Writes the body of an error response; its status is ``get_http_status(error)``."""
-        ...
-
-    def get_http_status(self, error: LLMError) -> int:
-        """Returns the HTTP status of an error response."""
         ...
 
     def write_models(self, models: Iterable[ModelInfo]) -> dict[str, Json]:

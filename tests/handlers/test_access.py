@@ -10,7 +10,7 @@ import logging
 import pytest
 
 from handlers import ROUTES
-from handlers.base import NotFoundHandler
+from handlers.ops.not_found import NotFoundHandler
 from llm import log
 from llm.config.settings import Config
 from tests.support.harness import CLIENT_ID, Connection, Request, Upstream, make_config, run_server

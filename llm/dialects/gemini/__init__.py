@@ -1,4 +1,4 @@
-"""Gemini's ``generateContent``, engine side.
+"""Gemini's ``generateContent``, engine side, and the errors of its clients.
 
 Wire: https://ai.google.dev/api/generate-content
 
@@ -8,6 +8,8 @@ Wire: https://ai.google.dev/api/generate-content
 - ``candidatesTokenCount`` excludes reasoning tokens. A wrong key is status 400. Grounding offsets count UTF-8 bytes.
 """
 
+from llm.dialects.base import REQUEST_ID, get_http_status
+from llm.dialects.gemini.client_errors import write_error
 from llm.dialects.gemini.engine_errors import read_error
 from llm.dialects.gemini.engine_models import list_models
 from llm.dialects.gemini.engine_request import SKIP_SIGNATURE, write_request
@@ -16,11 +18,14 @@ from llm.dialects.gemini.shared import NAME
 
 __all__ = [
     "NAME",
+    "REQUEST_ID",
     "SKIP_SIGNATURE",
     "create_framing",
     "create_reader",
+    "get_http_status",
     "list_models",
     "read_error",
     "read_reply",
+    "write_error",
     "write_request",
 ]

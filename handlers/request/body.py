@@ -1,0 +1,62 @@
+"""Receives the body of a request, within the limits of its size."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from handlers.request.limits import BodyBudget, make_budget_error
+from llm.errors import LLMError, TooLarge
+
+MAX_DISCARDED: Final = 4  # times MAX_BODY_SIZE that is read and discarded so that the client can read the refusal
+
+
+class RequestBody:
+    """The body of one request, kept in the pieces in which it arrives.
+
+    ``limit``: bytes; a larger body is refused. ``discard_limit``: bytes of a refused body that are read. ``budget``:
+    for a caller without a client id.
+    """
+
+    __slots__ = ("_budget", "_discard_limit", "_limit", "_pieces", "_received", "_reserved", "refusal")
+
+    def __init__(self, limit: int, discard_limit: int, budget: BodyBudget | None) -> None:
+        self._limit, self._discard_limit = limit, discard_limit
+        self._budget = budget
+        self._pieces: list[bytes] | None = []  # None: taken, or not kept
+        self._received = 0
+        self._reserved = 0  # bytes reserved in the budget
+        self.refusal: LLMError | None = None  # raised at the end of the body, which is read and discarded
+
+    def receive(self, piece: bytes) -> bool:
+        """Keeps a piece; discards it once the body is refused. Returns False if too much was discarded."""
+        self._received += len(piece)
+        if self.refusal is None:
+            if self._received > self._limit:
+                self.refusal = make_size_error(self._limit)
+            elif self._budget is not None and not self._budget.reserve(len(piece)):
+                self.refusal = make_budget_error()
+            else:
+                if self._budget is not None:
+                    self._reserved += len(piece)
+                if self._pieces is not None:
+                    self._pieces.append(piece)
+                return True
+            self.release()  # the refusal is sent when the body ends
+        return self._received <= self._discard_limit
+
+    def take(self) -> bytes:
+        """Returns the body, which is no longer kept here. Its bytes stay reserved until :meth:`release`."""
+        pieces, self._pieces = self._pieces, None
+        return b"".join(pieces or ())
+
+    def release(self) -> None:
+        """Forgets the body, and returns what is reserved for it. May be called again."""
+        self._pieces = None
+        if self._budget is not None and self._reserved:
+            self._budget.release(self._reserved)
+            self._reserved = 0
+
+
+def make_size_error(limit: int) -> TooLarge:
+    """Returns the error for a body of more than ``limit`` bytes."""
+    return TooLarge(f"The body is larger than {limit} bytes (MAX_BODY_SIZE).")
