@@ -62,7 +62,7 @@ EXTRA_ROOMS: Final = {
     "native": {"client_threads"},
     "ollama": {"client_generate"},
     "openai_chat": {"client_fields", "client_messages", "engine_calls"},
-    "openai_responses": {"client_items", "engine_items"},
+    "openai_responses": {"client_input", "client_items", "engine_items"},
 }
 DIALECTS_COMMON: Final = {"__init__", "base", "losses", "openai_common", "openai_fields", "registry", "stream_repair"}
 

@@ -11,6 +11,7 @@ from llm.wire.json_codec import Json
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 Executor: TypeAlias = Literal["client", "server", "provider"]
+Phase: TypeAlias = Literal["commentary", "final_answer"]  # a text about the work between calls, or the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Text:
     text: str
     citations: tuple[Citation, ...] = ()
     metadata: Metadata = ()
+    phase: Phase | None = field(default=None, compare=False)  # of a text of the assistant, if it is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +99,14 @@ class ToolCall:
 class UnknownPart:
     """A block of a type that the neutral model does not have.
 
-    Written only to the dialect of its metadata; other dialects refuse it by its type.
+    Written only to the dialect of its metadata. Others refuse it by its type in a user message, and leave it out of an
+    answer unless it is ``required``.
     """
 
     metadata: Metadata
     tool_run: ProviderToolRun | None = field(default=None, compare=False)
+    summary: str | None = field(default=None, compare=False)  # replaces what stands before it; "": it does nothing
+    required: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,25 +1,37 @@
-"""Client fields and blocks that a dialect cannot write: dropped with their names, or refused."""
+"""Client fields and parts that a dialect cannot write: rewritten, dropped with their names, or refused.
+
+In a history, a call that a provider ran becomes a call and its result, as if the client had run it, and a summary takes
+the place of what it stands for. So a conversation can change its engine.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from llm.chat.messages import Reasoning, UnknownPart
-from llm.chat.provider_metadata import untranslated_fields
+from llm.chat.messages import Media, Message, Part, ProviderToolRun, Reasoning, Text, ToolCall, ToolResult, UnknownPart
+from llm.chat.provider_metadata import metadata_for_engine, untranslated_fields
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
+from llm.wire.json_codec import Json, dumps
 from llm.wire.schema_refs import join_pointer
 
 REASONING: Final = "reasoning"  # in ``EngineRequest.dropped``: reasoning that does not go back to the engine
 
 
+def name_block(block: Part) -> str:
+    """Returns the type of a block of another wire, or the kind of a media part, for errors and dropped fields."""
+    if isinstance(block, Media):
+        return block.kind
+    kind = next((kind for opaque in block.metadata if isinstance(kind := opaque.data.get("type"), str)), "")
+    return kind[:100] or (block.name if isinstance(block, ToolCall) else "unnamed")
+
+
 def unknown_block(block: UnknownPart, engine: Engine, context: str = "") -> Unsupported:
     """Returns the error for a block of another wire, naming the block's type; ``context`` ends the sentence."""
-    kind = next((kind for opaque in block.metadata if isinstance(kind := opaque.data.get("type"), str)), "unnamed")
-    message = f"{engine.label} does not support the block {kind[:100]!r}{context}."
+    message = f"{engine.label} does not support the block {name_block(block)!r}{context}."
     return Unsupported(message, param="messages", engine=engine.name)
 
 
@@ -57,7 +69,7 @@ def lost_fields(request: ChatRequest, dialect: str) -> tuple[str, ...]:
         if message.metadata:
             lost += untranslated_fields(message.metadata, dialect)
         for part in message.parts:
-            if part.metadata and not isinstance(part, Reasoning | UnknownPart):  # the dialects name them as a whole
+            if part.metadata and not _has_own_name(part, message):
                 lost += untranslated_fields(part.metadata, dialect)
     return tuple(dict.fromkeys(lost)) if lost else ()
 
@@ -108,3 +120,126 @@ def fit_tools(request: ChatRequest, engine: Engine, dropped: list[str]) -> ChatR
     if request.options.tool_choice == "none" and not quirks.accepts_tool_choice_none:
         return replace(request, tools=(), options=replace(request.options, tool_choice=None))
     return request
+
+
+def _has_own_name(part: Part, message: Message) -> bool:
+    """True for a part that is named as a whole where it is lost: reasoning, a block of another wire, a picture."""
+    if isinstance(part, Media):
+        return message.role == "assistant"
+    return isinstance(part, Reasoning | UnknownPart) or (isinstance(part, ToolCall) and part.executor == "provider")
+
+
+_EARLIER: Final = "messages before compaction"
+
+
+def adapt_history(request: ChatRequest, dialect: str, engine: Engine, dropped: list[str]) -> ChatRequest:
+    """Returns the request with such parts rewritten; appends the names of what is left out to ``dropped``.
+
+    Raises ``Unsupported`` for a block that the answer depends on.
+    """
+    history = _History(dialect, engine, dropped)
+    if not any(history.is_unknown(part) for message in request.messages for part in message.parts):
+        return request
+    messages = history.replace_summarized(request.messages)
+    return replace(request, messages=tuple(one for message in messages for one in history.adapt(message)))
+
+
+class _History:
+    def __init__(self, dialect: str, engine: Engine, dropped: list[str]) -> None:
+        self._dialect = dialect
+        self._engine = engine
+        self._dropped = dropped
+
+    def is_unknown(self, part: Part) -> bool:
+        """True if the part has a form of its own that the engine does not know."""
+        if isinstance(part, UnknownPart) or (isinstance(part, ToolCall) and part.executor == "provider"):
+            return not metadata_for_engine(part.metadata, self._dialect, self._engine.issuer)
+        return False
+
+    def replace_summarized(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Puts the last summary in the place of all that stands before it, but for system messages."""
+        for number in range(len(messages) - 1, -1, -1):
+            parts = messages[number].parts
+            for place in range(len(parts) - 1, -1, -1):
+                part = parts[place]
+                if isinstance(part, UnknownPart) and part.summary and self.is_unknown(part):
+                    system = [message for message in messages[:number] if message.role == "system"]
+                    if len(system) < number or place:
+                        self._dropped.append(_EARLIER)
+                    later = [replace(messages[number], parts=parts[place + 1 :]), *messages[number + 1 :]]
+                    return [*system, *_put_summary(part.summary, later)]
+        return messages
+
+    def adapt(self, message: Message) -> Iterator[Message]:
+        """Yields the messages in place of one; none if nothing of it is left."""
+        if message.role != "assistant" or not any(map(self.is_unknown, message.parts)):
+            if message.parts or message.role == "assistant":
+                yield message
+            return
+        runs = {run.id: run for part in message.parts if (run := _get_run(part)) is not None}
+        parts: list[Part] = []
+        results: list[ToolResult] = []
+        for part in message.parts:
+            if not self.is_unknown(part):
+                if results and not isinstance(part, ToolCall | ToolResult):
+                    yield replace(message, parts=tuple(parts))
+                    yield Message("user", tuple(results))
+                    parts, results = [], []
+                parts.append(part)
+            elif (call := self._find_call(part, runs)) is not None:
+                run = runs[call.id]
+                parts.append(call)
+                results.append(
+                    ToolResult(call.id, (Text(_write_result(run.result)),), run.state == "error", name=call.name)
+                )
+            elif not (isinstance(part, UnknownPart) and _is_result(part, parts)):
+                self._drop(part)
+        if parts:
+            yield replace(message, parts=tuple(parts))
+        if results:
+            yield Message("user", tuple(results))
+
+    def _find_call(self, part: Part, runs: dict[str, ProviderToolRun]) -> ToolCall | None:
+        """Returns a call that the provider ran as one of the client, if its result is known."""
+        run = runs.get(part.id) if isinstance(part, ToolCall) else _get_run(part)
+        if run is None or run.result is None:
+            return None
+        if isinstance(part, ToolCall):
+            return ToolCall(part.id, part.name, part.arguments)
+        return ToolCall(run.id, run.name, run.arguments or "{}") if run.name else None
+
+    def _drop(self, part: Part) -> None:
+        if isinstance(part, UnknownPart) and part.required:
+            raise unknown_block(part, self._engine)
+        self._dropped.append(name_block(part))
+
+
+def _get_run(part: Part) -> ProviderToolRun | None:
+    return part.tool_run if isinstance(part, ToolCall | UnknownPart) else None
+
+
+def _is_result(part: UnknownPart, calls: Iterable[Part]) -> bool:
+    """True if the result of one of these calls is in the part."""
+    run = part.tool_run
+    return run is not None and any(isinstance(call, ToolCall) and call.id == run.id for call in calls)
+
+
+def _put_summary(summary: str, later: Sequence[Message]) -> Iterable[Message]:
+    """Puts a summary in front of the messages after it, as a part of the next one if that is the user's."""
+    rest = [message for message in later if message.parts]
+    if rest and rest[0].role == "user" and not any(isinstance(part, ToolResult) for part in rest[0].parts):
+        return [replace(rest[0], parts=(Text(summary), *rest[0].parts)), *rest[1:]]
+    return [Message("user", (Text(summary),)), *rest]
+
+
+def _write_result(result: Json) -> str:
+    """Writes the result of a tool as text: its texts, where it is made of them, else JSON."""
+    if isinstance(result, str):
+        return result
+    blocks = result if isinstance(result, list) else [result]
+    texts = [
+        text
+        for block in blocks
+        if isinstance(block, dict) and block.get("type") == "text" and isinstance(text := block.get("text"), str)
+    ]
+    return "\n\n".join(texts) if len(texts) == len(blocks) else dumps(result)

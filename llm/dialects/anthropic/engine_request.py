@@ -18,7 +18,15 @@ from llm.dialects.anthropic.profiles import binds_thinking, find_profile
 from llm.dialects.anthropic.prompt_caching import add_cache_breakpoints
 from llm.dialects.anthropic.shared import NAME, MetadataSelector, unpack_wire_form, write_citations, write_input
 from llm.dialects.base import EngineRequest
-from llm.dialects.losses import REASONING, limit_tools, lost_fields, lost_grammars, unforce_tools, unknown_block
+from llm.dialects.losses import (
+    REASONING,
+    adapt_history,
+    limit_tools,
+    lost_fields,
+    lost_grammars,
+    unforce_tools,
+    unknown_block,
+)
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
@@ -44,6 +52,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     dropped = [*lost_fields(request, NAME), *lost_grammars(request.tools)]
     if request.tools and not (find_profile(request.model).forced_tools and engine.quirks.accepts_forced_tools):
         request = unforce_tools(request, engine, dropped)
+    request = adapt_history(request, NAME, engine, dropped)
     if not engine.quirks.accepts_unknown_fields:
         dropped += [name for name in client_fields if name in request.droppable_fields]
         client_fields = {name: value for name, value in client_fields.items() if name not in request.droppable_fields}
@@ -175,16 +184,13 @@ class _Conversation:
             case ToolResult():
                 return self._write_result(part)
             case Media() if role == "assistant":
-                self.dropped.append(f"{part.kind} in an assistant message")
+                self.dropped.append(part.kind)
                 return None
             case Media():
                 return self._write_media(part)
             case UnknownPart(metadata):
                 if wire := self._select_fields(metadata):
                     return dict(wire)
-                if role == "assistant":
-                    self.dropped.append("foreign block")
-                    return None
                 raise unknown_block(part, self._engine)
 
     def _write_text(self, part: Text) -> dict[str, Json] | None:
@@ -202,9 +208,6 @@ class _Conversation:
 
     def _write_call(self, call: ToolCall) -> dict[str, Json] | None:
         fields = self._select_fields(call.metadata)
-        if call.executor == "provider" and "type" not in fields:
-            self.dropped.append("hosted tool call")
-            return None
         return {
             "type": "tool_use",
             **fields,

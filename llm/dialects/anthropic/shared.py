@@ -132,7 +132,11 @@ def read_unknown_block(wire: Mapping[str, Any], issuer: str | None) -> UnknownPa
     if id and as_text(wire.get("type")).endswith("_tool_result"):
         failed = wire.get("is_error") or (isinstance(content, dict) and as_text(content.get("type")).endswith("_error"))
         ran = ProviderToolRun(id=id, state="error" if failed else "completed", result=_remove_encrypted(content))
-    return UnknownPart((ProviderMetadata(NAME, issuer, dict(wire)),), ran)
+    summary, required = None, False
+    if wire.get("type") == "compaction":  # without a text it failed and does nothing, or only the provider can read it
+        required = not isinstance(content, str) and bool(wire.get("encrypted_content"))
+        summary = None if required else as_text(content)
+    return UnknownPart((ProviderMetadata(NAME, issuer, dict(wire)),), ran, summary, required)
 
 
 def _remove_encrypted(content: Any) -> Json:

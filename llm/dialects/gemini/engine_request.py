@@ -14,7 +14,15 @@ from llm.dialects.base import EngineRequest
 from llm.dialects.gemini.engine_options import SCHEMA_SUBSET, write_options
 from llm.dialects.gemini.profiles import find_profile
 from llm.dialects.gemini.shared import NAME, build_refusal
-from llm.dialects.losses import REASONING, limit_tools, lost_fields, lost_grammars, unforce_tools, unknown_block
+from llm.dialects.losses import (
+    REASONING,
+    adapt_history,
+    limit_tools,
+    lost_fields,
+    lost_grammars,
+    unforce_tools,
+    unknown_block,
+)
 from llm.engines.engine import Engine
 from llm.engines.options import merge_field
 from llm.errors import Unsupported
@@ -36,6 +44,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     dropped = [*lost_fields(request, NAME), *lost_grammars(request.tools)]
     if not engine.quirks.accepts_forced_tools:
         request = unforce_tools(request, engine, dropped)
+    request = adapt_history(request, NAME, engine, dropped)
     names = {p.id: p.name for m in request.messages for p in m.parts if isinstance(p, ToolCall)}
     traits = find_profile(request.model)
     system: list[Json] = []
@@ -123,8 +132,6 @@ def _write_parts(
             case UnknownPart():
                 if fields:
                     yield dict(fields)
-                elif message.role == "assistant":
-                    dropped.append("foreign block")
                 else:
                     raise unknown_block(part, engine)
 

@@ -10,7 +10,16 @@ from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolRes
 from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
-from llm.dialects.losses import REASONING, limit_tools, lost_fields, lost_grammars, unforce_tools, unknown_block
+from llm.dialects.losses import (
+    REASONING,
+    adapt_history,
+    limit_tools,
+    lost_fields,
+    lost_grammars,
+    name_block,
+    unforce_tools,
+    unknown_block,
+)
 from llm.dialects.ollama.engine_options import build_refusal, write_options
 from llm.dialects.ollama.shared import NAME
 from llm.engines.engine import Engine
@@ -29,6 +38,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     request = limit_tools(request, engine)
     dropped = [*lost_fields(request, NAME), *lost_grammars(request.tools)]
     request = unforce_tools(request, engine, dropped)
+    request = adapt_history(request, NAME, engine, dropped)
     names = {p.id: p.name for m in request.messages for p in m.parts if isinstance(p, ToolCall)}
     messages: list[Json] = []
     for message in request.messages:
@@ -92,7 +102,7 @@ def _write_message(message: Message, engine: Engine, names: Mapping[str, str], d
                 name = part.name or names.get(call_id, "")
                 results.append({"role": "tool", "tool_name": name, "tool_call_id": call_id, "content": text})
             case _ if message.role == "assistant":
-                dropped.append("foreign block")
+                dropped.append(name_block(part))
             case UnknownPart():
                 raise unknown_block(part, engine)
             case _:
@@ -106,7 +116,7 @@ def _write_message(message: Message, engine: Engine, names: Mapping[str, str], d
         wire["images"] = images
     if calls:
         wire["tool_calls"] = calls
-    has_content = texts or images or calls or not results
+    has_content = texts or images or calls or not (results or message.parts)
     return [*results, wire] if has_content else results
 
 

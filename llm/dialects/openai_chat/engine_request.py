@@ -11,7 +11,7 @@ from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, T
 from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
-from llm.dialects.losses import REASONING, fit_tools, lost_fields, lost_grammars, unknown_block
+from llm.dialects.losses import REASONING, adapt_history, fit_tools, lost_fields, lost_grammars, unknown_block
 from llm.dialects.openai_chat.engine_options import write_options
 from llm.dialects.openai_chat.shared import AUDIO_MIME_TYPES, CAME_IN, CONTENT_PARTS, NAME, THINK_TAGS
 from llm.engines.engine import Engine
@@ -38,6 +38,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes a chat request. Raises ``Unsupported`` naming the option or the part."""
     dropped = [*lost_fields(request, NAME)]
     request = fit_tools(request, engine, dropped)
+    request = adapt_history(request, NAME, engine, dropped)
     messages = [wire for message in request.messages for wire in _write_message(message, engine, dropped)]
     client_fields = _select_client_fields(request, engine, dropped)
     body: dict[str, Json] = {
@@ -132,7 +133,9 @@ def _write_message(message: Message, engine: Engine, dropped: list[str]) -> list
     fields = metadata_for_engine(message.metadata, NAME, engine.issuer)
     match message.role:
         case "assistant":
-            return [{**fields, **_write_assistant(message, engine, dropped)}]
+            wire = {**fields, **_write_assistant(message, engine, dropped)}
+            is_empty = wire.keys() == {"role", "content"} and not wire["content"]
+            return [] if is_empty and message.parts else [wire]  # what it had was dropped by its name
         case "system":
             role = fields.get("role", engine.quirks.system_role)
             return [{**fields, "role": role, "content": _write_content(message.parts, engine)}]
@@ -239,14 +242,14 @@ def _write_assistant(message: Message, engine: Engine, dropped: list[str]) -> di
                 texts.append(part)
             case Reasoning():
                 reasoning.append(part)
-            case ToolCall() if part.executor == "provider":
-                dropped.append("foreign block")  # written as a tool call it would need a result
             case ToolCall():
                 calls.append(_write_call(part, engine))
-            case UnknownPart(metadata) if metadata_for_engine(metadata, NAME, engine.issuer):
+            case UnknownPart():
                 texts.append(part)
-            case Media() | UnknownPart() | ToolResult():
-                dropped.append("foreign block" if isinstance(part, UnknownPart) else type(part).__name__.lower())
+            case Media():
+                dropped.append(part.kind)
+            case ToolResult():
+                dropped.append("tool result")
     wire: dict[str, Json] = {"role": "assistant"}
     wire["content"] = _write_content(texts, engine, separator="") if texts or not calls else None
     _add_reasoning(wire, reasoning, bool(calls), engine, dropped)

@@ -6,20 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast, get_args
 
-from llm.chat.freeform import Freeform, wrap_input
-from llm.chat.messages import Media, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult, UnknownPart
-from llm.chat.provider_metadata import Metadata, ProviderMetadata, decode_metadata, unknown_fields
+from llm.chat.freeform import Freeform
+from llm.chat.messages import Message, Text
+from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
 from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec, soften_no_reasoning
-from llm.dialects.openai_responses.shared import (
-    CLIENT_CALLS,
-    NAME,
-    TEXT_FIELDS,
-    join_namespace,
-    pack_namespace,
-    read_citation,
-)
+from llm.dialects.openai_responses.client_input import read_items
+from llm.dialects.openai_responses.shared import NAME, join_namespace, pack_namespace
 from llm.wire.json_codec import Json
-from llm.wire.json_lenient import as_dicts, as_text
 from llm.wire.json_strict import Fields, invalid
 
 _KNOWN_FIELDS: Final = (
@@ -38,12 +31,6 @@ _DROPPABLE_FIELDS: Final = frozenset(
 _DEFAULT_VALUES: Final[Mapping[str, object]] = {"truncation": "disabled", "background": False}
 _CHOICES: Final = ("auto", "none", "required")
 _LOGPROBS: Final = "message.output_text.logprobs"
-_ROLES: Final[Mapping[object, Role]] = {
-    "user": "user",
-    "system": "system",
-    "developer": "system",
-    "assistant": "assistant",
-}
 
 
 def read_request(body: Mapping[str, Any]) -> ChatRequest:
@@ -54,22 +41,41 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         input_items = [{"role": "user", "content": input_items}]
     if input_items is not None and not isinstance(input_items, list):
         raise invalid("input", "is not a string or a list of items")
-    messages = [*_read_items(input_items or ())]
+    conversation = read_items(input_items or (), _read_tools)
+    messages = conversation.messages
     if instructions := fields.read_text("instructions"):
         messages.insert(0, Message("system", (Text(instructions),)))
     default_fields = [name for name, value in _DEFAULT_VALUES.items() if body.get(name) == value]
     present = {name: value for name, value in body.items() if value is not None}
-    options = _read_options(fields)
+    options = _update_options(_read_options(fields), conversation.updates)
     return ChatRequest(
         model=fields.read_text("model") or "",
         messages=tuple(messages),
-        tools=tuple(t for n, w in enumerate(fields.read_list("tools") or ()) for t in _read_tools(w, f"tools[{n}]")),
+        tools=_read_all_tools(fields, conversation.tools),
         options=options,
         stream=fields.read_flag("stream") or False,
         metadata=(*unknown_fields(present, _KNOWN_FIELDS, NAME, None), *_read_wire_form(fields)),
         droppable_fields=_DROPPABLE_FIELDS.union(default_fields),
         soft_options=soften_no_reasoning(options),
     )
+
+
+def _read_all_tools(fields: Fields, added: Sequence[ToolSpec]) -> tuple[ToolSpec, ...]:
+    """Reads ``tools`` and adds those of the items, but for a function that is already there."""
+    tools = [
+        tool for n, wire in enumerate(fields.read_list("tools") or ()) for tool in _read_tools(wire, f"tools[{n}]")
+    ]
+    known = {tool.name for tool in tools if tool.executor == "client"}
+    return (*tools, *(tool for tool in added if tool.name not in known))
+
+
+def _update_options(options: Options, updates: Mapping[str, Fields]) -> Options:
+    """Applies the changes that items make to the effort and the format."""
+    if reasoning := updates.get("reasoning"):
+        options = replace(options, effort=_read_effort(reasoning))
+    if text := updates.get("text"):
+        options = replace(options, format=_read_format(text.read_object("format")))
+    return options
 
 
 def _read_wire_form(fields: Fields) -> Metadata:
@@ -86,15 +92,12 @@ def _read_wire_form(fields: Fields) -> Metadata:
 
 def _read_options(fields: Fields) -> Options:
     reasoning, text = fields.read_object("reasoning"), fields.read_object("text")
-    effort = reasoning.read_text("effort") if reasoning else None
-    if reasoning and effort is not None and effort not in get_args(Effort):
-        raise reasoning.invalid("effort", f"{effort[:40]!r} is not one of {', '.join(get_args(Effort))}")
     return Options(
         max_tokens=fields.read_integer("max_output_tokens"),
         temperature=fields.read_number("temperature"),
         top_p=fields.read_number("top_p"),
         top_k=fields.read_integer("top_k"),
-        effort=cast("Effort | None", effort),
+        effort=_read_effort(reasoning) if reasoning else None,
         verbosity=text.read_text("verbosity") if text else None,
         format=_read_format(text.read_object("format")) if text else None,
         tool_choice=_read_choice(fields),
@@ -104,6 +107,13 @@ def _read_options(fields: Fields) -> Options:
         top_logprobs=fields.read_integer("top_logprobs") or None,
         service_tier=fields.read_text("service_tier"),
     )
+
+
+def _read_effort(reasoning: Fields) -> Effort | None:
+    effort = reasoning.read_text("effort")
+    if effort is not None and effort not in get_args(Effort):
+        raise reasoning.invalid("effort", f"{effort[:40]!r} is not one of {', '.join(get_args(Effort))}")
+    return cast("Effort | None", effort)
 
 
 def _read_format(wire: Fields | None) -> JsonFormat | None:
@@ -211,170 +221,3 @@ def _read_custom_tool(fields: Fields, present: Mapping[str, Any]) -> ToolSpec:
         metadata=unknown_fields(present, ("type", "name", "description", "format"), NAME, None),
         freeform=freeform,
     )
-
-
-def _read_items(items: Sequence[object]) -> Iterator[Message]:
-    """Groups items into messages: consecutive items of the assistant are one message, so are consecutive results."""
-    role: Role | None = None
-    parts: list[Part] = []
-    for n, item in enumerate(items):
-        path = f"input[{n}]"
-        if not isinstance(item, dict):
-            raise invalid(path, "is not an object")
-        read = _read_item(item, path)
-        if isinstance(read, Message):
-            if parts and role:
-                yield Message(role, tuple(parts))
-            role, parts = None, []
-            yield read
-            continue
-        item_role, item_parts = read
-        if item_role != role and parts and role:
-            yield Message(role, tuple(parts))
-            parts = []
-        role = item_role
-        parts += item_parts
-    if parts and role:
-        yield Message(role, tuple(parts))
-
-
-def _read_item(wire: Mapping[str, Any], path: str) -> Message | tuple[Role, Sequence[Part]]:
-    """Reads a user or system message; for items of the assistant and results of calls, the role and the parts."""
-    kind = wire.get("type") or ("message" if "role" in wire else None)
-    match kind:
-        case "message":
-            return _read_message(wire, path)
-        case "reasoning":
-            return "assistant", (_read_reasoning(wire),)
-        case "function_call" | "custom_tool_call":
-            return "assistant", (_read_call(wire, kind, path),)
-        case "function_call_output" | "custom_tool_call_output":
-            return "user", (_read_result(wire, path),)
-        case "item_reference" | "compaction" | "compaction_summary":
-            # It changes the conversation, so an engine that cannot receive it has to refuse: hence the user role.
-            return "user", (UnknownPart((ProviderMetadata(NAME, None, wire),)),)
-        case str():
-            return "assistant", (UnknownPart((ProviderMetadata(NAME, None, wire),)),)
-    raise invalid(f"{path}.type", "is required")
-
-
-def _read_message(wire: Mapping[str, Any], path: str) -> Message | tuple[Role, Sequence[Part]]:
-    role = _ROLES.get(wire.get("role")) if isinstance(wire.get("role"), str) else None
-    if role is None:
-        raise invalid(f"{path}.role", f"{str(wire.get('role'))[:40]!r} is not one of {', '.join(map(str, _ROLES))}")
-    parts = _read_content(wire.get("content"), f"{path}.content")
-    item_fields = {name: value for name, value in wire.items() if name not in ("type", "role", "content")}
-    if role == "assistant":
-        return role, [_add_item_fields(part, item_fields) for part in parts]
-    if role == "system":
-        item_fields["role"] = wire["role"]  # it stays at its position among the items, with its exact role
-    return Message(role, tuple(parts), (ProviderMetadata(NAME, None, item_fields),) if item_fields else ())
-
-
-def _add_item_fields(part: Part, item_fields: Mapping[str, Json]) -> Part:
-    """Adds the fields of its item to the metadata of a text."""
-    if not isinstance(part, Text) or not item_fields:
-        return part
-    part_fields = next((opaque.data for opaque in part.metadata), {})
-    return Text(part.text, part.citations, (ProviderMetadata(NAME, None, {**part_fields, "item": dict(item_fields)}),))
-
-
-def _read_content(content: object, path: str) -> list[Part]:
-    if content is None:
-        return []
-    if isinstance(content, str):
-        return [Text(content)] if content else []
-    if not isinstance(content, list):
-        raise invalid(path, "is not a string or a list of parts")
-    return [_read_part(part, f"{path}[{n}]") for n, part in enumerate(content)]
-
-
-def _read_part(wire: object, path: str) -> Text | Media | UnknownPart:
-    if not isinstance(wire, dict):
-        raise invalid(path, "is not an object")
-    fields = Fields(wire, path)
-    match wire.get("type"):
-        case "input_text":
-            return Text(fields.read_text("text") or "", metadata=unknown_fields(wire, ("type", "text"), NAME, None))
-        case "output_text" | "refusal" | "summary_text" as kind:
-            field = TEXT_FIELDS.get(kind, "text")
-            known = ("text", field, "annotations", *(("type",) if kind == "output_text" else ()))
-            unknown = {name: value for name, value in wire.items() if name not in known and value}
-            text = fields.read_text(field) or ""
-            citations = [read_citation(one, len(text), None) for one in as_dicts(wire.get("annotations"))]
-            return Text(text, tuple(citations), (ProviderMetadata(NAME, None, unknown),) if unknown else ())
-        case "input_image":
-            return _read_image(fields)
-        case "input_file":
-            return _read_file(fields)
-    return UnknownPart((ProviderMetadata(NAME, None, wire),))
-
-
-def _read_image(fields: Fields) -> Media:
-    known = ("type", "image_url", "file_id")
-    metadata: Metadata = (
-        ProviderMetadata(NAME, None, {n: v for n, v in fields.raw.items() if n not in known and v is not None}),
-    )
-    if file_id := fields.read_text("file_id"):
-        return Media(mime="image/png", file_id=file_id, metadata=metadata)
-    url = fields.read_required_text("image_url")
-    mime, data = _split_data_url(url)
-    return Media(mime=mime or "image/png", base64=data, url=None if data is not None else url, metadata=metadata)
-
-
-def _read_file(fields: Fields) -> Media:
-    known = ("type", "file_id", "file_url", "file_data", "filename")
-    # The issuer of the file id has to be recorded even if there are no unknown fields.
-    metadata: Metadata = (
-        ProviderMetadata(NAME, None, {n: v for n, v in fields.raw.items() if n not in known and v is not None}),
-    )
-    name = fields.read_text("filename")
-    if file_id := fields.read_text("file_id"):
-        return Media(mime="application/octet-stream", file_id=file_id, name=name, metadata=metadata)
-    if url := fields.read_text("file_url"):
-        return Media(mime="application/pdf", url=url, name=name, metadata=metadata)
-    file_data = fields.read_required_text("file_data")
-    mime, data = _split_data_url(file_data)
-    return Media(
-        mime=mime or "application/pdf", base64=file_data if data is None else data, name=name, metadata=metadata
-    )
-
-
-def _split_data_url(url: str) -> tuple[str, str | None]:
-    head, comma, data = url.partition(";base64,")
-    return (head[5:].partition(";")[0], data) if comma and head.startswith("data:") else ("", None)
-
-
-def _read_reasoning(wire: Mapping[str, Any]) -> Reasoning:
-    """Reads reasoning. Unseals metadata that this server sealed; any other item goes only to engines of this wire."""
-    text = "".join(as_text(part.get("text")) for name in ("summary", "content") for part in as_dicts(wire.get(name)))
-    sealed = decode_metadata(as_text(wire.get("encrypted_content")))
-    return Reasoning(text, (ProviderMetadata(NAME, None, wire),) if sealed is None else sealed)
-
-
-def _read_call(wire: Mapping[str, Any], kind: str, path: str) -> ToolCall:
-    fields = Fields(wire, path)
-    arguments_field = CLIENT_CALLS[kind]
-    sealed = decode_metadata(as_text(wire.get("encrypted_content")))
-    known = ("type", "call_id", "name", "namespace", arguments_field)
-    metadata = unknown_fields(wire, known, NAME, None) if sealed is None else sealed
-    name, namespace = fields.read_required_text("name"), fields.read_text("namespace")
-    arguments = fields.read_text(arguments_field) or ("{}" if kind == "function_call" else "")
-    return ToolCall(
-        id=fields.read_required_text("call_id"),
-        name=join_namespace(namespace, name) if namespace else name,
-        arguments=arguments if kind == "function_call" else wrap_input(arguments),
-        metadata=metadata,
-        freeform="" if kind == "function_call" else NAME,
-    )
-
-
-def _read_result(wire: Mapping[str, Any], path: str) -> ToolResult:
-    fields = Fields(wire, path)
-    output = wire.get("output")
-    if not isinstance(output, str | list):
-        raise invalid(f"{path}.output", "is not a string or a list of parts")
-    parts = _read_content(output, f"{path}.output")
-    content = tuple(part for part in parts if isinstance(part, Text | Media | UnknownPart))
-    metadata = unknown_fields(wire, ("type", "call_id", "output"), NAME, None)
-    return ToolResult(fields.read_required_text("call_id"), content, metadata=metadata)

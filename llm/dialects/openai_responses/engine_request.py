@@ -10,10 +10,25 @@ from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolRes
 from llm.chat.provider_metadata import Metadata, metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
-from llm.dialects.losses import REASONING, fit_tools, lost_fields, lost_grammars, unknown_block
+from llm.dialects.losses import (
+    REASONING,
+    adapt_history,
+    fit_tools,
+    lost_fields,
+    lost_grammars,
+    name_block,
+    unknown_block,
+)
 from llm.dialects.openai_fields import move_chat_fields
 from llm.dialects.openai_responses.engine_options import write_options
-from llm.dialects.openai_responses.shared import CLIENT_CALLS, NAME, RESULT_TYPES, TEXT_FIELDS, write_custom_tool
+from llm.dialects.openai_responses.shared import (
+    CLIENT_CALLS,
+    NAME,
+    RESULT_TYPES,
+    TEXT_FIELDS,
+    read_fields,
+    write_custom_tool,
+)
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
@@ -35,6 +50,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     request = move_chat_fields(request)
     dropped = [*lost_fields(request, NAME)]
     request = fit_tools(request, engine, dropped)
+    request = adapt_history(request, NAME, engine, dropped)
     client_fields = dict(metadata_for_engine(request.metadata, NAME, engine.issuer))
     if not engine.quirks.accepts_unknown_fields:
         dropped += [name for name in client_fields if name in request.droppable_fields]
@@ -201,6 +217,8 @@ class _ItemWriter:
         return {**wire, "filename": media.name or "document.pdf", "file_data": data}
 
     def _write_result(self, result: ToolResult) -> dict[str, Json]:
+        if item := as_dict(self._fields_for_engine(result.metadata).get("whole_item")):
+            return dict(item)
         if result.is_error:
             self._dropped.append("is_error")  # the wire has no field for it; the text describes the error
         texts = [part.text for part in result.content if isinstance(part, Text) and not _has_fields(part)]
@@ -243,7 +261,7 @@ class _ItemWriter:
                     if (item := self._fields_for_engine(metadata)) and not _is_content(item):
                         self.items.append(dict(item))
                     else:
-                        self._dropped.append("foreign block")
+                        self._dropped.append(name_block(part))
                 case _:
                     assert_never(part)
 
@@ -275,10 +293,10 @@ class _ItemWriter:
     def _add_call(self, call: ToolCall, drop_ids: bool) -> None:
         fields = dict(self._fields_for_engine(call.metadata))
         if call.executor == "provider":
-            if fields:
-                self.items.append(fields)
-            else:
-                self._dropped.append("hosted tool call")
+            self.items.append(fields)
+            return
+        if item := as_dict(fields.get("whole_item")):
+            self.items.append(dict(item))
             return
         is_text = call.freeform == NAME or (call.freeform and self._engine.quirks.custom_tools)
         type = "custom_tool_call" if is_text or fields.get("type") == "custom_tool_call" else "function_call"
@@ -295,14 +313,14 @@ class _ItemWriter:
         if fields.get("type") == "image_generation_call":
             self.items.append({**fields, "result": media.base64})
         else:
-            self._dropped.append(f"{media.kind} in an assistant message")
+            self._dropped.append(media.kind)
 
     def _is_unsendable(self, item: Mapping[str, Any]) -> bool:
         """True for reasoning that a stateless request cannot send back: neither stored nor in the item itself."""
         return self._stateless and bool(item) and not (item.get("encrypted_content") or item.get("content"))
 
     def _fields_for_engine(self, metadata: Metadata) -> Mapping[str, Json]:
-        return metadata_for_engine(metadata, NAME, self._engine.issuer)
+        return read_fields(metadata, self._engine.issuer)
 
     def _unsupported(self, message: str) -> Unsupported:
         return Unsupported(message, param="messages", engine=self._engine.name)

@@ -7,8 +7,8 @@ from secrets import token_hex
 from typing import Any, Final
 
 from llm.chat.freeform import Freeform
-from llm.chat.messages import Citation, Media, ProviderToolRun, UnknownPart, Usage
-from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
+from llm.chat.messages import Citation, Media, Phase, ProviderToolRun, UnknownPart, Usage
+from llm.chat.provider_metadata import Metadata, ProviderMetadata, metadata_for_engine, unknown_fields
 from llm.chat.request import ToolSpec
 from llm.wire.json_codec import Json, dumps
 from llm.wire.json_lenient import as_count, as_dict, as_text
@@ -46,6 +46,25 @@ _IMAGE_PREFIXES: Final = (
 # Functions may be grouped in namespaces, and a call has both names. Other wires have no namespaces: there the function
 # has one joined name, and its metadata, which no engine gets, has the two names again.
 _WIRE_FORM_ISSUER: Final = ""  # an issuer that no engine has
+
+
+def pack_wire_form(**fields: Json) -> Metadata:
+    """Stores a client's own form of what the neutral part holds too. Other dialects lose nothing by ignoring it."""
+    return (ProviderMetadata(NAME, _WIRE_FORM_ISSUER, fields),)
+
+
+def read_fields(metadata: Metadata, issuer: str) -> Mapping[str, Json]:
+    """Returns the fields that an engine of this dialect accepts, with those stored by ``pack_wire_form``."""
+    if not metadata:
+        return {}
+    own = {n: v for o in metadata if o.dialect == NAME and o.issuer == _WIRE_FORM_ISSUER for n, v in o.data.items()}
+    return {**metadata_for_engine(metadata, NAME, issuer), **own}
+
+
+def read_phase(item: Mapping[str, Any]) -> Phase | None:
+    """Returns whether a message of the assistant comments on its work or is the answer; None if it does not say so."""
+    phase = item.get("phase")
+    return phase if phase in ("commentary", "final_answer") else None
 
 
 def join_namespace(namespace: str, name: str) -> str:
@@ -206,7 +225,7 @@ def read_text_metadata(part: Mapping[str, Any], item_fields: Mapping[str, Any], 
     return (ProviderMetadata(NAME, issuer, fields),) if fields else ()
 
 
-def read_generated_item(wire: Mapping[str, Any], issuer: str) -> Media | UnknownPart:
+def read_generated_item(wire: Mapping[str, Any], issuer: str | None) -> Media | UnknownPart:
     """Reads a generated image; any other item becomes an unknown part with the whole item."""
     result = as_text(wire.get("result"))
     if wire.get("type") != "image_generation_call" or not result:

@@ -225,7 +225,7 @@ def test_unsupported_assistant_parts_are_dropped_and_reported() -> None:
         {"role": "user", "content": "Hello"},
         {"role": "assistant", "content": "Here."},
     ]
-    assert outgoing.dropped == ("reasoning", "hosted tool call", "foreign block", "image in an assistant message")
+    assert outgoing.dropped == ("web_search_call", "reasoning", "image")
 
 
 def test_t4_cache_control_of_system_text_and_tool_is_preserved() -> None:

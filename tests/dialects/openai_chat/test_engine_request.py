@@ -139,7 +139,7 @@ def test_a_call_that_another_provider_ran_is_not_sent_as_a_tool_call() -> None:
     hosted = ToolCall("s1", "web_search", "{}", executor="provider")
     request = replace(PLAIN, messages=(*PLAIN.messages, Message("assistant", (hosted, Text("Found.")))))
     assert write_body(request)["messages"][1] == {"role": "assistant", "content": "Found."}
-    assert get_dropped(request) == ("foreign block",)
+    assert get_dropped(request) == ("web_search",)
 
 
 def test_t8_the_lost_error_flag_of_a_result_is_reported() -> None:

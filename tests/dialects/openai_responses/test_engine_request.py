@@ -440,4 +440,4 @@ def test_unsupported_assistant_parts_are_dropped_and_reported() -> None:
     )
     outgoing = wire.write_request(ChatRequest(model="m", messages=(HELLO, Message("assistant", parts))), ENGINE)
     assert (outgoing.body or {})["input"] == [HELLO_ITEM]
-    assert outgoing.dropped == ("hosted tool call", "foreign block", "image in an assistant message")
+    assert outgoing.dropped == ("server_tool_use", "image")
