@@ -18,6 +18,7 @@ from llm.tools.base import ToolFailed
 from llm.transport.egress import Egress, FetchUrl, UrlRefused
 from llm.transport.http_client import HttpTransport
 from llm.transport.interface import HttpRequest, HttpResponse
+from llm.transport.names import NameLookups
 
 MAX_REDIRECTS: Final = 5  # per fetch
 FETCH_TIMEOUT: Final = 30.0  # seconds, for all redirects together
@@ -25,6 +26,7 @@ MAX_BYTES: Final = 4 * 1024 * 1024  # bytes of a body after decompression
 
 _CONNECT_TIMEOUT: Final = 10.0  # seconds
 _IDLE_TIMEOUT: Final = 15.0  # seconds without a byte, before or in the response
+_MAX_LOOKUPS: Final = 8  # name look-ups at the same time; a model chooses the names
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _TYPE: Final = re.compile(r"\s*([A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+)")
 _CHARSET: Final = re.compile(r";\s*charset\s*=\s*\"?([A-Za-z0-9._:-]+)", re.IGNORECASE)
@@ -53,6 +55,7 @@ class Fetcher:
             max_idle=8,
             keep_alive=5.0,
             address_filter=egress.allows,
+            names=NameLookups(_MAX_LOOKUPS, keep_answers=False),
         )
 
     async def fetch(

@@ -1,4 +1,4 @@
-"""Opens connections: DNS, TCP, proxy and TLS. A failed or cancelled attempt leaves no socket open, in every phase."""
+"""Opens connections: name, TCP, proxy and TLS. A failed or cancelled attempt leaves no socket open, in every phase."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from tornado.iostream import IOStream, StreamClosedError
-from tornado.netutil import Resolver
-from tornado.tcpclient import TCPClient
 
 from llm.errors import ConnectTimeout, EngineUnreachable
+from llm.transport.dialler import Dialler
+from llm.transport.names import Address, NameLookups
 from llm.transport.request_head import Origin
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 # (host of the URL, port, numeric address) -> True if a socket may connect to that address.
 AddressFilter: TypeAlias = Callable[[str, int, str], bool]
 
-_MAX_ADDRESSES: Final = 16  # of one name that are tried, if there is an address filter
 _MAX_PROXY_HEAD: Final = 64 * 1024  # bytes of the proxy's response to CONNECT
 _PROXY_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})\b")
 
@@ -37,12 +36,14 @@ class Connector:
     def __init__(
         self,
         origin: Origin,
-        resolver: Resolver,
+        names: NameLookups,
+        dialler: Dialler,
         tls: ssl.SSLContext | None,
         address_filter: AddressFilter | None = None,
     ) -> None:
         self._place = origin
-        self._resolver = resolver
+        self._names = names
+        self._dialler = dialler
         self._tls = tls
         self._address_filter = address_filter
         self._phase = ""  # for the message of ConnectTimeout
@@ -57,6 +58,7 @@ class Connector:
                 return await self._connect()
         except TimeoutError:
             host = self._place.host
+            self._names.renew_later((self._place.proxy or self._place).host)  # its addresses may be others by now
             raise ConnectTimeout(f"{host} could not be reached within {seconds:g} seconds ({self._phase}).") from None
 
     async def _connect(self) -> IOStream:
@@ -72,25 +74,45 @@ class Connector:
         return await self._start_tls(stream, self._tls)
 
     async def _dial(self, host: str, port: int, name: str) -> IOStream:
-        self._phase = f"looking up {host}"
-        dialler = _Dialler(
-            self._resolver if self._address_filter is None else _FilteredResolver(self._resolver, self._address_filter)
-        )
         try:
-            stream = await dialler.connect(host, port)
+            stream = IOStream(await self._connect_to(host, port))
         except (OSError, UnicodeError) as error:
-            dialler.close_all()
             raise EngineUnreachable(f"{name} port {port} cannot be reached: {_reason(error)}.") from None
-        except BaseException:
-            if dialler.close_all():
-                self._phase = f"connecting to {host} port {port}"
-            raise
         stream.set_nodelay(True)
         stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE.items():
             if hasattr(socket, option):  # not on every system
                 stream.socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
         return stream
+
+    async def _connect_to(self, host: str, port: int) -> socket.socket:
+        """Looks a name up and connects to it; once more if the name has other addresses by now."""
+        self._phase = f"looking up {host}"
+        addresses = self._filter(host, port, await self._names.find(host, port))
+        self._phase = f"connecting to {host} port {port}"
+        try:
+            return await self._dialler.dial(addresses)
+        except OSError:
+            self._phase = f"looking up {host}"
+            renewed = await self._names.renew(host, port)
+            if not renewed:
+                raise
+        self._phase = f"connecting to {host} port {port}"
+        return await self._dialler.dial(self._filter(host, port, renewed))
+
+    def _filter(self, host: str, port: int, addresses: list[Address]) -> list[Address]:
+        """Returns the addresses that the filter allows.
+
+        The connection goes to one of these and is not looked up again, so a DNS answer that changes later cannot
+        redirect it (X1).
+        """
+        allows = self._address_filter
+        if allows is None:
+            return addresses
+        allowed = [(family, address) for family, address in addresses if allows(host, port, address[0])]
+        if not allowed:
+            raise OSError(errno.EACCES, "its address is not public")
+        return allowed
 
     async def _open_tunnel(self, stream: IOStream) -> None:
         """Sends CONNECT to the proxy, to open a tunnel to the provider."""
@@ -138,46 +160,6 @@ class Connector:
             if not handshake.cancelled() and handshake.exception() is None:
                 handshake.result().close()
             raise
-
-
-class _FilteredResolver(Resolver):
-    """Resolves host names to the addresses that the filter allows.
-
-    Each connection resolves its name once and connects to these addresses only, so a DNS answer that changes later
-    cannot redirect it (X1).
-    """
-
-    def initialize(self, resolver: Resolver, allowed: AddressFilter) -> None:
-        self._resolver = resolver
-        self._address_filter = allowed
-
-    async def resolve(
-        self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[tuple[int, Any]]:
-        found = await self._resolver.resolve(host, port, family)
-        allowed = [(kind, address) for kind, address in found if self._address_filter(host, address[1], address[0])]
-        if not allowed:
-            raise OSError(errno.EACCES, "its address is not public")
-        return allowed[:_MAX_ADDRESSES]
-
-
-class _Dialler(TCPClient):
-    """Records the streams it creates, to close them: a task cancelled just after connecting would leak its stream."""
-
-    def __init__(self, resolver: Resolver) -> None:
-        super().__init__(resolver)
-        self._streams: list[IOStream] = []
-
-    def _create_stream(self, *args: Any, **more: Any) -> tuple[IOStream, Future[IOStream]]:
-        stream, connected = super()._create_stream(*args, **more)
-        self._streams.append(stream)
-        return stream, connected
-
-    def close_all(self) -> bool:
-        """Closes all streams. Returns whether there was any."""
-        for stream in self._streams:
-            stream.close()
-        return bool(self._streams)
 
 
 def _reason(error: BaseException | None) -> str:

@@ -1,6 +1,6 @@
 """The HTTP client of this server: keep-alive, streaming, back-pressure, cancellation.
 
-Tornado connects (``TCPClient``: DNS, several addresses, TLS); then ``llm.transport.connection`` reads the socket.
+``llm.transport.connector`` connects; then ``llm.transport.connection`` reads the socket.
 Tornado's own clients are not enough for streams: ``SimpleAsyncHTTPClient`` has no keep-alive and cannot close a request
 early, ``CurlAsyncHTTPClient`` has no back-pressure and no cancellation.
 """
@@ -12,12 +12,12 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tornado.netutil import Resolver
-
 from llm.errors import Draining, EngineUnreachable
 from llm.transport.connection import Connection
 from llm.transport.connector import AddressFilter, Connector
+from llm.transport.dialler import Dialler
 from llm.transport.interface import HttpRequest, HttpResponse
+from llm.transport.names import NameLookups
 from llm.transport.pool import Pool
 from llm.transport.proxy import Proxies
 from llm.transport.request_head import Origin, find_route, write_head
@@ -43,6 +43,7 @@ class HttpTransport:
     - ``ssl_context``: default is one with the system's certificates, or those of ``SSL_CERT_FILE``.
     - ``address_filter(host, port, address)``: called before a socket connects to an address, True allows it. A proxy
       hides the address, so both together raise ``ValueError``.
+    - ``names``: how host names are looked up; default is one look-up for each name at a time, whose answer is kept.
 
     May be created without an event loop; all requests have to be sent in one event loop.
     """
@@ -58,6 +59,7 @@ class HttpTransport:
         keep_alive: float = 50.0,
         ssl_context: ssl.SSLContext | None = None,
         address_filter: AddressFilter | None = None,
+        names: NameLookups | None = None,
     ) -> None:
         self._proxies = Proxies(proxies or {})
         if address_filter is not None and self._proxies.configured:
@@ -66,15 +68,15 @@ class HttpTransport:
         self._closed = False
         self._timeouts = Timeouts(connect=connect_timeout, first_byte=first_byte_timeout, idle=idle_timeout)
         self._pool = Pool(max_idle, keep_alive)
-        self._resolver: Resolver | None = None  # created with the first connection, as it needs the event loop
+        self.names = names if names is not None else NameLookups()
+        self._dialler = Dialler()
         self._ssl_context = ssl_context
 
     async def close(self) -> None:
         """Closes all connections for good. Pending requests raise ``Truncated`` or ``EngineUnreachable``."""
         self._closed = True
         self._pool.close()
-        if self._resolver is not None:
-            self._resolver.close()
+        self.names.close()
 
     def send(self, request: HttpRequest) -> Coroutine[Any, Any, HttpResponse]:
         """Sends a request; over an idle connection, before it returns (see ``Transport.send``).
@@ -108,9 +110,8 @@ class HttpTransport:
 
     async def _connect(self, place: Origin, timeouts: Timeouts) -> Connection:
         tls = self._tls() if place.scheme == "https" else None
-        if self._resolver is None:
-            self._resolver = Resolver()
-        stream = await Connector(place, self._resolver, tls, self._address_filter).connect(timeouts.connect)
+        connector = Connector(place, self.names, self._dialler, tls, self._address_filter)
+        stream = await connector.connect(timeouts.connect)
         if stream.closed() or self._closed:  # either may have happened while this task was waiting for its turn
             stream.close()
             raise EngineUnreachable(f"The connection to {place.host} was closed before it was used.")

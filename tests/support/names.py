@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
-from tornado.iostream import IOStream
-from tornado.netutil import Resolver
-from tornado.tcpclient import TCPClient
+
+from llm.transport import dialler, names
+from llm.transport.names import Address
 
 
-class FakeDns(Resolver):
+class FakeDns:
     """Answers each look-up of a name with its next answer, then with its last. Numeric hosts are resolved by libc."""
 
     answers: dict[str, list[list[str]]] = {}  # noqa: RUF012  set anew by ``names``
     lookups: list[str] = []  # noqa: RUF012
 
-    async def resolve(
-        self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[tuple[int, Any]]:
-        self.lookups.append(host)
-        rest = self.answers.get(host.lower())
+    @classmethod
+    def look_up(cls, host: str) -> list[Address]:
+        cls.lookups.append(host)
+        rest = cls.answers.get(host.lower())
         texts = [host] if rest is None else rest[0] if len(rest) == 1 else rest.pop(0)
         found = []
         for text in texts:
             for kind, _, _, _, address in socket.getaddrinfo(
-                text, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+                text, 0, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
             ):
                 found.append((int(kind), address))
         return found
@@ -42,23 +42,59 @@ def fake_dns(**answers: str | list[str] | list[list[str]]) -> Iterator[type[Fake
         several = [told] if isinstance(told, str) else told
         every = several if several and isinstance(several[0], list) else [several]
         FakeDns.answers[name.replace("_", ".")] = every  # type: ignore[assignment]
-    Resolver.configure(FakeDns)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(names, "look_up", FakeDns.look_up)
         yield FakeDns
-    finally:
-        Resolver.configure(None)
 
 
 def record_connects(monkeypatch: pytest.MonkeyPatch, *ours: str) -> list[tuple[str, int]]:
     """Returns the list of addresses that sockets connect to. Only those of ``ours`` are really connected (offline)."""
     meant: list[tuple[str, int]] = []
-    real = TCPClient._create_stream
+    real = dialler.connect_socket
 
-    def create(self: TCPClient, size: int | None, kind: Any, address: Any, **more: Any) -> tuple[IOStream, Any]:
-        meant.append(address[:2])
-        if address[0] not in ours:
+    async def connect(address: Address) -> socket.socket:
+        meant.append(address[1][:2])
+        if address[1][0] not in ours:
             raise OSError("not in a test")
-        return real(self, size, kind, address, **more)
+        return await real(address)
 
-    monkeypatch.setattr(TCPClient, "_create_stream", create)
+    monkeypatch.setattr(dialler, "connect_socket", connect)
     return meant
+
+
+class SlowNames:
+    """Answers for ``fast.test`` at once; every other look-up waits for ``answer`` and then fails."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answer = threading.Event()
+
+    def look_up(self, host: str) -> list[Address]:
+        self.asked.append(host)
+        if host == "fast.test":
+            return [(int(socket.AF_INET), ("127.0.0.1", 0))]
+        self.answer.wait(30)
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+
+@pytest.fixture
+def slow_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowNames]:
+    slow = SlowNames()
+    monkeypatch.setattr(names, "look_up", slow.look_up)
+    yield slow
+    slow.answer.set()
+
+
+def hold_connects(monkeypatch: pytest.MonkeyPatch, *dead: str) -> list[str]:
+    """Lets the addresses ``dead`` answer no attempt to connect. Returns the list of all that are tried."""
+    tried: list[str] = []
+    real = dialler.connect_socket
+
+    async def connect(address: Address) -> socket.socket:
+        tried.append(address[1][0])
+        if address[1][0] in dead:
+            await asyncio.Event().wait()
+        return await real(address)
+
+    monkeypatch.setattr(dialler, "connect_socket", connect)
+    return tried

@@ -150,6 +150,8 @@ async def run_wire_server(script: Script, tls: ssl.SSLContext | None = None) -> 
         yield server
     finally:
         listener.close()
+        for _ in range(5):
+            await asyncio.sleep(0)  # a connection that was just accepted gets its task
         for task in [*tasks]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

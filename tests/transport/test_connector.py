@@ -11,7 +11,13 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from llm.errors import ConnectTimeout, EngineUnreachable
+from llm.tools.base import ToolFailed
+from llm.tools.fetcher import Fetcher
+from llm.transport import names
+from llm.transport.egress import Egress
+from llm.transport.names import Address
 from llm.transport.proxy import Proxies
+from tests.support.names import SlowNames, fake_dns, hold_connects, slow_names
 from tests.support.ways import make_get_request
 from tests.support.wire_server import (
     CHUNKED,
@@ -24,7 +30,10 @@ from tests.support.wire_server import (
     make_tls_contexts,
     make_transport,
     run_wire_server,
+    wait_until,
 )
+
+__all__ = ["slow_names"]  # a fixture
 
 # --- TLS
 
@@ -140,36 +149,79 @@ async def test_a_closed_port_is_reported_at_once(unused_tcp_port: int) -> None:
 
 @pytest.mark.parametrize("failure", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")])
 async def test_an_unknown_host_name_is_reported(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def getaddrinfo(*_: object, **__: object) -> object:
+    def fail(host: str) -> list[Address]:
         raise failure
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(names, "look_up", fail)
     async with make_transport() as made:
         with pytest.raises(EngineUnreachable, match=r"^a\.example port 80 cannot be reached: (name or|that is not a)"):
             await made.send(make_get_request("http://a.example/"))
 
 
-async def test_a_slow_name_lookup_is_a_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def getaddrinfo(*_: object, **__: object) -> object:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+async def test_a_slow_name_lookup_is_a_connect_timeout(slow_names: SlowNames) -> None:
     async with make_transport(connect_timeout=0.05) as made:
-        with pytest.raises(ConnectTimeout, match=r"^a\.example could not be .*\(looking up a\.example\)"):
-            await made.send(make_get_request("http://a.example/"))
+        with pytest.raises(ConnectTimeout, match=r"^slow\.test could not be .*\(looking up slow\.test\)"):
+            await made.send(make_get_request("http://slow.test/"))
 
 
-async def test_the_second_address_of_a_name_is_tried_when_the_first_refuses(
-    monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
-) -> None:
-    async def getaddrinfo(host: str, port: int, **_: object) -> object:
-        addresses = ("127.0.0.1", unused_tcp_port), ("127.0.0.1", port)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+async def test_br_01_a_slow_name_delays_no_other_and_no_numeric_address(slow_names: SlowNames) -> None:
+    """More requests than any shared pool of threads has; all of one name wait for one look-up."""
+    async with run_wire_server(make_answer_script(OK)) as server, make_transport() as made:
+        slow = [asyncio.create_task(fetch(made, make_get_request("http://slow.test/"))) for _ in range(40)]
+        await wait_until(lambda: slow_names.asked == ["slow.test"])
+        assert await fetch(made, server.get()) == b"ok"
+        assert await fetch(made, make_get_request(f"http://fast.test:{server.port}/")) == b"ok"
+        assert slow_names.asked == ["slow.test", "fast.test"]
+        slow_names.answer.set()
+        assert {type(error) for error in await asyncio.gather(*slow, return_exceptions=True)} == {EngineUnreachable}
+
+
+async def test_br_01_names_of_fetch_tools_have_a_bound_of_their_own(slow_names: SlowNames) -> None:
+    """A page with many slow names takes the threads of no engine, and at most eight itself."""
+    fetcher = Fetcher(Egress(frozenset({("fast.test", 80)})))
+
+    async def read(number: int) -> None:
+        with suppress(ToolFailed):
+            await fetcher.fetch(f"http://slow{number}.test/", lambda _: True)
 
     async with run_wire_server(make_answer_script(OK)) as server, make_transport() as made:
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-        assert await fetch(made, make_get_request(f"http://a.example:{server.port}/")) == b"ok"
+        pages = [asyncio.create_task(read(number)) for number in range(30)]
+        await wait_until(lambda: len(slow_names.asked) == 8)
+        assert await fetch(made, make_get_request(f"http://fast.test:{server.port}/")) == b"ok"
+        assert len(slow_names.asked) == 9
+        slow_names.answer.set()
+        await asyncio.gather(*pages)
+        assert len(slow_names.asked) == 31
+    await fetcher.close()
+
+
+async def test_the_second_address_of_a_name_is_tried_when_the_first_refuses() -> None:
+    async with run_wire_server(make_answer_script(OK)) as server, make_transport() as made:
+        with fake_dns(a_example=["127.0.0.3", "127.0.0.1"]):
+            assert await fetch(made, make_get_request(f"http://a.example:{server.port}/")) == b"ok"
+
+
+@pytest.mark.parametrize("first", [["127.0.0.9"], ["127.0.0.9", "127.0.0.8"], ["::1", "127.0.0.9"]], ids=str)
+async def test_br_02_the_next_address_is_tried_while_one_does_not_answer(
+    first: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within a family too; the dead ones are tried last from then on."""
+    tried = hold_connects(monkeypatch, *first)
+    closing = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    async with run_wire_server(make_answer_script(closing)) as server, make_transport() as made:
+        with fake_dns(two_test=[*first, "127.0.0.1"]):
+            for expected in ({*first, "127.0.0.1"}, {"127.0.0.1"}):
+                tried.clear()
+                assert await fetch(made, make_get_request(f"http://two.test:{server.port}/")) == b"ok"
+                assert set(tried) == expected
+
+
+async def test_all_dead_addresses_are_a_connect_timeout_and_leave_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    hold_connects(monkeypatch, "127.0.0.9", "127.0.0.8")
+    async with make_transport(connect_timeout=0.4) as made:
+        with fake_dns(two_test=["127.0.0.9", "127.0.0.8"]):
+            with pytest.raises(ConnectTimeout, match=r"\(connecting to two\.test port 80\)"):
+                await made.send(make_get_request("http://two.test/"))
 
 
 def test_transport_t22_lower_case_variables_win() -> None:
