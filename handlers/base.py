@@ -21,7 +21,17 @@ from handlers.request.limits import MAX_OPEN_BODY, check_values
 from llm import log
 from llm.dialects import native
 from llm.dialects.base import ErrorDialect
-from llm.errors import Cancelled, Draining, Internal, InvalidRequest, LLMError, NotAuthenticated, NotFound, TooLarge
+from llm.errors import (
+    Cancelled,
+    Draining,
+    Internal,
+    InvalidRequest,
+    LLMError,
+    NotAuthenticated,
+    NotFound,
+    TooLarge,
+    WebSocketNotServed,
+)
 from llm.gateway.callers import Caller, pop_body_keys, read_header_keys
 from llm.upstream.call_record import CallRecord
 from llm.wire.json_codec import Json, dump_bytes, loads
@@ -165,7 +175,7 @@ class BaseHandler(RequestHandler):
     async def get(self, *_: str) -> None:
         """Authorizes the caller and calls :meth:`handle`; the same for every HTTP method."""
         if self.request.method not in self.methods and not self._is_head():
-            raise HTTPError(405)
+            raise self._make_method_error()
         if self.body.refusal is not None:  # before authorization: the caller's key may have been in the discarded body
             raise self.body.refusal
         body, fault = self.parse_body()
@@ -182,6 +192,13 @@ class BaseHandler(RequestHandler):
             self.failure = Cancelled("The client is gone.")
 
     head = post = put = patch = delete = get
+
+    def _make_method_error(self) -> Exception:
+        if self.request.method == "GET" and "websocket" in self.request.headers.get("Upgrade", "").lower():
+            # Codex asks by HTTP at once after a 426, and only after seven attempts after any other status.
+            message = f"There is no WebSocket at {self.request.path[:200]}: send the request by HTTP POST."
+            return WebSocketNotServed(message, headers={"Upgrade": "HTTP/1.1", "Connection": "Upgrade"})
+        return HTTPError(405)
 
     def _is_head(self) -> bool:
         """True for HEAD where GET is served; Tornado and the connection leave the body out of the response."""

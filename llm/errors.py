@@ -12,7 +12,8 @@
     │ ├ EngineNotConfigured   400  engine_not_configured
     │ ├ NotFound              404  not_found
     │ ├ UnknownModel          404  model_not_found
-    │ └ TooLarge              413  too_large
+    │ ├ TooLarge              413  too_large
+    │ └ WebSocketNotServed    426  bad_request            the client asks by HTTP
     ├ AccessError                  the owner of the key acts
     │ ├ NotAuthenticated      401  unauthorized           no client id and no key, or the caller's own key was refused
     │ ├ QuotaExceeded         402  quota_exceeded         the caller's own key has no credit
@@ -159,6 +160,12 @@ class TooLarge(RequestError):
 
     status = 413
     code = "too_large"
+
+
+class WebSocketNotServed(RequestError):
+    """The client asked for a WebSocket where there is none."""
+
+    status = 426
 
 
 class AccessError(LLMError):
