@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from llm.dialects import anthropic, gemini, native, ollama, openai_chat, openai_responses
@@ -20,3 +20,5 @@ CLIENT_DIALECTS: Final[Mapping[str, ClientDialect]] = {
 PASSTHROUGH_DIALECTS: Final[Mapping[str, PassthroughDialect]] = {
     d.NAME: d for d in (openai_chat, openai_responses, anthropic, ollama)
 }
+# Wire formats whose model lists report facts about options: whether the patterns do not know a model id.
+NEW_MODELS: Final[Mapping[str, Callable[[str], bool]]] = {d.NAME: d.is_new_model for d in (anthropic, gemini)}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from llm.config.settings import Config
-from llm.engines.capabilities import ModelInfo
+from llm.engines.capabilities import NO_FACTS, ModelInfo
 from llm.engines.engine import Engine, Target
 from llm.errors import EngineNotConfigured, LLMError, UnknownModel
 from llm.gateway.callers import Caller
@@ -46,8 +47,9 @@ class Catalog:
         # The caller's own key comes first. An untrusted caller never gets here without one.
         own = caller.keys.get(engine.name)
         key = own or self._config.keys.get(engine.name)
-        facts = self._lists.find_facts(engine.name, model)
-        return Target(engine=engine, model=model, key=key, is_callers_key=bool(own), facts=facts)
+        target = Target(engine=engine, model=model, key=key, is_callers_key=bool(own))
+        facts = self._lists.find_facts(target)
+        return target if facts is NO_FACTS else replace(target, facts=facts)
 
     def resolve_model_name(self, name: str, caller: Caller) -> Target:
         """Returns the target of ``engine/model``, the model name in the compatible APIs. Raises ``UnknownModel``."""

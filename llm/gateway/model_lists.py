@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llm.dialects.base import EngineDialect, EngineRequest
-from llm.dialects.registry import ENGINE_DIALECTS
+from llm.dialects.registry import ENGINE_DIALECTS, NEW_MODELS
 from llm.engines.capabilities import NO_FACTS, ModelFacts, ModelInfo
 from llm.engines.engine import Target
 from llm.errors import IdleTimeout, LLMError, Malformed
@@ -75,12 +75,21 @@ class ModelLists:
         cached = self._lists.get(target.engine.name)
         return None if cached is None else cached.by_id.get(target.model)
 
-    def find_facts(self, engine: str, model: str) -> ModelFacts:
-        """Returns what the engine's last list reports about the model, if it is not too old. Sends no request."""
-        cached = self._lists.get(engine)
-        if cached is None or (info := cached.by_id.get(model)) is None:
-            return NO_FACTS
-        return info.facts if self._clock() - cached.listed_at < FACTS_AGE else NO_FACTS
+    def find_facts(self, target: Target) -> ModelFacts:
+        """Returns what the engine's last list reports about the target's model, if the list is not too old.
+
+        Without them, the list is renewed in the background for a model that the patterns do not know either.
+        """
+        cached = self._lists.get(target.engine.name)
+        info = None if cached is None else cached.by_id.get(target.model)
+        if info is not None and cached is not None and self._clock() - cached.listed_at < FACTS_AGE:
+            return info.facts
+        is_new = NEW_MODELS.get(target.engine.dialect)
+        if is_new is not None and target.key and not target.is_callers_key and is_new(target.model):
+            cached = self._lists.setdefault(target.engine.name, _CachedList(at=-LIST_AGE))
+            if self._clock() - cached.at >= LIST_AGE:
+                self._renew(cached, target)
+        return NO_FACTS
 
     def close(self) -> None:
         """Cancels background renewals."""

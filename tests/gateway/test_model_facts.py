@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any, Final
+
+import pytest
 
 from llm.engines.capabilities import NO_FACTS
 from llm.engines.engine import Target
 from llm.engines.records import ENGINES
-from llm.gateway.model_lists import FACTS_AGE, ModelLists
+from llm.errors import LLMError
+from llm.gateway.callers import Caller
+from llm.gateway.model_lists import FACTS_AGE, LIST_AGE, ModelLists
 from llm.transport.interface import HttpRequest
 from llm.upstream.engine_client import EngineClient
 from tests.support.harness import CLIENT_ID, ScriptedReply, ScriptedTransport, make_config, run_server
@@ -127,13 +132,77 @@ async def test_gemini_s_list_reports_whether_a_model_thinks() -> None:
     assert deep["generationConfig"] == {"thinkingConfig": {"includeThoughts": True}}
 
 
+def make_target(model: str, engine: str = "anthropic", **more: Any) -> Target:
+    return Target(engine=ENGINES[engine], model=model, **{"key": "key-of-anthropic-1", **more})
+
+
 async def test_facts_are_used_for_a_day_and_the_patterns_after_it() -> None:
     now = 1000.0
-    lists = ModelLists(EngineClient({"https": ScriptedTransport(answer)}), lambda: now)
-    target = Target(engine=ENGINES["anthropic"], model="", key="key-of-anthropic-1")
-    assert lists.find_facts("anthropic", "claude-new-9") is NO_FACTS
-    await lists.get(target)
-    assert lists.find_facts("anthropic", "claude-new-9").efforts == frozenset({"low", "medium"})
-    assert lists.find_facts("anthropic", "claude-of-nobody") is NO_FACTS
+    upstream = ScriptedTransport(answer)
+    lists = ModelLists(EngineClient({"https": upstream}), lambda: now)
+    await lists.get(make_target(""))
+    assert lists.find_facts(make_target("claude-new-9")).efforts == frozenset({"low", "medium"})
+    assert lists.find_facts(make_target("claude-opus-4-6")) is NO_FACTS  # not in the list
     now += FACTS_AGE
-    assert lists.find_facts("anthropic", "claude-new-9") is NO_FACTS
+    assert lists.find_facts(make_target("claude-new-9")) is NO_FACTS
+    async with asyncio.timeout(10):  # that started a renewal
+        while lists.find_facts(make_target("claude-new-9")) is NO_FACTS:
+            await asyncio.sleep(0)
+    assert lists.find_facts(make_target("claude-new-9")).efforts == frozenset({"low", "medium"})
+    assert len(upstream.requests) == 2
+    lists.close()
+
+
+async def test_the_list_is_requested_once_for_a_model_that_no_pattern_knows() -> None:
+    """Not at the start, and the first request does not wait for it."""
+    upstream = ScriptedTransport(answer)
+    environ = {"ANTHROPIC_API_KEY": "key-of-anthropic-1"}
+    body = {"model": "anthropic/claude-new-9", "reasoning_effort": "low", "messages": HELLO}
+    async with run_server(make_config(**environ), https=upstream) as client:
+        for _ in range(3):
+            assert (await client.post("/v1/chat/completions", body, BEARER)).status == 200
+            await client.server.context.catalog.list_models("anthropic", Caller(trusted=True))
+    sent = [json.loads(request.body) for request in upstream.requests if request.body]
+    assert [request.method for request in upstream.requests].count("GET") == 1
+    assert sent[0]["thinking"]["type"] == "adaptive" and sent[0]["max_tokens"] == 128000
+    assert [one["thinking"]["type"] for one in sent[1:]] == ["enabled", "enabled"]
+    assert [one["max_tokens"] for one in sent[1:]] == [77000, 77000]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        make_target("claude-opus-5-5"),
+        make_target("claude-sonnet-5"),
+        make_target("m"),
+        make_target("gemini-4-neon", "google"),
+        make_target("gemini-flash-latest", "google"),
+        make_target("gpt-9", "openai"),
+        make_target("claude-new-9", is_callers_key=True),
+        make_target("claude-new-9", key=None),
+    ],
+    ids=lambda target: target.model,
+)
+async def test_no_list_is_requested_for_other_models_and_with_a_caller_s_key(target: Target) -> None:
+    upstream = ScriptedTransport(answer)
+    lists = ModelLists(EngineClient({"https": upstream}))
+    assert lists.find_facts(target) is NO_FACTS
+    await asyncio.sleep(0)
+    assert upstream.requests == []
+
+
+async def test_a_failed_list_is_not_requested_again_at_once() -> None:
+    now = 1000.0
+    upstream = ScriptedTransport(lambda request: ScriptedReply(500, {}, [b"{}"]))
+    lists = ModelLists(EngineClient({"https": upstream}), lambda: now)
+    for _ in range(2):
+        assert lists.find_facts(make_target("claude-new-9")) is NO_FACTS
+        with pytest.raises(LLMError):
+            await lists.get_unless_failed(make_target(""))
+    assert len(upstream.requests) == 1
+    now += LIST_AGE
+    lists.find_facts(make_target("claude-new-9"))
+    with pytest.raises(LLMError):
+        await lists.get(make_target(""))
+    assert len(upstream.requests) == 2
+    lists.close()

@@ -29,6 +29,7 @@ from llm.dialects.anthropic.passthrough import (
     is_only_usage,
     passthrough_request,
 )
+from llm.dialects.anthropic.profiles import is_new_model
 from llm.dialects.anthropic.shared import CLIENT_HEADERS, NAME
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "create_writer",
     "find_unconvertible_field",
     "get_http_status",
+    "is_new_model",
     "is_only_usage",
     "list_models",
     "passthrough_request",

@@ -64,6 +64,7 @@ _MODELS: Final[tuple[tuple[str, AnthropicProfile], ...]] = (  # the first matchi
     ("*claude*opus-5-5*", replace(_ALWAYS_THINKS, forced_tools=False)),
     ("*claude*sonnet-5-5*", replace(_UP_TO_HIGH_WITHOUT, off_type="between_tools", forced_tools=False)),
     ("*claude*haiku-5-5*", _UP_TO_HIGH_WITHOUT),
+    ("*claude*sonnet-5*", _CLAUDE_5),
     ("*claude*opus-5*", _UP_TO_HIGH_WITHOUT),
     ("*claude*fable-5-[1-9]*", replace(_ALWAYS_THINKS, forced_tools=False)),
     ("*claude*mythos-5-[1-9]*", replace(_ALWAYS_THINKS, forced_tools=False)),
@@ -109,6 +110,11 @@ def binds_thinking(model: str) -> bool:
     (True, False)
     """
     return matches(model.lower().replace(".", "-"), _BINDS_THINKING)
+
+
+def is_new_model(model: str) -> bool:
+    """True for a Claude id that only the last row matches: only the model list can say more about it."""
+    return first_match(model.lower().replace(".", "-"), _GLOBS) == len(_GLOBS) - 1
 
 
 def apply_facts(profile: AnthropicProfile, facts: ModelFacts) -> AnthropicProfile:

@@ -14,6 +14,7 @@ from llm.dialects.gemini.engine_errors import read_error
 from llm.dialects.gemini.engine_models import list_models
 from llm.dialects.gemini.engine_request import SKIP_SIGNATURE, write_request
 from llm.dialects.gemini.engine_response import create_framing, create_reader, read_reply
+from llm.dialects.gemini.profiles import is_new_model
 from llm.dialects.gemini.shared import NAME
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "create_framing",
     "create_reader",
     "get_http_status",
+    "is_new_model",
     "list_models",
     "read_error",
     "read_reply",

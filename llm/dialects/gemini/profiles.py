@@ -63,6 +63,7 @@ _LITE = replace(_LEVEL, enable_fields={"thinkingLevel": "MEDIUM"})
 _FIXED = replace(_LEVEL, ignores=_SAMPLERS, refuses=_PENALTIES)  # sampling parameters are fixed
 _NEWEST = replace(_FIXED, efforts=_THREE, disable_fields=None)
 _GEMINI_4 = replace(_NEWEST, accepts_budget=False)
+_NEW_MODEL = replace(_LEVEL, efforts=_THREE, disable_fields=None)
 
 _MODELS: Final[tuple[tuple[str, GeminiProfile], ...]] = (  # the first matching glob wins
     ("gemini-2.0*thinking*", _BUDGET),
@@ -93,10 +94,10 @@ _MODELS: Final[tuple[tuple[str, GeminiProfile], ...]] = (  # the first matching 
     ("gemini-4-hydrogen*", replace(_GEMINI_4, efforts=(*_THREE, "xhigh"))),
     ("gemini-4-neon*", replace(_GEMINI_4, efforts=(*_THREE, "xhigh"))),
     ("gemini-3*", _LEVEL),
-    # Every Gemini 4 so far refuses MINIMAL, so newer models are not asked for it.
-    ("gemini-[4-9]*", replace(_LEVEL, efforts=_THREE, disable_fields=None)),
-    ("gemini-[1-9][0-9]*", replace(_LEVEL, efforts=_THREE, disable_fields=None)),
     ("gemini-*latest", _LEVEL),
+    # Every Gemini 4 so far refuses MINIMAL, so newer models are not asked for it.
+    ("gemini-[4-9]*", _NEW_MODEL),
+    ("gemini-[1-9][0-9]*", _NEW_MODEL),
     ("gemma-[123]*", _NO_THINKING),
 )
 # Profile of ids that no glob matches.
@@ -122,6 +123,11 @@ def find_profile(model: str) -> GeminiProfile:
     name = model.lower().removeprefix("models/")
     row = first_match(name, _GLOBS)
     return _UNKNOWN_MODEL if row is None else _MODELS[row][1]
+
+
+def is_new_model(model: str) -> bool:
+    """True for a Gemini id of a version without a row: only the model list can say more about it."""
+    return find_profile(model) is _NEW_MODEL
 
 
 def apply_facts(profile: GeminiProfile, facts: ModelFacts) -> GeminiProfile:
