@@ -1,11 +1,11 @@
-"""Checks the order of the events of ``llm.chat.events`` (S7).
+"""Checks the order of the events of ``llm.chat.events`` (S7), and the arguments of tool calls.
 
-The tests check every stream; with ``CHECK_GRAMMAR=true`` the server does too, and logs a violation.
+The tests check the order in every stream; with ``CHECK_GRAMMAR=true`` the server does too, and logs a violation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from llm.chat.events import (
     Cited,
@@ -22,6 +22,8 @@ from llm.chat.events import (
     UsageReported,
     WholePart,
 )
+from llm.errors import Malformed
+from llm.wire.json_codec import is_json
 
 
 class GrammarError(Exception):
@@ -104,3 +106,43 @@ class Grammar:
     def _require(holds: bool, what: str, event: Event | None) -> None:
         if not holds:
             raise GrammarError(f"{event} {what}" if event else what)
+
+
+class ArgumentsCheck:
+    """The stage that ends an answer with an error if a tool call's arguments are not one JSON value.
+
+    It is for clients whose dialect promises a value: their libraries make one up. A broken call is held back until the
+    end, since an interrupted answer (``length``, ``filtered``) may end within a call.
+    """
+
+    def __init__(self) -> None:
+        self._arguments: dict[int, list[str]] = {}  # by part
+        self._names: dict[int, str] = {}
+        self._broken: list[PartEnded] = []
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Returns the events. Raises ``Malformed`` instead of a normal end after a broken call."""
+        if len(events) == 1 and type(events[0]) is TextDelta:  # as nearly always
+            return events
+        out: list[Event] = []
+        for event in events:
+            match event:
+                case ToolCallStarted(index, executor="client"):
+                    self._names[index], self._arguments[index] = event.name, []
+                case ToolCallDelta(index, arguments) if index in self._arguments:
+                    self._arguments[index].append(arguments)
+                case PartEnded(index) if index in self._arguments and not _is_value(self._arguments.pop(index)):
+                    self._broken.append(event)
+                    continue
+                case Finished(reason) if self._broken:
+                    if reason in ("stop", "tool_calls", "other"):
+                        name = self._names[self._broken[0].index]
+                        raise Malformed(f"The engine sent arguments of the tool {name!r} that are not one JSON value.")
+                    out += self._broken
+            out.append(event)
+        return out
+
+
+def _is_value(pieces: list[str]) -> bool:
+    text = "".join(pieces)
+    return not text.strip() or is_json(text)

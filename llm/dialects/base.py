@@ -167,6 +167,7 @@ class ClientDialect(ErrorDialect, Protocol):
     """The client side of a dialect: this server answers the dialect's clients."""
 
     CLIENT_HEADERS: ClientHeaders
+    ARGUMENTS_ARE_VALUES: bool  # arguments of tool calls are JSON values to its clients, not texts
 
     def read_request(self, body: Mapping[str, Any]) -> ChatRequest:
         """Reads a request body. Raises ``InvalidRequest``; its ``param`` is the path, as in ``messages[2].content``."""

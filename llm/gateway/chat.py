@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from llm import log
 from llm.chat.events import Event, Finished
-from llm.chat.grammar import Grammar, GrammarError
+from llm.chat.grammar import ArgumentsCheck, Grammar, GrammarError
 from llm.chat.history import close_open_calls, split_rounds
 from llm.chat.messages import Message
 from llm.chat.pipeline import CollectingSink, EventSink, Pipeline, Stage
@@ -174,7 +174,8 @@ class ChatService:
         prefixes = digest_prefixes(request)
         request = self._signatures.restore(owner, request, prefixes)
         recorder = SignatureRecorder(self._signatures, owner, prefixes[-1]) if request.tools else None
-        stages = self._with_checks(call, (recorder,) if recorder else ())
+        values = (ArgumentsCheck(),) if request.tools and call.dialect.ARGUMENTS_ARE_VALUES else ()
+        stages = self._with_checks(call, (*values, recorder) if recorder else values)
         output = _Output(sink, request)
         headers = call.headers_for(target)
         answer = EngineRound(request, target, self._client, call.record, output.sink, stages, headers).run()

@@ -15,12 +15,13 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from llm.chat.events import Event, Finished, UsageReported
+from llm.chat.grammar import ArgumentsCheck
 from llm.chat.pipeline import ByteSink
 from llm.chat.reply import collect, replay
 from llm.chat.request import ChatRequest
 from llm.chat.token_estimate import RequestSize, estimate_usage
 from llm.dialects.base import EngineRequest, add_query
-from llm.dialects.registry import PASSTHROUGH_DIALECTS
+from llm.dialects.registry import CLIENT_DIALECTS, PASSTHROUGH_DIALECTS
 from llm.engines.api_choice import RESPONSES, choose_api, use_responses
 from llm.engines.engine import Target
 from llm.errors import LLMError, Malformed
@@ -185,7 +186,8 @@ class PassthroughRound:
         elif request.stream:
             self._sink.feed(events)
         else:
-            self._sink.write_reply(collect(events), request)
+            checked = ArgumentsCheck().feed(events) if CLIENT_DIALECTS[engine.dialect].ARGUMENTS_ARE_VALUES else events
+            self._sink.write_reply(collect(checked), request)
 
     def _send_first(self, piece: bytes) -> bool:
         """The answer has begun: what was sent is not sent again."""

@@ -32,7 +32,10 @@ from llm.dialects.anthropic.passthrough import (
 from llm.dialects.anthropic.profiles import is_new_model
 from llm.dialects.anthropic.shared import CLIENT_HEADERS, NAME
 
+ARGUMENTS_ARE_VALUES = True
+
 __all__ = [
+    "ARGUMENTS_ARE_VALUES",
     "CLIENT_HEADERS",
     "NAME",
     "REQUEST_ID",

@@ -19,9 +19,11 @@ from llm.dialects.native.client_response import (
 from llm.dialects.native.client_threads import write_thread
 from llm.dialects.native.shared import NAME
 
+ARGUMENTS_ARE_VALUES = False
 CLIENT_HEADERS = ClientHeaders()
 
 __all__ = [
+    "ARGUMENTS_ARE_VALUES",
     "CLIENT_HEADERS",
     "NAME",
     "REQUEST_ID",

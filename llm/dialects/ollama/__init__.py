@@ -23,9 +23,11 @@ from llm.dialects.ollama.engine_response import create_framing, create_reader, r
 from llm.dialects.ollama.passthrough import create_repair, find_unconvertible_field, is_only_usage, passthrough_request
 from llm.dialects.ollama.shared import NAME
 
+ARGUMENTS_ARE_VALUES = True
 CLIENT_HEADERS = ClientHeaders()
 
 __all__ = [
+    "ARGUMENTS_ARE_VALUES",
     "CLIENT_HEADERS",
     "NAME",
     "REQUEST_ID",

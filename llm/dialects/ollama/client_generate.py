@@ -14,9 +14,11 @@ from llm.dialects.ollama.client_response import write_reply as _write_reply
 from llm.dialects.ollama.shared import NAME
 from llm.wire.json_codec import Json
 
+ARGUMENTS_ARE_VALUES = True
 CLIENT_HEADERS = ClientHeaders()
 
 __all__ = [
+    "ARGUMENTS_ARE_VALUES",
     "CLIENT_HEADERS",
     "NAME",
     "REQUEST_ID",

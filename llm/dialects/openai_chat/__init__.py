@@ -34,7 +34,10 @@ from llm.dialects.openai_chat.passthrough import (
 from llm.dialects.openai_chat.shared import NAME, REASONING_FIELD
 from llm.dialects.openai_common import CLIENT_HEADERS, write_error, write_models
 
+ARGUMENTS_ARE_VALUES = False
+
 __all__ = [
+    "ARGUMENTS_ARE_VALUES",
     "CLIENT_HEADERS",
     "NAME",
     "REASONING_FIELD",

@@ -36,6 +36,7 @@ from llm.dialects.openai_chat.shared import (
     REASONING_FIELD,
     SEALED_PLACE,
     SEALED_TEXT,
+    SYSTEM_FINGERPRINT,
     write_usage,
 )
 from llm.dialects.openai_common import write_error
@@ -199,6 +200,7 @@ class ChunkWriter:
             "object": "chat.completion.chunk",
             "created": self._now,
             "model": model or self._model,
+            "system_fingerprint": SYSTEM_FINGERPRINT,
         }
         return b"data: %b," % dump_bytes(head)[:-1]
 
@@ -308,4 +310,5 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
         "model": reply.model or request.model,
         "choices": [choice],
         "usage": write_usage(reply.usage),
+        "system_fingerprint": SYSTEM_FINGERPRINT,
     }

@@ -81,7 +81,7 @@ class ChunkRepair(StreamRepair):
         self._head: dict[str, Json] = {}  # the fields that all chunks share
         self._finished: set[int] = set()  # choices with a finish reason
         self._usage: Json = None  # running total that was left out
-        self._usage_sent = False
+        self._usage_sent: Json = None
         self._calls: dict[tuple[int, int], _Call] = {}  # by choice and index
 
     def repair(self, event: bytes, frame: Frame) -> bytes:
@@ -139,8 +139,8 @@ class ChunkRepair(StreamRepair):
         if not isinstance(wire.get("usage"), dict):
             return False
         last = not choices or (self._usage is None and any(choice.get("finish_reason") for choice in choices))
-        if last and not self._usage_sent:
-            self._usage_sent = True
+        if last and self._usage_sent != wire["usage"]:
+            self._usage_sent = wire["usage"]
             return False
         self._usage = wire["usage"]
         wire["usage"] = None
@@ -175,7 +175,7 @@ class ChunkRepair(StreamRepair):
         if not self._finished:
             reason = "tool_calls" if self._calls else "stop"
             yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
-        if self._usage is not None and not self._usage_sent:
+        if self._usage is not None and self._usage_sent is None:
             yield {**head, "choices": [], "usage": self._usage}
 
 

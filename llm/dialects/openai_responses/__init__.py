@@ -40,7 +40,10 @@ from llm.dialects.openai_responses.passthrough import (
 )
 from llm.dialects.openai_responses.shared import NAME
 
+ARGUMENTS_ARE_VALUES = False
+
 __all__ = [
+    "ARGUMENTS_ARE_VALUES",
     "CLIENT_HEADERS",
     "NAME",
     "REQUEST_ID",

@@ -40,7 +40,9 @@ from tests.support.chat_client import read
 from tests.support.grammars import check_openai_chat
 
 ASKED = ChatRequest(model="e/m", messages=(), stream=True, show_usage=False)
-HEAD = b'data: {"id":"r1","object":"chat.completion.chunk","created":7,"model":"m-1",'
+HEAD = (
+    b'data: {"id":"r1","object":"chat.completion.chunk","created":7,"model":"m-1","system_fingerprint":"fp_llm_server",'
+)
 DONE = b"data: [DONE]\n\n"
 
 
@@ -343,10 +345,22 @@ def test_a_whole_answer() -> None:
             "prompt_tokens_details": {"cached_tokens": 0},
             "completion_tokens_details": {"reasoning_tokens": 0},
         },
+        "system_fingerprint": "fp_llm_server",
     }
 
 
+def test_every_chunk_has_a_system_fingerprint() -> None:
+    """cerebras-chunks-become-dicts: a chunk without the field is taken for a whole completion there."""
+    call = (ToolCallStarted(1, "c1", "f"), ToolCallDelta(1, "{}"), PartEnded(1))
+    raw = write_events(BEGIN, TextDelta(0, "A"), PartEnded(0), *call, Finished("tool_calls"))
+    chunks = [json.loads(line.removeprefix(b"data: ")) for line in raw.splitlines() if line.startswith(b"data: {")]
+    assert len(chunks) >= 4
+    assert all(isinstance(one["system_fingerprint"], str) for one in chunks)
+
+
 def test_content_is_null_only_with_calls() -> None:
+    """agents-js-null-content-asks-ten-times: null without a call repeats the question there."""
+
     def content(*events: Event) -> Any:
         reply: Any = openai_chat.write_reply(collect([BEGIN, *events]), ASKED, 7)
         return reply["choices"][0]["message"]["content"]
