@@ -6,7 +6,7 @@ Reasoning signatures, item ids, cache marks, unknown fields: they go back unchan
 from __future__ import annotations
 
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -24,6 +24,7 @@ class ProviderMetadata:
 
 Metadata: TypeAlias = tuple[ProviderMetadata, ...]  # items of one or several dialects and issuers
 _EMPTY: Final[Mapping[str, Json]] = {}
+_EMPTY_VALUES: Final[Sequence[Json]] = ("", [])
 
 
 def unknown_fields(wire: Mapping[str, Any], known: Iterable[str], dialect: str, issuer: str | None) -> Metadata:
@@ -50,10 +51,19 @@ def metadata_for_client(metadata: Metadata, dialect: str) -> Mapping[str, Json]:
 
 
 def untranslated_fields(metadata: Metadata, dialect: str) -> tuple[str, ...]:
-    """Returns the names of client fields of other dialects, which a request in ``dialect`` loses."""
+    """Returns the names of client fields of other dialects, which a request in ``dialect`` loses.
+
+    Null, an empty list and an empty text ask for nothing, so nothing is lost with them; an empty object may ask.
+    """
     if not metadata:
         return ()
-    return tuple(name for item in metadata if item.issuer is None and item.dialect != dialect for name in item.data)
+    return tuple(
+        name
+        for item in metadata
+        if item.issuer is None and item.dialect != dialect
+        for name, value in item.data.items()
+        if value is not None and value not in _EMPTY_VALUES
+    )
 
 
 _PREFIX: Final = "llm-server.1."  # with the version of the format

@@ -109,5 +109,7 @@ class ChatRequest:
     metadata: Metadata = ()  # unknown top-level fields
     # Unknown fields that do not change the answer: dropped and reported where others are refused.
     droppable_fields: frozenset[str] = frozenset()
+    # Unknown fields with their default values, which ask for nothing: dropped without a report.
+    default_fields: frozenset[str] = frozenset()
     # Names of ``Options`` that are dropped and reported if the model does not support them, where others are refused.
     soft_options: frozenset[str] = frozenset()

@@ -58,7 +58,7 @@ def lost_fields(request: ChatRequest, dialect: str) -> tuple[str, ...]:
     for tool in request.tools:
         if tool.executor == "provider" and not any(o.dialect == dialect for o in tool.metadata):
             raise Unsupported(f"This engine does not support the hosted tool {tool.name!r}.", param="tools")
-    lost = [*untranslated_fields(request.metadata, dialect)]
+    lost = [name for name in untranslated_fields(request.metadata, dialect) if name not in request.default_fields]
     for name in lost:
         if name not in request.droppable_fields:
             reason = _SEND_HISTORY if name in _STORED_REFERENCES else ""

@@ -17,15 +17,17 @@ from llm.errors import Unsupported
 from llm.wire.json_codec import Json
 
 # Values equal to the default behaviour. A model without the option behaves so too: the option is left out, not refused.
-_NEUTRAL_VALUES: Final[Mapping[str, object]] = {
-    "temperature": 1,
-    "presence_penalty": 0,
-    "frequency_penalty": 0,
-    "verbosity": "medium",
-    "logprobs": False,
-    "service_tier": "auto",
-    "citations": False,
-    "context_tokens": 0,
+_NEUTRAL_VALUES: Final[Mapping[str, Sequence[object]]] = {
+    "temperature": (1,),
+    "top_p": (1,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "verbosity": ("medium",),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "service_tier": ("auto", "default"),
+    "citations": (False,),
+    "context_tokens": (0,),
 }
 
 
@@ -49,12 +51,17 @@ def check_options(
         value = getattr(options, name)
         if value == unset[name] or (profile.always_cites and name == "citations"):
             continue
-        if name not in _NEUTRAL_VALUES or value != _NEUTRAL_VALUES[name]:
+        if not is_neutral(name, value):
             raise build_unsupported(engine, name, reason, model)
         changes[name] = unset[name]
     _check_limit(engine, "stop", len(options.stop), engine.quirks.max_stop_sequences)
     _check_limit(engine, "top_logprobs", options.top_logprobs or 0, engine.quirks.max_top_logprobs)
     return replace(options, **changes) if changes else options
+
+
+def is_neutral(name: str, value: object) -> bool:
+    """True for a value that asks for the default behaviour of every engine."""
+    return value in _NEUTRAL_VALUES.get(name, ())
 
 
 def _unset_values(options: Options) -> Mapping[str, object]:
@@ -94,7 +101,8 @@ def ignored_options(options: Options, profile: ModelProfile, reasoning: bool) ->
     """Returns the names of set options that have no effect on this model while it reasons, sorted."""
     if not reasoning or not profile.ignored_while_reasoning:
         return ()
-    return tuple(sorted(n for n in profile.ignored_while_reasoning if getattr(options, n) is not None))
+    values = {name: getattr(options, name) for name in profile.ignored_while_reasoning}
+    return tuple(sorted(n for n, value in values.items() if value is not None and not is_neutral(n, value)))
 
 
 def merge_field(old: Any, value: Json) -> Json:

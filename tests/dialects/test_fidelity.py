@@ -184,7 +184,7 @@ async def test_t8_an_unsupported_option_is_refused_before_any_request() -> None:
 async def test_t8_a_droppable_field_is_dropped_and_reported() -> None:
     wire = WIRES["anthropic"]
     async with run_between(wire, make_script(wire, wire.head, wire.delta("Hi"), wire.end)) as (server, upstream):
-        body = CLIENTS["openai"].request("anthropic", user="u-1", store=False)
+        body = CLIENTS["openai"].request("anthropic", user="u-1", store=True)
         answer = await server.post("/v1/chat/completions", body)
         assert answer.status == 200
         assert set(answer.headers["X-Dropped-Fields"].split(", ")) == {"user", "store"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast, get_args
 
@@ -46,6 +46,12 @@ _DROPPABLE_FIELDS: Final = frozenset(
         "user_profile_id",
     }
 )
+# Default values that some clients always send: with these the fields ask for nothing.
+_DEFAULTS: Final[Mapping[str, Sequence[object]]] = {
+    "speed": ("standard",),
+    "context_management": ({}, {"edits": []}),
+    "metadata": ({}, {"user_id": None}),
+}
 # Options that may be dropped: agents of this wire set them by the name of an Anthropic model, and another engine may
 # answer.
 _SOFT_OPTIONS: Final = frozenset({"reasoning", "reasoning_tokens", "effort"})
@@ -74,6 +80,7 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         stream=fields.read_flag("stream") or False,
         metadata=metadata + pack_wire_form(**settings.wire_form),
         droppable_fields=_DROPPABLE_FIELDS.intersection(body),
+        default_fields=frozenset(name for name, values in _DEFAULTS.items() if body.get(name) in values),
         soft_options=_SOFT_OPTIONS,
     )
 

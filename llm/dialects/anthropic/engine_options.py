@@ -12,7 +12,7 @@ from llm.chat.request import ChatRequest, JsonFormat, Options
 from llm.dialects.anthropic.profiles import EFFORT_BUDGETS, MIN_BUDGET, AnthropicProfile, apply_facts, find_profile
 from llm.dialects.anthropic.shared import NAME, unpack_wire_form
 from llm.engines.engine import Engine
-from llm.engines.options import check_options
+from llm.engines.options import check_options, is_neutral
 from llm.engines.profiles import DEFAULT_PROFILE
 from llm.engines.reasoning import fit_effort
 from llm.errors import Unsupported
@@ -209,11 +209,13 @@ def _write_samplers(
     if profile.samplers == "any":
         return wire
     fixed = profile.samplers == "none"
+    if fixed or thinking or (len(wire) > 1 and profile.samplers == "one"):
+        wire = {name: value for name, value in wire.items() if not is_neutral(name, value)}
     why = "the model's sampling is fixed" if fixed else "sampling is fixed while the model thinks"
-    if options.temperature is not None:
-        if (fixed or thinking) and options.temperature != 1:
+    if "temperature" in wire:
+        if fixed or thinking:
             raise refuse("temperature", why)
-        if options.top_p is not None and profile.samplers != "both":
+        if "top_p" in wire and profile.samplers != "both":
             raise refuse("top_p", "the model accepts temperature or top_p, not both")
     if options.top_p is not None and options.top_p < (0.99 if fixed else 0.95 if thinking else 0):
         raise refuse("top_p", why)

@@ -17,10 +17,8 @@ _GENERATE: Final = ("prompt", "system", "images")
 _OLLAMA_ONLY: Final = ("raw", "template", "suffix", "context")  # only Ollama's ``/api/generate`` supports them
 # Options that are dropped where the engine lacks them: clients of this wire send the context size in every request.
 _SOFT_OPTIONS: Final = frozenset({"context_tokens"})
-# Fields that concern only how a local server runs the model: they do not change the answer.
-_DROPPABLE: Final = frozenset({"keep_alive", "options", "shift", "truncate"})
-# Default values of fields that some clients always send: with these they may be dropped.
-_DEFAULTS: Final[Mapping[str, object]] = {"raw": False, "template": "", "suffix": "", "context": []}
+# Default values of fields that some clients always send: with these they ask for nothing.
+_DEFAULTS: Final[Mapping[str, object]] = {"raw": False, "shift": True, "truncate": True}
 _OPTIONS: Final = (
     "num_ctx", "num_predict", "temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty",
 )  # fmt: skip
@@ -41,7 +39,6 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     stream = fields.read_flag("stream")
     inner = fields.read_object("options")
     options = _read_options(fields, inner)
-    defaults = [name for name, value in _DEFAULTS.items() if body.get(name) == value]
     present = {name: value for name, value in body.items() if value is not None}
     metadata = unknown_fields(present, (*known, *_OLLAMA_ONLY), NAME, None)
     if generate_fields := {name: present[name] for name in _OLLAMA_ONLY if name in present}:
@@ -55,7 +52,9 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         options=options,
         stream=True if stream is None else stream,
         metadata=metadata,
-        droppable_fields=_DROPPABLE.union(defaults),
+        # Those that concern how a local server runs the model, and unknown names, which Ollama ignores.
+        droppable_fields=frozenset(present).difference(_OLLAMA_ONLY),
+        default_fields=frozenset(name for name, value in _DEFAULTS.items() if body.get(name) == value),
         soft_options=_SOFT_OPTIONS | soften_no_reasoning(options),
     )
 
@@ -193,7 +192,7 @@ def _read_options(fields: Fields, inner: Fields | None) -> Options:
         effort=cast("Effort", think) if isinstance(think, str) else None,
         format=_read_format(fields),
         logprobs=fields.read_flag("logprobs"),
-        top_logprobs=fields.read_integer("top_logprobs"),
+        top_logprobs=fields.read_integer("top_logprobs") or None,
         context_tokens=inner.read_integer("num_ctx"),
     )
 

@@ -27,9 +27,13 @@ _OPTIONS: Final = frozenset({
 _KNOWN: Final = _OPTIONS | {"model", "messages", "tools", "functions", "stream"}
 _KNOWN_WITH_USAGE: Final = _KNOWN | {"stream_options"}
 _USAGE_FIELDS: Final = frozenset({"include_usage"})
-# Default values of fields that some clients always send: with these they may be dropped.
-_DEFAULTS: Final[Mapping[str, object]] = {"n": 1, "modalities": ["text"], "logit_bias": {}}
+# Default values of fields that some clients always send: with these they ask for nothing.
+_DEFAULTS: Final[Mapping[str, object]] = {
+    "n": 1, "modalities": ["text"], "store": False, "logit_bias": {}, "metadata": {}, "stream_options": {},
+    "prompt_cache_options": {}, "reasoning": {}, "provider": {}, "extra_body": {},
+}  # fmt: skip
 _DEFAULT_FIELDS: Final = frozenset(_DEFAULTS)
+_NO_FIELDS: Final[frozenset[str]] = frozenset()
 _OTHER_EFFORTS: Final = ("default", "ultra")  # Groq, DeepSeek
 _CHOICE_OBJECTS: Final = ("function", "custom", "allowed_tools")
 _CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
@@ -46,12 +50,12 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     if "functions" in body:
         tools += [_read_function(wire, f"functions[{n}]", ()) for n, wire in enumerate(read_list(body, "functions"))]
     known = _KNOWN_WITH_USAGE if stream_options.keys() <= _USAGE_FIELDS else _KNOWN
-    model, options, droppable = read_text(body, "model", ""), NO_OPTIONS, DROPPABLE_FIELDS
+    model, options, defaults = read_text(body, "model", ""), NO_OPTIONS, _NO_FIELDS
     if not _OPTIONS.isdisjoint(body):
         options = _read_options(body)
         known -= _find_host_fields(body)
     if not _DEFAULT_FIELDS.isdisjoint(body):
-        droppable = DROPPABLE_FIELDS.union(name for name, value in _DEFAULTS.items() if body.get(name) == value)
+        defaults = frozenset(name for name, value in _DEFAULTS.items() if body.get(name) == value)
     return ChatRequest(
         model=model,
         messages=tuple(messages),
@@ -60,7 +64,8 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         stream=stream,
         show_usage=bool(stream_options.get("include_usage")) if stream else True,
         metadata=() if body.keys() <= known else _read_unknown_fields(body, known),
-        droppable_fields=droppable,
+        droppable_fields=DROPPABLE_FIELDS,
+        default_fields=defaults,
         soft_options=soften_no_reasoning(options),
     )
 
@@ -82,7 +87,7 @@ def _find_host_fields(body: Mapping[str, Any]) -> set[str]:
 
 def _read_options(body: Mapping[str, Any]) -> Options:
     stop = body.get("stop")
-    stop = [stop] if isinstance(stop, str) else stop or ()
+    stop = [stop] if isinstance(stop, str) and stop else stop or ()
     if not isinstance(stop, list | tuple) or not all(isinstance(one, str) for one in stop):
         raise_invalid("stop", "must be text or a list of texts")
     effort = None if body.get("reasoning_effort") in _OTHER_EFFORTS else read_typed(body, "reasoning_effort", str)
@@ -105,7 +110,7 @@ def _read_options(body: Mapping[str, Any]) -> Options:
         allowed_tools=_read_allowed_tools(body),
         parallel_tools=read_typed(body, "parallel_tool_calls", bool),
         logprobs=read_typed(body, "logprobs", bool),
-        top_logprobs=read_typed(body, "top_logprobs", int),
+        top_logprobs=read_typed(body, "top_logprobs", int) or None,
         service_tier=read_typed(body, "service_tier", str),
     )
 

@@ -64,14 +64,15 @@ def _select_client_fields(request: ChatRequest, engine: Engine, dropped: list[st
     fields = dict(metadata_for_engine(request.metadata, NAME, engine.issuer))
     if engine.always_translate:  # of other engines, requests with these fields are passed through
         for name in ("n", "modalities"):
-            if name in fields and name not in request.droppable_fields:
+            if name in fields and name not in request.default_fields:
                 raise Unsupported(
                     f"{name!r} is not supported with {engine.label}, because its answers are translated.",
                     param=name,
                     engine=engine.name,
                 )
+    droppable = request.droppable_fields | request.default_fields
     for name in [*fields]:
-        unknown = name in request.droppable_fields and not engine.quirks.accepts_unknown_fields
+        unknown = name in droppable and not engine.quirks.accepts_unknown_fields
         if unknown or (name == "stream_options" and not engine.quirks.accepts_include_usage):
             del fields[name]
             dropped.append(name)

@@ -18,6 +18,7 @@ from llm.wire.json_strict import Fields, invalid
 _KNOWN_FIELDS: Final = (
     "model", "input", "instructions", "stream", "max_output_tokens", "temperature", "top_p", "top_k", "tools",
     "tool_choice", "parallel_tool_calls", "reasoning", "text", "service_tier", "top_logprobs", "include",
+    "presence_penalty", "frequency_penalty",
 )  # fmt: skip
 # Fields that may be dropped: they do not change the answer, or (``store``) this server stores nothing anyway.
 _DROPPABLE_FIELDS: Final = frozenset(
@@ -27,8 +28,11 @@ _DROPPABLE_FIELDS: Final = frozenset(
         "text", "user",
     }
 )  # fmt: skip
-# Default values that some clients always send; fields with them may be dropped.
-_DEFAULT_VALUES: Final[Mapping[str, object]] = {"truncation": "disabled", "background": False}
+# Default values that some clients always send: with these the fields ask for nothing.
+_DEFAULT_VALUES: Final[Mapping[str, object]] = {
+    "truncation": "disabled", "background": False, "store": False, "metadata": {}, "client_metadata": {},
+    "stream_options": {}, "prompt_cache_options": {},
+}  # fmt: skip
 _CHOICES: Final = ("auto", "none", "required")
 _LOGPROBS: Final = "message.output_text.logprobs"
 
@@ -45,7 +49,6 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     messages = conversation.messages
     if instructions := fields.read_text("instructions"):
         messages.insert(0, Message("system", (Text(instructions),)))
-    default_fields = [name for name, value in _DEFAULT_VALUES.items() if body.get(name) == value]
     present = {name: value for name, value in body.items() if value is not None}
     options = _update_options(_read_options(fields), conversation.updates)
     return ChatRequest(
@@ -55,7 +58,8 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         options=options,
         stream=fields.read_flag("stream") or False,
         metadata=(*unknown_fields(present, _KNOWN_FIELDS, NAME, None), *_read_wire_form(fields)),
-        droppable_fields=_DROPPABLE_FIELDS.union(default_fields),
+        droppable_fields=_DROPPABLE_FIELDS,
+        default_fields=frozenset(name for name, value in _DEFAULT_VALUES.items() if body.get(name) == value),
         soft_options=soften_no_reasoning(options),
     )
 
@@ -97,6 +101,8 @@ def _read_options(fields: Fields) -> Options:
         temperature=fields.read_number("temperature"),
         top_p=fields.read_number("top_p"),
         top_k=fields.read_integer("top_k"),
+        presence_penalty=fields.read_number("presence_penalty"),
+        frequency_penalty=fields.read_number("frequency_penalty"),
         effort=_read_effort(reasoning) if reasoning else None,
         verbosity=text.read_text("verbosity") if text else None,
         format=_read_format(text.read_object("format")) if text else None,

@@ -374,7 +374,10 @@ def test_options_without_effect_are_accepted() -> None:
 
 
 def test_samplers_are_written_where_accepted() -> None:
-    assert write_body(HELLO, model="claude-opus-4-8", temperature=1, service_tier="auto")["temperature"] == 1
+    fixed = write_body(HELLO, model="claude-opus-4-8", temperature=1, top_p=1, service_tier="auto")
+    assert fixed.keys().isdisjoint(("temperature", "top_p")) and fixed["service_tier"] == "auto"
+    one = write_body(HELLO, model="claude-sonnet-4-5", temperature=1, top_p=0.5)
+    assert one["top_p"] == 0.5 and "temperature" not in one
     older = write_body(HELLO, model="claude-3-5-haiku-20241022", temperature=0.0, top_p=0.0, top_k=0)
     assert (older["temperature"], older["top_p"], older["top_k"]) == (0.0, 0.0, 0)
     any_ = write_body(HELLO, model="some-imitation", temperature=1.5, top_p=0.5, reasoning=True)

@@ -190,22 +190,26 @@ def test_t7_a_format_is_read(wire: Any, read_as: JsonFormat | None) -> None:
 def test_options_are_read_with_their_zeros() -> None:
     options = read(
         max_tokens=1, max_completion_tokens=0, temperature=0, top_p=0.0, top_k=0, stop="x", seed=0, presence_penalty=0,
-        frequency_penalty=0, reasoning_effort="none", verbosity="low", logprobs=False, top_logprobs=0,
+        frequency_penalty=0, reasoning_effort="none", verbosity="low", logprobs=False, top_logprobs=0,  # asks for none
         parallel_tool_calls=False, service_tier="flex",
     ).options  # fmt: skip
     assert options == Options(
         max_tokens=0, temperature=0, top_p=0, top_k=0, stop=("x",), seed=0, presence_penalty=0, frequency_penalty=0,
-        effort="none", verbosity="low", logprobs=False, top_logprobs=0, parallel_tools=False, service_tier="flex",
+        effort="none", verbosity="low", logprobs=False, parallel_tools=False, service_tier="flex",
     )  # fmt: skip
     assert read(stop=["a", "b"], max_tokens=3).options == Options(stop=("a", "b"), max_tokens=3)
 
 
 def test_t8_fields_that_change_the_answer_are_droppable_only_with_defaults() -> None:
     telling = {"n": 2, "modalities": ["audio"], "audio": {"voice": "x"}, "logit_bias": {"1": 2}, "min_p": 0.1}
-    asking_nothing: dict[str, Any] = {"n": 1, "modalities": ["text"], "logit_bias": {}}
-    hints = {"user": "u", "metadata": {}, "store": False, "prompt_cache_key": "k", "safety_identifier": "s"}
-    assert not read(**telling).droppable_fields & telling.keys()
-    assert asking_nothing.keys() | hints.keys() <= read(**asking_nothing, **hints).droppable_fields
+    asking_nothing: dict[str, Any] = {"n": 1, "modalities": ["text"], "logit_bias": {}, "metadata": {}, "store": False}
+    hints = {"user": "u", "metadata": {"a": "b"}, "store": True, "prompt_cache_key": "k", "safety_identifier": "s"}
+    for fields in (telling, asking_nothing, hints):
+        request = read(**fields)
+        assert request.default_fields == (fields.keys() if fields is asking_nothing else frozenset())
+        if fields is telling:
+            assert not request.droppable_fields & fields.keys()
+    assert hints.keys() <= read(**hints).droppable_fields
     for fields in (telling, {**asking_nothing, **hints}):
         body = write_body(read(**fields))
         assert {name: body[name] for name in fields} == fields

@@ -35,7 +35,7 @@ FORMATTED: Final[dict[str, Any]] = {
 }
 SAMPLERS: Final[dict[str, Any]] = {
     "temperature": 0, "top_p": 0, "presence_penalty": 0.5, "frequency_penalty": 0.5, "logprobs": True,
-    "top_logprobs": 0, "stop": ("x",),
+    "top_logprobs": 1, "stop": ("x",),
 }  # fmt: skip
 NAMES = [engine.name for engine in ENGINES.values() if engine.dialect == "openai-chat"]
 OTHER = Engine(name="box", label="Box", dialect="openai-chat", base_url="http://box/v1")  # only by configuration
@@ -325,14 +325,17 @@ def test_default_values_of_refused_options_are_left_out() -> None:
         "presence_penalty": 0,
         "frequency_penalty": 0,
         "logprobs": False,
+        "top_p": 1,
         "stop": (),
     }
-    assert write_body("openai", "o3", **nothing, verbosity="medium", citations=False, context_tokens=0) == {}
+    assert (
+        write_body("openai", "o3", **nothing, top_logprobs=0, verbosity="medium", citations=False, context_tokens=0)
+        == {}
+    )
     assert write_body("deepseek", "deepseek-chat", service_tier="auto", verbosity="medium") == {}
     assert write_body("openai", "gpt-4o", **nothing) == {
-        "temperature": 1, "presence_penalty": 0, "frequency_penalty": 0, "logprobs": False,
+        "temperature": 1, "presence_penalty": 0, "frequency_penalty": 0, "logprobs": False, "top_p": 1,
     }  # fmt: skip
-    assert get_refused_option("openai", "o3", top_p=1) == "top_p"  # not the default of such a model
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,8 @@ def test_options_are_read() -> None:
         replace(request, options=replace(options, logprobs=None, top_logprobs=None, verbosity=None, service_tier=None)),
         ENGINES["anthropic"],
     )
-    assert {"store", "truncation", "reasoning", "include"} <= set(outgoing.dropped)
+    assert {"reasoning", "include"} <= set(outgoing.dropped)
+    assert {"store", "truncation"} == request.default_fields
 
 
 @pytest.mark.parametrize(
