@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from tests.support.fidelity import ENGINES_OF, FEATURES, evaluate, write_page
 from tests.support.fidelity_clients import CLIENTS
@@ -26,6 +27,18 @@ def test_t8_every_loss_is_reported() -> None:
         if evaluate(feature, client, towards).word == "LOST"
     ]
     assert not lost
+
+
+def test_what_is_left_out_is_named_as_what_it_is() -> None:
+    names = {
+        name
+        for feature in FEATURES
+        for client in CLIENTS
+        for towards in ENGINES_OF
+        for name in evaluate(feature, client, towards).dropped
+    }
+    assert names  # some things are left out
+    assert {name for name in names if not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", name) or "block" in name} == set()
 
 
 def test_every_request_of_the_page_is_a_feature() -> None:

@@ -73,9 +73,12 @@ class Outcome:
 
     word: str
     error: LLMError | None = None
+    dropped: tuple[str, ...] = ()  # names in ``X-Dropped-Fields``
 
     def __str__(self) -> str:
-        return self.word if self.error is None else f"no, `{self.error.param}`"
+        if self.error is not None:
+            return f"no, `{self.error.param}`"
+        return f"{self.word}, `{'`, `'.join(self.dropped)}`" if self.word == "told" else self.word
 
 
 FEATURES: tuple[Feature, ...] = (
@@ -115,6 +118,14 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "caching", ("cache_control",), (("unasked", '"messages"'), ("unasked", '"input"'), ("unasked", '"contents"'))
     ),
+    Feature("cache mark", ("cache_control",)),
+    Feature("cache key", ("key-1",)),
+    Feature("reasoning of an earlier answer", ("Earlier thought",)),
+    Feature("compaction of the conversation", (("Summary of before", "c2VjcmV0"),)),
+    Feature("custom tool", ("run_code",)),
+    Feature("custom call and result", ("run_code", "print(1)", "Printed")),
+    Feature("a choice of allowed tools", ("get_time",)),
+    Feature("hosted web search", (("web_search", "google_search", "googleSearch"),)),
     Feature("user", ("user-1",)),
     Feature("a field that nobody knows", ("x_unknown",)),
 )
@@ -139,7 +150,7 @@ def evaluate(feature: Feature, client: str, towards: Destination) -> Outcome:
         inside = not feature.in_result or any(feature.in_result in json.dumps(one) for one in _results(out.body))
         return Outcome("yes" if inside else "behind it")
     if out.dropped:
-        return Outcome("told")
+        return Outcome("told", dropped=out.dropped)
     return Outcome(next((word for word, mark in feature.alternatives if mark in sent), "LOST"))
 
 
@@ -229,7 +240,7 @@ def write_page() -> str:
         "| exact | client and engine speak alike: the body goes through as it is, and so does the answer |",
         "| yes | it is carried, in the engine's own words |",
         "| as …, on, unasked | the engine gets it in those words; unasked: it caches by itself |",
-        "| told | it cannot be carried and does not change the answer: its name is in `X-Dropped-Fields` |",
+        "| told, `x` | it cannot be carried and does not change the answer: the name is in `X-Dropped-Fields` |",
         "| behind it | it stands in the message behind the result, under the id of its call |",
         "| no, `x` | it cannot be carried: 400 `unsupported` with `x` as its `param`, before anything is asked |",
         "| – | the client's API has no word for it |",

@@ -98,6 +98,36 @@ def _chat(png: str, pdf: str) -> Bodies:
         "log probabilities": {**base, "logprobs": True},
         "service tier": {**base, "service_tier": "flex"},
         "user": {**base, "user": "user-1"},
+        "cache mark": asked({"type": "text", "text": "Long", "cache_control": {"type": "ephemeral"}}),
+        "cache key": {**base, "prompt_cache_key": "key-1"},
+        "reasoning of an earlier answer": {
+            **base,
+            "messages": [hello, {"role": "assistant", "content": "Hi", "reasoning_content": "Earlier thought"}, hello],
+        },
+        "custom tool": {**base, "tools": [{"type": "custom", "custom": {"name": "run_code"}}]},
+        "custom call and result": {
+            **base,
+            "tools": [{"type": "custom", "custom": {"name": "run_code"}}],
+            "messages": [
+                hello,
+                {
+                    "role": "assistant",
+                    "tool_calls": [
+                        {"id": "call_1", "type": "custom", "custom": {"name": "run_code", "input": "print(1)"}}
+                    ],
+                },
+                {"role": "tool", "tool_call_id": "call_1", "content": "Printed"},
+            ],
+        },
+        "a choice of allowed tools": {
+            **base,
+            "tools": [tool, {"type": "function", "function": {**_FUNCTION, "name": "get_time"}}],
+            "tool_choice": {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "get_time"}}]},
+            },
+        },
+        "hosted web search": {**base, "web_search_options": {}},
         "a field that nobody knows": {**base, "x_unknown": 1},
     }
 
@@ -141,6 +171,43 @@ def _responses(png: str, pdf: str) -> Bodies:
         "log probabilities": {**base, "include": ["message.output_text.logprobs"], "top_logprobs": 2},
         "service tier": {**base, "service_tier": "flex"},
         "user": {**base, "user": "user-1"},
+        "cache key": {**base, "prompt_cache_key": "key-1"},
+        "reasoning of an earlier answer": {
+            **base,
+            "input": [
+                {"role": "user", "content": "Hello there"},
+                {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Earlier thought"}]},
+                {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]},
+                {"role": "user", "content": "Hello again"},
+            ],
+        },
+        "compaction of the conversation": {
+            **base,
+            "input": [
+                {"type": "compaction", "id": "cmp_1", "encrypted_content": "c2VjcmV0"},
+                {"role": "user", "content": "Hello there"},
+            ],
+        },
+        "custom tool": {**base, "tools": [{"type": "custom", "name": "run_code"}]},
+        "custom call and result": {
+            **base,
+            "tools": [{"type": "custom", "name": "run_code"}],
+            "input": [
+                {"role": "user", "content": "Hello there"},
+                {"type": "custom_tool_call", "call_id": "call_1", "name": "run_code", "input": "print(1)"},
+                {"type": "custom_tool_call_output", "call_id": "call_1", "output": "Printed"},
+            ],
+        },
+        "a choice of allowed tools": {
+            **base,
+            "tools": [tool, {**tool, "name": "get_time"}],
+            "tool_choice": {
+                "type": "allowed_tools",
+                "mode": "auto",
+                "tools": [{"type": "function", "name": "get_time"}],
+            },
+        },
+        "hosted web search": {**base, "tools": [{"type": "web_search"}]},
         "a field that nobody knows": {**base, "x_unknown": 1},
     }
 
@@ -158,6 +225,9 @@ def _anthropic(png: str, pdf: str) -> Bodies:
         answer = {"type": "tool_result", "tool_use_id": "toolu_1", "content": content, **more}
         messages = [hello, {"role": "assistant", "content": [call]}, {"role": "user", "content": [answer]}]
         return {**base, "tools": [tool], "messages": messages}
+
+    def earlier(*content: Any) -> dict[str, Any]:
+        return {**base, "messages": [hello, {"role": "assistant", "content": [*content]}, hello]}
 
     picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": png}}
     document = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": pdf}}
@@ -193,6 +263,12 @@ def _anthropic(png: str, pdf: str) -> Bodies:
         "service tier": {**base, "service_tier": "flex"},
         "caching": {**base, "system": marked},
         "user": {**base, "metadata": {"user_id": "user-1"}},
+        "cache mark": asked({"type": "text", "text": "Long", "cache_control": {"type": "ephemeral"}}),
+        "reasoning of an earlier answer": earlier(
+            {"type": "thinking", "thinking": "Earlier thought", "signature": "c2ln"}, {"type": "text", "text": "Hi"}
+        ),
+        "compaction of the conversation": earlier({"type": "compaction", "content": "Summary of before"}),
+        "hosted web search": {**base, "tools": [{"type": "web_search_20250305", "name": "web_search"}]},
         "a field that nobody knows": {**base, "x_unknown": 1},
     }
 
@@ -227,6 +303,10 @@ def _ollama(png: str, pdf: str) -> Bodies:
         "seed": option(seed=4321),
         "effort": {**base, "think": "high"},
         "log probabilities": {**base, "logprobs": True},
+        "reasoning of an earlier answer": {
+            **base,
+            "messages": [hello, {"role": "assistant", "content": "Hi", "thinking": "Earlier thought"}, hello],
+        },
         "a field that nobody knows": {**base, "x_unknown": 1},
     }
 
