@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from llm.chat.provider_metadata import Metadata
 from llm.wire.json_codec import Json
+
+_SOURCES: Final = "Sources given by the engine:"
+_LISTED_SOURCES: Final = re.compile(rf"(?:\A|\n\n){_SOURCES}(?:\n- [^\n]*)+\Z")
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 Executor: TypeAlias = Literal["client", "server", "provider"]
@@ -118,6 +122,32 @@ class ToolResult:
     is_error: bool = False
     name: str | None = None  # of the tool; Gemini matches results to calls by it
     metadata: Metadata = ()
+
+
+def describe_media(media: Media) -> str:
+    """Returns a sentence in place of media in an answer, for clients whose API has no form for them."""
+    if media.url is not None:
+        return f"[{media.mime}: {media.url}]"
+    names = {"image": "A picture", "audio": "A recording", "video": "A video"}
+    return f"[{names.get(media.kind, 'A file')} ({media.mime}) was made, which this API cannot carry.]"
+
+
+def list_sources(citations: Iterable[Citation]) -> str:
+    """Returns a text with the sources, each of them once, to be put behind an answer for clients whose API has no
+    citations; "" if there are none. :func:`remove_sources` removes it again.
+    """
+    lines: dict[str, None] = {}
+    for one in citations:
+        if one.url:
+            lines[f"- [{one.title}]({one.url})" if one.title else f"- {one.url}"] = None
+        elif one.title or one.quote:
+            lines[f"- {one.title or one.quote}"] = None
+    return "\n".join((f"\n\n{_SOURCES}", *lines)) if lines else ""
+
+
+def remove_sources(text: str) -> str:
+    """Removes the list of sources that this server has put behind an answer: the model has not written it."""
+    return _LISTED_SOURCES.sub("", text) if _SOURCES in text else text
 
 
 Part: TypeAlias = Text | Reasoning | Media | ToolCall | ToolResult | UnknownPart

@@ -88,8 +88,7 @@ def compare(client: CrossingClient, got: Answer, wanted: Answer) -> None:
         compare_call(client, mine, given)
     assert len({call.id for call in ours}) == len(ours), f"ids: {ours}"
     assert got.finish == finish, f"finish: {got.finish} is not {finish}"
-    if client.cites:
-        assert got.sources == wanted.sources, f"sources: {got.sources} are not {wanted.sources}"
+    assert got.sources == wanted.sources, f"sources: {got.sources} are not {wanted.sources}"
     if wanted.tokens is not None and got.tokens is not None:
         before, after = wanted.tokens.input or 0, wanted.tokens.output or 0
         assert (got.tokens.input, got.tokens.output) == (before, after), f"{got.tokens} is not {wanted.tokens}"

@@ -7,6 +7,7 @@ read by the same code.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,6 @@ class CrossingClient:
         text
     )  # what invalid arguments become
     empty_arguments: str = "{}"  # how a stream writes empty arguments
-    cites: bool = True  # the wire can carry the sources of every engine
     counts_parts: bool = True  # usage has cached and reasoning tokens
     shows_hosted: bool = False  # shows tool calls that the provider runs itself
 
@@ -266,9 +266,10 @@ def _read_message(whole: Wire) -> Answer:
     texts = [block for block in content if block["type"] == "text"]
     cached = usage["cache_read_input_tokens"]
     words = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
+    text, listed = _split_sources("".join(block["text"] for block in texts))
     words |= {"model_context_window_exceeded": "length", "refusal": "content_filter", "pause_turn": "paused"}
     return Answer(
-        text="".join(block["text"] for block in texts),
+        text=text,
         reasoning="".join(block["thinking"] for block in content if block["type"] == "thinking"),
         calls=tuple(
             Call(b["name"], b["input"], b["id"], hosted=b["type"] != "tool_use", text=b.get("_text"))
@@ -284,8 +285,16 @@ def _read_message(whole: Wire) -> Answer:
             cached,
             usage.get("output_tokens_details", {}).get("thinking_tokens", 0),
         ),
-        sources=frozenset(c["url"] for block in texts for c in block.get("citations") or () if c.get("url")),
+        sources=listed | frozenset(c["url"] for block in texts for c in block.get("citations") or () if c.get("url")),
     )
+
+
+def _split_sources(text: str) -> tuple[str, frozenset[str]]:
+    """Splits what this server has put into a text for lack of a field: the sources and the place of a picture."""
+    text = re.sub(r"\[A picture [^]]*\]|\[image/png: [^]]*\]", "", text)
+    text, _, listed = text.partition("\n\nSources given by the engine:\n")
+    urls = (re.search(r"(?:\]\(|^- )(https?://.*?)\)?$", line) for line in listed.splitlines())
+    return text, frozenset(found[1] for found in urls if found)
 
 
 # --- Ollama ---
@@ -327,16 +336,18 @@ def _values_of(parts: Iterable[Wire], name: str) -> Iterable[Any]:
 def _read_lines(whole: Wire) -> Answer:
     message = whole.get("message", whole)
     calls = message.get("tool_calls") or ()
+    text, listed = _split_sources(message.get("content", message.get("response")))
     return Answer(
-        text=message.get("content", message.get("response")),
+        text=text,
         reasoning=message.get("thinking", ""),
         calls=tuple(Call(c["function"]["name"], c["function"]["arguments"], c["id"]) for c in calls),
         finish=whole["done_reason"] if whole["done_reason"] != "stop" or not calls else "tool_calls",
         tokens=_tokens(whole["prompt_eval_count"], whole["eval_count"], 0, 0),
+        sources=listed,
     )
 
 
-_STOPS = {"paused": "stop", "other": "stop"}
+_STOPS = {"paused": "length", "other": "stop"}
 _WORDS = {"filtered": "content_filter"}
 _FRAMINGS = {"sse": "text/event-stream", "ndjson": "application/x-ndjson", "chunks": "*/*"}
 
@@ -393,7 +404,6 @@ CLIENTS: Mapping[str, CrossingClient] = {
             _WORDS | {"other": "stop"},
             invalid_arguments=_wrap_invalid_input,
             empty_arguments="",
-            cites=False,
         ),
         CrossingClient(
             "ollama chat",
@@ -404,9 +414,8 @@ CLIENTS: Mapping[str, CrossingClient] = {
             lambda whole: check_ollama_reply(whole, "message"),
             _assemble_lines,
             _read_lines,
-            {"filtered": "stop"} | _STOPS,
+            _WORDS | _STOPS,
             invalid_arguments=lambda text, call: {"value": arguments_of(text)},
-            cites=False,
             counts_parts=False,
         ),
         CrossingClient(
@@ -418,9 +427,8 @@ CLIENTS: Mapping[str, CrossingClient] = {
             lambda whole: check_ollama_reply(whole, "response"),
             _assemble_lines,
             _read_lines,
-            {"filtered": "stop"} | _STOPS,
+            _WORDS | _STOPS,
             invalid_arguments=lambda text, call: {"value": arguments_of(text)},
-            cites=False,
             counts_parts=False,
         ),
     )

@@ -219,7 +219,9 @@ def evaluate_answer(name: str, events: tuple[Event, ...], marks: tuple[str, ...]
         return "yes" if any(mark in text for mark in (*marks, "max_output_tokens")) else "no"
     if name.startswith("what the engine signed"):
         return "yes" if "llm-server.1." in text else "kept here"
-    return "yes" if all(mark in text for mark in marks) else "no"
+    if all(mark in text for mark in marks):
+        return "as text" if "Sources given by the engine:" in text and name == "source" else "yes"
+    return "told" if "which this API cannot carry" in text else "no"
 
 
 def _refusals(feature: Feature, towards: Destination) -> list[str]:
@@ -271,7 +273,8 @@ def write_page() -> str:
         "## Answers",
         "",
         "From any engine. What it signed and a client's API has no field for is kept here by the id of the call that it",
-        "belongs to, for a day; the native API needs none of it back, since tools run and threads are kept here.",
+        "belongs to, for a day; the native API needs none of it back, since tools run and threads are kept here. As text:",
+        "listed behind the answer. Told: a sentence stands in its place.",
         "",
         f"| | {' | '.join(spoken.label for spoken in CLIENTS.values())} |",
         f"| --- |{' --- |' * len(CLIENTS)}",

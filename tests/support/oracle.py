@@ -223,8 +223,13 @@ def _openai(body: str) -> Answer | Failure:
             collected.add("reasoning", delta.get("reasoning_content") or delta.get("reasoning") or shown)
             _openai_content(delta.get("content"), collected)
             collected.add("text", delta.get("refusal"))
+            collected.add("text", (delta.get("audio") or {}).get("transcript"))
             for note in delta.get("annotations") or ():
                 collected.cite(note.get("url_citation", {}).get("url"))
+                collected.add("other", "+" if note.get("type") == "file" else "")
+            for tool in delta.get("executed_tools") or ():  # Groq
+                for found in (tool.get("search_results") or {}).get("results") or ():
+                    collected.cite(found.get("url"))
             for number, wire in enumerate(delta.get("tool_calls") or ()):
                 # In a stream the pieces of a call have its index; otherwise calls are a list.
                 key = wire.get("index", number) if streamed else number

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast, get_args
 
-from llm.chat.messages import Message, Part, Role, Text, UnknownPart
+from llm.chat.messages import Message, Part, Role, Text, UnknownPart, remove_sources
 from llm.chat.provider_metadata import ProviderMetadata, unknown_fields
 from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec
 from llm.dialects.anthropic.shared import NAME, Unreadable, pack_wire_form, read_blocks
@@ -104,7 +104,17 @@ def _read_message(wire: object, path: str) -> Message:
     metadata = unknown_fields(wire, ("role", "content"), NAME, None)
     if role == "system":  # newer models accept it between other messages; other wires move it to the front
         metadata += pack_wire_form(role="system")
-    return Message(cast(Role, role), _read_parts(wire.get("content"), f"{path}.content"), metadata)
+    parts = _read_parts(wire.get("content"), f"{path}.content")
+    if role == "assistant":
+        parts = tuple(part for before in parts if (part := _remove_sources(before)) is not None)
+    return Message(cast(Role, role), parts, metadata)
+
+
+def _remove_sources(part: Part) -> Part | None:
+    """Returns a part of an answer without the sources that this server has listed; None if nothing else is in it."""
+    if not isinstance(part, Text) or (text := remove_sources(part.text)) == part.text:
+        return part
+    return replace(part, text=text) if text else None
 
 
 def _read_parts(content: object, path: str) -> tuple[Part, ...]:

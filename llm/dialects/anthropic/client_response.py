@@ -26,7 +26,19 @@ from llm.chat.events import (
     failed_finish_error,
 )
 from llm.chat.filters import PartSequencer
-from llm.chat.messages import Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart, Usage
+from llm.chat.messages import (
+    Citation,
+    Media,
+    Part,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolResult,
+    UnknownPart,
+    Usage,
+    describe_media,
+    list_sources,
+)
 from llm.chat.provider_metadata import Metadata, encode_metadata, metadata_for_client
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
@@ -49,21 +61,24 @@ _BESIDE_DELTA: Final = ("context_management", "input_transformations", "diagnost
 
 
 def create_writer(request: ChatRequest, now: int) -> MessageWriter:
-    """Creates the writer of one stream; neither parameter affects this wire."""
-    return MessageWriter()
+    """Creates the writer of one stream; ``now`` does not affect this wire."""
+    return MessageWriter(lists_sources=request.options.format is None)
 
 
 class MessageWriter:
     """Writes events as the SSE stream of one message.
 
     One block is open at a time. Tool calls run on this server are left out; block indexes count only written blocks.
+    ``lists_sources``: citations of other wires become a text behind the answer.
     """
 
     content_type = "text/event-stream"
     write_interval = 0.0
 
-    def __init__(self) -> None:
+    def __init__(self, *, lists_sources: bool = True) -> None:
+        self._lists_sources = lists_sources
         self._order = PartSequencer()
+        self._sources: list[Citation] = []  # of other wires
         self._hidden: set[int] = set()
         self._started: Started | None = None  # held back in case usage is the next event
         self._usage = Usage()
@@ -130,11 +145,16 @@ class MessageWriter:
                 else:
                     self._arguments.append(arguments)
             case Cited(_, citation):
-                for wire in write_citations((citation,), _fields_for_client):
+                if wire := _fields_for_client(citation.metadata):
                     self._open_block("text", out)
-                    self._write_delta_event({"type": "citations_delta", "citation": wire}, out)
+                    self._write_delta_event({"type": "citations_delta", "citation": dict(wire)}, out)
+                else:
+                    self._sources.append(citation)
             case PartEnded(_, metadata):
                 self._end_part(metadata, out)
+            case WholePart(_, Media() as media):
+                self._write_delta("text", describe_media(media), out)
+                self._stop_block(out)
             case WholePart(_, part):
                 for wire in write_parts((part,)):
                     self._start_block(wire, out)
@@ -214,6 +234,9 @@ class MessageWriter:
         if finish.reason == "error":
             out.append(encode_sse_event(write_error(failed_finish_error(finish)), "error"))
             return
+        if self._lists_sources and (sources := list_sources(self._sources)):
+            self._write_delta("text", sources, out)
+            self._stop_block(out)
         fields = {**_fields_for_client(finish.metadata)}
         more = fields.pop("usage", None)
         usage: dict[str, Json] = {**(more if isinstance(more, dict) else {}), **write_usage(self._usage)}
@@ -282,10 +305,18 @@ def write_parts(parts: Iterable[Part]) -> Iterator[dict[str, Json]]:
                 }
                 if executor == "client" or (executor == "provider" and wire["type"] != "tool_use"):
                     yield wire
+            case Media():
+                yield {"type": "text", "text": describe_media(part)}
             case UnknownPart(metadata):
                 fields = _fields_for_client(metadata)
                 if isinstance(fields.get("type"), str):  # a block needs a type
                     yield dict(fields)
+
+
+def _foreign_citations(parts: Iterable[Part]) -> Iterator[Citation]:
+    for part in parts:
+        if isinstance(part, Text):
+            yield from (one for one in part.citations if not _fields_for_client(one.metadata))
 
 
 def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]:
@@ -294,12 +325,15 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
         raise failed_finish_error(reply.finish)
     fields = {**_fields_for_client(reply.finish.metadata)}
     more = fields.pop("usage", None)
+    content: list[Json] = [*write_parts(reply.message.parts)]
+    if request.options.format is None and (sources := list_sources(_foreign_citations(reply.message.parts))):
+        content.append({"type": "text", "text": sources})
     return {
         "id": reply.id or f"msg_{token_hex(12)}",
         "type": "message",
         "role": "assistant",
         "model": reply.model,
-        "content": [*write_parts(reply.message.parts)],
+        "content": content,
         **_write_stop(reply.finish),
         **fields,
         "usage": {**(more if isinstance(more, dict) else {}), **write_usage(reply.usage)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from io import StringIO
 from secrets import token_hex
 from typing import Any, Final
@@ -85,6 +86,7 @@ class ContentReader:
         self._started = False
         self._finish: str | None = None
         self._explanation: str | None = None  # of the finish reason
+        self._sources: list[Citation] = []  # of the grounding
         self._token = ""  # with which the same request goes on
         self._usage: Usage | None = None
         self._text = StringIO()  # of the whole answer: grounding offsets count in it
@@ -116,6 +118,9 @@ class ContentReader:
         """Ends the stream. Raises ``Truncated`` if there was no finish reason."""
         if self._finish is None:
             raise Truncated(f"{self._engine.label} ended its answer before it was complete.", engine=self._engine.name)
+        if not self._citations:  # what was found, where the answer does not tell which words rest on it
+            for source in self._sources:
+                self._cite(source)
         continuation = self._build_continuation()
         self._parts.end_all()
         if self._usage is not None:
@@ -161,7 +166,8 @@ class ContentReader:
             if isinstance(part, dict):
                 self._read_part(part)
         self._read_grounding(as_dict(wire.get("groundingMetadata")))
-        for source in as_dicts(as_dict(wire.get("citationMetadata")).get("citationSources")):
+        cited = as_dict(wire.get("citationMetadata"))
+        for source in as_dicts(cited.get("citationSources") or cited.get("citations")):
             self._cite(Citation(url=as_text(source.get("uri")) or None, title=as_text(source.get("title")) or None))
         self._end_signed_part()
         self._finish = _read_finish(wire.get("finishReason")) or self._finish
@@ -193,6 +199,10 @@ class ContentReader:
                 return
             self._signature = metadata
         elif isinstance(data := wire.get("inlineData"), dict) and isinstance(data.get("data"), str):
+            if wire.get("thought"):  # a draft: only a signed one has to be sent back
+                if "thoughtSignature" in wire:
+                    self._parts.add_whole_part(UnknownPart((ProviderMetadata(NAME, issuer, dict(wire)),)))
+                return
             metadata = unknown_fields(wire, ("inlineData",), NAME, issuer)
             self._parts.add_whole_part(
                 Media(mime=as_text(data.get("mimeType")), base64=data["data"], metadata=metadata)
@@ -222,6 +232,7 @@ class ContentReader:
 
     def _read_grounding(self, wire: Mapping[str, Any]) -> None:
         chunks = as_dicts(wire.get("groundingChunks"))
+        self._sources = [_read_source(chunk) for chunk in chunks] or self._sources
         for support in as_dicts(wire.get("groundingSupports")):
             segment = as_dict(support.get("segment"))
             start = self._to_part_offset(segment.get("startIndex") or 0)
@@ -231,11 +242,8 @@ class ContentReader:
             numbers = support.get("groundingChunkIndices")
             for number in numbers if isinstance(numbers, list) else ():
                 if isinstance(number, int) and 0 <= number < len(chunks):
-                    web = as_dict(chunks[number].get("web")) or as_dict(chunks[number].get("retrievedContext"))
-                    url, title = as_text(web.get("uri")) or None, as_text(web.get("title")) or None
-                    self._cite(
-                        Citation(url=url, title=title, quote=as_text(segment.get("text")) or None, start=start, end=end)
-                    )
+                    quote = as_text(segment.get("text")) or None
+                    self._cite(replace(_read_source(chunks[number]), quote=quote, start=start, end=end))
 
     def _to_part_offset(self, byte_offset: object) -> int | None:
         """Converts UTF-8 bytes in the whole answer to characters in the open part (T5: offsets count in the part)."""
@@ -250,6 +258,13 @@ class ContentReader:
         if key not in self._citations:
             self._citations.add(key)
             self._parts.add_citation(citation)
+
+
+def _read_source(chunk: Mapping[str, Any]) -> Citation:
+    """Reads a source of a search in the web, in files, in Google Maps or for images."""
+    found = next((as_dict(chunk[name]) for name in ("web", "retrievedContext", "maps", "image") if name in chunk), {})
+    url = as_text(found.get("uri")) or as_text(found.get("sourceUri")) or as_text(found.get("imageUri"))
+    return Citation(url or None, as_text(found.get("title")) or as_text(found.get("domain")) or None)
 
 
 def _read_finish(value: object) -> str:

@@ -110,9 +110,8 @@ class NativeWriter:
             case WholePart(index, Media() | UnknownPart() as part):
                 if part.tool_run is not None:
                     yield from self._write_provider_run(index, part.tool_run)
-                if isinstance(part, Media) and part.base64 is not None:
-                    attachment: dict[str, Json] = {"mimeType": part.mime, "contents": part.base64}
-                    yield {"type": "attachment", "attachment": attachment, "done": False}
+                if isinstance(part, Media) and (part.base64 or part.url):
+                    yield {"type": "attachment", "attachment": _write_attachment(part), "done": False}
             case Cited(_, citation):
                 wire: dict[str, Json] = {"type": "citation", "url": citation.url, "title": citation.title}
                 wire |= {"text": citation.quote, "start": citation.start, "end": citation.end, "done": False}
@@ -263,6 +262,12 @@ def _write_calls(parts: Sequence[Part]) -> Iterator[Json]:
             yield write_call(ToolCall(ran.id, ran.name, ran.arguments), results.get(ran.id))
 
 
+def _write_attachment(media: Media) -> dict[str, Json]:
+    if media.base64 is None:
+        return {"mimeType": media.mime, "url": media.url}
+    return {"mimeType": media.mime, "contents": media.base64}
+
+
 def write_citations(message: Message) -> list[Json]:
     """Writes the citations of all text parts."""
     citations = (citation for part in message.parts if isinstance(part, Text) for citation in part.citations)
@@ -275,8 +280,8 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
     wire: dict[str, Json] = {"type": "text", "content": reply.text}
     if reply.reasoning:
         wire["reasoning"] = reply.reasoning
-    if images := [part for part in parts if isinstance(part, Media) and part.base64]:
-        wire["attachments"] = [{"mimeType": image.mime, "contents": image.base64} for image in images]
+    if media := [part for part in parts if isinstance(part, Media) and (part.base64 or part.url)]:
+        wire["attachments"] = [_write_attachment(one) for one in media]
     if citations := write_citations(reply.message):
         wire["citations"] = citations
     wire["toolCalls"] = [*_write_calls(parts)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast, get_args
 
-from llm.chat.messages import Media, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
+from llm.chat.messages import Media, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult, remove_sources
 from llm.chat.provider_metadata import ProviderMetadata, unknown_fields
 from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec, soften_no_reasoning
 from llm.dialects.ollama.shared import GENERATE_NAME, NAME, guess_image_type
@@ -101,7 +101,7 @@ def _read_message(fields: Fields, wire: Mapping[str, Any], place: str, number: i
     if reasoning := fields.read_text("thinking"):
         parts.append(Reasoning(reasoning))
     if text := fields.read_text("content"):
-        parts.append(Text(text))
+        parts.append(Text(remove_sources(text) if role == "assistant" else text))
     parts += [_read_image(one, f"{place}.images[{n}]") for n, one in enumerate(fields.read_list("images") or ())]
     for n, call in enumerate(fields.read_list("tool_calls") or ()):
         parts.append(_read_call(call, f"{place}.tool_calls[{n}]", f"call_{number}_{n}"))

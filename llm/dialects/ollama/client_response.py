@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Final
 
 from llm.chat.events import (
+    Cited,
     Event,
     Failed,
     Finished,
@@ -24,7 +25,7 @@ from llm.chat.events import (
     failed_finish_error,
 )
 from llm.chat.filters import PartSequencer
-from llm.chat.messages import Media, Reasoning, Text, ToolCall, Usage
+from llm.chat.messages import Citation, Media, Reasoning, Text, ToolCall, Usage, describe_media, list_sources
 from llm.chat.provider_metadata import metadata_for_client
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
@@ -60,6 +61,8 @@ class LineWriter:
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
         self._call_count = 0  # calls written so far
         self._has_output = False  # anything but reasoning was written
+        self._lists_sources = request.options.format is None  # a list would break JSON
+        self._sources: list[Citation] = []
 
     def feed(self, events: Sequence[Event]) -> list[bytes]:
         """Returns the lines of the events as one byte string, or nothing."""
@@ -86,15 +89,20 @@ class LineWriter:
                 self._has_output = True
                 yield self._write_line(calls=[_write_call(id, name, "".join(fragments), self._call_count)])
                 self._call_count += 1
-            case WholePart(_, Media() as media) if media.kind == "image" and media.base64:
+            case WholePart(_, Media() as media):
                 self._has_output = True
-                yield self._write_line(images=[media.base64])
+                shown = media.kind == "image" and media.base64
+                yield self._write_line(images=[media.base64]) if shown else self._write_line(describe_media(media))
+            case Cited(_, citation):
+                self._sources.append(citation)
             case UsageReported(usage):
                 self._usage = usage
             case Finished("error"):
                 yield encode_ndjson_line(write_error(failed_finish_error(event)))
             case Finished():
                 text = "" if self._has_output else describe_refusal(event)
+                if self._lists_sources and (sources := list_sources(self._sources)):
+                    yield self._write_line(sources)
                 yield encode_ndjson_line(
                     {**self.common_fields, **self.write_message(text), **_write_end(event, self._usage)}
                 )
@@ -126,17 +134,23 @@ def write_reply(reply: Reply, request: ChatRequest, now: int, *, generate: bool 
         raise failed_finish_error(reply.finish)
     calls: list[Json] = []
     images: list[Json] = []
+    sources: list[Citation] = []
     text = thinking = ""
     for part in reply.message.parts:
         match part:
-            case Text(more):
+            case Text(more, citations):
                 text += more
+                sources += citations
             case Reasoning(more):
                 thinking += more
             case ToolCall(id, name, arguments, "client"):
                 calls.append(_write_call(id, name, arguments, len(calls)))
             case Media() if part.kind == "image" and part.base64:
                 images.append(part.base64)
+            case Media():
+                text += describe_media(part)
+    if request.options.format is None:
+        text += list_sources(sources)
     refusal = "" if calls or images else describe_refusal(reply.finish)
     lines = LineWriter(request, now, generate=generate)
     logprobs = metadata_for_client(reply.finish.metadata, NAME).get("logprobs")

@@ -25,7 +25,7 @@ from llm.chat.events import (
     failed_finish_error,
 )
 from llm.chat.freeform import InputUnwrapper, unwrap_input
-from llm.chat.messages import Citation, Media, Reasoning, Text, ToolCall, Usage
+from llm.chat.messages import Citation, Media, Reasoning, Text, ToolCall, Usage, describe_media
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, encode_metadata, metadata_for_client
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest, find_freeform
@@ -141,6 +141,8 @@ class ChunkWriter:
                 yield self._write_entries("annotations", _write_annotation(citation, part_start))
             case WholePart(_, Media() as media) if media.kind == "image" and (media.base64 or media.url):
                 yield self._write_entries("images", _write_image(media))
+            case WholePart(index, Media() as media):
+                yield from self._write_event(TextDelta(index, describe_media(media)))
             case UsageReported(usage):
                 self._usage = usage
             case Finished("error"):
@@ -262,6 +264,12 @@ def _write_image(media: Media) -> Json:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
+def _write_whole_call(name: str, arguments: str, *, custom: bool) -> dict[str, Json]:
+    if custom:
+        return {"type": "custom", "custom": {"name": name, "input": unwrap_input(arguments)}}
+    return {"type": "function", "function": {"name": name, "arguments": arguments}}
+
+
 def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]:
     """Writes a completion. Raises ``EngineFailed`` if the finish reason is ``error``, which the wire does not have."""
     if reply.finish.reason == "error":
@@ -280,13 +288,12 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
             case Reasoning(reasoning, metadata):
                 details += _write_details(reasoning, metadata, [len(text), len(calls)])
             case ToolCall(id, name, arguments, "client", metadata):
-                kind = "custom" if name in freeform else "function"
-                called: dict[str, Json] = {"name": name, "arguments": arguments}
-                if kind == "custom":
-                    called = {"name": name, "input": unwrap_input(arguments)}
-                calls.append({**metadata_for_client(metadata, NAME), "id": id, "type": kind, kind: called})
+                called = _write_whole_call(name, arguments, custom=name in freeform)
+                calls.append({**metadata_for_client(metadata, NAME), "id": id, **called})
             case Media() if part.kind == "image" and (part.base64 or part.url):
                 images.append(_write_image(part))
+            case Media():
+                text += describe_media(part)
     refusal = describe_refusal(reply.finish) or None
     message: dict[str, Json] = {"role": "assistant", "content": text or (None if calls else ""), "refusal": refusal}
     lists = {"tool_calls": calls, "annotations": annotations, "images": images, "reasoning_details": details}

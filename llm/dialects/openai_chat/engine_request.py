@@ -237,6 +237,7 @@ def _write_assistant(message: Message, engine: Engine, dropped: list[str]) -> di
     texts: list[Part] = []
     reasoning: list[Reasoning] = []
     calls: list[Json] = []
+    annotations: list[Json] = []
     for part in message.parts:
         match part:
             case Text():
@@ -245,8 +246,12 @@ def _write_assistant(message: Message, engine: Engine, dropped: list[str]) -> di
                 reasoning.append(part)
             case ToolCall():
                 calls.append(_write_call(part, engine))
-            case UnknownPart():
-                texts.append(part)
+            case UnknownPart(metadata):
+                fields = metadata_for_engine(metadata, NAME, engine.issuer)
+                if "annotations" in fields:  # a file that the provider has parsed
+                    annotations += as_list(fields["annotations"])
+                else:
+                    texts.append(part)
             case Media():
                 dropped.append(part.kind)
             case ToolResult():
@@ -256,6 +261,8 @@ def _write_assistant(message: Message, engine: Engine, dropped: list[str]) -> di
     _add_reasoning(wire, reasoning, bool(calls), engine, dropped)
     if calls:
         wire["tool_calls"] = calls
+    if annotations:
+        wire["annotations"] = annotations
     return wire
 
 

@@ -17,13 +17,22 @@ from llm.chat.events import (
     UsageReported,
     final_finish_reason,
 )
-from llm.chat.messages import Citation, Media, Usage
+from llm.chat.messages import Citation, Media, UnknownPart, Usage
 from llm.chat.parts_manager import PartsManager
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
 from llm.chat.reply import Reply, collect
 from llm.dialects.openai_chat.engine_calls import StreamedCall
 from llm.dialects.openai_chat.engine_errors import build_error, find_error
-from llm.dialects.openai_chat.shared import NAME, REASONING_FIELDS, ReasoningDetails, read_finish_reason, read_usage
+from llm.dialects.openai_chat.shared import (
+    NAME,
+    REASONING_FIELDS,
+    ReasoningDetails,
+    read_citation,
+    read_executed_tools,
+    read_finish_reason,
+    read_reference,
+    read_usage,
+)
 from llm.dialects.openai_common import VOLATILE_FIELDS
 from llm.engines.engine import Engine
 from llm.errors import Malformed, Truncated
@@ -74,7 +83,7 @@ class ChunkReader:
         self._calls: dict[object, StreamedCall] = {}
         self._last_call: StreamedCall | None = None
         self._call_ids: frozenset[str] = frozenset()  # ids of emitted calls
-        self._sources: dict[str, str | None] = {}  # URL to title; Perplexity repeats them in every chunk
+        self._sources: dict[str, Citation] = {}  # by URL; Perplexity repeats them in every chunk
         self._extra: dict[str, Json] = {}
 
     def feed(self, frame: Frame) -> list[Event]:
@@ -131,10 +140,10 @@ class ChunkReader:
     def _read_sources(self, wire: Mapping[str, Any]) -> None:
         for url in as_list(wire.get("citations")):
             if isinstance(url, str):
-                self._sources.setdefault(url, None)
+                self._sources.setdefault(url, Citation(url))
         for found in as_dicts(wire.get("search_results")):
             if (url := as_text(found.get("url"))) in self._sources:
-                self._sources[url] = as_text(found.get("title")) or None
+                self._sources[url] = Citation(url, as_text(found.get("title")) or None)
 
     def _start(self, wire: Mapping[str, Any]) -> None:
         self._started = True
@@ -174,8 +183,10 @@ class ChunkReader:
         self._read_reasoning(delta, whole)
         self._read_content(delta.get("content"))
         self._read_content(delta.get("refusal"))
-        for annotation in as_list(delta.get("annotations")):
+        for annotation in as_dicts(delta.get("annotations")):
             self._read_annotation(annotation)
+        for found in read_executed_tools(as_dicts(delta.get("executed_tools"))):
+            self._sources.setdefault(found.url or found.title or "", found)
         for image in as_list(delta.get("images")):
             self._read_image(image)
         for number, call in enumerate(as_list(delta.get("tool_calls"))):
@@ -183,8 +194,10 @@ class ChunkReader:
                 self._read_call(call, number, whole)
         if isinstance(legacy := delta.get("function_call"), dict):
             self._read_call({"function": legacy, "index": "function"}, 0, False)
-        if whole and as_dict(delta.get("audio")).get("data"):
-            self._extra["audio"] = dict(delta["audio"])
+        audio = as_dict(delta.get("audio"))
+        self._read_content(audio.get("transcript"))
+        if whole and audio.get("data"):
+            self._extra["audio"] = dict(audio)
 
     def _read_reasoning(self, delta: Mapping[str, Any], whole: bool) -> None:
         """Reads one of the reasoning fields: where both exist they have the same text."""
@@ -200,7 +213,7 @@ class ChunkReader:
             self._parts.add_reasoning(as_text(detail.get("text")) or as_text(detail.get("summary")))
 
     def _read_content(self, content: object) -> None:
-        """Reads a text, or a list of text, reasoning and image parts (Mistral)."""
+        """Reads a text, or a list of text, reasoning, image and reference parts (Mistral)."""
         if isinstance(content, str):
             if content:
                 if not self._parts.in_text:
@@ -219,6 +232,8 @@ class ChunkReader:
                     self._parts.add_reasoning(as_text(as_dict(block).get("text")))
             elif part.get("type") == "image_url":
                 self._read_image(part)
+            elif (citation := read_reference(part)) is not None:
+                self._parts.add_citation(citation)
             else:
                 self._read_content(as_text(part.get("text")) or as_text(part.get("refusal")))
 
@@ -227,27 +242,17 @@ class ChunkReader:
         if self._parts.in_reasoning:
             self._parts.end_open_part(self._details.take(self._engine.issuer))
 
-    def _read_annotation(self, wire: object) -> None:
-        """Reads a citation. Offsets of the wire count in the whole text, neutral ones in the open part."""
-        cited = as_dict(as_dict(wire).get("url_citation"))
-        if cited:
-            if not self._parts.in_text:
-                self._part_start = self._characters
-            start, end = as_count(cited.get("start_index")), as_count(cited.get("end_index"))
-            if start is None or end is None or not self._part_start <= start <= end:
-                start = end = None
-            else:
-                start, end = start - self._part_start, end - self._part_start
-            self._parts.add_citation(
-                Citation(
-                    url=as_text(cited.get("url")) or None,
-                    title=as_text(cited.get("title")) or None,
-                    quote=as_text(cited.get("content")) or None,
-                    start=start,
-                    end=end,
-                    metadata=(ProviderMetadata(NAME, self._engine.issuer, dict(as_dict(wire))),),
-                )
-            )
+    def _read_annotation(self, wire: Mapping[str, Any]) -> None:
+        """Reads a citation, or OpenRouter's parsed file, which has to be sent back or is parsed (and paid) again."""
+        if wire.get("type") == "file":
+            metadata = (ProviderMetadata(NAME, self._engine.issuer, {"annotations": [dict(wire)]}),)
+            self._parts.add_whole_part(UnknownPart(metadata))
+            return
+        if not self._parts.in_text:
+            self._part_start = self._characters
+        citation = read_citation(wire, self._part_start, self._engine.issuer)
+        if citation is not None:
+            self._parts.add_citation(citation)
 
     def _read_image(self, wire: object) -> None:
         image = as_dict(wire).get("image_url")
@@ -303,8 +308,8 @@ class ChunkReader:
         if not self._started:
             self._start({})
         self._end_reasoning()
-        for url, title in self._sources.items():
-            self._parts.add_citation(Citation(url, title))
+        for citation in self._sources.values():
+            self._parts.add_citation(citation)
         for call in self._calls.values():
             if call.index is None and (call.fragments or call.id):
                 raise Malformed(f"{self._engine.label} sent a tool call without a name.", engine=self._engine.name)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from llm.chat.events import FinishReason
-from llm.chat.messages import Usage
+from llm.chat.messages import Citation, Usage
 from llm.chat.provider_metadata import Metadata, ProviderMetadata
 from llm.wire.json_codec import Json
-from llm.wire.json_lenient import as_count, as_dict, as_text
+from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_list, as_text
 
 NAME: Final = "openai-chat"
 # In each chunk that this server makes: Cerebras' client takes a chunk without the field for a whole completion.
@@ -135,6 +135,53 @@ class ReasoningDetails:
             last = self._details[-1]
             last[_DETAIL_TEXTS[str(last["type"])]] = "".join(self._fragments)
         self._fragments = []
+
+
+def read_citation(wire: Mapping[str, Any], part_start: int, issuer: str | None) -> Citation | None:
+    """Reads an annotation; None if it is no citation. ``part_start``: where its part starts in the whole text.
+
+    Offsets of the wire count in the whole text, neutral ones in the part.
+    """
+    kind = as_text(wire.get("type"))
+    cited = as_dict(wire.get(kind or "url_citation"))
+    if kind not in ("", "url_citation", "document_citation", "function_citation") or not cited:
+        return None
+    start, end = as_count(cited.get("start_index")), as_count(cited.get("end_index"))
+    if start is None or end is None or not part_start <= start <= end:
+        start = end = None
+    else:
+        start, end = start - part_start, end - part_start
+    titles = (as_text(cited.get(name)) for name in ("title", "document_id", "tool_call_id"))  # Groq has the last two
+    return Citation(
+        url=as_text(cited.get("url")) or None,
+        title=next((title for title in titles if title), None),
+        quote=as_text(cited.get("content")) or None,
+        start=start,
+        end=end,
+        metadata=(ProviderMetadata(NAME, issuer, dict(wire)),),
+    )
+
+
+def read_executed_tools(tools: Iterable[Mapping[str, Any]]) -> Iterator[Citation]:
+    """Yields what the hosted tools of Groq's compound models have found and opened."""
+    for tool in tools:
+        found = as_dicts(as_dict(tool.get("search_results")).get("results"))
+        for one in (*found, *as_dicts(tool.get("browser_results"))):
+            url, title = as_text(one.get("url")) or None, as_text(one.get("title")) or None
+            if url or title:
+                yield Citation(url, title, as_text(one.get("content")) or None)
+
+
+def read_reference(part: Mapping[str, Any]) -> Citation | None:
+    """Reads a reference of Mistral: to a source of a hosted tool, or by the ids of a tool's result; else None."""
+    match part.get("type"):
+        case "tool_reference":
+            url, title = as_text(part.get("url")) or None, as_text(part.get("title")) or None
+            return Citation(url, title, as_text(part.get("description")) or None)
+        case "reference":
+            ids = [str(id) for id in as_list(part.get("reference_ids"))]
+            return Citation(title=f"reference {', '.join(ids)}") if ids else None
+    return None
 
 
 def read_usage(wire: Mapping[str, Any], *, reasoning_in_output: bool = True) -> Usage:

@@ -27,7 +27,7 @@ from llm.chat.events import (
 )
 from llm.chat.filters import PartSequencer
 from llm.chat.freeform import InputUnwrapper
-from llm.chat.messages import Citation, Media, Usage
+from llm.chat.messages import Citation, Media, Usage, describe_media
 from llm.chat.provider_metadata import Metadata, encode_metadata, metadata_for_client
 from llm.chat.reply import Reply, replay
 from llm.chat.request import ChatRequest, ToolSpec, find_freeform
@@ -169,15 +169,8 @@ class ResponseWriter:
                 item = dict(metadata_for_client(metadata, NAME))
                 if as_text(item.get("type")):
                     yield from self._write_whole_item(item)
-            case WholePart(_, Media() as media) if media.kind == "image" and media.base64:
-                known_fields: dict[str, Json] = {
-                    "type": "image_generation_call",
-                    "status": "completed",
-                    "result": media.base64,
-                }
-                yield from self._write_whole_item(
-                    {"id": f"ig_{token_hex(12)}", **metadata_for_client(media.metadata, NAME), **known_fields}
-                )
+            case WholePart(index, Media() as media):
+                yield from self._write_media(index, media)
             case Started(id, model):
                 self._id = id if id.startswith("resp") else self._id
                 self._model = model
@@ -190,6 +183,16 @@ class ResponseWriter:
                 yield from self._write_finish(event)
             case Failed(error):
                 yield from self._write_failure(error)
+
+    def _write_media(self, index: int, media: Media) -> Iterator[bytes]:
+        if media.kind != "image" or not media.base64:
+            yield from self._write_event(TextDelta(index, describe_media(media)))
+            yield from self._write_event(PartEnded(index))
+            return
+        fields: dict[str, Json] = {"type": "image_generation_call", "status": "completed", "result": media.base64}
+        yield from self._write_whole_item(
+            {"id": f"ig_{token_hex(12)}", **metadata_for_client(media.metadata, NAME), **fields}
+        )
 
     def _write_start(self) -> Iterator[bytes]:
         yield self._encode_event("response.created", response=self.write_response("in_progress"))

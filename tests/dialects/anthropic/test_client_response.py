@@ -273,16 +273,22 @@ def test_server_calls_are_left_out_without_gaps_in_the_indexes() -> None:
         PartEnded(6),
         Finished("stop"),
     ]
+    texts = [
+        "[A picture (image/png) was made, which this API cannot carry.]",
+        "Found.",
+        "\n\nSources given by the engine:\n- https://example.org",
+    ]
     for group in (1, 100):
         start, *blocks, _, _ = wire_events(write(events, group))
         assert start["message"]["id"].startswith("msg_")
-        assert [event["type"] for event in blocks] == [
+        assert [event["type"] for event in blocks] == 3 * [
             "content_block_start",
             "content_block_delta",
             "content_block_stop",
         ]
-        assert blocks[1]["delta"] == {"type": "text_delta", "text": "Found."}
-    assert CLIENT.write_reply(collect(events), REQUEST, NOW)["content"] == [{"type": "text", "text": "Found."}]
+        assert [event["delta"] for event in blocks[1::3]] == [{"type": "text_delta", "text": text} for text in texts]
+    whole = CLIENT.write_reply(collect(events), REQUEST, NOW)
+    assert whole["content"] == [{"type": "text", "text": text} for text in texts]
 
 
 @pytest.mark.parametrize("text", ["Hm.", ""])

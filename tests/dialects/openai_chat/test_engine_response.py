@@ -386,6 +386,7 @@ def test_content_can_hold_reasoning_text_and_images() -> None:
             Reasoning("Hm.Hm.", (ProviderMetadata("openai-chat", "host", {"reasoning_field": "content"}),)),
             Text("Look: "),
             Media(mime="image/png", url="https://host.example/a.png"),
+            Text("", (Citation(title="reference 1"),)),
         )
 
 
