@@ -42,4 +42,8 @@ def _needs_responses(request: ChatRequest, target: Target) -> bool:
     support, model = target.engine.responses, target.model
     if support is None:
         return False
-    return matches(model, support.required) or (bool(request.tools) and matches(model, support.required_with_tools))
+    return (
+        matches(model, support.required)
+        or (bool(request.tools) and matches(model, support.required_with_tools))
+        or (request.options.effort == "max" and matches(model, support.required_with_max_effort))
+    )

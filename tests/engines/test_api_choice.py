@@ -54,6 +54,22 @@ def test_the_model_id_decides(model: str, plain: str, with_tools: str) -> None:
     assert dialect_for("xai", model, tools=True) == "openai-chat"  # the rules are for OpenAI's models
 
 
+@pytest.mark.parametrize(
+    ("model", "effort", "dialect"),
+    [
+        ("gpt-6-astra", "max", "openai-responses"),
+        ("gpt-6-astra", "xhigh", "openai-chat"),
+        ("gpt-6-astra", None, "openai-chat"),
+        ("gpt-6-sol", "max", "openai-chat"),
+    ],
+)
+def test_the_effort_max_needs_responses_where_chat_completions_refuses_it(
+    model: str, effort: Any, dialect: str
+) -> None:
+    request = ChatRequest(model=model, messages=(), options=Options(effort=effort))
+    assert choose_api(request, Target(engine=ENGINES["openai"], model=model)).engine.dialect == dialect
+
+
 def test_the_caller_can_force_either_api() -> None:
     assert dialect_for("openai", "gpt-4o", forced=True) == "openai-responses"
     assert dialect_for("openai", "o3-pro", forced=False) == "openai-chat"

@@ -229,6 +229,31 @@ async def test_su_15_an_effort_with_a_small_limit_is_answered_without_thinking(c
     assert "thinking" not in sent
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("model", ["mistral-medium-latest", "mistral-medium-3-5", "mistral-small-latest"])
+@pytest.mark.parametrize(
+    ("client", "more", "effort", "told"),
+    [
+        ("native", {"options": {"reasoning": True}}, "high", []),
+        ("native", {"options": {"reasoning": False}}, "none", []),
+        ("native", {}, None, []),
+        ("anthropic", {"thinking": {"type": "adaptive"}}, "high", []),
+        ("anthropic", {"thinking": {"type": "enabled", "budget_tokens": 2000}}, "high", ["reasoning_tokens"]),
+        ("anthropic", OFF["anthropic"], "none", []),
+        ("ollama", {"think": True}, "high", []),
+        ("ollama", {"think": "low"}, "high", ["effort"]),
+        ("ollama", OFF["ollama"], "none", []),
+        ("openai-responses", {"reasoning": {"effort": "high"}}, "high", []),
+        ("openai-responses", OFF["openai-responses"], "none", []),
+    ],
+)
+async def test_nw_54_mistral_reasons_only_if_it_is_asked_to(
+    client: str, more: dict[str, Any], effort: str | None, told: list[str], model: str, stream: bool
+) -> None:
+    status, sent, dropped, _ = await ask(PATHS[client], write_question(client, f"mistralai/{model}", stream, **more))
+    assert (status, sent.get("reasoning_effort"), dropped) == (200, effort, told)
+
+
 # --- the cases themselves ---
 
 

@@ -31,6 +31,8 @@ OPENAI_RESPONSES: Final = ResponsesSupport(
         "gpt-6.2-astra-law*",
     ),
     required_with_tools=("gpt-5.[6-9]*", "gpt-[6-9]*"),
+    # Measured by BerriAI/litellm-docs#1173 and genkit-ai/genkit-dart#423; not known of later models.
+    required_with_max_effort=("gpt-6-astra*",),
 )
 
 
