@@ -19,6 +19,7 @@ class Quirks:
     """Differences between an engine and its dialect. Code asks for a quirk, never for the engine's name."""
 
     max_tokens_field: str = "max_tokens"
+    refuses_max_tokens: tuple[str, ...] = ()  # globs of models that accept ``max_completion_tokens`` only
     seed_field: str = "seed"
     document_part: Literal["file", "document_url"] = "file"  # type of the part for a document
     system_role: str = "system"

@@ -135,6 +135,9 @@ OPENAI: Final = (
     ),
 )
 
+# "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+ONLY_MAX_COMPLETION_TOKENS: Final = ("o[1-9]*", "ft:o[1-9]*", "*gpt-[5-9]*", "*codex*", "chatgpt-[5-9]*")
+
 # Owners choose the name of a deployment; most names contain the model id.
 AZURE: Final = tuple(
     replace(profile, globs=tuple(f"*{glob}" if glob.startswith("gpt") else glob for glob in profile.globs))

@@ -128,7 +128,6 @@ class ChatService:
             call.body.clear()
             return self._translate(request, target, call, caller, sink)
         headers = call.headers_for(route)
-        call.record.dropped = call.record.unsent_headers
         passing = PassthroughRound(call.body, request, route, self._client, call.record, sink, headers, call.query)
         call.body.clear()
         return passing.run()

@@ -67,8 +67,7 @@ class PassthroughRound:
     """
 
     __slots__ = (
-        "_attempts", "_client", "_events", "_outgoing", "_record", "_request", "_sink",
-        "_usage_added",
+        "_attempts", "_client", "_events", "_outgoing", "_record", "_request", "_sink", "_usage_added",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +84,7 @@ class PassthroughRound:
         """``body``: the client's; ``request``: the same, read by its dialect; ``headers`` and ``query``: sent too."""
         outgoing = PASSTHROUGH_DIALECTS[target.engine.dialect].passthrough_request(body, target.model, target.engine)
         outgoing = add_query(outgoing, query) if query else outgoing
+        record.dropped = (*record.unsent_headers, *outgoing.dropped)
         self._attempts = Attempts(target, client, record, headers)
         self._client = client
         self._events: PassthroughEvents | None = None  # of one attempt; None: the answer is one document

@@ -16,6 +16,7 @@ from llm.dialects.openai_chat.engine_request import PATH, request_usage
 from llm.dialects.openai_chat.shared import CLIENT_FINISH_REASONS, NAME, SYSTEM_FINGERPRINT, read_finish_reason
 from llm.dialects.stream_repair import HALVES, StreamRepair, read_object
 from llm.engines.engine import Engine
+from llm.engines.globs import matches
 from llm.errors import LLMError
 from llm.wire.frames import Frame
 from llm.wire.json_codec import Json, loads
@@ -30,11 +31,20 @@ _KNOWN_FINISH_REASONS: Final = frozenset({*CLIENT_FINISH_REASONS.values(), "func
 
 
 def passthrough_request(body: Mapping[str, Any], model: str, engine: Engine) -> EngineRequest:
-    """Returns the client's body with the engine's model id; streams request usage (E7: usage is always recorded)."""
+    """Returns the client's body with the engine's model id; streams request usage (E7: usage is always recorded).
+
+    Clients know by the name of a model whether it refuses ``max_tokens``, and do not know the names of this server: the
+    field is sent as ``max_completion_tokens`` then, and named as dropped.
+    """
     passed = {**body, "model": model}
     if body.get("stream"):
         passed |= request_usage(body, engine)
-    return EngineRequest(path=PATH, body=passed)
+    if body.get("max_tokens") is None or not matches(model, engine.quirks.refuses_max_tokens):
+        return EngineRequest(path=PATH, body=passed)
+    limit = passed.pop("max_tokens")
+    if passed.get("max_completion_tokens") is None:
+        passed["max_completion_tokens"] = limit
+    return EngineRequest(path=PATH, body=passed, dropped=("max_tokens",))
 
 
 def is_only_usage(frame: Frame) -> bool:

@@ -54,6 +54,7 @@ OPENAI: Final = Engine(
     quirks=Quirks(
         custom_tools=True,
         max_tokens_field="max_completion_tokens",
+        refuses_max_tokens=profiles.ONLY_MAX_COMPLETION_TOKENS,
         accepts_allowed_tools=True,
         unsupported_options=frozenset({"top_k"}),
         max_stop_sequences=4,

@@ -7,7 +7,11 @@ from typing import Any, Final
 
 import pytest
 
+from llm.dialects.openai_chat.passthrough import passthrough_request
+from llm.engines.records import ENGINES
+from tests.support.harness import CLIENT_ID, Connection, Request, Upstream, make_config, run_server
 from tests.support.relay import relay, sse
+from tests.support.wires import WIRES
 
 HEAD: Final = {"id": "c1", "object": "chat.completion.chunk", "created": 7, "model": "m", "system_fingerprint": "fp_1"}
 
@@ -45,6 +49,56 @@ def test_a_good_stream_is_unchanged(joined: bool) -> None:
         chunk({}, "tool_calls"), USAGE, DONE,
     )  # fmt: skip
     assert relay("openai-chat", [b"".join(pieces)] if joined else pieces).sent == b"".join(pieces)
+
+
+# --- requests ---
+
+
+@pytest.mark.parametrize(
+    ("engine", "model", "refused"),
+    [
+        ("openai", "gpt-5", True), ("openai", "gpt-5-mini", True), ("openai", "gpt-6.2", True), ("openai", "o3", True),
+        ("openai", "o4-mini-2025-04-16", True), ("openai", "ft:gpt-5-mini:acme", True), ("openai", "gpt-5-chat-latest", True),
+        ("openai", "gpt-4.1", False), ("openai", "gpt-4o", False), ("openai", "chatgpt-4o-latest", False),
+        ("azure", "prod-gpt-5-mini", True), ("azure", "o3", True), ("azure", "my-gpt-4o", False),
+        ("groq", "openai/gpt-oss-120b", False), ("xai", "grok-5", False), ("openrouter", "openai/gpt-5", False),
+    ],
+)  # fmt: skip
+def test_max_tokens_is_renamed_for_a_model_that_refuses_it(engine: str, model: str, refused: bool) -> None:
+    body = {"model": "x", "messages": [], "max_tokens": 5}
+    sent = passthrough_request(body, model, ENGINES[engine])
+    if not refused:
+        assert sent.body == {**body, "model": model} and not sent.dropped
+        return
+    assert sent.body == {"model": model, "messages": [], "max_completion_tokens": 5}
+    assert sent.dropped == ("max_tokens",)
+    both = passthrough_request({**body, "max_completion_tokens": 7}, model, ENGINES[engine])
+    assert both.body == {"model": model, "messages": [], "max_completion_tokens": 7}
+    none = passthrough_request({**body, "max_tokens": None}, model, ENGINES[engine])
+    assert none.body == {**body, "model": model, "max_tokens": None} and not none.dropped
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_a_renamed_max_tokens_is_named_in_the_answer(stream: bool) -> None:
+    wire = WIRES["openai"]
+
+    async def script(request: Request, connection: Connection) -> None:
+        if stream:
+            await connection.respond(wire.head + wire.delta("Hi") + wire.end, 200, wire.content_type)
+        else:
+            await connection.respond(wire.whole("Hi"))
+
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**wire.environ(upstream))) as server:
+            body = {"model": "openai/gpt-5", "messages": [{"role": "user", "content": "x"}], "max_tokens": 5}
+            answer = await server.post(
+                "/v1/chat/completions", {**body, "stream": stream}, {"Authorization": f"Bearer {CLIENT_ID}"}
+            )
+            assert answer.status == 200
+            assert answer.headers["X-Dropped-Fields"] == "max_tokens"
+            await answer.body()
+    assert upstream.requests[0].json["max_completion_tokens"] == 5
+    assert "max_tokens" not in upstream.requests[0].json
 
 
 # --- finish reasons ---
