@@ -328,3 +328,19 @@ async def test_gw_20_events_for_a_whole_answer_are_put_together_when_translated(
             answer = await server.post(PATHS[client], body, BEARER)
             assert answer.status == 200, await answer.body()
             assert text_of(client, await answer.json()) == "Hi there"
+
+
+@pytest.mark.parametrize("engine", ["responses", "anthropic", "ollama", "google"])
+async def test_a_translated_answer_without_usage_gets_an_estimate(engine: str) -> None:
+    """smolagents-needs-usage: a whole answer without ``usage`` is an AttributeError there."""
+    wire = WIRES[engine]
+    whole = {
+        name: value
+        for name, value in wire.whole("Hi").items()
+        if name not in ("usage", "usageMetadata", "eval_count", "prompt_eval_count")
+    }
+    async with Upstream(sends(json.dumps(whole).encode())).run() as upstream:
+        async with run_server(make_config(**wire.environ(upstream))) as server:
+            body = {**ask("openai-chat", False), "model": f"{wire.engine}/m"}
+            answer = await (await server.post(PATHS["openai-chat"], body, BEARER)).json()
+    assert answer["usage"]["prompt_tokens"] > 0 and answer["usage"]["completion_tokens"] > 0

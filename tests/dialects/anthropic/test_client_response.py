@@ -441,3 +441,14 @@ def test_models_are_listed_with_their_engine_in_the_id() -> None:
         "last_id": "openai/gpt-x",
     }
     assert CLIENT.write_models([]) == {"data": [], "has_more": False, "first_id": None, "last_id": None}
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["at the end", "at the start"])
+def test_the_end_of_a_message_repeats_the_counts_of_its_input(early: bool) -> None:
+    """langchain-anthropic-loses-prompt-tokens: only what ``message_delta`` says is counted there."""
+    usage = UsageReported(Usage(fresh=11, cache_read=4, cache_write=2, text=5))
+    text: list[Event] = [TextDelta(0, "A"), PartEnded(0)]
+    events: list[Event] = [Started("r", "m"), *([usage, *text] if early else [*text, usage]), Finished("stop")]
+    [end] = [one for one in wire_events(write(events)) if one["type"] == "message_delta"]
+    counts = {"input_tokens": 11, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 2, "output_tokens": 5}
+    assert end["usage"] == counts

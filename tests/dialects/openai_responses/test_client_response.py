@@ -282,3 +282,16 @@ async def test_a_whole_response_and_an_error_have_the_form_of_this_wire() -> Non
     assert (limited.status, limited.headers["Retry-After"]) == (429, "7")
     assert error["code"] and error["type"]
     assert (bare.status, missing["message"], missing["param"]) == (400, "model: is required", "model")
+
+
+@pytest.mark.parametrize("reason", ["stop", "tool_calls", "length", "filtered", "paused", "other"])
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_every_item_of_a_stream_has_its_done_event(size: int, reason: Any) -> None:
+    """codex-prints-nothing: neither deltas nor the response at the end count there, only ``output_item.done``."""
+    for events in (LOOP[:-1], [LOOP[0], LOOP[1], PartEnded(0)], [LOOP[0], TextDelta(0, "A"), PartEnded(0)], LOOP[:1]):
+        got = parse_events(write([*events, Finished(reason)], size))
+        added = [one["output_index"] for one in got if one["type"] == "response.output_item.added"]
+        done = [one["item"] for one in got if one["type"] == "response.output_item.done"]
+        assert [one["output_index"] for one in got if one["type"] == "response.output_item.done"] == added
+        assert done == got[-1]["response"]["output"]
+        assert got[-1]["type"] in ("response.completed", "response.incomplete")
