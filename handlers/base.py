@@ -178,6 +178,8 @@ class BaseHandler(RequestHandler):
             raise self._make_method_error()
         if self.body.refusal is not None:  # before authorization: the caller's key may have been in the discarded body
             raise self.body.refusal
+        if encoding := self.request.headers.get("Content-Encoding"):
+            await self.body.decompress(encoding)
         body, fault = self.parse_body()
         self._authorize(body)
         if fault is not None:

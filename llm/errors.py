@@ -13,6 +13,7 @@
     │ ├ NotFound              404  not_found
     │ ├ UnknownModel          404  model_not_found
     │ ├ TooLarge              413  too_large
+    │ ├ UnsupportedEncoding   415  unsupported            names the Content-Encoding
     │ └ WebSocketNotServed    426  bad_request            the client asks by HTTP
     ├ AccessError                  the owner of the key acts
     │ ├ NotAuthenticated      401  unauthorized           no client id and no key, or the caller's own key was refused
@@ -160,6 +161,13 @@ class TooLarge(RequestError):
 
     status = 413
     code = "too_large"
+
+
+class UnsupportedEncoding(RequestError):
+    """The body is compressed in a way that cannot be read here."""
+
+    status = 415
+    code = "unsupported"
 
 
 class WebSocketNotServed(RequestError):

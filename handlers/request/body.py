@@ -1,13 +1,17 @@
-"""Receives the body of a request, within the limits of its size."""
+"""Receives the body of a request and decompresses it, within the limits of its size."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from handlers.request.limits import BodyBudget, make_budget_error
-from llm.errors import LLMError, TooLarge
+from llm.errors import InvalidRequest, LLMError, Malformed, TooLarge, UnsupportedEncoding
+from llm.http1.compression import Decompressor, create_inflater, list_encodings
 
 MAX_DISCARDED: Final = 4  # times MAX_BODY_SIZE that is read and discarded so that the client can read the refusal
+_SLICE: Final = 64 * 1024  # compressed bytes that are given to the decompressor at a time
+_HEADER: Final = "Content-Encoding"
 
 
 class RequestBody:
@@ -43,6 +47,55 @@ class RequestBody:
                 return True
             self.release()  # the refusal is sent when the body ends
         return self._received <= self._discard_limit
+
+    async def decompress(self, encoding: str) -> None:
+        """Replaces the body by what it contains; lets other tasks run after each step, and stops at the limit.
+
+        Raises ``LLMError``.
+        """
+        raw = self.take()
+        try:
+            decompressor = create_inflater(encoding) if raw else None
+        except Malformed:
+            known = list_encodings()
+            raise UnsupportedEncoding(
+                f"{_HEADER}: {encoding[:40]!r} cannot be read here; send {', '.join(known)} or no compression.",
+                param=_HEADER,
+                headers={"Accept-Encoding": ", ".join(known)},
+            ) from None
+        if decompressor is None:
+            self._pieces = [raw]
+            return
+        pieces: list[bytes] = []
+        self._received = 0
+        try:
+            for at in range(0, len(raw), _SLICE):
+                await self._decompress_slice(decompressor, raw[at : at + _SLICE], pieces)
+            decompressor.close()
+        except Malformed:
+            raise InvalidRequest(f"body: is not valid {encoding.strip()[:40]} data", param=_HEADER) from None
+        self._pieces = pieces
+
+    async def _decompress_slice(self, decompressor: Decompressor, data: bytes, pieces: list[bytes]) -> None:
+        """Adds what a slice contains to ``pieces``. Raises the refusal of the body."""
+        while True:
+            piece = decompressor.feed(data)
+            self._received += len(piece)
+            if self._received > self._limit:
+                message = f"The body is larger than {self._limit} bytes (MAX_BODY_SIZE) when it is decompressed."
+                self.refusal = TooLarge(message, param=_HEADER)
+            elif self._budget is not None:
+                if self._budget.reserve(len(piece)):
+                    self._reserved += len(piece)
+                else:
+                    self.refusal = make_budget_error()
+            await asyncio.sleep(0)
+            if self.refusal is not None:  # also set when the client has left
+                raise self.refusal
+            pieces.append(piece)
+            if not decompressor.pending:
+                return
+            data = b""
 
     def take(self) -> bytes:
         """Returns the body, which is no longer kept here. Its bytes stay reserved until :meth:`release`."""

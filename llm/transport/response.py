@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from llm.errors import EngineUnreachable, FirstByteTimeout, IdleTimeout, Malformed, Truncated
-from llm.http1.compression import Inflater, create_inflater
+from llm.http1.compression import Decompressor, create_inflater
 from llm.http1.message import Headers
 from llm.http1.response_parser import ResponseParser
 from llm.http1.wakeup import Wakeup
@@ -47,7 +47,7 @@ class Response:
         self._connection: Connection | None = connection  # None once it is released or closed
         self._host = host
         self._parser = ResponseParser(method)
-        self._inflater: Inflater | None = None
+        self._inflater: Decompressor | None = None
         self._received_any = False  # at least one byte has arrived
         self._unread: list[bytes] = []
         self._unread_size = 0  # bytes as received, before decompression
@@ -227,7 +227,7 @@ class Response:
             self._connection.resume()
         return piece if inflater is None else self._inflate(inflater, piece)
 
-    def _inflate(self, inflater: Inflater, piece: bytes) -> bytes:
+    def _inflate(self, inflater: Decompressor, piece: bytes) -> bytes:
         try:
             return inflater.feed(piece)
         except Malformed:

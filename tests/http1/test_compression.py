@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.errors import Malformed
-from llm.http1.compression import MAX_STEP, Inflater, create_inflater
+from llm.http1.compression import MAX_STEP, Decompressor, create_inflater, load_zstd
 from tests.support.http_answers import BODY
 
 
-def decompress(decoder: Inflater, packed: bytes, size: int) -> bytes:
+def decompress(decoder: Decompressor, packed: bytes, size: int) -> bytes:
     """Decompresses ``packed`` in pieces of ``size`` bytes."""
     output = []
     for at in range(0, len(packed), size):
@@ -74,6 +74,47 @@ def test_feed_returns_nothing_only_if_it_needs_more_input() -> None:
     assert decoder is not None
     assert decoder.feed(gzip.compress(b"") * 3 + gzip.compress(b"one")) == b"one"
     assert not decoder.pending
+
+
+def test_many_empty_members_are_refused() -> None:
+    decoder = create_inflater("gzip")
+    assert decoder is not None
+    with pytest.raises(Malformed):
+        decompress(decoder, gzip.compress(b"") * 1001, 1 << 20)
+
+
+@pytest.mark.skipif(load_zstd() is None, reason="needs Python 3.14 or backports.zstd")
+class TestZstd:
+    """The same of zstd."""
+
+    @pytest.mark.parametrize("size", [1, 7, 1 << 20])
+    def test_frames_are_decompressed_from_pieces_of_any_size(self, size: int) -> None:
+        zstd, decoder = load_zstd(), create_inflater("zstd")
+        assert decoder is not None
+        packed = zstd.compress(BODY * 20) + zstd.compress(b"") + zstd.compress(b"a" * (3 * MAX_STEP))
+        assert decompress(decoder, packed, size) == BODY * 20 + b"a" * (3 * MAX_STEP)
+
+    def test_a_step_is_bounded(self) -> None:
+        decoder = create_inflater("zstd")
+        assert decoder is not None
+        assert len(decoder.feed(load_zstd().compress(b"\0" * 50_000_000))) == MAX_STEP
+        assert decoder.pending
+
+    @pytest.mark.parametrize("fault", ["cut", "garbage", "trailing", "wide window", "many frames"])
+    def test_broken_data_is_malformed(self, fault: str) -> None:
+        zstd, decoder = load_zstd(), create_inflater("zstd")
+        assert decoder is not None
+        packed = zstd.compress(BODY)
+        wide = {zstd.CompressionParameter.window_log: 27}
+        data = {
+            "cut": packed[:-4],
+            "garbage": b"\x1f\x8b" + packed,
+            "trailing": packed + b"\x28",
+            "wide window": zstd.compress(bytes(1 << 25), options=wide),
+            "many frames": zstd.compress(b"") * 1001,
+        }[fault]
+        with pytest.raises(Malformed):
+            decompress(decoder, data, 1 << 20)
 
 
 def test_uncompressed_bodies_need_no_decompressor() -> None:

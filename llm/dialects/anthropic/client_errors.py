@@ -12,6 +12,7 @@ from llm.errors import (
     Draining,
     FirstByteTimeout,
     IdleTimeout,
+    InvalidRequest,
     LLMError,
     NotAuthenticated,
     NotFound,
@@ -22,6 +23,7 @@ from llm.errors import (
     TooLarge,
     UnknownModel,
     Unsupported,
+    UnsupportedEncoding,
 )
 from llm.wire.json_codec import Json
 from llm.wire.json_lenient import as_dict
@@ -43,6 +45,13 @@ _ERROR_TYPES: Final[tuple[tuple[tuple[type[LLMError], ...], str], ...]] = (
 _TOO_LONG_MESSAGE: Final = "prompt is too long"
 # On this code clients send the whole conversation and continue without a thread at the provider.
 _NO_THREADS_CODE: Final = "thread_unsupported_request"
+# Codes of errors whose ``param`` is this header (anthropic 2.14.0, ``RequestBodyEncoding…Error``).
+_BODY_HEADER: Final = "Content-Encoding"
+_BODY_CODES: Final[dict[type[LLMError], str]] = {
+    UnsupportedEncoding: "request_body_encoding_unsupported",
+    InvalidRequest: "request_body_encoding_invalid",
+    TooLarge: "request_body_too_large_after_decoding",
+}
 REQUEST_ID: Final = "request-id"  # the header in which clients of this wire look for the request id
 
 
@@ -64,8 +73,7 @@ def write_error(error: LLMError) -> dict[str, Json]:
         message = f"{_TOO_LONG_MESSAGE}: {message}"
     reported = error.provider
     outer, inner = reported.select_fields((NAME,)) if reported else ({}, {})
-    threaded = isinstance(error, Unsupported) and error.param == "thread"
-    code = (reported.code if reported else None) or (_NO_THREADS_CODE if threaded else error.code)
+    code = (reported.code if reported else None) or _choose_code(error)
     kind = next(word for classes, word in _ERROR_TYPES if isinstance(error, classes))
     if inner and reported and reported.type and not isinstance(error, AccessError):
         kind = reported.type
@@ -76,3 +84,10 @@ def write_error(error: LLMError) -> dict[str, Json]:
     if reported is not None:
         wire["provider"] = dict(reported.as_json())
     return {**outer, "type": "error", "error": wire}
+
+
+def _choose_code(error: LLMError) -> str:
+    """Returns the wire's code of an error of this server."""
+    if isinstance(error, Unsupported) and error.param == "thread":
+        return _NO_THREADS_CODE
+    return _BODY_CODES.get(type(error), error.code) if error.param == _BODY_HEADER else error.code
