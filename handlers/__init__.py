@@ -20,6 +20,7 @@ from handlers.ollama import (
     TagsHandler,
     VersionHandler,
 )
+from handlers.openai.chat import CompletionsHandler
 from handlers.openai.embeddings import EmbeddingsHandler
 from handlers.openai.media import ImagesHandler, OpenAISpeechHandler, OpenAITranscriptionHandler
 from handlers.openai.models import CompatibleModelHandler, CompatibleModelsHandler
@@ -32,7 +33,7 @@ from llm.dialects import anthropic, native, ollama, openai_chat, openai_response
 # Path (or pattern with groups), handler class and its arguments.
 ROUTES: tuple[Route, ...] = (
     ("/llm/chat", NativeChatHandler, {"dialect": native, "schema": "llm.chat"}),
-    ("/v1/chat/completions", ChatHandler, {"dialect": openai_chat, "schema": "openai.chat"}),
+    ("/v1/chat/completions", CompletionsHandler, {"dialect": openai_chat, "schema": "openai.chat"}),
     ("/v1/responses", ChatHandler, {"dialect": openai_responses, "schema": "openai.responses"}),
     ("/v1/messages", ChatHandler, {"dialect": anthropic, "schema": "anthropic.messages"}),
     ("/api/chat", OllamaChatHandler, {"dialect": ollama, "schema": "ollama.chat"}),

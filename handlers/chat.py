@@ -93,11 +93,16 @@ class ChatHandler(BaseHandler):
 
     def make_writer(self, request: ChatRequest) -> Writer:
         """Returns the dialect's writer of a streamed answer."""
-        return self.dialect.create_writer(request, int(time.time()))
+        return self.dialect.create_writer(request, self.read_clock())
 
     def make_reply_body(self, reply: Reply, request: ChatRequest) -> dict[str, Json]:
         """Returns the JSON body of an answer that is not streamed."""
-        return self.dialect.write_reply(reply, request, int(time.time()))
+        return self.dialect.write_reply(reply, request, self.read_clock())
+
+    @staticmethod
+    def read_clock() -> int:
+        """Returns the seconds since 1970."""
+        return int(time.time())
 
     def set_answer_headers(self) -> None:
         """Sets the headers that are known once the engine has accepted the request."""

@@ -21,6 +21,8 @@ class ConfigError(Exception):
         self.name = name
 
 
+_REASONING_FIELDS: Final = ("reasoning_content", "reasoning")  # of a message in Chat Completions
+
 # Engines that the image tool can use.
 IMAGE_ENGINES: Final = tuple(name for name, engine in ENGINES.items() if engine.image_tool)
 
@@ -98,6 +100,14 @@ def parse_image_engine(value: str) -> str:
     if name not in IMAGE_ENGINES:
         raise ValueError(f"{name!r} is not one of {', '.join(IMAGE_ENGINES)}")
     return name
+
+
+def parse_reasoning_field(value: str) -> tuple[str, ...]:
+    """Parses the choice of fields for reasoning in Chat Completions."""
+    choice = value.strip()
+    if choice not in ("both", *_REASONING_FIELDS):
+        raise ValueError(f"{choice!r} is not one of both, {', '.join(_REASONING_FIELDS)}")
+    return _REASONING_FIELDS if choice == "both" else (choice,)
 
 
 def parse_fetch_allow(value: str) -> tuple[tuple[str, int], ...]:

@@ -19,6 +19,7 @@ from llm.config.parsers import (
     parse_names,
     parse_port,
     parse_proxy_url,
+    parse_reasoning_field,
     parse_seconds,
     parse_size,
     parse_text,
@@ -39,6 +40,8 @@ class Setting:
     default: str
     meaning: str
 
+
+_REASONING_FIELD_MEANING: Final = "reasoning of Chat Completions in `both` fields, `reasoning_content` or `reasoning`"
 
 _TABLE: Final[tuple[tuple[str, str, Callable[[str], Any], str, str], ...]] = (
     ("HOST", "host", parse_text, "127.0.0.1", "address to listen on; also `--host`"),
@@ -81,6 +84,7 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[str], Any], str, str], ...]] = (
     ("PUBLIC_URL", "public_url", parse_url, "", "URL of this server for clients, for links to generated images"),
     ("FETCH_ALLOW", "fetch_allow", parse_fetch_allow, "", "private `host:port` open to tools, comma separated"),
     ("CORS_ORIGINS", "cors_origins", parse_names, "", "allowed browser origins, comma separated; `*`: any"),
+    ("CHAT_REASONING_FIELD", "chat_reasoning_fields", parse_reasoning_field, "both", _REASONING_FIELD_MEANING),
     ("CHECK_GRAMMAR", "check_grammar", parse_flag, "false", "check the events of every stream, log violations"),
 )  # fmt: skip
 SETTINGS: Final = tuple(Setting(*row) for row in _TABLE)
@@ -137,6 +141,7 @@ class Config:
     public_url: str = ""
     fetch_allow: tuple[tuple[str, int], ...] = ()  # hosts in the form of ``llm.transport.egress``
     cors_origins: tuple[str, ...] = ()
+    chat_reasoning_fields: tuple[str, ...] = ("reasoning_content", "reasoning")
     check_grammar: bool = False
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     warnings: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ Differences between the hosts:
 
 from llm.dialects.base import REQUEST_ID, get_http_status
 from llm.dialects.openai_chat.client_request import read_request
-from llm.dialects.openai_chat.client_response import create_writer, write_reply
+from llm.dialects.openai_chat.client_response import choose_reasoning_fields, create_writer, write_reply
 from llm.dialects.openai_chat.engine_errors import read_error
 from llm.dialects.openai_chat.engine_models import list_models
 from llm.dialects.openai_chat.engine_request import write_request
@@ -31,7 +31,7 @@ from llm.dialects.openai_chat.passthrough import (
     is_only_usage,
     passthrough_request,
 )
-from llm.dialects.openai_chat.shared import NAME, REASONING_FIELD
+from llm.dialects.openai_chat.shared import NAME
 from llm.dialects.openai_common import CLIENT_HEADERS, write_error, write_models
 
 ARGUMENTS_ARE_VALUES = False
@@ -40,8 +40,8 @@ __all__ = [
     "ARGUMENTS_ARE_VALUES",
     "CLIENT_HEADERS",
     "NAME",
-    "REASONING_FIELD",
     "REQUEST_ID",
+    "choose_reasoning_fields",
     "create_framing",
     "create_reader",
     "create_repair",

@@ -14,7 +14,6 @@ from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_list, as_text
 NAME: Final = "openai-chat"
 # In each chunk that this server makes: Cerebras' client takes a chunk without the field for a whole completion.
 SYSTEM_FINGERPRINT: Final = "fp_llm_server"
-REASONING_FIELD: Final = "reasoning_content"  # the field in which clients get reasoning text (T3: one name)
 ENCRYPTED_DETAIL: Final = "reasoning.encrypted"  # type of the ``reasoning_details`` that clients cannot read
 SEALED_TEXT: Final = "thought"  # in provider metadata sealed by this server: the reasoning text
 SEALED_PLACE: Final = "place"  # the same: ``[characters of text, calls]`` before the reasoning in its answer

@@ -87,7 +87,7 @@ def test_the_bytes_of_a_stream() -> None:
     assert raw == b"".join(
         (
             ROLE,
-            chunk(b'{"reasoning_content":"Hm\\n"}'),
+            chunk(b'{"reasoning_content":"Hm\\n","reasoning":"Hm\\n"}'),
             chunk('{"content":"Grüße 🎈 \\"%s\\" </script>\u2028"}'.encode()),
             chunk(b"{}", b'"stop"'),
             DONE,
@@ -323,6 +323,7 @@ def test_a_whole_answer() -> None:
                     "content": "AB",
                     "refusal": None,
                     "reasoning_content": "Hm.",
+                    "reasoning": "Hm.",
                     "reasoning_details": [{"type": "x"}],
                     "tool_calls": [
                         {
