@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 from handlers.base import BaseHandler
 from handlers.chat import ChatHandler
+from llm.chat.events import Timing
 from llm.dialects import ollama
 from llm.dialects.base import ClientDialect
 from llm.errors import InvalidRequest
@@ -29,11 +31,9 @@ class OllamaChatHandler(ChatHandler):
         self.context.schemas.check(self.schema, body)
         if not body.get("messages") and not body.get("prompt") and not body.get("images"):
             self.context.catalog.resolve_model_name(body["model"], self.caller)
-            # A request without a prompt asks to load or unload the model.
-            message: dict[str, Json] = {"message": {"role": "assistant", "content": ""}}
-            content: dict[str, Json] = message if "messages" in body else {"response": ""}
-            reason = "unload" if body.get("keep_alive") in (0, "0") else "load"
-            self.write_json({"model": body["model"], **content, "done": True, "done_reason": reason})
+            unload = body.get("keep_alive") in (0, "0")
+            chat = "messages" in body
+            self.write_json(ollama.write_load(body["model"], chat=chat, unload=unload, now=int(time.time())))
             return
         await super().handle(body)
 
@@ -75,7 +75,16 @@ class EmbedHandler(BaseHandler):
             raise InvalidRequest("input: is required, as text or a list of texts", param="input")
         result = await self.request_embeddings(body)
         vectors: list[Json] = [[*vector] for vector in result.vectors]
-        self.write_json({"model": body["model"], "embeddings": vectors, "prompt_eval_count": result.input_tokens or 0})
+        durations = ollama.write_durations(Timing(time.monotonic() - self.started_at))
+        self.write_json(
+            {
+                "model": body["model"],
+                "embeddings": vectors,
+                "total_duration": durations["total_duration"],
+                "load_duration": durations["load_duration"],
+                "prompt_eval_count": result.input_tokens or 0,
+            }
+        )
 
     async def request_embeddings(self, body: dict[str, Any]) -> embeddings.Embeddings:
         """Requests the embeddings from the engine and sets the headers."""

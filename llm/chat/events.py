@@ -128,6 +128,14 @@ class Continuation:
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """How long an answer took, in seconds since its request came."""
+
+    total: float
+    first_token: float | None = None  # None: the engine gave the answer as a whole
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The answer is complete."""
 
@@ -138,6 +146,7 @@ class Finished:
     category: str | None = None  # the provider's word for what it refused
     stop_sequence: str | None = None  # the stop sequence that ended the answer
     continuation: Continuation | None = None
+    timing: Timing | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

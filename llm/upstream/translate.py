@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from llm.chat.events import Event, Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, UsageReported
+from llm.chat.events import Event, Finished, ReasoningDelta, Started, TextDelta, Timing, ToolCallDelta, UsageReported
 from llm.chat.filters import AnswerJoiner, ThinkTagFilter
 from llm.chat.pipeline import EventSink, Stage
 from llm.chat.reply import Reply, replay
@@ -143,7 +144,9 @@ class EngineRound:
         """The end of the answer. Raises ``Truncated`` if there was none."""
         if self._checks is None or self._checks.finished is None:
             raise Truncated("The engine's answer ended before it was complete.")
-        return self._checks.finished
+        record = self._record
+        first_token = record.first_token if self._streamed else None
+        return replace(self._checks.finished, timing=Timing(time.monotonic() - record.started, first_token))
 
     def _release(self) -> None:
         """Drops references to this round, so that memory is freed without the garbage collector."""

@@ -15,7 +15,15 @@ Differences from other wires:
 from llm.dialects.base import REQUEST_ID, ClientHeaders, get_http_status
 from llm.dialects.ollama import client_generate
 from llm.dialects.ollama.client_request import read_request
-from llm.dialects.ollama.client_response import create_writer, write_error, write_models, write_reply, write_show
+from llm.dialects.ollama.client_response import (
+    create_writer,
+    write_durations,
+    write_error,
+    write_load,
+    write_models,
+    write_reply,
+    write_show,
+)
 from llm.dialects.ollama.engine_errors import read_error
 from llm.dialects.ollama.engine_models import list_models
 from llm.dialects.ollama.engine_request import write_request
@@ -44,7 +52,9 @@ __all__ = [
     "read_error",
     "read_reply",
     "read_request",
+    "write_durations",
     "write_error",
+    "write_load",
     "write_models",
     "write_reply",
     "write_request",

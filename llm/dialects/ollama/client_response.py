@@ -16,6 +16,7 @@ from llm.chat.events import (
     PartEnded,
     ReasoningDelta,
     TextDelta,
+    Timing,
     ToolCallDelta,
     ToolCallStarted,
     UsageReported,
@@ -173,13 +174,40 @@ def _write_call(id: str, name: str, arguments: str, index: int) -> Json:
 
 
 def _write_end(finish: Finished, usage: Usage) -> dict[str, Json]:
-    """Fields of the last line. Durations are absent, since dialects read no clock."""
+    """Fields of the last line."""
     wire: dict[str, Json] = {"done": True, "done_reason": _DONE_REASONS.get(finish.reason, "stop")}
     if details := describe_end(finish):
         wire["stop_details"] = {**details}
     wire["prompt_eval_count"] = usage.input or 0
     wire["eval_count"] = usage.output or 0
-    return wire
+    return {**wire, **write_durations(finish.timing)}
+
+
+def write_durations(timing: Timing | None) -> dict[str, Json]:
+    """Writes the durations, in nanoseconds; 0 for what is not known. Clients divide by that of the output."""
+    total, first = (timing.total, timing.first_token or 0.0) if timing is not None else (0.0, 0.0)
+    return {
+        "total_duration": _to_nanoseconds(total),
+        "load_duration": 0,
+        "prompt_eval_duration": _to_nanoseconds(first),
+        "eval_duration": max(_to_nanoseconds(total - first), 1),
+    }
+
+
+def _to_nanoseconds(seconds: float) -> int:
+    return max(round(seconds * 1e9), 0)
+
+
+def write_load(model: str, *, chat: bool, unload: bool, now: int) -> dict[str, Json]:
+    """Writes the answer to a request without a prompt, which asks to load or unload the model."""
+    message: dict[str, Json] = {"message": {"role": "assistant", "content": ""}}
+    return {
+        "model": model,
+        "created_at": _format_time(now),
+        **(message if chat else {"response": ""}),
+        "done": True,
+        "done_reason": "unload" if unload else "load",
+    }
 
 
 def _format_time(seconds: int) -> str:

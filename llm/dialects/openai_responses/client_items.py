@@ -56,7 +56,7 @@ class OpenItem:
             case "message":
                 wire |= {"status": status, "role": "assistant", "content": parts}
             case "reasoning":
-                wire["summary"] = parts
+                wire |= {"status": status, "summary": parts}
             case "custom_tool_call":
                 wire |= {"status": status, "input": self.buffer.getvalue() if status == "completed" else ""}
             case _:

@@ -11,7 +11,7 @@ from llm.chat.messages import Message, Text
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
 from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec, soften_no_reasoning
 from llm.dialects.openai_responses.client_input import read_items
-from llm.dialects.openai_responses.shared import NAME, join_namespace, pack_namespace
+from llm.dialects.openai_responses.shared import NAME, join_namespace, pack_instructions, pack_namespace
 from llm.wire.json_codec import Json
 from llm.wire.json_strict import Fields, invalid
 
@@ -25,7 +25,7 @@ _DROPPABLE_FIELDS: Final = frozenset(
     {
         "client_metadata", "include", "max_tool_calls", "metadata", "moderation", "prompt_cache_key",
         "prompt_cache_options", "prompt_cache_retention", "reasoning", "safety_identifier", "store", "stream_options",
-        "text", "user",
+        "text", "truncation", "user",
     }
 )  # fmt: skip
 # Default values that some clients always send: with these the fields ask for nothing.
@@ -47,8 +47,10 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         raise invalid("input", "is not a string or a list of items")
     conversation = read_items(input_items or (), _read_tools)
     messages = conversation.messages
+    wire_form = _read_wire_form(fields)
     if instructions := fields.read_text("instructions"):
         messages.insert(0, Message("system", (Text(instructions),)))
+        wire_form = (*wire_form, *pack_instructions(instructions))
     present = {name: value for name, value in body.items() if value is not None}
     options = _update_options(_read_options(fields), conversation.updates)
     return ChatRequest(
@@ -57,7 +59,7 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         tools=_read_all_tools(fields, conversation.tools),
         options=options,
         stream=fields.read_flag("stream") or False,
-        metadata=(*unknown_fields(present, _KNOWN_FIELDS, NAME, None), *_read_wire_form(fields)),
+        metadata=(*unknown_fields(present, _KNOWN_FIELDS, NAME, None), *wire_form),
         droppable_fields=_DROPPABLE_FIELDS,
         default_fields=frozenset(name for name, value in _DEFAULT_VALUES.items() if body.get(name) == value),
         soft_options=soften_no_reasoning(options),

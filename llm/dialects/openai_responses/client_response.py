@@ -57,7 +57,7 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
     """
     if reply.finish.reason == "error":
         raise failed_finish_error(reply.finish)
-    response_writer = ResponseWriter(request, now)
+    response_writer = ResponseWriter(request, now - _whole_seconds(reply.finish))
     response_writer.feed([*replay(reply)])
     return response_writer.write_end(reply.finish)
 
@@ -100,11 +100,14 @@ class ResponseWriter:
         response = self.write_response("incomplete" if reason else "completed", reason)
         if details := describe_end(finish):
             response["stop_details"] = {**details}
+        if not reason:
+            response["completed_at"] = self._now + _whole_seconds(finish)
         return response
 
     def write_response(self, status: str, reason: str | None = None, error: Json = None) -> dict[str, Json]:
         """Writes the response object as of now; ``reason`` says why it is incomplete."""
         request, options = self._request, self._request.options
+        asked = metadata_for_client(request.metadata, NAME)
         format_: dict[str, Json] = {"type": "text"}
         if options.format is not None:
             format_ = {"type": "json_object"}
@@ -117,28 +120,35 @@ class ResponseWriter:
             "id": self._id,
             "object": "response",
             "created_at": self._now,
+            "completed_at": None,
             "status": status,
             "background": False,
             "error": error,
             "incomplete_details": {"reason": reason} if reason else None,
-            "instructions": None,
+            "instructions": asked.get("instructions"),
             "max_output_tokens": options.max_tokens,
+            "max_tool_calls": asked.get("max_tool_calls"),
             "model": self._model or request.model,
             "output": [*self._output],
             "parallel_tool_calls": options.parallel_tools is not False,
             "previous_response_id": None,
-            "reasoning": {"effort": options.effort, "summary": None},
-            "service_tier": options.service_tier,
+            "presence_penalty": options.presence_penalty or 0.0,
+            "frequency_penalty": options.frequency_penalty or 0.0,
+            "prompt_cache_key": asked.get("prompt_cache_key"),
+            "reasoning": {"effort": options.effort, "summary": as_dict(asked.get("reasoning")).get("summary")},
+            "safety_identifier": asked.get("safety_identifier"),
+            "service_tier": options.service_tier or "default",
             "store": False,
-            "temperature": options.temperature,
+            "temperature": 1.0 if options.temperature is None else options.temperature,
             "text": {"format": format_},
             "tool_choice": _write_tool_choice(options.tool_choice),
             "tools": [*tools],
-            "top_p": options.top_p,
-            "truncation": "disabled",
+            "top_logprobs": options.top_logprobs or 0,
+            "top_p": 1.0 if options.top_p is None else options.top_p,
+            "truncation": asked.get("truncation") or "disabled",
             "usage": _write_usage(self._usage) if ended else None,
-            "user": None,
-            "metadata": {},
+            "user": asked.get("user"),
+            "metadata": asked.get("metadata") or {},
         }
 
     def _write_event(self, event: Event) -> Iterator[bytes]:
@@ -318,6 +328,10 @@ class ResponseWriter:
         yield self._encode_event("response.output_item.added", output_index=output_index, item=item)
         yield self._encode_event("response.output_item.done", output_index=output_index, item=item)
         self._output.append(item)
+
+
+def _whole_seconds(finish: Finished) -> int:
+    return round(finish.timing.total) if finish.timing is not None else 0
 
 
 def _write_tool(tool: ToolSpec) -> Json:

@@ -77,6 +77,11 @@ def pack_namespace(namespace: str, name: str) -> Metadata:
     return (ProviderMetadata(NAME, _WIRE_FORM_ISSUER, {"name": name, "namespace": namespace}),)
 
 
+def pack_instructions(instructions: str) -> Metadata:
+    """Stores the instructions of a request, which the response repeats, in metadata that no engine gets."""
+    return (ProviderMetadata(NAME, _WIRE_FORM_ISSUER, {"instructions": instructions}),)
+
+
 def read_call_names(tool: ToolSpec) -> Mapping[str, Json]:
     """Returns the fields that name the function in a call for the client: ``name``, and ``namespace`` if it has one."""
     names = (opaque.data for opaque in tool.metadata if opaque.dialect == NAME and opaque.issuer == _WIRE_FORM_ISSUER)
