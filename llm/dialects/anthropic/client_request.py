@@ -9,7 +9,7 @@ from typing import Any, Final, cast, get_args
 from llm.chat.messages import Message, Part, Role, Text, UnknownPart, remove_sources
 from llm.chat.provider_metadata import ProviderMetadata, unknown_fields
 from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec
-from llm.dialects.anthropic.shared import NAME, Unreadable, pack_wire_form, read_blocks
+from llm.dialects.anthropic.shared import NAME, Unreadable, pack_request_form, pack_wire_form, read_blocks
 from llm.errors import InvalidRequest
 from llm.wire.json_codec import Json
 from llm.wire.json_strict import Fields, invalid
@@ -78,7 +78,7 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         tools=tuple(_read_tool(wire, f"tools[{n}]") for n, wire in enumerate(fields.read_list("tools") or ())),
         options=_read_options(fields, settings),
         stream=fields.read_flag("stream") or False,
-        metadata=metadata + pack_wire_form(**settings.wire_form),
+        metadata=metadata + pack_request_form(**settings.wire_form),
         droppable_fields=_DROPPABLE_FIELDS.intersection(body),
         default_fields=frozenset(name for name, values in _DEFAULTS.items() if body.get(name) in values),
         soft_options=_SOFT_OPTIONS,

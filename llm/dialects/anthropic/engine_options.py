@@ -10,7 +10,7 @@ from typing import Final
 from llm.chat.messages import Media
 from llm.chat.request import ChatRequest, JsonFormat, Options
 from llm.dialects.anthropic.profiles import EFFORT_BUDGETS, MIN_BUDGET, AnthropicProfile, apply_facts, find_profile
-from llm.dialects.anthropic.shared import NAME, unpack_wire_form
+from llm.dialects.anthropic.shared import NAME, has_wire_form, unpack_wire_form
 from llm.engines.engine import Engine
 from llm.engines.options import check_options, is_neutral
 from llm.engines.profiles import DEFAULT_PROFILE
@@ -52,11 +52,11 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
         raise refuse("citations", "citations cannot be combined with a JSON schema")
     max_tokens = profile.max_tokens if options.max_tokens is None else options.max_tokens
     wire: dict[str, Json] = {"max_tokens": max_tokens}
-    # The fields that a client of this wire sent for thinking and format are more exact than the options.
-    wire |= unpack_wire_form(request.metadata) or {
-        **_write_thinking(replace(request, options=options), profile, max_tokens, refuse, dropped),
-        **_write_output_config(options, profile, engine, refuse, dropped),
-    }
+    if has_wire_form(request.metadata):  # more exact than the options; a client of this wire sets its own defaults
+        wire |= unpack_wire_form(request.metadata)
+    else:
+        wire |= _write_thinking(replace(request, options=options), profile, max_tokens, refuse, dropped)
+        wire |= _write_output_config(options, profile, engine, refuse, dropped)
     wire |= _write_samplers(options, profile, _find_active_thinking(wire), refuse)
     if options.stop:
         wire["stop_sequences"] = [*options.stop]

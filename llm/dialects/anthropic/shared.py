@@ -81,6 +81,16 @@ def pack_wire_form(**fields: Json) -> Metadata:
     return (ProviderMetadata(NAME, _WIRE_FORM_ISSUER, fields),) if fields else ()
 
 
+def pack_request_form(**fields: Json) -> Metadata:
+    """Stores the fields of a request as ``pack_wire_form`` does; without any, that its client speaks this dialect."""
+    return (ProviderMetadata(NAME, _WIRE_FORM_ISSUER, fields),)
+
+
+def has_wire_form(metadata: Metadata) -> bool:
+    """True if a client of this dialect sent the request."""
+    return any(one.dialect == NAME and one.issuer == _WIRE_FORM_ISSUER for one in metadata)
+
+
 def unpack_wire_form(metadata: Metadata) -> Mapping[str, Json]:
     """Returns the fields stored by ``pack_wire_form``; empty if there are none."""
     if not metadata:

@@ -244,3 +244,10 @@ def test_t8_citations_and_a_schema_exclude_each_other() -> None:
     assert refused_option("claude-haiku-4-5", Message("user", (PDF, Text("What is it?"))), **asked) == "citations"
     body, dropped = write("claude-haiku-4-5", **asked)
     assert "output_config" in body and dropped == ("citations",)  # there is nothing to cite
+
+
+def test_a_client_of_this_wire_gets_no_thinking_that_it_did_not_ask_for() -> None:
+    """Such requests are passed through, unless the owner has all answers translated."""
+    body: dict[str, Any] = {"model": "claude-opus-5", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    request = anthropic.read_request(body)
+    assert anthropic.write_request(request, ENGINE).body == body
