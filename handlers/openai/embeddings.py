@@ -9,7 +9,7 @@ from llm.dialects import openai_chat
 from llm.dialects.base import ClientDialect
 from llm.tasks import embeddings
 from llm.upstream.call_record import CallRecord
-from llm.upstream.tasks import embed
+from llm.upstream.tasks import embed, embed_passthrough
 
 
 class EmbeddingsHandler(BaseHandler):
@@ -25,9 +25,12 @@ class EmbeddingsHandler(BaseHandler):
         target = self.context.catalog.resolve_model_name(body["model"], self.caller)
         self.log_fields |= {"engine": target.engine.name, "model": target.model, "inputs": len(request.inputs)}
         record = CallRecord(started=self.started_at)
+        if target.engine.dialect in embeddings.PASSTHROUGH_DIALECTS:
+            raw = await embed_passthrough(body, request, target, self.context.client, record)
+            self.set_record_headers(record)
+            self.set_header("Content-Type", "application/json")
+            self.write(raw)
+            return
         result = await embed(request, target, self.context.client, record)
-        for name, value in record.headers.items():
-            self.set_header(name, value)
-        if record.dropped:
-            self.set_header("X-Dropped-Fields", ", ".join(record.dropped))
+        self.set_record_headers(record)
         self.write_json(embeddings.write_reply(result, request, body["model"]))

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 from llm.dialects.base import EngineRequest
 from llm.engines.engine import Engine
 from llm.errors import InvalidRequest, Malformed, Unsupported
-from llm.wire.json_codec import Json, quote_url_part
+from llm.wire.json_codec import Json, dump_bytes, loads, quote_url_part
 from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_list, as_text
 from llm.wire.json_strict import Fields
 
@@ -132,6 +132,46 @@ def merge_embeddings(batches: Sequence[Embeddings]) -> Embeddings:
 
 # --- OpenAI ---
 
+# Dialects whose embeddings API is that of OpenAI clients.
+PASSTHROUGH_DIALECTS: Final = frozenset({"openai-chat", "openai-responses"})
+_PATH: Final = "/embeddings"
+
+
+def passthrough_request(body: Mapping[str, Json], model: str) -> EngineRequest:
+    """Returns an OpenAI client's own request with the engine's name of the model."""
+    return EngineRequest(path=_PATH, body={**body, "model": model})
+
+
+def check_reply(raw: bytes, request: EmbeddingRequest, engine: Engine) -> bytes:
+    """Returns an answer as it is, if it has one entry for each input. Raises ``Malformed`` if it has not.
+
+    Entries that are not in the order of the inputs are sorted, since clients do not look at ``index``. Base64 becomes
+    numbers where the client asked for numbers.
+    """
+    try:
+        wire = loads(raw)
+    except ValueError:
+        raise Malformed("The engine's answer is not JSON.", engine=engine.name) from None
+    data = as_list(as_dict(wire).get("data"))
+    if len(data) != len(request.inputs) or not all(isinstance(one, dict) and one.get("embedding") for one in data):
+        raise Malformed(f"{engine.label} did not answer with {len(request.inputs)} vectors.", engine=engine.name)
+    ordered = sorted(data, key=lambda one: as_count(one.get("index")) or 0)
+    if not request.as_base64 and not request.extra.keys() & _VALUE_TYPES:
+        ordered = [_decode_entry(one) for one in ordered]
+    return raw if ordered == data else dump_bytes({**wire, "data": ordered})
+
+
+# Fields that ask for values other than 32-bit floats (Mistral, Voyage, Cohere, Jina).
+_VALUE_TYPES: Final = frozenset({"output_dtype", "embedding_type", "embedding_types", "dtype"})
+
+
+def _decode_entry(entry: dict[str, Json]) -> dict[str, Json]:
+    value = entry["embedding"]
+    try:
+        return {**entry, "embedding": [*_read_base64(value)]} if isinstance(value, str) else entry
+    except ValueError:
+        return entry
+
 
 def _write_openai(request: EmbeddingRequest, engine: Engine, model: str) -> EngineRequests:
     inputs: list[Json] = [one if isinstance(one, str) else [*one] for one in request.inputs]
@@ -140,7 +180,7 @@ def _write_openai(request: EmbeddingRequest, engine: Engine, model: str) -> Engi
         body["dimensions"] = request.dimensions
     if request.as_base64:
         body["encoding_format"] = "base64"
-    return ((EngineRequest(path="/embeddings", body=body), len(inputs)),)
+    return ((EngineRequest(path=_PATH, body=body), len(inputs)),)
 
 
 def _read_openai(wire: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:

@@ -10,7 +10,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from llm.dialects.base import EngineRequest
@@ -33,9 +33,8 @@ FORMATS: Final[Mapping[str, str]] = {
 }
 _AUDIO_TYPE: Final = re.compile(r"audio/[\w.+-]+(\s*;\s*[\w-]+=[\w.+-]+)*", re.ASCII)
 _NATIVE_NAMES: Final = frozenset({"text", "engine", "model", "voice", "format", "speed", "instructions"})
-_OPENAI_NAMES: Final = frozenset(
-    {"input", "model", "voice", "response_format", "speed", "instructions", "stream_format"}
-)
+_PATH: Final = "/audio/speech"
+_ANY_TYPE: Final[Mapping[str, str]] = {"accept": "*/*"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +46,7 @@ class SpeechRequest:
     format: str | None = None
     speed: float | None = None  # 1: normal
     instructions: str | None = None  # how to speak
-    extra: Mapping[str, Json] = field(default_factory=dict)  # other fields of OpenAI's API
+    body: Mapping[str, Json] | None = None  # of an OpenAI client: it is sent as it is, with the engine's names
 
 
 class AudioReader(Protocol):
@@ -83,16 +82,14 @@ def read_native(body: Mapping[str, Any]) -> tuple[SpeechRequest, tuple[str, ...]
 
 
 def read_openai(body: Mapping[str, Any]) -> SpeechRequest:
-    """Reads the body of an OpenAI client; unknown fields are sent on. Raises ``InvalidRequest`` or ``Unsupported``."""
+    """Reads the body of an OpenAI client, which is sent on as it is. Raises ``InvalidRequest`` or ``Unsupported``."""
     if body.get("stream_format") not in (None, "audio"):
         raise Unsupported("stream_format: speech is streamed as audio here, not as events", param="stream_format")
-    extra = {name: value for name, value in body.items() if name not in _OPENAI_NAMES and value is not None}
-    native = {"text": body["input"], "voice": body.get("voice"), "format": body.get("response_format")}
     try:
-        request, _ = read_native({**native, **{name: body.get(name) for name in ("speed", "instructions")}})
+        request, _ = read_native({"text": body["input"], "format": body.get("response_format")})
     except InvalidRequest as error:
         raise InvalidRequest(error.message.replace("text:", "input:"), param="input") from None
-    return replace(request, extra=extra)
+    return replace(request, body=dict(body))
 
 
 def write_request(request: SpeechRequest, engine: Engine, model: str) -> EngineRequest:
@@ -100,6 +97,9 @@ def write_request(request: SpeechRequest, engine: Engine, model: str) -> EngineR
     speech = engine.speech
     if speech is None:
         raise Unsupported(f"{engine.label} has no speech API.", param="engine", engine=engine.name)
+    if request.body is not None:
+        named = {"response_format": speech.formats.get(request.format, request.format)} if request.format else {}
+        return EngineRequest(path=_PATH, body={**request.body, "model": model, **named}, headers=_ANY_TYPE)
     fields: dict[str, Json] = {"speed": request.speed, "instructions": request.instructions}
     for name, value in fields.items():
         if value is not None and name in speech.unsupported_fields:
@@ -113,12 +113,9 @@ def write_request(request: SpeechRequest, engine: Engine, model: str) -> EngineR
         "voice": request.voice or speech.voice or None,
         "response_format": _engine_format(request, engine),
         **fields,
-        **request.extra,
     }
     return EngineRequest(
-        path="/audio/speech",
-        body={name: value for name, value in body.items() if value is not None},
-        headers={"accept": "*/*"},
+        path=_PATH, body={name: value for name, value in body.items() if value is not None}, headers=_ANY_TYPE
     )
 
 
@@ -127,7 +124,8 @@ def choose_content_type(request: SpeechRequest, engine: Engine, reported: str) -
     reported = reported.strip()
     if _AUDIO_TYPE.fullmatch(reported):
         return reported
-    return FORMATS[request.format or (engine.speech.format if engine.speech else "mp3")]
+    name = request.format or (engine.speech.format if engine.speech else "mp3")
+    return FORMATS.get(name, "application/octet-stream")
 
 
 def create_reader(content_type: str, engine: Engine) -> AudioReader:

@@ -120,11 +120,26 @@ async def request_json(
 
     Raises ``LLMError`` when no retry is left.
     """
+    return await request_body(outgoing, lambda body: read(_parse_json(body, target)), target, client, record, headers)
+
+
+async def request_body(
+    outgoing: EngineRequest,
+    read: Callable[[bytes], T],
+    target: Target,
+    client: EngineClient,
+    record: CallRecord,
+    headers: Mapping[str, str] | None = None,
+) -> T:
+    """Sends a request with retries and returns ``read`` of the response's bytes.
+
+    Raises ``LLMError`` when no retry is left.
+    """
     attempts = Attempts(target, client, record, headers)
     while True:
         try:
             async with await attempts.send(outgoing) as reply:
-                return read(_parse_json(await reply.read(client.max_answer), target))
+                return read(await reply.read(client.max_answer))
         except LLMError as error:
             await attempts.handle_failure(error)
 

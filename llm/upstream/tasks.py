@@ -17,7 +17,7 @@ from llm.tasks import embeddings, speech, token_count, transcription
 from llm.tasks.speech import SpeechRequest
 from llm.tasks.transcription import Transcript, TranscriptionRequest
 from llm.transport.interface import HttpResponse
-from llm.upstream.attempts import request_json, request_stream
+from llm.upstream.attempts import request_body, request_json, request_stream
 from llm.upstream.call_record import CallRecord
 from llm.upstream.engine_client import EngineClient
 from llm.upstream.translate import write_engine_request
@@ -34,6 +34,22 @@ async def embed(
         parts.append(await request_json(outgoing, read, target, client, record))
         record.dropped = outgoing.dropped
     return embeddings.merge_embeddings(parts)
+
+
+async def embed_passthrough(
+    body: Mapping[str, Json],
+    request: embeddings.EmbeddingRequest,
+    target: Target,
+    client: EngineClient,
+    record: CallRecord,
+) -> bytes:
+    """Requests embeddings with the body of a client of the engine's own dialect, and returns the engine's answer.
+
+    ``request``: the same, as it was read. Raises ``LLMError``.
+    """
+    outgoing = embeddings.passthrough_request(body, target.model)
+    read = partial(embeddings.check_reply, request=request, engine=target.engine)
+    return await request_body(outgoing, read, target, client, record)
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,28 @@ async def test_speech_is_streamed_through() -> None:
 
 
 @pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"voice": None, "speed": None},
+        {"voice": {"id": "voice_1"}},
+        {"response_format": "m4a", "instructions": "Whisper.", "new": {"a": [1]}},
+    ],
+)
+@pytest.mark.parametrize("kind", ["audio/wav", "audio/x-new", "application/octet-stream"])
+async def test_a_request_for_speech_is_sent_as_it_is(fields: dict[str, Any], kind: str) -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.respond(AUDIO, 200, kind)
+
+    async with judged(script) as (_, upstream, server):
+        body = {"model": "openai/gpt-4o-mini-tts", "input": "Hello", **fields}
+        answer = await server.post("/v1/audio/speech", body, {"Authorization": f"Bearer {CLIENT_ID}"})
+        assert (answer.status, await answer.body()) == (200, AUDIO)
+    [request] = upstream.requests
+    assert request.json == {**body, "model": "gpt-4o-mini-tts"}
+
+
+@pytest.mark.parametrize(
     ("format", "content_type", "answer"),
     [
         ("json", "application/json", b'{"text":"Hello","x_new":1}'),

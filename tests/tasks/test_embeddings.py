@@ -100,6 +100,102 @@ async def test_texts_become_vectors_over_every_api(
     assert floats.headers.get("X-Dropped-Fields") == (None if engine == "openai" else "user")
 
 
+# --- the same dialect: passed on as it is ---
+
+
+VERBATIM: dict[str, Any] = {
+    "id": "gen-1",
+    "object": "list",
+    "data": [{"object": "embedding", "index": 0, "embedding": [0.1, 1e-05, -2]}],
+    "model": "acme/m-2",
+    "provider": "Acme",
+    "usage": {"prompt_tokens": 4, "total_tokens": 4, "cost": 0.00002, "prompt_tokens_details": {"audio_tokens": 0}},
+}
+
+
+async def exchanged(body: dict[str, Any], raw: bytes, engine: str = "openai") -> tuple[dict[str, Any], bytes, str]:
+    """Returns the request that the provider got, the client's answer and its content type."""
+
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.respond(raw)
+
+    async with Upstream(script).run() as upstream, run_server(make_config(**environ(engine, upstream))) as server:
+        answer = await server.post("/v1/embeddings", {**body, "model": f"{engine}/m"}, BEARER)
+        got = await answer.body()
+        assert answer.status == 200, got
+        return upstream.requests[0].json, got, answer.headers["Content-Type"]
+
+
+def packed(format_: str, *numbers: float) -> str:
+    return base64.b64encode(struct.pack(f"<{len(numbers)}{format_}", *numbers)).decode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"input": ["x"]}, {"input": "x"}, {"input": [1, 2]}, {"input": [[1, 2]]}, {"input": "x", "encoding_format": None},
+        {"input": "x", "encoding_format": "float"}, {"input": "x", "dimensions": 2, "user": None, "new": {"a": []}},
+    ],
+)  # fmt: skip
+async def test_a_request_of_the_same_dialect_is_sent_as_it_is(body: dict[str, Any]) -> None:
+    sent, *_ = await exchanged(body, json.dumps(VERBATIM).encode())
+    assert sent == {**body, "model": "m"}
+
+
+async def test_an_answer_of_the_same_dialect_is_passed_on_to_the_byte() -> None:
+    for raw in (json.dumps(VERBATIM, indent=1).encode(), json.dumps(VERBATIM, separators=(",", ":")).encode() + b"\n"):
+        _, got, kind = await exchanged({"input": ["x"]}, raw)
+        assert got == raw
+        assert kind.startswith("application/json")
+
+
+@pytest.mark.parametrize(
+    ("asked", "value"),
+    [
+        ({"encoding_format": "base64"}, packed("f", 0.5, 2)),
+        ({"encoding_format": "base64", "output_dtype": "int8"}, packed("b", 1, -2, 3)),
+        ({"output_dtype": "int8"}, packed("b", 1, -2, 3, 4)),
+        ({"encoding_format": "base64", "output_dtype": "ubinary"}, packed("B", 255, 1)),
+        ({"encoding_format": "base64"}, "not base64!"),
+        ({"encoding_format": "base64"}, [0.5, 2]),
+        ({"output_dtype": "int8"}, [1, -2, 3]),
+        ({}, [[0.5, 2], [1, 3]]),
+        ({}, {"float": [0.5, 2], "int8": [1, 2]}),
+        ({}, packed("b", 1, 2, 3)),
+    ],
+    ids=["float32", "int8", "int8 unasked", "binary", "text", "floats", "integers", "rows", "several", "odd length"],
+)
+async def test_values_of_any_kind_are_passed_on(asked: dict[str, Any], value: Any) -> None:
+    raw = json.dumps({**VERBATIM, "data": [{"index": 0, "embedding": value}]}).encode()
+    assert (await exchanged({"input": "x", **asked}, raw))[1] == raw
+
+
+@pytest.mark.parametrize("asked", [{}, {"encoding_format": "float"}])
+async def test_base64_becomes_numbers_where_numbers_were_asked_for(asked: dict[str, Any]) -> None:
+    entry = {"object": "embedding", "index": 0, "embedding": packed("f", 0.5, 2), "more": 1}
+    _, got, _ = await exchanged({"input": "x", **asked}, json.dumps({**VERBATIM, "data": [entry]}).encode())
+    assert json.loads(got) == {**VERBATIM, "data": [{**entry, "embedding": [0.5, 2.0]}]}
+
+
+async def test_entries_in_another_order_are_sorted_and_keep_their_fields() -> None:
+    entries: list[dict[str, Any]] = [{"index": n, "embedding": [n + 0.5], "more": n} for n in (2, 0, 1)]
+    _, got, _ = await exchanged({"input": ["a", "b", "c"]}, json.dumps({**VERBATIM, "data": entries}).encode())
+    assert json.loads(got) == {**VERBATIM, "data": sorted(entries, key=lambda one: one["index"])}
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"data": []}, {"data": [{"embedding": []}]}, {"data": [{"index": 0}]}, {"data": ["x"]}, [1], "x"]
+)
+async def test_an_answer_without_a_vector_for_each_text_is_an_error(answer: Any) -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.respond(json.dumps(answer).encode())
+
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**environ("openai", upstream))) as server:
+            got = await server.post("/v1/embeddings", {"model": "openai/m", "input": "a"}, BEARER)
+            assert (got.status, (await got.json())["error"]["code"]) == (502, "upstream_malformed")
+
+
 async def test_many_texts_are_sent_to_google_in_batches() -> None:
     def values(request: Request) -> Any:
         count = len(request.json["requests"])
