@@ -254,6 +254,41 @@ async def test_nw_54_mistral_reasons_only_if_it_is_asked_to(
     assert (status, sent.get("reasoning_effort"), dropped) == (200, effort, told)
 
 
+# --- models that think unasked, and what Gemini 4 refuses ---
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("client", ["openai-chat", "openai-responses", "ollama", "native"])
+@pytest.mark.parametrize("model", ["claude-opus-5", "claude-sonnet-5", "claude-haiku-5-5", "claude-opus-5-5"])
+async def test_nw_21_to_23_thinking_that_nobody_asked_for_is_asked_for_in_readable_form(
+    model: str, client: str, stream: bool
+) -> None:
+    status, sent, dropped, _ = await ask(PATHS[client], write_question(client, f"anthropic/{model}", stream))
+    assert (status, dropped) == (200, [])
+    assert sent["thinking"]["type"] == "adaptive" and sent["thinking"]["display"] == "summarized"
+
+
+@pytest.mark.parametrize("model", ["claude-opus-4-8", "claude-sonnet-4-6", "claude-haiku-4-5"])
+async def test_older_claude_models_do_not_think_unasked(model: str) -> None:
+    _, sent, _, _ = await ask(PATHS["openai-chat"], write_question("openai-chat", f"anthropic/{model}", False))
+    assert "thinking" not in sent
+
+
+@pytest.mark.parametrize("client", ["openai-chat", "ollama", "native"])
+@pytest.mark.parametrize("model", ["gemini-4-neon", "gemini-4-carbon", "gemini-4-hydrogen"])
+async def test_nw_19_gemini_4_refuses_penalties_and_ignores_samplers(model: str, client: str) -> None:
+    def question(name: str, native_name: str, value: float) -> dict[str, Any]:
+        if client == "openai-chat":
+            return write_question(client, f"google/{model}", False, **{name: value})
+        inner = {native_name if client == "native" else name: value}
+        return write_question(client, f"google/{model}", False, options=inner)
+
+    status, error, _, _ = await ask(PATHS[client], question("frequency_penalty", "frequencyPenalty", 0.5))
+    assert status == 400 and "frequency" in json.dumps(error).lower()
+    status, _, dropped, _ = await ask(PATHS[client], question("temperature", "temperature", 0.5))
+    assert (status, dropped) == (200, ["temperature"])
+
+
 # --- the cases themselves ---
 
 

@@ -11,13 +11,14 @@ import pytest
 from llm import errors
 from llm.chat.messages import Message, Text
 from llm.chat.provider_metadata import ProviderMetadata
-from llm.chat.request import ChatRequest, JsonFormat, Options
+from llm.chat.request import ChatRequest, JsonFormat, Options, ToolSpec
 from llm.dialects import openai_responses
 from llm.dialects.base import EngineRequest
 from llm.engines.records import ENGINES
 
 SCHEMA: Final[dict[str, Any]] = {"type": "object"}
 FORMAT: Final[dict[str, Any]] = {"format": {"type": "json_schema", "name": "r", "schema": SCHEMA, "strict": True}}
+WEB_SEARCH: Final[dict[str, Any]] = {"type": "web_search"}
 ENCRYPTED: Final = {"include": ["reasoning.encrypted_content"]}
 
 
@@ -124,3 +125,28 @@ def test_client_fields_win_over_default_fields() -> None:
         "openrouter", "m", {"provider": {"require_parameters": False}}, format=JsonFormat(SCHEMA, "r", True)
     )
     assert body["provider"] == {"require_parameters": False}
+
+
+@pytest.mark.parametrize(
+    ("tools", "effort"),
+    [
+        ((), "minimal"),
+        ((ToolSpec("f", parameters=SCHEMA),), "minimal"),
+        (
+            (ToolSpec("s", executor="provider", metadata=(ProviderMetadata("openai-responses", None, WEB_SEARCH),)),),
+            "low",
+        ),
+    ],
+)
+def test_cl_05_the_least_effort_is_one_that_hosted_tools_accept(tools: tuple[ToolSpec, ...], effort: str) -> None:
+    """Recorded by others: "The following tools cannot be used with reasoning.effort 'minimal': web_search"."""
+    request = ChatRequest(
+        model="gpt-5",
+        messages=(Message("user", (Text("Hi"),)),),
+        tools=tools,
+        options=Options(reasoning=False),
+        soft_options=frozenset({"reasoning"}),
+    )
+    outgoing = openai_responses.write_request(request, replace(ENGINES["openai"], dialect="openai-responses"))
+    assert outgoing.body is not None and outgoing.body["reasoning"] == {"effort": effort}
+    assert outgoing.dropped == ("reasoning",)
