@@ -20,6 +20,7 @@ from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
 from llm.dialects import native
 from llm.dialects.base import ClientDialect, Writer
+from llm.dialects.losses import lost_parts
 from llm.errors import LLMError, NotFound
 from llm.gateway.chat import ChatCall
 from llm.upstream.call_record import CLIENT, CallRecord
@@ -231,6 +232,9 @@ class ClientAnswer:
 
     def write_reply(self, reply: Reply, request: ChatRequest) -> None:
         """Writes a translated answer that is not streamed."""
+        dialect, record = self._handler.dialect, self._handler.record
+        if lost := lost_parts(reply, request, dialect.NAME, dialect.ANSWER_FORMS):
+            record.dropped = tuple(dict.fromkeys((*record.dropped, *lost)))
         self._handler.set_answer_headers()
         self._handler.write_json(self._handler.make_reply_body(reply, request))
 

@@ -148,6 +148,16 @@ class ClientHeaders:
         return (*self.features, *self.accounts, *self.own_accounts)
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerForms:
+    """The parts of an answer for which a client dialect has a form."""
+
+    media: tuple[str, ...] = ()  # kinds, as in ``Media.kind``
+    media_urls: bool = False  # media by their address
+    citations: bool = False  # else they become a text behind the answer
+    provider_runs: bool = False  # tools that a provider of another dialect has run
+
+
 class ErrorDialect(Protocol):
     """The part of a client dialect that an error response needs."""
 
@@ -167,6 +177,7 @@ class ClientDialect(ErrorDialect, Protocol):
     """The client side of a dialect: this server answers the dialect's clients."""
 
     CLIENT_HEADERS: ClientHeaders
+    ANSWER_FORMS: AnswerForms
     ARGUMENTS_ARE_VALUES: bool  # arguments of tool calls are JSON values to its clients, not texts
 
     def read_request(self, body: Mapping[str, Any]) -> ChatRequest:

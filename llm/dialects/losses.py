@@ -12,7 +12,9 @@ from typing import Final
 
 from llm.chat.messages import Media, Message, Part, ProviderToolRun, Reasoning, Text, ToolCall, ToolResult, UnknownPart
 from llm.chat.provider_metadata import metadata_for_engine, untranslated_fields
+from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest, ToolSpec
+from llm.dialects.base import AnswerForms
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json, dumps
@@ -26,7 +28,27 @@ def name_block(block: Part) -> str:
     if isinstance(block, Media):
         return block.kind
     kind = next((kind for opaque in block.metadata if isinstance(kind := opaque.data.get("type"), str)), "")
-    return kind[:100] or (block.name if isinstance(block, ToolCall) else "unnamed")
+    if not kind and isinstance(block, ToolCall):
+        return block.name
+    # Gemini's parts have no type: their first field names them.
+    return kind[:100] or next((name[:100] for opaque in block.metadata for name in opaque.data), "unnamed")
+
+
+def lost_parts(reply: Reply, request: ChatRequest, dialect: str, forms: AnswerForms) -> tuple[str, ...]:
+    """Returns the names of what an answer loses in a client's dialect, for ``X-Dropped-Fields``."""
+    lost: dict[str, None] = {}
+    for part in reply.message.parts:
+        own = any(opaque.dialect == dialect for opaque in part.metadata)
+        match part:
+            case Media() if part.kind not in forms.media or (part.base64 is None and not forms.media_urls):
+                lost[part.kind] = None
+            case UnknownPart(tool_run=run) if not own and not (forms.provider_runs and run is not None):
+                lost[name_block(part)] = None
+            case ToolCall(executor="provider") if not own and not forms.provider_runs:
+                lost[name_block(part)] = None
+            case Text(citations=cited) if cited and not own and not forms.citations and request.options.format:
+                lost["citations"] = None  # a list of sources behind JSON would break it
+    return tuple(lost)
 
 
 def unknown_block(block: UnknownPart, engine: Engine, context: str = "") -> Unsupported:

@@ -272,3 +272,41 @@ async def test_nw_56_a_file_that_openrouter_has_parsed_goes_back_to_it(tmp_path:
                 await (await server.post("/llm/chat", {**base, "prompt": prompt})).body()
     history = upstream.requests[1].json["messages"]
     assert history[-2] == {"role": "assistant", "content": "Yes.", "annotations": [parsed]}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_what_a_whole_answer_loses_is_named(client: str) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
+    formats: dict[str, dict[str, Any]] = {
+        "anthropic": {"output_config": {"format": {"type": "json_schema", "schema": schema}}},
+        "ollama": {"format": schema},
+        "generate": {"format": schema},
+    }
+    code = {"executableCode": {"language": "PYTHON", "code": "1"}}
+    done = {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}}
+    grounding = SOURCES["web"][1]["candidates"][0]["groundingMetadata"]
+    body = gemini(code, done, picture(), picture(mime="audio/wav"), {"text": "half"}, groundingMetadata=grounding)
+    asked = formats.get(client, {})
+    seen = await ask(client, "google/gemini-2.5-flash", body, stream=False, **asked)
+    named = {name for name in (seen.headers.get("X-Dropped-Fields") or "").split(", ") if "/" not in name}
+    expected: dict[str, set[str]] = {
+        "native": set(),
+        "anthropic": {"executableCode", "codeExecutionResult", "image", "audio", "citations"},
+        "ollama": {"executableCode", "codeExecutionResult", "audio", "citations"},
+        "generate": {"executableCode", "codeExecutionResult", "audio", "citations"},
+    }
+    assert named - {""} == expected.get(client, {"executableCode", "codeExecutionResult", "audio"})
+
+
+async def test_a_hosted_call_of_another_wire_is_named() -> None:
+    call = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "x"}}
+    result = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
+    head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn"}
+    body = {
+        **head,
+        "stop_sequence": None,
+        "content": [call, result, {"type": "text", "text": "a"}],
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }
+    seen = await ask("openai-chat", "anthropic/claude-sonnet-4-5", body, stream=False)
+    assert seen.headers["X-Dropped-Fields"] == "server_tool_use, web_search_tool_result"

@@ -204,6 +204,21 @@ ANSWERS: tuple[tuple[str, tuple[Event, ...], tuple[str, ...]], ...] = (
         ("length", "max_tokens"),
     ),
     (
+        "why it was refused",
+        (_WHOLE[0], Finished("filtered", "refusal", explanation="Because of X.", category="cyber")),
+        ("Because of X.", "cyber"),
+    ),
+    (
+        "an end for an unknown reason",
+        (_WHOLE[0], TextDelta(0, "x"), PartEnded(0), Finished("other", "SOMETHING_NEW")),
+        ("SOMETHING_NEW",),
+    ),
+    (
+        "the stop sequence that ended it",
+        (_WHOLE[0], TextDelta(0, "x"), PartEnded(0), Finished("stop", stop_sequence="HALT")),
+        ("HALT",),
+    ),
+    (
         "an error in mid-stream",
         (_WHOLE[0], TextDelta(0, "x"), Failed(Overloaded("Too busy.", provider=_SAID))),
         ("Too busy.", "too_busy"),

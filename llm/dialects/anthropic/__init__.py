@@ -31,10 +31,13 @@ from llm.dialects.anthropic.passthrough import (
 )
 from llm.dialects.anthropic.profiles import is_new_model
 from llm.dialects.anthropic.shared import CLIENT_HEADERS, NAME
+from llm.dialects.base import AnswerForms
 
+ANSWER_FORMS = AnswerForms()
 ARGUMENTS_ARE_VALUES = True
 
 __all__ = [
+    "ANSWER_FORMS",
     "ARGUMENTS_ARE_VALUES",
     "CLIENT_HEADERS",
     "NAME",

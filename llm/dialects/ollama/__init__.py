@@ -12,7 +12,7 @@ Differences from other wires:
 - There is no tool choice: for ``none``, the tools are left out.
 """
 
-from llm.dialects.base import REQUEST_ID, ClientHeaders, get_http_status
+from llm.dialects.base import REQUEST_ID, AnswerForms, ClientHeaders, get_http_status
 from llm.dialects.ollama import client_generate
 from llm.dialects.ollama.client_request import read_request
 from llm.dialects.ollama.client_response import (
@@ -31,10 +31,12 @@ from llm.dialects.ollama.engine_response import create_framing, create_reader, r
 from llm.dialects.ollama.passthrough import create_repair, find_unconvertible_field, is_only_usage, passthrough_request
 from llm.dialects.ollama.shared import NAME
 
+ANSWER_FORMS = AnswerForms(media=("image",))
 ARGUMENTS_ARE_VALUES = True
 CLIENT_HEADERS = ClientHeaders()
 
 __all__ = [
+    "ANSWER_FORMS",
     "ARGUMENTS_ARE_VALUES",
     "CLIENT_HEADERS",
     "NAME",

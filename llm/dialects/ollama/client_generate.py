@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
-from llm.dialects.base import REQUEST_ID, ClientHeaders, get_http_status
+from llm.dialects.base import REQUEST_ID, AnswerForms, ClientHeaders, get_http_status
 from llm.dialects.ollama.client_request import read_request
 from llm.dialects.ollama.client_response import LineWriter, write_error, write_models
 from llm.dialects.ollama.client_response import write_reply as _write_reply
 from llm.dialects.ollama.shared import NAME
 from llm.wire.json_codec import Json
 
+ANSWER_FORMS = AnswerForms(media=("image",))
 ARGUMENTS_ARE_VALUES = True
 CLIENT_HEADERS = ClientHeaders()
 
 __all__ = [
+    "ANSWER_FORMS",
     "ARGUMENTS_ARE_VALUES",
     "CLIENT_HEADERS",
     "NAME",

@@ -178,6 +178,8 @@ def _write_end(finish: Finished, usage: Usage) -> dict[str, Json]:
     wire: dict[str, Json] = {"done": True, "done_reason": _DONE_REASONS.get(finish.reason, "stop")}
     if details := describe_end(finish):
         wire["stop_details"] = {**details}
+    if finish.stop_sequence:
+        wire["stop_sequence"] = finish.stop_sequence
     wire["prompt_eval_count"] = usage.input or 0
     wire["eval_count"] = usage.output or 0
     return {**wire, **write_durations(finish.timing)}

@@ -18,7 +18,7 @@ Differences between the hosts:
 - ``completion_tokens`` includes reasoning tokens, except at xAI, where ``total_tokens`` is larger by them.
 """
 
-from llm.dialects.base import REQUEST_ID, get_http_status
+from llm.dialects.base import REQUEST_ID, AnswerForms, get_http_status
 from llm.dialects.openai_chat.client_request import read_request
 from llm.dialects.openai_chat.client_response import choose_reasoning_fields, create_writer, write_reply
 from llm.dialects.openai_chat.engine_errors import read_error
@@ -34,9 +34,11 @@ from llm.dialects.openai_chat.passthrough import (
 from llm.dialects.openai_chat.shared import NAME
 from llm.dialects.openai_common import CLIENT_HEADERS, write_error, write_models
 
+ANSWER_FORMS = AnswerForms(media=("image",), media_urls=True, citations=True)
 ARGUMENTS_ARE_VALUES = False
 
 __all__ = [
+    "ANSWER_FORMS",
     "ARGUMENTS_ARE_VALUES",
     "CLIENT_HEADERS",
     "NAME",

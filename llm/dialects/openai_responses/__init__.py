@@ -24,7 +24,7 @@ unknown fields of its part (and ``type`` for a refusal), with the fields of its 
 every other part is the whole item.
 """
 
-from llm.dialects.base import REQUEST_ID, get_http_status
+from llm.dialects.base import REQUEST_ID, AnswerForms, get_http_status
 from llm.dialects.openai_common import CLIENT_HEADERS, write_error, write_models
 from llm.dialects.openai_responses.client_request import read_request
 from llm.dialects.openai_responses.client_response import create_writer, write_reply
@@ -40,9 +40,11 @@ from llm.dialects.openai_responses.passthrough import (
 )
 from llm.dialects.openai_responses.shared import NAME
 
+ANSWER_FORMS = AnswerForms(media=("image",), citations=True)
 ARGUMENTS_ARE_VALUES = False
 
 __all__ = [
+    "ANSWER_FORMS",
     "ARGUMENTS_ARE_VALUES",
     "CLIENT_HEADERS",
     "NAME",

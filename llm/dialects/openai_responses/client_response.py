@@ -100,6 +100,8 @@ class ResponseWriter:
         response = self.write_response("incomplete" if reason else "completed", reason)
         if details := describe_end(finish):
             response["stop_details"] = {**details}
+        if finish.stop_sequence:
+            response["stop_sequence"] = finish.stop_sequence
         if not reason:
             response["completed_at"] = self._now + _whole_seconds(finish)
         return response
