@@ -75,3 +75,5 @@ class ModelRules:
     listed_capabilities: frozenset[str] = frozenset()  # capabilities that the list reports for each model
     fixed_models: tuple[str, ...] = ()  # model ids to list instead of requesting the list
     profiles: tuple[ModelProfile, ...] = ()  # in order; the first match counts
+    # The effort that turns reasoning on, for a model without a profile whose list entry reports reasoning.
+    effort_by_list: str | None = None

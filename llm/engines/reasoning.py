@@ -65,8 +65,10 @@ def resolve_reasoning(
             raise build_unsupported(engine, option, "the model's reasoning cannot be turned off", model)
         return ReasoningRequest(None, fit_effort(effort or "minimal", support.efforts or ()), unsent_options=(option,))
     if effort is None:
-        unsent = (option,) if support.enable_value is None and option == "reasoning" else ()
-        return ReasoningRequest(True, _effort_of(support.enable_value), unsent_options=unsent)
+        listed = engine.models.effort_by_list if engine.facts.reasoning else None
+        value = listed if support.enable_value is None else support.enable_value
+        unsent = (option,) if value is None and option == "reasoning" else ()
+        return ReasoningRequest(True, _effort_of(value), unsent_options=unsent)
     accepted = (effort,) if support.efforts is None else support.efforts
     fitted = fit_effort(effort, accepted)
     if option == "reasoning_tokens" and (fitted is None or is_higher(fitted, effort)):

@@ -206,3 +206,26 @@ async def test_a_failed_list_is_not_requested_again_at_once() -> None:
         await lists.get(make_target(""))
     assert len(upstream.requests) == 2
     lists.close()
+
+
+async def test_nw_54_a_mistral_model_that_reasons_by_its_list_is_turned_on() -> None:
+    listed = [
+        {"id": f"mistral-new-{number}", "capabilities": {"completion_chat": True, "reasoning": reasons}}
+        for number, reasons in ((1, True), (2, False))
+    ]
+
+    def answer_mistral(request: HttpRequest) -> ScriptedReply:
+        body = {"data": listed} if request.method == "GET" else WIRES["openai"].whole("Hi")
+        return ScriptedReply(200, {"Content-Type": "application/json"}, [json.dumps(body).encode()])
+
+    upstream = ScriptedTransport(answer_mistral)
+    told = []
+    async with run_server(make_config(MISTRALAI_API_KEY="key-of-mistral-123"), https=upstream) as client:
+        for number in (1, 2):
+            body = {"model": f"mistralai/mistral-new-{number}", "messages": HELLO, "think": True, "stream": False}
+            assert (await client.get("/v1/models", BEARER)).status == 200
+            reply = await client.post("/api/chat", body, BEARER)
+            assert reply.status == 200
+            told.append(reply.headers.get("X-Dropped-Fields"))
+    first, second = (json.loads(request.body) for request in upstream.requests if request.body)
+    assert (first["reasoning_effort"], told) == ("high", [None, "reasoning"]) and "reasoning_effort" not in second

@@ -91,7 +91,7 @@ def _write_thinking(request: ChatRequest, traits: GeminiProfile, engine: Engine,
         return {"includeThoughts": True}
     if options.reasoning_tokens is not None:
         dropped.append("reasoning_tokens")
-    return {"includeThoughts": True, **_write_amount(effort, option, traits, dropped)}
+    return {"includeThoughts": True, **_write_amount(effort, options.max_tokens, option, traits, dropped)}
 
 
 def _write_least_thinking(
@@ -106,13 +106,19 @@ def _write_least_thinking(
     effort = options.effort if option == "reasoning" and options.effort != "none" else None
     if effort is None and traits.thinking == "budget":
         return {"thinkingBudget": traits.min_budget}
-    return _write_amount(effort or "minimal", option, traits, [])
+    return _write_amount(effort or "minimal", options.max_tokens, option, traits, [])
 
 
-def _write_amount(effort: Effort, option: str, traits: GeminiProfile, dropped: list[str]) -> dict[str, Json]:
-    """Writes an effort as a budget or level; an effort that the model does not have becomes the nearest one."""
+def _write_amount(
+    effort: Effort, max_tokens: int | None, option: str, traits: GeminiProfile, dropped: list[str]
+) -> dict[str, Json]:
+    """Writes an effort as a budget or level; an effort that the model does not have becomes the nearest one.
+
+    Thinking counts against ``max_tokens``, so a budget takes at most half of them: the rest is for the answer.
+    """
     if traits.thinking == "budget":
-        return {"thinkingBudget": min(EFFORT_BUDGETS[effort], traits.max_budget)}
+        room = traits.max_budget if max_tokens is None else max(max_tokens // 2, traits.min_budget)
+        return {"thinkingBudget": min(EFFORT_BUDGETS[effort], traits.max_budget, room)}
     level = fit_effort(effort, traits.efforts)
     if level != effort:
         dropped.append(option)

@@ -72,7 +72,7 @@ _MODELS: Final[tuple[tuple[str, GeminiProfile], ...]] = (  # the first matching 
     ("gemini-2.5*-tts*", _NO_THINKING),
     ("gemini-2.5*-image*", _NO_THINKING),
     ("gemini-2.5-pro*", replace(_BUDGET, min_budget=128, max_budget=32768, disable_fields=None)),
-    ("gemini-2.5-flash-lite*", replace(_BUDGET, enable_fields={"thinkingBudget": -1})),
+    ("gemini-2.5-flash-lite*", replace(_BUDGET, min_budget=512, enable_fields={"thinkingBudget": -1})),
     ("gemini-2.5*", _BUDGET),
     ("gemini-robotics-er-1*", _BUDGET),
     ("gemini-*-tts*", replace(_LEVEL, thinking="unknown")),

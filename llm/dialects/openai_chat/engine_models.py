@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
 from llm.dialects.base import EngineRequest, ModelLister
-from llm.engines.capabilities import ModelInfo, ModelKind, classify_model, guess_capabilities
+from llm.engines.capabilities import NO_FACTS, ModelFacts, ModelInfo, ModelKind, classify_model, guess_capabilities
 from llm.engines.engine import Engine
 from llm.errors import Malformed
 from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_list, as_text
@@ -67,6 +67,7 @@ def _read_entry(entry: Mapping[str, Any], engine: Engine) -> ModelInfo | None:
         or as_count(as_dict(entry.get("top_provider")).get("max_completion_tokens")),
         can=can | guessed,
         guessed=guessed,
+        facts=ModelFacts(reasoning="reasoning" in can) if "reasoning" in listed else NO_FACTS,
         meta=dict(entry),
     )
 

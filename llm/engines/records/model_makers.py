@@ -233,6 +233,7 @@ MISTRALAI: Final = Engine(
     models=ModelRules(
         listed_capabilities=frozenset({"tools", "images"}),
         profiles=profiles.MISTRAL,
+        effort_by_list="high",
         kinds=(
             ("*embed*", "embedding"),
             ("*moderation*", "hidden"),

@@ -157,6 +157,24 @@ def test_gw_22_an_effort_that_the_model_lacks_becomes_the_nearest_level(model: s
     assert dropped == ("effort",)
 
 
+@pytest.mark.parametrize(
+    ("model", "asked", "limit", "budget"),
+    [
+        ("gemini-2.5-flash", "high", 1024, 512),
+        ("gemini-2.5-flash", "high", 1, 0),
+        ("gemini-2.5-pro", "high", 100, 128),  # its smallest
+        ("gemini-2.5-flash-lite", "low", 100, 512),
+        ("gemini-2.5-flash", "low", 5000, 2048),
+        ("gemini-2.5-flash", "max", 60000, 24576),
+    ],
+)
+def test_su_15_an_effort_as_a_budget_leaves_room_for_the_answer(
+    model: str, asked: str, limit: int, budget: int
+) -> None:
+    config = write_body(model, effort=asked, max_tokens=limit)["generationConfig"]
+    assert config == {"maxOutputTokens": limit, "thinkingConfig": {**SHOWN, "thinkingBudget": budget}}
+
+
 @pytest.mark.parametrize("model", ["gemini-4-neon", "gemini-4-carbon", "gemini-4-hydrogen"])
 def test_nw_19_a_budget_is_sent_as_a_level_where_the_model_refuses_budgets(model: str) -> None:
     body, dropped = write_options(model, (), reasoning_tokens=2000)
