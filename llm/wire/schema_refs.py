@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote, unquote
 
 from llm.errors import InvalidRequest
@@ -16,6 +16,7 @@ from llm.wire.json_codec import Json
 
 MAX_DEPTH: Final = 100  # levels of nested schemas
 MAX_NODES: Final = 20_000  # schemas in one document, counted again for each reference to them
+MAX_REFERENCED: Final = 10_000  # schemas that references lead to, in all schemas of one request together
 
 # Keywords whose value is an object of schemas, a list of schemas, or one schema.
 SCHEMA_MAP_KEYWORDS: Final = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
@@ -40,15 +41,42 @@ class FittedSchema:
     lost: tuple[str, ...] = ()
 
 
+class ReferenceLimit:
+    """Counts the schemas that references lead to, in all schemas of one request together.
+
+    A schema of a few lines may refer to the same definitions again and again: without a common limit, a hundred tools
+    would take a hundred times the work that ``MAX_NODES`` allows one of them.
+    """
+
+    __slots__ = ("_nodes",)
+
+    def __init__(self) -> None:
+        self._nodes = 0
+
+    def __call__(self, label: str, weight: int) -> None:
+        """Counts one schema. Raises ``InvalidRequest`` above ``MAX_REFERENCED``, with ``label`` as its place."""
+        self._nodes += weight
+        if self._nodes > MAX_REFERENCED:
+            message = f"{label}: the references of all schemas together lead to more than {MAX_REFERENCED} schemas"
+            raise InvalidRequest(message, param=label)
+
+
 class SizeLimit:
     """Counts the nodes of a schema; raises ``InvalidRequest`` above ``MAX_DEPTH`` or ``MAX_NODES``.
 
-    ``label`` names the schema in the error, such as ``tools.0.parameters``.
+    ``label`` names the schema in the error, such as ``tools.0.parameters``. ``references``: counts the nodes that are
+    reached by a reference too, for all schemas of the request.
     """
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, references: ReferenceLimit | None = None) -> None:
         self._label = label
         self._nodes = 0
+        self._references = references
+
+    def count_referenced(self, weight: int = 1) -> None:
+        """Counts one node that a reference leads to, in addition to the call for each node."""
+        if self._references is not None:
+            self._references(self._label, weight)
 
     def __call__(self, depth: int) -> None:
         """Counts one node at ``depth``."""
@@ -94,16 +122,21 @@ def iterate_subschemas(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str | 
             yield (name,), value
 
 
-def iterate_refs(schema: Any, count: SizeLimit, depth: int = 0) -> Iterator[str]:
-    """Yields all references in a schema, except those in its definitions, which count where they are used."""
+def iterate_refs(schema: Any, count: SizeLimit, depth: int = 0, *, referenced: bool = False) -> Iterator[str]:
+    """Yields all references in a schema, except those in its definitions, which count where they are used.
+
+    ``referenced``: a reference led to the schema.
+    """
     if not isinstance(schema, dict):
         return
     count(depth)
+    if referenced:
+        count.count_referenced()
     if isinstance(schema.get("$ref"), str):
         yield schema["$ref"]
     for path, subschema in iterate_subschemas(schema):
         if path[0] not in DEFINITIONS:
-            yield from iterate_refs(subschema, count, depth + 1)
+            yield from iterate_refs(subschema, count, depth + 1, referenced=referenced)
 
 
 class ReferenceCycles:
@@ -118,7 +151,7 @@ class ReferenceCycles:
         while pending:
             ref = pending.pop()
             if ref not in self._edges:
-                self._edges[ref] = tuple(dict.fromkeys(iterate_refs(resolve_ref(root, ref), count)))
+                self._edges[ref] = tuple(dict.fromkeys(iterate_refs(resolve_ref(root, ref), count, referenced=True)))
                 pending += self._edges[ref]
         self._cycle_of = self._find_cycles()
 
@@ -182,30 +215,33 @@ def reduce_to_type(target: Any) -> dict[str, Json]:
     return {"type": kind} if isinstance(kind, str | list) else {}
 
 
-def inline_refs(schema: Mapping[str, Json], label: str = "schema") -> FittedSchema:
+def inline_refs(
+    schema: Mapping[str, Json], label: str = "schema", references: ReferenceLimit | None = None
+) -> FittedSchema:
     """Replaces all references by their targets and removes the definitions.
 
-    A reference back into itself is reduced to a type and reported as lost. ``label`` names the schema in errors. Raises
-    ``InvalidRequest`` for a schema that is too deep or too large.
+    A reference back into itself is reduced to a type and reported as lost. ``label`` names the schema in errors;
+    ``references`` counts for all schemas of a request. Raises ``InvalidRequest`` for a schema that is too deep or too
+    large.
     """
-    count, lost = SizeLimit(label), list[str]()
+    count, lost = SizeLimit(label, references), list[str]()
 
-    def walk(node: Any, at: str, stack: tuple[str, ...], depth: int) -> Any:
+    def walk(node: Any, at: _Path, stack: tuple[str, ...], depth: int) -> Any:
         if not isinstance(node, dict):
             return node
         count(depth)
+        if stack:
+            count.count_referenced()
         for name in _DYNAMIC:
             if name in node:
-                lost.append(join_pointer(at, name))
+                lost.append(_format_path(at, name))
         node = {name: value for name, value in node.items() if name not in (*DEFINITIONS, *_DYNAMIC)}
         if "$ref" not in node:
-            return map_subschemas(
-                node, lambda path, subschema: walk(subschema, join_pointer(at, *path), stack, depth + 1)
-            )
+            return map_subschemas(node, lambda path, subschema: walk(subschema, (at, path), stack, depth + 1))
         ref, beside = node["$ref"], {name: value for name, value in node.items() if name != "$ref"}
         target = resolve_ref(schema, ref)
         if target is None or ref in stack:
-            lost.append(join_pointer(at, "$ref"))
+            lost.append(_format_path(at, "$ref"))
             return walk(merge_ref_siblings(reduce_to_type(target), beside), at, stack, depth + 1)
         target = target if isinstance(target, dict) else {} if target else {"not": {}}
         # The keywords beside the reference are not inside its target, so they are walked with the stack of before.
@@ -214,7 +250,19 @@ def inline_refs(schema: Mapping[str, Json], label: str = "schema") -> FittedSche
         inlined_target = walk(target, at, (*stack, ref), depth + 1)
         return merge_ref_siblings(inlined_target, walk(beside, at, stack, depth + 1))
 
-    return FittedSchema(walk(dict(schema), "#", (), 0), tuple(lost))
+    return FittedSchema(walk(dict(schema), (), (), 0), tuple(lost))
+
+
+_Path: TypeAlias = "tuple[()] | tuple[_Path, tuple[str | int, ...]]"  # of a node: that of its parent, and a step
+
+
+def _format_path(at: _Path, last: str) -> str:
+    """Returns the JSON pointer of a keyword. Only what was lost needs one, and most of the time nothing was."""
+    steps: list[tuple[str | int, ...]] = [(last,)]
+    while at:
+        at, step = at
+        steps.append(step)
+    return join_pointer("#", *(name for step in reversed(steps) for name in step))
 
 
 def map_subschemas(node: Mapping[str, Any], transform: Callable[[tuple[str | int, ...], Any], Any]) -> dict[str, Any]:

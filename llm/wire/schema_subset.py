@@ -22,6 +22,7 @@ from llm.wire.schema_refs import (
     DEFINITIONS,
     FittedSchema,
     ReferenceCycles,
+    ReferenceLimit,
     SizeLimit,
     inline_refs,
     join_pointer,
@@ -34,6 +35,7 @@ from llm.wire.schema_types import are_disjoint, infer_types, split_types
 __all__ = [
     "STRICT_SUBSET",
     "FittedSchema",
+    "ReferenceLimit",
     "Subset",
     "describe_losses",
     "enforce_schema",
@@ -83,6 +85,7 @@ _HANDLED: Final = frozenset(
 )  # fmt: skip
 _STRICT_DIALECTS: Final = ("openai-chat", "openai-responses")
 _MAX_REPORTED: Final = 20  # pointers in one response header
+_MERGE_WEIGHT: Final = 4  # a merged schema takes the work of so many
 _SCALARS: Final = ["string", "number", "boolean", "null"]
 
 
@@ -97,16 +100,23 @@ def describe_losses(label: str, lost: Sequence[str]) -> list[str]:
     return [*names, f"{label} and {more} more"] if more else names
 
 
-def fit_strict_schema(schema: Mapping[str, Json], label: str = "schema") -> FittedSchema:
+def fit_strict_schema(
+    schema: Mapping[str, Json], label: str = "schema", references: ReferenceLimit | None = None
+) -> FittedSchema:
     """Reduces a schema to OpenAI's strict mode, which some engines enforce exactly.
 
     ``label`` names the schema in errors. Raises ``InvalidRequest`` for a schema that is too deep or too large.
     """
-    return fit_schema(schema, STRICT_SUBSET, label)
+    return fit_schema(schema, STRICT_SUBSET, label, references)
 
 
 def enforce_schema(
-    schema: Mapping[str, Json], strict: bool | None, schema_dialect: str | None, label: str, dropped: list[str]
+    schema: Mapping[str, Json],
+    strict: bool | None,
+    schema_dialect: str | None,
+    label: str,
+    dropped: list[str],
+    references: ReferenceLimit | None = None,
 ) -> tuple[dict[str, Json], bool | None]:
     """Returns a schema and its ``strict`` flag for a wire that has this flag.
 
@@ -116,7 +126,7 @@ def enforce_schema(
     """
     if not strict or schema_dialect is None or schema_dialect in _STRICT_DIALECTS:
         return dict(schema), strict
-    fit = fit_strict_schema(schema, label)
+    fit = fit_strict_schema(schema, label, references)
     if fit.schema is None:
         dropped += [f"{label}/strict", *describe_losses(label, fit.lost)]
         return dict(schema), False
@@ -124,12 +134,15 @@ def enforce_schema(
     return fit.schema, True
 
 
-def fit_schema(schema: Mapping[str, Json], subset: Subset, label: str = "schema") -> FittedSchema:
+def fit_schema(
+    schema: Mapping[str, Json], subset: Subset, label: str = "schema", references: ReferenceLimit | None = None
+) -> FittedSchema:
     """Reduces a schema to ``subset``.
 
-    ``label`` names the schema in errors. Raises ``InvalidRequest`` for a schema that is too deep or too large.
+    ``label`` names the schema in errors; ``references`` counts for all schemas of a request. Raises ``InvalidRequest``
+    for a schema that is too deep or too large.
     """
-    reducer = _Reducer(schema, subset, label)
+    reducer = _Reducer(schema, subset, label, references)
     try:
         fit = reducer.reduce()
     except _Unfit as unfit:
@@ -140,12 +153,12 @@ def fit_schema(schema: Mapping[str, Json], subset: Subset, label: str = "schema"
 class _Reducer:
     """Reduces one schema to a subset. ``at`` is the JSON pointer of the node at hand, ``fit`` the result for it."""
 
-    def __init__(self, root: Mapping[str, Any], subset: Subset, place: str) -> None:
+    def __init__(self, root: Mapping[str, Any], subset: Subset, place: str, references: ReferenceLimit | None) -> None:
         self.lost: list[str] = []
         self._root = root
         self._subset = subset
-        self._count = SizeLimit(place)
-        self._cycles = ReferenceCycles(root, SizeLimit(place))
+        self._count = SizeLimit(place, references)
+        self._cycles = ReferenceCycles(root, SizeLimit(place, references))
         self._definition = "#"  # the definition that is being reduced
         self._names: dict[str, str] = {}  # reference -> name of its definition in the result
         self._order: list[str] = []  # the same references, in order of use
@@ -212,6 +225,7 @@ class _Reducer:
                     return {"$ref": ref}
                 else:
                     seen = (*seen, str(ref))
+                    self._count.count_referenced(_MERGE_WEIGHT)
                     node = merge_ref_siblings(target if isinstance(target, dict) else {}, beside)
             elif "allOf" in node:
                 rest = {name: value for name, value in node.items() if name != "allOf"}
@@ -238,6 +252,7 @@ class _Reducer:
                 if ref in seen:
                     raise _Unfit(join_pointer(at, "$ref"))
                 seen = (*seen, ref)
+                self._count.count_referenced(_MERGE_WEIGHT)
                 target = resolve_ref(self._root, ref)
                 member = dict(target) if isinstance(target, dict) else {}
         return dict(member)

@@ -31,7 +31,7 @@ from llm.engines.engine import Engine
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
 from llm.wire.schema_refs import join_pointer
-from llm.wire.schema_subset import describe_losses, fit_schema
+from llm.wire.schema_subset import ReferenceLimit, describe_losses, fit_schema
 
 PATH: Final = "/v1/messages"
 
@@ -70,7 +70,8 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
         body["system"] = _write_content(system)
     body["messages"] = conversation.write_messages()
     if request.tools:
-        body["tools"] = [_write_tool(tool, select_fields, dropped) for tool in request.tools]
+        references = ReferenceLimit()
+        body["tools"] = [_write_tool(tool, select_fields, dropped, references) for tool in request.tools]
     if request.stream:
         body["stream"] = True
     if request.options.caching:
@@ -105,7 +106,9 @@ def _write_content(blocks: Sequence[dict[str, Json]]) -> Json:
     return [*blocks]
 
 
-def _write_tool(tool: ToolSpec, select_fields: MetadataSelector, dropped: list[str]) -> dict[str, Json]:
+def _write_tool(
+    tool: ToolSpec, select_fields: MetadataSelector, dropped: list[str], references: ReferenceLimit
+) -> dict[str, Json]:
     if tool.executor == "provider":
         return dict(select_fields(tool.metadata))
     wire = {**select_fields(tool.metadata), "name": tool.name, "input_schema": {"type": "object", **tool.parameters}}
@@ -113,7 +116,7 @@ def _write_tool(tool: ToolSpec, select_fields: MetadataSelector, dropped: list[s
         wire["description"] = tool.description
     if tool.strict and tool.schema_dialect not in (None, NAME):
         path = join_pointer("tools", tool.name)
-        fit = fit_schema({"type": "object", "properties": {}, **tool.parameters}, SCHEMA_SUBSET, path)
+        fit = fit_schema({"type": "object", "properties": {}, **tool.parameters}, SCHEMA_SUBSET, path, references)
         dropped += describe_losses(path, fit.lost)
         if fit.schema is None:
             dropped.append(f"{path}/strict")

@@ -29,7 +29,7 @@ from llm.errors import Unsupported
 from llm.wire.json_codec import Json, loads, quote_url_part
 from llm.wire.json_lenient import as_dict
 from llm.wire.schema_refs import join_pointer
-from llm.wire.schema_subset import describe_losses, fit_schema
+from llm.wire.schema_subset import ReferenceLimit, describe_losses, fit_schema
 
 # Replaces the signature of calls from another provider: https://ai.google.dev/gemini-api/docs/thought-signatures
 SKIP_SIGNATURE: Final = "skip_thought_signature_validator"
@@ -182,20 +182,21 @@ def _write_tools(request: ChatRequest, dropped: list[str]) -> list[Json]:
         dict(o.data) for t in request.tools if t.executor == "provider" for o in t.metadata if o.dialect == NAME
     ]
     declared: list[Json] = []
+    references = ReferenceLimit()
     for tool in request.tools:
         if tool.executor != "provider":
             function: dict[str, Json] = {"name": tool.name, "description": tool.description}
             if tool.parameters:  # JSON Schema with references and unions; ``parameters`` accepts a subset
-                function["parametersJsonSchema"] = _write_parameters(tool, dropped)
+                function["parametersJsonSchema"] = _write_parameters(tool, dropped, references)
             declared.append(function)
     return [*hosted, {"functionDeclarations": declared}] if declared else hosted
 
 
-def _write_parameters(tool: ToolSpec, dropped: list[str]) -> Json:
+def _write_parameters(tool: ToolSpec, dropped: list[str], references: ReferenceLimit) -> Json:
     """Unknown keywords are ignored by the engine; recursive references and those with other keywords fail (T6)."""
     if tool.schema_dialect is None:
         return dict(tool.parameters)
     place = join_pointer("tools", tool.name)
-    fit = fit_schema(tool.parameters, _PARAMETERS_SUBSET, place)
+    fit = fit_schema(tool.parameters, _PARAMETERS_SUBSET, place, references)
     dropped += describe_losses(place, fit.lost)
     return fit.schema if fit.schema is not None else dict(tool.parameters)

@@ -26,7 +26,7 @@ from llm.engines.engine import Engine
 from llm.engines.options import merge_field
 from llm.wire.json_codec import Json, loads
 from llm.wire.schema_refs import join_pointer
-from llm.wire.schema_subset import describe_losses, inline_refs
+from llm.wire.schema_subset import ReferenceLimit, describe_losses, inline_refs
 
 # Path of chat requests, appended to the engine's base URL.
 PATH: Final = "/api/chat"
@@ -55,13 +55,14 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
         **options,
     }
     if request.tools and request.options.tool_choice != "none":
+        references = ReferenceLimit()
         body["tools"] = [
             {
                 "type": "function",
                 "function": {
                     "name": tool.name,
                     "description": tool.description,
-                    "parameters": _write_parameters(tool, dropped),
+                    "parameters": _write_parameters(tool, dropped, references),
                 },
             }
             for tool in request.tools
@@ -69,12 +70,12 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     return EngineRequest(path=PATH, body=body, dropped=tuple(dict.fromkeys(dropped)))
 
 
-def _write_parameters(tool: ToolSpec, dropped: list[str]) -> Json:
+def _write_parameters(tool: ToolSpec, dropped: list[str], references: ReferenceLimit) -> Json:
     """Inlines references, since the server shows the model only the parts of a schema that it knows."""
     if tool.schema_dialect in (None, NAME):
         return dict(tool.parameters or _NO_PARAMETERS)
     place = join_pointer("tools", tool.name)
-    fit = inline_refs(tool.parameters or _NO_PARAMETERS, place)
+    fit = inline_refs(tool.parameters or _NO_PARAMETERS, place, references)
     dropped += describe_losses(place, fit.lost)
     return fit.schema
 

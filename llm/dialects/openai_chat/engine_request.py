@@ -19,7 +19,7 @@ from llm.errors import Unsupported
 from llm.wire.json_codec import Json
 from llm.wire.json_lenient import as_dict, as_list, as_text
 from llm.wire.schema_refs import join_pointer
-from llm.wire.schema_subset import enforce_schema
+from llm.wire.schema_subset import ReferenceLimit, enforce_schema
 
 # Path of chat requests, appended to the engine's base URL.
 PATH: Final = "/chat/completions"
@@ -48,7 +48,8 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
         **write_options(request, engine, client_fields, dropped),
     }
     if request.tools:
-        body["tools"] = [_write_tool(tool, engine, dropped) for tool in request.tools]
+        references = ReferenceLimit()
+        body["tools"] = [_write_tool(tool, engine, dropped, references) for tool in request.tools]
         _name_custom_choice(body, request.tools, engine)
     if request.stream:
         body["stream"] = True
@@ -108,7 +109,7 @@ def _write_custom_tool(tool: ToolSpec, freeform: Freeform, fields: Mapping[str, 
     return {**fields, "type": "custom", "custom": custom}
 
 
-def _write_tool(tool: ToolSpec, engine: Engine, dropped: list[str]) -> Json:
+def _write_tool(tool: ToolSpec, engine: Engine, dropped: list[str], references: ReferenceLimit) -> Json:
     fields = metadata_for_engine(tool.metadata, NAME, engine.issuer)
     if tool.executor == "provider":
         return dict(fields)
@@ -121,7 +122,7 @@ def _write_tool(tool: ToolSpec, engine: Engine, dropped: list[str]) -> Json:
         function["description"] = tool.description
     parameters = tool.parameters or _NO_PARAMETERS  # required by Mistral
     function["parameters"], strict = enforce_schema(
-        parameters, tool.strict, tool.schema_dialect, join_pointer("tools", tool.name), dropped
+        parameters, tool.strict, tool.schema_dialect, join_pointer("tools", tool.name), dropped, references
     )
     if strict is not None:
         function["strict"] = strict

@@ -34,7 +34,7 @@ from llm.errors import Unsupported
 from llm.wire.json_codec import Json
 from llm.wire.json_lenient import as_dict, as_text
 from llm.wire.schema_refs import join_pointer
-from llm.wire.schema_subset import enforce_schema
+from llm.wire.schema_subset import ReferenceLimit, enforce_schema
 
 PATH: Final = "/responses"
 
@@ -69,7 +69,8 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
         body["store"] = False
     body |= write_options(request, engine, client_fields, stateless, dropped)
     if request.tools:
-        body["tools"] = [_write_tool(tool, engine, dropped) for tool in request.tools]
+        references = ReferenceLimit()
+        body["tools"] = [_write_tool(tool, engine, dropped, references) for tool in request.tools]
     if request.stream:
         body["stream"] = True
     return EngineRequest(path=PATH, body={**body, **request.options.extra}, dropped=tuple(dict.fromkeys(dropped)))
@@ -110,7 +111,7 @@ def _drop_unfollowed_reasoning(items: Sequence[dict[str, Json]]) -> list[dict[st
     return sendable[::-1]
 
 
-def _write_tool(tool: ToolSpec, engine: Engine, dropped: list[str]) -> Json:
+def _write_tool(tool: ToolSpec, engine: Engine, dropped: list[str], references: ReferenceLimit) -> Json:
     wire = dict(metadata_for_engine(tool.metadata, NAME, engine.issuer))
     if tool.executor == "provider":
         return wire
@@ -128,6 +129,7 @@ def _write_tool(tool: ToolSpec, engine: Engine, dropped: list[str]) -> Json:
         tool.schema_dialect,
         join_pointer("tools", tool.name),
         dropped,
+        references,
     )
     return {**wire, "parameters": schema, "strict": strict}
 
