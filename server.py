@@ -37,6 +37,7 @@ from llm.gateway.chat import ChatService
 from llm.gateway.signature_cache import MAX_AGE, MAX_SIZE, SignatureCache
 from llm.gateway.tool_loop import ToolLimits
 from llm.http1.event_loop import new_loop, uvloop
+from llm.http1.watchdog import Watchdog
 from llm.integrity import hash_files
 from llm.log import Redactor
 from llm.storage.images import ImageStore
@@ -225,9 +226,12 @@ async def serve(
         loop.add_reader(worker.parent, stop.set)
         loop.add_signal_handler(signal.SIGTERM, server.stop_worker, stop)
     server.start(sockets)
+    watchdog = Watchdog()
+    watchdog.start()
     _freeze_objects()
     ready()
     await stop.wait()
+    watchdog.stop()
     if worker is None:
         for signum in _SIGNALS:  # a second signal ends the process at once
             loop.remove_signal_handler(signum)

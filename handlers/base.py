@@ -33,8 +33,10 @@ from llm.errors import (
     WebSocketNotServed,
 )
 from llm.gateway.callers import Caller, pop_body_keys, read_header_keys
+from llm.http1.threads import run_in_thread
 from llm.upstream.call_record import CallRecord
 from llm.wire.json_codec import Json, dump_bytes, loads
+from llm.wire.json_steps import loads_in_steps
 
 Access: TypeAlias = Literal["open", "caller", "client"]
 """Who may call a route. ``open``: anyone. ``caller``: a valid client id or an own provider key. ``client``: only the
@@ -180,7 +182,12 @@ class BaseHandler(RequestHandler):
             raise self.body.refusal
         if encoding := self.request.headers.get("Content-Encoding"):
             await self.body.decompress(encoding)
-        body, fault = self.parse_body()
+        if self.body.weigh():
+            body, fault = await run_in_thread(self.parse_body)
+            if self.client_gone:
+                raise Cancelled("The client is gone.")
+        else:
+            body, fault = self.parse_body()
         self._authorize(body)
         if fault is not None:
             raise fault
@@ -230,7 +237,7 @@ class BaseHandler(RequestHandler):
             return {}, None
         try:
             check_values(raw)
-            body = loads(raw)
+            body = loads_in_steps(raw) if self.body.heavy else loads(raw)
         except InvalidRequest as error:
             return {}, error
         except ValueError as error:

@@ -23,6 +23,7 @@ from llm.dialects.base import ClientDialect, Writer
 from llm.dialects.losses import lost_parts
 from llm.errors import LLMError, NotFound
 from llm.gateway.chat import ChatCall
+from llm.http1.threads import run_in_thread
 from llm.upstream.call_record import CLIENT, CallRecord
 from llm.wire.json_codec import Json
 
@@ -59,7 +60,11 @@ class ChatHandler(BaseHandler):
         return self.caller.names
 
     async def handle(self, body: dict[str, Any]) -> None:
-        self.context.schemas.check(self.schema, body)
+        if self.body.heavy:
+            self.record.heavy = True
+            await run_in_thread(self.context.schemas.check, self.schema, body)
+        else:
+            self.context.schemas.check(self.schema, body)
         answer = self._answer = ClientAnswer(self)
         active = self.context.active
         active.add(self.request_id, self)

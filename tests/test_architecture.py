@@ -82,7 +82,7 @@ SDKS: Final = {
     "requests",
     "litellm",
 }
-PUBLIC_DESPITE_UNDERSCORE: Final = {"_asdict", "_exit", "_fields", "_replace"}  # documented: namedtuple, os._exit
+PUBLIC_DESPITE_UNDERSCORE: Final = {"_asdict", "_current_frames", "_exit", "_fields", "_replace"}  # documented
 OF_OTHERS: Final = {"_Decompress", "_execute"}  # zlib's only name for a type; the entry to Tornado's handlers
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from handlers.request.limits import BodyBudget, make_budget_error
+from handlers.request.limits import LIGHT_SIZE, BodyBudget, is_heavy, make_budget_error
 from llm.errors import InvalidRequest, LLMError, Malformed, TooLarge, UnsupportedEncoding
 from llm.http1.compression import Decompressor, create_inflater, list_encodings
 
@@ -21,7 +21,7 @@ class RequestBody:
     for a caller without a client id.
     """
 
-    __slots__ = ("_budget", "_discard_limit", "_limit", "_pieces", "_received", "_reserved", "refusal")
+    __slots__ = ("_budget", "_discard_limit", "_limit", "_pieces", "_received", "_reserved", "heavy", "refusal")
 
     def __init__(self, limit: int, discard_limit: int, budget: BodyBudget | None) -> None:
         self._limit, self._discard_limit = limit, discard_limit
@@ -29,6 +29,7 @@ class RequestBody:
         self._pieces: list[bytes] | None = []  # None: taken, or not kept
         self._received = 0
         self._reserved = 0  # bytes reserved in the budget
+        self.heavy = False  # set by :meth:`weigh`
         self.refusal: LLMError | None = None  # raised at the end of the body, which is read and discarded
 
     def receive(self, piece: bytes) -> bool:
@@ -96,6 +97,11 @@ class RequestBody:
             if not decompressor.pending:
                 return
             data = b""
+
+    def weigh(self) -> bool:
+        """Sets ``heavy`` and returns it: the work on the body belongs into a thread."""
+        self.heavy = self._received > LIGHT_SIZE and is_heavy(self._pieces or ())
+        return self.heavy
 
     def take(self) -> bytes:
         """Returns the body, which is no longer kept here. Its bytes stay reserved until :meth:`release`."""

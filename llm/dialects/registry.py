@@ -1,12 +1,15 @@
-"""Tables of the dialects by name."""
+"""Tables of the dialects by name, and which requests need no translation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from llm.chat.request import ChatRequest
 from llm.dialects import anthropic, gemini, native, ollama, openai_chat, openai_responses
 from llm.dialects.base import ClientDialect, EngineDialect, PassthroughDialect
+from llm.engines.api_choice import RESPONSES, choose_api, use_responses
+from llm.engines.engine import Target
 
 # Wire formats of engines.
 ENGINE_DIALECTS: Final[Mapping[str, EngineDialect]] = {
@@ -22,3 +25,15 @@ PASSTHROUGH_DIALECTS: Final[Mapping[str, PassthroughDialect]] = {
 }
 # Wire formats whose model lists report facts about options: whether the patterns do not know a model id.
 NEW_MODELS: Final[Mapping[str, Callable[[str], bool]]] = {d.NAME: d.is_new_model for d in (anthropic, gemini)}
+
+
+def passthrough_target(client_dialect: str, request: ChatRequest, target: Target) -> Target | None:
+    """Where a request can be passed through: the target over the client's own dialect; None if that is impossible.
+
+    It is impossible where the model would refuse the client's dialect: then it is translated to the engine's other API.
+    """
+    chosen = choose_api(request, target)
+    if client_dialect == RESPONSES and chosen.engine.responses is not None:
+        chosen = use_responses(chosen)
+    same = client_dialect == chosen.engine.dialect and client_dialect in PASSTHROUGH_DIALECTS
+    return chosen if same and not chosen.engine.always_translate else None

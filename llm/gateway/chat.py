@@ -21,6 +21,7 @@ from llm.chat.reply import Collector, Reply
 from llm.chat.request import ChatRequest
 from llm.dialects import native
 from llm.dialects.base import ClientDialect
+from llm.dialects.registry import passthrough_target
 from llm.engines.capabilities import guess_capabilities
 from llm.engines.engine import Target
 from llm.errors import EngineFailed, LLMError
@@ -30,11 +31,12 @@ from llm.gateway.catalog import Catalog
 from llm.gateway.prompts import add_dates, date_prompt, default_system_message, read_title_request, read_today
 from llm.gateway.signature_cache import SignatureCache, SignatureRecorder
 from llm.gateway.tool_loop import AskEngine, ToolLimits, run_rounds
+from llm.http1.threads import run_in_thread
 from llm.storage.threads import Owner, ThreadStore
 from llm.tools.base import Tool, Tools, pick_tools
 from llm.upstream.call_record import CallRecord
 from llm.upstream.engine_client import EngineClient
-from llm.upstream.passthrough import PassthroughRound, passthrough_target
+from llm.upstream.passthrough import PassthroughRound
 from llm.upstream.translate import EngineRound
 from llm.wire.json_codec import Json
 
@@ -121,6 +123,8 @@ class ChatService:
         """
         # The request may be large, and nobody needs it while its answer comes (T18): no frame here keeps it.
         target = call.record.target = self._catalog.resolve_model_name(call.body["model"], caller)
+        if call.record.heavy:
+            return self._answer_heavy(target, call, caller, sink)
         request = call.dialect.read_request(call.body)
         sink.begin(request)
         route = passthrough_target(call.dialect.NAME, request, target)
@@ -132,12 +136,32 @@ class ChatService:
         call.body.clear()
         return passing.run()
 
+    async def _answer_heavy(self, target: Target, call: ChatCall, caller: Caller, sink: Sink) -> None:
+        """Does what :meth:`answer` does; the work on the request in a thread."""
+        request = await run_in_thread(call.dialect.read_request, call.body)
+        sink.begin(request)
+        route = passthrough_target(call.dialect.NAME, request, target)
+        if route is None:
+            call.body.clear()
+            answer = self._translate(request, target, call, caller, sink)
+        else:
+            headers = call.headers_for(route)
+            call.record.dropped = call.record.unsent_headers
+            passing = await run_in_thread(
+                PassthroughRound, call.body, request, route, self._client, call.record, sink, headers, call.query
+            )
+            call.body.clear()
+            answer = passing.run()
+            del passing
+        del request
+        await answer
+
     async def answer_native(self, call: ChatCall, caller: Caller, sink: Sink) -> None:
         """Answers a native chat, with this server's tools and threads. Raises as :meth:`answer`."""
         body, record, client = call.body, call.record, self._client
         target = record.target = self._catalog.resolve_target(body["engine"], body["model"], caller)
         tools = self._pick_tools(body, target, caller)
-        request, turn = await self._read_native(body, caller)
+        request, turn = await self._read_native(body, caller, record.heavy)
         if tools:
             request = replace(request, tools=tuple(tool.spec for tool in tools.values()))
         sink.begin(request)
@@ -170,7 +194,7 @@ class ChatService:
         # Signatures of one engine are invalid for others, whose calls may have the same ids.
         owner = " ".join((target.engine.name, *sorted(caller.names)))
         await self._signatures.fetch(owner, request)
-        prefixes = digest_prefixes(request)
+        prefixes = await run_in_thread(digest_prefixes, request) if call.record.heavy else digest_prefixes(request)
         request = self._signatures.restore(owner, request, prefixes)
         recorder = SignatureRecorder(self._signatures, owner, prefixes[-1]) if request.tools else None
         values = (ArgumentsCheck(),) if request.tools and call.dialect.ARGUMENTS_ARE_VALUES else ()
@@ -196,11 +220,15 @@ class ChatService:
         abilities = known.can if known else guess_capabilities(target.model, target.engine.models, ())
         return tools if "tools" in abilities else {}
 
-    async def _read_native(self, body: dict[str, Any], caller: Caller) -> tuple[ChatRequest, ThreadTurn | None]:
+    async def _read_native(
+        self, body: dict[str, Any], caller: Caller, heavy: bool
+    ) -> tuple[ChatRequest, ThreadTurn | None]:
         """Reads a native request. In a thread, the stored messages replace ``messages``."""
         thread, today = body.get("thread"), read_today()
         if thread is None:
-            return native.read_request(body, default_system_message(today)), None
+            default = default_system_message(today)
+            read = native.read_request
+            return await run_in_thread(read, body, default) if heavy else read(body, default), None
         request = native.read_request({**body, "messages": None})
         *system, prompt = request.messages
         owner = caller.make_thread_owner()

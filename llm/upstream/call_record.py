@@ -39,6 +39,7 @@ class CallRecord:
     failure: LLMError | None = None  # error that the engine sent inside a passed-through stream
     save_error_code: str | None = None  # error code, if the answer could not be stored in its thread
     waiting_for: str = ""  # what the answer waits for now, for the log line of one that stalls
+    heavy: bool = False  # the request is so large that the work on it belongs into a thread
     call_overhead: int = 0  # bytes of memory that the deltas of tool calls take besides their characters
 
     def compute_usage(self) -> Usage | None:

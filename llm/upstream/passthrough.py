@@ -22,14 +22,13 @@ from llm.chat.request import ChatRequest
 from llm.chat.token_estimate import RequestSize, estimate_usage
 from llm.dialects.base import EngineRequest, add_query
 from llm.dialects.registry import CLIENT_DIALECTS, PASSTHROUGH_DIALECTS
-from llm.engines.api_choice import RESPONSES, choose_api, use_responses
 from llm.engines.engine import Target
 from llm.errors import LLMError, Malformed
 from llm.log import MASK, is_secret
 from llm.transport.interface import HttpResponse
 from llm.upstream.attempts import Attempts
 from llm.upstream.call_record import CallRecord
-from llm.upstream.engine_client import EngineClient
+from llm.upstream.engine_client import EngineClient, encode_in_steps
 from llm.upstream.fast_path import DeltaTemplate
 from llm.upstream.whole_answer import EVENT_STREAM, JSON_LINES, detect_stream_type, read_start, read_whole
 from llm.wire.frames import Frame, FrameSplitter
@@ -45,18 +44,6 @@ _STREAM_TYPES: Final = {  # content type of a stream, by dialect
 }
 _NO_DATA: Final = re.compile(rb"(?:\A|[\r\n])data:?[ \t]*[\r\n]")  # a line of an event that may have no more
 _MAY_BE_NO_DATA: Final = re.compile(rb"data:?[ \t]*[\r\n]")  # the same without the line's start: found 20 times as fast
-
-
-def passthrough_target(client_dialect: str, request: ChatRequest, target: Target) -> Target | None:
-    """Where a request can be passed through: the target over the client's own dialect; None if that is impossible.
-
-    It is impossible where the model would refuse the client's dialect: then it is translated to the engine's other API.
-    """
-    chosen = choose_api(request, target)
-    if client_dialect == RESPONSES and chosen.engine.responses is not None:
-        chosen = use_responses(chosen)
-    same = client_dialect == chosen.engine.dialect and client_dialect in PASSTHROUGH_DIALECTS
-    return chosen if same and not chosen.engine.always_translate else None
 
 
 class PassthroughRound:
@@ -82,9 +69,7 @@ class PassthroughRound:
         query: str = "",
     ) -> None:
         """``body``: the client's; ``request``: the same, read by its dialect; ``headers`` and ``query``: sent too."""
-        outgoing = PASSTHROUGH_DIALECTS[target.engine.dialect].passthrough_request(body, target.model, target.engine)
-        outgoing = add_query(outgoing, query) if query else outgoing
-        record.dropped = (*record.unsent_headers, *outgoing.dropped)
+        outgoing, self._usage_added = _write_passthrough(body, request, target, record, query)
         self._attempts = Attempts(target, client, record, headers)
         self._client = client
         self._events: PassthroughEvents | None = None  # of one attempt; None: the answer is one document
@@ -92,8 +77,6 @@ class PassthroughRound:
         self._record = record
         self._request: ChatRequest | None = request
         self._sink = sink
-        sent = (outgoing.body or {}).get("stream_options")
-        self._usage_added = sent != body.get("stream_options")  # only this server requested usage
 
     async def run(self) -> None:
         """Returns when all was sent. Raises ``LLMError``.
@@ -195,6 +178,23 @@ class PassthroughRound:
         if self._events is not None:
             self._events.send = self._sink.send
         return self._sink.send(piece)
+
+
+def _write_passthrough(
+    body: Mapping[str, Json], request: ChatRequest, target: Target, record: CallRecord, query: str
+) -> tuple[EngineRequest, bool]:
+    """Returns the engine's request, and whether usage is requested in it though the client did not.
+
+    ``request``: the same as ``body``, read by its dialect. A heavy request (``CallRecord.heavy``) is encoded and
+    measured here too, since this runs in a thread then.
+    """
+    outgoing = PASSTHROUGH_DIALECTS[target.engine.dialect].passthrough_request(body, target.model, target.engine)
+    outgoing = add_query(outgoing, query) if query else outgoing
+    record.dropped = (*record.unsent_headers, *outgoing.dropped)
+    usage_added = (outgoing.body or {}).get("stream_options") != body.get("stream_options")
+    if record.heavy:
+        outgoing, record.input = encode_in_steps(outgoing), RequestSize(request)
+    return outgoing, usage_added
 
 
 class PassthroughEvents:

@@ -20,11 +20,12 @@ from llm.engines.api_choice import choose_api, use_responses
 from llm.engines.capabilities import NO_FACTS
 from llm.engines.engine import Target
 from llm.errors import LLMError, Malformed, Truncated, Unsupported
+from llm.http1.threads import run_in_thread
 from llm.transport.interface import HttpResponse
 from llm.upstream.attempts import Attempts
 from llm.upstream.call_record import CallRecord, count_characters
 from llm.upstream.decoder import Decoder
-from llm.upstream.engine_client import EngineClient
+from llm.upstream.engine_client import EngineClient, encode_in_steps
 from llm.upstream.whole_answer import read_whole
 
 _CALL_WEIGHT: Final = 64  # bytes of memory that each delta of a tool call takes beside its characters
@@ -40,8 +41,8 @@ class EngineRound:
 
     # An open stream keeps its round and the frame of :meth:`run`: both are kept small.
     __slots__ = (
-        "_attempts", "_checks", "_client", "_decoder", "_feeds", "_joiner", "_outgoing", "_record", "_request", "_sink",
-        "_stages", "_streamed", "_waits_for_start",
+        "_attempts", "_checks", "_client", "_decoder", "_feeds", "_joiner", "_outgoing", "_prepared", "_record",
+        "_request", "_sink", "_stages", "_streamed", "_waits_for_start",
     )  # fmt: skip
 
     _decoder: Decoder
@@ -66,6 +67,7 @@ class EngineRound:
         self._client = client
         self._joiner: AnswerJoiner | None = None  # once the answer was interrupted
         self._outgoing: EngineRequest | None = None  # kept if the answer may be interrupted
+        self._prepared: tuple[EngineRequest, RequestSize] | None = None  # of a heavy request, for the next attempt
         self._record = record
         self._request: ChatRequest | None = request
         self._sink = sink
@@ -76,6 +78,8 @@ class EngineRound:
         """Returns the end of the answer. Raises ``LLMError``."""
         while True:
             try:
+                if self._record.heavy and self._request is not None:
+                    self._prepared = await run_in_thread(_prepare, self._request, self._attempts.target, self._record)
                 answer = self._send()
                 async with await answer as reply:
                     del answer
@@ -113,12 +117,13 @@ class EngineRound:
             return self._send_again(self._joiner)
         request = self._request
         assert request is not None
-        outgoing = _write(request, target, record)
+        prepared, self._prepared = self._prepared, None
+        outgoing = _write(request, target, record) if prepared is None else prepared[0]
         self._outgoing = outgoing if outgoing.may_continue else None
         self._waits_for_start = outgoing.may_drop_more
         answer = self._attempts.send(outgoing)
         # The request has been sent: what only the answer needs is prepared while the engine works on it.
-        size = RequestSize(request)
+        size = RequestSize(request) if prepared is None else prepared[1]
         record.input = record.input or size
         checks = self._checks = AnswerChecks(size, record, limit, self._begin)
         tags = (ThinkTagFilter(),) if target.engine.quirks.think_tags else ()
@@ -281,6 +286,12 @@ def _write(request: ChatRequest, target: Target, record: CallRecord) -> EngineRe
     outgoing = write_engine_request(request, target)
     record.dropped = (*record.unsent_headers, *outgoing.dropped)
     return outgoing
+
+
+def _prepare(request: ChatRequest, target: Target, record: CallRecord) -> tuple[EngineRequest, RequestSize]:
+    """Writes, encodes and measures a heavy request. For a thread."""
+    outgoing = _write(request, target, record)
+    return outgoing if outgoing.may_continue else encode_in_steps(outgoing), RequestSize(request)
 
 
 def write_engine_request(request: ChatRequest, target: Target) -> EngineRequest:

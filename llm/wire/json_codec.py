@@ -58,8 +58,8 @@ def _create_encoder(quote_text: Callable[[str], str]) -> Callable[[Any, int], Se
     return encode
 
 
-_DECODER: Final = json.JSONDecoder(parse_float=_parse_finite, parse_constant=_reject_constant)
-_BLANK: Final = re.compile(r"[ \t\n\r]*")
+DECODER: Final = json.JSONDecoder(parse_float=_parse_finite, parse_constant=_reject_constant)
+BLANK: Final = re.compile(r"[ \t\n\r]*")
 _ENCODE: Final = _create_encoder(encode_basestring)
 _ENCODE_ASCII: Final = _create_encoder(encode_basestring_ascii)
 
@@ -72,7 +72,7 @@ def loads(text: str | bytes) -> Any:
     """
     value = _decode(text)
     if len(text) > MAX_DEPTH and _count_brackets(text) > MAX_DEPTH and not _is_shallow(value):
-        raise ValueError(_TOO_DEEP)
+        raise ValueError(TOO_DEEP)
     return value
 
 
@@ -85,18 +85,18 @@ def is_json(text: str) -> bool:
     return True
 
 
-_BOM: Final = b"\xef\xbb\xbf"  # the byte order mark; some clients put it before UTF-8
+BOM: Final = b"\xef\xbb\xbf"  # the byte order mark; some clients put it before UTF-8
 
 
 def _decode_std(text: str | bytes) -> Any:
     """Does what ``JSONDecoder.decode`` does, without its search for blank space in front, which is rare."""
     if isinstance(text, bytes):
-        text = text.removeprefix(_BOM).decode()
+        text = text.removeprefix(BOM).decode()
     start = 0 if text[:1] in _OPENING else _skip_blank(text, 0)
     try:
-        value, end = _DECODER.raw_decode(text, start)
+        value, end = DECODER.raw_decode(text, start)
     except RecursionError:
-        raise ValueError(_TOO_DEEP) from None
+        raise ValueError(TOO_DEEP) from None
     if end != len(text) and (end := _skip_blank(text, end)) != len(text):
         raise json.JSONDecodeError("Extra data", text, end)
     return value
@@ -106,7 +106,7 @@ _OPENING: Final = frozenset("{[")
 
 
 def _skip_blank(text: str, at: int) -> int:
-    blank = _BLANK.match(text, at)
+    blank = BLANK.match(text, at)
     assert blank is not None
     return blank.end()
 
@@ -130,7 +130,7 @@ def _count_brackets(text: str | bytes) -> int:
     return text.count("[") + text.count("{") if isinstance(text, str) else text.count(b"[") + text.count(b"{")
 
 
-_TOO_DEEP: Final = f"nested too deeply, in more than {MAX_DEPTH} levels"
+TOO_DEEP: Final = f"nested too deeply, in more than {MAX_DEPTH} levels"
 
 
 def _is_shallow(value: Any) -> bool:
@@ -173,6 +173,11 @@ def dump_bytes(value: Any) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         return "".join(_ENCODE_ASCII(value, 0)).encode()
+
+
+def dump_scalar(value: Any) -> str:
+    """Encodes a number, a boolean, null or an empty container."""
+    return "".join(_ENCODE(value, 0))
 
 
 def quote_url_part(text: str, safe: str = "") -> str:

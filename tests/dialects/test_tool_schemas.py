@@ -75,7 +75,7 @@ def test_a_hundred_tools_with_ordinary_shared_definitions_are_written(dialect: s
 
 
 def test_pointers_of_lost_references_are_whole() -> None:
-    schema = {
+    schema: dict[str, Any] = {
         "properties": {"a/b": {"items": {"$ref": "#/$defs/list"}}},
         "$defs": {"list": {"items": {"$ref": "#/$defs/list"}}},
     }

@@ -10,11 +10,10 @@ from typing import Any
 from llm.config.engines import read_custom_engines
 from llm.dialects import ollama
 from llm.dialects.ollama import client_generate
-from llm.dialects.registry import CLIENT_DIALECTS
+from llm.dialects.registry import CLIENT_DIALECTS, passthrough_target
 from llm.engines.api_choice import choose_api
 from llm.engines.engine import Target
 from llm.engines.records import ENGINES
-from llm.upstream.passthrough import passthrough_target
 from llm.upstream.translate import write_engine_request
 
 # A custom engine of each dialect, by the names of ``CUSTOM_ENGINES``.

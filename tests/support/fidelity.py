@@ -25,11 +25,11 @@ from llm.chat.messages import Citation, Media, Usage
 from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.request import ChatRequest
 from llm.dialects.base import ClientDialect
+from llm.dialects.registry import passthrough_target
 from llm.engines.api_choice import choose_api
 from llm.engines.engine import Engine, Target
 from llm.engines.records import ENGINES
 from llm.errors import LLMError, Overloaded, ProviderErrorDetails
-from llm.upstream.passthrough import passthrough_target
 from llm.upstream.translate import write_engine_request
 from tests.support.fidelity_clients import CLIENTS
 
