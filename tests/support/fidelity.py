@@ -69,7 +69,7 @@ class Feature:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A cell of the table: ``exact``, ``yes``, ``told`` (dropped and reported), ``no``, another word, or ``–`` if there is none."""
+    """A cell of the table: ``exact``, ``yes``, ``left out`` (and reported), ``no``, another word, or ``–`` if there is none."""
 
     word: str
     error: LLMError | None = None
@@ -78,7 +78,7 @@ class Outcome:
     def __str__(self) -> str:
         if self.error is not None:
             return f"no, `{self.error.param}`"
-        return f"{self.word}, `{'`, `'.join(self.dropped)}`" if self.word == "told" else self.word
+        return f"{self.word}, `{'`, `'.join(self.dropped)}`" if self.word == "left out" else self.word
 
 
 FEATURES: tuple[Feature, ...] = (
@@ -150,7 +150,7 @@ def evaluate(feature: Feature, client: str, towards: Destination) -> Outcome:
         inside = not feature.in_result or any(feature.in_result in json.dumps(one) for one in _results(out.body))
         return Outcome("yes" if inside else "behind it")
     if out.dropped:
-        return Outcome("told", dropped=out.dropped)
+        return Outcome("left out", dropped=out.dropped)
     return Outcome(next((word for word, mark in feature.alternatives if mark in sent), "LOST"))
 
 
@@ -257,7 +257,7 @@ def write_page() -> str:
         "| exact | client and engine speak alike: the body goes through as it is, and so does the answer |",
         "| yes | it is carried, in the engine's own words |",
         "| as …, on, unasked | the engine gets it in those words; unasked: it caches by itself |",
-        "| told, `x` | it cannot be carried and does not change the answer: the name is in `X-Dropped-Fields` |",
+        "| left out, `x` | it cannot be carried and does not change the answer: the name is in `X-Dropped-Fields` |",
         "| behind it | it stands in the message behind the result, under the id of its call |",
         "| no, `x` | it cannot be carried: 400 `unsupported` with `x` as its `param`, before anything is asked |",
         "| – | the client's API has no word for it |",
