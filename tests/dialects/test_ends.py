@@ -214,7 +214,7 @@ async def test_a_whole_answer_to_a_stream_request_is_read(engine: str, content_t
     for verbatim in BOTH:
         seen = await run_lane(Case(dialect, []), [raw[:3], raw[3:]], verbatim=verbatim, content_type=content_type)
         assert seen.error is None and seen.usage == Usage(fresh=5, text=2)
-        assert seen.output == raw if verbatim else isinstance(seen.output, Reply) and seen.output.text == "Hi"
+        assert isinstance(seen.output, Reply) and seen.output.text == "Hi"
 
 
 @pytest.mark.parametrize("content_type", ["", "application/octet-stream", "text/plain"])

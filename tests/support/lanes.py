@@ -519,7 +519,10 @@ async def run_lane(
                 sink.events.append(await EngineRound(request, target, services, trace, sink).run())
         except LLMError as error:
             seen.error = repr(error)
-    seen.output = sink.bytes if verbatim else collect(sink.events) if seen.error is None else None
+    if verbatim and not sink.events:
+        seen.output = sink.bytes
+    else:  # translated, or converted to the form that was requested
+        seen.output = collect(sink.events) if seen.error is None else None
     seen.usage, seen.finish, seen.characters = trace.usage, trace.finish_reason, trace.characters
     seen.started, seen.short = trace.first_token is not None, len(compared)
     seen.content_type = sink.content_type or ""
