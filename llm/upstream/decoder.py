@@ -125,6 +125,8 @@ class Decoder:
         try:
             return self._reader.feed(frame)
         except Malformed as error:
+            if frame.event == "error":  # its text is no JSON
+                raise self._dialect.read_error(0, frame.data.encode(), self._engine) from None
             if last:  # without its end an event is incomplete, not malformed (S1)
                 raise Truncated("The engine's answer ended in the middle of an event.", engine=error.engine) from None
             raise

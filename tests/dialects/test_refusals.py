@@ -181,6 +181,14 @@ async def test_field_cases_of_ends_that_are_no_normal_end(name: str, stream: boo
 
 
 @pytest.mark.parametrize("stream", BOTH)
+async def test_what_a_filter_of_azure_found_is_told(stream: bool) -> None:
+    results = {"hate": {"filtered": True, "severity": "high"}, "violence": {"filtered": False, "severity": "safe"}}
+    body = chat("content_filter", "half", content_filter_results=results)
+    seen = await ask("anthropic", "together/x", body, stream=stream)
+    assert '"stop_details": {"type": "refusal", "category": "hate", "explanation": null}' in seen.text
+
+
+@pytest.mark.parametrize("stream", BOTH)
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_gw_27_the_stop_sequence_that_ended_an_answer_is_told(client: str, stream: bool) -> None:
     bodies: list[tuple[str, dict[str, Any]]] = [

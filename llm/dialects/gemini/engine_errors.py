@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from llm.engines.engine import Engine
 from llm.errors import ContextTooLong, EngineRefusedKey, LLMError, ProviderErrorDetails, choose_error_class
 from llm.wire.json_codec import loads
 from llm.wire.json_lenient import as_dict, as_dicts, as_text
+
+_MAX_TEXT: Final = 1000  # characters of an error that is no JSON
 
 
 def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
@@ -21,6 +23,8 @@ def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
         wire = None
     if isinstance(wire, list):
         wire = wire[0] if wire else None
+    if wire is None and text and not text.startswith(b"<"):
+        wire = {"error": text[:_MAX_TEXT].decode(errors="replace")}
     return build_error(status, wire if isinstance(wire, dict) else {}, engine)
 
 

@@ -11,15 +11,17 @@ from llm.wire.json_codec import loads
 from llm.wire.json_lenient import as_text
 
 # Parts of error messages, since the wire has no error codes.
+_MAX_TEXT: Final = 1000  # characters of an error that is not JSON
 _TOO_LONG: Final = ("context length", "exceeds the available context", "context window")
 
 
 def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
-    """Reads the body of an error response; a body that is not JSON gives an error by its status."""
+    """Reads the body of an error response; a body that is a page gives an error by its status."""
     try:
         wire = loads(body)
     except ValueError:
-        wire = None
+        text = body.strip()
+        wire = {"error": text[:_MAX_TEXT].decode(errors="replace")} if text and not text.startswith(b"<") else None
     return build_error(status, wire if isinstance(wire, dict) else {}, engine)
 
 

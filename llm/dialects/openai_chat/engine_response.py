@@ -64,8 +64,8 @@ class ChunkReader:
     needs_text = False
 
     __slots__ = (
-        "_call_ids", "_calls", "_characters", "_details", "_engine", "_explanation", "_extra", "_finish", "_last_call",
-        "_part_start", "_parts", "_sources", "_started", "_stop_sequence", "_usage", "done",
+        "_call_ids", "_calls", "_category", "_characters", "_details", "_engine", "_explanation", "_extra", "_finish",
+        "_last_call", "_part_start", "_parts", "_sources", "_started", "_stop_sequence", "_usage", "done",
     )  # fmt: skip
 
     def __init__(self, engine: Engine) -> None:
@@ -74,6 +74,7 @@ class ChunkReader:
         self._parts = PartsManager()
         self._started = False
         self._finish: str | None = None
+        self._category: str | None = None  # of what was filtered
         self._explanation: str | None = None  # of the finish reason
         self._stop_sequence: str | None = None
         self._usage: Usage | None = None
@@ -178,6 +179,9 @@ class ChunkReader:
         stopped_by = choice.get("stop_reason") or choice.get("matched_stop")  # the id of a token, or a stop sequence
         self._stop_sequence = as_text(stopped_by) or self._stop_sequence
         self._explanation = as_text(as_dict(choice.get("error")).get("message")) or self._explanation
+        filters = as_dict(choice.get("content_filter_results"))  # Azure
+        found = [name for name, result in filters.items() if as_dict(result).get("filtered")]
+        self._category = ", ".join(found) or self._category
 
     def _read_delta(self, delta: Mapping[str, Any], whole: bool) -> None:
         self._read_reasoning(delta, whole)
@@ -336,7 +340,9 @@ class ChunkReader:
         reason = final_finish_reason(read_finish_reason(self._finish or ""), parts.has_client_call, parts.has_output)
         metadata = unknown_fields(self._extra, (), NAME, self._engine.issuer)
         stop = self._stop_sequence if reason == "stop" else None
-        category = self._finish if reason == "filtered" and self._finish != "content_filter" else None
+        category = self._category
+        if category is None and reason == "filtered" and self._finish != "content_filter":
+            category = self._finish
         return Finished(reason, self._finish, metadata, self._explanation, category, stop)
 
 
