@@ -57,7 +57,10 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
     else:
         wire |= _write_thinking(replace(request, options=options), profile, max_tokens, refuse, dropped)
         wire |= _write_output_config(options, profile, engine, refuse, dropped)
-    wire |= _write_samplers(options, profile, _find_active_thinking(wire), refuse)
+    samplers = _write_samplers(options, profile, _find_active_thinking(wire), refuse)
+    if has_wire_form(request.metadata):  # with the default values that its client wrote out
+        samplers = _list_samplers(options)
+    wire |= samplers
     if options.stop:
         wire["stop_sequences"] = [*options.stop]
     if options.service_tier is not None:
@@ -201,11 +204,15 @@ def _find_active_thinking(wire: dict[str, Json]) -> str | None:
     return str(form) if form in ("enabled", "adaptive") else None
 
 
+def _list_samplers(options: Options) -> dict[str, Json]:
+    samplers = {"temperature": options.temperature, "top_p": options.top_p, "top_k": options.top_k}
+    return {name: value for name, value in samplers.items() if value is not None}
+
+
 def _write_samplers(
     options: Options, profile: AnthropicProfile, thinking: str | None, refuse: Refuse
 ) -> dict[str, Json]:
-    samplers = {"temperature": options.temperature, "top_p": options.top_p, "top_k": options.top_k}
-    wire: dict[str, Json] = {name: value for name, value in samplers.items() if value is not None}
+    wire = _list_samplers(options)
     if profile.samplers == "any":
         return wire
     fixed = profile.samplers == "none"
