@@ -72,4 +72,4 @@ ROUTES: tuple[Route, ...] = (
 def make_app(context: Context) -> Router:
     """Returns the application with all routes."""
     routes: list[Route] = [(path, handler, {"context": context, **more}) for path, handler, more in ROUTES]
-    return Router(routes, (NotFoundHandler, {"context": context}))
+    return Router(routes, (NotFoundHandler, {"context": context}), path_ids=context.config.path_ids)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import lru_cache
 from http.client import responses
@@ -32,7 +32,7 @@ from llm.errors import (
     TooLarge,
     WebSocketNotServed,
 )
-from llm.gateway.callers import Caller, pop_body_keys, read_header_keys
+from llm.gateway.callers import Caller, list_client_ids, pop_body_keys, read_header_keys
 from llm.http1.threads import run_in_thread
 from llm.upstream.call_record import CallRecord
 from llm.wire.json_codec import Json, dump_bytes, loads
@@ -110,7 +110,8 @@ class BaseHandler(RequestHandler):
     def initialize(self, context: Context) -> None:
         """Checks the headers before any of the body is received; Tornado may call :meth:`prepare` later."""
         self.context = context
-        self._client_id = context.find_client_id(self._client_id_candidates())
+        path_id: str = getattr(self.request, "path_id", "")
+        self._client_id = context.find_client_id([path_id, *list_client_ids(self.request.headers)])
         known = bool(self._client_id) or context.config.open_to_all
         discard_limit = MAX_DISCARDED * context.config.max_body_size
         self.body = RequestBody(self.max_body, discard_limit, None if known else context.body_budget)
@@ -254,15 +255,6 @@ class BaseHandler(RequestHandler):
         self.caller = self.context.make_caller(self._client_id, keys)
         if not self.caller.trusted and (self.access == "client" or not keys):
             raise NotAuthenticated("X-ClientId header is missing or invalid and no custom API keys provided")
-
-    def _client_id_candidates(self) -> Iterator[str]:
-        """Yields the values of all headers in which clients send a client id."""
-        headers = self.request.headers
-        yield headers.get("X-ClientId", "")
-        scheme, _, token = headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            yield token.strip()
-        yield headers.get("x-api-key", "")
 
     def write_json(self, value: Json | dict[str, Json], status: int = 200) -> None:
         """Writes a JSON response."""

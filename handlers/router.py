@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
+from urllib.parse import unquote
 
 from tornado.escape import parse_qs_bytes, url_unescape
 from tornado.httputil import (
@@ -18,6 +19,7 @@ from tornado.httputil import (
 from tornado.web import Application, RequestHandler
 
 from handlers.base import BaseHandler
+from handlers.ops.not_found import HIDDEN_ID
 from llm.dialects import native
 from llm.errors import InvalidRequest, LLMError, RateLimited
 from llm.http1.message import Headers
@@ -27,6 +29,8 @@ Route: TypeAlias = tuple[str, type[BaseHandler], dict[str, Any]]
 """A path or a pattern with groups, the handler class, and its arguments."""
 
 _MAX_ARGUMENTS: Final = 1000  # arguments of a query
+_PATH_ID: Final = re.compile(r"/c/([^/]*)(/.*)?")  # a path that begins with a client id
+_IDS: Final = re.compile(r"/c/[^/]+")
 
 
 class Request(HTTPServerRequest):
@@ -44,6 +48,7 @@ class Request(HTTPServerRequest):
         self.headers = headers
         self.method, self.uri, self.version = line
         self.path, _, self.query = self.uri.partition("?")
+        self.path_id = ""  # the client id that was part of the path
         self.query_arguments = self.arguments = _arguments(self.query) if self.query else {}
 
 
@@ -60,8 +65,12 @@ class Router(Application):
     ``handlers.server`` calls :meth:`begin`; Tornado's own ``HTTPServer`` calls :meth:`start_request`.
     """
 
-    def __init__(self, routes: Sequence[Route], not_found: tuple[type[BaseHandler], dict[str, Any]]) -> None:
+    def __init__(
+        self, routes: Sequence[Route], not_found: tuple[type[BaseHandler], dict[str, Any]], *, path_ids: bool = False
+    ) -> None:
+        """``path_ids``: client ids are read from paths."""
         super().__init__()
+        self._path_ids = path_ids
         self._by_path = {path: (handler, kwargs, ()) for path, handler, kwargs in routes if "(" not in path}
         self._patterns = [(re.compile(path), handler, kwargs) for path, handler, kwargs in routes if "(" in path]
         self._not_found = not_found
@@ -69,10 +78,20 @@ class Router(Application):
     def begin(self, connection: HTTPConnection, line: RequestStartLine, headers: Headers) -> BaseHandler:
         """Starts the handler of a request whose body may still be incomplete. Raises ``InvalidRequest``."""
         request = Request(connection, line, headers)
+        if request.path.startswith("/c/"):
+            self._cut_path_id(request)
         handler_class, kwargs, args = self._by_path.get(request.path) or self._match(request.path)
         handler = handler_class(self, request, **kwargs)
         handler.begin(args)
         return handler
+
+    def _cut_path_id(self, request: Request) -> None:
+        """Takes the client id out of the path, so that it is in no log line and no error, served or not."""
+        match = _PATH_ID.fullmatch(request.path)
+        if match and self._path_ids:
+            request.path_id, request.path = unquote(match[1]), match[2] or "/"
+        if request.path.startswith("/c/"):
+            request.path = _IDS.sub(f"/c/{HIDDEN_ID}", request.path)
 
     def find(self, path: str) -> tuple[type[BaseHandler], Mapping[str, Any]] | None:
         """Returns the handler class of a path and its arguments; None if the path has no route."""

@@ -13,6 +13,7 @@ from llm.dialects import anthropic, gemini, native, ollama, openai_chat, openai_
 from llm.dialects.base import ErrorDialect
 from llm.errors import NotFound
 
+HIDDEN_ID: Final = "<client id>"  # in the place of a client id in a path
 _MAX_PATH: Final = 300  # characters of a path that is compared with the routes
 _MAX_SEGMENTS: Final = 12
 _APIS: Final = ("/v1/", "/v1beta/", "/api/")  # the routes that are proposed
@@ -51,7 +52,9 @@ class NotFoundHandler(BaseHandler):
         form = intended[1] if intended else find_form(path)
         self.dialect = anthropic if versioned and form is openai_chat else form
         message = f"This server has no path {path[:200]}."
-        if intended:
+        if path.startswith(f"/c/{HIDDEN_ID}"):
+            message += " Client ids in paths are not read here (PATH_IDS)."
+        elif intended:
             message += f" The path is {intended[0][:200]}: set the client's base URL to {self._base_url(self.dialect)}"
         self.body.refusal = NotFound(message)
 
@@ -69,6 +72,8 @@ class NotFoundHandler(BaseHandler):
             origin = f"{'https' if forwarded == 'https' else 'http'}://{host}"
         else:
             origin = f"http://{config.host}:{config.port}"
+        if getattr(self.request, "path_id", ""):
+            origin += f"/c/{HIDDEN_ID}"
         return origin + ("/v1" if dialect.NAME in _WITH_VERSION else "")
 
 

@@ -85,6 +85,7 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[str], Any], str, str], ...]] = (
     ("FETCH_ALLOW", "fetch_allow", parse_fetch_allow, "", "private `host:port` open to tools, comma separated"),
     ("CORS_ORIGINS", "cors_origins", parse_names, "", "allowed browser origins, comma separated; `*`: any"),
     ("CHAT_REASONING_FIELD", "chat_reasoning_fields", parse_reasoning_field, "both", _REASONING_FIELD_MEANING),
+    ("PATH_IDS", "path_ids", parse_flag, "false", "read client ids from paths too: `/c/<client id>/…`"),
     ("CHECK_GRAMMAR", "check_grammar", parse_flag, "false", "check the events of every stream, log violations"),
 )  # fmt: skip
 SETTINGS: Final = tuple(Setting(*row) for row in _TABLE)
@@ -142,6 +143,7 @@ class Config:
     fetch_allow: tuple[tuple[str, int], ...] = ()  # hosts in the form of ``llm.transport.egress``
     cors_origins: tuple[str, ...] = ()
     chat_reasoning_fields: tuple[str, ...] = ("reasoning_content", "reasoning")
+    path_ids: bool = False
     check_grammar: bool = False
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     warnings: tuple[str, ...] = ()

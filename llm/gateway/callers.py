@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,6 +22,19 @@ class Caller:
     def make_thread_owner(self) -> Owner:
         """Returns the owner of this caller's threads."""
         return Owner(self.names, self.trusted)
+
+
+def list_client_ids(headers: Mapping[str, str]) -> Iterator[str]:
+    """Yields the values of all headers in which clients send a client id: their API keys for other services."""
+    yield headers.get("X-ClientId", "")
+    scheme, _, token = headers.get("Authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer":
+        yield token.strip()
+    elif not token:  # the id alone
+        yield scheme
+    yield headers.get("x-api-key", "")
+    yield headers.get("api-key", "")  # Azure's clients
+    yield headers.get("x-goog-api-key", "")  # Gemini's clients
 
 
 def read_header_keys(headers: Mapping[str, str], engines: Mapping[str, Engine]) -> dict[str, str]:

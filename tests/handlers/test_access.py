@@ -67,8 +67,16 @@ async def test_another_engine_s_body_key_opens_nothing_of_the_server(header: dic
 
 @pytest.mark.parametrize(
     "headers",
-    [{"X-ClientId": CLIENT_ID}, {"Authorization": f"Bearer {CLIENT_ID}"}, {"x-api-key": CLIENT_ID}],
-    ids=["X-ClientId", "Bearer", "x-api-key"],
+    [
+        {"X-ClientId": CLIENT_ID},
+        {"Authorization": f"Bearer {CLIENT_ID}"},
+        {"Authorization": CLIENT_ID},
+        {"x-api-key": CLIENT_ID},
+        {"api-key": CLIENT_ID},
+        {"x-goog-api-key": CLIENT_ID},
+        {"Authorization": "Bearer ollama", "api-key": CLIENT_ID},
+    ],
+    ids=["X-ClientId", "Bearer", "bare", "x-api-key", "api-key", "x-goog-api-key", "two"],
 )
 async def test_the_client_id_is_read_from_every_header_that_clients_use(headers: dict[str, str]) -> None:
     async with run_server(make_config()) as server:
