@@ -255,6 +255,8 @@ class ClientAnswer:
     async def fail(self, failure: LLMError) -> None:
         """Ends a stream with an error."""
         assert self._output is not None
+        if (started := self._handler.record.passed_start) is not None:
+            self._output.skip([started])
         self._output.feed([Failed(failure)])
         await self._output.end()
 

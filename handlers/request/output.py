@@ -146,6 +146,10 @@ class EventOutput(Output):
             self._set_headers = None
             self._start_stream(content_type)
 
+    def skip(self, events: Sequence[Event]) -> None:
+        """Lets the writer go on after ``events``, which the client has got in another way."""
+        self._writer.feed(events)
+
     def feed(self, events: Sequence[Event]) -> bool:
         """Sends events. Returns as :meth:`send` does, whose lines are repeated here: they save a call per event."""
         if not self.started:

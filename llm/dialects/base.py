@@ -218,3 +218,10 @@ class PassthroughDialect(EngineDialect, Protocol):
     def create_repair(self, reader: Any, engine: Engine) -> StreamRepair:
         """Creates the repair of one stream. ``reader``: its :class:`Reader`, which gets each event after the repair."""
         ...
+
+    def repair_document(self, document: bytes) -> bytes:
+        """Returns a whole answer with what strict clients need, unchanged to the byte where nothing is missing.
+
+        Raises ``LLMError`` if the answer has to be an error instead.
+        """
+        ...

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from llm.chat.events import Batch, Finished, ReasoningDelta, TextDelta, ToolCallDelta, UsageReported
+from llm.chat.events import Batch, Event, Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, UsageReported
 from llm.chat.messages import Usage
 from llm.chat.token_estimate import RequestSize, estimate_usage
 from llm.engines.engine import Target
@@ -37,6 +37,7 @@ class CallRecord:
     input: RequestSize | None = None  # the request's size, set when the request was sent
     target: Target | None = None  # the chosen engine and model
     failure: LLMError | None = None  # error that the engine sent inside a passed-through stream
+    passed_start: Started | None = None  # of a stream that was passed through: the client has it
     save_error_code: str | None = None  # error code, if the answer could not be stored in its thread
     waiting_for: str = ""  # what the answer waits for now, for the log line of one that stalls
     heavy: bool = False  # the request is so large that the work on it belongs into a thread
@@ -64,6 +65,16 @@ class CallRecord:
                     self.finish_reason = reason
         if self.first_token is None and self.characters:
             self.first_token = time.monotonic() - self.started
+
+
+def observe_passed(events: list[Event], record: CallRecord) -> list[Event]:
+    """Records events of a passed-through answer. Returns them, with an estimate if the engine reports no usage (E7)."""
+    record.observe(events)
+    record.passed_start = record.passed_start or next((e for e in events[:1] if isinstance(e, Started)), None)
+    if record.usage is None and record.input is not None and any(isinstance(event, Finished) for event in events):
+        record.usage = estimate_usage(record.input, record.characters)
+        return [*events[:-1], UsageReported(record.usage), events[-1]]
+    return events
 
 
 def count_characters(batch: Batch) -> int:

@@ -14,12 +14,12 @@ import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
-from llm.chat.events import Event, Finished, UsageReported
+from llm.chat.events import Event
 from llm.chat.grammar import ArgumentsCheck
 from llm.chat.pipeline import ByteSink
 from llm.chat.reply import collect, replay
 from llm.chat.request import ChatRequest
-from llm.chat.token_estimate import RequestSize, estimate_usage
+from llm.chat.token_estimate import RequestSize
 from llm.dialects.base import EngineRequest, add_query
 from llm.dialects.registry import CLIENT_DIALECTS, PASSTHROUGH_DIALECTS
 from llm.engines.engine import Target
@@ -27,7 +27,7 @@ from llm.errors import LLMError, Malformed
 from llm.log import MASK, is_secret
 from llm.transport.interface import HttpResponse
 from llm.upstream.attempts import Attempts
-from llm.upstream.call_record import CallRecord
+from llm.upstream.call_record import CallRecord, observe_passed
 from llm.upstream.engine_client import EngineClient, encode_in_steps
 from llm.upstream.fast_path import DeltaTemplate
 from llm.upstream.whole_answer import EVENT_STREAM, JSON_LINES, detect_stream_type, read_start, read_whole
@@ -159,10 +159,11 @@ class PassthroughRound:
         assert request is not None
         dialect = PASSTHROUGH_DIALECTS[engine.dialect]
         whole = await read_whole(reply, dialect, engine, self._client.max_answer, start)
-        events = _observe([*replay(whole.reply)], self._record)
+        events = observe_passed([*replay(whole.reply)], self._record)
         if whole.document is not None and not request.stream:
+            document = dialect.repair_document(whole.document)
             self._sink.accept(reply.headers.get("content-type", "application/json"))
-            self._sink.send(whole.document)
+            self._sink.send(document)
         elif name := dialect.find_unconvertible_field(request, engine):
             message = f"{engine.label} sent {'no ' if request.stream else 'a '}stream: {name} cannot be converted."
             raise Malformed(message, engine=engine.name, param=name)
@@ -279,7 +280,7 @@ class PassthroughEvents:
         if frame is not None:
             piece = self._repaired(rest + blocks.delimiter)
             try:
-                _observe(self._read_frame(frame), self._record)
+                observe_passed(self._read_frame(frame), self._record)
             except Malformed:
                 piece = b""  # half an event
             if piece:
@@ -287,7 +288,7 @@ class PassthroughEvents:
         if self.failure is not None and not self._error_shown:
             raise self.failure
         if not self.done and self.failure is None:
-            _observe(self._reader.close(), self._record)
+            observe_passed(self._reader.close(), self._record)
             if piece := self._repair.end():
                 self.send(piece)
 
@@ -371,7 +372,7 @@ class PassthroughEvents:
                 events = []
             if events:
                 found = True
-                _observe(events, self._record)
+                observe_passed(events, self._record)
         if last:
             self._template.learn(last, events)
         return found
@@ -389,12 +390,3 @@ class PassthroughEvents:
                 self.failure = error
         self._error_shown = self._error_shown or self._repair.shows_error(frame, self.failure)
         return []
-
-
-def _observe(events: list[Event], record: CallRecord) -> list[Event]:
-    """Records the events. Returns them, with an estimate of the usage where the engine sends none (E7)."""
-    record.observe(events)
-    if record.usage is None and record.input is not None and any(isinstance(event, Finished) for event in events):
-        record.usage = estimate_usage(record.input, record.characters)
-        return [*events[:-1], UsageReported(record.usage), events[-1]]
-    return events

@@ -276,6 +276,21 @@ async def test_cl_11_an_untyped_error_ends_a_response_with_response_failed() -> 
         assert last["response"]["error"]["message"] == "The server had an error"
 
 
+async def test_cl_11_a_failure_belongs_to_the_response_that_was_begun() -> None:
+    """openai 3.57.0 raises "Lifecycle response identity changed." where a stream begins a second response."""
+    response = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "status": "in_progress"}
+    begun = {"type": "response.created", "sequence_number": 0, "response": {**response, "output": []}}
+    for end in (b"", b'data: {"error": {"message": "It broke."}}\n\n'):
+        start = f"event: response.created\ndata: {json.dumps(begun)}\n\n".encode()
+        async with Upstream(streams(start, end)).run() as upstream:
+            async with run_server(make_config(**WIRES["responses"].environ(upstream))) as server:
+                answer = await server.post("/v1/responses", ask("openai-responses", True), BEARER)
+                got = read_responses(await answer.body())
+        assert [one["type"] for one in got if "type" in one].count("response.created") == 1
+        assert got[-1]["type"] == "response.failed"
+        assert (got[-1]["response"]["id"], got[-1]["response"]["model"]) == ("resp_1", "m")
+
+
 UNTYPED: Final = {
     "openai-responses": b'data: {"error": {"message": "It broke.", "type": null, "code": "500"}}\n\n',
     "anthropic": b'data: {"error": {"message": "It broke.", "type": "api_error"}}\n\n',

@@ -32,6 +32,7 @@ from llm.dialects.anthropic.passthrough import (
 from llm.dialects.anthropic.profiles import is_new_model
 from llm.dialects.anthropic.shared import CLIENT_HEADERS, NAME
 from llm.dialects.base import AnswerForms
+from llm.dialects.stream_repair import keep_document as repair_document
 
 ANSWER_FORMS = AnswerForms()
 ARGUMENTS_ARE_VALUES = True
@@ -55,6 +56,7 @@ __all__ = [
     "read_error",
     "read_reply",
     "read_request",
+    "repair_document",
     "write_error",
     "write_models",
     "write_reply",

@@ -28,8 +28,14 @@ from llm.dialects.ollama.engine_errors import read_error
 from llm.dialects.ollama.engine_models import list_models
 from llm.dialects.ollama.engine_request import write_request
 from llm.dialects.ollama.engine_response import create_framing, create_reader, read_reply
-from llm.dialects.ollama.passthrough import create_repair, find_unconvertible_field, is_only_usage, passthrough_request
+from llm.dialects.ollama.passthrough import (
+    create_repair,
+    find_unconvertible_field,
+    is_only_usage,
+    passthrough_request,
+)
 from llm.dialects.ollama.shared import NAME
+from llm.dialects.stream_repair import keep_document as repair_document
 
 ANSWER_FORMS = AnswerForms(media=("image",))
 ARGUMENTS_ARE_VALUES = True
@@ -54,6 +60,7 @@ __all__ = [
     "read_error",
     "read_reply",
     "read_request",
+    "repair_document",
     "write_durations",
     "write_error",
     "write_load",

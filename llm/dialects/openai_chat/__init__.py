@@ -30,6 +30,7 @@ from llm.dialects.openai_chat.passthrough import (
     find_unconvertible_field,
     is_only_usage,
     passthrough_request,
+    repair_document,
 )
 from llm.dialects.openai_chat.shared import NAME
 from llm.dialects.openai_common import CLIENT_HEADERS, write_error, write_models
@@ -56,6 +57,7 @@ __all__ = [
     "read_error",
     "read_reply",
     "read_request",
+    "repair_document",
     "write_error",
     "write_models",
     "write_reply",

@@ -19,13 +19,16 @@ from llm.engines.engine import Engine
 from llm.engines.globs import matches
 from llm.errors import LLMError
 from llm.wire.frames import Frame
-from llm.wire.json_codec import Json, loads
+from llm.wire.json_codec import Json, dump_bytes, loads
 from llm.wire.json_lenient import as_count, as_dict, as_list, as_text
 from llm.wire.sse import encode_sse_event
 
 _DONE: Final = "[DONE]"
 _ANY: Final = re.compile(b"")  # of the first events, which have the fields of all chunks
 _SUSPECTS: Final = re.compile(rb'\[DONE\]|"finish_reason" ?: ?"|"usage" ?: ?\{|"name" ?: ?"|' + HALVES)
+_UNKNOWN_FINISH: Final = re.compile(
+    rb'"finish_reason"\s*:\s*(?!"(?:stop|length|tool_calls|content_filter|function_call)"|\s)'
+)
 # All finish reasons that clients of this wire know; some of them refuse an answer with any other.
 _KNOWN_FINISH_REASONS: Final = frozenset({*CLIENT_FINISH_REASONS.values(), "function_call"})
 
@@ -62,6 +65,35 @@ def find_unconvertible_field(request: ChatRequest, engine: Engine) -> str | None
     """Returns ``n`` if several choices are requested: the neutral form of an answer has one."""
     fields = metadata_for_engine(request.metadata, NAME, engine.issuer)
     return "n" if (as_count(fields.get("n")) or 1) > 1 else None
+
+
+def repair_document(document: bytes) -> bytes:
+    """Returns a completion with finish reasons that clients know. Raises ``EngineFailed`` for one that is an error."""
+    if _UNKNOWN_FINISH.search(document) is None:
+        return document
+    wire = loads(document)
+    changed = False
+    for choice in _select_objects(as_dict(wire).get("choices")):
+        has_call = bool(as_dict(choice.get("message")).get("tool_calls"))
+        if not choice.get("finish_reason"):
+            choice["finish_reason"] = "tool_calls" if has_call else "stop"
+            changed = True
+        else:
+            changed |= _translate_finish(choice, has_call)
+    return dump_bytes(wire) if changed else document
+
+
+def _translate_finish(choice: dict[str, Any], has_call: bool) -> bool:
+    """Replaces a finish reason that clients do not know; True if it was one. Raises ``EngineFailed``."""
+    raw = as_text(choice.get("finish_reason"))
+    if raw in _KNOWN_FINISH_REASONS:
+        return False
+    reason = final_finish_reason(read_finish_reason(raw), has_call)
+    if reason == "error":
+        raise failed_finish_error(Finished(reason, raw))
+    choice["finish_reason"] = CLIENT_FINISH_REASONS[reason]
+    choice.setdefault("native_finish_reason", raw)  # OpenRouter's name for it
+    return True
 
 
 class _Call(NamedTuple):
@@ -135,15 +167,7 @@ class ChunkRepair(StreamRepair):
             choice["finish_reason"] = None
             return True
         self._finished.add(index)
-        if raw in _KNOWN_FINISH_REASONS:
-            return False
-        has_call = any(one == index for one, _ in self._calls)
-        reason = final_finish_reason(read_finish_reason(raw), has_call)
-        if reason == "error":
-            raise failed_finish_error(Finished(reason, raw))
-        choice["finish_reason"] = CLIENT_FINISH_REASONS[reason]
-        choice.setdefault("native_finish_reason", raw)  # OpenRouter's name for it
-        return True
+        return _translate_finish(choice, any(one == index for one, _ in self._calls))
 
     def _repair_usage(self, wire: dict[str, Any], choices: list[dict[str, Any]]) -> bool:
         if not isinstance(wire.get("usage"), dict):

@@ -39,6 +39,7 @@ from llm.dialects.openai_responses.passthrough import (
     passthrough_request,
 )
 from llm.dialects.openai_responses.shared import NAME
+from llm.dialects.stream_repair import keep_document as repair_document
 
 ANSWER_FORMS = AnswerForms(media=("image",), citations=True)
 ARGUMENTS_ARE_VALUES = False
@@ -61,6 +62,7 @@ __all__ = [
     "read_error",
     "read_reply",
     "read_request",
+    "repair_document",
     "write_error",
     "write_models",
     "write_reply",

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import pytest
 
-from llm.dialects.openai_chat.passthrough import passthrough_request
+from llm.dialects.openai_chat.passthrough import passthrough_request, repair_document
 from llm.engines.records import ENGINES
+from llm.errors import EngineFailed
 from tests.support.harness import CLIENT_ID, Connection, Request, Upstream, make_config, run_server
 from tests.support.relay import relay, sse
 from tests.support.wires import WIRES
@@ -149,6 +150,31 @@ def test_a_finish_reason_that_means_an_error_ends_the_answer_with_one() -> None:
     assert out.failure is not None
     assert finishes(out.objects) == []
     assert b"[DONE]" not in out.sent  # the handler writes the error and then the end
+
+
+def completion(finish: str | None, **message: Any) -> bytes:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hi", **message}, "finish_reason": finish}
+    return json.dumps({"id": "c1", "object": "chat.completion", "choices": [choice]}, indent=1).encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "known"), [("eos", "stop"), ("max_tokens", "length"), ("whatever", "stop"), (None, "stop")]
+)
+def test_a_finish_reason_of_a_whole_answer_is_one_that_clients_know(raw: str | None, known: str) -> None:
+    """semantic-kernel-unknown-finish-reason: any other than OpenAI's five is a ValueError there, whole too."""
+    [choice] = json.loads(repair_document(completion(raw)))["choices"]
+    assert choice["finish_reason"] == known
+    assert choice.get("native_finish_reason") == raw
+    [choice] = json.loads(repair_document(completion(raw, tool_calls=[{"id": "c1"}])))["choices"]
+    assert choice["finish_reason"] == (known if known == "length" else "tool_calls")
+    with pytest.raises(EngineFailed):
+        repair_document(completion("error"))
+
+
+def test_a_good_whole_answer_is_unchanged() -> None:
+    for finish in ("stop", "length", "tool_calls", "content_filter", "function_call"):
+        raw = completion(finish, tool_calls=[{"function": {"arguments": '{"finish_reason": null}'}}])
+        assert repair_document(raw) is raw
 
 
 # --- usage ---
