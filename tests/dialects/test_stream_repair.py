@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import pytest
 
 from llm.chat.events import PartEnded, ReasoningDelta, TextDelta
 from llm.chat.filters import HalfPairFilter
+from llm.chat.reply import collect
 from llm.dialects.registry import CLIENT_DIALECTS, ENGINE_DIALECTS
 from llm.engines.engine import Engine
 from llm.upstream.decoder import Decoder
+from tests.support.recordings import recordings
 from tests.support.relay import relay, sse
 from tests.support.wires import WIRES
 
@@ -137,3 +139,64 @@ def test_an_error_in_another_form_is_followed_by_the_dialects_own(dialect: str, 
         out = relay(dialect, pieces)
         assert out.failure is not None and out.failure.message == "It broke."
         assert out.sent == flat(pieces).replace(b"data: [DONE]\n\n", b"")
+
+
+# --- every recorded stream ---
+
+
+def read(dialect: str, raw: bytes) -> Any:
+    """What the dialect's reader makes of a stream, without ids that it makes up; an error as its text."""
+    decoder = Decoder(ENGINE_DIALECTS[dialect], Engine(name="custom", label="Custom", dialect=dialect), 1 << 24)
+    events = [*decoder.feed(raw)]
+    events += [] if decoder.done or decoder.failure else decoder.close()
+    if decoder.failure is not None:
+        return str(decoder.failure)
+    reply = collect(events)
+    calls = [(call.name, call.arguments) for call in reply.calls]
+    reason = "stop" if reply.finish.reason == "other" else reply.finish.reason  # clients get a word that they know
+    return reply.text, reply.reasoning, calls, reason, reply.usage
+
+
+PATH_OF: Final = {"/chat/completions": "openai-chat", "/responses": "openai-responses", "/messages": "anthropic"}
+
+
+def recorded_streams() -> Iterator[tuple[str, str, bytes]]:
+    for recording in recordings():
+        for number, (request, response) in enumerate(recording.exchanges):
+            path = request.path.partition("?")[0]
+            dialect = next((name for end, name in PATH_OF.items() if path.endswith(end)), None)
+            raw = response.body if isinstance(response.body, bytes) else response.body.encode()
+            if dialect and 200 <= response.status < 300 and raw.lstrip().startswith((b"data:", b"event:", b":")):
+                yield f"{recording.name}#{number}", dialect, raw
+
+
+def without_rest(raw: bytes) -> bytes:
+    """What comes before ``[DONE]``, which is not read after the end event of the Responses dialect."""
+    raw = re.sub(rb"chatcmpl-[0-9a-f]{24}", b"made up", raw)
+    return raw.rstrip().removesuffix(b"data: [DONE]").rstrip()
+
+
+def test_recorded_streams_say_the_same_after_the_repair() -> None:
+    """Each repaired stream reads as it was; finish reason and usage come once, however the bytes are cut."""
+    changed: list[str] = []
+    count = 0
+    for name, dialect, raw in recorded_streams():
+        out = relay(dialect, [raw])
+        if out.failure is not None:  # nothing came, and no finish reason
+            assert read(dialect, raw)[3] == "error", name
+            continue
+        assert read(dialect, out.sent) == read(dialect, raw), name
+        cut = relay(dialect, [raw[n : n + 97] for n in range(0, len(raw), 97)]).sent
+        assert without_rest(cut) == without_rest(out.sent), name
+        count += 1
+        if out.sent.rstrip() != raw.rstrip():
+            changed.append(name)
+            assert dialect == "openai-chat", name
+        if dialect == "openai-chat":
+            chunks = [one for one in out.objects if isinstance(one, dict)]
+            choices = [choice for one in chunks for choice in one.get("choices") or () if choice.get("finish_reason")]
+            assert len(choices) == len({choice.get("index") for choice in choices}), name
+            usages = [json.dumps(one["usage"], sort_keys=True) for one in chunks if one.get("usage")]
+            assert len(usages) == len({*usages}), name
+    print(f"recorded streams: {count}, repaired: {len(changed)}")
+    assert count

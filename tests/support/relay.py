@@ -27,8 +27,8 @@ class Relayed:
     @property
     def objects(self) -> list[Any]:
         """The JSON of the events."""
-        lines = [line.removeprefix(b"data: ") for line in self.sent.splitlines() if not line.startswith(b"event:")]
-        return [json.loads(line) for line in lines if line and line != b"[DONE]"]
+        lines = [line.removeprefix(b"data:").strip() for line in self.sent.splitlines()]
+        return [json.loads(line) for line in lines if line.startswith(b"{")]
 
 
 def relay(dialect: str, pieces: Iterable[bytes], withhold_usage: bool = False) -> Relayed:

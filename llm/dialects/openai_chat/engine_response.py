@@ -42,8 +42,9 @@ from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_list, as_text
 from llm.wire.sse import SseDecoder
 
 _TEXT_FIELDS: Final = frozenset({"role", "content"})  # fields of a delta that holds only text
-# A name may begin another tool call, reasoning details are collected, and the input of custom tools becomes JSON.
-_STATEFUL_FIELDS: Final = re.compile(rb'"(?:name|reasoning_details|custom)"')
+# A name may begin another tool call, reasoning details are collected, and the input of custom tools becomes JSON. Usage
+# and a finish reason in each event are left out of passed-through streams but for one.
+_STATEFUL_FIELDS: Final = re.compile(rb'"(?:name|reasoning_details|custom)"|"usage" ?: ?\{|"finish_reason" ?: ?"')
 
 
 def create_framing(max_frame: int = MAX_FRAME) -> FrameDecoder:
@@ -108,6 +109,11 @@ class ChunkReader:
                 raise build_error(0, failed, self._engine)
             self._read_chunk(wire)
         return self._parts.take_events()
+
+    @property
+    def has_output(self) -> bool:
+        """True once there was text, a call or a picture."""
+        return self._parts.has_output
 
     def note_delta(self, delta: AnyDelta) -> None:
         """Counts the characters and call arguments of a delta that was not fed."""

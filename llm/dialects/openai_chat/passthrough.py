@@ -13,6 +13,7 @@ from llm.chat.request import ChatRequest
 from llm.dialects.base import EngineRequest
 from llm.dialects.openai_chat.engine_errors import find_error
 from llm.dialects.openai_chat.engine_request import PATH, request_usage
+from llm.dialects.openai_chat.engine_response import ChunkReader
 from llm.dialects.openai_chat.shared import CLIENT_FINISH_REASONS, NAME, SYSTEM_FINGERPRINT, read_finish_reason
 from llm.dialects.stream_repair import HALVES, StreamRepair, read_object
 from llm.engines.engine import Engine
@@ -26,6 +27,7 @@ from llm.wire.sse import encode_sse_event
 _DONE: Final = "[DONE]"
 _ANY: Final = re.compile(b"")  # of the first events, which have the fields of all chunks
 _SUSPECTS: Final = re.compile(rb'\[DONE\]|"finish_reason" ?: ?"|"usage" ?: ?\{|"name" ?: ?"|' + HALVES)
+_OUTPUT_FIELDS: Final = ("content", "tool_calls", "function_call", "refusal", "images", "audio")
 _UNKNOWN_FINISH: Final = re.compile(
     rb'"finish_reason"\s*:\s*(?!"(?:stop|length|tool_calls|content_filter|function_call)"|\s)'
 )
@@ -74,26 +76,28 @@ def repair_document(document: bytes) -> bytes:
     wire = loads(document)
     changed = False
     for choice in _select_objects(as_dict(wire).get("choices")):
-        has_call = bool(as_dict(choice.get("message")).get("tool_calls"))
-        if not choice.get("finish_reason"):
-            choice["finish_reason"] = "tool_calls" if has_call else "stop"
-            changed = True
-        else:
-            changed |= _translate_finish(choice, has_call)
+        message = as_dict(choice.get("message"))
+        has_output = any(message.get(name) for name in _OUTPUT_FIELDS)
+        changed |= _translate_finish(choice, bool(message.get("tool_calls")), has_output)
     return dump_bytes(wire) if changed else document
 
 
-def _translate_finish(choice: dict[str, Any], has_call: bool) -> bool:
-    """Replaces a finish reason that clients do not know; True if it was one. Raises ``EngineFailed``."""
+def _translate_finish(choice: dict[str, Any], has_call: bool, has_output: bool) -> bool:
+    """Replaces a finish reason that clients do not know, or none; True if it was one. Raises ``EngineFailed``."""
     raw = as_text(choice.get("finish_reason"))
     if raw in _KNOWN_FINISH_REASONS:
         return False
-    reason = final_finish_reason(read_finish_reason(raw), has_call)
-    if reason == "error":
-        raise failed_finish_error(Finished(reason, raw))
-    choice["finish_reason"] = CLIENT_FINISH_REASONS[reason]
-    choice.setdefault("native_finish_reason", raw)  # OpenRouter's name for it
+    choice["finish_reason"] = _choose_finish(raw, has_call, has_output)
+    if raw:
+        choice.setdefault("native_finish_reason", raw)  # OpenRouter's name for it
     return True
+
+
+def _choose_finish(raw: str, has_call: bool, has_output: bool) -> str:
+    reason = final_finish_reason(read_finish_reason(raw), has_call, has_output)
+    if reason == "error":
+        raise failed_finish_error(Finished(reason, raw or None))
+    return CLIENT_FINISH_REASONS[reason]
 
 
 class _Call(NamedTuple):
@@ -105,8 +109,8 @@ class _Call(NamedTuple):
 
 
 def create_repair(reader: Any, engine: Engine) -> ChunkRepair:
-    """Creates the repair of one stream."""
-    return ChunkRepair()
+    """Creates the repair of one stream, whose chunks ``reader`` gets too, each after it was repaired."""
+    return ChunkRepair(reader)
 
 
 class ChunkRepair(StreamRepair):
@@ -117,9 +121,10 @@ class ChunkRepair(StreamRepair):
     of their own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reader: ChunkReader) -> None:
         super().__init__()
         self.suspects = _ANY
+        self._reader = reader
         self._head: dict[str, Json] = {}  # the fields that all chunks share
         self._finished: set[int] = set()  # choices with a finish reason
         self._usage: Json = None  # running total that was left out
@@ -167,12 +172,14 @@ class ChunkRepair(StreamRepair):
             choice["finish_reason"] = None
             return True
         self._finished.add(index)
-        return _translate_finish(choice, any(one == index for one, _ in self._calls))
+        has_call = any(one == index for one, _ in self._calls)
+        delta = as_dict(choice.get("delta"))
+        return _translate_finish(choice, has_call, self._reader.has_output or has_call or bool(delta.get("content")))
 
     def _repair_usage(self, wire: dict[str, Any], choices: list[dict[str, Any]]) -> bool:
         if not isinstance(wire.get("usage"), dict):
             return False
-        last = not choices or (self._usage is None and any(choice.get("finish_reason") for choice in choices))
+        last = not choices or self._finished
         if last and self._usage_sent != wire["usage"]:
             self._usage_sent = wire["usage"]
             return False
@@ -207,7 +214,7 @@ class ChunkRepair(StreamRepair):
         head: dict[str, Json] = {"id": f"chatcmpl-{token_hex(12)}", "created": 0, "model": "", **self._head}
         head["object"] = "chat.completion.chunk"
         if not self._finished:
-            reason = "tool_calls" if self._calls else "stop"
+            reason = _choose_finish("", bool(self._calls), self._reader.has_output)
             yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
         if self._usage is not None and self._usage_sent is None:
             yield {**head, "choices": [], "usage": self._usage}

@@ -120,6 +120,15 @@ def test_done_without_a_finish_reason_gets_one(joined: bool) -> None:
     assert finishes(called.objects) == ["tool_calls"]
 
 
+def test_done_without_anything_is_an_error() -> None:
+    for pieces in (sse(ROLE, DONE), sse(ROLE, chunk({}, "whatever"), DONE)):
+        out = relay("openai-chat", pieces)
+        assert out.failure is not None
+        assert finishes(out.objects) == [] and b"[DONE]" not in out.sent
+    with pytest.raises(EngineFailed):
+        repair_document(completion(None, content=""))
+
+
 def test_a_finish_reason_is_sent_once() -> None:
     """langchain-openai-adds-everything-up: two chunks with ``stop`` are ``stopstop`` there."""
     again = chunk({"content": "!"}, "stop")
@@ -186,11 +195,32 @@ def test_running_totals_are_sent_once_at_the_end() -> None:
     first, second = chunk({"content": "Hi"}, usage=totals[0]), chunk({"content": " you"}, usage=totals[1])
     pieces = sse(ROLE, first, second, chunk({}, "stop", usage=totals[2]))
     for end in (sse(DONE), sse({**USAGE, "usage": totals[2]}, DONE), []):
+        assert relay("openai-chat", [b"".join([*pieces, *end])]).sent == relay("openai-chat", [*pieces, *end]).sent
         out = relay("openai-chat", [*pieces, *end])
         assert [one["usage"] for one in out.objects if one.get("usage")] == [totals[2]]
         assert texts(out.objects) == "Hi you"
         assert finishes(out.objects) == ["stop"]
-    assert not any(one.get("usage") for one in relay("openai-chat", [*pieces, *sse(DONE)], True).objects)
+    unasked = relay("openai-chat", [*sse(ROLE, first, second, STOP, DONE)], True)
+    assert not any(one.get("usage") for one in unasked.objects)
+
+
+def test_usage_that_is_the_same_in_each_chunk_is_sent_once() -> None:
+    chunks = [chunk({"content": "Hi"}, usage=COUNTS)] * 5
+    out = relay("openai-chat", sse(ROLE, *chunks, STOP, DONE))
+    assert [one["usage"] for one in out.objects if one.get("usage")] == [COUNTS]
+    assert texts(out.objects) == "Hi" * 5
+
+
+def test_a_finish_reason_in_each_chunk_is_sent_once() -> None:
+    out = relay("openai-chat", sse(ROLE, *[chunk({"content": "Hi"}, "stop")] * 5, DONE))
+    assert finishes(out.objects) == ["stop"]
+    assert texts(out.objects) == "Hi" * 5
+
+
+def test_usage_after_the_finish_reason_stays_where_it_is() -> None:
+    """As OpenRouter sends it, in a chunk that has a choice."""
+    pieces = sse(ROLE, chunk({"content": "Hi"}), STOP, chunk({"role": "assistant", "content": ""}, usage=COUNTS), DONE)
+    assert relay("openai-chat", pieces).sent == b"".join(pieces)
 
 
 def test_usage_beside_the_finish_reason_stays_there_and_is_not_repeated() -> None:
