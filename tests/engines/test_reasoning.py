@@ -160,6 +160,14 @@ async def test_cl_05_no_reasoning_is_a_soft_wish_of_every_compatible_client(
     assert dropped == ["effort" if client.startswith("openai") else "reasoning"]
 
 
+@pytest.mark.parametrize("model", ["openai/gpt-5", "google/gemini-2.5-pro", "groq/openai/gpt-oss-120b"])
+async def test_cl_05_generate_of_ollama_too(model: str) -> None:
+    body = {"model": model, "prompt": "Hello", "think": False, "stream": False}
+    status, sent, dropped, _ = await ask("/api/generate", body)
+    assert (status, dropped) == (200, ["reasoning"])
+    assert find_reasoning_fields(sent) == ALWAYS[model]
+
+
 @pytest.mark.parametrize("model", ALWAYS)
 async def test_the_native_api_refuses_to_turn_reasoning_off_where_that_is_impossible(model: str) -> None:
     body = write_question("native", model, False, options={"reasoning": False})

@@ -112,6 +112,7 @@ def binds_thinking(model: str) -> bool:
     return matches(model.lower().replace(".", "-"), _BINDS_THINKING)
 
 
+@cached_by_name
 def is_new_model(model: str) -> bool:
     """True for a Claude id that only the last row matches: only the model list can say more about it."""
     return first_match(model.lower().replace(".", "-"), _GLOBS) == len(_GLOBS) - 1

@@ -14,7 +14,7 @@ from typing import Final, Literal
 from llm.chat.messages import Media
 from llm.chat.request import Effort
 from llm.engines.capabilities import ModelFacts
-from llm.engines.globs import first_match
+from llm.engines.globs import cached_by_name, first_match
 from llm.wire.json_codec import Json
 
 _THREE: Final = ("low", "medium", "high")
@@ -125,6 +125,7 @@ def find_profile(model: str) -> GeminiProfile:
     return _UNKNOWN_MODEL if row is None else _MODELS[row][1]
 
 
+@cached_by_name
 def is_new_model(model: str) -> bool:
     """True for a Gemini id of a version without a row: only the model list can say more about it."""
     return find_profile(model) is _NEW_MODEL
