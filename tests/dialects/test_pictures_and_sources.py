@@ -16,6 +16,7 @@ from tests.support.threads import create_thread
 BOTH = [pytest.param(False, id="whole"), pytest.param(True, id="stream")]
 PICTURE = "iVBORw0KGgo="
 MODEL = "google/gemini-3-pro-image"
+LINE: dict[str, Any] = {"model": "m", "done": True, "done_reason": "stop", "prompt_eval_count": 1, "eval_count": 1}
 NO_FORM = "was made, which this API cannot carry"
 
 
@@ -67,8 +68,10 @@ def texts(client: str, seen: Seen) -> str:
             "together/x",
             chat(images=[{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}}]),
         ),
+        ("ollama/m", {**LINE, "message": {"role": "assistant", "content": "", "images": [PICTURE]}}),
+        ("ollama/m", {**LINE, "response": "", "image": PICTURE}),
     ],
-    ids=["google", "chat"],
+    ids=["google", "chat", "ollama", "ollama generate"],
 )
 async def test_gw_21_nw_25_a_picture_reaches_the_client_or_a_text_tells_of_it(
     model: str, body: dict[str, Any], client: str, stream: bool

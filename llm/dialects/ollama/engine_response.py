@@ -8,17 +8,17 @@ from secrets import token_hex
 from typing import Any, Final
 
 from llm.chat.events import AnyDelta, Event, Finished, FinishReason, Started, UsageReported, final_finish_reason
-from llm.chat.messages import Usage
+from llm.chat.messages import Media, Usage
 from llm.chat.parts_manager import PartsManager
 from llm.chat.provider_metadata import unknown_fields
 from llm.chat.reply import Reply, collect
 from llm.dialects.ollama.engine_errors import build_error
-from llm.dialects.ollama.shared import NAME
+from llm.dialects.ollama.shared import NAME, guess_image_type
 from llm.engines.engine import Engine
 from llm.errors import Malformed, Truncated
 from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
 from llm.wire.json_codec import dumps, loads
-from llm.wire.json_lenient import as_count, as_text
+from llm.wire.json_lenient import as_count, as_list, as_text
 from llm.wire.ndjson import NdjsonDecoder
 
 _FINISH: Final[Mapping[str, FinishReason]] = {
@@ -80,6 +80,9 @@ class LineReader:
         if isinstance(message, dict):
             self._parts.add_reasoning(as_text(message.get("thinking")))
             self._parts.add_text(as_text(message.get("content", message.get("response"))))
+            for image in (*as_list(message.get("images")), wire.get("image")):  # of a model that makes pictures
+                if isinstance(image, str) and image:
+                    self._parts.add_whole_part(Media(mime=guess_image_type(image), base64=image))
             calls = message.get("tool_calls")
             for call in calls if isinstance(calls, list) else ():
                 if isinstance(call, dict):
