@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from llm.config.parsers import ConfigError, parse_flag, parse_key, parse_names, parse_text, parse_url, parse_variable
-from llm.engines.engine import Engine, Quirks, ResponsesSupport
+from llm.engines.engine import CacheMarks, Engine, MarkField, Quirks, ResponsesSupport
 from llm.engines.records import ENGINES
 from llm.engines.task_support import CUSTOM_SPEECH, CUSTOM_TRANSCRIPTION
 
@@ -20,6 +20,7 @@ SUFFIXES: Final = {
     "THINK_TAGS": "its models put reasoning into the text in <think> tags",
     "REASONING_BACK": "which reasoning goes back to it: never, if_sent, with_tools or always",
     "REASONING_FIELD": "in which field, if that is not known: reasoning_content, reasoning, content or think_tags",
+    "CACHE_MARKS": "field of its cache marks: cache_control or prompt_cache_breakpoint",
     "MODELS": "its models, comma separated, instead of its model list",
     "API_VERSION": "URLs name a deployment and this version (Azure's classic form)",
     "DEPLOYMENT": "the deployment in such URLs",
@@ -30,6 +31,7 @@ _CHOICES: Final = {
     "REASONING_BACK": ("never", "if_sent", "with_tools", "always"),
     "REASONING_FIELD": ("reasoning_content", "reasoning", "content", "think_tags"),
 }
+_MARK_FIELDS: Final[Mapping[str, MarkField]] = {name: name for name in get_args(MarkField)}
 _QUIRKS: Final = {"REASONING_BACK": "echo_reasoning", "REASONING_FIELD": "reasoning_field"}
 _DIALECTS: Final = ("openai-chat", "openai-responses", "anthropic", "gemini", "ollama")
 _ENGINE_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -83,6 +85,7 @@ def read_engines(
             keys[name] = parse_variable(key_name, parse_key, values[key_name])
             enabled.add(name)
         engine = _set_reasoning(name, _set_base_url_and_tags(name, engine, values), values)
+        engine = _set_cache_marks(name, engine, values)
         configured[name] = _set_models_and_urls(name, engine, values)
         if engine.local:
             flag = values.get(variable_name(name, "ENABLED"), str(name not in ENGINES))
@@ -115,6 +118,16 @@ def _set_reasoning(name: str, engine: Engine, values: Mapping[str, str]) -> Engi
             if changes[quirk] not in _CHOICES[suffix]:
                 raise ConfigError(variable, f"{changes[quirk]!r} is not one of {', '.join(_CHOICES[suffix])}")
     return replace(engine, quirks=replace(engine.quirks, **changes)) if changes else engine
+
+
+def _set_cache_marks(name: str, engine: Engine, values: Mapping[str, str]) -> Engine:
+    variable = variable_name(name, "CACHE_MARKS")
+    if variable not in values:
+        return engine
+    field = _MARK_FIELDS.get(values[variable].strip())
+    if field is None:
+        raise ConfigError(variable, f"{values[variable]!r} is not one of {', '.join(_MARK_FIELDS)}")
+    return replace(engine, cache_marks=CacheMarks(field=field))
 
 
 def _set_models_and_urls(name: str, engine: Engine, values: Mapping[str, str]) -> Engine:

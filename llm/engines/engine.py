@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from llm.engines.capabilities import NO_FACTS, ModelFacts, ModelRules
 from llm.engines.media_limits import MediaLimits
@@ -47,6 +47,17 @@ class Quirks:
     logprobs_is_number: bool = False  # ``logprobs`` is the number, not a flag beside ``top_logprobs``
 
 
+MarkField: TypeAlias = Literal["cache_control", "prompt_cache_breakpoint"]  # of parts, for prompt caches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheMarks:
+    """The cache marks that an engine with one of OpenAI's APIs takes. ``models``: globs of those that have them."""
+
+    field: MarkField
+    models: tuple[str, ...] = ("*",)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponsesSupport:
     """The Responses API of an engine whose dialect is Chat Completions. Fields are globs of models that need it."""
@@ -78,6 +89,7 @@ class Engine:
     models: ModelRules = ModelRules()
     media_limits: MediaLimits = MediaLimits()
     caching: Literal["automatic", "on request", "unknown"] = "unknown"  # of prompt prefixes
+    cache_marks: CacheMarks | None = None  # None: it has none, or caches on its own
     responses: ResponsesSupport | None = None  # None: it does not have this API
     speech: SpeechSupport | None = None
     transcription: TranscriptionSupport | None = None

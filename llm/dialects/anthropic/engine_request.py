@@ -27,6 +27,7 @@ from llm.dialects.losses import (
     unforce_tools,
     unknown_block,
 )
+from llm.engines.cache_marks import CACHE_CONTROL, move_cache_marks
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
@@ -47,9 +48,11 @@ _NO_HEADERS: Final[Mapping[str, str]] = {}
 def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes the request. Raises ``Unsupported`` naming an option or part that the wire or the model rejects."""
     select_fields: MetadataSelector = partial(metadata_for_engine, dialect=NAME, issuer=engine.issuer)
+    dropped: list[str] = []
+    request = move_cache_marks(request, NAME, CACHE_CONTROL, dropped)
     client_fields = dict(select_fields(request.metadata))
     request = limit_tools(request, engine)
-    dropped = [*lost_fields(request, NAME), *lost_grammars(request.tools)]
+    dropped += (*lost_fields(request, NAME), *lost_grammars(request.tools))
     if request.tools and not (find_profile(request.model).forced_tools and engine.quirks.accepts_forced_tools):
         request = unforce_tools(request, engine, dropped)
     request = adapt_history(request, NAME, engine, dropped)

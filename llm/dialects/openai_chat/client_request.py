@@ -14,7 +14,7 @@ from llm.dialects.openai_chat.shared import NAME
 
 # Fields that do not change the answer: other engines may drop them.
 DROPPABLE_FIELDS: Final = frozenset({
-    "user", "metadata", "store", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
+    "cache_control", "user", "metadata", "store", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
     "stream_options", "prediction", "prompt_cache_options", "provider", "transforms", "usage",
 })  # fmt: skip
 

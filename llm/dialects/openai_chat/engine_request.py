@@ -14,6 +14,7 @@ from llm.dialects.base import EngineRequest
 from llm.dialects.losses import REASONING, adapt_history, fit_tools, lost_fields, lost_grammars, unknown_block
 from llm.dialects.openai_chat.engine_options import write_options
 from llm.dialects.openai_chat.shared import AUDIO_MIME_TYPES, CAME_IN, CONTENT_PARTS, NAME, THINK_TAGS
+from llm.engines.cache_marks import find_mark_field, move_cache_marks
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
@@ -36,7 +37,10 @@ _MEDIA_FIELDS: Final = ("image_url", "input_audio", "file")
 
 def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes a chat request. Raises ``Unsupported`` naming the option or the part."""
-    dropped = [*lost_fields(request, NAME)]
+    dropped: list[str] = []
+    if (field := find_mark_field(engine, request.model)) is not None:
+        request = move_cache_marks(request, NAME, field, dropped, whole_messages=True)
+    dropped += lost_fields(request, NAME)
     request = fit_tools(request, engine, dropped)
     request = adapt_history(request, NAME, engine, dropped)
     messages = [wire for message in request.messages for wire in _write_message(message, engine, dropped)]

@@ -23,7 +23,7 @@ _KNOWN_FIELDS: Final = (
 # Fields that may be dropped: they do not change the answer, or (``store``) this server stores nothing anyway.
 _DROPPABLE_FIELDS: Final = frozenset(
     {
-        "client_metadata", "include", "max_tool_calls", "metadata", "moderation", "prompt_cache_key",
+        "cache_control", "client_metadata", "include", "max_tool_calls", "metadata", "moderation", "prompt_cache_key",
         "prompt_cache_options", "prompt_cache_retention", "reasoning", "safety_identifier", "store", "stream_options",
         "text", "truncation", "user",
     }

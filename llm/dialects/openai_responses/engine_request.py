@@ -29,6 +29,7 @@ from llm.dialects.openai_responses.shared import (
     read_fields,
     write_custom_tool,
 )
+from llm.engines.cache_marks import BREAKPOINT, find_mark_field, move_cache_marks
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
@@ -48,7 +49,10 @@ _FILE_DIALECTS: Final = (NAME, "openai-chat")
 def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes the request. Raises ``Unsupported`` naming an option or part that the engine rejects."""
     request = move_chat_fields(request)
-    dropped = [*lost_fields(request, NAME)]
+    dropped: list[str] = []
+    if find_mark_field(engine, request.model) == BREAKPOINT:
+        request = move_cache_marks(request, NAME, BREAKPOINT, dropped)
+    dropped += lost_fields(request, NAME)
     request = fit_tools(request, engine, dropped)
     request = adapt_history(request, NAME, engine, dropped)
     client_fields = dict(metadata_for_engine(request.metadata, NAME, engine.issuer))

@@ -6,9 +6,9 @@ from typing import Final
 
 from llm.engines import profiles, task_support
 from llm.engines.capabilities import ModelRules
-from llm.engines.engine import Engine, Quirks, ResponsesSupport
+from llm.engines.engine import CacheMarks, Engine, Quirks, ResponsesSupport
 from llm.engines.media_limits import MediaLimits
-from llm.engines.records.model_makers import O_SERIES, OPENAI_RESPONSES
+from llm.engines.records.model_makers import O_SERIES, OPENAI_CACHE_MARKS, OPENAI_RESPONSES
 
 _PDF: Final = ("application/pdf",)
 _AUDIO: Final = ("audio/wav", "audio/x-wav", "audio/mpeg", "audio/mp3")
@@ -79,6 +79,7 @@ OPENROUTER: Final = Engine(
     example_model="openai/gpt-5.4-mini",
     docs="https://openrouter.ai/docs/api-reference/chat-completion",
     caching="automatic",
+    cache_marks=CacheMarks(field="cache_control"),  # turned into the words of each model's host
     media_limits=MediaLimits(documents=_PDF),
     responses=ResponsesSupport(),
     speech=task_support.OPENROUTER_SPEECH,
@@ -144,6 +145,7 @@ AZURE: Final = Engine(
     path="/openai/v1",
     docs="https://learn.microsoft.com/azure/ai-foundry/openai/reference",
     caching="automatic",
+    cache_marks=OPENAI_CACHE_MARKS,
     media_limits=MediaLimits(documents=_PDF, audio=_AUDIO, video=()),
     responses=OPENAI_RESPONSES,
     image_generation=task_support.OPENAI_IMAGES,

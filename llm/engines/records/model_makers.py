@@ -6,7 +6,7 @@ from typing import Final
 
 from llm.engines import profiles, task_support
 from llm.engines.capabilities import ModelRules
-from llm.engines.engine import Engine, Quirks, ResponsesSupport
+from llm.engines.engine import CacheMarks, Engine, Quirks, ResponsesSupport
 from llm.engines.media_limits import MediaLimits
 
 _PDF: Final = ("application/pdf",)
@@ -15,6 +15,8 @@ _MB: Final = 1024 * 1024
 _NO_FILES: Final = MediaLimits(documents=(), audio=(), video=())
 O_SERIES: Final = ("o1*", "o3*", "o4*")
 
+# https://platform.openai.com/docs/guides/prompt-caching: without a mark, only the end of the conversation is cached.
+OPENAI_CACHE_MARKS: Final = CacheMarks(field="prompt_cache_breakpoint", models=("*gpt-5.[6-9]*", "*gpt-[6-9]*"))
 # Since 5.6, models accept function tools together with reasoning only in the Responses API.
 OPENAI_RESPONSES: Final = ResponsesSupport(
     # The package ``openai`` knows these ids only for the Responses API.
@@ -44,6 +46,7 @@ OPENAI: Final = Engine(
     example_model="gpt-5.4-mini",
     docs="https://platform.openai.com/docs/api-reference/chat",
     caching="automatic",
+    cache_marks=OPENAI_CACHE_MARKS,
     media_limits=MediaLimits(documents=_PDF, audio=_AUDIO, video=()),
     responses=OPENAI_RESPONSES,
     counts_tokens=True,
