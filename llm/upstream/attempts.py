@@ -26,7 +26,17 @@ class Attempts:
     (``OtherApi``), ``switch_api`` returns the target for that API; it is called at most once.
     """
 
-    __slots__ = ("_client", "_count", "_headers", "_record", "_switch_api", "_waited", "response_started", "target")
+    __slots__ = (
+        "_client",
+        "_count",
+        "_headers",
+        "_record",
+        "_repeated",
+        "_switch_api",
+        "_waited",
+        "response_started",
+        "target",
+    )
 
     def __init__(
         self,
@@ -44,6 +54,7 @@ class Attempts:
         self._switch_api = switch_api
         self._count = 0
         self._waited = 0.0  # seconds, before all retries so far
+        self._repeated = False  # at least one retry was made
 
     def send(self, outgoing: EngineRequest) -> Coroutine[Any, Any, HttpResponse]:
         """Starts one attempt (see ``Transport.send``). The coroutine returns a response with a 2xx status.
@@ -57,7 +68,7 @@ class Attempts:
 
     def restart(self) -> None:
         """Begins to count anew, for the next request of the same answer."""
-        self.response_started, self._count, self._waited = False, 0, 0.0
+        self.response_started, self._count, self._waited, self._repeated = False, 0, 0.0, False
 
     async def _check_status(self, pending: Coroutine[Any, Any, HttpResponse]) -> HttpResponse:
         reply = await pending
@@ -78,7 +89,10 @@ class Attempts:
             None if self.response_started else self._client.retry.compute_wait(failure, self._count - 1, self._waited)
         )
         if wait is None:
+            if self._repeated:  # repetitions of clients would multiply these; the official packages obey this header
+                failure.headers.setdefault("x-should-retry", "false")
             raise failure from None
+        self._repeated = True
         self._waited += wait
         self._record.waiting_for = NEXT_ATTEMPT
         await asyncio.sleep(wait)
