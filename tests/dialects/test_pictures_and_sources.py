@@ -172,6 +172,18 @@ SOURCES: dict[str, tuple[str, dict[str, Any]]] = {
             ]
         ),
     ),
+    "search results": (
+        "together/sonar",
+        {**chat(content="half an answer"), "search_results": [{"title": "T", "url": "https://e.example"}]},
+    ),
+    "web search": (
+        "together/glm-4.6",
+        {**chat(content="half an answer"), "web_search": [{"title": "T", "link": "https://e.example"}]},
+    ),
+    "own data": (
+        "together/gpt-4.1",
+        chat(content="half an answer", context={"citations": [{"title": "T", "url": "https://e.example"}]}),
+    ),
     **{
         name: ("google/gemini-2.5-flash", gemini({"text": "half an answer"}, groundingMetadata=grounding))
         for name, grounding in {
@@ -214,6 +226,17 @@ async def test_nw_43_nw_56_sources_reach_every_client(kind: str, client: str, st
         )
     else:
         assert "https://e.example" in seen.text and texts(client, seen) == "half an answer"
+
+
+@pytest.mark.parametrize("stream", BOTH)
+async def test_pages_that_gemini_has_read_are_sources(stream: bool) -> None:
+    pages = [
+        {"retrievedUrl": "https://e.example", "urlRetrievalStatus": "URL_RETRIEVAL_STATUS_SUCCESS"},
+        {"retrievedUrl": "https://lost.example", "urlRetrievalStatus": "URL_RETRIEVAL_STATUS_ERROR"},
+    ]
+    body = gemini({"text": "half an answer"}, urlContextMetadata={"urlMetadata": pages})
+    seen = await ask("openai-chat", "google/gemini-2.5-flash", body, stream=stream)
+    assert '"url": "https://e.example"' in seen.text and "lost.example" not in seen.text
 
 
 @pytest.mark.parametrize("stream", BOTH)

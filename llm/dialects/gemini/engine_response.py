@@ -87,6 +87,7 @@ class ContentReader:
         self._finish: str | None = None
         self._explanation: str | None = None  # of the finish reason
         self._sources: list[Citation] = []  # of the grounding
+        self._pages: dict[str, Citation] = {}  # read by the model, by URL
         self._token = ""  # with which the same request goes on
         self._usage: Usage | None = None
         self._text = StringIO()  # of the whole answer: grounding offsets count in it
@@ -119,7 +120,7 @@ class ContentReader:
         if self._finish is None:
             raise Truncated(f"{self._engine.label} ended its answer before it was complete.", engine=self._engine.name)
         if not self._citations:  # what was found, where the answer does not tell which words rest on it
-            for source in self._sources:
+            for source in self._sources or self._pages.values():
                 self._cite(source)
         continuation = self._build_continuation()
         self._parts.end_all()
@@ -169,6 +170,9 @@ class ContentReader:
         cited = as_dict(wire.get("citationMetadata"))
         for source in as_dicts(cited.get("citationSources") or cited.get("citations")):
             self._cite(Citation(url=as_text(source.get("uri")) or None, title=as_text(source.get("title")) or None))
+        for page in as_dicts(as_dict(wire.get("urlContextMetadata")).get("urlMetadata")):
+            if (url := as_text(page.get("retrievedUrl"))) and "ERROR" not in as_text(page.get("urlRetrievalStatus")):
+                self._pages[url] = Citation(url)
         self._end_signed_part()
         self._finish = _read_finish(wire.get("finishReason")) or self._finish
         self._explanation = as_text(wire.get("finishMessage")) or self._explanation

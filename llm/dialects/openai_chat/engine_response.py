@@ -30,6 +30,7 @@ from llm.dialects.openai_chat.shared import (
     read_citation,
     read_executed_tools,
     read_finish_reason,
+    read_found,
     read_reference,
     read_usage,
 )
@@ -141,15 +142,17 @@ class ChunkReader:
         for choice in choices:
             if isinstance(choice, dict) and not ((index := choice.get("index")) and as_count(index)):
                 self._read_choice(choice, whole)
-        if "citations" in wire or "search_results" in wire:
+        if "citations" in wire or "search_results" in wire or "web_search" in wire:
             self._read_sources(wire)
 
     def _read_sources(self, wire: Mapping[str, Any]) -> None:
+        """Reads sources beside the choices: xAI and Perplexity cite some of what was found, Zhipu gives all of it."""
         for url in as_list(wire.get("citations")):
             if isinstance(url, str):
                 self._sources.setdefault(url, Citation(url))
-        for found in as_dicts(wire.get("search_results")):
-            if (url := as_text(found.get("url"))) in self._sources:
+        for found in (*as_dicts(wire.get("search_results")), *as_dicts(wire.get("web_search"))):
+            url = as_text(found.get("url")) or as_text(found.get("link"))
+            if url and (url in self._sources or not wire.get("citations")):
                 self._sources[url] = Citation(url, as_text(found.get("title")) or None)
 
     def _start(self, wire: Mapping[str, Any]) -> None:
@@ -195,7 +198,8 @@ class ChunkReader:
         self._read_content(delta.get("refusal"))
         for annotation in as_dicts(delta.get("annotations")):
             self._read_annotation(annotation)
-        for found in read_executed_tools(as_dicts(delta.get("executed_tools"))):
+        executed, own_data = as_dicts(delta.get("executed_tools")), as_dict(delta.get("context"))  # Groq, Azure
+        for found in (*read_executed_tools(executed), *read_found(as_dicts(own_data.get("citations")))):
             self._sources.setdefault(found.url or found.title or "", found)
         for image in as_list(delta.get("images")):
             self._read_image(image)

@@ -165,10 +165,15 @@ def read_executed_tools(tools: Iterable[Mapping[str, Any]]) -> Iterator[Citation
     """Yields what the hosted tools of Groq's compound models have found and opened."""
     for tool in tools:
         found = as_dicts(as_dict(tool.get("search_results")).get("results"))
-        for one in (*found, *as_dicts(tool.get("browser_results"))):
-            url, title = as_text(one.get("url")) or None, as_text(one.get("title")) or None
-            if url or title:
-                yield Citation(url, title, as_text(one.get("content")) or None)
+        yield from read_found((*found, *as_dicts(tool.get("browser_results"))))
+
+
+def read_found(results: Iterable[Mapping[str, Any]]) -> Iterator[Citation]:
+    """Yields the results of a search that have an address or a title."""
+    for one in results:
+        url, title = as_text(one.get("url")) or None, as_text(one.get("title")) or None
+        if url or title:
+            yield Citation(url, title, as_text(one.get("content")) or None)
 
 
 def read_reference(part: Mapping[str, Any]) -> Citation | None:
