@@ -10,22 +10,25 @@ from llm.wire.frames import Frame
 from llm.wire.json_codec import loads
 
 # Half a surrogate pair as an escape: the first half at the end of a JSON string, the second half at the start of one.
-HALVES: Final = rb'\\u[dD][89abAB][0-9a-fA-F]{2}"|"\\u[dD][c-fC-F]'
 _FIRST_HALF: Final = re.compile(rb'(?<!\\)(?:\\\\)*(\\u[dD][89abAB][0-9a-fA-F]{2})"')
 _SECOND_HALF: Final = re.compile(rb'(?<!\\)"(\\u[dD][c-fC-F][0-9a-fA-F]{2})')
 
 
 class StreamRepair:
-    """Repairs the events of one stream. Only reads of the stream that match ``suspects`` are given to it.
+    """Repairs the events of one stream. Only reads of the stream that it suspects are given to it, event by event.
 
     Half of a surrogate pair at the end of a delta waits for its other half, which some hosts send in the next delta:
     clients in Python cannot encode either half.
     """
 
-    suspects: re.Pattern[bytes] = re.compile(HALVES)
+    __slots__ = ("_half",)
 
     def __init__(self) -> None:
         self._half = b""  # the first half of a pair, as an escape
+
+    def suspects(self, whole: bytes) -> bool:
+        """True if one of the events may need a repair. It is asked about each read that is not like the one before."""
+        return whole.find(b"\\ud") >= 0 or whole.find(b"\\uD") >= 0  # faster than ``in``, and than a pattern
 
     def repair(self, event: bytes, frame: Frame) -> bytes:
         """Returns the bytes to send instead of ``event``, which may be none or several events.

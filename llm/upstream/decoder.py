@@ -83,7 +83,9 @@ class Decoder:
         events = self._decode(frames, last=False) if frames else []
         if frames:
             self._template.learn(b"" if pending is None else read, events)
-            if self._halves is not None or b"\\ud" in chunk or b"\\uD" in chunk:  # perhaps half a surrogate pair
+            if (
+                self._halves is not None or chunk.find(b"\\ud") >= 0 or chunk.find(b"\\uD") >= 0
+            ):  # perhaps half a surrogate pair
                 self._halves = self._halves or HalfPairFilter()
                 events = [*self._halves.feed(events)]
         self._idle = 0 if events else self._idle + len(chunk)

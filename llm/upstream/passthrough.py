@@ -258,7 +258,7 @@ class PassthroughEvents:
         self._between = False
         whole = blocks.extract_complete(chunk)
         ready, found = True, False
-        if whole and (self.failure is not None or self._repair.suspects.search(whole)):
+        if whole and (self.failure is not None or self._repair.suspects(whole)):
             ready, found = self._feed_repaired(whole)
         elif whole:
             if wanted := self._wanted(whole):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from llm.dialects.anthropic.engine_request import PATH
 from llm.dialects.anthropic.engine_response import MessageReader
 from llm.dialects.anthropic.shared import STOP_REASONS
 from llm.dialects.base import EngineRequest
-from llm.dialects.stream_repair import HALVES, StreamRepair, read_object
+from llm.dialects.stream_repair import StreamRepair, read_object
 from llm.engines.engine import Engine
 from llm.errors import LLMError, Malformed
 from llm.wire.frames import Frame
@@ -41,12 +40,16 @@ def create_repair(reader: Any, engine: Engine) -> MessageRepair:
 class MessageRepair(StreamRepair):
     """Ends a message with an error after a tool call whose arguments are not JSON: official clients make some up."""
 
-    suspects = re.compile(rb"message_delta|" + HALVES)
+    __slots__ = ("_engine", "_reader")
 
     def __init__(self, reader: MessageReader, engine: Engine) -> None:
         super().__init__()
         self._reader = reader
         self._engine = engine
+
+    def suspects(self, whole: bytes) -> bool:
+        """True for the end of a message."""
+        return whole.find(b"message_delta") >= 0 or super().suspects(whole)
 
     def repair(self, event: bytes, frame: Frame) -> bytes:
         """Returns the event to send. Raises ``Malformed`` instead of a normal end after a broken tool call."""

@@ -39,6 +39,8 @@ def create_repair(reader: Any, engine: Engine) -> LineRepair:
 class LineRepair(StreamRepair):
     """Repairs nothing but halves of surrogate pairs."""
 
+    __slots__ = ()
+
     def shows_error(self, frame: Frame, error: LLMError) -> bool:
         """True for an object with ``error``."""
         return bool(read_object(frame).get("error"))

@@ -15,7 +15,7 @@ from llm.dialects.openai_chat.engine_errors import find_error
 from llm.dialects.openai_chat.engine_request import PATH, request_usage
 from llm.dialects.openai_chat.engine_response import ChunkReader
 from llm.dialects.openai_chat.shared import CLIENT_FINISH_REASONS, NAME, SYSTEM_FINGERPRINT, read_finish_reason
-from llm.dialects.stream_repair import HALVES, StreamRepair, read_object
+from llm.dialects.stream_repair import StreamRepair, read_object
 from llm.engines.engine import Engine
 from llm.engines.globs import matches
 from llm.errors import LLMError
@@ -25,8 +25,7 @@ from llm.wire.json_lenient import as_count, as_dict, as_list, as_text
 from llm.wire.sse import encode_sse_event
 
 _DONE: Final = "[DONE]"
-_ANY: Final = re.compile(b"")  # of the first events, which have the fields of all chunks
-_SUSPECTS: Final = re.compile(rb'\[DONE\]|"finish_reason" ?: ?"|"usage" ?: ?\{|"name" ?: ?"|' + HALVES)
+_MARKS: Final = (b'"name"', b'"usage":{', b'"usage": {', b'"finish_reason":"', b'"finish_reason": "', b"[DONE]")
 _OUTPUT_FIELDS: Final = ("content", "tool_calls", "function_call", "refusal", "images", "audio")
 _UNKNOWN_FINISH: Final = re.compile(
     rb'"finish_reason"\s*:\s*(?!"(?:stop|length|tool_calls|content_filter|function_call)"|\s)'
@@ -121,15 +120,20 @@ class ChunkRepair(StreamRepair):
     of their own.
     """
 
+    __slots__ = ("_calls", "_finished", "_head", "_reader", "_usage", "_usage_sent")
+
     def __init__(self, reader: ChunkReader) -> None:
         super().__init__()
-        self.suspects = _ANY
         self._reader = reader
         self._head: dict[str, Json] = {}  # the fields that all chunks share
-        self._finished: set[int] = set()  # choices with a finish reason
+        self._finished: frozenset[int] = frozenset()  # choices with a finish reason
         self._usage: Json = None  # running total that was left out
         self._usage_sent: Json = None
         self._calls: dict[tuple[int, int], _Call] = {}  # by choice and index
+
+    def suspects(self, whole: bytes) -> bool:
+        """True for the first events, a name, usage, a finish reason and the end marker."""
+        return not self._head or any(whole.find(mark) >= 0 for mark in _MARKS) or super().suspects(whole)
 
     def repair(self, event: bytes, frame: Frame) -> bytes:
         """Returns the events to send. Raises ``EngineFailed`` for a finish reason that is an error."""
@@ -143,7 +147,6 @@ class ChunkRepair(StreamRepair):
         if choices and not self._head:
             self._head = {name: wire[name] for name in ("id", "created", "model") if wire.get(name)}
             self._head["system_fingerprint"] = wire.get("system_fingerprint") or SYSTEM_FINGERPRINT
-            self.suspects = _SUSPECTS
         changed = False
         for choice in choices:
             index = as_count(choice.get("index")) or 0
@@ -171,7 +174,7 @@ class ChunkRepair(StreamRepair):
         if index in self._finished:
             choice["finish_reason"] = None
             return True
-        self._finished.add(index)
+        self._finished |= {index}
         has_call = any(one == index for one, _ in self._calls)
         delta = as_dict(choice.get("delta"))
         return _translate_finish(choice, has_call, self._reader.has_output or has_call or bool(delta.get("content")))
@@ -179,7 +182,7 @@ class ChunkRepair(StreamRepair):
     def _repair_usage(self, wire: dict[str, Any], choices: list[dict[str, Any]]) -> bool:
         if not isinstance(wire.get("usage"), dict):
             return False
-        last = not choices or self._finished
+        last = not choices or bool(self._finished)
         if last and self._usage_sent != wire["usage"]:
             self._usage_sent = wire["usage"]
             return False
