@@ -3,9 +3,9 @@
 In the request only ``model`` changes, and usage is requested. In the answer nothing changes, with these exceptions: a
 usage event that the client did not ask for and events with empty data are left out; a last event without its blank line
 gets it; a key that the provider repeats in an error is masked; characters that clients take for the end of a JSON line
-are escaped; and an error is added to a stream that ended without its last event. An answer in the other form than the
-client asked for (a stream, or one document) is converted. The dialect's own reader gets every event too, for usage, the
-end and the log.
+are escaped; what strict clients cannot read is repaired (``llm.dialects.stream_repair``); and an error is added to a
+stream that ended without its last event. An answer in the other form than the client asked for (a stream, or one
+document) is converted. The dialect's own reader gets every event too, for usage, the end and the log.
 """
 
 from __future__ import annotations
