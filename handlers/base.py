@@ -35,7 +35,7 @@ from llm.errors import (
 from llm.gateway.callers import Caller, list_client_ids, pop_body_keys, read_header_keys
 from llm.http1.threads import run_in_thread
 from llm.upstream.call_record import CallRecord
-from llm.wire.json_codec import Json, dump_bytes, loads
+from llm.wire.json_codec import Json, dump_bytes, loads, quote_url_part
 from llm.wire.json_steps import loads_in_steps
 
 Access: TypeAlias = Literal["open", "caller", "client"]
@@ -263,11 +263,13 @@ class BaseHandler(RequestHandler):
         self.write(dump_bytes(value))
 
     def set_record_headers(self, record: CallRecord) -> None:
-        """Sets the headers that are passed on from the engine's response, and ``X-Dropped-Fields``."""
+        """Sets the headers that are passed on from the engine's response, ``X-Dropped-Fields`` and ``X-Model``."""
         for name, value in record.headers.items():
             self.set_header(name, value)
         if record.dropped:
             self.set_header("X-Dropped-Fields", ", ".join(record.dropped))
+        if record.model:
+            self.set_header("X-Model", quote_url_part(record.model[:200], "/:@+,;=()[] "))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Writes the error response in the client's dialect. Tornado calls it for every exception of a handler."""

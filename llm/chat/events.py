@@ -6,7 +6,7 @@ parts have rising indexes and may be interleaved. ``llm.chat.grammar`` checks th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -25,6 +25,8 @@ class Started:
     id: str
     model: str  # as the engine names it
     dropped: tuple[str, ...] = ()  # names of requested settings that the engine cannot accept
+    input_tokens: int | None = field(default=None, compare=False)  # where the engine counts them first
+    estimate_input: Callable[[], int] | None = field(default=None, compare=False)  # this server's estimate of them
 
 
 # Deltas are not changed either, but one is made for each event of a stream, which takes twice as long if it is frozen.

@@ -30,6 +30,7 @@ class CallRecord:
     )  # those of the engine's response that are passed on to the client
     dropped: tuple[str, ...] = ()  # names of request fields that the engine does not get
     unsent_headers: tuple[str, ...] = ()  # of the client, named with ``dropped``
+    model: str = ""  # of a translated answer, as the engine names it
     first_token: float | None = None  # seconds after the start
     usage: Usage | None = None
     finish_reason: str | None = None

@@ -259,9 +259,11 @@ class AnswerChecks:
         out: list[Event] = []
         for event in events:
             match event:
-                case Started(dropped=more) if more or self._record.dropped:
-                    self._record.dropped = tuple(dict.fromkeys((*self._record.dropped, *more)))
-                    out.append(replace(event, dropped=self._record.dropped))
+                case Started(model=model, dropped=more):
+                    record = self._record
+                    record.model = model or record.model
+                    record.dropped = tuple(dict.fromkeys((*record.dropped, *more))) if more else record.dropped
+                    out.append(replace(event, dropped=record.dropped, estimate_input=self._input.estimate_tokens))
                 case Finished():
                     self.finished = event
                     if not self._reported:
@@ -285,6 +287,7 @@ def _write(request: ChatRequest, target: Target, record: CallRecord) -> EngineRe
     media_limits.check_media(request, engine.media_limits, engine.label, engine.name)
     outgoing = write_engine_request(request, target)
     record.dropped = (*record.unsent_headers, *outgoing.dropped)
+    record.model = target.model
     return outgoing
 
 

@@ -92,6 +92,7 @@ async def ask_messages(server: Client, asking: Asking) -> None:
     tool = {"name": "Bash", "input_schema": SCHEMA}
     messages: list[dict[str, Any]] = [{"role": "user", "content": "Hello"}]
     body: dict[str, Any] = {"model": "vllm/kimi-k2.6", "max_tokens": 2000, "tools": [tool], "stream": asking.stream}
+    body["thinking"] = {"type": "adaptive"}  # else the answer has no thinking
     raw = await post(server, "/v1/messages", {**body, "messages": messages})
     blocks: list[dict[str, Any]] = []
     if asking.stream:

@@ -62,7 +62,8 @@ async def cross(
             return
         await connection.stream(wire.content_type)
         for piece in pieces or (wire.head, wire.delta("Hello"), wire.end):
-            await connection.chunk(piece)
+            if piece:  # an empty chunk would be the end
+                await connection.chunk(piece)
         await connection.end()
 
     upstream = Upstream(script)

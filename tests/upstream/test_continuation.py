@@ -94,7 +94,7 @@ async def test_nw_01_the_parts_that_were_cut_in_two_are_one_again(stream: bool) 
         answer("A", "dDM="),
         answer("B", None),
     ]
-    seen = await ask("anthropic", MODEL, bodies, stream=stream)
+    seen = await ask("anthropic", MODEL, bodies, stream=stream, thinking={"type": "adaptive"})
     assert read_text("anthropic", seen) == ("AB", "Let me think.")
     if stream:
         starts = [one["content_block"]["type"] for one in seen.objects if one["type"] == "content_block_start"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any, Final
@@ -56,27 +57,37 @@ _WIRE_STOP_REASONS: Final[Mapping[FinishReason, str]] = {
     "paused": "pause_turn",
     "other": "end_turn",  # the answer is complete, and this wire has no value for an unknown reason
 }
+# What the provider sends in each object, null where there is nothing: clients read these fields without a check.
+_END_FIELDS: Final = ("stop_reason", "stop_sequence", "stop_details", "container", "diagnostics")
+_NO_END: Final[Mapping[str, Json]] = dict.fromkeys(_END_FIELDS)
+_NO_DELTA_USAGE: Final[Mapping[str, Json]] = {"output_tokens_details": None, "server_tool_use": None}
+_USAGE_FIELDS: Final = ("cache_creation", "inference_geo", "service_tier", "speed", *_NO_DELTA_USAGE)
+_NO_USAGE: Final[Mapping[str, Json]] = dict.fromkeys(_USAGE_FIELDS)
+_TEXT: Final[Mapping[str, Json]] = {"type": "text", "citations": None}
+_TOOL_USE: Final[Mapping[str, Json]] = {"type": "tool_use", "caller": {"type": "direct"}, "toolset_name": None}
 # Unknown fields of the end of an answer that are written beside the delta of ``message_delta``, not in it.
 _BESIDE_DELTA: Final = ("context_management", "input_transformations", "diagnostics")
 
 
 def create_writer(request: ChatRequest, now: int) -> MessageWriter:
     """Creates the writer of one stream; ``now`` does not affect this wire."""
-    return MessageWriter(lists_sources=request.options.format is None)
+    return MessageWriter(request)
 
 
 class MessageWriter:
     """Writes events as the SSE stream of one message.
 
-    One block is open at a time. Tool calls run on this server are left out; block indexes count only written blocks.
-    ``lists_sources``: citations of other wires become a text behind the answer.
+    One block is open at a time. Tool calls run on this server are left out, and thinking that the client did not ask
+    for, as by the provider itself: clients read the text of the first block. Block indexes count only written blocks.
+    Citations of other wires become a text behind the answer, unless that has to be JSON.
     """
 
     content_type = "text/event-stream"
     write_interval = 0.0
 
-    def __init__(self, *, lists_sources: bool = True) -> None:
-        self._lists_sources = lists_sources
+    def __init__(self, request: ChatRequest) -> None:
+        self._model, self._shows_thinking = request.model, _asked_to_think(request)
+        self._lists_sources = request.options.format is None
         self._order = PartSequencer()
         self._sources: list[Citation] = []  # of other wires
         self._hidden: set[int] = set()
@@ -92,7 +103,7 @@ class MessageWriter:
     def feed(self, events: Sequence[Event]) -> list[bytes]:
         """Writes the events; returns at most one piece."""
         out: list[bytes] = []
-        for event in self._order.feed(self._remove_server_calls(events)):
+        for event in self._order.feed(self._remove_hidden(events)):
             self._write_event(event, out)
         self._write_message_start(out)
         return [b"".join(out)] if out else []
@@ -101,12 +112,15 @@ class MessageWriter:
         """Returns the wire's keepalive event."""
         return b'event: ping\ndata: {"type":"ping"}\n\n'
 
-    def _remove_server_calls(self, batch: Sequence[Event]) -> Iterator[Event]:
+    def _remove_hidden(self, batch: Sequence[Event]) -> Iterator[Event]:
         for event in batch:
             match event:
                 case ToolProgress() | WholePart(part=ToolResult()):
                     continue
                 case ToolCallStarted(index, executor="server"):
+                    self._hidden.add(index)
+                    continue
+                case ReasoningDelta(index) if not self._shows_thinking:
                     self._hidden.add(index)
                     continue
                 case ToolCallDelta(index) | PartEnded(index) if index in self._hidden:
@@ -136,7 +150,7 @@ class MessageWriter:
                     self._write_delta("thinking", text, out)
             case ToolCallStarted(_, id, name, executor):
                 if executor == "client":
-                    self._start_block({"type": "tool_use", "id": id, "name": name, "input": {}}, out)
+                    self._start_block({**_TOOL_USE, "id": id, "name": name, "input": {}}, out)
                 else:
                     self._provider_call, self._arguments = event, []
             case ToolCallDelta(_, arguments):
@@ -165,15 +179,17 @@ class MessageWriter:
     def _write_message_start(self, out: list[bytes]) -> None:
         if self._started is None:
             return
+        started, usage = self._started, self._usage
+        if usage.fresh is None and (tokens := _count_input(started)) is not None:
+            usage = replace(usage, fresh=tokens, estimated=started.input_tokens is None)
         message: dict[str, Json] = {
-            "id": self._started.id or f"msg_{token_hex(12)}",
+            "id": started.id or f"msg_{token_hex(12)}",
             "type": "message",
             "role": "assistant",
-            "model": self._started.model,
+            "model": self._model or started.model,
             "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": write_usage(self._usage),
+            **_NO_END,
+            "usage": {**_NO_USAGE, **write_usage(usage)},
         }
         out.append(encode_sse_event({"type": "message_start", "message": message}, "message_start"))
         self._started = None
@@ -185,7 +201,7 @@ class MessageWriter:
 
     def _open_block(self, kind: str, out: list[bytes]) -> None:
         if self._open_type != kind:
-            self._start_block({"type": "text", "text": ""} if kind == "text" else _build_thinking(""), out)
+            self._start_block({**_TEXT, "text": ""} if kind == "text" else _build_thinking(""), out)
 
     def _start_block(self, block: Mapping[str, Json], out: list[bytes]) -> None:
         self._open_type = str(block["type"])
@@ -239,9 +255,9 @@ class MessageWriter:
             self._stop_block(out)
         fields = {**_fields_for_client(finish.metadata)}
         more = fields.pop("usage", None)
-        usage: dict[str, Json] = {**(more if isinstance(more, dict) else {}), **write_usage(self._usage)}
+        usage = {**_NO_DELTA_USAGE, **(more if isinstance(more, dict) else {}), **write_usage(self._usage)}
         beside = {name: fields.pop(name) for name in _BESIDE_DELTA if name in fields}
-        delta: dict[str, Json] = {**_write_stop(finish), **fields}
+        delta: dict[str, Json] = {"container": None, **_write_stop(finish), **fields}
         wire: dict[str, Json] = {"type": "message_delta", "delta": delta, **beside, "usage": usage}
         out.append(encode_sse_event(wire, "message_delta"))
         out.append(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
@@ -273,10 +289,23 @@ def _write_stop(finish: Finished) -> dict[str, Json]:
         reason = finish.raw
     elif finish.reason == "stop" and finish.stop_sequence:
         reason = "stop_sequence"
-    wire: dict[str, Json] = {"stop_reason": reason, "stop_sequence": finish.stop_sequence}
-    if details := describe_end(finish):
-        wire["stop_details"] = {**details}
-    return wire
+    details = describe_end(finish)
+    return {
+        "stop_reason": reason,
+        "stop_sequence": finish.stop_sequence,
+        "stop_details": {**details} if details else None,
+    }
+
+
+def _asked_to_think(request: ChatRequest) -> bool:
+    return request.options.reasoning is True
+
+
+def _count_input(started: Started) -> int | None:
+    """Returns the input tokens that the engine has counted, else this server's estimate."""
+    if started.input_tokens is not None or started.estimate_input is None:
+        return started.input_tokens
+    return started.estimate_input()
 
 
 def write_parts(parts: Iterable[Part]) -> Iterator[dict[str, Json]]:
@@ -284,7 +313,7 @@ def write_parts(parts: Iterable[Part]) -> Iterator[dict[str, Json]]:
     for part in parts:
         match part:
             case Text(text, citations, metadata):
-                wire: dict[str, Json] = {"type": "text", **_fields_for_client(metadata), "text": text}
+                wire: dict[str, Json] = {**_TEXT, **_fields_for_client(metadata), "text": text}
                 if cited := write_citations(citations, _fields_for_client):
                     wire["citations"] = cited
                 if text or cited:
@@ -297,7 +326,7 @@ def write_parts(parts: Iterable[Part]) -> Iterator[dict[str, Json]]:
                     yield {**_build_thinking(text), **fields, "signature": _choose_signature(metadata)}
             case ToolCall(id, name, arguments, executor, metadata):
                 wire = {
-                    "type": "tool_use",
+                    **_TOOL_USE,
                     **_fields_for_client(metadata),
                     "id": id,
                     "name": name,
@@ -306,7 +335,7 @@ def write_parts(parts: Iterable[Part]) -> Iterator[dict[str, Json]]:
                 if executor == "client" or (executor == "provider" and wire["type"] != "tool_use"):
                     yield wire
             case Media():
-                yield {"type": "text", "text": describe_media(part)}
+                yield {**_TEXT, "text": describe_media(part)}
             case UnknownPart(metadata):
                 fields = _fields_for_client(metadata)
                 if isinstance(fields.get("type"), str):  # a block needs a type
@@ -325,18 +354,22 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
         raise failed_finish_error(reply.finish)
     fields = {**_fields_for_client(reply.finish.metadata)}
     more = fields.pop("usage", None)
-    content: list[Json] = [*write_parts(reply.message.parts)]
-    if request.options.format is None and (sources := list_sources(_foreign_citations(reply.message.parts))):
-        content.append({"type": "text", "text": sources})
+    parts = reply.message.parts
+    if not _asked_to_think(request):
+        parts = tuple(part for part in parts if not isinstance(part, Reasoning))
+    content: list[Json] = [*write_parts(parts)]
+    if request.options.format is None and (sources := list_sources(_foreign_citations(parts))):
+        content.append({**_TEXT, "text": sources})
     return {
         "id": reply.id or f"msg_{token_hex(12)}",
         "type": "message",
         "role": "assistant",
-        "model": reply.model,
+        "model": request.model or reply.model,
         "content": content,
+        **_NO_END,
         **_write_stop(reply.finish),
         **fields,
-        "usage": {**(more if isinstance(more, dict) else {}), **write_usage(reply.usage)},
+        "usage": {**_NO_USAGE, **(more if isinstance(more, dict) else {}), **write_usage(reply.usage)},
     }
 
 

@@ -216,6 +216,7 @@ class _Conversation:
         fields = self._select_fields(call.metadata)
         return {
             "type": "tool_use",
+            **unpack_wire_form(call.metadata),
             **fields,
             "id": _write_id(call.id),
             "name": call.name,

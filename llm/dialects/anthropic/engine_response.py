@@ -51,7 +51,6 @@ _Kind: TypeAlias = Literal["text", "thinking", "call", "unknown"]
 _MESSAGE_FIELDS: Final = ("id", "type", "role", "model", "content", "stop_reason", "usage")
 
 # The default ``caller`` of a tool call: the model itself, not code that it wrote.
-_DIRECT_CALLER: Final[Mapping[str, Json]] = {"type": "direct"}
 
 
 def create_framing(max_frame: int = MAX_FRAME) -> FrameDecoder:
@@ -265,7 +264,7 @@ class MessageReader:
                 input_ = block.wire.get("input")
                 if input_ and not block.json:
                     out.append(ToolCallDelta(part, input_ if isinstance(input_, str) else dump_json(input_, "input")))
-                out.append(PartEnded(part, read_call_metadata(_remove_direct_caller(block.wire), issuer)))
+                out.append(PartEnded(part, read_call_metadata(block.wire, issuer)))
             case "unknown":
                 out.append(WholePart(self._assign_part(block), _read_unknown_block(block, issuer)))
 
@@ -305,10 +304,6 @@ def _read_thinking_metadata(wire: Mapping[str, Any], issuer: str) -> Metadata:
     if wire.get("type") == "redacted_thinking":
         return (ProviderMetadata(NAME, issuer, dict(wire)),)
     return read_thinking_metadata(wire, issuer)
-
-
-def _remove_direct_caller(wire: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: value for name, value in wire.items() if name != "caller" or value != _DIRECT_CALLER}
 
 
 def _merge_delta(wire: dict[str, Any], delta: Mapping[str, Any]) -> None:
@@ -381,7 +376,7 @@ def _read_parts(content: Sequence[object], engine: Engine) -> Iterator[Part]:
         if not wire:
             continue
         if isinstance(wire, dict) and is_call_type(as_text(wire.get("type"))):
-            wire = {**_remove_direct_caller(wire), "id": wire.get("id") or f"call_{token_hex(12)}"}
+            wire = {**wire, "id": wire.get("id") or f"call_{token_hex(12)}"}
         part = read_block(wire, engine.issuer, f"content[{n}]")
         match part:
             case Text("", ()) | Reasoning("", ()):

@@ -180,10 +180,18 @@ def choose_executor(kind: str) -> Executor:
     return "client" if kind == "tool_use" else "provider"
 
 
+_DIRECT_CALLER: Final = ("caller", {"type": "direct"})
+
+
 def read_call_metadata(wire: Mapping[str, Any], issuer: str | None) -> Metadata:
-    """Returns the unknown fields of a tool call, and the ``type`` of a provider-run one, since there are several."""
+    """Returns the unknown fields of a tool call, and the ``type`` of a provider-run one, since there are several.
+
+    Nulls and the usual caller, the model itself, are kept for this wire only: no other loses anything without them.
+    """
     known = ("type", "id", "name", "input") if wire.get("type") == "tool_use" else ("id", "name", "input")
-    return unknown_fields(wire, known, NAME, issuer)
+    usual = {name: value for name, value in wire.items() if value is None or (name, value) == _DIRECT_CALLER}
+    metadata = unknown_fields(wire, (*known, *usual), NAME, issuer)
+    return metadata + pack_wire_form(**usual) if issuer is None else metadata
 
 
 def read_thinking_metadata(wire: Mapping[str, Any], issuer: str | None) -> Metadata:

@@ -148,7 +148,9 @@ class ContentReader:
             raise build_error(0, wire, self._engine)
         if not self._started:
             self._started = True
-            self._parts.events.append(Started(as_text(wire.get("responseId")), as_text(wire.get("modelVersion"))))
+            id, model = as_text(wire.get("responseId")), as_text(wire.get("modelVersion"))
+            counted = _read_usage(as_dict(wire.get("usageMetadata"))).fresh
+            self._parts.events.append(Started(id, model, input_tokens=counted))
         blocked = as_dict(wire.get("promptFeedback")).get("blockReason")
         if isinstance(blocked, str) and not wire.get("candidates"):
             words = as_text(as_dict(wire.get("promptFeedback")).get("blockReasonMessage"))

@@ -225,7 +225,7 @@ class ChunkWriter:
             "id": id or f"chatcmpl-{token_hex(12)}",
             "object": "chat.completion.chunk",
             "created": self._now,
-            "model": model or self._model,
+            "model": self._model or model,
             "system_fingerprint": SYSTEM_FINGERPRINT,
         }
         return b"data: %b," % dump_bytes(head)[:-1]
@@ -314,7 +314,7 @@ def write_reply(
         "id": reply.id or f"chatcmpl-{token_hex(12)}",
         "object": "chat.completion",
         "created": now,
-        "model": reply.model or request.model,
+        "model": request.model or reply.model,
         "choices": [choice],
         "usage": write_usage(reply.usage),
         "system_fingerprint": SYSTEM_FINGERPRINT,

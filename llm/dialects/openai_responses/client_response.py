@@ -130,7 +130,7 @@ class ResponseWriter:
             "instructions": asked.get("instructions"),
             "max_output_tokens": options.max_tokens,
             "max_tool_calls": asked.get("max_tool_calls"),
-            "model": self._model or request.model,
+            "model": request.model or self._model,
             "output": [*self._output],
             "parallel_tool_calls": options.parallel_tools is not False,
             "previous_response_id": None,

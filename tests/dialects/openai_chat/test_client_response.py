@@ -41,7 +41,7 @@ from tests.support.grammars import check_openai_chat
 
 ASKED = ChatRequest(model="e/m", messages=(), stream=True, show_usage=False)
 HEAD = (
-    b'data: {"id":"r1","object":"chat.completion.chunk","created":7,"model":"m-1","system_fingerprint":"fp_llm_server",'
+    b'data: {"id":"r1","object":"chat.completion.chunk","created":7,"model":"e/m","system_fingerprint":"fp_llm_server",'
 )
 DONE = b"data: [DONE]\n\n"
 
@@ -70,7 +70,7 @@ def deltas(raw: bytes) -> Iterator[Any]:
                 yield choice["delta"]
 
 
-BEGIN, END = Started("r1", "m-1"), Finished("stop", "eos")
+BEGIN, END = Started("r1", "e/m"), Finished("stop", "eos")
 
 
 def test_the_bytes_of_a_stream() -> None:
@@ -314,7 +314,7 @@ def test_a_whole_answer() -> None:
         "id": "r1",
         "object": "chat.completion",
         "created": 7,
-        "model": "m-1",
+        "model": "e/m",
         "choices": [
             {
                 "index": 0,
