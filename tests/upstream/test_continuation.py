@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from llm.dialects.registry import CLIENT_DIALECTS
+from llm.engines.engine import Target
+from llm.engines.records import ENGINES
+from llm.upstream.translate import write_engine_request
 from tests.support.field_cases import field_case
 from tests.support.harness import CLIENT, Connection, Request, Upstream, make_config, run_server
 from tests.support.one_answer import CLIENTS, Seen, ask, sse
@@ -232,3 +236,21 @@ async def test_an_interrupted_answer_in_a_thread_is_stored_as_one(tmp_path: Path
             await (await server.post("/llm/chat", {**base, "prompt": prompt})).body()
     contents = json.loads(upstream.requests[-1].body)["contents"]
     assert contents[1] == {"role": "model", "parts": [{"text": "Once upon a time there was a fox."}]}
+
+
+@pytest.mark.parametrize(
+    ("model", "kept"),
+    [
+        ("gemini-2.5-flash", False),
+        ("gemini-3-pro-preview", False),
+        ("models/gemini-3.5-flash", False),
+        ("gemini-4-argon", True),
+        ("gemini-flash-latest", True),
+        ("gemini-10-x", True),
+    ],
+)
+def test_t18_a_request_is_kept_only_for_a_model_that_may_interrupt_its_answer(model: str, kept: bool) -> None:
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
+    request = CLIENT_DIALECTS["openai-chat"].read_request(body)
+    target = Target(engine=ENGINES["google"], model=model, key="k")
+    assert write_engine_request(request, target).may_continue is kept
