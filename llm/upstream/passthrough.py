@@ -140,7 +140,7 @@ class PassthroughRound:
         """Decides by its first bytes whether the answer is a stream of events or one document. Returns these bytes."""
         start = b""
         if self._request is not None and self._request.stream:
-            start = await read_start(reply)
+            start = await read_start(reply, self._client.max_answer)
             kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
             if (found := detect_stream_type(start, kind, self._attempts.target.engine)) and self._accept(reply, found):
                 return start

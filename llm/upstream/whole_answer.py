@@ -22,14 +22,17 @@ EVENT_STREAM: Final = "text/event-stream"
 JSON_LINES: Final = "application/x-ndjson"
 
 
-async def read_start(response: HttpResponse) -> bytes:
-    """Reads up to the first byte that is not blank."""
-    start = b""
+async def read_start(response: HttpResponse, limit: int) -> bytes:
+    """Reads up to the first byte that is not blank. Raises ``Malformed`` above ``limit`` bytes."""
+    pieces, size = [], 0
     async for chunk in response:
-        start += chunk
-        if not chunk.isspace():
+        pieces.append(chunk)
+        size += len(chunk)
+        if chunk and not chunk.isspace():
             break
-    return start
+        if size > limit:
+            raise Malformed(f"The engine's answer is longer than {limit} bytes (MAX_ANSWER_SIZE).")
+    return b"".join(pieces)
 
 
 def detect_stream_type(start: bytes, kind: str, engine: Engine) -> str | None:
@@ -51,7 +54,7 @@ async def read_whole(
     response: HttpResponse, dialect: EngineDialect, engine: Engine, limit: int, start: bytes = b""
 ) -> WholeAnswer:
     """Reads the rest of a response whose first bytes are ``start``. ``limit``: bytes. Raises ``LLMError``."""
-    start = start or await read_start(response)
+    start = start or await read_start(response, limit)
     if _EVENT_START.match(start):
         return WholeAnswer(await _read_events(response, Decoder(dialect, engine, limit), limit, start))
     body = start + await response.read(limit)

@@ -41,6 +41,7 @@ class GeminiProfile:
     schema_with_tools: bool = True  # accepts a response schema together with tools
     needs_signatures: bool = False  # requires a signature on tool calls after the last user message
     result_types: frozenset[str] = frozenset()  # MIME types that a tool result may contain
+    may_continue: bool = False  # it may interrupt an answer: the request is kept, to go on (finish reason CONTINUATION)
 
     def accepts_in_result(self, media: Media) -> bool:
         """True if a tool result may contain the media inline."""
@@ -62,8 +63,8 @@ _LEVEL = GeminiProfile(thinking="level", disable_fields=_MINIMAL, needs_signatur
 _LITE = replace(_LEVEL, enable_fields={"thinkingLevel": "MEDIUM"})
 _FIXED = replace(_LEVEL, ignores=_SAMPLERS, refuses=_PENALTIES)  # sampling parameters are fixed
 _NEWEST = replace(_FIXED, efforts=_THREE, disable_fields=None)
-_GEMINI_4 = replace(_NEWEST, accepts_budget=False)
-_NEW_MODEL = replace(_LEVEL, efforts=_THREE, disable_fields=None)
+_GEMINI_4 = replace(_NEWEST, accepts_budget=False, may_continue=True)
+_NEW_MODEL = replace(_LEVEL, efforts=_THREE, disable_fields=None, may_continue=True)
 
 _MODELS: Final[tuple[tuple[str, GeminiProfile], ...]] = (  # the first matching glob wins
     ("gemini-2.0*thinking*", _BUDGET),
@@ -80,7 +81,7 @@ _MODELS: Final[tuple[tuple[str, GeminiProfile], ...]] = (  # the first matching 
     ("gemini-*-image*", _LEVEL),
     ("gemini-3-pro*", replace(_LEVEL, efforts=("low", "high"), disable_fields=None)),
     ("gemini-3.1-pro*", replace(_LEVEL, efforts=_THREE, disable_fields=None)),
-    ("gemini-pro-latest", replace(_LEVEL, efforts=_THREE, disable_fields=None)),
+    ("gemini-pro-latest", replace(_LEVEL, efforts=_THREE, disable_fields=None, may_continue=True)),
     ("gemini-3-flash*", _LEVEL),
     ("gemini-3.1-flash-lite*", _LITE),
     ("gemini-3.5-flash-lite*", replace(_LITE, ignores=_SAMPLERS, refuses=_PENALTIES)),
@@ -88,13 +89,13 @@ _MODELS: Final[tuple[tuple[str, GeminiProfile], ...]] = (  # the first matching 
     ("gemini-3.5-flash*", _LEVEL),
     ("gemini-3.6-flash*", replace(_FIXED, disable_fields=_NO_BUDGET)),
     ("gemini-3.[78]-flash*", _NEWEST),
-    ("gemini-flash-latest", _NEWEST),
-    ("gemini-4-argon*", replace(_NEWEST, refuses=frozenset())),
+    ("gemini-flash-latest", replace(_NEWEST, may_continue=True)),
+    ("gemini-4-argon*", replace(_NEWEST, refuses=frozenset(), may_continue=True)),
     ("gemini-4-carbon*", _GEMINI_4),
     ("gemini-4-hydrogen*", replace(_GEMINI_4, efforts=(*_THREE, "xhigh"))),
     ("gemini-4-neon*", replace(_GEMINI_4, efforts=(*_THREE, "xhigh"))),
     ("gemini-3*", _LEVEL),
-    ("gemini-*latest", _LEVEL),
+    ("gemini-*latest", replace(_LEVEL, may_continue=True)),
     # Every Gemini 4 so far refuses MINIMAL, so newer models are not asked for it.
     ("gemini-[4-9]*", _NEW_MODEL),
     ("gemini-[1-9][0-9]*", _NEW_MODEL),
@@ -117,7 +118,7 @@ EFFORT_BUDGETS: Final[Mapping[Effort, int]] = {
 def find_profile(model: str) -> GeminiProfile:
     """Returns the profile of a model id.
 
-    >>> traits_of("models/gemini-2.5-pro").most
+    >>> find_profile("models/gemini-2.5-pro").max_budget
     32768
     """
     name = model.lower().removeprefix("models/")
