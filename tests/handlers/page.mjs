@@ -161,7 +161,7 @@ while (!byId.get("stop").hidden) await settle();
 
 function shown(node) {
   if (node instanceof Text) return node.data;
-  return { tag: node.tag, ...(node.className ? { name: node.className } : {}), ...node.attributes, in: node.childNodes.map(shown) };
+  return { tag: node.tag, ...(node.className ? { name: node.className } : {}), ...(node.src ? { src: node.src } : {}), ...node.attributes, in: node.childNodes.map(shown) };
 }
 const left = { frames: frames.size, timers: timers.size };
 const end = log.scrollHeight - log.clientHeight;

@@ -233,3 +233,43 @@ def test_what_came_before_an_error_is_shown_before_it(
     _, text, error = shown([*begun, *last], breaks=breaks, **pace)["answer"]["in"]
     assert text["in"] == ["Once upon"]
     assert error == {"tag": "p", "name": "error", "role": "alert", "in": [reason]}
+
+
+@needs_node
+@pytest.mark.parametrize("pace", [{"perRead": 1, "perFrame": 1}, {"perRead": 100}])
+def test_a_picture_as_the_answer_is_shown_and_other_media_are_named(pace: dict[str, int]) -> None:
+    def attached(**fields: str) -> dict[str, Any]:
+        return {"type": "attachment", "attachment": fields, "done": False}
+
+    objects = [
+        {"type": "content", "text": "Here:", "done": False},
+        attached(mimeType="image/png", contents="iVBO"),
+        attached(mimeType="image/png", url="https://e.example/a.png"),
+        attached(mimeType="audio/wav", contents="UklG"),
+        attached(mimeType="image/svg+xml", contents="PHN2"),
+        {"type": "content", "text": "", "done": True, "finishReason": "stop"},
+    ]
+    _, text, picture, link, sound, drawing = shown(objects, **pace)["answer"]["in"]
+    assert text["in"] == ["Here:"] and picture["tag"] == "img"
+    assert picture["src"] == "data:image/png;base64,iVBO"
+    assert link["in"][1]["in"] == ["https://e.example/a.png"]
+    assert "audio/wav" in sound["in"][0] and "image/svg+xml" in drawing["in"][0]
+
+
+@needs_node
+@pytest.mark.parametrize("pace", [{"perRead": 1, "perFrame": 1}, {"perRead": 100}])
+def test_an_answer_that_was_blocked_or_cut_says_why(pace: dict[str, int]) -> None:
+    details = {"reason": "MODEL_ARMOR", "explanation": "Because X."}
+    begun = {"type": "content", "text": "Half", "done": False}
+    end = {"type": "content", "text": "", "done": True}
+    ends: dict[str, dict[str, Any]] = {
+        "The answer ended early: content_filter (MODEL_ARMOR: Because X.)": {
+            "finishReason": "content_filter",
+            "finishDetails": details,
+        },
+        "The answer ended early: length": {"finishReason": "length"},
+    }
+    for words, fields in ends.items():
+        _, text, note = shown([begun, {**end, **fields}], **pace)["answer"]["in"]
+        assert (text["in"], note["in"], note["name"]) == (["Half"], [words], "note")
+    assert len(shown([begun, {**end, "finishReason": "stop"}], **pace)["answer"]["in"]) == 2

@@ -105,6 +105,7 @@ function updateLog(change) {
 
 // --- an answer: shows the objects of the stream ---
 
+const IMAGE_TYPE = /^image\/(png|jpeg|webp|gif)$/;
 const HIDDEN_WAIT = 1000; // milliseconds between two updates while the browser draws no frames (hidden tab)
 
 class Answer {
@@ -127,7 +128,7 @@ class Answer {
     const last = this.queued.at(-1);
     if (last && last.type === object.type && (object.type === "content" || object.type === "reasoning")) {
       last.text += object.text;
-      last.done ||= object.done;
+      if (object.done) Object.assign(last, object, { text: last.text });
     } else {
       this.queued.push(object);
     }
@@ -151,7 +152,10 @@ class Answer {
       case "content":
         this.text += object.text;
         if (object.text) this.append("content", object.text);
-        this.done ||= object.done;
+        if (object.done) this.finish(object);
+        break;
+      case "attachment":
+        this.showAttachment(object.attachment);
         break;
       case "reasoning":
         if (object.text) this.append("reasoning", object.text);
@@ -169,6 +173,22 @@ class Answer {
         this.error = object;
         break;
     }
+  }
+
+  // Ends the text. An answer that was cut or blocked looks like a whole one without a note.
+  finish({ finishReason, finishDetails: details = {} }) {
+    this.done = true;
+    if (["stop", "tool_calls", undefined].includes(finishReason)) return;
+    const why = [details.reason, details.category, details.explanation].filter(Boolean).join(": ");
+    add(this.article, "p", "note", `The answer ended early: ${finishReason}${why ? ` (${why})` : ""}`);
+    this.openType = "";
+  }
+
+  showAttachment({ mimeType, contents, url }) {
+    this.openType = "";
+    if (contents && IMAGE_TYPE.test(mimeType)) showImage(this.article, `data:${mimeType};base64,${contents}`, "Generated image");
+    else if (url) this.cite({ url });
+    else add(this.article, "p", "note", `A file of type ${mimeType} is a part of the answer; this page cannot show it.`);
   }
 
   append(type, text) {
