@@ -111,6 +111,7 @@ class UnknownPart:
     tool_run: ProviderToolRun | None = field(default=None, compare=False)
     summary: str | None = field(default=None, compare=False)  # replaces what stands before it; "": it does nothing
     required: bool = field(default=False, compare=False)
+    text: str = field(default="", compare=False)  # says the same, for engines that do not know the block
 
 
 @dataclass(frozen=True, slots=True)

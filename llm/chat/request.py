@@ -107,6 +107,8 @@ class ChatRequest:
     stream: bool = False
     show_usage: bool = True  # whether the stream to the client includes usage
     metadata: Metadata = ()  # unknown top-level fields
+    own_settings: Metadata = ()  # fields inside of known ones that only the client's dialect has: reported if dropped
+    option_names: Mapping[str, str] = field(default_factory=dict)  # options to the names of the client's fields
     # Unknown fields that do not change the answer: dropped and reported where others are refused.
     droppable_fields: frozenset[str] = frozenset()
     # Unknown fields with their default values, which ask for nothing: dropped without a report.

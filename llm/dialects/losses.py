@@ -20,6 +20,7 @@ from llm.errors import Unsupported
 from llm.wire.json_codec import Json, dumps
 from llm.wire.schema_refs import join_pointer
 
+_ONLY_JSON: Final = "Answer with one JSON object and nothing else."
 REASONING: Final = "reasoning"  # in ``EngineRequest.dropped``: reasoning that does not go back to the engine
 
 
@@ -85,6 +86,7 @@ def lost_fields(request: ChatRequest, dialect: str) -> tuple[str, ...]:
         if name not in request.droppable_fields:
             reason = _SEND_HISTORY if name in _STORED_REFERENCES else ""
             raise Unsupported(f"{name!r} cannot be sent to this engine{reason}.", param=name)
+    lost += untranslated_fields(request.own_settings, dialect)
     for tool in request.tools:
         lost += untranslated_fields(tool.metadata, dialect)
     for message in request.messages:
@@ -144,6 +146,24 @@ def fit_tools(request: ChatRequest, engine: Engine, dropped: list[str]) -> ChatR
     return request
 
 
+def ask_for_json(request: ChatRequest, dropped: list[str]) -> ChatRequest:
+    """Returns the request without the format "any JSON object", for engines that enforce only schemas.
+
+    Unless the messages ask for JSON, as OpenAI demands it of such requests, a system message asks for it. ``format`` is
+    appended to ``dropped``, since nothing enforces it.
+    """
+    wanted = request.options.format
+    if wanted is None or wanted.schema is not None:
+        return request
+    dropped.append("format")
+    messages = request.messages
+    texts = (part.text for message in messages for part in message.parts if isinstance(part, Text))
+    if not any("json" in text.lower() for text in texts):
+        place = next((n for n, message in enumerate(messages) if message.role != "system"), len(messages))
+        messages = (*messages[:place], Message("system", (Text(_ONLY_JSON),)), *messages[place:])
+    return replace(request, messages=messages, options=replace(request.options, format=None))
+
+
 def _has_own_name(part: Part, message: Message) -> bool:
     """True for a part that is named as a whole where it is lost: reasoning, a block of another wire, a picture."""
     if isinstance(part, Media):
@@ -160,10 +180,17 @@ def adapt_history(request: ChatRequest, dialect: str, engine: Engine, dropped: l
     Raises ``Unsupported`` for a block that the answer depends on.
     """
     history = _History(dialect, engine, dropped)
+    request = history.write_as_text(request)
     if not any(history.is_unknown(part) for message in request.messages for part in message.parts):
         return request
     messages = history.replace_summarized(request.messages)
     return replace(request, messages=tuple(one for message in messages for one in history.adapt(message)))
+
+
+def _has_text(part: Part) -> bool:
+    if isinstance(part, ToolResult):
+        return any(isinstance(one, UnknownPart) and one.text for one in part.content)
+    return isinstance(part, UnknownPart) and bool(part.text)
 
 
 class _History:
@@ -177,6 +204,27 @@ class _History:
         if isinstance(part, UnknownPart) or (isinstance(part, ToolCall) and part.executor == "provider"):
             return not metadata_for_engine(part.metadata, self._dialect, self._engine.issuer)
         return False
+
+    def write_as_text(self, request: ChatRequest) -> ChatRequest:
+        """Puts its text in the place of each block that has one, in messages and in results of tools."""
+        if not any(_has_text(part) for message in request.messages for part in message.parts):
+            return request
+        messages = (
+            replace(message, parts=tuple(map(self._write_part_as_text, message.parts))) for message in request.messages
+        )
+        return replace(request, messages=tuple(messages))
+
+    def _write_part_as_text(self, part: Part) -> Part:
+        if isinstance(part, ToolResult):
+            content = tuple(self._write_block_as_text(one) for one in part.content)
+            return replace(part, content=content)
+        return self._write_block_as_text(part) if isinstance(part, UnknownPart) else part
+
+    def _write_block_as_text(self, block: Text | Media | UnknownPart) -> Text | Media | UnknownPart:
+        if not isinstance(block, UnknownPart) or not block.text or not self.is_unknown(block):
+            return block
+        self._dropped.append(name_block(block))
+        return Text(block.text)
 
     def replace_summarized(self, messages: Sequence[Message]) -> Sequence[Message]:
         """Puts the last summary in the place of all that stands before it, but for system messages."""

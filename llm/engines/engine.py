@@ -42,6 +42,9 @@ class Quirks:
     think_tags: bool = False  # reasoning comes in <think> tags in the text
     accepts_unknown_fields: bool = True  # False: rejects unknown fields with 400
     unsupported_options: frozenset[str] = frozenset()  # fields of ``Options`` that none of its models supports
+    service_tiers: Mapping[str, str] | None = (
+        None  # the tiers that it knows, to its names; None: as the client wrote them
+    )
     max_stop_sequences: int | None = None  # number of texts in ``stop``
     max_top_logprobs: int | None = None  # highest value of ``top_logprobs``
     logprobs_is_number: bool = False  # ``logprobs`` is the number, not a flag beside ``top_logprobs``

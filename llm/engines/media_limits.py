@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from llm.chat.messages import Media, Part, ToolResult
+from llm.chat.messages import Media, Message, Part, ToolResult
 from llm.chat.request import ChatRequest
 from llm.errors import Unsupported
 
@@ -19,6 +19,8 @@ _MAGIC: Final = (
     (b"GIF87a", "image/gif"),
     (b"GIF89a", "image/gif"),
 )
+_OTHER_NAMES: Final[Mapping[str, str]] = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg"}
+_UNKNOWN_TYPE: Final = "application/octet-stream"
 
 
 def detect_image_type(base64: str) -> str | None:
@@ -30,6 +32,39 @@ def detect_image_type(base64: str) -> str | None:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "image/webp"
     return next((mime for start, mime in _MAGIC if head.startswith(start)), None)
+
+
+def correct_image_types(request: ChatRequest) -> ChatRequest:
+    """Returns the request with the types of its images by their bytes: engines refuse an image with a wrong type."""
+    messages = tuple(_correct_message(message) for message in request.messages)
+    return request if _is_same(messages, request.messages) else replace(request, messages=messages)
+
+
+def _is_same(new: Sequence[object], old: Sequence[object]) -> bool:
+    return all(one is other for one, other in zip(new, old, strict=True))
+
+
+def _correct_message(message: Message) -> Message:
+    parts = tuple(_correct_part(part) for part in message.parts)
+    return message if _is_same(parts, message.parts) else replace(message, parts=parts)
+
+
+def _correct_part(part: Part) -> Part:
+    match part:
+        case ToolResult(content=content):
+            corrected = tuple(_correct_media(one) if isinstance(one, Media) else one for one in content)
+            return part if _is_same(corrected, content) else replace(part, content=corrected)
+        case Media():
+            return _correct_media(part)
+    return part
+
+
+def _correct_media(media: Media) -> Media:
+    if media.kind != "image" and media.mime != _UNKNOWN_TYPE:
+        return media
+    found = detect_image_type(media.base64) if media.base64 else None
+    mime = found or _OTHER_NAMES.get(media.mime, media.mime)
+    return media if mime == media.mime else replace(media, mime=mime)
 
 
 def check_media(request: ChatRequest, takes: MediaLimits, label: str, engine: str) -> None:

@@ -110,6 +110,18 @@ def merge_field(old: Any, value: Json) -> Json:
     return {**old, **value} if isinstance(value, dict) and isinstance(old, dict) else value
 
 
+def add_extra_fields(body: Mapping[str, Json], extra: Mapping[str, Json]) -> dict[str, Json]:
+    """Returns ``body`` with the fields of the option ``extra``. Two objects are merged, unless their types differ."""
+    merged = dict(body)
+    for name, value in extra.items():
+        old = merged.get(name)
+        other = (
+            isinstance(old, dict) and isinstance(value, dict) and "type" in value and value["type"] != old.get("type")
+        )
+        merged[name] = value if other else merge_field(old, value)
+    return merged
+
+
 def default_fields(fields: Mapping[str, Json], own: Mapping[str, Any]) -> dict[str, Json]:
     """Returns ``fields`` to add to a request, each merged with the client's own value, which wins."""
     return {name: merge_field(value, own.get(name, value)) for name, value in fields.items()} if fields else {}

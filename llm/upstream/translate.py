@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -284,6 +285,7 @@ def _is_event_stream(reply: HttpResponse) -> bool:
 
 def _write(request: ChatRequest, target: Target, record: CallRecord) -> EngineRequest:
     engine = target.engine
+    request = media_limits.correct_image_types(request)
     media_limits.check_media(request, engine.media_limits, engine.label, engine.name)
     outgoing = write_engine_request(request, target)
     record.dropped = (*record.unsent_headers, *outgoing.dropped)
@@ -295,6 +297,16 @@ def _prepare(request: ChatRequest, target: Target, record: CallRecord) -> tuple[
     """Writes, encodes and measures a heavy request. For a thread."""
     outgoing = _write(request, target, record)
     return outgoing if outgoing.may_continue else encode_in_steps(outgoing), RequestSize(request)
+
+
+def _use_client_names(refusal: Unsupported, request: ChatRequest) -> Unsupported:
+    """Returns the refusal with the name of the client's own field in place of the option's."""
+    name = refusal.param or ""
+    own = request.option_names.get(name)
+    if own is None:
+        return refusal
+    message = re.sub(rf"\b{name}\b", lambda _: own, refusal.message, count=1)
+    return Unsupported(message, param=own, engine=refusal.engine)
 
 
 def write_engine_request(request: ChatRequest, target: Target) -> EngineRequest:
@@ -316,7 +328,7 @@ def write_engine_request(request: ChatRequest, target: Target) -> EngineRequest:
         except Unsupported as refusal:
             name = refusal.param or ""
             if name not in request.soft_options or getattr(request.options, name) is None:
-                raise
+                raise _use_client_names(refusal, request) from None
             left_out.append(name)
             nothing: dict[str, Any] = {name: None}
             request = replace(request, options=replace(request.options, **nothing))

@@ -130,12 +130,12 @@ def test_t8_media_that_an_engine_does_not_support_is_refused() -> None:
 @pytest.mark.parametrize("engine", ["openai", "google", "ollama"])
 @pytest.mark.parametrize("where", ["in a message", "in a result"])
 def test_t8_an_unknown_block_is_refused_by_its_type(engine: str, where: str) -> None:
-    block: Any = {"type": "search_result", "source": "s", "title": "t", "content": [{"type": "text", "text": "x"}]}
+    block: Any = {"type": "container_upload", "file_id": "file_1"}
     if where == "in a result":
         block = {"type": "tool_result", "tool_use_id": "t1", "content": [block]}
     call = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
     messages = [{"role": "assistant", "content": [call]}, {"role": "user", "content": [block]}]
     request = CLIENT_DIALECTS["anthropic"].read_request({"model": "m", "max_tokens": 5, "messages": messages})
-    with pytest.raises(Unsupported, match="does not support the block 'search_result'") as refused:
+    with pytest.raises(Unsupported, match="does not support the block 'container_upload'") as refused:
         ENGINE_DIALECTS[ENGINES[engine].dialect].write_request(request, ENGINES[engine])
     assert ("in a tool result" in str(refused.value)) == (where == "in a result")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from llm.errors import InvalidRequest, LLMError, Unsupported
-from tests.support.crossed_requests import Crossed, cross
+from tests.support.crossed_requests import PATHS, Crossed, cross, write_for
 from tests.support.field_cases import field_case
 
 EMPTY: dict[str, Any] = {"type": "object", "properties": {}}
@@ -186,3 +187,120 @@ def test_a_demanded_tool_that_is_not_there_is_refused(model: str, client: str) -
 def test_a_choice_of_none_offers_no_tool_where_the_engine_lacks_the_choice() -> None:
     out = ask_responses("meta/muse-spark-1.3", "none", "a")
     assert "tools" not in out.body and "tool_choice" not in out.body and out.dropped == ()
+
+
+# --- any JSON, where an engine enforces only schemas ---
+
+ASKS = "Answer with one JSON object and nothing else."
+JSON_ASKED: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {"messages": CALLED, "response_format": {"type": "json_object"}},
+    "/v1/responses": {"input": "x", "text": {"format": {"type": "json_object"}}},
+    "/api/chat": {"messages": CALLED, "format": "json"},
+}
+
+
+@pytest.mark.parametrize("path", JSON_ASKED)
+@pytest.mark.parametrize("model", ["anthropic/claude-sonnet-4-5", "anthropic/claude-opus-5-5", "claude/m"])
+def test_cl_16_any_json_is_asked_for_in_words_and_reported(model: str, path: str) -> None:
+    out = cross(path, {"model": model, **JSON_ASKED[path]})
+    assert (out.body["system"], out.dropped) == (ASKS, ("format",)) and "format" not in out.body.get(
+        "output_config", {}
+    )
+
+
+def test_cl_16_messages_that_ask_for_json_stay_as_they_are() -> None:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "A colour, as JSON"}]
+    body = {"model": "anthropic/claude-sonnet-4-5", "messages": messages, "response_format": {"type": "json_object"}}
+    out = cross("/v1/chat/completions", body)
+    assert (out.body["system"], out.dropped) == ("Be brief.", ("format",))
+    messages[1]["content"] = "A colour"
+    system = cross("/v1/chat/completions", body).body["system"]
+    assert [block["text"] for block in system] == ["Be brief.", ASKS]
+
+
+@pytest.mark.parametrize("path", JSON_ASKED)
+@pytest.mark.parametrize("model", ["google/gemini-3.5-flash", "ollama/m", "cerebras/m", "deepseek/m", "mistralai/m"])
+def test_any_json_is_enforced_where_the_engine_can(model: str, path: str) -> None:
+    out = cross(path, {"model": model, **JSON_ASKED[path]})
+    assert out.verbatim or (out.dropped == () and ASKS not in str(out.body))
+
+
+# --- settings inside of known fields, and blocks of another dialect ---
+
+OTHERS = ["openai/gpt-5.4", "openai/gpt-6-sol", "google/gemini-3.5-flash", "mistralai/m", "ollama/m", "responses/m"]
+
+
+def test_nw_46_a_task_budget_is_named() -> None:
+    assert cross("/v1/messages", field_case("nw-46")["request"]).dropped == ("task_budget",)
+
+
+@pytest.mark.parametrize("model", OTHERS)
+def test_settings_of_thinking_and_output_are_named(model: str) -> None:
+    body: dict[str, Any] = {"model": model, "max_tokens": 5000, "messages": CALLED}
+    binding = {"prefix_mismatch_behavior": "drop_block"}
+    for thinking in ({"type": "adaptive"}, {"type": "enabled", "budget_tokens": 2000}):
+        settings = {"display": "omitted", "block_binding": binding}
+        out = cross("/v1/messages", {**body, "thinking": {**thinking, **settings}})
+        assert {"display", "block_binding"} <= {*out.dropped}
+        out = cross("/v1/messages", {**body, "thinking": thinking})
+        assert {"display", "block_binding", "type", "budget_tokens"}.isdisjoint(out.dropped)
+    budget = {"type": "tokens", "total": 20000}
+    out = cross("/v1/messages", {**body, "output_config": {"task_budget": budget, "x_new": 1}})
+    assert out.dropped == ("task_budget", "x_new")
+
+
+def test_settings_of_thinking_and_output_stay_in_their_own_dialect() -> None:
+    thinking = {"type": "adaptive", "display": "omitted"}
+    config = {"effort": "high", "task_budget": {"type": "tokens", "total": 20000}}
+    body = {"model": "m", "max_tokens": 9, "messages": CALLED, "thinking": thinking, "output_config": config}
+    out = write_for(PATHS["/v1/messages"].read_request(body), "claude", "m")
+    assert (out.body["thinking"], out.body["output_config"], out.dropped) == (thinking, config, ())
+
+
+SEARCH_RESULT: dict[str, Any] = {
+    "type": "search_result",
+    "source": "https://e.example",
+    "title": "T",
+    "content": [{"type": "text", "text": "FOUND"}, {"type": "text", "text": "MORE"}],
+    "citations": {"enabled": True},
+}
+DOCUMENT: dict[str, Any] = {
+    "type": "document",
+    "title": "T",
+    "context": "https://e.example",
+    "source": {"type": "content", "content": SEARCH_RESULT["content"]},
+}
+
+
+def test_nw_47_a_search_result_is_text_with_its_title_and_source() -> None:
+    out = cross("/v1/messages", field_case("nw-47")["request"])
+    assert out.dropped == ("search_result",)
+    [message] = out.body["messages"]
+    assert all(word in str(message) for word in ("T", "https://e.example", "FOUND", "x"))
+
+
+@pytest.mark.parametrize("model", OTHERS)
+@pytest.mark.parametrize("block", [SEARCH_RESULT, DOCUMENT], ids=["search_result", "document"])
+def test_a_block_of_texts_is_sent_as_text(model: str, block: dict[str, Any]) -> None:
+    text = "T\\nhttps://e.example\\nFOUND\\nMORE"
+    call = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": [block]}
+    in_result = [*CALLED, {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]
+    tools = [{"name": "f", "input_schema": EMPTY}]
+    for messages in ([{"role": "user", "content": [block]}], in_result):
+        out = cross("/v1/messages", {"model": model, "max_tokens": 9, "messages": messages, "tools": tools})
+        assert text in json.dumps(out.body) and out.dropped == (block["type"],)
+
+
+def test_a_block_with_more_than_texts_is_refused() -> None:
+    picture = {"type": "image", "source": {"type": "url", "url": "https://e.example/a.png"}}
+    block = {**DOCUMENT, "source": {"type": "content", "content": [picture]}}
+    body = {"model": "openai/gpt-5.4", "max_tokens": 9, "messages": [{"role": "user", "content": [block]}]}
+    with pytest.raises(Unsupported, match="document"):
+        cross("/v1/messages", body)
+
+
+def test_a_search_result_stays_as_it_is_in_its_own_dialect() -> None:
+    body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [SEARCH_RESULT]}]}
+    out = write_for(PATHS["/v1/messages"].read_request(body), "claude", "m")
+    assert (out.body["messages"], out.dropped) == (body["messages"], ())

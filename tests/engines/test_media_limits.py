@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
 
-from llm.engines.media_limits import detect_image_type
+from llm.chat.messages import Media, Message
+from llm.chat.request import ChatRequest
+from llm.engines.media_limits import correct_image_types, detect_image_type
 from llm.engines.records import ENGINES
+from tests.support.crossed_requests import cross
+from tests.support.field_cases import field_case
 from tests.support.harness import CLIENT, Upstream, make_config, run_server
 from tests.support.scripted import make_text_script
 from tests.support.wires import WIRES
@@ -165,3 +170,81 @@ async def test_clients_of_other_apis_get_the_error_in_their_format() -> None:
         answer = await server.post("/v1/chat/completions", body, CLIENT)
         error = (await answer.json())["error"]
     assert (answer.status, error["code"], error["param"], upstream.requests) == (400, "unsupported", "messages", [])
+
+
+# --- a picture under a wrong type ---
+
+PICTURES = {"image/png": PNG, "image/jpeg": JPEG, "image/gif": GIF, "image/webp": WEBP}
+ENGINE_MODELS = [
+    "anthropic/claude-opus-4-8",
+    "google/gemini-3.5-flash",
+    "mistralai/m",
+    "openai/gpt-6-sol",
+    "responses/m",
+]
+
+
+def send_picture(path: str, model: str, mime: str, data: str) -> str:
+    """Returns the engine's request as text, for a picture in a message and in the result of a tool."""
+    url = f"data:{mime};base64,{data}"
+    body: dict[str, Any] = {"model": model, "max_tokens": 100, "stream": False}
+    match path:
+        case "/v1/chat/completions":
+            tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+            content = [{"type": "image_url", "image_url": {"url": url}}]
+            body |= {"tools": [tool], "messages": [{"role": "user", "content": content}]}
+        case "/v1/responses":
+            result = {
+                "type": "function_call_output",
+                "call_id": "c",
+                "output": [{"type": "input_image", "image_url": url}],
+            }
+            call: dict[str, Any] = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+            body |= {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": url}]}, call, result]}
+            del body["max_tokens"]
+        case "/v1/messages":
+            block = {"type": "image", "source": {"type": "base64", "media_type": mime, "data": data}}
+            call = {"type": "tool_use", "id": "c", "name": "f", "input": {}}
+            result = {"type": "tool_result", "tool_use_id": "c", "content": [block]}
+            body["messages"] = [
+                {"role": "user", "content": [block]},
+                {"role": "assistant", "content": [call]},
+                {"role": "user", "content": [result]},
+            ]
+    out = cross(path, body)
+    return "" if out.verbatim else json.dumps(out.body)
+
+
+def test_gw_23_the_engine_gets_the_true_type_of_a_picture() -> None:
+    body = field_case("gw-23")["request"]
+    sent = json.dumps(cross("/v1/chat/completions", body).body)
+    assert '"image/jpeg"' in sent and "image/jpg" not in sent
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages"])
+@pytest.mark.parametrize("model", ENGINE_MODELS)
+def test_a_picture_is_sent_as_what_its_bytes_are(model: str, path: str) -> None:
+    labels = (*PICTURES, "image/jpg", "image/pjpeg")
+    for mime, raw in PICTURES.items():
+        if mime == "image/gif" and model.startswith("google"):
+            continue  # not accepted
+        for label in labels:
+            sent = send_picture(path, model, label, base64.b64encode(raw).decode())
+            wrong = [other for other in labels if other != mime and f"{other}" in sent]
+            assert not sent or (mime in sent and not wrong), (mime, label)
+
+
+def test_a_picture_without_a_type_is_found_and_an_unknown_one_keeps_its_own() -> None:
+    data = base64.b64encode(PNG).decode()
+    assert "image/png" in send_picture("/v1/chat/completions", "google/m", "application/octet-stream", data)
+    other = base64.b64encode(b"\0\0\0\x18ftypheic").decode()
+    request = ChatRequest(model="m", messages=(Message("user", (Media(mime="image/heic", base64=other),)),))
+    assert correct_image_types(request) is request
+
+
+async def test_gw_23_over_http() -> None:
+    status, answer, upstream = await send_chat(
+        "anthropic", attachment=attachment("image/jpg", PNG), model="claude-opus-4-8", prompt="x"
+    )
+    assert status == 200, answer
+    assert b"image/png" in upstream.requests[0].body and b"image/jpg" not in upstream.requests[0].body

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llm.chat.request import ChatRequest
 from llm.config.engines import read_custom_engines
 from llm.dialects import ollama
 from llm.dialects.ollama import client_generate
 from llm.dialects.registry import CLIENT_DIALECTS, passthrough_target
 from llm.engines.api_choice import choose_api
 from llm.engines.engine import Target
+from llm.engines.media_limits import check_media, correct_image_types
 from llm.engines.records import ENGINES
 from llm.upstream.translate import write_engine_request
 
@@ -54,9 +56,17 @@ def cross(path: str, body: Mapping[str, Any]) -> Crossed:
         engine_name, model = body["engine"], body["model"]
     else:
         engine_name, _, model = body["model"].partition("/")
-    target = Target(engine={**ENGINES, **CUSTOM}[engine_name], model=model, key="k")
     request = dialect.read_request(body)
+    target = Target(engine={**ENGINES, **CUSTOM}[engine_name], model=model, key="k")
     if passthrough_target(dialect.NAME, request, target) is not None:
         return Crossed(body, verbatim=True)
-    out = write_engine_request(request, choose_api(request, target))
+    return write_for(request, engine_name, model)
+
+
+def write_for(request: ChatRequest, engine_name: str, model: str) -> Crossed:
+    """Returns the translated request, also for an engine of the client's dialect. Raises ``LLMError``."""
+    target = choose_api(request, Target(engine={**ENGINES, **CUSTOM}[engine_name], model=model, key="k"))
+    request = correct_image_types(request)
+    check_media(request, target.engine.media_limits, target.engine.label, engine_name)
+    out = write_engine_request(request, target)
     return Crossed(json.loads(json.dumps(out.body)), out.dropped)

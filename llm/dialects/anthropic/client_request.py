@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast, get_args
 
-from llm.chat.messages import Message, Part, Role, Text, UnknownPart, remove_sources
-from llm.chat.provider_metadata import ProviderMetadata, unknown_fields
+from llm.chat.messages import Message, Part, Role, Text, ToolResult, UnknownPart, remove_sources
+from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
 from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec
 from llm.dialects.anthropic.shared import NAME, Unreadable, pack_request_form, pack_wire_form, read_blocks
 from llm.errors import InvalidRequest
 from llm.wire.json_codec import Json
+from llm.wire.json_lenient import as_dict, as_dicts, as_text
 from llm.wire.json_strict import Fields, invalid
 
 _KNOWN_FIELDS: Final = (
@@ -55,6 +56,15 @@ _DEFAULTS: Final[Mapping[str, Sequence[object]]] = {
 # Options that may be dropped: agents of this wire set them by the name of an Anthropic model, and another engine may
 # answer.
 _SOFT_OPTIONS: Final = frozenset({"reasoning", "reasoning_tokens", "effort"})
+# Names of options to the fields of this wire, where they differ.
+_OPTION_NAMES: Final[Mapping[str, str]] = {
+    "stop": "stop_sequences",
+    "reasoning": "thinking",
+    "reasoning_tokens": "thinking.budget_tokens",
+    "effort": "output_config.effort",
+    "format": "output_config.format",
+    "parallel_tools": "tool_choice.disable_parallel_tool_use",
+}
 _TIERS: Final[Mapping[str, str]] = {"standard_only": "default"}
 _THINKING: Final[Mapping[str, bool]] = {"enabled": True, "adaptive": True, "disabled": False, "between_tools": False}
 _EFFORTS: Final[Mapping[str, Effort]] = {effort: effort for effort in get_args(Effort)}
@@ -79,6 +89,8 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         options=_read_options(fields, settings),
         stream=fields.read_flag("stream") or False,
         metadata=metadata + pack_request_form(**settings.wire_form),
+        own_settings=settings.own,
+        option_names=_OPTION_NAMES,
         droppable_fields=_DROPPABLE_FIELDS.intersection(body),
         default_fields=frozenset(name for name, values in _DEFAULTS.items() if body.get(name) in values),
         soft_options=_SOFT_OPTIONS,
@@ -119,9 +131,35 @@ def _remove_sources(part: Part) -> Part | None:
 
 def _read_parts(content: object, path: str) -> tuple[Part, ...]:
     try:
-        return read_blocks(content, None, path)
+        return tuple(_add_text(part) for part in read_blocks(content, None, path))
     except Unreadable as error:
         raise InvalidRequest(str(error), param=error.path) from None
+
+
+def _add_text(part: Part) -> Part:
+    """Adds its text to a block that consists of texts, for engines that do not know the block."""
+    if isinstance(part, ToolResult) and any(isinstance(one, UnknownPart) for one in part.content):
+        content = (replace(one, text=_find_text(one)) if isinstance(one, UnknownPart) else one for one in part.content)
+        return replace(part, content=tuple(content))
+    return replace(part, text=_find_text(part)) if isinstance(part, UnknownPart) else part
+
+
+def _find_text(block: UnknownPart) -> str:
+    """Returns title, source and texts of a search result or a document of texts; "" for any other block."""
+    wire = block.metadata[0].data
+    content, head = wire.get("content"), (wire.get("title"), wire.get("source"))
+    if wire.get("type") == "document":
+        source = as_dict(wire.get("source"))
+        content, head = (
+            source.get("content") if source.get("type") == "content" else None,
+            (head[0], wire.get("context")),
+        )
+    elif wire.get("type") != "search_result":
+        return ""
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else as_dicts(content)
+    if any(block.get("type") != "text" for block in blocks):
+        return ""
+    return "\n".join(text for text in (*map(as_text, head), *(as_text(b.get("text")) for b in blocks)) if text)
 
 
 def _read_tool(wire: object, path: str) -> ToolSpec:
@@ -154,6 +192,7 @@ class _OutputSettings:
     effort: Effort | None
     format: JsonFormat | None
     wire_form: Mapping[str, Json]
+    own: Metadata  # what only this wire has: the display of thinking, a task's budget
 
 
 def _read_output_settings(fields: Fields) -> _OutputSettings:
@@ -178,7 +217,12 @@ def _read_output_settings(fields: Fields) -> _OutputSettings:
         effort=_EFFORTS[effort] if effort else None,
         format=format_,
         wire_form=wire_form,
+        own=(*_find_own(thinking, ("type", "budget_tokens")), *_find_own(config, ("effort", "format"))),
     )
+
+
+def _find_own(fields: Fields | None, known: Sequence[str]) -> Metadata:
+    return unknown_fields(fields.raw, known, NAME, None) if fields else ()
 
 
 def _read_format(fields: Fields | None) -> JsonFormat | None:

@@ -178,8 +178,6 @@ def _write_output_config(
     if effort is not None:
         config["effort"] = effort
     if options.format is not None:
-        if options.format.schema is None:
-            raise refuse("format", "JSON output needs a schema")
         if not profile.json_schema or not engine.quirks.json_schema:
             raise refuse("format", "the model does not support JSON schemas")
         config["format"] = {"type": "json_schema", "schema": _fit_format_schema(options.format, refuse, dropped)}

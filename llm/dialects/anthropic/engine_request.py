@@ -21,6 +21,7 @@ from llm.dialects.base import EngineRequest
 from llm.dialects.losses import (
     REASONING,
     adapt_history,
+    ask_for_json,
     limit_tools,
     lost_fields,
     lost_grammars,
@@ -29,6 +30,7 @@ from llm.dialects.losses import (
 )
 from llm.engines.cache_marks import CACHE_CONTROL, move_cache_marks
 from llm.engines.engine import Engine
+from llm.engines.options import add_extra_fields
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
 from llm.wire.schema_refs import join_pointer
@@ -55,6 +57,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     dropped += (*lost_fields(request, NAME), *lost_grammars(request.tools))
     if request.tools and not (find_profile(request.model).forced_tools and engine.quirks.accepts_forced_tools):
         request = unforce_tools(request, engine, dropped)
+    request = ask_for_json(request, dropped)
     request = adapt_history(request, NAME, engine, dropped)
     if not engine.quirks.accepts_unknown_fields:
         dropped += [name for name in client_fields if name in request.droppable_fields]
@@ -79,7 +82,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
         body["stream"] = True
     if request.options.caching:
         body = add_cache_breakpoints(body)
-    body |= request.options.extra
+    body = add_extra_fields(body, request.options.extra)
     dropped += conversation.dropped
     return EngineRequest(
         path=PATH, body=body, headers=headers, dropped=tuple(dict.fromkeys(dropped)), may_drop_more=bool(headers)

@@ -167,5 +167,5 @@ def _write_tier(options: Options, engine: Engine) -> Json:
         return None
     if options.service_tier not in _TIERS:
         accepted = ", ".join(sorted({*_TIERS.values()}))
-        raise build_refusal(engine, "service_tier", f"does not support this service tier; it accepts {accepted}")
+        raise build_refusal(engine, "service_tier", f"does not accept this service_tier; it accepts {accepted}")
     return _TIERS[options.service_tier]

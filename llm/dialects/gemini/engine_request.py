@@ -25,7 +25,7 @@ from llm.dialects.losses import (
     unknown_block,
 )
 from llm.engines.engine import Engine
-from llm.engines.options import merge_field
+from llm.engines.options import add_extra_fields
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json, loads, quote_url_part
 from llm.wire.json_lenient import as_dict
@@ -70,7 +70,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     if tools := _write_tools(request, dropped):
         body["tools"] = tools
     body |= write_options(request, engine, dropped)
-    body |= {name: merge_field(body.get(name), value) for name, value in request.options.extra.items()}
+    body = add_extra_fields(body, request.options.extra)
     streamed = request.stream or _is_long(body)
     method = "streamGenerateContent?alt=sse" if streamed else "generateContent"
     path = f"/v1beta/{_write_model_path(request.model)}:{method}"

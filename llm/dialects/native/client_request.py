@@ -11,7 +11,7 @@ from typing import Any, Final, get_args
 from llm.chat.messages import Media, Message, Part, Role, Text
 from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.request import NO_OPTIONS, ChatRequest, Effort, JsonFormat, Options
-from llm.dialects.native.shared import NAME
+from llm.dialects.native.shared import NAME, OPTION_NAMES
 from llm.engines.media_limits import detect_image_type
 from llm.errors import InvalidRequest
 from llm.wire.json_lenient import as_list, as_text
@@ -46,6 +46,7 @@ def read_request(body: Mapping[str, Any], default_system: Message | None = None)
         model=body["model"],
         messages=tuple(messages),
         options=read_options(body.get("options") or {}),
+        option_names=OPTION_NAMES,
         stream=True if stream is None else stream,
     )
 

@@ -36,7 +36,7 @@ from llm.chat.messages import (
 from llm.chat.provider_metadata import metadata_for_client
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
-from llm.dialects.native.shared import NAME
+from llm.dialects.native.shared import NAME, OPTION_NAMES
 from llm.engines.capabilities import ModelInfo
 from llm.errors import LLMError
 from llm.wire.json_codec import Json, dump_text, loads
@@ -315,20 +315,6 @@ def write_usage(usage: Usage) -> dict[str, Json]:
     if usage.estimated:
         wire["estimated"] = True
     return wire
-
-
-# Field of ``Options`` to the wire's name, where they differ.
-OPTION_NAMES: Final[Mapping[str, str]] = {
-    "max_tokens": "maxTokens",
-    "reasoning_tokens": "reasoningBudget",
-    "effort": "reasoningEffort",
-    "tool_choice": "toolChoice",
-    "format": "structuredOutput",
-    "context_tokens": "contextWindowSize",
-    "service_tier": "serviceTier",
-    "responses_api": "useResponsesApi",
-    "extra": "customOpts",
-}
 
 
 def write_error(error: LLMError) -> dict[str, Json]:

@@ -22,6 +22,11 @@ _DEFAULTS: Final[Mapping[str, object]] = {"raw": False, "shift": True, "truncate
 _OPTIONS: Final = (
     "num_ctx", "num_predict", "temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty",
 )  # fmt: skip
+# Names of options to the fields of this wire.
+_OPTION_NAMES: Final[Mapping[str, str]] = {
+    "reasoning": "think", "effort": "think", "max_tokens": "options.num_predict", "context_tokens": "options.num_ctx",
+    **{name: f"options.{name}" for name in _OPTIONS if not name.startswith("num_")},
+}  # fmt: skip
 _ROLES: Final[Mapping[object, Role]] = {"system": "system", "user": "user", "assistant": "assistant"}
 
 
@@ -55,6 +60,7 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         # Those that concern how a local server runs the model, and unknown names, which Ollama ignores.
         droppable_fields=frozenset(present).difference(_OLLAMA_ONLY),
         default_fields=frozenset(name for name, value in _DEFAULTS.items() if body.get(name) == value),
+        option_names=_OPTION_NAMES,
         soft_options=_SOFT_OPTIONS | soften_no_reasoning(options),
     )
 

@@ -35,6 +35,10 @@ _DEFAULTS: Final[Mapping[str, object]] = {
 _DEFAULT_FIELDS: Final = frozenset(_DEFAULTS)
 _NO_FIELDS: Final[frozenset[str]] = frozenset()
 _OTHER_EFFORTS: Final = ("default", "ultra")  # Groq, DeepSeek
+# Names of options to the fields of this wire, where they differ.
+_OPTION_NAMES: Final[Mapping[str, str]] = {
+    "effort": "reasoning_effort", "format": "response_format", "parallel_tools": "parallel_tool_calls",
+}  # fmt: skip
 _CHOICE_OBJECTS: Final = ("function", "custom", "allowed_tools")
 _CHOICES: Final[Mapping[str, str]] = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
 
@@ -67,6 +71,7 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         droppable_fields=DROPPABLE_FIELDS,
         default_fields=defaults,
         soft_options=soften_no_reasoning(options),
+        option_names=_name_options(body),
     )
 
 
@@ -83,6 +88,18 @@ def _find_host_fields(body: Mapping[str, Any]) -> set[str]:
     if isinstance(choice, dict) and choice.get("type", "function") not in (*_CHOICE_OBJECTS, *_CHOICES):
         fields.add("tool_choice")
     return fields
+
+
+def _name_options(body: Mapping[str, Any]) -> Mapping[str, str]:
+    """Returns the names of the client's fields; for two of them there is an older name."""
+    if body.get("max_completion_tokens") is None and body.get("function_call") is None:
+        return _OPTION_NAMES
+    names = dict(_OPTION_NAMES)
+    if body.get("max_completion_tokens") is not None:
+        names["max_tokens"] = "max_completion_tokens"
+    if body.get("tool_choice") is None and body.get("function_call") is not None:
+        names["tool_choice"] = "function_call"
+    return names
 
 
 def _read_options(body: Mapping[str, Any]) -> Options:

@@ -58,7 +58,7 @@ def write_options(
         "frequency_penalty": options.frequency_penalty,
         **_write_reasoning(reasoning, family.reasoning),
         "verbosity": options.verbosity,
-        "service_tier": options.service_tier,
+        "service_tier": _write_tier(options.service_tier, engine),
         **_write_logprobs(options, engine),
         "parallel_tool_calls": options.parallel_tools,
         "tool_choice": _write_tool_choice(options),
@@ -91,6 +91,16 @@ def _write_reasoning(reasoning: ReasoningRequest, support: ReasoningSupport | No
             **({support.parent_field: {"effort": effort}} if support.parent_field else {"reasoning_effort": effort}),
         }
     return dict(as_dict(support.enable_value if reasoning.enabled else support.disable_value))
+
+
+def _write_tier(tier: str | None, engine: Engine) -> Json:
+    tiers = engine.quirks.service_tiers
+    if tier is None or tiers is None:
+        return tier
+    if tier not in tiers:
+        problem = f"{engine.label} does not accept service_tier {tier[:40]!r}: it accepts {', '.join(tiers)}."
+        raise Unsupported(problem, param="service_tier", engine=engine.name)
+    return tiers[tier]
 
 
 def _write_logprobs(options: Options, engine: Engine) -> dict[str, Json]:

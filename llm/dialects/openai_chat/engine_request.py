@@ -16,6 +16,7 @@ from llm.dialects.openai_chat.engine_options import write_options
 from llm.dialects.openai_chat.shared import AUDIO_MIME_TYPES, CAME_IN, CONTENT_PARTS, NAME, THINK_TAGS
 from llm.engines.cache_marks import find_mark_field, move_cache_marks
 from llm.engines.engine import Engine
+from llm.engines.options import add_extra_fields
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
 from llm.wire.json_lenient import as_dict, as_list, as_text
@@ -58,7 +59,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     if request.stream:
         body["stream"] = True
         body |= request_usage(body, engine)
-    body |= request.options.extra
+    body = add_extra_fields(body, request.options.extra)
     return EngineRequest(path=PATH, body=body, dropped=tuple(dict.fromkeys(dropped)) if dropped else ())
 
 

@@ -33,6 +33,11 @@ _DEFAULT_VALUES: Final[Mapping[str, object]] = {
     "truncation": "disabled", "background": False, "store": False, "metadata": {}, "client_metadata": {},
     "stream_options": {}, "prompt_cache_options": {},
 }  # fmt: skip
+# Names of options to the fields of this wire, where they differ.
+_OPTION_NAMES: Final[Mapping[str, str]] = {
+    "max_tokens": "max_output_tokens", "effort": "reasoning.effort", "verbosity": "text.verbosity",
+    "format": "text.format", "parallel_tools": "parallel_tool_calls", "logprobs": "include",
+}  # fmt: skip
 _CHOICES: Final = ("auto", "none", "required")
 _LOGPROBS: Final = "message.output_text.logprobs"
 
@@ -61,6 +66,7 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         stream=fields.read_flag("stream") or False,
         metadata=(*unknown_fields(present, _KNOWN_FIELDS, NAME, None), *wire_form),
         droppable_fields=_DROPPABLE_FIELDS,
+        option_names=_OPTION_NAMES,
         default_fields=frozenset(name for name, value in _DEFAULT_VALUES.items() if body.get(name) == value),
         soft_options=soften_no_reasoning(options),
     )

@@ -31,9 +31,10 @@ from llm.dialects.openai_responses.shared import (
 )
 from llm.engines.cache_marks import BREAKPOINT, find_mark_field, move_cache_marks
 from llm.engines.engine import Engine
+from llm.engines.options import add_extra_fields
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
-from llm.wire.json_lenient import as_dict, as_text
+from llm.wire.json_lenient import as_dict, as_list, as_text
 from llm.wire.schema_refs import join_pointer
 from llm.wire.schema_subset import ReferenceLimit, enforce_schema
 
@@ -77,7 +78,11 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
         body["tools"] = [_write_tool(tool, engine, dropped, references) for tool in request.tools]
     if request.stream:
         body["stream"] = True
-    return EngineRequest(path=PATH, body={**body, **request.options.extra}, dropped=tuple(dict.fromkeys(dropped)))
+    extra = dict(request.options.extra)
+    if "include" in extra:  # a stateless request needs the reasoning that is included
+        extra["include"] = [*dict.fromkeys((*as_list(body.get("include")), *as_list(extra["include"])))]
+    body = add_extra_fields(body, extra)
+    return EngineRequest(path=PATH, body=body, dropped=tuple(dict.fromkeys(dropped)))
 
 
 def _split_instructions(messages: Sequence[Message]) -> tuple[list[str], Sequence[Message]]:

@@ -231,7 +231,8 @@ MISTRALAI: Final = Engine(
         echo_reasoning="with_tools",
         reasoning_field="content",  # as thinking parts
         accepts_include_usage=False,  # it always reports usage: 21 of 21 recorded streams without the option
-        unsupported_options=frozenset({"top_k", "verbosity", "service_tier"}),
+        unsupported_options=frozenset({"verbosity"}),
+        service_tiers={"auto": "auto", "default": "standard_only", "standard_only": "standard_only"},
     ),
     models=ModelRules(
         listed_capabilities=frozenset({"tools", "images"}),

@@ -71,7 +71,7 @@ def test_fields_that_options_carry_are_not_reported_as_dropped() -> None:
     request = CLIENT.read_request(wire)
     assert (request.options.reasoning, request.options.effort) == (True, "xhigh")
     assert request.options.format == JsonFormat({"type": "object"}, strict=True)
-    assert set(lost_fields(request, "openai-chat")) == {"metadata", "title", "context", "citations"}
+    assert set(lost_fields(request, "openai-chat")) == {"metadata", "title", "context", "citations", "display"}
     body = anthropic.write_request(request, ENGINE).body or {}
     assert (body["thinking"], body["output_config"]) == (wire["thinking"], wire["output_config"])
     assert [message["role"] for message in body["messages"]] == ["user", "system"]  # type: ignore[index, union-attr, call-overload]

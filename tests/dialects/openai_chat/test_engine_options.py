@@ -24,6 +24,8 @@ from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines.engine import Engine
 from llm.engines.profiles import ModelProfile, find_profile
 from llm.engines.records import ENGINES
+from tests.support.crossed_requests import cross
+from tests.support.field_cases import field_case
 from tests.support.harness import CLIENT, Connection, Request, Upstream, make_config, run_server
 from tests.support.recordings import recordings
 from tests.support.wires import CLIENTS
@@ -363,9 +365,9 @@ def test_t8_options_that_deepseek_ignores_while_reasoning_are_sent_and_reported(
 
 
 def test_top_k_is_sent_if_the_engine_accepts_it() -> None:
-    for engine in ("openrouter", "together", "lmstudio", "huggingface", "meta", "demo", "box"):
+    for engine in ("openrouter", "together", "lmstudio", "huggingface", "meta", "demo", "box", "mistralai"):
         assert write_body(engine, "m", top_k=0) == {"top_k": 0}
-    for engine in ("openai", "azure", "xai", "groq", "cerebras", "deepseek", "mistralai"):
+    for engine in ("openai", "azure", "xai", "groq", "cerebras", "deepseek"):
         assert get_refused_option(engine, "m", top_k=0) == "top_k"
 
 
@@ -637,3 +639,23 @@ def test_profiles_stay_with_an_engine_at_another_base_url() -> None:
     request = ChatRequest(model="o3", messages=(), options=Options(temperature=0))
     with pytest.raises(errors.Unsupported):
         openai_chat.write_request(request, engine)
+
+
+def test_nw_48_mistral_takes_top_k_and_its_own_tiers() -> None:
+    body = field_case("nw-48")["request"]
+    assert cross("/v1/messages", body).body["top_k"] == 5
+    for tier, sent in (("auto", "auto"), ("default", "standard_only"), ("standard_only", "standard_only")):
+        assert write_body("mistralai", "m", service_tier=tier) == {"service_tier": sent}
+    assert get_refused_option("mistralai", "m", service_tier="flex") == "service_tier"
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/messages", "/api/chat"])
+def test_mistral_gets_top_k_and_its_tier_from_every_client(path: str) -> None:
+    user = [{"role": "user", "content": "x"}]
+    body: dict[str, Any] = {"model": "mistralai/mistral-small-latest", "messages": user, "max_tokens": 9}
+    tier: dict[str, Any] = {"service_tier": "standard_only" if path == "/v1/messages" else "default"}
+    if path == "/v1/responses":
+        body = {"model": body["model"], "input": "x"}
+    more: dict[str, Any] = {"top_k": 5, **tier} if path != "/api/chat" else {"options": {"top_k": 5}}
+    out = cross(path, {**body, **more}).body
+    assert out["top_k"] == 5 and out.get("service_tier") == ("standard_only" if path != "/api/chat" else None)
