@@ -7,6 +7,7 @@
     │ ├ InvalidRequest        400  bad_request
     │ ├ Unsupported           400  unsupported            names the option
     │ ├ OtherApi              400  unsupported            the engine supports it only in its other API
+    │ ├ UsageRefused          400  bad_request            the engine does not know ``stream_options``
     │ ├ ContextTooLong        400  context_length
     │ ├ ContentBlocked        400  content_filter
     │ ├ EngineNotConfigured   400  engine_not_configured
@@ -122,6 +123,10 @@ class OtherApi(RequestError):
     """The engine supports this request only in its other API (``llm.engines.api_choice``)."""
 
     code = "unsupported"
+
+
+class UsageRefused(RequestError):
+    """The engine refused the option by which a stream reports its usage (``llm.upstream.retry``)."""
 
 
 class ContextTooLong(RequestError):

@@ -19,7 +19,7 @@ from llm.engines.capabilities import ModelInfo
 from llm.engines.engine import Engine
 from llm.errors import LLMError
 from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
-from llm.wire.json_codec import Json
+from llm.wire.json_codec import Json, loads
 
 REQUEST_ID: Final = "X-Request-Id"  # response header with the request id, for wires that define none
 
@@ -41,6 +41,15 @@ class EngineRequest:
     dropped: tuple[str, ...] = ()  # options and fields left out because the engine has no equivalent
     may_continue: bool = False  # the answer may be interrupted and go on (``Finished.continuation``)
     may_drop_more: bool = False  # the engine may leave out more; the start of its answer says what (``Started``)
+
+
+def without_usage(outgoing: EngineRequest) -> EngineRequest:
+    """Returns a request of Chat Completions that does not ask a stream for its usage."""
+    body: dict[str, Json] = dict(outgoing.body) if outgoing.body is not None else loads(outgoing.raw or b"{}")
+    options = body.pop("stream_options", None)
+    if isinstance(options, dict) and (rest := {n: v for n, v in options.items() if n != "include_usage"}):
+        body["stream_options"] = rest
+    return replace(outgoing, body=body, raw=None)
 
 
 def add_query(request: EngineRequest, query: str) -> EngineRequest:

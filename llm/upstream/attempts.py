@@ -34,6 +34,7 @@ class Attempts:
         "_repeated",
         "_switch_api",
         "_waited",
+        "may_adapt",
         "response_started",
         "target",
     )
@@ -46,7 +47,8 @@ class Attempts:
         headers: Mapping[str, str] | None = None,
         switch_api: Callable[[Target], Target] | None = None,
     ) -> None:
-        self.target = target
+        self.target = client.memory.adapt(target)
+        self.may_adapt = True  # an option that this server added is taken back if the engine refuses it
         self.response_started = False  # the first content has arrived: no more retries
         self._client = client
         self._record = record
@@ -83,6 +85,9 @@ class Attempts:
         """Returns when the next attempt is due; otherwise raises the error (``attribute_error``)."""
         if isinstance(error, OtherApi) and self._switch_api is not None:  # engines send this only instead of an answer
             self.target, self._switch_api = self._switch_api(self.target), None
+            return
+        if self.may_adapt and (adapted := self._client.memory.learn(error, self.target)) is not None:
+            self.target = adapted
             return
         failure = attribute_error(error, self.target)
         wait = (

@@ -10,7 +10,7 @@ from llm.dialects.base import EngineRequest
 from llm.engines.engine import Target
 from llm.transport.interface import READ_LIMIT, HttpRequest, HttpResponse, Transport
 from llm.upstream.credentials import CREDENTIALS, Credentials
-from llm.upstream.retry import RetryPolicy
+from llm.upstream.retry import EngineMemory, RetryPolicy
 from llm.wire.json_codec import dump_bytes
 from llm.wire.json_steps import dump_in_steps
 
@@ -24,6 +24,7 @@ class EngineClient:
     max_answer: int = READ_LIMIT  # bytes of a response that may be in memory at a time
     max_continuations: int = 32  # requests that go on with one long answer, after the first
     credentials: Mapping[str, Credentials] = field(default_factory=lambda: CREDENTIALS)  # by kind
+    memory: EngineMemory = field(default_factory=EngineMemory)
 
     def send(
         self, target: Target, outgoing: EngineRequest, headers: Mapping[str, str] | None = None

@@ -20,7 +20,7 @@ from llm.chat.pipeline import ByteSink
 from llm.chat.reply import collect, replay
 from llm.chat.request import ChatRequest
 from llm.chat.token_estimate import RequestSize
-from llm.dialects.base import EngineRequest, add_query
+from llm.dialects.base import EngineRequest, add_query, without_usage
 from llm.dialects.registry import CLIENT_DIALECTS, PASSTHROUGH_DIALECTS
 from llm.engines.engine import Target
 from llm.errors import LLMError, Malformed
@@ -69,8 +69,9 @@ class PassthroughRound:
         query: str = "",
     ) -> None:
         """``body``: the client's; ``request``: the same, read by its dialect; ``headers`` and ``query``: sent too."""
-        outgoing, self._usage_added = _write_passthrough(body, request, target, record, query)
         self._attempts = Attempts(target, client, record, headers)
+        outgoing, added = _write_passthrough(body, request, self._attempts.target, record, query)
+        self._usage_added = self._attempts.may_adapt = added
         self._client = client
         self._events: PassthroughEvents | None = None  # of one attempt; None: the answer is one document
         self._outgoing: EngineRequest | None = outgoing
@@ -118,6 +119,8 @@ class PassthroughRound:
     def _ask(self) -> Coroutine[Any, Any, HttpResponse]:
         """Sends the request at once. Returns a coroutine that waits for the response's headers."""
         assert self._outgoing is not None and self._request is not None
+        if self._usage_added and not self._attempts.target.engine.quirks.accepts_include_usage:
+            self._outgoing, self._usage_added = without_usage(self._outgoing), False
         answer = self._attempts.send(self._outgoing)
         # The request has been sent: what only the answer needs is prepared while the engine works on it.
         self._record.input = self._record.input or RequestSize(self._request)

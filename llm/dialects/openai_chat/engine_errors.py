@@ -19,6 +19,7 @@ from llm.errors import (
     ProviderErrorDetails,
     RateLimited,
     UnknownModel,
+    UsageRefused,
     choose_error_class,
 )
 from llm.wire.json_codec import loads
@@ -61,6 +62,7 @@ _BY_MESSAGE: Final = (
         ContextTooLong,
     ),
 )
+_USAGE_OPTION: Final = "stream_options"  # refused by servers of 2023 and 2024 (llama.cpp, vLLM, TGI)
 # OpenAI's message for function tools with reasoning and for models such as o3-pro; the code is that of any bad request.
 _OTHER_API: Final = "v1/responses"
 _KEY: Final = re.compile(r"(?<=provided: )\S+|\b(?:sk|pk|gsk|xai|hf|csk|tgp)[-_][A-Za-z0-9_*-]{4,}")
@@ -95,7 +97,7 @@ def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
     if not isinstance(wire, dict) or not wire:
         text = wire if isinstance(wire, str) else body.decode("utf-8", "replace").strip() if wire is None else ""
         plain = text if text and "<" not in text and len(text) < 500 else None
-        return choose_error_class(status)(
+        return _choose_class(status, plain or "")(
             _mask_keys(plain or f"{engine.label} answered with status {status}."),
             engine=engine.name,
             provider=ProviderErrorDetails(status, None, None, _mask_keys(plain) if plain else None),
@@ -116,6 +118,8 @@ def build_error(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMErro
     cls = _choose_class(status or _find_status(statuses, code_text, kind), message, code_text, kind, inner_code)
     if cls is EngineForbids and "flagged_input" in as_dict(inner.get("metadata")):  # OpenRouter's moderation
         cls = ContentBlocked
+    if cls is InvalidRequest and as_text(inner.get("param")).startswith(_USAGE_OPTION):
+        cls = UsageRefused
     text = _mask_keys(message) if message else f"{engine.label} failed and sent no error message."
     return cls(text, engine=engine.name, provider=provider, param=as_text(inner.get("param")) or None)
 
@@ -133,6 +137,8 @@ def _choose_class(status: int, message: str, *words: str | None) -> type[LLMErro
     plain = choose_error_class(status, *words)
     if status in (400, 404) and _OTHER_API in message:
         return OtherApi
+    if plain is InvalidRequest and _USAGE_OPTION in message:
+        return UsageRefused
     if plain is InvalidRequest or status in (413, 500):
         known = [_BY_CODE[word] for word in words if word is not None and word in _BY_CODE]
         if known and (status != 413 or known[0] is ContextTooLong):
