@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -34,8 +33,6 @@ from llm.wire.schema_subset import ReferenceLimit, describe_losses, fit_schema
 
 # Replaces the signature of calls from another provider: https://ai.google.dev/gemini-api/docs/thought-signatures
 SKIP_SIGNATURE: Final = "skip_thought_signature_validator"
-# Models whose answers one request gives: a request to any other is kept while its answer comes, to go on with it.
-_NEVER_INTERRUPTED: Final = re.compile(r"(?:models/)?gemini-[1-3][.-]")
 # Output tokens of an answer that is not streamed: https://ai.google.dev/gemini-api/docs/generate-content/long-decode
 _MOST_WHOLE: Final = 32_768
 _PARAMETERS_SUBSET: Final = replace(SCHEMA_SUBSET, keywords=None)
@@ -74,8 +71,8 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     streamed = request.stream or _is_long(body)
     method = "streamGenerateContent?alt=sse" if streamed else "generateContent"
     path = f"/v1beta/{_write_model_path(request.model)}:{method}"
-    may_continue = _NEVER_INTERRUPTED.match(request.model) is None
-    return EngineRequest(path=path, body=body, dropped=tuple(dict.fromkeys(dropped)), may_continue=may_continue)
+    names_dropped = tuple(dict.fromkeys(dropped))
+    return EngineRequest(path=path, body=body, dropped=names_dropped, may_continue=traits.may_continue)
 
 
 def _is_long(body: Mapping[str, Json]) -> bool:
