@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from handlers.chat import ChatHandler
+from handlers.request.forwarding import select_headers, select_query
 from llm.chat.token_estimate import ERROR_SHARE, ERROR_TOKENS
 from llm.gateway.chat import ChatCall
 from llm.upstream.tasks import OwnRequest, count_tokens
@@ -18,10 +19,10 @@ class CountTokensHandler(ChatHandler):
         target = self.context.catalog.resolve_model_name(body["model"], self.caller)
         request = self.dialect.read_request(body)
         self.record.target = target
-        call = ChatCall(self.request_id, body, self.dialect, self.record, self.select_forwarded_headers())
+        call = ChatCall(self.request_id, body, self.dialect, self.record, select_headers(self.request, self.dialect))
         own = None
         if target.engine.dialect == self.dialect.NAME:
-            own = OwnRequest(body, call.headers_for(target), self.select_query())
+            own = OwnRequest(body, call.headers_for(target), select_query(self.request))
         counted = await count_tokens(request, target, self.context.client, self.record, own)
         self.set_record_headers(self.record)
         if counted.estimated:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
-from urllib.parse import unquote
 
 from tornado.iostream import StreamClosedError
 
 from handlers.base import BaseHandler
 from handlers.context import Context
+from handlers.request.forwarding import select_headers, select_query
 from handlers.request.output import EventOutput
 from llm import log
 from llm.chat.events import Event, Failed
@@ -27,11 +27,6 @@ from llm.http1.threads import run_in_thread
 from llm.upstream.call_record import CLIENT, CallRecord
 from llm.wire.json_codec import Json
 
-# Arguments of a query that no engine gets: keys, and the version that belongs to an engine's address.
-_PRIVATE_ARGUMENTS: Final = frozenset(
-    {"key", "api_key", "api-key", "apikey", "access_token", "token", "auth", "api-version"}
-)
-_NO_HEADERS: Final[Mapping[str, str]] = {}
 _STALL: Final = 2  # times KEEPALIVE_INTERVAL without anything of an answer: the log says what it waits for
 
 
@@ -90,7 +85,7 @@ class ChatHandler(BaseHandler):
             self.failure = self.failure or self.record.failure
 
     def _make_call(self, body: dict[str, Any]) -> ChatCall:
-        headers, query = self.select_forwarded_headers(), self.select_query()
+        headers, query = select_headers(self.request, self.dialect), select_query(self.request)
         return ChatCall(self.request_id, body, self.dialect, self.record, headers, query)
 
     def answer(self, call: ChatCall, answer: ClientAnswer) -> Coroutine[Any, Any, None]:
@@ -144,18 +139,6 @@ class ChatHandler(BaseHandler):
             await answer.fail(failure)
         except StreamClosedError:
             self.client_gone = True
-
-    def select_forwarded_headers(self) -> Mapping[str, str]:
-        """Returns the client's headers that are forwarded to an engine of the same dialect."""
-        headers = self.request.headers
-        return {name: headers[name] for name in self.dialect.CLIENT_HEADERS.names if name in headers} or _NO_HEADERS
-
-    def select_query(self) -> str:
-        """Returns the arguments of the URL that are forwarded to an engine of the same dialect, as they came."""
-        if not (query := self.request.query):
-            return ""
-        pairs = [pair for pair in query.split("&") if pair and pair.isascii() and pair.isprintable()]
-        return "&".join(p for p in pairs if unquote(p.partition("=")[0]).lower() not in _PRIVATE_ARGUMENTS)
 
     def final_log_fields(self) -> dict[str, Any]:
         """Returns engine, model, attempts, timing and usage of the chat for the log line."""

@@ -109,8 +109,8 @@ class MediaHandler(BaseHandler):
         """Sets the headers passed on from the engine, and ``X-Dropped-Fields``."""
         for name, value in self.record.headers.items():
             self.set_header(name, value)
-        if dropped:
-            self.set_header("X-Dropped-Fields", ", ".join(_NOT_HEADER_SAFE.sub("?", name[:60]) for name in dropped))
+        if names := (*self.record.dropped, *dropped):
+            self.set_header("X-Dropped-Fields", ", ".join(_NOT_HEADER_SAFE.sub("?", name[:60]) for name in names))
 
     def final_log_fields(self) -> dict[str, Any]:
         """Returns attempts, timing and usage for the log line."""

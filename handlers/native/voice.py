@@ -21,7 +21,9 @@ class SpeechHandler(MediaHandler):
         request, dropped = speech.read_native(body)
         self.log_fields["characters"] = len(request.text)
         response = ResponseInfo()
-        await self.stream_answer(speak(request, target, self.context.client, self.record, response), response, dropped)
+        outgoing = speech.write_request(request, target.engine, target.model)
+        pieces = speak(request, outgoing, target, self.context.client, self.record, response)
+        await self.stream_answer(pieces, response, dropped)
 
 
 class TranscriptionHandler(FormHandler):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from handlers.base import BaseHandler
+from handlers.request.forwarding import forward
 from llm.dialects import openai_chat
 from llm.dialects.base import ClientDialect
 from llm.tasks import embeddings
@@ -26,7 +27,9 @@ class EmbeddingsHandler(BaseHandler):
         self.log_fields |= {"engine": target.engine.name, "model": target.model, "inputs": len(request.inputs)}
         record = CallRecord(started=self.started_at)
         if target.engine.dialect in embeddings.PASSTHROUGH_DIALECTS:
-            raw = await embed_passthrough(body, request, target, self.context.client, record)
+            outgoing = embeddings.passthrough_request(body, target.model)
+            outgoing = forward(outgoing, self.request, self.dialect, target, record)
+            raw = await embed_passthrough(outgoing, request, target, self.context.client, record)
             self.set_record_headers(record)
             self.set_header("Content-Type", "application/json")
             self.write(raw)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from handlers.media import FormHandler, MediaHandler
+from handlers.request.forwarding import forward
 from llm.dialects import openai_chat
-from llm.dialects.base import ClientDialect
+from llm.dialects.base import ClientDialect, EngineRequest
 from llm.engines.engine import Target
 from llm.gateway.task_routing import Task, check_task_support
 from llm.tasks import images, speech, transcription
@@ -24,6 +25,10 @@ class _OpenAIMediaHandler(MediaHandler):
         self.log_fields |= {"engine": target.engine.name, "model": target.model}
         return target
 
+    def forward(self, outgoing: EngineRequest, target: Target) -> EngineRequest:
+        """Adds the client's headers and query to a request, since all these engines have OpenAI's API."""
+        return forward(outgoing, self.request, self.dialect, target, self.record)
+
 
 class ImagesHandler(_OpenAIMediaHandler):
     """``POST /v1/images/generations``, also streamed."""
@@ -32,7 +37,7 @@ class ImagesHandler(_OpenAIMediaHandler):
         """Passes the request and the answer through."""
         self.context.schemas.check("openai.images", body)
         target, response = self.find_target(body, "images"), ResponseInfo()
-        engine_request = images.passthrough_request(body, target.model)
+        engine_request = self.forward(images.passthrough_request(body, target.model), target)
         await self.stream_answer(
             stream_body(engine_request, target, self.context.client, self.record, response), response
         )
@@ -47,7 +52,8 @@ class OpenAISpeechHandler(_OpenAIMediaHandler):
         target, response = self.find_target(body, "speech"), ResponseInfo()
         request = speech.read_openai(body)
         self.log_fields["characters"] = len(request.text)
-        await self.stream_answer(speak(request, target, self.context.client, self.record, response), response)
+        outgoing = self.forward(speech.write_request(request, target.engine, target.model), target)
+        await self.stream_answer(speak(request, outgoing, target, self.context.client, self.record, response), response)
 
 
 class OpenAITranscriptionHandler(_OpenAIMediaHandler, FormHandler):
@@ -60,7 +66,7 @@ class OpenAITranscriptionHandler(_OpenAIMediaHandler, FormHandler):
         request = transcription.read_openai(body, self.upload)
         self.upload = None
         self.log_fields["bytes"] = len(request.audio)
-        engine_request = transcription.write_request(request, target.engine, target.model)
+        engine_request = self.forward(transcription.write_request(request, target.engine, target.model), target)
         await self.stream_answer(
             stream_body(engine_request, target, self.context.client, self.record, response), response
         )

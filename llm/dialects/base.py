@@ -156,6 +156,17 @@ class ClientHeaders:
         """All of them."""
         return (*self.features, *self.accounts, *self.own_accounts)
 
+    def select(
+        self, headers: Mapping[str, str], *, same_dialect: bool, own_key: bool
+    ) -> tuple[dict[str, str], tuple[str, ...]]:
+        """Returns the headers for an engine, and the names of those that it does not get though they decide something.
+
+        ``own_key``: the request has the caller's own key.
+        """
+        unsent = self.names if not same_dialect else () if own_key else self.own_accounts
+        told = tuple(n for n in (*self.accounts, *self.own_accounts) if n in unsent and n in headers)
+        return {name: headers[name] for name in self.names if name in headers and name not in unsent}, told
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerForms:

@@ -74,13 +74,10 @@ class ChatCall:
         """Returns the client's headers for an engine of the client's dialect; names those that it does not get."""
         if not self.headers:
             return _NO_HEADERS
+        same = target.engine.dialect == self.dialect.NAME
         known = self.dialect.CLIENT_HEADERS
-        unsent = known.names if target.engine.dialect != self.dialect.NAME else known.own_accounts
-        if target.is_callers_key and target.engine.dialect == self.dialect.NAME:
-            unsent = ()
-        told = [name for name in (*known.accounts, *known.own_accounts) if name in unsent and name in self.headers]
-        self.record.unsent_headers = tuple(told)
-        return {name: value for name, value in self.headers.items() if name not in unsent}
+        sent, self.record.unsent_headers = known.select(self.headers, same_dialect=same, own_key=target.is_callers_key)
+        return sent
 
 
 @dataclass(slots=True)

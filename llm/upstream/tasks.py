@@ -37,17 +37,16 @@ async def embed(
 
 
 async def embed_passthrough(
-    body: Mapping[str, Json],
+    outgoing: EngineRequest,
     request: embeddings.EmbeddingRequest,
     target: Target,
     client: EngineClient,
     record: CallRecord,
 ) -> bytes:
-    """Requests embeddings with the body of a client of the engine's own dialect, and returns the engine's answer.
+    """Requests embeddings as a client of the engine's own dialect asked for them, and returns the engine's answer.
 
-    ``request``: the same, as it was read. Raises ``LLMError``.
+    ``request``: the same as ``outgoing``, as it was read. Raises ``LLMError``.
     """
-    outgoing = embeddings.passthrough_request(body, target.model)
     read = partial(embeddings.check_reply, request=request, engine=target.engine)
     return await request_body(outgoing, read, target, client, record)
 
@@ -119,11 +118,18 @@ def stream_body(
 
 
 def speak(
-    request: SpeechRequest, target: Target, client: EngineClient, record: CallRecord, info: ResponseInfo
+    request: SpeechRequest,
+    outgoing: EngineRequest,
+    target: Target,
+    client: EngineClient,
+    record: CallRecord,
+    info: ResponseInfo,
 ) -> AsyncGenerator[bytes, None]:
-    """Yields the audio of synthesised speech as it arrives. Raises ``LLMError``; retries before the first byte."""
+    """Yields the audio of synthesised speech as it arrives. Raises ``LLMError``; retries before the first byte.
+
+    ``outgoing``: ``request`` as :func:`llm.tasks.speech.write_request` wrote it for the engine.
+    """
     engine = target.engine
-    outgoing = speech.write_request(request, engine, target.model)
 
     async def read(reply: HttpResponse) -> AsyncGenerator[bytes, None]:
         received_type = reply.headers.get("content-type", "")

@@ -216,6 +216,44 @@ async def test_the_query_of_a_translated_request_stays_here() -> None:
     assert "?" not in sent.path
 
 
+# --- the other endpoints of OpenAI's clients ---
+
+
+TASKS: Final[dict[str, tuple[str, dict[str, Any], Any]]] = {
+    "embeddings": (
+        "/v1/embeddings", {"model": "openai/m", "input": "x"}, {"data": [{"index": 0, "embedding": [1]}]},
+    ),
+    "images": ("/v1/images/generations", {"model": "openai/m", "prompt": "x"}, {"data": []}),
+    "speech": (
+        "/v1/audio/speech", {"model": "openai/m", "input": "x", "voice": "v"},
+        {"audio_data": "AAAA"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["the server's key", "the caller's own"])
+@pytest.mark.parametrize("task", TASKS)
+async def test_nw_36_headers_and_query_of_other_tasks_reach_the_provider(task: str, own: bool) -> None:
+    path, body, answer = TASKS[task]
+    given = {"OpenAI-Beta": "a=v1", "OpenAI-Organization": "org_1", "OpenAI-Project": "proj_1"}
+    key = {"X-OpenAI-Key": "sk-canary-own-key-of-the-caller"} if own else {}
+
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.respond(answer)
+
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**WIRES["openai"].environ(upstream))) as server:
+            got = await server.post(f"{path}?beta=true&key=abc", body, {**BEARER, **given, **key})
+            assert got.status == 200, await got.body()
+        [sent] = upstream.requests
+    assert sent.path.endswith("?beta=true")
+    assert sent.headers["OpenAI-Beta"] == "a=v1"
+    assert [sent.headers.get(name) for name in ("OpenAI-Organization", "OpenAI-Project")] == (
+        ["org_1", "proj_1"] if own else [None, None]
+    )
+    assert got.headers.get("X-Dropped-Fields") == (None if own else "openai-organization, openai-project")
+
+
 # --- token counts (nw-52) ---
 
 
