@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -68,7 +67,7 @@ class Catalog:
             target = self.resolve_model_name(name, caller)
         except EngineNotConfigured as error:
             raise UnknownModel(error.message, param="model") from None
-        for model in await self.list_models(target.engine.name, caller):
+        for model in await self._lists.get_unless_failed(target):
             if model.id == target.model:
                 return model
         raise UnknownModel(f"model {name[:100]!r} not found", param="model")
@@ -81,14 +80,12 @@ class Catalog:
         """Lists the models of all engines that the caller can use; also returns the errors of engines, by name."""
         engines = self.list_engines(caller)
         targets = [self.resolve_target(engine.name, "", caller) for engine in engines]
-        results = await asyncio.gather(*map(self._lists.get_unless_failed, targets), return_exceptions=True)
+        results = await self._lists.get_all(targets)
         models: list[ModelInfo] = []
         failures: dict[str, LLMError] = {}
         for engine, result in zip(engines, results, strict=True):
             if isinstance(result, LLMError):
                 failures[engine.name] = result
-            elif isinstance(result, BaseException):
-                raise result
             else:
                 models += result
         return models, failures

@@ -20,6 +20,8 @@ from llm.wire.json_codec import loads
 LIST_TIMEOUT: Final = 10.0  # seconds for one engine's whole model list
 LIST_AGE: Final = 300.0  # seconds after which a list of the server's own key is renewed
 FACTS_AGE: Final = 86400.0  # seconds after which the facts of a list are no longer used; the patterns are, then
+KNOWN_WAIT: Final = 0.05  # seconds that the list of all engines waits for engines whose models are not known yet
+FIRST_WAIT: Final = 1.0  # seconds that it waits for the first engine of all, after the start of this process
 FAILURE_AGE: Final = 30.0  # seconds without a new request after an engine failed to list its models
 
 
@@ -34,11 +36,22 @@ class _CachedList:
     at: float = 0.0  # time of the last attempt
     renewing: asyncio.Task[list[ModelInfo]] | None = None
 
+    @property
+    def is_known(self) -> bool:
+        """True if there is a list or the error of an attempt."""
+        return self.models is not None or self.failure is not None
+
 
 def _retrieve(task: asyncio.Task[list[ModelInfo]]) -> None:
     """Marks the error of a background renewal as retrieved; ``_CachedList`` has it too."""
     if not task.cancelled():
         task.exception()
+
+
+def _check(result: list[ModelInfo] | BaseException) -> list[ModelInfo] | LLMError:
+    if isinstance(result, BaseException) and not isinstance(result, LLMError):
+        raise result
+    return result
 
 
 class ModelLists:
@@ -70,6 +83,50 @@ class ModelLists:
             raise cached.failure
         return await self.get(target)
 
+    async def get_all(self, targets: Sequence[Target]) -> list[list[ModelInfo] | LLMError]:
+        """Returns the last known models of each engine, or the error of the last attempt to list them.
+
+        Nothing waits for an engine longer than ``KNOWN_WAIT``, since a client may give up on the whole list: what is
+        too old is renewed in the background. Where nothing is known of any engine, waits for the first one. Lists for
+        a caller's own key are fetched.
+        """
+        own = {
+            target.engine.name: asyncio.create_task(self._fetch(target)) for target in targets if target.is_callers_key
+        }
+        known = [self._lists.setdefault(t.engine.name, _CachedList()) for t in targets if not t.is_callers_key]
+        new = {self._renew(cached, target) for target, cached in self._find_missing(targets)}
+        try:
+            if new:
+                await asyncio.wait(new, timeout=KNOWN_WAIT)
+                if not own and not any(cached.models is not None for cached in known):
+                    await asyncio.wait(new, timeout=FIRST_WAIT, return_when=asyncio.FIRST_COMPLETED)
+            results = await asyncio.gather(*own.values(), return_exceptions=True)
+        finally:
+            for task in own.values():
+                task.cancel()
+        fetched = dict(zip(own, results, strict=True))
+        return [_check(fetched[t.engine.name]) if t.is_callers_key else self._get_known(t) for t in targets]
+
+    def _find_missing(self, targets: Sequence[Target]) -> list[tuple[Target, _CachedList]]:
+        """Returns the engines whose list is missing; starts to renew the lists that are too old."""
+        missing = []
+        for target in targets:
+            if target.is_callers_key:
+                continue
+            cached = self._lists[target.engine.name]
+            if not cached.is_known:
+                missing.append((target, cached))
+            elif self._clock() - cached.at >= (LIST_AGE if cached.failure is None else FAILURE_AGE):
+                self._renew(cached, target)
+        return missing
+
+    def _get_known(self, target: Target) -> list[ModelInfo] | LLMError:
+        cached = self._lists[target.engine.name]
+        if cached.models is not None:
+            return cached.models
+        message = f"{target.engine.label} has not listed its models yet."
+        return cached.failure or IdleTimeout(message, engine=target.engine.name)
+
     def find(self, target: Target) -> ModelInfo | None:
         """Returns the target's model from the last list, if there is one. Sends no request."""
         cached = self._lists.get(target.engine.name)
@@ -100,7 +157,7 @@ class ModelLists:
     def _renew(self, cached: _CachedList, target: Target) -> asyncio.Task[list[ModelInfo]]:
         """Starts a renewal, or returns the one that is running."""
         if cached.renewing is None or cached.renewing.done():
-            cached.renewing = asyncio.create_task(self._update(cached, target))
+            cached.renewing = asyncio.create_task(self._update(cached, target), name="renewal")
             cached.renewing.add_done_callback(_retrieve)
         return cached.renewing
 

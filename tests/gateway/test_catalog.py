@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from llm.errors import EngineNotConfigured, LLMError, UnknownModel
+from llm.gateway import model_lists
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
-from llm.gateway.model_lists import FAILURE_AGE, LIST_AGE
+from llm.gateway.model_lists import FAILURE_AGE, LIST_AGE, LIST_TIMEOUT
 from tests.support.harness import CLIENT, Connection, Request, Upstream, make_config, run_server
 from tests.support.paths import ROOT
+from tests.support.wire_server import wait_until
 from tests.support.wires import WIRES
 
 OWNER = Caller(trusted=True)
@@ -72,10 +74,80 @@ async def test_o10_a_failed_engine_gets_no_requests_for_a_while() -> None:
             assert len(upstream.requests) == 1
             now = FAILURE_AGE + 1
             await catalog.list_all_models(OWNER)
-            assert len(upstream.requests) == 2
+            await wait_until(lambda: len(upstream.requests) == 2 and not renewing(catalog))
             with pytest.raises(LLMError):
                 await catalog.list_models("openai", OWNER)  # the list of this engine alone is requested again
             assert len(upstream.requests) == 3
+            catalog.close()
+
+
+def renewing(catalog: Catalog) -> bool:
+    return any(task.get_name() == "renewal" for task in asyncio.all_tasks())
+
+
+@pytest.mark.parametrize("engine", [*WIRES])
+async def test_su_05_a_hanging_engine_delays_no_list(engine: str) -> None:
+    """From the first request on, at each renewal, and after it has answered once."""
+    now, answers = 0.0, False
+
+    async def script(request: Request, connection: Connection) -> None:
+        if not answers:
+            await connection.wait_closed()
+        await connection.respond(models("m1") if engine != "ollama" else {"models": [{"name": "m1", "model": "m1"}]})
+
+    async with Upstream(script).run() as upstream:
+        config = make_config(**WIRES[engine].environ(upstream), DEMO_ENABLED="true")
+        async with run_server(config) as server:
+            catalog = Catalog(config, server.server.context.client, clock=lambda: now)
+            for later in (0.0, 10.0, 31.0, 62.0, 400.0):
+                now = later
+                task = asyncio.create_task(catalog.list_all_models(OWNER))
+                async with asyncio.timeout(LIST_TIMEOUT / 2):  # far below what the engine is given
+                    found, failures = await task
+                assert {m.engine for m in found} == {"demo"} and list(failures) == [engine]
+                assert failures[engine].code in ("idle_timeout", "upstream_timeout"), failures[engine].code
+            catalog.close()
+
+
+async def test_su_05_a_list_that_is_known_is_listed_while_its_engine_hangs() -> None:
+    now = 0.0
+
+    async def script(request: Request, connection: Connection) -> None:
+        if len(upstream.requests) > 1:
+            await connection.wait_closed()
+        await connection.respond(models("m1"))
+
+    async with Upstream(script).run() as upstream:
+        config = make_config(**WIRES["openai"].environ(upstream))
+        async with run_server(config) as server:
+            catalog = Catalog(config, server.server.context.client, clock=lambda: now)
+            for later in (0.0, LIST_AGE + 1, 2 * LIST_AGE, 3 * LIST_AGE):
+                now = later
+                found, failures = await catalog.list_all_models(OWNER)
+                assert [m.id for m in found] == ["m1"] and not failures
+            await wait_until(lambda: len(upstream.requests) == 2)
+            catalog.close()
+
+
+async def test_the_first_list_of_all_waits_for_an_engine() -> None:
+    """Nothing is known yet: an empty list would be useless."""
+    go = asyncio.Event()
+
+    async def script(request: Request, connection: Connection) -> None:
+        await go.wait()
+        await connection.respond(models("m1"))
+
+    async with Upstream(script).run() as upstream:
+        config = make_config(**WIRES["openai"].environ(upstream))
+        async with run_server(config) as server:
+            catalog = Catalog(config, server.server.context.client)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(model_lists, "KNOWN_WAIT", 0)
+                task = asyncio.create_task(catalog.list_all_models(OWNER))
+                await wait_until(lambda: upstream.requests)
+                go.set()
+                found, failures = await task
+            assert [m.id for m in found] == ["m1"] and not failures
             catalog.close()
 
 
