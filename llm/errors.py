@@ -25,6 +25,7 @@
     │ ├ RateLimited           429  rate_limited           retryable
     │ ├ EngineFailed          502  provider_error         retryable
     │ ├ EngineUnreachable     502  provider_unreachable   retryable
+    │ ├ NoResponse            502  provider_unreachable   it may have read the request
     │ ├ Truncated             502  upstream_truncated
     │ ├ Malformed             502  upstream_malformed
     │ ├ Overloaded            503  provider_overloaded    retryable
@@ -235,10 +236,16 @@ class EngineFailed(EngineError):
 
 
 class EngineUnreachable(EngineError):
-    """No connection to the engine, or it was closed before a response."""
+    """No connection to the engine, or it was closed before the engine can have read the request."""
 
     code = "provider_unreachable"
     retryable = True
+
+
+class NoResponse(EngineError):
+    """The connection ended after the whole request was sent: the engine may have read it and may bill it."""
+
+    code = "provider_unreachable"
 
 
 class Truncated(EngineError):

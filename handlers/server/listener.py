@@ -21,6 +21,8 @@ _MAX_READ: Final = 64 * 1024  # bytes of one ``recv``
 _CHECKS_PER_TIMEOUT: Final = 8  # checks of each connection within the shortest timeout
 _MAX_PERIOD: Final = 1.0  # seconds between two checks
 _OUT_OF_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_KEEPALIVE: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # seconds, and a count
+_UNACKNOWLEDGED: Final = 30.0  # seconds in which a client's system has to acknowledge bytes, at least
 _RETRY_ACCEPT: Final = 1.0  # seconds until connections are accepted again after ``_OUT_OF_FILES``
 
 
@@ -69,8 +71,20 @@ class Listener:
         """Accepts connections of these listening sockets from now on."""
         self._sockets = [*sockets]
         for sock in self._sockets:
+            self._detect_dead_clients(sock)
             self.loop.add_reader(sock.fileno(), self._accept, sock)
         self._schedule_check()
+
+    def _detect_dead_clients(self, sock: socket.socket) -> None:
+        """Sets keep-alive probes, for clients that are gone without a word; accepted sockets inherit them."""
+        if sock.family not in (socket.AF_INET, socket.AF_INET6):
+            return
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        # A client that reads nothing acknowledges nothing new either: CLIENT_TIMEOUT decides about that one.
+        unacknowledged = int(max(self._client_timeout, _UNACKNOWLEDGED) * 1000)
+        for option, value in {**_KEEPALIVE, "TCP_USER_TIMEOUT": unacknowledged}.items():
+            if hasattr(socket, option):  # not on every system
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
     def stop(self) -> None:
         """Stops accepting connections; open ones continue."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import socket
 import ssl
+import struct
+import termios
 from time import monotonic
 from typing import Final, Protocol
 
@@ -17,6 +21,7 @@ _READ_TURN: Final = 256 * 1024  # bytes read before other connections get their 
 _WRITE_TURN: Final = 1024 * 1024  # bytes written before other connections get their turn
 _WRITE: Final = 256 * 1024  # bytes per call of send
 _JOIN_SIZE: Final = 64 * 1024  # bytes; a smaller body is sent in one write with its head
+_LARGE_UNREAD: Final = 300_000  # milliseconds in which the other side has to take more of a large body
 _WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -60,12 +65,14 @@ class Connection:
         "_owner",
         "_paused",
         "_reading",
+        "_size",
         "_socket",
         "_watch_fd",
         "_writing",
         "origin",
         "receiver",
         "sent_at",
+        "unread",
         "unsent",
     )  # fmt: skip
 
@@ -73,6 +80,7 @@ class Connection:
         self.receiver: Receiver | None = None
         self.origin = origin
         self.sent_at = 0.0  # time.monotonic() when the socket last took bytes of the request
+        self.unread = False  # set at the end: the other side cannot have read the request
         self.unsent = False  # a part of the request has not been written yet
         self._owner = owner
         self._loop = asyncio.get_running_loop()
@@ -84,6 +92,7 @@ class Connection:
         self._full = (_RECORD if isinstance(sock, ssl.SSLSocket) else _READ) if level_triggered else 0
         self._out: list[memoryview] = []  # bytes still to be written
         self._paused = False
+        self._size = 0  # bytes of the last request
         self._socket = sock
         self._fd: int = sock.fileno()
         self._reading = self._writing = False  # events that the loop watches for
@@ -96,10 +105,13 @@ class Connection:
 
     def write(self, head: bytes, body: bytes) -> None:
         """Starts to write a request; the rest is written whenever the socket takes more."""
+        self._size = len(head) + len(body)
         if len(body) < _JOIN_SIZE:
             self._out = [memoryview(head + body)]
         else:
             self._out = [memoryview(head), memoryview(body)]
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # a provider that is busy may read a large body late
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _LARGE_UNREAD)
         self.unsent = True
         self.sent_at = monotonic()
         self._write()
@@ -199,6 +211,18 @@ class Connection:
 
     def _end(self, error: OSError | None) -> None:
         listener = self.receiver
+        if listener is not None:
+            # A reset, or a time limit, may also follow what was read and not acknowledged yet.
+            ended = error is None or error.errno == errno.EPIPE or isinstance(error, ssl.SSLEOFError)
+            self.unread = self.unsent or (ended and self._is_unacknowledged())
         self.close()
         if listener is not None:
             listener.handle_end(error)
+
+    def _is_unacknowledged(self) -> bool:
+        """True if the other side's system has acknowledged nothing of the request: it had closed the connection."""
+        try:
+            (waiting,) = struct.unpack("i", fcntl.ioctl(self._fd, termios.TIOCOUTQ, b"\0" * 4))
+        except OSError:  # not every system has this ioctl
+            return False
+        return int(waiting) >= self._size

@@ -27,7 +27,9 @@ _MAX_PROXY_HEAD: Final = 64 * 1024  # bytes of the proxy's response to CONNECT
 _PROXY_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})\b")
 
 # Seconds, and a count. A model may reason for minutes without a byte, and routers drop connections idle for 5 minutes.
-_KEEPALIVE: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 30, "TCP_KEEPCNT": 5}
+_KEEPALIVE: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+# Milliseconds in which the other side has to acknowledge bytes or a probe: it may be gone without a word.
+_ACKNOWLEDGE: Final = 30_000
 
 
 class Connector:
@@ -83,6 +85,8 @@ class Connector:
         for option, value in _KEEPALIVE.items():
             if hasattr(socket, option):  # not on every system
                 stream.socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _ACKNOWLEDGE)
         return stream
 
     async def _connect_to(self, host: str, port: int) -> socket.socket:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import ssl
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from llm.errors import Draining, EngineUnreachable
+from llm.errors import Draining, EngineUnreachable, NoResponse
 from llm.transport.connection import Connection
 from llm.transport.connector import AddressFilter, Connector
 from llm.transport.dialler import Dialler
@@ -22,6 +22,8 @@ from llm.transport.pool import Pool
 from llm.transport.proxy import Proxies
 from llm.transport.request_head import Origin, find_route, write_head
 from llm.transport.response import Response, StaleConnection
+
+_SAFE: Final = ("GET", "HEAD")  # methods of requests that may be sent twice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +103,16 @@ class HttpTransport:
             if response is not None:
                 try:
                     return await _wait_for_headers(response, place, timeouts)
-                except StaleConnection:
-                    pass  # the provider closed the idle connection before it read the request: send it on a new one
+                except StaleConnection as closed:
+                    # A request that the provider did not read, or may read twice, is sent on a new connection.
+                    if not closed.unread and request.method not in _SAFE:
+                        raise
             response = _send(await self._connect(place, timeouts), request, head, timeouts)
             return await _wait_for_headers(response, place, timeouts)
         except StaleConnection as closed:
-            raise EngineUnreachable(str(closed)) from None
+            if closed.unread:
+                raise EngineUnreachable(str(closed)) from None
+            raise NoResponse(str(closed)) from None
 
     async def _connect(self, place: Origin, timeouts: Timeouts) -> Connection:
         tls = self._tls() if place.scheme == "https" else None

@@ -8,7 +8,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
-from llm.errors import EngineUnreachable, FirstByteTimeout, IdleTimeout, Malformed, Truncated
+from llm.errors import FirstByteTimeout, IdleTimeout, Malformed, NoResponse, Truncated
 from llm.http1.compression import Decompressor, create_inflater
 from llm.http1.message import Headers
 from llm.http1.response_parser import ResponseParser
@@ -22,11 +22,17 @@ DRAIN_TIME: Final = 1.0  # seconds for these bytes
 
 
 class StaleConnection(Exception):
-    """The connection was closed before the first byte of a response.
+    """The connection was closed before the first byte of a response. ``unread``: the provider cannot have read the
+    request.
 
-    A request on a reused connection may then be sent once more, on a new one. Only ``Response.wait_for_headers`` raises
-    this; it is not an ``LLMError``, because the caller decides between a retry and ``EngineUnreachable``.
+    An unread request on a reused connection may then be sent once more, on a new one. Only
+    ``Response.wait_for_headers`` raises this; it is not an ``LLMError``, because the caller decides between another
+    attempt and an error.
     """
+
+    def __init__(self, message: str, unread: bool) -> None:
+        super().__init__(message)
+        self.unread = unread
 
 
 class Response:
@@ -201,12 +207,13 @@ class Response:
 
     def handle_end(self, error: OSError | None) -> None:
         """Handles the end of the connection (``Receiver``)."""
+        unread = self._connection is not None and self._connection.unread
         self._connection = None
         event = f"{self._host} {'closed' if error is None else 'broke'} the connection"
         if not self._received_any:
-            self._end(StaleConnection(f"{event} without a response."))
+            self._end(StaleConnection(f"{event} without a response.", unread))
         elif not self._parser.status:
-            self._end(EngineUnreachable(f"{event} before the headers of its response were complete."))
+            self._end(NoResponse(f"{event} before the headers of its response were complete."))
         elif error is None and self._parser.feed_eof():
             self._end(None)
         else:

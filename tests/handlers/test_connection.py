@@ -341,3 +341,15 @@ async def test_a_server_out_of_file_descriptors_accepts_again_later(monkeypatch:
         listener._sockets[:] = [full]
         listener.loop.add_reader(sock.fileno(), listener._accept, full)
         assert (await server.get("/health")).status == 200
+
+
+async def test_connections_of_clients_have_keep_alive_probes() -> None:
+    """Set on the listening socket; the accepted ones inherit them."""
+    async with run_server(make_config(CLIENT_TIMEOUT="45")) as server:
+        await (await server.get("/health")).body()
+        connections = [*server.server.listener.connections]
+        assert connections
+        for connection in connections:
+            assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+            assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 45_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import shutil
 import socket
 import ssl
@@ -18,8 +19,11 @@ from pathlib import Path
 import pytest
 from tornado.httputil import HTTPHeaders
 
+from llm.transport.connection import Connection
 from llm.transport.http_client import HttpTransport
 from llm.transport.interface import HttpRequest
+from llm.transport.pool import Pool
+from llm.transport.request_head import Origin
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -211,3 +215,18 @@ def make_tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
         server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         server.load_cert_chain(certificate, key)
         return server, ssl.create_default_context(cafile=certificate)
+
+
+def close_when_taken(server: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the provider close each idle connection in the moment in which it is taken for the next request."""
+    take = Pool.take
+
+    def take_and_close(self: Pool, origin: Origin) -> Connection | None:
+        found = take(self, origin)
+        if found is not None:
+            for wire in server.wires:
+                with socket.socket(fileno=os.dup(wire.writer.get_extra_info("socket").fileno())) as copy:
+                    copy.shutdown(socket.SHUT_RDWR)
+        return found
+
+    monkeypatch.setattr(Pool, "take", take_and_close)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from llm.errors import ConnectTimeout, Draining, EngineUnreachable, LLMError, Truncated
+from llm.errors import ConnectTimeout, Draining, LLMError, NoResponse, Truncated
 from llm.transport.interface import HttpRequest
 from llm.transport.response import DRAIN_BYTES
 from tests.support.wire_server import (
@@ -285,7 +285,7 @@ async def test_closing_the_transport_closes_all_connections_and_fails_pending_re
         await made.close()
         stream, head = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(stream, Truncated)
-        assert isinstance(head, EngineUnreachable)
+        assert isinstance(head, NoResponse)
         with pytest.raises(Draining):
             await made.send(server.get())
         await wait_until(lambda: not server.wires)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from llm.errors import EngineUnreachable
+from llm.errors import NoResponse
 from llm.transport.response import READ_AHEAD
 from tests.support.endings import Ending
 from tests.support.wire_server import (
@@ -15,6 +15,7 @@ from tests.support.wire_server import (
     OK,
     Wire,
     chunk,
+    close_when_taken,
     fetch,
     make_answer_script,
     make_tls_contexts,
@@ -104,23 +105,53 @@ async def test_an_idle_connection_closed_by_the_provider_is_removed_at_once(how:
 
 
 @pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
-async def test_transport_t11_a_reused_connection_that_was_closed_is_replaced_once(how: Ending) -> None:
+@pytest.mark.parametrize("size", [3, 200_000])
+async def test_br_09_a_post_that_the_provider_has_read_is_not_sent_again(how: Ending, size: int) -> None:
     async def script(wire: Wire) -> None:
-        seen.append((await wire.request()).body)
+        await wire.request()
+        await wire.send(OK)
+        seen.append(len((await wire.request()).body))
+        how(wire)
+
+    seen: list[int] = []
+    async with run_wire_server(script) as server, make_transport() as made:
+        assert await fetch(made, server.post(b"one")) == b"ok"
+        with pytest.raises(NoResponse, match="without a response") as caught:
+            await fetch(made, server.post(b"x" * size))
+        assert not caught.value.retryable
+        assert seen == [size] and server.connections == 1
+
+
+@pytest.mark.parametrize("how", [Wire.cut, Wire.reset])
+async def test_transport_t11_a_get_is_sent_again_once(how: Ending) -> None:
+    async def script(wire: Wire) -> None:
+        seen.append((await wire.request()).target)
         if wire.number == 2:
             how(wire)  # a new connection that fails too ends the attempts
             return
         await wire.send(OK)
-        seen.append((await wire.request()).body)
+        seen.append((await wire.request()).target)
         how(wire)
 
-    seen: list[bytes] = []
+    seen: list[str] = []
     async with run_wire_server(script) as server, make_transport() as made:
-        assert await fetch(made, server.post(b"one")) == b"ok"
-        with pytest.raises(EngineUnreachable, match="without a response"):
-            await fetch(made, server.post(b"two"))
-        assert seen == [b"one", b"two", b"two"]
+        assert await fetch(made, server.get("/one")) == b"ok"
+        with pytest.raises(NoResponse, match="without a response"):
+            await fetch(made, server.get("/two"))
+        assert seen == ["/one", "/two", "/two"]
         assert server.connections == 2
+
+
+@pytest.mark.parametrize("size", [3, 200_000])
+async def test_br_09_a_post_on_a_connection_that_was_closed_already_is_sent_again(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider closes the connection in the moment in which the request is written."""
+    async with run_wire_server(make_answer_script(OK)) as server, make_transport() as made:
+        close_when_taken(server, monkeypatch)
+        for number in range(3):
+            assert await fetch(made, server.post(b"x" * size)) == b"ok"
+            assert server.connections == number + 1
 
 
 async def test_transport_t11_the_response_on_the_new_connection_is_returned() -> None:
@@ -134,7 +165,7 @@ async def test_transport_t11_the_response_on_the_new_connection_is_returned() ->
             await wire.send(OK)
 
     async with run_wire_server(script) as server, make_transport() as made:
-        assert [await fetch(made, server.post(b"x")) for _ in range(3)] == [b"ok"] * 3
+        assert [await fetch(made, server.get()) for _ in range(3)] == [b"ok"] * 3
         assert server.connections == 2
 
 
@@ -167,7 +198,7 @@ async def test_transport_t11_no_retry_after_a_byte_or_on_a_new_connection(
     async with run_wire_server(script) as server, make_transport() as made:
         if reused:
             await fetch(made, server.get())
-        with pytest.raises(EngineUnreachable, match=r"127\.0\.0\.1 (closed|broke) the connection"):
+        with pytest.raises(NoResponse, match=r"127\.0\.0\.1 (closed|broke) the connection"):
             await fetch(made, server.get())
         assert requests == 1
 

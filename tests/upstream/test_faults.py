@@ -25,7 +25,7 @@ from tests.support.faults import (
     make_sending_script,
 )
 from tests.support.nonsense import HTML, NO_HTTP, SHAPES
-from tests.support.wire_server import LAST_CHUNK, Wire, chunk
+from tests.support.wire_server import LAST_CHUNK, Wire, chunk, close_when_taken
 
 BAD = ("upstream_malformed", "upstream_truncated")  # invalid bytes may also be read as an incomplete answer
 OF_AN_ANSWER = (BaseHandler, ChatRequest, Attempts, Output, CallRecord)
@@ -84,18 +84,21 @@ async def test_a_dying_provider_is_an_error_in_the_client_s_dialect(
 
 @HOW
 @SOME_LANES
-async def test_a_provider_that_dies_before_it_answers_is_retried(
+async def test_br_09_a_provider_that_dies_after_it_has_read_the_request_is_not_asked_again(
     lane: Lane, reset: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """It may bill the first request."""
     async with Scene(lane, caplog).running(MAX_RETRIES="1") as scene:
         outcome = await scene.run_failure(make_sending_script(reset=reset))
-        assert (outcome.status, outcome.text, outcome.ended) == (200, TEXT, True)
-        assert scene.provider.connections == 3
+        assert (outcome.status, outcome.code) == (502, "provider_unreachable")
+        assert scene.provider.connections == 2
 
 
 @EVERY_LANE
-async def test_o9_a_stale_connection_causes_no_error(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
-    """The provider answers once and closes the connection when the second request arrives."""
+async def test_o9_a_stale_connection_causes_no_error(
+    lane: Lane, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider answers once and closes the connection while the second request is on its way."""
 
     async def script(wire: Wire) -> None:
         await wire.request()
@@ -104,6 +107,7 @@ async def test_o9_a_stale_connection_causes_no_error(lane: Lane, caplog: pytest.
 
     async with Scene(lane, caplog).running() as scene:
         scene.scripts = [script]
+        close_when_taken(scene.provider, monkeypatch)
         for connections in (1, 2, 3):
             outcome = await scene.ask()
             assert (outcome.status, outcome.text, outcome.ended) == (200, TEXT, True)
