@@ -64,7 +64,10 @@ def read_custom_engines(values: Mapping[str, str]) -> dict[str, Engine]:
             needs_key=has_key,
             local=not has_key,
             # Kimi and other models refuse the result of a tool call without the reasoning of the call.
-            quirks=Quirks(echo_reasoning="with_tools"),
+            quirks=Quirks(
+                echo_reasoning="with_tools",
+                unsigned_reasoning=any(e.quirks.unsigned_reasoning for e in ENGINES.values() if e.dialect == dialect),
+            ),
             # Not known, so they are tried when requested.
             responses=ResponsesSupport() if dialect == "openai-chat" else None,
             speech=CUSTOM_SPEECH if dialect == "openai-chat" else None,

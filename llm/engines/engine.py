@@ -27,6 +27,8 @@ class Quirks:
     # tool calls; "with_tools": all of messages with tool calls.
     echo_reasoning: Literal["never", "if_sent", "with_tools", "always"] = "if_sent"
     reasoning_field: str = "reasoning_content"  # field of an assistant message for reasoning whose field is unknown
+    unsigned_reasoning: bool = False  # reasoning of calls goes back as its text alone
+    cache_key_header: str = ""  # in Chat Completions, the header for the client's ``prompt_cache_key``
     accepts_include_usage: bool = True  # accepts stream_options.include_usage
     reasoning_in_output: bool = True  # False: completion_tokens excludes reasoning tokens (xAI)
     flat_content: bool = False  # content is a plain string unless an image requires a list of parts

@@ -33,6 +33,11 @@ def digest_prefixes(request: ChatRequest) -> Sequence[str]:
     return digests
 
 
+def has_calls(request: ChatRequest) -> bool:
+    """Returns True if a message has a tool call."""
+    return any(isinstance(part, ToolCall) for message in request.messages for part in message.parts)
+
+
 def _sample(message: Message) -> list[str]:
     texts = [part.text for part in message.parts if isinstance(part, Text)]
     for part in message.parts:

@@ -25,7 +25,7 @@ from llm.dialects.registry import passthrough_target
 from llm.engines.capabilities import guess_capabilities
 from llm.engines.engine import Target
 from llm.errors import EngineFailed, LLMError
-from llm.gateway.call_keys import digest_prefixes
+from llm.gateway.call_keys import digest_prefixes, has_calls
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
 from llm.gateway.prompts import add_dates, date_prompt, default_system_message, read_title_request, read_today
@@ -190,16 +190,21 @@ class ChatService:
     ) -> None:
         # Signatures of one engine are invalid for others, whose calls may have the same ids.
         owner = " ".join((target.engine.name, *sorted(caller.names)))
-        await self._signatures.fetch(owner, request)
-        prefixes = await run_in_thread(digest_prefixes, request) if call.record.heavy else digest_prefixes(request)
-        request = self._signatures.restore(owner, request, prefixes)
-        recorder = SignatureRecorder(self._signatures, owner, prefixes[-1]) if request.tools else None
+        recorder = None
+        if request.tools or has_calls(request):
+            prefixes = await run_in_thread(digest_prefixes, request) if call.record.heavy else digest_prefixes(request)
+            await self._signatures.fetch(owner, request, prefixes)
+            request = self._signatures.restore(owner, request, prefixes)
+            if request.tools:
+                unsigned = target.engine.quirks.unsigned_reasoning or target.engine.quirks.think_tags
+                recorder = SignatureRecorder(self._signatures, owner, prefixes[-1], keeps_unsigned=unsigned)
+            del prefixes
         values = (ArgumentsCheck(),) if request.tools and call.dialect.ARGUMENTS_ARE_VALUES else ()
         stages = self._with_checks(call, (*values, recorder) if recorder else values)
         output = _Output(sink, request)
         headers = call.headers_for(target)
         answer = EngineRound(request, target, self._client, call.record, output.sink, stages, headers).run()
-        del request, call, caller, owner, headers, prefixes  # this frame stays for as long as the answer takes
+        del request, call, caller, owner, headers  # this frame stays for as long as the answer takes
         events = _pass_through(stages, [await answer])
         if recorder is not None:  # the client's next request may reach another worker, which needs the signatures
             await recorder.share()

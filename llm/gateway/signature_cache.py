@@ -24,7 +24,7 @@ from llm.chat.history import PlacedReasoning, place_reasoning
 from llm.chat.messages import Message, Part, Reasoning, ToolCall
 from llm.chat.provider_metadata import Metadata, encode_metadata
 from llm.chat.request import ChatRequest
-from llm.gateway.call_keys import digest_prefixes, make_call_keys
+from llm.gateway.call_keys import digest_prefixes, has_calls, make_call_keys
 from llm.storage.message_json import read_message, write_message
 from llm.storage.signatures import SignatureStore
 from llm.wire.json_codec import Json, dumps, loads
@@ -82,12 +82,14 @@ class SignatureCache:
         if self.store is not None:
             await self.store.put(owner, {id: _write(what) for id, what in entries.items()})
 
-    async def fetch(self, owner: str, request: ChatRequest) -> None:
-        """Reads the entries for the calls in ``request`` from the store, if they are not cached yet."""
+    async def fetch(self, owner: str, request: ChatRequest, prefixes: Sequence[str] | None = None) -> None:
+        """Reads the entries for the calls in ``request`` from the store, if they are not cached yet.
+
+        ``prefixes``: as for :meth:`restore`.
+        """
         if self.store is None:
             return
-        prefixes = digest_prefixes(request)
-        messages = zip(request.messages, prefixes, strict=False)
+        messages = zip(request.messages, prefixes or digest_prefixes(request), strict=False)
         keys = {key for message, prefix in messages for keys in _keys_of_calls(message, prefix) for key in keys}
         if missing := [key for key in keys if (owner, key) not in self._entries]:
             for id, text in (await self.store.get(owner, missing)).items():
@@ -104,7 +106,7 @@ class SignatureCache:
         ``prefixes``: the result of ``digest_prefixes`` for the request, if it is there already.
         """
         self._prune()
-        if not self._entries or not any(isinstance(p, ToolCall) for m in request.messages for p in m.parts):
+        if not self._entries or not has_calls(request):
             return request
         messages = zip(request.messages, prefixes or digest_prefixes(request), strict=False)
         return replace(request, messages=tuple(self._restore_message(owner, *message) for message in messages))
@@ -216,8 +218,11 @@ def _is_from_engine(metadata: Metadata) -> bool:
 class SignatureRecorder:
     """The stage that caches the signatures of the tool calls of one answer."""
 
-    def __init__(self, cache: SignatureCache, owner: str, prefix: str = "") -> None:
-        """``prefix``: the digest of the whole request (``digest_prefixes``)."""
+    def __init__(self, cache: SignatureCache, owner: str, prefix: str = "", *, keeps_unsigned: bool = False) -> None:
+        """``prefix``: the digest of the whole request (``digest_prefixes``). ``keeps_unsigned``: the engine wants
+        reasoning back that nobody has signed.
+        """
+        self._keeps_unsigned = keeps_unsigned
         self._cache = cache
         self._owner = owner
         self._prefix = prefix
@@ -226,7 +231,7 @@ class SignatureRecorder:
         self._reasoning = ""  # all reasoning text so far
         self._characters = 0  # of text so far
         self._places: dict[int, int] = {}  # characters of text before each part
-        self._signed: tuple[PlacedReasoning, ...] = ()  # signed parts since the last call
+        self._signed: tuple[PlacedReasoning, ...] = ()  # parts since the last call that have to go back
         self._calls: list[tuple[ToolCall, CachedSignatures]] = []
         self._unshared: dict[str, CachedSignatures] = {}
 
@@ -249,7 +254,8 @@ class SignatureRecorder:
                 case PartEnded(index, keep) if index in self._texts:
                     reasoning = Reasoning(self._take_text(index), keep)
                     self._reasoning += reasoning.text
-                    self._signed += (PlacedReasoning(reasoning, self._places[index]),) if keep else ()
+                    if keep or (self._keeps_unsigned and reasoning.text):
+                        self._signed += (PlacedReasoning(reasoning, self._places[index]),)
                 case Finished() if self._calls:
                     self._finish()
         return events

@@ -237,11 +237,6 @@ def is_different(case: Case, one: Reply, other: Reply, ids: Sequence[str]) -> bo
     return [*map(normalise, mine)] != [*map(normalise, theirs)]
 
 
-def _unsigned(case: Case, reply: Reply) -> bool:
-    signed = any(isinstance(part, Reasoning) and part.metadata for part in _parts(reply))
-    return bool(get_calls(reply)) and not signed and _thought(case, reply)
-
-
 def _parts(reply: Reply) -> tuple[Part, ...]:
     return reply.message.parts
 
@@ -258,7 +253,6 @@ EXCEPTIONS: Mapping[str, tuple[Sequence[str], Callable[[Case, Reply], bool]]] = 
     "these wires have objects only, whatever the model wrote": (["anthropic", *OLLAMA], _no_object),
     "this client sends no thought, and there is no call to know the answer by": ([STRICT], _thought_alone),
     "these clients have no field for a signature, and no call to know the answer by": (OLLAMA, _signed_alone),
-    "nobody signed the thought that this client drops, so nobody keeps it": ([STRICT], _unsigned),
 }
 
 

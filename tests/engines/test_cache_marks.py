@@ -280,3 +280,26 @@ async def test_gw_29_a_setting_names_the_marks_of_a_custom_engine() -> None:
         Config.from_env(
             {"CUSTOM_ENGINES": "proxy", "PROXY_BASE_URL": "http://127.0.0.1:1/v1", "PROXY_CACHE_MARKS": "x"}
         )
+
+
+@pytest.mark.parametrize("tags", ["false", "true"], ids=["passed through", "translated"])
+async def test_a_cache_key_is_sent_in_the_header_that_the_engine_reads(tags: str) -> None:
+    """xAI's Chat Completions read no ``prompt_cache_key``: requests with one key shall reach one of its servers."""
+
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.respond(WIRES["openai"].whole("Hi"))
+
+    upstream = Upstream(script)
+    async with upstream.run():
+        environ = {"XAI_BASE_URL": f"{upstream.url}/v1", "XAI_API_KEY": "sk-canary-xai", "XAI_THINK_TAGS": tags}
+        async with run_server(make_config(**environ)) as server:
+            for key in ("conversation-1", "no header\r\nx-other: 1", None):
+                body = {
+                    "model": "xai/grok-4.5",
+                    "messages": [{"role": "user", "content": "x"}],
+                    "prompt_cache_key": key,
+                }
+                answer = await server.post("/v1/chat/completions", body, CLIENT)
+                assert answer.status == 200, await answer.body()
+    assert [request.headers.get("x-grok-conv-id") for request in upstream.requests] == ["conversation-1", None, None]
+    assert not any("x-other" in request.headers for request in upstream.requests)

@@ -237,3 +237,33 @@ async def test_gw_07_a_thought_from_think_tags_goes_back_in_them() -> None:
 def test_gw_07_a_wrong_setting_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=name):
         Config.from_env({"CUSTOM_ENGINES": "vllm", "VLLM_BASE_URL": "http://127.0.0.1:1/v1", name: "sometimes"})
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_gw_07_ollama_gets_the_thought_of_a_call_that_a_client_dropped(stream: bool) -> None:
+    """Its thoughts have no signature and no field of their own to be known by; Chat clients strip them."""
+
+    async def script(request: Request, connection: Connection) -> None:
+        call = {"function": {"name": "Bash", "arguments": {"command": "ls"}}}
+        message = {"role": "assistant", "content": "", "thinking": THOUGHT, "tool_calls": [call]}
+        end = {"done": True, "done_reason": "stop", "prompt_eval_count": 5, "eval_count": 2}
+        line = {"model": "m", "created_at": "2026-01-01T00:00:00Z", "message": message, **end}
+        if len(upstream.requests) > 1:
+            line["message"] = {"role": "assistant", "content": "Done."}
+        await connection.respond(json.dumps(line) + "\n", content_type="application/x-ndjson")
+
+    upstream = Upstream(script)
+    tool = {"type": "function", "function": {"name": "Bash", "parameters": SCHEMA}}
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "Hello"}]
+    body: dict[str, Any] = {"model": "ollama/qwen3:8b", "tools": [tool], "stream": stream}
+    async with upstream.run(), run_server(make_config(**WIRES["ollama"].environ(upstream))) as server:
+        raw = await post(server, "/v1/chat/completions", {**body, "messages": messages})
+        if stream:
+            deltas = [choice["delta"] for event in read_events(raw) for choice in event["choices"]]
+            call = {**CALL, "id": next(delta["tool_calls"][0]["id"] for delta in deltas if "tool_calls" in delta)}
+        else:
+            call = json.loads(raw)["choices"][0]["message"]["tool_calls"][0]
+        answer = {"role": "assistant", "content": None, "tool_calls": [call]}
+        result = {"role": "tool", "tool_call_id": call["id"], "content": "a.txt"}
+        await post(server, "/v1/chat/completions", {**body, "messages": [*messages, answer, result]})
+    assert upstream.requests[1].json["messages"][1]["thinking"] == THOUGHT

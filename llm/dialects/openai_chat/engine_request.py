@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, assert_never
 
@@ -33,6 +34,8 @@ _AUDIO_FORMATS: Final[Mapping[str, str]] = {
     **{mime: name for name, mime in AUDIO_MIME_TYPES.items()},
 }
 _NO_PARAMETERS: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
+_CACHE_KEY: Final = re.compile(r"[!-~]{1,256}")  # what a header can hold
+_NO_HEADERS: Final[Mapping[str, str]] = {}
 _MEDIA_FIELDS: Final = ("image_url", "input_audio", "file")
 
 
@@ -60,7 +63,10 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
         body["stream"] = True
         body |= request_usage(body, engine)
     body = add_extra_fields(body, request.options.extra)
-    return EngineRequest(path=PATH, body=body, dropped=tuple(dict.fromkeys(dropped)) if dropped else ())
+    headers = write_cache_key(body, engine)
+    return EngineRequest(
+        path=PATH, body=body, headers=headers, dropped=tuple(dict.fromkeys(dropped)) if dropped else ()
+    )
 
 
 def _select_client_fields(request: ChatRequest, engine: Engine, dropped: list[str]) -> dict[str, Json]:
@@ -83,6 +89,12 @@ def _select_client_fields(request: ChatRequest, engine: Engine, dropped: list[st
             del fields[name]
             dropped.append(name)
     return fields
+
+
+def write_cache_key(body: Mapping[str, Any], engine: Engine) -> Mapping[str, str]:
+    """Returns the header with the key of the prompt cache, for an engine that does not read it in the body."""
+    name, key = engine.quirks.cache_key_header, body.get("prompt_cache_key")
+    return {name: key} if name and isinstance(key, str) and _CACHE_KEY.fullmatch(key) else _NO_HEADERS
 
 
 def request_usage(body: Mapping[str, Any], engine: Engine) -> dict[str, Json]:

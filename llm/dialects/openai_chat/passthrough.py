@@ -12,7 +12,7 @@ from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import ChatRequest
 from llm.dialects.base import EngineRequest
 from llm.dialects.openai_chat.engine_errors import find_error
-from llm.dialects.openai_chat.engine_request import PATH, request_usage
+from llm.dialects.openai_chat.engine_request import PATH, request_usage, write_cache_key
 from llm.dialects.openai_chat.engine_response import ChunkReader
 from llm.dialects.openai_chat.shared import CLIENT_FINISH_REASONS, NAME, SYSTEM_FINGERPRINT, read_finish_reason
 from llm.dialects.stream_repair import StreamRepair, read_object
@@ -40,15 +40,15 @@ def passthrough_request(body: Mapping[str, Any], model: str, engine: Engine) -> 
     Clients know by the name of a model whether it refuses ``max_tokens``, and do not know the names of this server: the
     field is sent as ``max_completion_tokens`` then, and named as dropped.
     """
-    passed = {**body, "model": model}
+    passed, headers = {**body, "model": model}, write_cache_key(body, engine)
     if body.get("stream"):
         passed |= request_usage(body, engine)
     if body.get("max_tokens") is None or not matches(model, engine.quirks.refuses_max_tokens):
-        return EngineRequest(path=PATH, body=passed)
+        return EngineRequest(path=PATH, body=passed, headers=headers)
     limit = passed.pop("max_tokens")
     if passed.get("max_completion_tokens") is None:
         passed["max_completion_tokens"] = limit
-    return EngineRequest(path=PATH, body=passed, dropped=("max_tokens",))
+    return EngineRequest(path=PATH, body=passed, headers=headers, dropped=("max_tokens",))
 
 
 def is_only_usage(frame: Frame) -> bool:

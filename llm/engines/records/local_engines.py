@@ -22,6 +22,7 @@ OLLAMA: Final = Engine(
     media_limits=_NO_FILES,
     needs_key=False,
     local=True,
+    quirks=Quirks(unsigned_reasoning=True),
     # Used only for servers that do not report capabilities (before 0.6).
     models=ModelRules(
         listed_capabilities=frozenset({"tools", "images", "reasoning"}),

@@ -172,6 +172,7 @@ XAI: Final = Engine(
     quirks=Quirks(
         max_tokens_field="max_completion_tokens",
         reasoning_in_output=False,
+        cache_key_header="x-grok-conv-id",  # https://docs.x.ai/developers/advanced-api-usage/prompt-caching
         unsupported_options=frozenset({"top_k", "verbosity"}),
         max_top_logprobs=8,
     ),
