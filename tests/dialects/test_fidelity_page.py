@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from tests.support.fidelity import ENGINES_OF, FEATURES, evaluate, write_page
+from tests.support.fidelity import ANSWERS, ENGINES_OF, FEATURES, evaluate, evaluate_answer, write_page
 from tests.support.fidelity_clients import CLIENTS
 from tests.support.paths import ROOT
 
@@ -39,6 +39,16 @@ def test_what_is_left_out_is_named_as_what_it_is() -> None:
     }
     assert names  # some things are left out
     assert {name for name in names if not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", name) or "block" in name} == set()
+
+
+def test_nothing_of_an_answer_is_lost_in_silence() -> None:
+    lost = [
+        (name, client)
+        for name, events, marks in ANSWERS
+        for client, spoken in CLIENTS.items()
+        if evaluate_answer(name, events, marks, spoken.dialect) == "no"
+    ]
+    assert not lost
 
 
 def test_every_request_of_the_page_is_a_feature() -> None:
