@@ -212,6 +212,8 @@ def describe_end(finish: Finished) -> dict[str, str | None]:
 
     The fields are those of Anthropic's ``stop_details``.
     """
+    if finish.reason not in ("filtered", "other"):
+        return {}
     if finish.category or finish.explanation or (finish.reason == "other" and finish.raw):
         kind = "refusal" if finish.reason == "filtered" else finish.raw
         return {"type": kind, "category": finish.category, "explanation": finish.explanation}

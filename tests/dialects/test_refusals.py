@@ -211,3 +211,8 @@ async def test_gw_27_the_stop_sequence_that_ended_an_answer_is_told(client: str,
     # The id of a token is no stop sequence.
     seen = await ask("anthropic", "together/x", chat("stop", "a", stop_reason=128009), stream=stream)
     assert read_end("anthropic", seen) == "end_turn"
+    # Words on an answer that was merely cut are no refusal.
+    cut = await ask(
+        "anthropic", "google/gemini-2.5-flash", gemini("MAX_TOKENS", "too long", {"text": "a"}), stream=stream
+    )
+    assert read_end("anthropic", cut) == "max_tokens" and "too long" not in cut.text
