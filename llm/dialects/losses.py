@@ -38,6 +38,8 @@ def name_block(block: Part) -> str:
 def lost_parts(reply: Reply, request: ChatRequest, dialect: str, forms: AnswerForms) -> tuple[str, ...]:
     """Returns the names of what an answer loses in a client's dialect, for ``X-Dropped-Fields``."""
     lost: dict[str, None] = {}
+    # A list of sources would break JSON, and no text stands behind a call.
+    lists_sources = request.options.format is None and reply.finish.reason != "tool_calls"
     for part in reply.message.parts:
         own = any(opaque.dialect == dialect for opaque in part.metadata)
         match part:
@@ -47,8 +49,8 @@ def lost_parts(reply: Reply, request: ChatRequest, dialect: str, forms: AnswerFo
                 lost[name_block(part)] = None
             case ToolCall(executor="provider") if not own and not forms.provider_runs:
                 lost[name_block(part)] = None
-            case Text(citations=cited) if cited and not own and not forms.citations and request.options.format:
-                lost["citations"] = None  # a list of sources behind JSON would break it
+            case Text(citations=cited) if cited and not own and not forms.citations and not lists_sources:
+                lost["citations"] = None
     return tuple(lost)
 
 

@@ -252,6 +252,17 @@ async def test_sources_are_not_listed_behind_json(stream: bool) -> None:
         assert texts(client, seen) == "half an answer"
 
 
+@pytest.mark.parametrize("stream", BOTH)
+@pytest.mark.parametrize("client", ["anthropic", "ollama"])
+async def test_no_sources_are_listed_behind_a_call(client: str, stream: bool) -> None:
+    call = {"functionCall": {"id": "c1", "name": "f", "args": {}}}
+    grounding = SOURCES["web"][1]["candidates"][0]["groundingMetadata"]
+    body = gemini({"text": "half an answer"}, call, groundingMetadata=grounding)
+    seen = await ask(client, "google/gemini-2.5-flash", body, stream=stream)
+    assert texts(client, seen) == "half an answer"
+    assert stream or seen.headers["X-Dropped-Fields"] == "citations"
+
+
 def test_each_source_is_listed_once() -> None:
     one = Citation("https://a.example", "A", "q", 0, 3)
     listed = list_sources([one, one, Citation("https://b.example"), Citation(title="Book"), Citation(), Citation()])

@@ -218,6 +218,7 @@ def _read_response(whole: Wire) -> Answer:
 
 def _ask_anthropic(model: str, stream: bool, tools: Sequence[str]) -> Wire:
     body: Wire = {"model": model, "max_tokens": 4000, "messages": [{"role": "user", "content": "x"}], "stream": stream}
+    body["thinking"] = {"type": "adaptive"}  # else the answer has no thinking
     if tools:
         body["tools"] = [{"name": t, "input_schema": {"type": "object", "properties": {}}} for t in tools]
     return body
@@ -283,7 +284,7 @@ def _read_message(whole: Wire) -> Answer:
             usage["input_tokens"] + cached + usage["cache_creation_input_tokens"],
             usage["output_tokens"],
             cached,
-            usage.get("output_tokens_details", {}).get("thinking_tokens", 0),
+            (usage.get("output_tokens_details") or {}).get("thinking_tokens", 0),
         ),
         sources=listed | frozenset(c["url"] for block in texts for c in block.get("citations") or () if c.get("url")),
     )

@@ -250,7 +250,8 @@ class MessageWriter:
         if finish.reason == "error":
             out.append(encode_sse_event(write_error(failed_finish_error(finish)), "error"))
             return
-        if self._lists_sources and (sources := list_sources(self._sources)):
+        listed = self._lists_sources and finish.reason != "tool_calls"  # no text stands behind a call
+        if listed and (sources := list_sources(self._sources)):
             self._write_delta("text", sources, out)
             self._stop_block(out)
         fields = {**_fields_for_client(finish.metadata)}
@@ -342,12 +343,6 @@ def write_parts(parts: Iterable[Part]) -> Iterator[dict[str, Json]]:
                     yield dict(fields)
 
 
-def _foreign_citations(parts: Iterable[Part]) -> Iterator[Citation]:
-    for part in parts:
-        if isinstance(part, Text):
-            yield from (one for one in part.citations if not _fields_for_client(one.metadata))
-
-
 def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]:
     """Writes a whole message. Raises ``EngineFailed`` if the answer ended with an error, which has no field here."""
     if reply.finish.reason == "error":
@@ -358,7 +353,9 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
     if not _asked_to_think(request):
         parts = tuple(part for part in parts if not isinstance(part, Reasoning))
     content: list[Json] = [*write_parts(parts)]
-    if request.options.format is None and (sources := list_sources(_foreign_citations(parts))):
+    cited = [c for p in parts if isinstance(p, Text) for c in p.citations if not _fields_for_client(c.metadata)]
+    listed = request.options.format is None and reply.finish.reason != "tool_calls"
+    if listed and (sources := list_sources(cited)):
         content.append({**_TEXT, "text": sources})
     return {
         "id": reply.id or f"msg_{token_hex(12)}",

@@ -102,7 +102,8 @@ class LineWriter:
                 yield encode_ndjson_line(write_error(failed_finish_error(event)))
             case Finished():
                 text = "" if self._has_output else describe_refusal(event)
-                if self._lists_sources and (sources := list_sources(self._sources)):
+                listed = self._lists_sources and event.reason != "tool_calls"
+                if listed and (sources := list_sources(self._sources)):
                     yield self._write_line(sources)
                 yield encode_ndjson_line(
                     {**self.common_fields, **self.write_message(text), **_write_end(event, self._usage)}
@@ -150,7 +151,7 @@ def write_reply(reply: Reply, request: ChatRequest, now: int, *, generate: bool 
                 images.append(part.base64)
             case Media():
                 text += describe_media(part)
-    if request.options.format is None:
+    if request.options.format is None and reply.finish.reason != "tool_calls":
         text += list_sources(sources)
     refusal = "" if calls or images else describe_refusal(reply.finish)
     lines = LineWriter(request, now, generate=generate)
