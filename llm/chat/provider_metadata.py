@@ -1,13 +1,16 @@
 """Wire fields that only their provider or client understands, stored beside the neutral values.
 
-Reasoning signatures, item ids, cache marks, unknown fields: they go back unchanged to the side that knows them.
+Reasoning signatures, item ids, cache marks, unknown fields: they go back unchanged to the side that knows them. So do
+ids of tool calls that had to be written in another form.
 """
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Final, TypeAlias
 
 from llm.wire.json_codec import Json, dump_bytes, loads
@@ -112,3 +115,42 @@ def _merge(pieces: Iterable[Mapping[str, Json]]) -> dict[str, Json]:
     for piece in pieces:
         merged.update(piece)
     return merged
+
+
+# Ids of tool calls, mapped into the form that another API accepts. The same id always gives the same one.
+_PLAIN_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
+_ENCODED_ID: Final = "call_b64_"
+_SHORT_ID: Final = 9  # Mistral's length, and at most that: letters and digits only
+
+
+def encode_id(id: str) -> str:
+    """Returns an id of letters, digits, ``_`` and ``-``: the same if it is one, else a form that can be decoded."""
+    if _PLAIN_ID.fullmatch(id):
+        return id
+    return _ENCODED_ID + urlsafe_b64encode(id.encode("utf-8", "surrogatepass")).decode().rstrip("=")
+
+
+def decode_id(id: str) -> str:
+    """Returns the id that :func:`encode_id` was given; any other id is returned as it is."""
+    if not id.startswith(_ENCODED_ID):
+        return id
+    text = id.removeprefix(_ENCODED_ID)
+    try:
+        decoded = b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        original = decoded.decode("utf-8", "surrogatepass")
+    except ValueError:
+        return id
+    return original if original and encode_id(original) == id else id
+
+
+def shorten_id(id: str, length: int | None) -> str:
+    """Returns the id if it has at most ``length`` characters, else a digest; None: any length is accepted.
+
+    Up to 9 characters the id has to have exactly that length, and only letters and digits.
+    """
+    if length is None or (len(id) <= length and length > _SHORT_ID):
+        return id
+    digest = sha256(id.encode("utf-8", "surrogatepass")).hexdigest()
+    if length <= _SHORT_ID:
+        return id if len(id) == length and id.isalnum() and id.isascii() else digest[:length]
+    return f"call_{digest}"[:length]

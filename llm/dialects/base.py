@@ -117,6 +117,7 @@ class EngineDialect(Protocol):
     """The engine side of a dialect: this server is the client of a provider."""
 
     NAME: str
+    TOOL_NAMES: re.Pattern[str]  # the names of tools that its engines accept
 
     def write_request(self, request: ChatRequest, engine: Engine) -> EngineRequest:
         """Writes a chat request. Raises ``Unsupported`` naming the option or the part."""

@@ -39,6 +39,7 @@ class Quirks:
     tool_name_in_results: bool = True  # accepts the tool's name in a tool result
     accepts_forced_tools: bool = True  # accepts tool_choice other than auto and none
     accepts_tool_choice_none: bool = True  # accepts tool_choice none
+    call_id_length: int | None = None  # of an id of a tool call at most; with 9 exactly that, letters and digits
     custom_tools: bool = False  # accepts tools whose input is text (``llm.chat.freeform``) in its OpenAI APIs
     accepts_allowed_tools: bool = False  # accepts tool_choice allowed_tools
     think_tags: bool = False  # reasoning comes in <think> tags in the text

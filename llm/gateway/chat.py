@@ -21,7 +21,7 @@ from llm.chat.reply import Collector, Reply
 from llm.chat.request import ChatRequest
 from llm.dialects import native
 from llm.dialects.base import ClientDialect
-from llm.dialects.registry import passthrough_target
+from llm.dialects.registry import ENGINE_DIALECTS, passthrough_target
 from llm.engines.capabilities import guess_capabilities
 from llm.engines.engine import Target
 from llm.errors import EngineFailed, LLMError
@@ -31,6 +31,7 @@ from llm.gateway.catalog import Catalog
 from llm.gateway.prompts import add_dates, date_prompt, default_system_message, read_title_request, read_today
 from llm.gateway.signature_cache import SignatureCache, SignatureRecorder
 from llm.gateway.tool_loop import AskEngine, ToolLimits, run_rounds
+from llm.gateway.tool_names import ClientToolNames, fit_tool_names
 from llm.http1.threads import run_in_thread
 from llm.storage.threads import Owner, ThreadStore
 from llm.tools.base import Tool, Tools, pick_tools
@@ -202,6 +203,8 @@ class ChatService:
         values = (ArgumentsCheck(),) if request.tools and call.dialect.ARGUMENTS_ARE_VALUES else ()
         stages = self._with_checks(call, (*values, recorder) if recorder else values)
         output = _Output(sink, request)
+        request, names = fit_tool_names(request, ENGINE_DIALECTS[target.engine.dialect].TOOL_NAMES)
+        stages = (ClientToolNames(names), *stages) if names else stages
         headers = call.headers_for(target)
         answer = EngineRound(request, target, self._client, call.record, output.sink, stages, headers).run()
         del request, call, caller, owner, headers  # this frame stays for as long as the answer takes

@@ -21,7 +21,7 @@ from llm.dialects.anthropic.client_request import read_request
 from llm.dialects.anthropic.client_response import create_writer, write_models, write_reply
 from llm.dialects.anthropic.engine_errors import read_error
 from llm.dialects.anthropic.engine_models import list_models
-from llm.dialects.anthropic.engine_request import write_request
+from llm.dialects.anthropic.engine_request import TOOL_NAMES, write_request
 from llm.dialects.anthropic.engine_response import create_framing, create_reader, read_reply
 from llm.dialects.anthropic.passthrough import (
     create_repair,
@@ -43,6 +43,7 @@ __all__ = [
     "CLIENT_HEADERS",
     "NAME",
     "REQUEST_ID",
+    "TOOL_NAMES",
     "create_framing",
     "create_reader",
     "create_repair",

@@ -40,7 +40,7 @@ from llm.chat.messages import (
     describe_media,
     list_sources,
 )
-from llm.chat.provider_metadata import Metadata, encode_metadata, metadata_for_client
+from llm.chat.provider_metadata import Metadata, encode_id, encode_metadata, metadata_for_client
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
 from llm.dialects.anthropic.client_errors import write_error
@@ -150,7 +150,7 @@ class MessageWriter:
                     self._write_delta("thinking", text, out)
             case ToolCallStarted(_, id, name, executor):
                 if executor == "client":
-                    self._start_block({**_TOOL_USE, "id": id, "name": name, "input": {}}, out)
+                    self._start_block({**_TOOL_USE, "id": encode_id(id), "name": name, "input": {}}, out)
                 else:
                     self._provider_call, self._arguments = event, []
             case ToolCallDelta(_, arguments):
@@ -329,7 +329,7 @@ def write_parts(parts: Iterable[Part]) -> Iterator[dict[str, Json]]:
                 wire = {
                     **_TOOL_USE,
                     **_fields_for_client(metadata),
-                    "id": id,
+                    "id": encode_id(id),
                     "name": name,
                     "input": write_input(arguments),
                 }

@@ -7,11 +7,10 @@ import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from hashlib import sha256
 from typing import Final
 
 from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart
-from llm.chat.provider_metadata import metadata_for_engine
+from llm.chat.provider_metadata import encode_id, metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.anthropic.engine_options import SCHEMA_SUBSET, write_options
 from llm.dialects.anthropic.profiles import binds_thinking, find_profile
@@ -37,11 +36,11 @@ from llm.wire.schema_refs import join_pointer
 from llm.wire.schema_subset import ReferenceLimit, describe_losses, fit_schema
 
 PATH: Final = "/v1/messages"
+TOOL_NAMES: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")  # names of tools that the wire accepts
 
 # MIME types of images that the wire accepts as base64.
 IMAGE_TYPES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _TEXT_TYPES: Final = re.compile(r"text/.*|application/(.*\+)?(json|xml|yaml|x-yaml|javascript|toml|sql)")
-_VALID_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
 _DROP_MISMATCHES: Final[Mapping[str, Json]] = {"block_binding": {"prefix_mismatch_behavior": "drop_block"}}
 _BINDING_BETA: Final[Mapping[str, str]] = {"anthropic-beta": "thinking-binding-controls-2026-08-01"}
 _NO_HEADERS: Final[Mapping[str, str]] = {}
@@ -221,7 +220,7 @@ class _Conversation:
             "type": "tool_use",
             **unpack_wire_form(call.metadata),
             **fields,
-            "id": _write_id(call.id),
+            "id": encode_id(call.id),
             "name": call.name,
             "input": write_input(call.arguments),
         }
@@ -230,7 +229,7 @@ class _Conversation:
         wire: dict[str, Json] = {
             **self._select_fields(result.metadata),
             "type": "tool_result",
-            "tool_use_id": _write_id(result.call_id),
+            "tool_use_id": encode_id(result.call_id),
         }
         if blocks := self._write_blocks(result.content, "tool"):
             wire["content"] = _write_content(blocks)
@@ -320,10 +319,3 @@ def _write_thinking(text: str, fields: Mapping[str, Json]) -> dict[str, Json] | 
     if fields.get("type") == "redacted_thinking":
         return dict(fields)
     return {"type": "thinking", "thinking": text, **fields} if fields.get("signature") else None
-
-
-def _write_id(id: str) -> str:
-    """Replaces characters that the wire rejects in a call id; a digest of the id keeps the result unique and stable."""
-    if _VALID_ID.fullmatch(id):
-        return id
-    return f"{re.sub(r'[^a-zA-Z0-9_-]', '_', id)}_{sha256(id.encode('utf-8', 'replace')).hexdigest()[:8]}"

@@ -19,7 +19,7 @@ from llm.chat.messages import (
     UnknownPart,
     Usage,
 )
-from llm.chat.provider_metadata import Metadata, ProviderMetadata, decode_metadata, unknown_fields
+from llm.chat.provider_metadata import Metadata, ProviderMetadata, decode_id, decode_metadata, unknown_fields
 from llm.dialects.base import ClientHeaders
 from llm.wire.json_codec import Json, dumps, loads
 from llm.wire.json_lenient import as_count, as_dict, as_text
@@ -128,6 +128,7 @@ def read_block(wire: object, issuer: str | None, path: str) -> Part:
             return _read_result(wire, issuer, path)
     if is_call_type(kind):
         id, name = _required_text(wire, "id", path), _required_text(wire, "name", path)
+        id = decode_id(id) if issuer is None else id
         return ToolCall(id, name, _read_input(wire, path), choose_executor(kind), read_call_metadata(wire, issuer))
     return read_unknown_block(wire, issuer)
 
@@ -275,6 +276,7 @@ def _read_result(wire: Mapping[str, Any], issuer: str | None, path: str) -> Tool
         content.append(part)
     known = ("type", "tool_use_id", "content", "is_error")
     id, failed = _required_text(wire, "tool_use_id", path), wire.get("is_error") is True
+    id = decode_id(id) if issuer is None else id
     return ToolResult(id, tuple(content), failed, metadata=unknown_fields(wire, known, NAME, issuer))
 
 

@@ -12,7 +12,7 @@ from llm.dialects.base import REQUEST_ID, get_http_status
 from llm.dialects.gemini.client_errors import write_error
 from llm.dialects.gemini.engine_errors import read_error
 from llm.dialects.gemini.engine_models import list_models
-from llm.dialects.gemini.engine_request import SKIP_SIGNATURE, write_request
+from llm.dialects.gemini.engine_request import SKIP_SIGNATURE, TOOL_NAMES, write_request
 from llm.dialects.gemini.engine_response import create_framing, create_reader, read_reply
 from llm.dialects.gemini.profiles import is_new_model
 from llm.dialects.gemini.shared import NAME
@@ -21,6 +21,7 @@ __all__ = [
     "NAME",
     "REQUEST_ID",
     "SKIP_SIGNATURE",
+    "TOOL_NAMES",
     "create_framing",
     "create_reader",
     "get_http_status",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -36,6 +37,7 @@ SKIP_SIGNATURE: Final = "skip_thought_signature_validator"
 # Output tokens of an answer that is not streamed: https://ai.google.dev/gemini-api/docs/generate-content/long-decode
 _MOST_WHOLE: Final = 32_768
 _PARAMETERS_SUBSET: Final = replace(SCHEMA_SUBSET, keywords=None)
+TOOL_NAMES: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")  # names of tools that the wire accepts
 
 
 def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:

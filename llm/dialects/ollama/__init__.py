@@ -26,7 +26,7 @@ from llm.dialects.ollama.client_response import (
 )
 from llm.dialects.ollama.engine_errors import read_error
 from llm.dialects.ollama.engine_models import list_models
-from llm.dialects.ollama.engine_request import write_request
+from llm.dialects.ollama.engine_request import TOOL_NAMES, write_request
 from llm.dialects.ollama.engine_response import create_framing, create_reader, read_reply
 from llm.dialects.ollama.passthrough import (
     create_repair,
@@ -47,6 +47,7 @@ __all__ = [
     "CLIENT_HEADERS",
     "NAME",
     "REQUEST_ID",
+    "TOOL_NAMES",
     "client_generate",
     "create_framing",
     "create_reader",

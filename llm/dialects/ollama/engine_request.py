@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -30,6 +31,7 @@ from llm.wire.schema_subset import ReferenceLimit, describe_losses, inline_refs
 
 # Path of chat requests, appended to the engine's base URL.
 PATH: Final = "/api/chat"
+TOOL_NAMES: Final = re.compile(r".+", re.DOTALL)  # names of tools that the wire accepts
 _NO_PARAMETERS: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
 
 

@@ -23,7 +23,7 @@ from llm.dialects.openai_chat.client_request import read_request
 from llm.dialects.openai_chat.client_response import choose_reasoning_fields, create_writer, write_reply
 from llm.dialects.openai_chat.engine_errors import read_error
 from llm.dialects.openai_chat.engine_models import list_models
-from llm.dialects.openai_chat.engine_request import write_request
+from llm.dialects.openai_chat.engine_request import TOOL_NAMES, write_request
 from llm.dialects.openai_chat.engine_response import create_framing, create_reader, read_reply
 from llm.dialects.openai_chat.passthrough import (
     create_repair,
@@ -44,6 +44,7 @@ __all__ = [
     "CLIENT_HEADERS",
     "NAME",
     "REQUEST_ID",
+    "TOOL_NAMES",
     "choose_reasoning_fields",
     "create_framing",
     "create_reader",

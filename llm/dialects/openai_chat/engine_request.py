@@ -9,7 +9,7 @@ from typing import Any, Final, assert_never
 from llm.chat.freeform import Freeform, unwrap_input
 from llm.chat.history import move_media_out_of_results
 from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart
-from llm.chat.provider_metadata import metadata_for_engine
+from llm.chat.provider_metadata import metadata_for_engine, shorten_id
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
 from llm.dialects.losses import REASONING, adapt_history, fit_tools, lost_fields, lost_grammars, unknown_block
@@ -26,6 +26,7 @@ from llm.wire.schema_subset import ReferenceLimit, enforce_schema
 
 # Path of chat requests, appended to the engine's base URL.
 PATH: Final = "/chat/completions"
+TOOL_NAMES: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # names of tools that the wire accepts
 
 # MIME type to ``input_audio.format``.
 _AUDIO_FORMATS: Final[Mapping[str, str]] = {
@@ -182,7 +183,8 @@ def _write_result(result: ToolResult, engine: Engine) -> dict[str, Json]:
             raise unknown_block(part, engine, " in a tool result")
     fields = metadata_for_engine(result.metadata, NAME, engine.issuer)
     content = _write_content(result.content, engine)
-    wire: dict[str, Json] = {**fields, "role": "tool", "tool_call_id": result.call_id, "content": content}
+    id = shorten_id(result.call_id, engine.quirks.call_id_length)
+    wire: dict[str, Json] = {**fields, "role": "tool", "tool_call_id": id, "content": content}
     if result.name is not None and engine.quirks.tool_name_in_results:
         wire["name"] = result.name
     return wire
@@ -286,11 +288,12 @@ def _write_assistant(message: Message, engine: Engine, dropped: list[str]) -> di
 
 def _write_call(call: ToolCall, engine: Engine) -> Json:
     fields = metadata_for_engine(call.metadata, NAME, engine.issuer)
+    id = shorten_id(call.id, engine.quirks.call_id_length)
     if call.freeform and (engine.quirks.custom_tools or call.freeform == NAME):
         custom: dict[str, Json] = {"name": call.name, "input": unwrap_input(call.arguments)}
-        return {"id": call.id, "type": "custom", **fields, "custom": {**as_dict(fields.get("custom")), **custom}}
+        return {"id": id, "type": "custom", **fields, "custom": {**as_dict(fields.get("custom")), **custom}}
     function: dict[str, Json] = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.id, "type": "function", **fields, "function": {**as_dict(fields.get("function")), **function}}
+    return {"id": id, "type": "function", **fields, "function": {**as_dict(fields.get("function")), **function}}
 
 
 def _add_reasoning(

@@ -30,7 +30,7 @@ from llm.dialects.openai_responses.client_request import read_request
 from llm.dialects.openai_responses.client_response import create_writer, write_reply
 from llm.dialects.openai_responses.engine_errors import read_error
 from llm.dialects.openai_responses.engine_models import list_models
-from llm.dialects.openai_responses.engine_request import write_request
+from llm.dialects.openai_responses.engine_request import TOOL_NAMES, write_request
 from llm.dialects.openai_responses.engine_response import create_framing, create_reader, read_reply
 from llm.dialects.openai_responses.passthrough import (
     create_repair,
@@ -50,6 +50,7 @@ __all__ = [
     "CLIENT_HEADERS",
     "NAME",
     "REQUEST_ID",
+    "TOOL_NAMES",
     "create_framing",
     "create_reader",
     "create_repair",

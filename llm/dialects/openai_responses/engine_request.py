@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, assert_never
 
 from llm.chat.freeform import unwrap_input
 from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolResult, UnknownPart
-from llm.chat.provider_metadata import Metadata, metadata_for_engine
+from llm.chat.provider_metadata import Metadata, metadata_for_engine, shorten_id
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
 from llm.dialects.losses import (
@@ -39,6 +40,8 @@ from llm.wire.schema_refs import join_pointer
 from llm.wire.schema_subset import ReferenceLimit, enforce_schema
 
 PATH: Final = "/responses"
+TOOL_NAMES: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # names of tools that the wire accepts
+_MAX_ID: Final = 64  # characters of ``call_id``
 
 # Fields that make a request stateful.
 _STORE_FIELDS: Final = ("store", "previous_response_id", "conversation", "background")
@@ -236,7 +239,12 @@ class _ItemWriter:
         plain = len(texts) == len(result.content)
         output: Json = "\n\n".join(texts) if plain else [self._write_content(part) for part in result.content]
         type = RESULT_TYPES[self._call_types.get(result.call_id, "function_call")]
-        return {"type": type, **self._fields_for_engine(result.metadata), "call_id": result.call_id, "output": output}
+        return {
+            "type": type,
+            **self._fields_for_engine(result.metadata),
+            "call_id": shorten_id(result.call_id, _MAX_ID),
+            "output": output,
+        }
 
     def _add_output(self, message: Message) -> None:
         message_fields = self._fields_for_engine(message.metadata)
@@ -316,7 +324,13 @@ class _ItemWriter:
             fields.pop("id", None)
         self._call_types[call.id] = type
         self.items.append(
-            {**fields, "type": type, "call_id": call.id, "name": call.name, CLIENT_CALLS[type]: arguments}
+            {
+                **fields,
+                "type": type,
+                "call_id": shorten_id(call.id, _MAX_ID),
+                "name": call.name,
+                CLIENT_CALLS[type]: arguments,
+            }
         )
 
     def _add_image(self, media: Media) -> None:

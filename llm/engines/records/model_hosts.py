@@ -154,6 +154,7 @@ AZURE: Final = Engine(
     auth="api-key: {key}",
     quirks=Quirks(
         custom_tools=True,
+        call_id_length=40,
         max_tokens_field="max_completion_tokens",
         refuses_max_tokens=profiles.ONLY_MAX_COMPLETION_TOKENS,
         accepts_allowed_tools=True,

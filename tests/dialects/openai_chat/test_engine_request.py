@@ -268,7 +268,7 @@ def test_extra_fields_of_the_caller_win() -> None:
 
 @pytest.mark.parametrize(("engine", "named"), [("mistralai", True), ("groq", False)])
 def test_a_tool_result_has_the_tool_name_if_the_engine_accepts_it(engine: str, named: bool) -> None:
-    results = Message("user", (ToolResult("c1", (Text("42"),), name="f"),))
+    results = Message("user", (ToolResult("call12345", (Text("42"),), name="f"),))
     body: Any = openai_chat.write_request(ChatRequest(model="m", messages=(results,)), ENGINES[engine]).body
-    wanted = {"role": "tool", "tool_call_id": "c1", "content": "42", **({"name": "f"} if named else {})}
+    wanted = {"role": "tool", "tool_call_id": "call12345", "content": "42", **({"name": "f"} if named else {})}
     assert body["messages"] == [wanted]
