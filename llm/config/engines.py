@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final, get_args
 
 from llm.config.parsers import ConfigError, parse_flag, parse_key, parse_names, parse_text, parse_url, parse_variable
-from llm.engines.engine import CacheMarks, Engine, MarkField, Quirks, ResponsesSupport
+from llm.engines.engine import CacheMarks, Engine, MarkField, Quirks, ResponsesSupport, trim_base_url
 from llm.engines.records import ENGINES
 from llm.engines.task_support import CUSTOM_SPEECH, CUSTOM_TRANSCRIPTION
 
@@ -102,7 +102,8 @@ def read_engines(
 def _set_base_url_and_tags(name: str, engine: Engine, values: Mapping[str, str]) -> Engine:
     url_name, tags_name = variable_name(name, "BASE_URL"), variable_name(name, "THINK_TAGS")
     if url_name in values:
-        engine = replace(engine, base_url=parse_variable(url_name, parse_url, values[url_name]))
+        url = parse_variable(url_name, parse_url, values[url_name])
+        engine = replace(engine, base_url=trim_base_url(url, engine.dialect))
     if tags_name in values:
         tags = parse_variable(tags_name, parse_flag, values[tags_name])
         quirks = replace(engine.quirks, think_tags=tags)

@@ -12,6 +12,24 @@ from llm.engines.task_support import ImageSupport, SpeechSupport, TranscriptionS
 from llm.wire.json_codec import Json, quote_url_part
 
 _RESPONSES_PATH: Final = "/responses"
+# Ends of a base URL that the paths of a dialect contain themselves: other programs want them in it.
+_OWN_PATHS: Final[Mapping[str, tuple[str, ...]]] = {
+    "anthropic": ("/v1/messages", "/v1"),
+    "gemini": ("/v1beta/models", "/v1beta", "/v1"),
+    "ollama": ("/api/chat", "/api/generate", "/api", "/v1"),
+    "openai-chat": ("/chat/completions",),
+    "openai-responses": ("/responses",),
+}
+
+
+def trim_base_url(url: str, dialect: str) -> str:
+    """Returns a configured base URL without the end that the paths of the dialect contain.
+
+    >>> trim_base_url("http://127.0.0.1:11434/v1", "ollama")
+    'http://127.0.0.1:11434'
+    """
+    end = next((end for end in _OWN_PATHS.get(dialect, ()) if url.endswith(end)), "")
+    return url.removesuffix(end).rstrip("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
