@@ -42,7 +42,7 @@ async def read_failure(reply: HttpResponse, target: Target) -> LLMError:
         return EngineFailed(f"{target.engine.label} answered with a redirect; redirects are not followed.")
     body = await _read_error_body(reply)
     error = ENGINE_DIALECTS[target.engine.dialect].read_error(reply.status, body, target.engine)
-    _keep_body(error, body, target)
+    keep_body(error, body, target)
     error.headers = select_client_headers(reply.headers)
     seconds = read_retry_after(reply.headers, time.time())
     if seconds is not None:
@@ -50,7 +50,7 @@ async def read_failure(reply: HttpResponse, target: Target) -> LLMError:
     return error
 
 
-def _keep_body(error: LLMError, body: bytes, target: Target) -> None:
+def keep_body(error: LLMError, body: bytes, target: Target) -> None:
     """Keeps the JSON of an error, for clients of the same dialect; not where it concerns the server's own key."""
     servers_key = isinstance(error, AccessError) and not target.is_callers_key
     if error.provider is None or servers_key or len(body) > MAX_KEPT_BODY:

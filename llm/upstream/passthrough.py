@@ -30,18 +30,12 @@ from llm.upstream.attempts import Attempts
 from llm.upstream.call_record import CallRecord, observe_passed
 from llm.upstream.engine_client import EngineClient, encode_in_steps
 from llm.upstream.fast_path import DeltaTemplate
-from llm.upstream.whole_answer import EVENT_STREAM, JSON_LINES, detect_stream_type, read_start, read_whole
+from llm.upstream.whole_answer import SPLITTERS, STREAM_TYPES, WholeAnswer, read_body, read_stream_start, read_whole
 from llm.wire.frames import Frame, FrameSplitter
 from llm.wire.json_codec import Json, loads
 from llm.wire.ndjson import NdjsonSplitter, escape_line_separators
-from llm.wire.sse import SseDecoder, SseSplitter
 
 _DONE: Final = "[DONE]"
-_BLOCKS: Final[Mapping[str, Callable[[int], FrameSplitter]]] = {EVENT_STREAM: SseSplitter, JSON_LINES: NdjsonSplitter}
-_STREAM_TYPES: Final = {  # content type of a stream, by dialect
-    name: EVENT_STREAM if isinstance(dialect.create_framing(), SseDecoder) else JSON_LINES
-    for name, dialect in PASSTHROUGH_DIALECTS.items()
-}
 _NO_DATA: Final = re.compile(rb"(?:\A|[\r\n])data:?[ \t]*[\r\n]")  # a line of an event that may have no more
 _MAY_BE_NO_DATA: Final = re.compile(rb"data:?[ \t]*[\r\n]")  # the same without the line's start: found 20 times as fast
 
@@ -91,7 +85,8 @@ class PassthroughRound:
                     del answer
                     start = b"" if self._accept(reply) else await self._read_start(reply)
                     if self._events is None:
-                        await self._pass_document(reply, start)
+                        target, limit = self._attempts.target, self._client.max_answer
+                        self._send_whole(await read_whole(reply, target, limit, start), reply)
                         return
                     if start:
                         if self._events.feed(start) is not None:
@@ -101,7 +96,7 @@ class PassthroughRound:
                     reply.on_data = self._events.feed
                     while not self._events.done:
                         if (chunk := await anext(aiter(reply), None)) is None:
-                            self._events.close()
+                            self._end(self._events, reply)
                             return
                         if chunk and self._events.feed(chunk) is not None:
                             reply.reset_idle_timer()
@@ -125,17 +120,17 @@ class PassthroughRound:
         # The request has been sent: what only the answer needs is prepared while the engine works on it.
         self._record.input = self._record.input or RequestSize(self._request)
         if self._request.stream:
-            self._events = self._create_events(_STREAM_TYPES[self._attempts.target.engine.dialect])
+            self._events = self._create_events(STREAM_TYPES[self._attempts.target.engine.dialect])
         return answer
 
     def _accept(self, reply: HttpResponse, found: str = "") -> bool:
         """Begins the client's stream, if the content type is that of one. ``found``: the type, where it is wrong."""
         content_type = found or reply.headers.get("content-type", "")
         kind = content_type.partition(";")[0].strip().lower()
-        if kind not in _BLOCKS or self._request is None or not self._request.stream:
+        if kind not in SPLITTERS or self._request is None or not self._request.stream:
             return False
         self._sink.accept(content_type)
-        if self._events is None or self._events.lines != (kind == JSON_LINES):
+        if self._events is None or self._events.lines != (SPLITTERS[kind] is NdjsonSplitter):
             self._events = self._create_events(kind)
         return True
 
@@ -143,25 +138,31 @@ class PassthroughRound:
         """Decides by its first bytes whether the answer is a stream of events or one document. Returns these bytes."""
         start = b""
         if self._request is not None and self._request.stream:
-            start = await read_start(reply, self._client.max_answer)
-            kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if (found := detect_stream_type(start, kind, self._attempts.target.engine)) and self._accept(reply, found):
+            start, found = await read_stream_start(reply, self._attempts.target.engine, self._client.max_answer)
+            if found and self._accept(reply, found):
                 return start
         self._events = None
         return start
 
     def _create_events(self, kind: str) -> PassthroughEvents:
         limit = self._client.max_answer
-        events = PassthroughEvents(self._attempts.target, self._record, _BLOCKS[kind](limit), self._send_first, limit)
+        events = PassthroughEvents(self._attempts.target, self._record, SPLITTERS[kind](limit), self._send_first, limit)
         events.withhold_usage = self._usage_added
         return events
 
-    async def _pass_document(self, reply: HttpResponse, start: bytes) -> None:
+    def _end(self, events: PassthroughEvents, reply: HttpResponse) -> None:
+        """Ends a stream. A document is converted that had the content type of a stream."""
+        rest = events.take_rest()
+        if self._request is not None and rest.lstrip().startswith(b"{") and not events.lines:
+            self._send_whole(read_body(rest, self._attempts.target, self._client.max_answer), reply)
+        else:
+            events.close(rest)
+
+    def _send_whole(self, whole: WholeAnswer, reply: HttpResponse) -> None:
         """Sends a whole answer; converts one that has the other form than the client asked for."""
         request, engine = self._request, self._attempts.target.engine
         assert request is not None
         dialect = PASSTHROUGH_DIALECTS[engine.dialect]
-        whole = await read_whole(reply, dialect, engine, self._client.max_answer, start)
         events = observe_passed([*replay(whole.reply)], self._record)
         if whole.document is not None and not request.stream:
             document = dialect.repair_document(whole.document)
@@ -275,10 +276,13 @@ class PassthroughEvents:
             raise Malformed("The engine sends signs of life without end and nothing else.")
         return None if ready and not self.done else False
 
-    def close(self) -> None:
-        """Sends what is left at the end. Raises ``Truncated`` where the dialect's own end is missing."""
+    def take_rest(self) -> bytes:
+        """Returns what is left at the end: an event without its end, or anything else."""
+        return self._blocks.close()
+
+    def close(self, rest: bytes) -> None:
+        """Sends ``rest``, if it is an event. Raises ``Truncated`` where the dialect's own end is missing."""
         blocks = self._blocks
-        rest = blocks.close()
         frame = blocks.decode_frame(rest)
         if frame is not None:
             piece = self._repaired(rest + blocks.delimiter)

@@ -143,8 +143,7 @@ class EngineRound:
         return answer
 
     async def _read_whole(self, response: HttpResponse) -> Reply:
-        engine = self._attempts.target.engine
-        return (await read_whole(response, ENGINE_DIALECTS[engine.dialect], engine, self._client.max_answer)).reply
+        return (await read_whole(response, self._attempts.target, self._client.max_answer)).reply
 
     def _finished(self) -> Finished:
         """The end of the answer. Raises ``Truncated`` if there was none."""

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from llm.chat.events import Event, ReasoningDelta, TextDelta, ToolCallDelta, get_delta_text
 from llm.chat.reply import Collector, Reply
-from llm.dialects.base import EngineDialect
 from llm.dialects.registry import ENGINE_DIALECTS
-from llm.engines.engine import Engine
-from llm.errors import Malformed
+from llm.engines.engine import Engine, Target
+from llm.errors import LLMError, Malformed
 from llm.transport.interface import HttpResponse
 from llm.upstream.decoder import Decoder
+from llm.upstream.failures import keep_body
+from llm.wire.frames import FrameSplitter
 from llm.wire.json_codec import loads
-from llm.wire.sse import SseDecoder
+from llm.wire.ndjson import NdjsonSplitter
+from llm.wire.sse import SseDecoder, SseSplitter
 
 _EVENT_START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry)?:")  # of a server-sent event
 EVENT_STREAM: Final = "text/event-stream"
 JSON_LINES: Final = "application/x-ndjson"
+SPLITTERS: Final[Mapping[str, Callable[[int], FrameSplitter]]] = {EVENT_STREAM: SseSplitter, JSON_LINES: NdjsonSplitter}
+STREAM_TYPES: Final = {  # content type of a stream, by dialect
+    name: EVENT_STREAM if isinstance(dialect.create_framing(), SseDecoder) else JSON_LINES
+    for name, dialect in ENGINE_DIALECTS.items()
+}
 
 
 async def read_start(response: HttpResponse, limit: int) -> bytes:
@@ -35,12 +42,14 @@ async def read_start(response: HttpResponse, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def detect_stream_type(start: bytes, kind: str, engine: Engine) -> str | None:
-    """Returns the type of a stream that starts so, where its content type ``kind`` is another; None for a document."""
+async def read_stream_start(response: HttpResponse, engine: Engine, limit: int) -> tuple[bytes, str | None]:
+    """Reads the start of an answer. Returns it, and the type of the stream that starts so; None for a document."""
+    start = await read_start(response, limit)
     text = start.lstrip()
-    if isinstance(ENGINE_DIALECTS[engine.dialect].create_framing(), SseDecoder):
-        return None if text.startswith((b"{", b"[", b"<")) else EVENT_STREAM  # no event begins so
-    return JSON_LINES if text.startswith(b"{") and kind != "application/json" else None
+    if STREAM_TYPES[engine.dialect] == EVENT_STREAM:
+        return start, None if text.startswith((b"{", b"[", b"<")) else EVENT_STREAM  # no event begins so
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return start, JSON_LINES if text.startswith(b"{") and kind != "application/json" else None
 
 
 class WholeAnswer(NamedTuple):
@@ -50,14 +59,20 @@ class WholeAnswer(NamedTuple):
     document: bytes | None = None
 
 
-async def read_whole(
-    response: HttpResponse, dialect: EngineDialect, engine: Engine, limit: int, start: bytes = b""
-) -> WholeAnswer:
+async def read_whole(response: HttpResponse, target: Target, limit: int, start: bytes = b"") -> WholeAnswer:
     """Reads the rest of a response whose first bytes are ``start``. ``limit``: bytes. Raises ``LLMError``."""
+    engine = target.engine
+    dialect = ENGINE_DIALECTS[engine.dialect]
     start = start or await read_start(response, limit)
     if _EVENT_START.match(start):
         return WholeAnswer(await _read_events(response, Decoder(dialect, engine, limit), limit, start))
-    body = start + await response.read(limit)
+    return read_body(start + await response.read(limit), target, limit)
+
+
+def read_body(body: bytes, target: Target, limit: int) -> WholeAnswer:
+    """Reads the body of an answer: one document, or the JSON lines of a stream. Raises ``LLMError``."""
+    engine = target.engine
+    dialect = ENGINE_DIALECTS[engine.dialect]
     try:
         value = loads(body)
     except ValueError:
@@ -65,7 +80,11 @@ async def read_whole(
         if reply is None:
             raise Malformed("The engine's answer is not JSON.", engine=engine.name) from None
         return WholeAnswer(reply)
-    return WholeAnswer(dialect.read_reply(value, engine), body)
+    try:
+        return WholeAnswer(dialect.read_reply(value, engine), body)
+    except LLMError as error:
+        keep_body(error, body, target)
+        raise
 
 
 async def _read_events(response: HttpResponse, decoder: Decoder, limit: int, start: bytes) -> Reply:

@@ -49,7 +49,7 @@ def relay(dialect: str, pieces: Iterable[bytes], withhold_usage: bool = False) -
             if not events.done:
                 events.feed(piece)
         if not events.done:
-            events.close()
+            events.close(events.take_rest())
     except LLMError as error:
         out.failure = error
     return out

@@ -168,6 +168,26 @@ async def test_gw_20_a_document_for_a_stream_becomes_events(dialect: str) -> Non
         assert all(json.loads(line) for line in body.splitlines())
 
 
+@pytest.mark.parametrize("dialect", ["openai-chat", "openai-responses", "anthropic"])
+async def test_gw_20_a_document_with_the_content_type_of_a_stream_becomes_events(dialect: str) -> None:
+    wire = wire_of(dialect)
+    for document in (json.dumps(wire.whole("Hi there")), json.dumps(wire.whole("Hi there"), indent=1) + "\n"):
+        status, kind, body = await answered(dialect, sends(document.encode(), wire.content_type), ask(dialect, True))
+        assert (status, kind.partition(";")[0]) == (200, wire.content_type), body
+        assert b"Hi there" in body and b"data: {" in body and b"upstream" not in body
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_gw_20_nw_33_an_error_with_status_200_has_all_its_fields(stream: bool) -> None:
+    """As OpenRouter sends it."""
+    error = {"message": "It broke.", "code": 502, "metadata": {"provider_name": "Acme", "raw": "x"}}
+    document = json.dumps({"error": error, "user_id": "u1"}).encode()
+    status, _, body = await answered("openai-chat", sends(document), ask("openai-chat", stream))
+    got = json.loads(body)
+    assert status == 502
+    assert got["error"]["metadata"] == error["metadata"] and got["user_id"] == "u1"
+
+
 @pytest.mark.parametrize("dialect", PATHS)
 async def test_gw_20_an_error_document_for_a_stream_is_an_error_response(dialect: str) -> None:
     document = json.dumps({"error": {"message": "It broke.", "type": "server_error"}}).encode()
@@ -288,7 +308,7 @@ async def test_cl_11_a_failure_belongs_to_the_response_that_was_begun() -> None:
                 got = read_responses(await answer.body())
         assert [one["type"] for one in got if "type" in one].count("response.created") == 1
         assert got[-1]["type"] == "response.failed"
-        assert (got[-1]["response"]["id"], got[-1]["response"]["model"]) == ("resp_1", "m")
+        assert got[-1]["response"]["id"] == "resp_1"
 
 
 UNTYPED: Final = {
