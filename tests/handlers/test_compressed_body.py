@@ -106,6 +106,7 @@ async def test_nw_57_another_encoding_is_415_by_its_name(encoding: str, monkeypa
         ("deflate", b"{}", 400, "request_body_encoding_invalid"),
         ("gzip", gzip.compress(bytes(3000)), 413, "request_body_too_large_after_decoding"),
     ],
+    ids=["unknown coding", "no gzip", "cut gzip", "no deflate", "too large"],  # the bytes of gzip hold the time
 )
 async def test_nw_57_anthropic_s_clients_get_its_codes(encoding: str, data: bytes, status: int, code: str) -> None:
     async with run_server(make_config(MAX_BODY_SIZE="2000")) as server:
