@@ -1,4 +1,4 @@
-"""Request fields that OpenAI's two APIs share, for a request that crosses from one to the other.
+"""Fields that OpenAI's two APIs share, for requests and answers that cross from one to the other.
 
 Sources: the request types of both APIs in OpenAI's client for Python, version 3.57.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from llm.chat.messages import Media, Message, Part, Text, ToolResult
-from llm.chat.provider_metadata import Metadata, ProviderMetadata
+from llm.chat.provider_metadata import Metadata, ProviderMetadata, metadata_for_client
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.wire.json_codec import Json
 from llm.wire.json_lenient import as_dict
@@ -41,6 +41,25 @@ def move_chat_fields(request: ChatRequest) -> ChatRequest:
     if metadata is request.metadata and messages is request.messages:
         return request
     return replace(request, metadata=metadata, tools=tools, messages=messages)
+
+
+def read_answer_fields(metadata: Metadata) -> dict[str, Json]:
+    """Returns the fields of a response that a Chat Completions answer has too: the service tier and the moderation.
+
+    Chat Completions has a list of results where the other API has one result.
+    """
+    response = metadata_for_client(metadata, RESPONSES)
+    fields = {name: response[name] for name in ("service_tier",) if response.get(name) is not None}
+    if moderation := as_dict(response.get("moderation")):
+        fields["moderation"] = {name: _write_moderation(value) for name, value in moderation.items()}
+    return fields
+
+
+def _write_moderation(value: Any) -> Json:
+    result = as_dict(value)
+    if result.get("type") != "moderation_result":
+        return cast("Json", value)
+    return {"type": "moderation_results", "model": result.get("model"), "results": [dict(result)]}
 
 
 def _move_top_level(metadata: Metadata) -> tuple[Metadata, Mapping[str, Any] | None]:

@@ -42,7 +42,7 @@ class SpeechRequest:
     """A request for speech. ``None``: not specified. ``format`` is a name in :data:`FORMATS`."""
 
     text: str
-    voice: str | None = None
+    voice: str | dict[str, Json] | None = None  # an object: a custom voice, such as ``{"id": "voice_1"}``
     format: str | None = None
     speed: float | None = None  # 1: normal
     instructions: str | None = None  # how to speak

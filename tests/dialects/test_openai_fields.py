@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from llm.chat.reply import replay
+from llm.dialects import openai_chat, openai_responses
+from llm.engines.records import ENGINES
 from llm.errors import Unsupported
 from tests.support.crossed_requests import Crossed, cross
 from tests.support.field_cases import field_case
@@ -135,3 +140,58 @@ def test_a_cache_breakpoint_of_an_answer_is_named() -> None:
     text = {"type": "text", "text": "Hello", "prompt_cache_breakpoint": BREAKPOINT}
     out = over_responses(messages=[{"role": "assistant", "content": [text]}, {"role": "user", "content": "x"}])
     assert out.dropped == ("prompt_cache_breakpoint",) and "breakpoint" not in str(out.body)
+
+
+def test_nw_16_a_custom_tool_keeps_its_grammar_and_its_call_comes_back() -> None:
+    case = field_case("nw-16")
+    out = cross("/v1/chat/completions", case["request"])
+    assert out.dropped == () and out.body["tools"] == [
+        {
+            "type": "custom",
+            "name": "sql",
+            "description": "d",
+            "format": {"type": "grammar", "syntax": "lark", "definition": 'start: "a"'},
+        }
+    ]
+    reply = openai_responses.read_reply(case["provider_response"]["body"], ENGINES["openai"])
+    answer: Any = openai_chat.write_reply(reply, openai_chat.read_request(case["request"]), 1)
+    assert answer["choices"][0]["message"]["tool_calls"] == [
+        {"id": "c6", "type": "custom", "custom": {"name": "sql", "input": "a"}}
+    ]
+
+
+# --- answers ---
+
+RESULT: dict[str, Any] = {
+    "type": "moderation_result", "model": "omni-moderation-latest", "flagged": False, "categories": {"hate": False},
+    "category_scores": {"hate": 0.1}, "category_applied_input_types": {"hate": ["text"]},
+}  # fmt: skip
+MODERATION = {"input": RESULT, "output": {"type": "error", "code": "c", "message": "m"}}
+ANSWER: dict[str, Any] = {
+    "id": "resp_1", "object": "response", "status": "completed", "model": "m", "service_tier": "flex",
+    "moderation": MODERATION, "output": [], "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
+}  # fmt: skip
+
+
+def check_answer(answer: Any) -> None:
+    assert answer.service_tier == "flex"
+    assert answer.moderation.output.code == "c"
+    [result] = answer.moderation.input.results
+    assert (answer.moderation.input.model, result.category_scores) == ("omni-moderation-latest", {"hate": 0.1})
+
+
+def test_nw_13_moderation_results_and_the_tier_come_back_whole() -> None:
+    reply = openai_responses.read_reply(ANSWER, ENGINES["openai"])
+    request = openai_chat.read_request({"model": "openai/gpt-6-sol", "messages": []})
+    check_answer(ChatCompletion.model_validate(openai_chat.write_reply(reply, request, 1)))
+
+
+def test_nw_13_moderation_results_and_the_tier_come_back_streamed() -> None:
+    reply = openai_responses.read_reply(ANSWER, ENGINES["openai"])
+    request = openai_chat.read_request(
+        {"model": "m", "messages": [], "stream": True, "stream_options": {"include_usage": True}}
+    )
+    raw = b"".join(openai_chat.create_writer(request, 1).feed([*replay(reply)]))
+    chunks = [json.loads(line[6:]) for line in raw.splitlines() if line.startswith(b"data: {")]
+    check_answer(ChatCompletionChunk.model_validate(chunks[-2]))
+    assert chunks[-2]["choices"][0]["finish_reason"] and chunks[-1]["usage"] and "service_tier" not in chunks[0]

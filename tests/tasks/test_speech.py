@@ -89,6 +89,22 @@ async def test_speech_options_are_sent_to_the_engine() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/voice/tts", {"text": "Hello", "engine": "openai", "model": "m"}),
+        ("/v1/audio/speech", {"input": "Hello", "model": "openai/m"}),
+    ],
+)
+async def test_nw_53_a_custom_voice_is_sent_to_the_engine(path: str, body: dict[str, Any]) -> None:
+    voice = {"id": "voice_1234"}
+    async with Upstream(audio(b"fLaC")).run() as upstream:
+        async with run_server(make_config(**make_environ(upstream, "openai"))) as server:
+            answer = await server.post(path, {**body, "voice": voice})
+            assert (answer.status, await answer.body()) == (200, b"fLaC")
+    assert upstream.requests[0].json["voice"] == voice
+
+
 @pytest.mark.parametrize("engine", SPEECH_ENGINES, ids=lambda engine: engine.name)
 async def test_every_speech_engine_gets_its_own_defaults(engine: Any) -> None:
     async with Upstream(audio(b"\0")).run() as upstream:

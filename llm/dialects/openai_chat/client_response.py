@@ -41,6 +41,7 @@ from llm.dialects.openai_chat.shared import (
     write_usage,
 )
 from llm.dialects.openai_common import write_error
+from llm.dialects.openai_fields import read_answer_fields
 from llm.wire.json_codec import Json, dump_bytes, dump_text
 from llm.wire.json_lenient import as_dict
 from llm.wire.sse import encode_sse_event
@@ -189,6 +190,8 @@ class ChunkWriter:
     def _finish(self, finish: Finished) -> Iterator[bytes]:
         if refusal := describe_refusal(finish):
             yield self._write_delta({"refusal": refusal})
+        if fields := read_answer_fields(finish.metadata):
+            self._head += dump_bytes(fields)[1:-1] + b","
         logprobs = metadata_for_client(finish.metadata, NAME).get("logprobs")
         yield self._write_delta({}, CLIENT_FINISH_REASONS[finish.reason], logprobs, _write_end_fields(finish))
         if self._shows_usage:
@@ -318,6 +321,7 @@ def write_reply(
         "choices": [choice],
         "usage": write_usage(reply.usage),
         "system_fingerprint": SYSTEM_FINGERPRINT,
+        **read_answer_fields(reply.finish.metadata),
     }
 
 
