@@ -211,8 +211,11 @@ def _read(text: str) -> CachedSignatures:
 
 
 def _is_from_engine(metadata: Metadata) -> bool:
-    """Returns True if an engine issued some of the metadata, so that the client has sent it back."""
-    return any(item.issuer is not None for item in metadata)
+    """Returns True if an engine issued some of the metadata, so that the client has sent it back.
+
+    The issuer of what a dialect keeps of its own form is "", which no engine has.
+    """
+    return any(item.issuer for item in metadata)
 
 
 class SignatureRecorder:

@@ -36,6 +36,14 @@ def test_signatures_sent_by_the_client_stay_unchanged() -> None:
     assert [part.metadata for part in request.messages[1].parts] == [(*KEEP, *own), sealed]
 
 
+def test_t1_what_a_dialect_keeps_of_its_own_form_is_no_signature() -> None:
+    """A Messages client sends a call back with ``caller``, which every call of this API has."""
+    cache, usual = SignatureCache(), (ProviderMetadata("anthropic", "", {"caller": {"type": "direct"}}),)
+    cache.put("me", "c1", CachedSignatures(KEEP))
+    [call] = cache.restore("me", request_with(ToolCall("c1", "f", metadata=usual))).messages[1].parts
+    assert call.metadata == (*KEEP, *usual)
+
+
 def test_the_oldest_entries_are_removed_above_the_size_limit() -> None:
     cache = SignatureCache(max_size=1000)
     for n in range(50):
