@@ -320,16 +320,23 @@ def _parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 def _read_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Config:
     options = {"HOST": arguments.host, "PORT": arguments.port, "PROCESSES": arguments.processes}
     overrides = {name: value for name, value in options.items() if value is not None}
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):  # read by OpenSSL, to which a missing one is an empty one
+        if environ.get(name) and not os.access(environ[name], os.R_OK):
+            raise ConfigError(name, f"{environ[name]} cannot be read")
     return Config.from_env({**environ, **overrides}, _read_env_file(arguments.env_file))
 
 
 def _read_env_file(path: Path) -> Mapping[str, str | None]:
     """Reads a file of settings. A server that is configured by its environment alone does without ``dotenv``'s 1 MB."""
-    if not path.exists():
-        return {}
-    from dotenv import dotenv_values
+    try:
+        if not path.exists():
+            return {}
+        from dotenv import dotenv_values
 
-    return dotenv_values(path)
+        return dotenv_values(path)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(str(path), str(reason)) from None
 
 
 def main(argv: Sequence[str]) -> int:

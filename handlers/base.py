@@ -253,7 +253,7 @@ class BaseHandler(RequestHandler):
         engines = self.context.config.engines
         keys = {**read_header_keys(self.request.headers, engines), **pop_body_keys(body, engines)}
         self.caller = self.context.make_caller(self._client_id, keys)
-        if not self.caller.trusted and (self.access == "client" or not keys):
+        if not self.caller.trusted and (self.access == "client" or not self.caller.keys):
             raise NotAuthenticated("X-ClientId header is missing or invalid and no custom API keys provided")
 
     def write_json(self, value: Json | dict[str, Json], status: int = 200) -> None:

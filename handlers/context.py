@@ -13,6 +13,7 @@ from handlers.request.active_peers import Peers
 from handlers.request.limits import BodyBudget, ConcurrencyLimit
 from handlers.request.schema import Schemas
 from llm.config.settings import Config
+from llm.errors import InvalidRequest
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
 from llm.gateway.chat import ChatService
@@ -60,6 +61,20 @@ class Context:
                 return client_id
         return ""
 
+    def _select_keys(self, keys: dict[str, str], trusted: bool) -> dict[str, str]:
+        """Returns the keys for engines that take callers' own keys (``OWN_KEYS``).
+
+        A caller with a client id could use the server's key instead, so it is told. Raises ``InvalidRequest``.
+        """
+        taken = self.config.own_keys
+        refused = [engine for engine in keys if engine not in taken]
+        if not refused or (trusted and not self.config.own_keys_text):
+            return keys
+        if trusted:
+            message = f"This server takes no key of a caller for {refused[0]} (OWN_KEYS)."
+            raise InvalidRequest(message, param=f"{refused[0]}Key")
+        return {engine: key for engine, key in keys.items() if engine in taken}
+
     def make_caller(self, client_id: str, keys: dict[str, str]) -> Caller:
         """Returns the caller with this client id (``""``: none) and these own provider keys, by engine."""
         if client_id and not keys:
@@ -71,6 +86,7 @@ class Context:
         else:
             names = {_name(engine, key) for engine, key in keys.items()}
         trusted = bool(client_id) or self.config.open_to_all
+        keys = self._select_keys(keys, trusted)
         return Caller(trusted=trusted, names=frozenset(names), keys=keys)
 
 

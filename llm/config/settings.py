@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from llm.config.engines import SUFFIXES, read_custom_engines, read_engines, set_task_defaults, variable_name
+from llm.config.own_keys import read_own_keys
 from llm.config.parsers import (
     parse_age,
     parse_client_ids,
@@ -83,6 +84,7 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[str], Any], str, str], ...]] = (
     ("IMAGE_MODEL", "image_model", parse_text, "", "its model; the tool needs both and the engine's key"),
     ("PUBLIC_URL", "public_url", parse_url, "", "URL of this server for clients, for links to generated images"),
     ("FETCH_ALLOW", "fetch_allow", parse_fetch_allow, "", "private `host:port` open to tools, comma separated"),
+    ("OWN_KEYS", "own_keys_text", parse_text, "", "engines that take callers' own keys, or `true`, `false`"),
     ("CORS_ORIGINS", "cors_origins", parse_names, "", "allowed browser origins, comma separated; `*`: any"),
     ("CHAT_REASONING_FIELD", "chat_reasoning_fields", parse_reasoning_field, "both", _REASONING_FIELD_MEANING),
     ("PATH_IDS", "path_ids", parse_flag, "false", "read client ids from paths too: `/c/<client id>/…`"),
@@ -141,6 +143,8 @@ class Config:
     image_model: str = ""
     public_url: str = ""
     fetch_allow: tuple[tuple[str, int], ...] = ()  # hosts in the form of ``llm.transport.egress``
+    own_keys_text: str = ""  # OWN_KEYS as it was set
+    own_keys: frozenset[str] = frozenset()  # engines that take the own key of a caller without a client id
     cors_origins: tuple[str, ...] = ()
     chat_reasoning_fields: tuple[str, ...] = ("reasoning_content", "reasoning")
     path_ids: bool = False
@@ -157,7 +161,15 @@ class Config:
             if setting.name in values:
                 found[setting.attribute] = parse_variable(setting.name, setting.parse, values[setting.name])
         engines, keys, enabled = read_engines({**ENGINES, **read_custom_engines(values)}, values)
-        config = cls(**found, port_chosen="PORT" in values, engines=engines, keys=keys, enabled=enabled)
+        own_keys = read_own_keys(values.get("OWN_KEYS"), engines, keys)
+        config = cls(
+            **found,
+            port_chosen="PORT" in values,
+            engines=engines,
+            keys=keys,
+            enabled=enabled,
+            own_keys=own_keys,
+        )
         config = _add_client_ids(_set_voice_defaults(config), values)
         warnings = (*_unknown_name_warnings(dotenv or {}, engines), *_tool_warnings(config))
         return replace(config, proxies=_read_proxies(values), warnings=warnings)

@@ -203,8 +203,8 @@ class ScriptedTransport:
 
 
 def make_config(**environ: str) -> Config:
-    """Returns a configuration with the tests' client id."""
-    return Config.from_env({"AUTHORIZED_CLIENT_ID": CLIENT_ID, **environ})
+    """Returns a configuration with the tests' client id. Own keys open the engines of the tests, which are private."""
+    return Config.from_env({"AUTHORIZED_CLIENT_ID": CLIENT_ID, "OWN_KEYS": "true", **environ})
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 
+import dotenv
 import pytest
 
 import server
@@ -88,6 +90,39 @@ def test_an_invalid_value_exits_with_2_and_names_the_setting(tmp_path: Path, nam
     assert told.stderr.startswith("configuration error: ")
     assert (name if value != "vllm" else "VLLM_BASE_URL") in told.stderr
     assert told.stderr.count("\n") == 1
+
+
+def test_br_11_a_file_of_settings_that_cannot_be_read_exits_with_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of mode 0600 that belongs to another user; the tests may run as root, who can read it."""
+    path = tmp_path / ".env"
+    path.write_text("PORT=3000")
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(dotenv, "dotenv_values", refuse)
+    assert server.main(["--env-file", str(path)]) == 2
+    assert capsys.readouterr().err == f"configuration error: {path}: Permission denied\n"
+
+
+def test_br_11_other_files_that_cannot_be_read_exit_with_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / ".env"
+    path.write_bytes(b"TTS_VOICE=\xff\xfe")
+    assert server.main(["--env-file", str(path)]) == 2
+    assert capsys.readouterr().err == f"configuration error: {path}: it is not UTF-8 text\n"
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    assert server.main(["--env-file", os.devnull]) == 2
+    assert "SSL_CERT_FILE: " in capsys.readouterr().err
+
+
+def test_br_11_the_systemd_unit_hands_on_a_file_that_only_root_can_read() -> None:
+    unit = (ROOT / "deploy" / "llm-server.service").read_text()
+    assert "DynamicUser=yes" in unit and "LoadCredential=env:/opt/llm-server/.env\n" in unit
+    assert "server.py --env-file ${CREDENTIALS_DIRECTORY}/env\n" in unit
 
 
 def test_a_chosen_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
