@@ -13,6 +13,7 @@
     │ ├ EngineNotConfigured   400  engine_not_configured
     │ ├ NotFound              404  not_found
     │ ├ UnknownModel          404  model_not_found
+    │ ├ BodyTimeout           408  bad_request            the body stood still or came too slowly
     │ ├ TooLarge              413  too_large
     │ ├ UnsupportedEncoding   415  unsupported            names the Content-Encoding
     │ └ WebSocketNotServed    426  bad_request            the client asks by HTTP
@@ -167,6 +168,12 @@ class TooLarge(RequestError):
 
     status = 413
     code = "too_large"
+
+
+class BodyTimeout(RequestError):
+    """The body of the request did not arrive in time."""
+
+    status = 408
 
 
 class UnsupportedEncoding(RequestError):
@@ -373,22 +380,3 @@ def choose_error_class(status: int, *codes: str | None) -> type[LLMError]:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     return InvalidRequest if 400 <= status < 500 else EngineFailed
-
-
-_CLIENT_HEADERS: Final = frozenset({"retry-after", "retry-after-ms", "x-should-retry", "request-id"})
-_CLIENT_PREFIXES: Final = ("x-ratelimit-", "anthropic-ratelimit-")
-
-
-def select_client_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Selects the engine's response headers for the client: rate limits, retry times, request ids (E1).
-
-    ``x-request-id`` is this server's own, so the engine's is renamed to ``x-provider-request-id``.
-    """
-    selected = {}
-    for name, value in headers.items():
-        low = name.lower()
-        if low in _CLIENT_HEADERS or low.startswith(_CLIENT_PREFIXES):
-            selected[low] = value
-        elif low == "x-request-id":
-            selected["x-provider-request-id"] = value
-    return selected

@@ -15,7 +15,7 @@ from tornado.httputil import HTTPConnection, HTTPOutputError, RequestStartLine, 
 
 from handlers.server.socket_writer import SocketWriter
 from llm import log
-from llm.errors import LLMError, TooLarge
+from llm.errors import BodyTimeout, LLMError, TooLarge
 from llm.http1.event_loop import WatchFunction
 from llm.http1.message import CHUNK_SIZES, Headers
 from llm.http1.request_parser import RequestParser
@@ -25,6 +25,8 @@ _READ_PER_TURN: Final = 256 * 1024  # bytes read in one turn of the event loop
 _JOIN_BELOW: Final = 64 * 1024  # bytes: a smaller body is sent in one call with its head
 _MAX_PIPELINED: Final = 4 * 1024  # bytes of the next request that are read before the current response has ended
 _LINGER: Final = 2.0  # seconds for a client to read the last response and close the connection itself
+_UPLOAD_LINGER: Final = 30.0  # the same for a client that still sends a refused body, which is read and discarded
+_LOWEST_RATE: Final = 64.0  # bytes a second of a body on average, after BODY_TIMEOUT
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -79,7 +81,7 @@ class ClientConnection(SocketWriter, HTTPConnection):
     """
 
     __slots__ = (
-        "_answering", "_bodiless", "_body_left", "_chunked", "_ended", "_handler", "_http11", "_keep_alive",
+        "_answering", "_bodiless", "_body_left", "_chunked", "_ended", "_handler", "_http11", "_keep_alive", "_latest",
         "_on_close", "_parser", "_pipelined", "_started", "_state", "deadline",
     )  # fmt: skip
 
@@ -95,6 +97,8 @@ class ClientConnection(SocketWriter, HTTPConnection):
         self._http11 = self._keep_alive = True  # of the request: HTTP/1.1; another request may follow
         self._bodiless = self._chunked = False  # of the response: no body (HEAD); chunked transfer coding
         self._body_left: int | None = None  # bytes of the response body still to write; None: no Content-Length
+        # Time at which a body that comes at the lowest rate has to be complete; then the seconds to linger at the end.
+        self._latest = 0.0
         self._pipelined = b""  # bytes of the next request
         state.connections.add(self)
         self._resume_reading()
@@ -178,6 +182,16 @@ class ClientConnection(SocketWriter, HTTPConnection):
         if self._on_close is not None:
             self.loop.call_soon(self._call_on_close)
 
+    def expire(self) -> None:
+        """Closes the connection at its deadline; a body that stood still or came too slowly is answered with 408."""
+        if self._handler is None or self._started or self._parser is None or self._parser.start_line is None:
+            self.close()
+            return
+        line = self._parser.start_line
+        what = f"The body of {line.method} {line.path[:100]}"
+        seconds = f"{self._state.body_timeout:g} seconds"
+        self._refuse(BodyTimeout(f"{what} stood still for {seconds}, or came too slowly (BODY_TIMEOUT)."))
+
     def _call_on_close(self) -> None:
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
@@ -246,10 +260,13 @@ class ClientConnection(SocketWriter, HTTPConnection):
                 else:
                     self._resume_reading()
             handler.on_body_end()
+        elif pieces:
+            self._latest += len(data) / _LOWEST_RATE
+            self.deadline = min(monotonic() + self._state.body_timeout, self._latest)
 
     def _start_handler(self, parser: RequestParser, line: RequestStartLine) -> Handler:
         state = self._state
-        self.deadline = monotonic() + state.body_timeout
+        self.deadline = self._latest = monotonic() + state.body_timeout
         self._http11, self._bodiless, self._keep_alive = (
             line.version == "HTTP/1.1",
             line.method == "HEAD",
@@ -298,8 +315,9 @@ class ClientConnection(SocketWriter, HTTPConnection):
         """Ends the response of the current request."""
         self._ended = True
         self._on_close = None
-        if not self._answering:  # the rest of the request body will not be read
-            self._answering, self._keep_alive = True, False
+        self._latest = _LINGER
+        if not self._answering:  # the rest of the request body will not be given to a handler
+            self._answering, self._keep_alive, self._latest = True, False, _UPLOAD_LINGER
         self._parser = self._handler = None
         if not self.unsent and not self.closed:
             self._finish_exchange()
@@ -322,7 +340,7 @@ class ClientConnection(SocketWriter, HTTPConnection):
                 self._resume_reading()
             return
         # Bytes sent to a closed socket are answered with a reset, which may discard what the client has not read yet.
-        self.deadline = monotonic() + _LINGER
+        self.deadline = monotonic() + self._latest
         self._resume_reading()
         try:
             self.sock.shutdown(socket.SHUT_WR)

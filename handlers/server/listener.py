@@ -148,7 +148,7 @@ class Listener:
         before, self._slow = self._slow, {}
         for connection in [*self.connections]:
             if connection.deadline <= now:
-                connection.close()
+                connection.expire()
             elif connection.unsent:
                 delivered = connection.count_delivered()
                 last, since = before.get(connection, (-1, now))

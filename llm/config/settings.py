@@ -54,7 +54,7 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[str], Any], str, str], ...]] = (
     ("MAX_HEADER_SIZE", "max_header_size", parse_size, "64KB", "headers of a request; beyond it the connection closes"),
     ("MAX_KEPT_BODIES", "max_kept_bodies", parse_size, "256MB", "bodies of all callers without a client id, else 429"),
     ("HEADER_TIMEOUT", "header_timeout", parse_seconds, "75", "seconds to receive headers; also for idle connections"),
-    ("BODY_TIMEOUT", "body_timeout", parse_seconds, "120", "seconds to receive the body of a request"),
+    ("BODY_TIMEOUT", "body_timeout", parse_seconds, "120", "seconds without a byte of a request body, else 408"),
     ("CLIENT_TIMEOUT", "client_timeout", parse_seconds, "300", "seconds without the client reading its answer"),
     ("CONNECT_TIMEOUT", "connect_timeout", parse_seconds, "10", "seconds to connect to a provider"),
     ("FIRST_BYTE_TIMEOUT", "first_byte_timeout", parse_seconds, "600", "seconds to the first byte of an answer"),

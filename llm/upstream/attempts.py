@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from llm.dialects.base import EngineRequest
 from llm.engines.engine import Target
-from llm.errors import LLMError, Malformed, OtherApi, select_client_headers
+from llm.errors import LLMError, Malformed, OtherApi
 from llm.transport.interface import HttpResponse
 from llm.upstream.call_record import FIRST_BYTE, NEXT_ATTEMPT, NEXT_EVENT, CallRecord
 from llm.upstream.engine_client import EngineClient
-from llm.upstream.failures import attribute_error, read_failure
+from llm.upstream.failures import attribute_error, read_failure, select_client_headers
 from llm.wire.json_codec import loads
 
 T = TypeVar("T")

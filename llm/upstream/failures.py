@@ -23,7 +23,6 @@ from llm.errors import (
     LLMError,
     NotAuthenticated,
     QuotaExceeded,
-    select_client_headers,
 )
 from llm.log import is_secret, mask
 from llm.transport.interface import HttpResponse
@@ -34,6 +33,23 @@ MAX_KEPT_BODY: Final = 64 * 1024  # bytes of an error body whose fields are pass
 # A key, or a part of one, that a provider repeats.
 KEY_PATTERN: Final = re.compile(r"\b(?:sk|pk|gsk|xai|hf|csk|tgp)[-_][A-Za-z0-9_*-]{4,}")
 ERROR_BODY_TIMEOUT: Final = 10.0  # seconds to read an error body
+_CLIENT_HEADERS: Final = frozenset({"retry-after", "retry-after-ms", "x-should-retry", "request-id"})
+_CLIENT_PREFIXES: Final = ("x-ratelimit-", "anthropic-ratelimit-")
+
+
+def select_client_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Selects the engine's response headers for the client: rate limits, retry times, request ids (E1).
+
+    ``x-request-id`` is this server's own, so the engine's is renamed to ``x-provider-request-id``.
+    """
+    selected = {}
+    for name, value in headers.items():
+        low = name.lower()
+        if low in _CLIENT_HEADERS or low.startswith(_CLIENT_PREFIXES):
+            selected[low] = value
+        elif low == "x-request-id":
+            selected["x-provider-request-id"] = value
+    return selected
 
 
 async def read_failure(reply: HttpResponse, target: Target) -> LLMError:

@@ -15,6 +15,7 @@ from handlers import ROUTES
 from handlers.base import BaseHandler
 from handlers.request.limits import MAX_OPEN_BODY, MAX_VALUES, ConcurrencyLimit, check_values
 from handlers.server.listener import limit_connections
+from llm import log
 from llm.errors import InvalidRequest, RateLimited
 from llm.wire.json_codec import MAX_DEPTH
 from tests.support.harness import CLIENT, CLIENT_ID, Answer, Client, Connection, Request, make_config, run_server
@@ -31,6 +32,7 @@ from tests.support.limits import (
 from tests.support.work import limit_processor_time
 
 HEAD = b"POST /llm/chat HTTP/1.1\r\nHost: x\r\n"
+CHAT_HEAD = HEAD + f"X-ClientId: {CLIENT_ID}\r\nContent-Type: application/json\r\n".encode()
 FREE = (("GET", "/llm/engines"), ("GET", "/health"), ("GET", "/api/version"))
 
 
@@ -241,13 +243,70 @@ async def test_a_slow_body_times_out_and_leaves_nothing_behind() -> None:
         _reader, writer = await send_raw(server, HEAD + b"Content-Length: 1000\r\n\r\n{")
         await wait_until(lambda: kept.reserved == 1)
         with pytest.raises(ConnectionError):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 while True:
                     writer.write(b" ")
                     await writer.drain()
                     await asyncio.sleep(0.02)
         writer.close()
         await wait_until(lambda: kept.reserved == 0 and len(asyncio.all_tasks()) == before)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_br_10_a_body_that_never_stands_still_is_taken(chunked: bool) -> None:
+    """It takes several times BODY_TIMEOUT."""
+    body = json.dumps({"engine": "demo", "model": "demo-chat", "stream": False, "prompt": "h" * 300}).encode()
+    length = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
+    async with run_server(make_config(BODY_TIMEOUT="0.4", DEMO_ENABLED="true")) as server:
+        reader, writer = await send_raw(server, CHAT_HEAD + length + b"\r\n\r\n")
+        for at in range(0, len(body), 20):
+            piece = body[at : at + 20]
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            await writer.drain()
+            await asyncio.sleep(0.06)
+        writer.write(b"0\r\n\r\n" if chunked else b"")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+
+@pytest.mark.parametrize("piece", [b"", b" "], ids=["stands still", "trickles"])
+async def test_br_10_a_body_that_does_not_come_is_408_and_a_log_line(
+    piece: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problems: list[str] = []
+    monkeypatch.setattr(log, "write", lambda event, *_, **fields: problems.append(str(fields.get("problem"))))
+    async with run_server(make_config(BODY_TIMEOUT="0.3")) as server:
+        reader, writer = await send_raw(server, CHAT_HEAD + b"Content-Length: 100000\r\n\r\n{")
+
+        async def trickle() -> None:
+            with suppress(ConnectionError):
+                while piece:
+                    writer.write(piece)
+                    await writer.drain()
+                    await asyncio.sleep(0.05)
+
+        sending = asyncio.create_task(trickle())
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        sending.cancel()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n") and b"BODY_TIMEOUT" in answer
+    assert any(problem.startswith("The body of POST /llm/chat stood still") for problem in problems)
+
+
+@pytest.mark.parametrize("size", [200_000, 3_000_000])
+async def test_br_12_a_refused_upload_goes_on_until_its_client_has_read_the_413(size: int) -> None:
+    """The client reads nothing before it has sent everything, which takes longer than a usual linger."""
+    async with run_server(make_config(MAX_BODY_SIZE="10KB")) as server:
+        reader, writer = await send_raw(server, CHAT_HEAD + b"Content-Length: %d\r\n\r\n" % size)
+        for _ in range(24):
+            writer.write(b"x" * (size // 24))
+            await writer.drain()
+            await asyncio.sleep(0.1)
+        async with asyncio.timeout(10):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 413")
+            assert await reader.read()
+        writer.close()
 
 
 async def test_a_client_that_leaves_during_its_body_leaves_nothing_behind() -> None:
