@@ -58,7 +58,7 @@ DIALECT_ROOMS: Final = {
 }  # fmt: skip
 EXTRA_ROOMS: Final = {
     "anthropic": {"client_errors", "prompt_caching"},
-    "gemini": {"client_errors"},
+    "gemini": {"client_errors", "engine_calls"},
     "native": {"client_threads"},
     "ollama": {"client_generate"},
     "openai_chat": {"client_fields", "client_messages", "engine_calls"},

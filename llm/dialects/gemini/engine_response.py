@@ -23,6 +23,7 @@ from llm.chat.messages import Citation, Media, ProviderToolRun, Text, UnknownPar
 from llm.chat.parts_manager import PartsManager
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
 from llm.chat.reply import Reply, collect
+from llm.dialects.gemini.engine_calls import StreamedCall
 from llm.dialects.gemini.engine_errors import build_error
 from llm.dialects.gemini.shared import NAME
 from llm.engines.engine import Engine
@@ -82,6 +83,8 @@ class ContentReader:
     def __init__(self, engine: Engine) -> None:
         self.done = False
         self._engine = engine
+        self._streamed: StreamedCall | None = None  # a call whose arguments still come
+        self._call_metadata: Metadata = ()
         self._parts = PartsManager()
         self._started = False
         self._finish: str | None = None
@@ -123,6 +126,7 @@ class ContentReader:
             for source in self._sources or self._pages.values():
                 self._cite(source)
         continuation = self._build_continuation()
+        self._end_streamed_call(complete=False)
         self._parts.end_all()
         if self._usage is not None:
             self._parts.events.append(UsageReported(self._usage))
@@ -231,10 +235,25 @@ class ContentReader:
         return None
 
     def _read_call(self, wire: Mapping[str, Any], call: Mapping[str, Any]) -> None:
-        index = self._parts.open_call(as_text(call.get("id")) or f"call_{token_hex(12)}", as_text(call.get("name")))
-        if args := call.get("args"):
-            self._parts.add_arguments(index, dumps(args))
-        self._parts.end_call(index, unknown_fields(wire, ("functionCall",), NAME, self._engine.issuer))
+        name = as_text(call.get("name"))
+        if name or self._streamed is None:
+            self._end_streamed_call(complete=False)
+            self._streamed = StreamedCall(
+                self._parts.open_call(as_text(call.get("id")) or f"call_{token_hex(12)}", name)
+            )
+        self._streamed.add(call)
+        self._call_metadata = self._call_metadata or unknown_fields(wire, ("functionCall",), NAME, self._engine.issuer)
+        if not call.get("willContinue"):
+            self._end_streamed_call(complete=True)
+
+    def _end_streamed_call(self, *, complete: bool) -> None:
+        call, self._streamed = self._streamed, None
+        if call is not None:
+            arguments = call.write(complete=complete)
+            if arguments != "{}":
+                self._parts.add_arguments(call.index, arguments)
+            self._parts.end_call(call.index, self._call_metadata)
+            self._call_metadata = ()
 
     def _read_grounding(self, wire: Mapping[str, Any]) -> None:
         chunks = as_dicts(wire.get("groundingChunks"))
