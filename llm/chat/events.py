@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from llm.chat.messages import Citation, Executor, Part, ProviderToolRun, Usage
+from llm.chat.messages import Citation, Executor, Part, Phase, ProviderToolRun, Usage
 from llm.chat.provider_metadata import Metadata
 from llm.errors import EngineFailed, LLMError, ProviderErrorDetails
 from llm.wire.json_codec import Json
@@ -103,6 +103,7 @@ class PartEnded:
     tool_run: ProviderToolRun | None = field(
         default=None, compare=False
     )  # set if the part is a call that the provider has run
+    phase: Phase | None = field(default=None, compare=False)  # of a text, where the engine tells it
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Final, Literal, TypeAlias
 
 from llm.chat.provider_metadata import Metadata
@@ -16,6 +17,7 @@ _LISTED_SOURCES: Final = re.compile(rf"(?:\A|\n\n){_SOURCES}(?:\n- [^\n]*)+\Z")
 Role: TypeAlias = Literal["system", "user", "assistant"]
 Executor: TypeAlias = Literal["client", "server", "provider"]
 Phase: TypeAlias = Literal["commentary", "final_answer"]  # a text about the work between calls, or the answer
+PHASE_SEPARATOR: Final = "\n\n"  # between both, where they become one text
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,16 @@ class Text:
     citations: tuple[Citation, ...] = ()
     metadata: Metadata = ()
     phase: Phase | None = field(default=None, compare=False)  # of a text of the assistant, if it is known
+
+
+def join_texts(texts: Sequence[Text], separator: str) -> str:
+    """Joins texts; a blank line stands between a comment on the work and the answer."""
+    joined = StringIO()
+    for number, text in enumerate(texts):
+        if number:
+            joined.write(PHASE_SEPARATOR if text.phase != texts[number - 1].phase else separator)
+        joined.write(text.text)
+    return joined.getvalue()
 
 
 @dataclass(frozen=True, slots=True)

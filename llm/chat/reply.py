@@ -21,7 +21,7 @@ from llm.chat.events import (
     UsageReported,
     WholePart,
 )
-from llm.chat.messages import Citation, Message, Part, ProviderToolRun, Reasoning, Text, ToolCall, Usage
+from llm.chat.messages import Citation, Message, Part, Phase, ProviderToolRun, Reasoning, Text, ToolCall, Usage
 from llm.chat.provider_metadata import Metadata
 from llm.errors import Malformed, Truncated
 
@@ -56,7 +56,7 @@ class Reply:
 class _PartBuilder:
     """Collects the deltas of one part. Uses ``StringIO``: a list of a thousand small texts takes more memory."""
 
-    __slots__ = ("citations", "kind", "metadata", "start", "text", "tool_run")
+    __slots__ = ("citations", "kind", "metadata", "phase", "start", "text", "tool_run")
 
     def __init__(
         self, kind: type[Text] | type[Reasoning] | type[ToolCall], start: ToolCallStarted | None = None
@@ -67,6 +67,7 @@ class _PartBuilder:
         self.citations: list[Citation] = []
         self.metadata: Metadata = ()
         self.tool_run: ProviderToolRun | None = None
+        self.phase: Phase | None = None
 
     def build(self) -> Part:
         text, start = self.text.getvalue(), self.start
@@ -74,7 +75,7 @@ class _PartBuilder:
             return ToolCall(start.id, start.name, text or "{}", start.executor, self.metadata, self.tool_run)
         if self.kind is Reasoning:
             return Reasoning(text, self.metadata)
-        return Text(text, tuple(self.citations), self.metadata)
+        return Text(text, tuple(self.citations), self.metadata, self.phase)
 
 
 class Collector:
@@ -107,10 +108,10 @@ class Collector:
                 self._builder_of(index, ToolCall).text.write(arguments)
             case Cited(index, citation):
                 self._builder_of(index, Text).citations.append(citation)
-            case PartEnded(index, metadata, tool_run):
+            case PartEnded(index, metadata, tool_run, phase):
                 part = self._parts.get(index)
                 if isinstance(part, _PartBuilder):
-                    part.metadata, part.tool_run = metadata, tool_run
+                    part.metadata, part.tool_run, part.phase = metadata, tool_run, phase
             case WholePart(index, part):
                 self._parts[index] = part
             case UsageReported(usage):
@@ -160,11 +161,11 @@ def replay(reply: Reply) -> Iterator[Event]:
     yield Started(reply.id, reply.model, reply.dropped)
     for index, part in enumerate(reply.message.parts):
         match part:
-            case Text(text, citations, metadata):
+            case Text(text, citations, metadata, phase):
                 yield TextDelta(index, text)
                 for citation in citations:
                     yield Cited(index, citation)
-                yield PartEnded(index, metadata)
+                yield PartEnded(index, metadata, phase=phase)
             case Reasoning(text, metadata):
                 yield ReasoningDelta(index, text)
                 yield PartEnded(index, metadata)

@@ -66,6 +66,7 @@ def read_custom_engines(values: Mapping[str, str]) -> dict[str, Engine]:
             # Kimi and other models refuse the result of a tool call without the reasoning of the call.
             quirks=Quirks(
                 echo_reasoning="with_tools",
+                flat_content=True,  # servers that show the model the JSON of a list (llama.cpp)
                 unsigned_reasoning=any(e.quirks.unsigned_reasoning for e in ENGINES.values() if e.dialect == dialect),
             ),
             # Not known, so they are tried when requested.

@@ -89,6 +89,7 @@ class ResponsesSupport:
     required: tuple[str, ...] = ()  # not available in Chat Completions
     required_with_tools: tuple[str, ...] = ()  # in Chat Completions they reject function tools together with reasoning
     required_with_max_effort: tuple[str, ...] = ()  # in Chat Completions they reject the effort "max"
+    phases: tuple[str, ...] = ()  # texts go back marked as commentary or answer, else they work less well
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -175,8 +175,8 @@ class Rounds:
                 return ToolCallStarted(self._renumber(index), id, name, "server" if own else executor)
             case ToolCallDelta(index, arguments):
                 return ToolCallDelta(self._renumber(index), arguments)
-            case PartEnded(index, keep, ran):
-                return PartEnded(self._renumber(index), keep, ran)
+            case PartEnded(index, keep, ran, phase):
+                return PartEnded(self._renumber(index), keep, ran, phase)
             case WholePart(index, part):
                 return WholePart(self._renumber(index), part)
             case Cited(index, citation):

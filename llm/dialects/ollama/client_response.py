@@ -26,7 +26,17 @@ from llm.chat.events import (
     failed_finish_error,
 )
 from llm.chat.filters import PartSequencer
-from llm.chat.messages import Citation, Media, Reasoning, Text, ToolCall, Usage, describe_media, list_sources
+from llm.chat.messages import (
+    PHASE_SEPARATOR,
+    Citation,
+    Media,
+    Reasoning,
+    Text,
+    ToolCall,
+    Usage,
+    describe_media,
+    list_sources,
+)
 from llm.chat.provider_metadata import metadata_for_client
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
@@ -61,6 +71,7 @@ class LineWriter:
         self._usage = Usage()
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
         self._call_count = 0  # calls written so far
+        self._after_comment = False  # the last text comments on the work; another one is the answer
         self._has_output = False  # anything but reasoning was written
         self._lists_sources = request.options.format is None  # a list would break JSON
         self._sources: list[Citation] = []
@@ -77,6 +88,8 @@ class LineWriter:
     def _write_event(self, event: Event) -> Iterator[bytes]:
         match event:
             case TextDelta(_, text) if text:
+                if self._after_comment:
+                    text, self._after_comment = PHASE_SEPARATOR + text, False
                 self._has_output = True
                 yield self._write_line(text=text)
             case ReasoningDelta(_, text) if text:
@@ -85,6 +98,8 @@ class LineWriter:
                 self._calls[index] = (id, name, [])
             case ToolCallDelta(index, arguments) if index in self._calls:
                 self._calls[index][2].append(arguments)
+            case PartEnded(phase="commentary"):
+                self._after_comment = True
             case PartEnded(index) if index in self._calls:
                 id, name, fragments = self._calls.pop(index)
                 self._has_output = True
@@ -138,10 +153,12 @@ def write_reply(reply: Reply, request: ChatRequest, now: int, *, generate: bool 
     images: list[Json] = []
     sources: list[Citation] = []
     text = thinking = ""
+    after_comment = False
     for part in reply.message.parts:
         match part:
-            case Text(more, citations):
-                text += more
+            case Text(more, citations, _, phase):
+                text += PHASE_SEPARATOR + more if text and after_comment else more
+                after_comment = phase == "commentary"
                 sources += citations
             case Reasoning(more):
                 thinking += more

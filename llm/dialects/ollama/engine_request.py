@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from llm.chat.history import move_media_out_of_results
-from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolResult, UnknownPart
+from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolResult, UnknownPart, join_texts
 from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
@@ -87,8 +87,8 @@ def _write_message(message: Message, engine: Engine, names: Mapping[str, str], d
     results: list[Json] = []
     for part in move_media_out_of_results(message).parts:
         match part:
-            case Text(text):
-                texts.append(text)
+            case Text():
+                texts.append(part)
             case Reasoning(text):
                 reasoning.append(text)
             case Media() if part.kind == "image" and part.base64 is not None and message.role == "user":
@@ -110,7 +110,7 @@ def _write_message(message: Message, engine: Engine, names: Mapping[str, str], d
                 raise unknown_block(part, engine)
             case _:
                 raise build_refusal(engine, "messages", "accepts only text and base64 images")
-    wire: dict[str, Json] = {"role": message.role, "content": "".join(_separate(texts, message.role))}
+    wire: dict[str, Json] = {"role": message.role, "content": _join(texts, message.role)}
     if reasoning and calls:  # models that reason between calls need their reasoning back
         wire["thinking"] = "".join(reasoning)
     elif any(reasoning):
@@ -123,12 +123,11 @@ def _write_message(message: Message, engine: Engine, names: Mapping[str, str], d
     return [*results, wire] if has_content else results
 
 
-def _separate(texts: Iterable[str], role: str) -> Iterator[str]:
+def _join(texts: Sequence[Text], role: str) -> str:
     """Texts of an assistant continue each other; texts of other roles are separated by a blank line."""
-    for number, text in enumerate(texts):
-        if number and role != "assistant" and not text.startswith("\n\n"):
-            yield "\n\n"
-        yield text
+    if role == "assistant":
+        return join_texts(texts, "")
+    return "".join("\n\n" + t.text if n and not t.text.startswith("\n\n") else t.text for n, t in enumerate(texts))
 
 
 def _read_arguments(text: str) -> Json:

@@ -84,10 +84,11 @@ def _read_assistant(wire: Mapping[str, Any], place: str, number: int, functions:
         details = None
     reasoning = next((wire[name] for name in REASONING_FIELDS if isinstance(wire.get(name), str) and wire[name]), "")
     placed = _read_reasoning(reasoning, details or []) if reasoning or details else []
-    parts += _read_content(wire.get("content"), f"{place}.content")
+    content, copies = _remove_copies(wire.get("content"))
+    parts += _read_content(content, f"{place}.content")
     if refusal := read_typed(wire, "refusal", str, f"{place}."):
         parts.append(Text(refusal))
-    for n, call in enumerate(read_typed(wire, "tool_calls", list, f"{place}.") or ()):
+    for n, call in enumerate(read_typed(wire, "tool_calls", list, f"{place}.") or copies):
         parts.append(_read_call(call, f"{place}.tool_calls[{n}]"))
     if (legacy := read_typed(wire, "function_call", dict, f"{place}.")) is not None:
         name = read_text(legacy, "name", f"{place}.function_call.")
@@ -96,6 +97,23 @@ def _read_assistant(wire: Mapping[str, Any], place: str, number: int, functions:
         parts.append(ToolCall(functions[name], name, arguments))
     fields = {name: value for name, value in wire.items() if value is not None}
     return Message("assistant", place_reasoning(parts, placed), unknown_fields(fields, known, NAME, None))
+
+
+def _remove_copies(content: Any) -> tuple[Any, list[Any]]:
+    """Removes ``role`` and ``tool_calls`` from text parts; returns the content without them, and the calls.
+
+    @openai/agents 0.20.0 sends a text with a copy of the calls that stand beside it.
+    """
+    if not isinstance(content, list):
+        return content, []
+    calls = [part.get("tool_calls") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+    kept = [
+        {name: value for name, value in part.items() if name not in ("role", "tool_calls")}
+        if isinstance(part, dict) and part.get("type") == "text"
+        else part
+        for part in content
+    ]
+    return kept, next((one for one in calls if isinstance(one, list)), [])
 
 
 def _read_reasoning(text: str, details: Sequence[Any]) -> list[PlacedReasoning]:

@@ -26,7 +26,7 @@ from llm.chat.events import (
     failed_finish_error,
 )
 from llm.chat.freeform import InputUnwrapper, unwrap_input
-from llm.chat.messages import Citation, Media, Reasoning, Text, ToolCall, Usage, describe_media
+from llm.chat.messages import PHASE_SEPARATOR, Citation, Media, Reasoning, Text, ToolCall, Usage, describe_media
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, encode_metadata, metadata_for_client
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest, find_freeform
@@ -82,6 +82,7 @@ class ChunkWriter:
     """Writes the chunks of one answer. The fields that all chunks share are encoded once."""
 
     __slots__ = (
+        "_after_comment",
         "_calls",
         "_calls_without_arguments",
         "_characters",
@@ -113,6 +114,7 @@ class ChunkWriter:
         self._characters = 0  # characters of text so far
         self._part_starts: dict[int, int] = {}  # characters before each text part: on this wire they are one text
         self._usage = Usage()
+        self._after_comment = False  # the last text comments on the work; another one is the answer
         self._freeform = find_freeform(request.tools)
         self._inputs: dict[int, InputUnwrapper] = {}  # of open calls whose input is text, by part index
 
@@ -138,6 +140,8 @@ class ChunkWriter:
     def _write_event(self, event: Event) -> Iterator[bytes]:
         match event:
             case TextDelta(index, text):
+                if self._after_comment and index not in self._part_starts:
+                    text, self._after_comment = PHASE_SEPARATOR + text, False
                 self._part_starts.setdefault(index, self._characters)
                 self._characters += len(text)
                 if text:
@@ -159,7 +163,8 @@ class ChunkWriter:
             case ToolCallDelta(index, arguments) if index in self._calls:
                 self._calls_without_arguments.discard(index)
                 yield self._write_call(index, {"function": {"arguments": arguments}})
-            case PartEnded(index, metadata):
+            case PartEnded(index, metadata, _, phase):
+                self._after_comment = self._after_comment or phase == "commentary"
                 yield from self._end_part(index, metadata)
             case Cited(index, citation):
                 part_start = self._part_starts.get(index, self._characters)
@@ -332,10 +337,13 @@ def _write_message(reply: Reply, request: ChatRequest) -> dict[str, Json]:
     annotations: list[Json] = []
     images: list[Json] = []
     details: list[Json] = []
-    freeform = find_freeform(request.tools)
+    freeform, after_comment = find_freeform(request.tools), False
     for part in reply.message.parts:
         match part:
-            case Text(more, citations):
+            case Text(more, citations, _, phase):
+                if text and after_comment:
+                    text += PHASE_SEPARATOR
+                after_comment = phase == "commentary"
                 annotations += [_write_annotation(citation, len(text)) for citation in citations]
                 text += more
             case Reasoning(reasoning, metadata):

@@ -8,7 +8,7 @@ from typing import Any, Final, assert_never
 
 from llm.chat.freeform import Freeform, unwrap_input
 from llm.chat.history import move_media_out_of_results
-from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart
+from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart, join_texts
 from llm.chat.provider_metadata import metadata_for_engine, shorten_id
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
@@ -197,8 +197,8 @@ def _write_content(parts: Sequence[Part], engine: Engine, separator: str = "\n\n
     if all(isinstance(part, Text) for part in parts):
         texts = [part for part in parts if isinstance(part, Text)]
         has_fields = any(metadata_for_engine(part.metadata, NAME, engine.issuer) for part in texts)
-        if engine.quirks.flat_content or (len(texts) <= 1 and not has_fields):
-            return separator.join(part.text for part in texts)
+        if not has_fields and (engine.quirks.flat_content or len(texts) <= 1):
+            return join_texts(texts, separator)
     return [_write_part(part, engine) for part in parts]
 
 

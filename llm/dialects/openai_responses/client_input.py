@@ -221,7 +221,7 @@ def _read_message(wire: Mapping[str, Any], path: str) -> Message | Iterable[_Rea
 
 def _add_item_fields(part: Part, item_fields: Mapping[str, Json]) -> Part:
     """Adds the fields of its item to a text. Only engines of this wire need them, but for the phase."""
-    if not isinstance(part, Text) or not item_fields:
+    if not isinstance(part, Text):
         return part
     metadata = (*part.metadata, *pack_wire_form(item=dict(item_fields)))
     return replace(part, metadata=metadata, phase=read_phase(item_fields))

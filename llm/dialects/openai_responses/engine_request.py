@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, assert_never
 
 from llm.chat.freeform import unwrap_input
-from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolResult, UnknownPart
+from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart
 from llm.chat.provider_metadata import Metadata, metadata_for_engine, shorten_id
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
@@ -32,6 +33,7 @@ from llm.dialects.openai_responses.shared import (
 )
 from llm.engines.cache_marks import BREAKPOINT, find_mark_field, move_cache_marks
 from llm.engines.engine import Engine
+from llm.engines.globs import matches
 from llm.engines.options import add_extra_fields
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
@@ -66,7 +68,8 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     all_fields = {**client_fields, **request.options.extra}
     stateless = all_fields.get("store") is False or not any(all_fields.get(name) for name in _STORE_FIELDS)
     system, messages = _split_instructions(request.messages)
-    item_writer = _ItemWriter(engine, stateless, dropped)
+    marks_phases = engine.responses is not None and matches(request.model, engine.responses.phases)
+    item_writer = _ItemWriter(engine, stateless, dropped, marks_phases)
     for message in messages:
         item_writer.add(message)
     body: dict[str, Json] = {**client_fields, "model": request.model}
@@ -149,7 +152,8 @@ def _write_tool(tool: ToolSpec, engine: Engine, dropped: list[str], references: 
 class _ItemWriter:
     """Writes messages as items, in the order of their parts; neighbouring content parts share one message item."""
 
-    def __init__(self, engine: Engine, stateless: bool, dropped: list[str]) -> None:
+    def __init__(self, engine: Engine, stateless: bool, dropped: list[str], marks_phases: bool) -> None:
+        self._marks_phases = marks_phases
         self.items: list[dict[str, Json]] = []
         self._engine = engine
         self._stateless = stateless
@@ -254,10 +258,8 @@ class _ItemWriter:
             for part in message.parts
         )
         texts: list[Text] = []
-        for part in (*message.parts, None):
-            if texts and not (
-                isinstance(part, Text) and self._find_item_fields(part) == self._find_item_fields(texts[0])
-            ):
+        for part in (*self._add_phases(message.parts), None):
+            if texts and not (isinstance(part, Text) and self._is_same_item(part, texts[0])):
                 self._add_texts(texts, message_fields, drop_ids)
                 texts = []
             match part:
@@ -284,21 +286,44 @@ class _ItemWriter:
                 case _:
                     assert_never(part)
 
+    def _add_phases(self, parts: Sequence[Part]) -> Sequence[Part]:
+        """Adds the phase to texts of other wires: a text before a call comments on it, any other is the answer."""
+        if not self._marks_phases:
+            return parts
+        last_call = max((n for n, part in enumerate(parts) if isinstance(part, ToolCall)), default=-1)
+        return [
+            replace(part, phase="commentary" if n < last_call else "final_answer")
+            if isinstance(part, Text) and part.phase is None and "item" not in self._fields_for_engine(part.metadata)
+            else part
+            for n, part in enumerate(parts)
+        ]
+
+    def _is_same_item(self, text: Text, other: Text) -> bool:
+        same_phase = text.phase == other.phase or not self._marks_phases
+        return same_phase and self._find_item_fields(text) == self._find_item_fields(other)
+
+    def _has_own_form(self, text: Text) -> bool:
+        return bool(text.citations) or not self._fields_for_engine(text.metadata).keys() <= {"item"}
+
     def _find_item_fields(self, text: Text) -> Mapping[str, Any]:
         return as_dict(self._fields_for_engine(text.metadata).get("item"))
 
     def _add_texts(self, texts: Sequence[Text], message_fields: Mapping[str, Json], drop_ids: bool) -> None:
         """Writes the texts of one item; texts of other wires as one string, which every host accepts."""
         item_fields = dict(self._find_item_fields(texts[0]))
-        if not item_fields and not any(self._fields_for_engine(text.metadata) or text.citations for text in texts):
+        phase: dict[str, Json] = {"phase": texts[0].phase} if self._marks_phases and texts[0].phase else {}
+        if not item_fields and not any(self._has_own_form(text) for text in texts):
             joined = "".join(text.text for text in texts)
             if joined:
-                self.items.append({**message_fields, "type": "message", "role": "assistant", "content": joined})
+                self.items.append(
+                    {**message_fields, "type": "message", "role": "assistant", "content": joined, **phase}
+                )
             return
         if drop_ids:
             item_fields.pop("id", None)
         content: list[Json] = [self._write_output_text(text) for text in texts]
-        self.items.append({**message_fields, **item_fields, "type": "message", "role": "assistant", "content": content})
+        item: dict[str, Json] = {**message_fields, **phase, **item_fields, "type": "message", "role": "assistant"}
+        self.items.append({**item, "content": content})
 
     def _write_output_text(self, text: Text) -> dict[str, Json]:
         fields = {name: value for name, value in self._fields_for_engine(text.metadata).items() if name != "item"}

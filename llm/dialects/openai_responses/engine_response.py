@@ -41,6 +41,7 @@ from llm.dialects.openai_responses.shared import (
     read_generated_item,
     read_hosted_arguments,
     read_hosted_result,
+    read_phase,
     read_response_metadata,
     read_text_metadata,
     read_usage,
@@ -291,7 +292,9 @@ class ResponseReader:
                 self._out.append(WholePart(self._new_part(), UnknownPart(wrap_item(part, self._issuer))))
         for index, section in item.sections.items():
             part = as_dict(content[index]) if isinstance(index, int) and index < len(content) else {}
-            self._end_part(section.part, read_text_metadata(part, item_fields, self._issuer))
+            metadata = read_text_metadata(part, item_fields, self._issuer)
+            if section.part is not None:
+                self._out.append(PartEnded(section.part, metadata, phase=read_phase(item_fields)))
 
     def _end_reasoning(self, item: Item) -> None:
         for field, name in (("summary_index", "summary"), ("content_index", "content")):

@@ -43,7 +43,7 @@ LMSTUDIO: Final = Engine(
     responses=ResponsesSupport(),
     needs_key=False,
     local=True,
-    quirks=Quirks(echo_reasoning="with_tools", think_tags=True),
+    quirks=Quirks(echo_reasoning="with_tools", flat_content=True, think_tags=True),
     models=ModelRules(
         kinds=(("*embed*", "embedding"),),
         images=("*llava*", "*vision*", "*-vl*", "*2.5vl*", "*minicpm-v*", "*moondream*", "*gemma-3*"),

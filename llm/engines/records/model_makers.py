@@ -35,6 +35,8 @@ OPENAI_RESPONSES: Final = ResponsesSupport(
     required_with_tools=("gpt-5.[6-9]*", "gpt-[6-9]*"),
     # Measured by BerriAI/litellm-docs#1173 and genkit-ai/genkit-dart#423; not known of later models.
     required_with_max_effort=("gpt-6-astra*",),
+    # "For models like gpt-5.3-codex and beyond" (the package ``openai``, ResponseOutputMessage.phase).
+    phases=("gpt-5.3-codex*", "gpt-5.[4-9]*", "gpt-[6-9]*"),
 )
 
 

@@ -39,6 +39,7 @@ def test_input_text_is_one_user_message_after_the_instructions() -> None:
 
 
 def test_items_are_read_as_messages_in_order() -> None:
+    own_item = (ProviderMetadata(openai_responses.NAME, "", {"item": {}}),)  # it came over this wire
     own: Any = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Hm."}]}
     assert parts(
         {"role": "developer", "content": "Be brief."},
@@ -62,7 +63,7 @@ def test_items_are_read_as_messages_in_order() -> None:
             ),
         ),
         ("user", (ToolResult("c1", (Text("42"),)), ToolResult("c2", (Text("43"),)))),
-        ("assistant", (Text("Done."),)),
+        ("assistant", (Text("Done.", metadata=own_item),)),
         ("user", (Text("Thanks"),)),
     ]
 
