@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart
+from llm.chat.provider_metadata import decode_id
 from llm.chat.reply import Reply, collect
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.openai_chat.shared import CAME_IN
@@ -312,7 +313,8 @@ async def find_difference(
     if len(sent[number]) == before:
         return f"{answer.status}: {raw!r}"
     went = sent[number][-1]
-    mine, theirs = get_messages(went, case), write_expected(case, reply, number, answered.ids, back.dialect == "ollama")
+    ids = [decode_id(id) for id in answered.ids]  # the engine gets the ids that it gave itself
+    mine, theirs = get_messages(went, case), write_expected(case, reply, number, ids, back.dialect == "ollama")
     if not back.ids:
         mine, theirs = drop_ids(mine), drop_ids(theirs)
     for ours, wanted in zip(map(normalise, mine), map(normalise, theirs), strict=False):
