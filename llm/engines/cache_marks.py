@@ -98,11 +98,17 @@ def _split(data: Mapping[str, Json]) -> tuple[Mapping[str, Json], Mapping[str, A
     return rest, mark
 
 
-def _write_mark(mark: Mapping[str, Any], field: MarkField) -> Json:
+def _find_lifetime(metadata: Metadata) -> Any:
+    """Returns the ``ttl`` of a request, which holds for the breakpoints that have none."""
+    options = [item.data.get("prompt_cache_options") for item in metadata if item.issuer is None]
+    return next((one["ttl"] for one in options if isinstance(one, dict) and one.get("ttl")), None)
+
+
+def _write_mark(mark: Mapping[str, Any], field: MarkField, request_lifetime: Any) -> Json:
     if ("mode" in mark) == (field == BREAKPOINT):
         return dict(mark)
     kind: dict[str, Json] = {"mode": "explicit"} if field == BREAKPOINT else {"type": "ephemeral"}
-    lifetime = _LIFETIMES[field].get(str(mark.get("ttl")))
+    lifetime = _LIFETIMES[field].get(str(mark.get("ttl") or request_lifetime))
     return {**kind, "ttl": lifetime} if lifetime else kind
 
 
@@ -117,10 +123,12 @@ class _Mover:
         self._dialect = dialect
         self._field = field
         self._kept = kept
+        self._lifetime: Any = None
         self._whole_messages = whole_messages and field == CACHE_CONTROL
 
     def move(self, request: ChatRequest) -> ChatRequest:
         """Moves all marks, in the order of the prompt: tools, messages, and the one that stands for its end."""
+        self._lifetime = _find_lifetime(request.metadata)
         tools = tuple(self._move_tool(tool) for tool in request.tools)
         messages = tuple(self._move_message(message) for message in request.messages)
         rest, mark = self._take(request.metadata)
@@ -196,4 +204,7 @@ class _Mover:
         if not has_place or (self._kept is not None and number not in self._kept):
             self.dropped.append(BREAKPOINT if "mode" in mark else CACHE_CONTROL)
             return metadata
-        return (*metadata, ProviderMetadata(self._dialect, None, {self._field: _write_mark(mark, self._field)}))
+        return (
+            *metadata,
+            ProviderMetadata(self._dialect, None, {self._field: _write_mark(mark, self._field, self._lifetime)}),
+        )

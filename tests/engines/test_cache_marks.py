@@ -173,6 +173,14 @@ def test_gw_29_breakpoints_of_openai_s_clients_reach_anthropic(sent: Any, writte
     assert find_marks(outgoing.body) == {"system[0]": written, "messages[0].content[0]": written}
 
 
+def test_gw_29_a_breakpoint_has_the_lifetime_of_its_request() -> None:
+    body = chat_body(system={"prompt_cache_breakpoint": BREAK}, last={"prompt_cache_breakpoint": BREAK})
+    for options, written in (({"ttl": "30m"}, HOUR), ({"mode": "explicit"}, MARK)):
+        outgoing = cross(openai_chat, {**body, "prompt_cache_options": options}, "anthropic", "claude-sonnet-4-5")
+        assert [*find_marks(outgoing.body).values()] == [written, written]
+        assert outgoing.dropped == ("prompt_cache_options",)
+
+
 def test_gw_29_other_places_of_a_chat_client() -> None:
     """Some clients mark a whole message, or the function inside a tool."""
     function = {"name": "f", "parameters": SCHEMA, **CONTROL}
