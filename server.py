@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -28,6 +29,7 @@ from handlers.server.listener import Listener
 from handlers.server.workers import Worker, Workers
 from llm import VERSION, log
 from llm.config.engines import variable_name
+from llm.config.memory_check import check_memory, read_memory_limit
 from llm.config.parsers import ConfigError
 from llm.config.settings import Config
 from llm.errors import LLMError
@@ -350,6 +352,7 @@ def main(argv: Sequence[str]) -> int:
     except ConfigError as error:
         print(f"configuration error: {error}", file=sys.stderr)
         return 2
+    config = replace(config, warnings=(*config.warnings, *check_memory(config, read_memory_limit())))
     if arguments.check:
         return _run(check_engines(config))
     try:

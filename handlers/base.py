@@ -308,6 +308,7 @@ class BaseHandler(RequestHandler):
         """Releases the body and writes the request's log line."""
         self.body.release()
         failure = self.failure
+        _forget_frames(failure)
         log.write(
             "request",
             id=self.request_id,
@@ -352,6 +353,13 @@ class BaseHandler(RequestHandler):
             self.set_header("Access-Control-Allow-Headers", requested or "Content-Type")
             self.set_header("Access-Control-Expose-Headers", "X-Request-Id, Retry-After")
             self.set_header("Access-Control-Max-Age", "600")
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Drops the stack frames of an error that was answered: the request is in them, which may be large."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from handlers.request.limits import LIGHT_SIZE, BodyBudget, is_heavy, make_budget_error
+from handlers.request.limits import LARGE_SIZE, LARGE_SIZE_COUNTED, LIGHT_SIZE, BodyBudget, is_heavy, make_budget_error
 from llm.errors import InvalidRequest, LLMError, Malformed, TooLarge, UnsupportedEncoding
 from llm.http1.compression import Decompressor, create_inflater, list_encodings
 
@@ -99,8 +99,9 @@ class RequestBody:
             data = b""
 
     def weigh(self) -> bool:
-        """Sets ``heavy`` and returns it: the work on the body belongs into a thread."""
-        self.heavy = self._received > LIGHT_SIZE and is_heavy(self._pieces or ())
+        """Sets ``heavy`` and returns it: the work on the body belongs into a thread, and one copy of it is kept."""
+        large = LARGE_SIZE if self._budget is None else LARGE_SIZE_COUNTED
+        self.heavy = self._received > large or (self._received > LIGHT_SIZE and is_heavy(self._pieces or ()))
         return self.heavy
 
     def take(self) -> bytes:

@@ -14,6 +14,8 @@ from llm.errors import InvalidRequest, RateLimited
 MAX_VALUES: Final = 500_000  # JSON values in one body; 32 MB of ``[],[],…`` would be 1 GB of Python objects
 MAX_OPEN_BODY: Final = 64 * 1024  # bytes of a body on routes with access ``open``
 
+LARGE_SIZE: Final = 1024 * 1024  # bytes of a body that is always heavy
+LARGE_SIZE_COUNTED: Final = 64 * 1024  # the same for one that counts for MAX_KEPT_BODIES, as only one copy is counted
 LIGHT_SIZE: Final = 4 * 1024  # bytes of a body that is never heavy
 _LIGHT_REFERENCES: Final = 20  # references in schemas
 _LIGHT_OBJECTS: Final = 1500  # JSON objects; each takes about 5 microseconds, from the parser to the engine's request

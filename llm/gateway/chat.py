@@ -165,7 +165,7 @@ class ChatService:
         sink.begin(request)
         body.clear()
         stages = self._with_checks(call, (turn.answer,) if turn else ())
-        output = _Output(sink, request)
+        output = _Output(sink, _without_messages(request) if record.heavy else request)
         if tools:
             ask = _ask_engine(target, client, record, Pipeline(stages, output.sink))
             answer = run_rounds(request, ask, tools, self._limits, record, Pipeline(stages, output.sink))
@@ -202,7 +202,7 @@ class ChatService:
             del prefixes
         values = (ArgumentsCheck(),) if request.tools and call.dialect.ARGUMENTS_ARE_VALUES else ()
         stages = self._with_checks(call, (*values, recorder) if recorder else values)
-        output = _Output(sink, request)
+        output = _Output(sink, _without_messages(request) if call.record.heavy else request)
         request, names = fit_tool_names(request, ENGINE_DIALECTS[target.engine.dialect].TOOL_NAMES)
         stages = (ClientToolNames(names), *stages) if names else stages
         headers = call.headers_for(target)
@@ -272,6 +272,11 @@ def _pass_through(stages: Sequence[Stage], events: Sequence[Event]) -> Sequence[
     for stage in stages:
         events = stage.feed(events)
     return events
+
+
+def _without_messages(request: ChatRequest) -> ChatRequest:
+    """Returns what the writer of an answer needs of a request; its messages may be large."""
+    return replace(request, messages=())
 
 
 class _Output:

@@ -58,6 +58,11 @@ class Attempts:
         self._waited = 0.0  # seconds, before all retries so far
         self._repeated = False  # at least one retry was made
 
+    @property
+    def may_switch_api(self) -> bool:
+        """True while the engine may require its other API for this request."""
+        return self._switch_api is not None
+
     def send(self, outgoing: EngineRequest) -> Coroutine[Any, Any, HttpResponse]:
         """Starts one attempt (see ``Transport.send``). The coroutine returns a response with a 2xx status.
 

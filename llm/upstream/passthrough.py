@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from llm.chat.events import Event
@@ -70,7 +71,7 @@ class PassthroughRound:
         self._events: PassthroughEvents | None = None  # of one attempt; None: the answer is one document
         self._outgoing: EngineRequest | None = outgoing
         self._record = record
-        self._request: ChatRequest | None = request
+        self._request: ChatRequest | None = replace(request, messages=()) if record.heavy else request
         self._sink = sink
 
     async def run(self) -> None:

@@ -68,7 +68,8 @@ class EngineRound:
         self._client = client
         self._joiner: AnswerJoiner | None = None  # once the answer was interrupted
         self._outgoing: EngineRequest | None = None  # kept if the answer may be interrupted
-        self._prepared: tuple[EngineRequest, RequestSize] | None = None  # of a heavy request, for the next attempt
+        # Of a heavy request: that of the engine, the target it was written for, and its size.
+        self._prepared: tuple[EngineRequest, Target, RequestSize] | None = None
         self._record = record
         self._request: ChatRequest | None = request
         self._sink = sink
@@ -80,7 +81,7 @@ class EngineRound:
         while True:
             try:
                 if self._record.heavy and self._request is not None:
-                    self._prepared = await run_in_thread(_prepare, self._request, self._attempts.target, self._record)
+                    await self._prepare_heavy(self._request)
                 answer = self._send()
                 async with await answer as reply:
                     del answer
@@ -111,20 +112,35 @@ class EngineRound:
             raise self._decoder.failure
         return goes_on
 
+    async def _prepare_heavy(self, request: ChatRequest) -> None:
+        """Writes a heavy request in a thread; then keeps the engine's only, unless another API may be needed."""
+        target, prepared = self._attempts.target, self._prepared
+        if prepared is None or prepared[1] is not target:
+            outgoing, size = await run_in_thread(_prepare, request, target, self._record)
+            self._prepared = outgoing, target, size
+        if not self._attempts.may_switch_api:
+            self._request = None
+
     def _send(self) -> Coroutine[Any, Any, HttpResponse]:
         """Sends the request at once. Returns a coroutine that waits for the response's headers."""
         target, record, limit = self._attempts.target, self._record, self._client.max_answer
         if self._joiner is not None:
             return self._send_again(self._joiner)
-        request = self._request
-        assert request is not None
-        prepared, self._prepared = self._prepared, None
-        outgoing = _write(request, target, record) if prepared is None else prepared[0]
+        request, prepared = self._request, self._prepared
+        if prepared is not None:
+            outgoing = prepared[0]
+        else:
+            assert request is not None
+            outgoing = _write(request, target, record)
         self._outgoing = outgoing if outgoing.may_continue else None
         self._waits_for_start = outgoing.may_drop_more
         answer = self._attempts.send(outgoing)
         # The request has been sent: what only the answer needs is prepared while the engine works on it.
-        size = RequestSize(request) if prepared is None else prepared[1]
+        if prepared is not None:
+            size = prepared[2]
+        else:
+            assert request is not None
+            size = RequestSize(request)
         record.input = record.input or size
         checks = self._checks = AnswerChecks(size, record, limit, self._begin)
         tags = (ThinkTagFilter(),) if target.engine.quirks.think_tags else ()
@@ -210,7 +226,7 @@ class EngineRound:
 
     def _begin(self) -> None:
         """The first events have come: the request is not sent again."""
-        self._attempts.response_started, self._request = True, None
+        self._attempts.response_started, self._request, self._prepared = True, None, None
 
 
 class AnswerChecks:
