@@ -162,17 +162,30 @@ def listen(config: Config) -> list[socket.socket]:
     """Binds the port. If PORT is not set, takes the next free port. Raises ``OSError`` if it cannot."""
     last = config.port if config.port_chosen else min(config.port + _PORTS_TO_TRY, 65535)
     for port in range(config.port, last + 1):
+        bound: list[socket.socket] = []
         try:
-            return bind_sockets(port, config.host, backlog=_BACKLOG)
+            for host in _list_hosts(config.host):
+                bound += bind_sockets(port, host, backlog=_BACKLOG)
+                port = bound[0].getsockname()[1]  # of all addresses, where PORT=0 lets the system choose
+            return bound
         except OSError as error:
+            for sock in bound:
+                sock.close()
             if error.errno != errno.EADDRINUSE or port == last:
                 raise
     raise AssertionError("unreachable")
 
 
+def _list_hosts(value: str) -> list[str]:
+    """Returns the addresses of ``HOST``; ``::`` means every address of both families."""
+    hosts = [host.strip() for host in value.split(",") if host.strip()]
+    return list(dict.fromkeys(each for host in hosts for each in (("0.0.0.0", "::") if host == "::" else (host,))))  # noqa: S104
+
+
 def format_banner(config: Config, port: int) -> list[str]:
     """Returns the lines printed at start: address, engines, warnings, examples. They contain no key."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.host, config.host)  # noqa: S104  compared, not bound
+    host = _list_hosts(config.host)[0]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104  compared
     url = f"http://{host}:{port}"
     catalog = Catalog(config, EngineClient({}))
     engines = catalog.list_engines(Caller(trusted=True))

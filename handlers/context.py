@@ -57,8 +57,12 @@ class Context:
     def find_client_id(self, candidates: Iterable[str]) -> str:
         """Returns the first of the candidates that is a client id, else ``""``."""
         for client_id in candidates:
-            if client_id and self.is_client_id(client_id):
+            if not client_id:
+                continue
+            if self.is_client_id(client_id):
                 return client_id
+            if not client_id.isascii() and self.is_client_id(text := _read_utf8(client_id)):
+                return text
         return ""
 
     def _select_keys(self, keys: dict[str, str], trusted: bool) -> dict[str, str]:
@@ -88,6 +92,14 @@ class Context:
         trusted = bool(client_id) or self.config.open_to_all
         keys = self._select_keys(keys, trusted)
         return Caller(trusted=trusted, names=frozenset(names), keys=keys)
+
+
+def _read_utf8(header: str) -> str:
+    """Returns a header, whose bytes are read as Latin-1, as the UTF-8 that most clients send."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
 
 
 @lru_cache(maxsize=256)

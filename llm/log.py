@@ -26,6 +26,8 @@ MASK: Final = "***"  # replaces a key
 MIN_SECRET: Final = 16
 
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False)
+# Characters that JSON may hold as they are, and that control a terminal or end a line for some readers.
+_CONTROL: Final = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _NUMBERS: Final = frozenset({int, float, bool, type(None)})
 
 # The formats of keys, to mask those of callers: OpenAI-like, Google, Hugging Face, Groq, xAI, bearer tokens.
@@ -79,7 +81,10 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        return _ENCODER.encode(line if self._is_clean(line) else self._redact_value(line))
+        text = _ENCODER.encode(line if self._is_clean(line) else self._redact_value(line))
+        if text.isascii() and "\x7f" not in text:
+            return text
+        return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
     def _is_clean(self, line: Mapping[str, Any]) -> bool:
         """True if the line has only numbers and texts without secrets, found by one search for all texts."""

@@ -37,6 +37,20 @@ def test_a_log_line_is_json_without_secrets(capsys: pytest.CaptureFixture[str]) 
         assert secret not in "".join(lines)
 
 
+def test_control_characters_never_reach_a_log_raw(capsys: pytest.CaptureFixture[str]) -> None:
+    """U+009B begins a command to a terminal, as ESC [ does; the others end lines or turn the direction of text."""
+    text = "a\x1b[2J\x9b2J\x7f\x85\u2028\u2029\u202eb\u2066é\r\n"
+    log.setup([])
+    try:
+        log.write("request", path=text)
+    finally:
+        logging.getLogger().handlers.clear()
+    line = capsys.readouterr().err
+    assert json.loads(line)["path"] == text
+    assert "é" in line and line.count("\n") == 1
+    assert not {*"\x1b\x9b\x7f\x85\u2028\u2029\u202e\u2066\r"} & {*line}
+
+
 PIECES: Final = st.sampled_from(
     ("sk-", "the-client-id-of-mine", "a8Z_-", "Bearer ", "bearer", " ", "\n", '"', "AIza", "x" * 20, "é")
 )

@@ -45,7 +45,7 @@ class Setting:
 _REASONING_FIELD_MEANING: Final = "reasoning of Chat Completions in `both` fields, `reasoning_content` or `reasoning`"
 
 _TABLE: Final[tuple[tuple[str, str, Callable[[str], Any], str, str], ...]] = (
-    ("HOST", "host", parse_text, "127.0.0.1", "address to listen on; also `--host`"),
+    ("HOST", "host", parse_text, "127.0.0.1", "address to listen on, or several, comma separated; also `--host`"),
     ("PORT", "port", parse_port, "3000", "port; if not set, the next free one; also `--port`"),
     ("PROCESSES", "processes", parse_int, "1", "worker processes on one port, 0: one per core; also `--processes`"),
     ("MAX_BODY_SIZE", "max_body_size", parse_size, "32MB", "largest request body, else 413"),

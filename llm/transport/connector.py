@@ -156,7 +156,8 @@ class Connector:
         try:
             return await handshake  # type: ignore[no-any-return]
         except ssl.SSLCertVerificationError as error:
-            raise EngineUnreachable(f"The certificate of {host} is not valid: {error.verify_message}.") from None
+            message = f"The certificate of {host} is not valid: {error.verify_message}."
+            raise EngineUnreachable(message, headers={"x-should-retry": "false"}) from None
         except OSError as error:
             raise EngineUnreachable(f"TLS with {host} failed: {_reason(error)}.") from None
         except BaseException:

@@ -55,7 +55,8 @@ def select_client_headers(headers: Mapping[str, str]) -> dict[str, str]:
 async def read_failure(reply: HttpResponse, target: Target) -> LLMError:
     """Reads the error of a response whose status is not 2xx."""
     if 300 <= reply.status < 400:
-        return EngineFailed(f"{target.engine.label} answered with a redirect; redirects are not followed.")
+        message = f"{target.engine.label} answered with a redirect; redirects are not followed."
+        return EngineFailed(message, headers={"x-should-retry": "false"})
     body = await _read_error_body(reply)
     error = ENGINE_DIALECTS[target.engine.dialect].read_error(reply.status, body, target.engine)
     keep_body(error, body, target)

@@ -161,6 +161,19 @@ def test_the_catch_all_route_does_nothing() -> None:
     assert not any(handler is NotFoundHandler for _, handler, _ in ROUTES)
 
 
+@pytest.mark.parametrize("header", ["X-ClientId: {}", "Authorization: Bearer {}", "x-api-key: {}"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+async def test_client_ids_beyond_ascii_match_in_utf_8_and_latin_1(header: str, encoding: str) -> None:
+    own = "clé-de-la-maison-ÿ"
+    async with run_server(make_config(AUTHORIZED_CLIENT_ID=f"other-client-id,{own}")) as server:
+        for text, status in ((own, b"200"), (own + "é", b"401")):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            lines = b"GET /llm/engines HTTP/1.1\r\nHost: x\r\n" + header.format(text).encode(encoding) + b"\r\n\r\n"
+            writer.write(lines)
+            assert (await reader.readline()).split()[1] == status
+            writer.close()
+
+
 def test_x3_an_empty_key_is_a_configuration_error_and_the_default_is_loopback() -> None:
     from llm.config.parsers import ConfigError
 

@@ -21,6 +21,7 @@ import pytest
 
 import server
 from llm import log
+from llm.config.settings import Config
 from tests.support.harness import CLIENT_ID
 from tests.support.paths import ROOT
 from tests.support.processes import find_url, start_server
@@ -123,6 +124,24 @@ def test_br_11_the_systemd_unit_hands_on_a_file_that_only_root_can_read() -> Non
     unit = (ROOT / "deploy" / "llm-server.service").read_text()
     assert "DynamicUser=yes" in unit and "LoadCredential=env:/opt/llm-server/.env\n" in unit
     assert "server.py --env-file ${CREDENTIALS_DIRECTORY}/env\n" in unit
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("::", {"0.0.0.0", "::"}),
+        ("127.0.0.1,::1", {"127.0.0.1", "::1"}),
+        ("127.0.0.1, 127.0.0.2", {"127.0.0.1", "127.0.0.2"}),
+    ],
+)
+def test_several_addresses_and_both_families_share_one_port(host: str, expected: set[str]) -> None:
+    sockets = server.listen(Config.from_env({"HOST": host, "PORT": "0"}))
+    try:
+        assert {sock.getsockname()[0] for sock in sockets} == expected
+        assert len({sock.getsockname()[1] for sock in sockets}) == 1
+    finally:
+        for sock in sockets:
+            sock.close()
 
 
 def test_a_chosen_port_that_is_taken_is_an_error(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from llm import errors
 from llm.upstream.failures import read_retry_after
 from llm.upstream.retry import RetryPolicy
 from tests.support.harness import Connection, Request, Upstream, make_config, run_server
+from tests.support.wire_server import make_answer_script, make_tls_contexts, run_wire_server
 from tests.support.wires import CLIENTS, WIRES
 
 
@@ -47,6 +48,25 @@ async def test_e3_an_unreachable_provider_is_retried_and_then_reported() -> None
         answer = await server.post("/llm/chat", CLIENTS["native"].request("openai"))
         error = await answer.json()
     assert (answer.status, error["code"], error["engine"]) == (502, "provider_unreachable", "openai")
+
+
+async def test_a_redirect_and_a_bad_certificate_are_not_asked_again() -> None:
+    wire = WIRES["openai"]
+
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.respond("", 302, headers={"Location": "https://elsewhere.example/"})
+
+    async with Upstream(script).run() as upstream, run_server(make_config(**wire.environ(upstream))) as server:
+        answer = await server.post("/llm/chat", CLIENTS["native"].request("openai"))
+        assert answer.status == 502 and b"redirect" in await answer.body()
+        assert len(upstream.requests) == 1
+    ours, _ = make_tls_contexts()
+    async with run_wire_server(make_answer_script(b""), tls=ours) as insecure:
+        environ = {"OPENAI_API_KEY": "sk-1234567", "OPENAI_BASE_URL": f"https://127.0.0.1:{insecure.port}/v1"}
+        async with run_server(make_config(**environ)) as server:
+            answer = await server.post("/llm/chat", CLIENTS["native"].request("openai"))
+            assert answer.status == 502 and b"certificate" in await answer.body()
+        assert insecure.connections <= 1
 
 
 def test_e3_waits_stay_within_the_limit() -> None:
