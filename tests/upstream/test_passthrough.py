@@ -196,6 +196,27 @@ async def test_gw_20_an_error_document_for_a_stream_is_an_error_response(dialect
     assert b"It broke." in body
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_gw_20_an_answer_of_generate_is_converted_in_its_own_form(stream: bool) -> None:
+    end = {"done": True, "done_reason": "stop", "prompt_eval_count": 1, "eval_count": 2}
+    lines = [{"model": "m", "response": text, "done": False} for text in ("Hi", " there")]
+    sent = (
+        [*lines, {"model": "m", "response": "", **end}]
+        if not stream
+        else [{"model": "m", "response": "Hi there", **end}]
+    )
+    raw = b"".join(json.dumps(one).encode() + b"\n" for one in sent)
+    script = sends(raw, "application/json" if stream else "application/x-ndjson")
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**WIRES["ollama"].environ(upstream))) as server:
+            asked = {"model": "ollama/m", "prompt": "Hello", "stream": stream}
+            answer = await server.post("/api/generate", asked, BEARER)
+            got = [json.loads(line) for line in (await answer.body()).splitlines()]
+    assert answer.status == 200
+    assert len(got) == 1 if not stream else len(got) > 1
+    assert "".join(one["response"] for one in got) == "Hi there" and got[-1]["done"] is True
+
+
 async def test_gw_20_a_document_with_several_choices_is_an_error_that_names_the_field() -> None:
     whole = WIRES["openai"].whole("Hi")
     whole["choices"] = [{**whole["choices"][0], "index": n} for n in range(2)]

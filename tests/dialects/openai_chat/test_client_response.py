@@ -359,6 +359,26 @@ def test_every_chunk_has_a_system_fingerprint() -> None:
     assert all(isinstance(one["system_fingerprint"], str) for one in chunks)
 
 
+def test_each_thing_is_written_once_and_in_a_delta_of_its_own() -> None:
+    """langchain-openai-adds-everything-up: what comes twice is added. haystack-text-beside-a-call: a ValueError."""
+    parts: list[Event] = [
+        TextDelta(0, "A"), TextDelta(0, "B"), PartEnded(0),
+        ToolCallStarted(1, "c1", "f"), ToolCallDelta(1, '{"a"'), ToolCallDelta(1, ": 1}"), PartEnded(1),
+    ]  # fmt: skip
+    usage = [UsageReported(Usage(fresh=1, text=1)), UsageReported(Usage(fresh=1, text=2))]
+    for size in (1, 100):
+        events: list[Event] = [BEGIN, usage[0], *parts, usage[1], Finished("tool_calls")]
+        writer = openai_chat.create_writer(ASKED, 7)
+        raw = b"".join(piece for n in range(0, len(events), size) for piece in writer.feed(events[n : n + size]))
+        chunks = [json.loads(line.removeprefix(b"data: ")) for line in raw.splitlines() if line.startswith(b"data: {")]
+        choices = [choice for one in chunks for choice in one["choices"]]
+        calls = [call for choice in choices for call in choice["delta"].get("tool_calls", ())]
+        assert [call["function"]["name"] for call in calls if "name" in call["function"]] == ["f"]
+        assert [choice["finish_reason"] for choice in choices if choice["finish_reason"]] == ["tool_calls"]
+        assert not any(choice["delta"].get("content") and "tool_calls" in choice["delta"] for choice in choices)
+        assert len([one for one in chunks if one.get("usage")]) <= 1
+
+
 def test_content_is_null_only_with_calls() -> None:
     """agents-js-null-content-asks-ten-times: null without a call repeats the question there."""
 
