@@ -47,6 +47,8 @@ class StreamRepair:
 
     def join_halves(self, event: bytes) -> bytes:
         """Moves half a surrogate pair to the event with its other half."""
+        if event.find(b"\\u") < 0:
+            return event
         if self._half and (second := _SECOND_HALF.search(event)) is not None:
             event = event[: second.start(1)] + self._half + event[second.start(1) :]
             self._half = b""

@@ -26,6 +26,11 @@ from llm.wire.sse import encode_sse_event
 
 _DONE: Final = "[DONE]"
 _MARKS: Final = (b'"name"', b'"usage":{', b'"usage": {', b'"finish_reason":"', b'"finish_reason": "', b"[DONE]")
+_USUAL_FINISH: Final = re.compile(
+    rb'"choices": ?\[\{"index": ?0, ?"delta": ?\{\}, ?(?:"logprobs": ?null, ?)?'
+    rb'"finish_reason": ?"(?:stop|length|tool_calls|content_filter)"\}\]'
+)
+_NO_CHOICES: Final = (b'"choices":[]', b'"choices": []')
 _OUTPUT_FIELDS: Final = ("content", "tool_calls", "function_call", "refusal", "images", "audio")
 _UNKNOWN_FINISH: Final = re.compile(
     rb'"finish_reason"\s*:\s*(?!"(?:stop|length|tool_calls|content_filter|function_call)"|\s)'
@@ -120,33 +125,34 @@ class ChunkRepair(StreamRepair):
     of their own.
     """
 
-    __slots__ = ("_calls", "_finished", "_head", "_reader", "_usage", "_usage_sent")
+    __slots__ = ("_calls", "_finished", "_first", "_reader", "_usage", "_usage_sent")
 
     def __init__(self, reader: ChunkReader) -> None:
         super().__init__()
         self._reader = reader
-        self._head: dict[str, Json] = {}  # the fields that all chunks share
+        self._first = ""  # the first chunk with a choice, as JSON
         self._finished: frozenset[int] = frozenset()  # choices with a finish reason
         self._usage: Json = None  # running total that was left out
-        self._usage_sent: Json = None
+        self._usage_sent: Json = None  # or the chunk with nothing but usage, as JSON
         self._calls: dict[tuple[int, int], _Call] = {}  # by choice and index
 
     def suspects(self, whole: bytes) -> bool:
         """True for the first events, a name, usage, a finish reason and the end marker."""
-        return not self._head or any(whole.find(mark) >= 0 for mark in _MARKS) or super().suspects(whole)
+        return not self._first or any(whole.find(mark) >= 0 for mark in _MARKS) or super().suspects(whole)
 
     def repair(self, event: bytes, frame: Frame) -> bytes:
         """Returns the events to send. Raises ``EngineFailed`` for a finish reason that is an error."""
         if frame.data.strip() == _DONE:
             return b"".join(map(encode_sse_event, self._write_missing_end())) + event
         event = self.join_halves(event)
+        if not self._first and event.find(b'"delta"') >= 0:
+            self._first = frame.data
+        if not any(event.find(mark) >= 0 for mark in _MARKS) or self._is_usual_end(event, frame):
+            return event
         wire = read_object(frame)
         if find_error(wire) is not None:
             return event
         choices = _select_objects(wire.get("choices"))
-        if choices and not self._head:
-            self._head = {name: wire[name] for name in ("id", "created", "model") if wire.get(name)}
-            self._head["system_fingerprint"] = wire.get("system_fingerprint") or SYSTEM_FINGERPRINT
         changed = False
         for choice in choices:
             index = as_count(choice.get("index")) or 0
@@ -158,6 +164,18 @@ class ChunkRepair(StreamRepair):
         if not changed:
             return event
         return encode_sse_event(wire) if _holds_anything(wire, choices) else b""
+
+    def _is_usual_end(self, event: bytes, frame: Frame) -> bool:
+        """Notes a finish reason alone, or usage alone, as nearly all hosts send them; True if it is one of these."""
+        has_usage = event.find(b'"usage":{') >= 0 or event.find(b'"usage": {') >= 0
+        if not has_usage and not self._finished and _USUAL_FINISH.search(event) is not None:
+            self._finished = frozenset({0})
+            return True
+        only_usage = has_usage and any(event.find(mark) >= 0 for mark in _NO_CHOICES)
+        if only_usage and self._usage is None and self._usage_sent is None:
+            self._usage_sent = frame.data
+            return True
+        return False
 
     def end(self) -> bytes:
         """Returns usage that was left out."""
@@ -182,6 +200,8 @@ class ChunkRepair(StreamRepair):
     def _repair_usage(self, wire: dict[str, Any], choices: list[dict[str, Any]]) -> bool:
         if not isinstance(wire.get("usage"), dict):
             return False
+        if isinstance(self._usage_sent, str):
+            self._usage_sent = read_object(Frame(self._usage_sent)).get("usage")
         last = not choices or bool(self._finished)
         if last and self._usage_sent != wire["usage"]:
             self._usage_sent = wire["usage"]
@@ -214,8 +234,13 @@ class ChunkRepair(StreamRepair):
 
     def _write_missing_end(self) -> Iterator[Json]:
         """Writes what a stream lacks at ``[DONE]``: its finish reason, and usage that was left out."""
-        head: dict[str, Json] = {"id": f"chatcmpl-{token_hex(12)}", "created": 0, "model": "", **self._head}
-        head["object"] = "chat.completion.chunk"
+        if self._finished and (self._usage is None or self._usage_sent is not None):
+            return
+        first = read_object(Frame(self._first))
+        head: dict[str, Json] = {"id": first.get("id") or f"chatcmpl-{token_hex(12)}"}
+        head |= {"object": "chat.completion.chunk", "created": first.get("created") or 0}
+        head |= {"model": first.get("model") or ""}
+        head |= {"system_fingerprint": first.get("system_fingerprint") or SYSTEM_FINGERPRINT}
         if not self._finished:
             reason = _choose_finish("", bool(self._calls), self._reader.has_output)
             yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
