@@ -6,13 +6,14 @@ Clients change what they send back: some drop ids, some replace those of other p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from typing import Final
 
 from llm.chat.messages import Media, Message, Text, ToolCall, ToolResult
 from llm.chat.request import ChatRequest
 from llm.wire.json_codec import Json, dump_bytes, loads
 
+_LENGTH: Final = 32  # hexadecimal digits of a digest
 _SAMPLE: Final = 1024  # characters at each end of a file that stand for it
 
 
@@ -22,14 +23,14 @@ def digest_prefixes(request: ChatRequest) -> Sequence[str]:
     Equal if system prompt, tools, texts, calls and results are equal. Ids, reasoning and provider metadata do not
     count: clients replace or drop them, and move cache marks.
     """
-    digest = blake2b(digest_size=16)
+    digest = sha256()  # processors have instructions for it
     tools: list[Json] = [[tool.name, tool.description, dict(tool.parameters)] for tool in request.tools]
     digest.update(dump_bytes(tools))
-    digests = [digest.hexdigest()]
+    digests = [digest.hexdigest()[:_LENGTH]]
     for message in request.messages:
         digest.update(f"\0{message.role}\0".encode())
         digest.update("".join(_sample(message)).encode(errors="replace"))
-        digests.append(digest.hexdigest())
+        digests.append(digest.hexdigest()[:_LENGTH])
     return digests
 
 
