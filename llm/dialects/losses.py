@@ -93,7 +93,8 @@ def lost_fields(request: ChatRequest, dialect: str) -> tuple[str, ...]:
         lost += untranslated_fields(tool.metadata, dialect)
     for message in request.messages:
         if message.metadata:
-            lost += untranslated_fields(message.metadata, dialect)
+            # The role "developer" is that of a system message.
+            lost += (name for name in untranslated_fields(message.metadata, dialect) if name != "role")
         for part in message.parts:
             if part.metadata and not _has_own_name(part, message):
                 lost += untranslated_fields(part.metadata, dialect)

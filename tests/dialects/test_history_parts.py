@@ -295,6 +295,21 @@ async def test_the_last_update_of_each_setting_counts() -> None:
     assert config["effort"] == "high" and config["format"]["type"] == "json_schema"
 
 
+@pytest.mark.parametrize("engine", OTHERS)
+async def test_ids_and_states_of_items_and_the_developer_s_role_are_no_losses(engine: str) -> None:
+    items = [
+        {"type": "message", "role": "developer", "content": "Be kind."},
+        {"type": "message", "role": "user", "content": "Go", "id": "msg_1", "status": "completed"},
+        {"type": "function_call", "id": "fc_1", "status": "completed", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "id": "fco_1", "status": "completed", "call_id": "c", "output": "r"},
+    ]
+    told = await cross("responses", engine, {"input": items})
+    assert told.status == 200 and told.dropped == []
+    if engine != "cerebras":
+        messages = [{"role": "developer", "content": "Be kind."}, {"role": "user", "content": "Go"}]
+        assert (await cross("chat", engine, {"messages": messages})).dropped == []
+
+
 # --- Anthropic's blocks ---
 
 

@@ -49,6 +49,7 @@ _BUILT_IN_RESULTS: Final = frozenset({
 })  # fmt: skip
 # Calls that the provider ran, whose item without a result is complete.
 _MAY_HAVE_NO_RESULT: Final = ("code_interpreter_call", "mcp_call")
+_OWN_FIELDS: Final = ("id", "status", "role")
 _Read = tuple[Role, Sequence[Part]]
 
 
@@ -216,7 +217,13 @@ def _read_message(wire: Mapping[str, Any], path: str) -> Message | Iterable[_Rea
         return [(role, [_add_item_fields(part, item_fields) for part in parts])]
     if role == "system":
         item_fields["role"] = wire["role"]  # it stays at its position among the items, with its exact role
-    return Message(role, tuple(parts), (ProviderMetadata(NAME, None, item_fields),) if item_fields else ())
+    return Message(role, tuple(parts), _read_item_fields(item_fields, ()))
+
+
+def _read_item_fields(wire: Mapping[str, Any], known: Iterable[str]) -> Metadata:
+    """Returns the fields of an item other than ``known``. Other wires lose nothing without its id, status and role."""
+    own = {name: value for name, value in wire.items() if name in _OWN_FIELDS and name not in known}
+    return unknown_fields(wire, (*known, *_OWN_FIELDS), NAME, None) + (pack_wire_form(**own) if own else ())
 
 
 def _add_item_fields(part: Part, item_fields: Mapping[str, Json]) -> Part:
@@ -305,7 +312,7 @@ def _read_call(wire: Mapping[str, Any], kind: str, path: str) -> ToolCall:
     arguments_field = CLIENT_CALLS[kind]
     sealed = decode_metadata(as_text(wire.get("encrypted_content")))
     known = ("type", "call_id", "name", "namespace", arguments_field)
-    metadata = unknown_fields(wire, known, NAME, None) if sealed is None else sealed
+    metadata = _read_item_fields(wire, known) if sealed is None else sealed
     name, namespace = fields.read_required_text("name"), fields.read_text("namespace")
     arguments = fields.read_text(arguments_field) or ("{}" if kind == "function_call" else "")
     return ToolCall(
@@ -324,5 +331,5 @@ def _read_result(wire: Mapping[str, Any], path: str) -> ToolResult:
         raise invalid(f"{path}.output", "is not a string or a list of parts")
     parts = _read_content(output, f"{path}.output")
     content = tuple(part for part in parts if isinstance(part, Text | Media | UnknownPart))
-    metadata = unknown_fields(wire, ("type", "call_id", "output"), NAME, None)
+    metadata = _read_item_fields(wire, ("type", "call_id", "output"))
     return ToolResult(fields.read_required_text("call_id"), content, metadata=metadata)
