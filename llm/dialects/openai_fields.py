@@ -43,6 +43,18 @@ def move_chat_fields(request: ChatRequest) -> ChatRequest:
     return replace(request, metadata=metadata, tools=tools, messages=messages)
 
 
+def move_responses_fields(request: ChatRequest, known: frozenset[str]) -> ChatRequest:
+    """Returns the request of a Responses client with those shared fields that a host of Chat Completions knows."""
+    moved: dict[str, Json] = {}
+    rest: list[ProviderMetadata] = []
+    for opaque in request.metadata:
+        if opaque.dialect == RESPONSES and opaque.issuer is None:
+            moved |= {name: value for name, value in opaque.data.items() if name in known & _SHARED}
+            opaque = replace(opaque, data={n: v for n, v in opaque.data.items() if n not in moved})
+        rest.append(opaque)
+    return replace(request, metadata=(*rest, ProviderMetadata(CHAT, None, moved))) if moved else request
+
+
 def read_answer_fields(metadata: Metadata) -> dict[str, Json]:
     """Returns the fields of a response that a Chat Completions answer has too: the service tier and the moderation.
 

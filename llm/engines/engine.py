@@ -46,6 +46,8 @@ class Quirks:
     echo_reasoning: Literal["never", "if_sent", "with_tools", "always"] = "if_sent"
     reasoning_field: str = "reasoning_content"  # field of an assistant message for reasoning whose field is unknown
     unsigned_reasoning: bool = False  # reasoning of calls goes back as its text alone
+    # Of the fields that OpenAI's two APIs share, those that a host of Chat Completions alone knows.
+    shared_fields: frozenset[str] = frozenset()
     cache_key_header: str = ""  # in Chat Completions, the header for the client's ``prompt_cache_key``
     accepts_include_usage: bool = True  # accepts stream_options.include_usage
     reasoning_in_output: bool = True  # False: completion_tokens excludes reasoning tokens (xAI)

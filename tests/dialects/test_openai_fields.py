@@ -195,3 +195,20 @@ def test_nw_13_moderation_results_and_the_tier_come_back_streamed() -> None:
     chunks = [json.loads(line[6:]) for line in raw.splitlines() if line.startswith(b"data: {")]
     check_answer(ChatCompletionChunk.model_validate(chunks[-2]))
     assert chunks[-2]["choices"][0]["finish_reason"] and chunks[-1]["usage"] and "service_tier" not in chunks[0]
+
+
+# --- from Responses to hosts of Chat Completions alone ---
+
+
+@pytest.mark.parametrize(
+    ("model", "known"),
+    [
+        ("mistralai/m", {"metadata", "prompt_cache_key"}),
+        ("cerebras/m", {"prompt_cache_key", "user"}),
+        ("together/m", set()),
+    ],
+)
+def test_a_host_gets_the_shared_fields_that_it_knows(model: str, known: set[str]) -> None:
+    out = cross("/v1/responses", {"model": model, "input": "x", **SHARED})
+    assert {name: out.body[name] for name in SHARED if name in out.body} == {name: SHARED[name] for name in known}
+    assert {*out.dropped} == SHARED.keys() - known

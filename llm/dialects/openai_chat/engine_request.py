@@ -15,6 +15,7 @@ from llm.dialects.base import EngineRequest
 from llm.dialects.losses import REASONING, adapt_history, fit_tools, lost_fields, lost_grammars, unknown_block
 from llm.dialects.openai_chat.engine_options import write_options
 from llm.dialects.openai_chat.shared import AUDIO_MIME_TYPES, CAME_IN, CONTENT_PARTS, NAME, THINK_TAGS
+from llm.dialects.openai_fields import move_responses_fields
 from llm.engines.cache_marks import find_mark_field, move_cache_marks
 from llm.engines.engine import Engine
 from llm.engines.options import add_extra_fields
@@ -45,6 +46,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     dropped: list[str] = []
     if (field := find_mark_field(engine, request.model)) is not None:
         request = move_cache_marks(request, NAME, field, dropped, whole_messages=True)
+    request = move_responses_fields(request, engine.quirks.shared_fields)
     dropped += lost_fields(request, NAME)
     request = fit_tools(request, engine, dropped)
     request = adapt_history(request, NAME, engine, dropped)

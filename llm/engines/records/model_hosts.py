@@ -63,6 +63,7 @@ CEREBRAS: Final = Engine(
     quirks=Quirks(
         max_tokens_field="max_completion_tokens",
         echo_reasoning="with_tools",
+        shared_fields=frozenset({"prompt_cache_key", "user"}),
         reasoning_field="reasoning",
         flat_content=True,
         think_tags=True,

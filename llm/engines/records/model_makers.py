@@ -237,6 +237,7 @@ MISTRALAI: Final = Engine(
         reasoning_field="content",  # as thinking parts
         accepts_include_usage=False,  # it always reports usage: 21 of 21 recorded streams without the option
         unsupported_options=frozenset({"verbosity"}),
+        shared_fields=frozenset({"metadata", "prompt_cache_key"}),
         service_tiers={"auto": "auto", "default": "standard_only", "standard_only": "standard_only"},
     ),
     models=ModelRules(
