@@ -47,7 +47,7 @@ def join_texts(texts: Sequence[Text], separator: str) -> str:
     joined = StringIO()
     for number, text in enumerate(texts):
         if number:
-            joined.write(PHASE_SEPARATOR if text.phase != texts[number - 1].phase else separator)
+            joined.write(PHASE_SEPARATOR if texts[number - 1].phase == "commentary" else separator)
         joined.write(text.text)
     return joined.getvalue()
 

@@ -21,7 +21,18 @@ from llm.chat.events import (
     UsageReported,
     WholePart,
 )
-from llm.chat.messages import Citation, Message, Part, Phase, ProviderToolRun, Reasoning, Text, ToolCall, Usage
+from llm.chat.messages import (
+    Citation,
+    Message,
+    Part,
+    Phase,
+    ProviderToolRun,
+    Reasoning,
+    Text,
+    ToolCall,
+    Usage,
+    join_texts,
+)
 from llm.chat.provider_metadata import Metadata
 from llm.errors import Malformed, Truncated
 
@@ -39,8 +50,8 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """The text parts, joined without a separator."""
-        return "".join(part.text for part in self.message.parts if isinstance(part, Text))
+        """The text parts, joined; only a comment on the work and the answer are set apart."""
+        return join_texts([part for part in self.message.parts if isinstance(part, Text)], "")
 
     @property
     def reasoning(self) -> str:

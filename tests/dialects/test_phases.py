@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from llm.dialects import anthropic, openai_chat, openai_responses
+from llm.chat.reply import replay
+from llm.chat.request import ChatRequest
+from llm.dialects import anthropic, native, openai_chat, openai_responses
 from llm.engines.api_choice import use_responses
 from llm.engines.engine import Target
 from llm.engines.records import ENGINES
@@ -69,6 +71,18 @@ async def test_nw_32_comment_and_answer_are_two_parts_or_stand_apart(client: str
     else:
         text = "".join(e["message"]["content"] for e in told.events) if streamed else told.json["message"]["content"]
     assert text == f"{COMMENT}\n\n{ANSWER}"
+
+
+@pytest.mark.parametrize("group", [1, 100])
+def test_nw_32_native_clients_get_comment_and_answer_set_apart(group: int) -> None:
+    reply = openai_responses.read_reply(response(*OUTPUT), ENGINES["openai"])
+    request = ChatRequest(model="m", messages=())
+    whole = native.write_reply(reply, request, 0)
+    events, writer = [*replay(reply)], native.create_writer(request, 0, "ndjson")
+    batches = [events[at : at + group] for at in range(0, len(events), group)]
+    lines = b"".join(piece for batch in batches for piece in writer.feed(batch)).splitlines()
+    texts = [json.loads(line).get("text", "") for line in lines]
+    assert "".join(texts) == whole["content"] == f"{COMMENT}\n\n{ANSWER}"
 
 
 async def test_texts_of_one_answer_without_phases_are_one_text() -> None:

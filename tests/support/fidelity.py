@@ -190,12 +190,20 @@ _WHOLE: tuple[Event, ...] = (
     UsageReported(Usage(fresh=50, cache_read=30, text=20, reasoning=7)),
     Finished("tool_calls"),
 )
+# No list of sources stands behind a call.
+_CITED: tuple[Event, ...] = (
+    _WHOLE[0],
+    TextDelta(0, "Answer"),
+    Cited(0, Citation("https://example.org", "Source", start=0, end=6)),
+    PartEnded(0),
+    Finished("stop"),
+)
 ANSWERS: tuple[tuple[str, tuple[Event, ...], tuple[str, ...]], ...] = (
     ("text", _WHOLE, ("Answer 🦊",)),
     ("thoughts", _WHOLE, ("Thinking of it",)),
     ("what the engine signed, on a thought", _WHOLE, ()),
     ("parallel calls", _WHOLE, ("get_weather", "get_time", "Paris", "CET")),
-    ("source", _WHOLE, ("https://example.org", "Source")),
+    ("source", _CITED, ("https://example.org", "Source")),
     ("picture", _WHOLE, (PNG,)),
     ("tokens from a cache", _WHOLE, ("30",)),
     ("tokens of thinking", _WHOLE, ("7",)),

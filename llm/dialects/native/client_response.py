@@ -22,6 +22,7 @@ from llm.chat.events import (
     WholePart,
 )
 from llm.chat.messages import (
+    PHASE_SEPARATOR,
     Executor,
     Media,
     Message,
@@ -53,7 +54,7 @@ _SSE_TEXT: Final = b"data: " + _LINE_TEXT + b"\n"
 class NativeWriter:
     """Writes events as native objects in one of the three framings."""
 
-    __slots__ = ("_calls", "_framing", "_usage", "content_type", "write_interval")
+    __slots__ = ("_after_comment", "_calls", "_framing", "_usage", "content_type", "write_interval")
 
     def __init__(self, framing: NativeFraming) -> None:
         self.content_type = {"sse": "text/event-stream", "ndjson": "application/x-ndjson"}.get(
@@ -62,6 +63,7 @@ class NativeWriter:
         self.write_interval = 0.005 if framing == "chunks" else 0.0
         self._framing = framing
         self._usage = Usage()
+        self._after_comment = False  # the last text comments on the work; another one is the answer
         self._calls: dict[int, _Call] = {}
 
     def feed(self, events: Sequence[Event]) -> list[bytes]:
@@ -70,7 +72,7 @@ class NativeWriter:
             events = events[1:]
         if not events:
             return []
-        if len(events) == 1 and isinstance(delta := events[0], TextDelta) and delta.text:
+        if len(events) == 1 and isinstance(delta := events[0], TextDelta) and delta.text and not self._after_comment:
             text = dump_text(delta.text)
             return [_SSE_TEXT % text if self._framing == "sse" else _LINE_TEXT % escape_line_separators(text)]
         encode = encode_sse_event if self._framing == "sse" else encode_ndjson_line
@@ -84,6 +86,8 @@ class NativeWriter:
     def _write_event(self, event: Event) -> Iterable[dict[str, Json]]:
         match event:
             case TextDelta(_, text) if text:
+                if self._after_comment:
+                    text, self._after_comment = PHASE_SEPARATOR + text, False
                 yield {"type": "content", "text": text, "done": False}
             case ReasoningDelta(_, text) if text:
                 yield {"type": "reasoning", "text": text, "done": False}
@@ -101,6 +105,8 @@ class NativeWriter:
                 if ran is not None:
                     call.result = ran.result
                     yield call.write_chunk(ran.state, whole=True)
+            case PartEnded(phase="commentary"):
+                self._after_comment = True
             case ToolProgress(index, state, status):
                 yield self._calls[index].write_chunk(state, status, whole=True)
             case WholePart(_, ToolResult() as result):
