@@ -11,7 +11,7 @@ from handlers.native.images import ImageHandler
 from handlers.native.threads import ThreadHandler, ThreadsHandler
 from handlers.native.title import TitleHandler
 from handlers.native.voice import SpeechHandler, TranscriptionHandler
-from handlers.ollama import (
+from handlers.ollama.api import (
     EmbedHandler,
     LegacyEmbedHandler,
     OllamaChatHandler,
@@ -20,6 +20,7 @@ from handlers.ollama import (
     TagsHandler,
     VersionHandler,
 )
+from handlers.ollama.model_files import DeleteModelHandler, ModelFilesHandler
 from handlers.openai.chat import CompletionsHandler
 from handlers.openai.embeddings import EmbeddingsHandler
 from handlers.openai.media import ImagesHandler, OpenAISpeechHandler, OpenAITranscriptionHandler
@@ -65,6 +66,8 @@ ROUTES: tuple[Route, ...] = (
     ("/api/tags", TagsHandler, {}),
     ("/api/show", ShowHandler, {}),
     ("/api/ps", RunningModelsHandler, {}),
+    *((path, ModelFilesHandler, {"path": path}) for path in ("/api/pull", "/api/push", "/api/create", "/api/copy")),
+    ("/api/delete", DeleteModelHandler, {"path": "/api/delete"}),
     ("/api/version", VersionHandler, {}),
 )
 

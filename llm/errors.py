@@ -16,6 +16,7 @@
     │ ├ BodyTimeout           408  bad_request            the body stood still or came too slowly
     │ ├ TooLarge              413  too_large
     │ ├ UnsupportedEncoding   415  unsupported            names the Content-Encoding
+    │ ├ NotOffered            501  unsupported            the engine of the request has no such function
     │ └ WebSocketNotServed    426  bad_request            the client asks by HTTP
     ├ AccessError                  the owner of the key acts
     │ ├ NotAuthenticated      401  unauthorized           no client id and no key, or the caller's own key was refused
@@ -180,6 +181,13 @@ class UnsupportedEncoding(RequestError):
     """The body is compressed in a way that cannot be read here."""
 
     status = 415
+    code = "unsupported"
+
+
+class NotOffered(RequestError):
+    """The engine of the request has no such function."""
+
+    status = 501
     code = "unsupported"
 
 

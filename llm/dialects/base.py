@@ -36,7 +36,7 @@ class EngineRequest:
     path: str  # appended to the engine's base URL, query included
     body: Mapping[str, Json] | None = None
     raw: bytes | None = None  # instead of ``body``: not JSON; its content type is in ``headers``
-    method: Literal["GET", "POST"] = "POST"
+    method: Literal["GET", "POST", "DELETE"] = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()  # options and fields left out because the engine has no equivalent
     may_continue: bool = False  # the answer may be interrupted and go on (``Finished.continuation``)

@@ -29,6 +29,7 @@ COUNTED_BODIES: dict[str, dict[str, Any]] = {
     "/api/generate": {"model": "openai/m", "prompt": "Hi"},
     "/api/embed": {"model": "openai/m", "input": "Hi"},
     "/api/embeddings": {"model": "openai/m", "prompt": "Hi"},
+    **{path: {"model": "ollama/m"} for path in ("/api/pull", "/api/push", "/api/create", "/api/copy")},
 }
 CHAT = COUNTED_BODIES["/llm/chat"]
 SECOND_CLIENT = {"X-ClientId": "second-client"}

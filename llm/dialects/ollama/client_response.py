@@ -47,6 +47,10 @@ from llm.wire.json_codec import Json, loads
 from llm.wire.ndjson import encode_ndjson_line
 
 # The wire's ``done_reason`` is free text; all other ends are "stop".
+# Context in tokens of a model whose provider does not report it: clients of this wire take 2,048 or 4,096 without one,
+# and cut their requests to it. Hardly a hosted model has less than this.
+_CHAT_CONTEXT: Final = 128_000
+_EMBEDDING_CONTEXT: Final = 8_192
 _DONE_REASONS: Final[Mapping[FinishReason, str]] = {
     "length": "length", "paused": "length", "filtered": "content_filter",
 }  # fmt: skip
@@ -267,9 +271,8 @@ def _write_tag(model: ModelInfo) -> Json:
 
 def write_show(model: ModelInfo) -> dict[str, Json]:
     """Writes ``/api/show``: a model's context size and capabilities."""
-    info: dict[str, Json] = {"general.architecture": model.engine}
-    if model.context_tokens is not None:
-        info[f"{model.engine}.context_length"] = model.context_tokens
+    known = model.context_tokens or (_EMBEDDING_CONTEXT if model.kind == "embedding" else _CHAT_CONTEXT)
+    info: dict[str, Json] = {"general.architecture": model.engine, f"{model.engine}.context_length": known}
     return {
         "license": "",
         "modelfile": "",
