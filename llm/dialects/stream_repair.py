@@ -26,6 +26,14 @@ class StreamRepair:
     def __init__(self) -> None:
         self._half = b""  # the first half of a pair, as an escape
 
+    @property
+    def needs_start(self) -> bool:
+        """True until :meth:`note_start` has found what the repair needs to know of the first event."""
+        return False
+
+    def note_start(self, frame: Frame) -> None:
+        """Notes what the events of the stream share, from one of the first that needed no repair."""
+
     def suspects(self, whole: bytes) -> bool:
         """True if one of the events may need a repair. It is asked about each read that is not like the one before."""
         return whole.find(b"\\ud") >= 0 or whole.find(b"\\uD") >= 0  # faster than ``in``, and than a pattern

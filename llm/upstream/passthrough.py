@@ -1,19 +1,17 @@
 """Passes a chat through whose client and engine speak the same dialect: their bytes are sent on unchanged.
 
-In the request only ``model`` changes, and usage is requested. In the answer nothing changes, with these exceptions: a
-usage event that the client did not ask for and events with empty data are left out; a last event without its blank line
-gets it; a key that the provider repeats in an error is masked; characters that clients take for the end of a JSON line
-are escaped; what strict clients cannot read is repaired (``llm.dialects.stream_repair``); and an error is added to a
-stream that ended without its last event. An answer in the other form than the client asked for (a stream, or one
-document) is converted. The dialect's own reader gets every event too, for usage, the end and the log.
+In the request only ``model`` changes, and usage is requested. In the answer, usage that the client did not ask for and
+events with empty data are left out; a last event gets its blank line; a key that the provider repeats in an error is
+masked; what clients take for the end of a JSON line is escaped; what strict clients cannot read is repaired
+(``llm.dialects.stream_repair``); an answer that ended too early gets an error; and one in the other form than requested
+(a stream, or one document) is converted. The dialect's reader gets every event, for usage, the end and the log.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from llm.chat.events import Event
 from llm.chat.grammar import ArgumentsCheck
@@ -35,10 +33,7 @@ from llm.upstream.whole_answer import SPLITTERS, STREAM_TYPES, WholeAnswer, read
 from llm.wire.frames import Frame, FrameSplitter
 from llm.wire.json_codec import Json, loads
 from llm.wire.ndjson import NdjsonSplitter, escape_line_separators
-
-_DONE: Final = "[DONE]"
-_NO_DATA: Final = re.compile(rb"(?:\A|[\r\n])data:?[ \t]*[\r\n]")  # a line of an event that may have no more
-_MAY_BE_NO_DATA: Final = re.compile(rb"data:?[ \t]*[\r\n]")  # the same without the line's start: found 20 times as fast
+from llm.wire.sse import has_empty_data
 
 
 class PassthroughRound:
@@ -48,9 +43,7 @@ class PassthroughRound:
     begun, since they may be large and are not sent again (T18).
     """
 
-    __slots__ = (
-        "_attempts", "_client", "_events", "_outgoing", "_record", "_request", "_sink", "_usage_added",
-    )  # fmt: skip
+    __slots__ = ("_attempts", "_client", "_events", "_outgoing", "_record", "_request", "_sink", "_usage_added")
 
     def __init__(
         self,
@@ -75,10 +68,7 @@ class PassthroughRound:
         self._sink = sink
 
     async def run(self) -> None:
-        """Returns when all was sent. Raises ``LLMError``.
-
-        An error that the engine itself sent in its stream is in the call record then; the client has it already.
-        """
+        """Returns when all was sent; an error of the engine's own stream is in the call record. Raises ``LLMError``."""
         while True:
             try:
                 answer = self._ask()
@@ -86,8 +76,8 @@ class PassthroughRound:
                     del answer
                     start = b"" if self._accept(reply) else await self._read_start(reply)
                     if self._events is None:
-                        target, limit = self._attempts.target, self._client.max_answer
-                        self._send_whole(await read_whole(reply, target, limit, start), reply)
+                        limit = self._client.max_answer
+                        self._send_whole(await read_whole(reply, self._attempts.target, limit, start), reply)
                         return
                     if start:
                         if self._events.feed(start) is not None:
@@ -191,8 +181,7 @@ def _write_passthrough(
 ) -> tuple[EngineRequest, bool]:
     """Returns the engine's request, and whether usage is requested in it though the client did not.
 
-    ``request``: the same as ``body``, read by its dialect. A heavy request (``CallRecord.heavy``) is encoded and
-    measured here too, since this runs in a thread then.
+    A heavy request (``CallRecord.heavy``) is encoded and measured here too, since this runs in a thread then.
     """
     outgoing = PASSTHROUGH_DIALECTS[target.engine.dialect].passthrough_request(body, target.model, target.engine)
     outgoing = add_query(outgoing, query) if query else outgoing
@@ -266,9 +255,7 @@ class PassthroughEvents:
         if whole and (self.failure is not None or self._repair.suspects(whole)):
             ready, found = self._feed_repaired(whole)
         elif whole:
-            if wanted := self._wanted(whole):
-                ready = self.send(self._presentable(wanted))
-            found = self._read(whole)
+            ready, found = self._feed_whole(whole)
         if found:
             self._idle = 0
             return ready and not self.done
@@ -300,20 +287,32 @@ class PassthroughEvents:
             if piece := self._repair.end():
                 self.send(piece)
 
+    def _feed_whole(self, whole: bytes) -> tuple[bool, bool]:
+        """Sends events as they are, then reads them. Returns as :meth:`_feed_repaired` does."""
+        wanted = self._wanted(whole)
+        return self.send(self._presentable(wanted)) if wanted else True, self._read(whole)
+
     def _feed_repaired(self, whole: bytes) -> tuple[bool, bool]:
-        """Repairs and reads events one by one, then sends them. Returns what ``send`` returns, and whether one held
-        something. Raises ``LLMError`` where the answer ends with an error.
+        """Sends the events before the first one to repair; repairs and reads the others one by one, then sends them.
+
+        Returns what ``send`` returns, and whether one held something. Raises ``LLMError`` where the answer ends with an
+        error.
         """
+        events = self._blocks.split_events(whole)
         pieces: list[bytes] = []
-        found, failure = False, None
-        for event in self._blocks.split_events(whole):
+        ready, found, failure = True, False, None
+        count = 0 if self.failure is not None else [*map(self._repair.suspects, events), True].index(True)
+        if count:
+            ready, found = self._feed_whole(b"".join(events[:count]))
+        for event in events[count:]:
             try:
                 pieces.append(self._repaired(event))
             except LLMError as error:
                 failure = error
                 break
             found = self._read(event) or found
-        ready = self.send(b"".join(pieces)) if any(pieces) else True
+        if any(pieces):
+            ready = self.send(b"".join(pieces))
         if failure is not None:
             raise failure
         return ready, found
@@ -324,14 +323,14 @@ class PassthroughEvents:
         if frame is None:
             return self._presentable(event) if self._is_wanted(event) else b""
         if self.failure is not None:
-            if not self._error_shown and frame.data.strip() == _DONE:
+            if not self._error_shown and frame.data.strip() == "[DONE]":
                 return b""  # clients read no further
             return self._presentable(event)
         repaired = self._repair.repair(event, frame)
         return self._presentable(self._wanted(repaired)) if repaired else b""
 
     def _wanted(self, whole: bytes) -> bytes:
-        if not self.withhold_usage and (_MAY_BE_NO_DATA.search(whole) is None or _NO_DATA.search(whole) is None):
+        if not self.withhold_usage and not has_empty_data(whole):
             return whole
         return b"".join([event for event in self._blocks.split_events(whole) if self._is_wanted(event)])
 
@@ -339,7 +338,7 @@ class PassthroughEvents:
         """False for usage that the client did not ask for, and for empty data, in which clients look for JSON."""
         frame = self._blocks.decode_frame(event)
         if frame is None:  # a comment, or no data
-            return _NO_DATA.search(event) is None
+            return not has_empty_data(event)
         return not (self.withhold_usage and self._dialect.is_only_usage(frame))
 
     def _presentable(self, piece: bytes) -> bytes:
@@ -354,11 +353,10 @@ class PassthroughEvents:
         frame = self._blocks.decode_frame(event)
         if frame is None:
             return True
-        target = self._target
         try:
             loads(frame.data)
             # A reader of its own: the answer's reader gets each event once, when it was sent.
-            PASSTHROUGH_DIALECTS[target.engine.dialect].create_reader(target.engine).feed(frame)
+            self._dialect.create_reader(self._target.engine).feed(frame)
         except Malformed:
             return False
         except (ValueError, LLMError):
@@ -374,6 +372,8 @@ class PassthroughEvents:
             if (frame := blocks.decode_frame(block)) is None:
                 continue
             last = block
+            if self._repair.needs_start:
+                self._repair.note_start(frame)
             try:
                 events = self._read_frame(frame)
             except Malformed:  # the client judges it
@@ -392,9 +392,9 @@ class PassthroughEvents:
                 events = self._reader.feed(frame)
                 self.done = self._reader.done
                 return events
-            except Malformed:
-                raise
             except LLMError as error:
+                if isinstance(error, Malformed):
+                    raise
                 self.failure = error
         self._error_shown = self._error_shown or self._repair.shows_error(frame, self.failure)
         return []

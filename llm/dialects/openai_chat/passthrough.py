@@ -137,16 +137,26 @@ class ChunkRepair(StreamRepair):
         self._calls: dict[tuple[int, int], _Call] = {}  # by choice and index
 
     def suspects(self, whole: bytes) -> bool:
-        """True for the first events, a name, usage, a finish reason and the end marker."""
-        return not self._first or any(whole.find(mark) >= 0 for mark in _MARKS) or super().suspects(whole)
+        """True for a name, usage, a finish reason and the end marker."""
+        return any(whole.find(mark) >= 0 for mark in _MARKS) or super().suspects(whole)
+
+    @property
+    def needs_start(self) -> bool:
+        """True until a chunk with a choice has come."""
+        return not self._first
+
+    def note_start(self, frame: Frame) -> None:
+        """Notes the first chunk with a choice."""
+        if '"delta"' in frame.data:
+            self._first = frame.data
 
     def repair(self, event: bytes, frame: Frame) -> bytes:
         """Returns the events to send. Raises ``EngineFailed`` for a finish reason that is an error."""
         if frame.data.strip() == _DONE:
             return b"".join(map(encode_sse_event, self._write_missing_end())) + event
         event = self.join_halves(event)
-        if not self._first and event.find(b'"delta"') >= 0:
-            self._first = frame.data
+        if not self._first:
+            self.note_start(frame)
         if not any(event.find(mark) >= 0 for mark in _MARKS) or self._is_usual_end(event, frame):
             return event
         wire = read_object(frame)
