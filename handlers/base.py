@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from functools import lru_cache
 from http.client import responses
@@ -42,6 +42,8 @@ Access: TypeAlias = Literal["open", "caller", "client"]
 """Who may call a route. ``open``: anyone. ``caller``: a valid client id or an own provider key. ``client``: only the
 former."""
 
+_NOT_IN_NAMES: Final = re.compile(r"[^ -+\--~]")  # a list in a header: printable ASCII, without the comma
+_MOST_NAMES: Final = 100  # in a header, each cut off at so many characters
 _CLIENT_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,128}")
 _UNKNOWN_CALLER: Final = Caller(trusted=False)
 _HEADERS: Final = {
@@ -51,6 +53,12 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # without line ends, which would allow header injection
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Returns the names of dropped fields for a header; clients choose such names, so that they may hold anything."""
+    safe = [_NOT_IN_NAMES.sub("?", name[:_MOST_NAMES]) for name in names if name]
+    return ", ".join(safe if len(safe) <= _MOST_NAMES else (*safe[:_MOST_NAMES], "..."))
 
 
 class ResponseHeaders(dict[str, str]):
@@ -267,7 +275,7 @@ class BaseHandler(RequestHandler):
         for name, value in record.headers.items():
             self.set_header(name, value)
         if record.dropped:
-            self.set_header("X-Dropped-Fields", ", ".join(record.dropped))
+            self.set_header("X-Dropped-Fields", join_names(record.dropped))
         if record.model:
             self.set_header("X-Model", quote_url_part(record.model[:200], "/:@+,;=()[] "))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any, Final
@@ -11,7 +10,7 @@ from typing import Any, Final
 from tornado.httputil import HTTPFile
 from tornado.iostream import StreamClosedError
 
-from handlers.base import BaseHandler
+from handlers.base import BaseHandler, join_names
 from handlers.context import Context
 from handlers.request.multipart import is_form, read_form
 from handlers.request.output import Output
@@ -25,7 +24,6 @@ from llm.wire.json_codec import loads
 
 _MAX_NUMBER: Final = 40  # characters of a number in a form field
 _FILE_FIELDS: Final = ("file", "audio")  # form fields that may hold the audio
-_NOT_HEADER_SAFE: Final = re.compile(r"[^\w.-]", re.ASCII)  # in a list of names in a header
 
 
 class MediaHandler(BaseHandler):
@@ -110,7 +108,7 @@ class MediaHandler(BaseHandler):
         for name, value in self.record.headers.items():
             self.set_header(name, value)
         if names := (*self.record.dropped, *dropped):
-            self.set_header("X-Dropped-Fields", ", ".join(_NOT_HEADER_SAFE.sub("?", name[:60]) for name in names))
+            self.set_header("X-Dropped-Fields", join_names(names))
 
     def final_log_fields(self) -> dict[str, Any]:
         """Returns attempts, timing and usage for the log line."""

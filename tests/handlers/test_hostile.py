@@ -6,12 +6,14 @@ import ast
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from handlers import ROUTES
 from tests.support.harness import CLIENT_ID, Client, make_config, run_server
+from tests.support.one_answer import ask
 from tests.support.paths import ROOT
 from tests.support.smuggling import SMUGGLING, VALID
 from tests.support.work import limit_processor_time
@@ -250,3 +252,36 @@ def test_the_sql_lint_finds_unfixed_sql() -> None:
     for bad in ("f'SELECT {id}'", "'SELECT ' + id", "'SELECT %s' % id", "'SELECT {}'.format(id)", "id", "query(id)"):
         assert unfixed_sql(f"def f(c, id):\n c.execute({bad})") == [2], bad
     assert unfixed_sql("def f(c, id):\n q = 'SELECT 1'\n q = q + id\n c.executescript(q)") == [4]
+
+
+# --- names of dropped fields, which clients choose ---
+
+HOSTILE_NAMES = {
+    "a\r\nX-Evil: 1": "a??X-Evil: 1",
+    "größe": "gr??e",
+    "模型": "??",
+    "a, b": "a? b",
+    "x" * 5000: "x" * 100,
+}
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+async def test_names_of_dropped_fields_are_safe_in_a_header(stream: bool) -> None:
+    candidate = {"content": {"role": "model", "parts": [{"text": "Hi"}]}, "finishReason": "STOP", "index": 0}
+    usage = {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2}
+    answer = {"candidates": [candidate], "usageMetadata": usage}
+    fields: dict[str, Any] = dict.fromkeys(HOSTILE_NAMES, 1)
+    seen = await ask("ollama", "google/gemini-3.5-flash", answer, stream=stream, **fields)
+    assert seen.status == 200 and "X-Evil" not in seen.headers
+    assert seen.headers["X-Dropped-Fields"] == ", ".join(HOSTILE_NAMES.values())
+    many: dict[str, Any] = {f"x_{n}": n for n in range(1000)}
+    seen = await ask("ollama", "google/gemini-3.5-flash", answer, stream=stream, **many)
+    assert seen.headers["X-Dropped-Fields"].split(", ") == [*[*many][:100], "..."]
+
+
+async def test_names_inside_of_messages_are_safe_in_a_header() -> None:
+    message = {"role": "user", "content": [{"type": "text", "text": "Hi", **dict.fromkeys(HOSTILE_NAMES, 1)}]}
+    done = {"model": "m", "message": {"role": "assistant", "content": "Hi"}, "done": True, "done_reason": "stop"}
+    seen = await ask("openai-chat", "ollama/m", done, stream=False, messages=[message])
+    assert seen.status == 200
+    assert {*HOSTILE_NAMES.values()} <= {*seen.headers["X-Dropped-Fields"].split(", ")}
