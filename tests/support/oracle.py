@@ -48,6 +48,7 @@ class Answer:
         str, ...
     ] = ()  # "text", "reasoning", "call", "other" in order of arrival; neighbours of one kind count once
     sources: frozenset[str] = frozenset()  # cited URLs
+    apart: str = ""  # the text with a blank line behind each comment on the work
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ class _Collected:
             calls=tuple(self.calls),
             finish=self._resolve_finish(finish),
             tokens=tokens,
-            order=tuple(kind for kind, _ in groupby(kind for kind, _ in self.pieces)),
+            order=tuple(kind for kind, _ in groupby(kind for kind, _ in self.pieces if kind != "comment ends")),
+            apart="".join(text for kind, text in self.pieces if kind in ("text", "comment ends")),
             sources=frozenset(self.sources),
         )
 

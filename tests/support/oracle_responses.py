@@ -60,9 +60,13 @@ def _collect_deltas(values: Iterable[Mapping[str, Any]]) -> _Collected:
 
 def _collect_items(response: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> Answer:
     collected = _Collected()
+    after_comment = False
     for item in items:
         match item["type"]:
             case "message":
+                if after_comment:
+                    collected.pieces.append(("comment ends", "\n\n"))
+                after_comment = item.get("phase") == "commentary"
                 for part in item["content"]:
                     collected.add("text", part.get("text", part.get("refusal")))
                     for note in part.get("annotations") or ():
