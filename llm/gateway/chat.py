@@ -203,7 +203,11 @@ class ChatService:
         values = (ArgumentsCheck(),) if request.tools and call.dialect.ARGUMENTS_ARE_VALUES else ()
         stages = self._with_checks(call, (*values, recorder) if recorder else values)
         output = _Output(sink, _without_messages(request) if call.record.heavy else request)
-        request, names = fit_tool_names(request, ENGINE_DIALECTS[target.engine.dialect].TOOL_NAMES)
+        accepted = ENGINE_DIALECTS[target.engine.dialect].TOOL_NAMES
+        heavy = call.record.heavy
+        request, names = (
+            await run_in_thread(fit_tool_names, request, accepted) if heavy else fit_tool_names(request, accepted)
+        )
         stages = (ClientToolNames(names), *stages) if names else stages
         headers = call.headers_for(target)
         answer = EngineRound(request, target, self._client, call.record, output.sink, stages, headers).run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from types import FrameType
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from llm import log
-from llm.http1 import watchdog
+from llm.http1 import threads, watchdog
 from llm.http1.threads import run_in_thread
 from llm.http1.watchdog import Watchdog
 from tests.support.wire_server import wait_until
@@ -65,3 +66,24 @@ async def test_work_in_a_thread_returns_raises_and_can_be_left() -> None:
     await asyncio.wait({left})
     go.set()
     assert left.cancelled() and await run_in_thread(threading.current_thread) is not threading.main_thread()
+
+
+async def test_the_garbage_collector_pauses_meanwhile_and_a_moment_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_REST", 0.01)
+    await wait_until(gc.isenabled)  # another test may have paused it
+    assert await run_in_thread(gc.isenabled) is False
+    assert await asyncio.gather(*(run_in_thread(gc.isenabled) for _ in range(3))) == [False] * 3
+    await wait_until(gc.isenabled)
+    with pytest.raises(ZeroDivisionError):
+        await run_in_thread(divmod, 1, 0)
+    await wait_until(gc.isenabled)
+
+
+async def test_under_steady_work_garbage_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_REST", 0.01)
+    monkeypatch.setattr(threads, "_MAX_PAUSE", 0.0)
+    collected: list[str] = []
+    monkeypatch.setattr(gc, "collect", lambda: collected.append("all"))
+    await asyncio.gather(*(run_in_thread(divmod, 7, 2) for _ in range(3)))
+    assert collected
+    await wait_until(gc.isenabled)
