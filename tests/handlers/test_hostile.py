@@ -94,7 +94,7 @@ HEADERS: tuple[tuple[str, ...], ...] = (
     (f"X-ClientId: wrong,{CLIENT_ID}", "X-ClientId: wrong"),
     (f"Authorization: Bearer {CLIENT_ID}", f"Authorization: Bearer {CLIENT_ID}"),
     (f"Authorization: Bearer Bearer {CLIENT_ID}",),
-    (f"Authorization: {CLIENT_ID}",),
+    (f"Authorization: {CLIENT_ID} x",),
     (f"Authorization: Basic {CLIENT_ID}", "Proxy-Authorization: Bearer x"),
     (f"Cookie: X-ClientId={CLIENT_ID}; clientId={CLIENT_ID}",),
     (f"X_ClientId: {CLIENT_ID}", f"XClientId: {CLIENT_ID}", f"HTTP_X_CLIENTID: {CLIENT_ID}"),

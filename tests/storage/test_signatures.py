@@ -179,7 +179,7 @@ def call_of(body: bytes) -> bytes:
 async def test_t2_the_next_request_may_reach_another_worker(tmp_path: Path) -> None:
     path, headers = CLIENTS["openai"].path, CLIENTS["openai"].headers
     async with Upstream(answer_signed_call).run() as upstream:
-        async with run_workers(tmp_path, **WIRES["google"].environ(upstream)) as server:
+        async with run_workers(tmp_path, **WIRES["google"].environ(upstream), OWN_KEYS="true") as server:
             first, second = server.workers
             for one, other in ((first, second), (second, first)) * 5:
                 id = call_of(await (await server.request_to(one, "POST", path, next_request(), headers)).body())

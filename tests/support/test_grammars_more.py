@@ -23,14 +23,14 @@ from llm.chat.events import (
 from llm.chat.messages import Citation, Usage
 from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.reply import collect
-from llm.chat.request import ChatRequest
+from llm.chat.request import ChatRequest, Options
 from llm.dialects import anthropic, native, ollama, openai_chat, openai_responses
 from tests.support.grammar_ollama import check_ollama, check_ollama_reply
 from tests.support.grammar_responses import check_responses
 from tests.support.grammar_whole import check_chat_reply, check_message, check_native_reply, check_response
 
 Wire = dict[str, Any]
-ASKED = ChatRequest(model="m", messages=())
+ASKED = ChatRequest(model="m", messages=(), options=Options(reasoning=True))
 ANSWER: list[Event] = [
     Started("r", "m"),
     ReasoningDelta(0, "Hm."),

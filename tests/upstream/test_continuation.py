@@ -249,7 +249,7 @@ async def test_an_interrupted_answer_in_a_thread_is_stored_as_one(tmp_path: Path
         ("gemini-10-x", True),
     ],
 )
-def test_t18_a_request_is_kept_only_for_a_model_that_may_interrupt_its_answer(model: str, kept: bool) -> None:
+def test_a_request_is_kept_only_for_a_model_that_may_interrupt_its_answer(model: str, kept: bool) -> None:
     body = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
     request = CLIENT_DIALECTS["openai-chat"].read_request(body)
     target = Target(engine=ENGINES["google"], model=model, key="k")
