@@ -21,6 +21,7 @@ from handlers.request.limits import MAX_OPEN_BODY, check_values
 from llm import log
 from llm.dialects import native
 from llm.dialects.base import ErrorDialect
+from llm.engines.engine import guess_key_engine
 from llm.errors import (
     Cancelled,
     Draining,
@@ -262,7 +263,19 @@ class BaseHandler(RequestHandler):
         keys = {**read_header_keys(self.request.headers, engines), **pop_body_keys(body, engines)}
         self.caller = self.context.make_caller(self._client_id, keys)
         if not self.caller.trusted and (self.access == "client" or not self.caller.keys):
-            raise NotAuthenticated("X-ClientId header is missing or invalid and no custom API keys provided")
+            raise NotAuthenticated(self._explain_refusal())
+
+    def _explain_refusal(self) -> str:
+        """Returns the sentence for a caller without access; names whose key was sent in place of a client id."""
+        engines = self.context.config.engines.values()
+        for sent in list_client_ids(self.request.headers):
+            if engine := guess_key_engine(sent, engines):
+                return (
+                    f"The API key of this request looks like a key of {engine.label}. This server takes client ids as "
+                    "API keys (AUTHORIZED_CLIENT_ID); a provider's key goes into the header "
+                    f"X-{engine.name.title()}-Key."
+                )
+        return "X-ClientId header is missing or invalid and no custom API keys provided"
 
     def write_json(self, value: Json | dict[str, Json], status: int = 200) -> None:
         """Writes a JSON response."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
@@ -120,6 +120,7 @@ class Engine:
     responses: ResponsesSupport | None = None  # None: it does not have this API
     speech: SpeechSupport | None = None
     transcription: TranscriptionSupport | None = None
+    key_starts: tuple[str, ...] = ()  # with which its keys begin
     image_generation: ImageSupport | None = None
     image_tool: Literal["generations", "text-to-image"] | None = None  # the API that the image tool calls
     counts_tokens: bool = False  # has an API that counts tokens (``llm.tasks.token_count``)
@@ -152,3 +153,13 @@ class Target:
     key: str | None = field(default=None, repr=False)
     is_callers_key: bool = False  # the key is the caller's, not the server's: its owner gets the key errors
     facts: ModelFacts = NO_FACTS  # of the model, as the engine's last model list reports them
+
+
+def guess_key_engine(text: str, engines: Iterable[Engine]) -> Engine | None:
+    """Returns the engine whose keys look like the text; None if there is none. The longest beginning counts.
+
+    >>> guess_key_engine("sk-ant-api03-x", ENGINES.values()).name
+    'anthropic'
+    """
+    found = [(len(start), one) for one in engines for start in one.key_starts if text.startswith(start)]
+    return max(found, key=lambda pair: pair[0])[1] if found else None

@@ -12,6 +12,7 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
+from llm.config.engines import variable_name
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines.engine import Target
 from llm.errors import (
@@ -127,8 +128,20 @@ def attribute_error(error: LLMError, target: Target) -> LLMError:
     if target.is_callers_key and isinstance(error, EngineRefusedKey | EngineForbids):
         return _convert(NotAuthenticated, error)
     if not target.is_callers_key and isinstance(error, QuotaExceeded):
-        return _convert(EngineRefusedKey, error)
+        error = _convert(EngineRefusedKey, error)
+        _name_servers_key(error, target, "has no credit left for")
+    elif not target.is_callers_key and isinstance(error, EngineRefusedKey):
+        _name_servers_key(error, target, "refused" if target.key else "needs")
     return error
+
+
+def _name_servers_key(error: LLMError, target: Target, verb: str) -> None:
+    """Begins the message with whose key it is, and by which variable its owner sets it."""
+    engine = target.engine
+    start = f"{engine.label} {verb} this server's key, {variable_name(engine.name, 'API_KEY')}"
+    if not error.message.startswith(start):
+        error.message = f"{start}: {error.message}"
+        error.args = (error.message,)
 
 
 def _mask_key(error: LLMError, key: str | None) -> None:

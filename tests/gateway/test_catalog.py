@@ -222,6 +222,6 @@ async def test_check_reports_for_each_engine_whether_it_answers(tmp_path: Path) 
             OPENAI_API_KEY="sk-bad-key-1", OPENAI_BASE_URL=upstream.url, AZURE_API_KEY="azure-key"
         )
     assert code == 1
-    assert "openai: provider_auth: Bad key ***." in output
+    assert "openai: provider_auth: OpenAI refused this server's key, OPENAI_API_KEY: Bad key ***." in output
     assert "azure: has a key but cannot be used" in output
     assert json.dumps(output).count("sk-bad-key-1") == 0

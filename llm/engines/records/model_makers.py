@@ -43,6 +43,10 @@ OPENAI_RESPONSES: Final = ResponsesSupport(
 OPENAI: Final = Engine(
     name="openai",
     label="OpenAI",
+    key_starts=(
+        "sk-",
+        "sk-proj-",
+    ),
     dialect="openai-chat",
     base_url="https://api.openai.com/v1",
     example_model="gpt-5.4-mini",
@@ -100,6 +104,7 @@ OPENAI: Final = Engine(
 ANTHROPIC: Final = Engine(
     name="anthropic",
     label="Anthropic",
+    key_starts=("sk-ant-",),
     dialect="anthropic",
     base_url="https://api.anthropic.com",
     example_model="claude-haiku-4-5",
@@ -127,6 +132,7 @@ ANTHROPIC: Final = Engine(
 GOOGLE: Final = Engine(
     name="google",
     label="Google",
+    key_starts=("AIza",),
     dialect="gemini",
     base_url="https://generativelanguage.googleapis.com",
     example_model="gemini-3.5-flash",
@@ -162,6 +168,7 @@ GOOGLE: Final = Engine(
 XAI: Final = Engine(
     name="xai",
     label="xAI",
+    key_starts=("xai-",),
     dialect="openai-chat",
     base_url="https://api.x.ai/v1",
     example_model="grok-4.5",
