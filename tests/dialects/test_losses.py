@@ -184,6 +184,28 @@ def test_a_demanded_tool_that_is_not_there_is_refused(model: str, client: str) -
     assert refusal.value.param == "tool_choice"
 
 
+@pytest.mark.parametrize("client", ["chat", "responses"])
+def test_a_demand_is_reported_where_the_model_thinks_with_a_budget(client: str) -> None:
+    """Anthropic refuses both together; a thinking budget and a demanded tool are both usual settings of agents."""
+    efforts: dict[str, Any] = {"chat": {"reasoning_effort": "high"}, "responses": {"reasoning": {"effort": "high"}}}
+    tools = [
+        {"type": "function", "function": {"name": name, "parameters": EMPTY}}
+        if client == "chat"
+        else {"type": "function", "name": name, "parameters": EMPTY}
+        for name in ("a", "b")
+    ]
+    body = {
+        "model": "anthropic/claude-sonnet-4-5",
+        "tools": tools,
+        "tool_choice": CHOICES[client][1],
+        **efforts[client],
+    }
+    path = "/v1/chat/completions" if client == "chat" else "/v1/responses"
+    out = cross(path, {**body, **({"messages": CALLED} if client == "chat" else {"input": "x"})})
+    assert out.body["thinking"]["type"] == "enabled" and out.dropped == ("tool_choice",)
+    assert find_tools(out.body) == ["b"] and not is_forced(out.body)
+
+
 def test_a_choice_of_none_offers_no_tool_where_the_engine_lacks_the_choice() -> None:
     out = ask_responses("meta/muse-spark-1.3", "none", "a")
     assert "tools" not in out.body and "tool_choice" not in out.body and out.dropped == ()

@@ -69,7 +69,8 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     if request.options.citations and not conversation.citable:
         dropped.append("citations")
     body: dict[str, Json] = {**client_fields, "model": request.model}
-    body |= write_options(request, engine, dropped)
+    request, options = _write_options(request, engine, dropped)
+    body |= options
     headers = _allow_dropped_thinking(request, body) if conversation.sends_thinking else _NO_HEADERS
     if system := conversation.system:
         body["system"] = _write_content(system)
@@ -86,6 +87,17 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     return EngineRequest(
         path=PATH, body=body, headers=headers, dropped=tuple(dict.fromkeys(dropped)), may_drop_more=bool(headers)
     )
+
+
+def _write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> tuple[ChatRequest, Mapping[str, Json]]:
+    """Writes the options. A tool call cannot be forced while the model thinks with a budget: then it is not forced."""
+    try:
+        return request, write_options(request, engine, dropped)
+    except Unsupported as refusal:
+        if refusal.param != "tool_choice" or not request.tools:
+            raise
+    request = unforce_tools(request, engine, dropped)
+    return request, write_options(request, engine, dropped)
 
 
 def _allow_dropped_thinking(request: ChatRequest, body: dict[str, Json]) -> Mapping[str, str]:

@@ -331,7 +331,6 @@ def test_thinking_is_written_in_the_form_the_model_accepts(
         (MODEL, {"reasoning": True, "top_k": 5}, "top_k"),
         (MODEL, {"reasoning": True, "top_p": 0.5}, "top_p"),
         (MODEL, {"temperature": 0.5, "top_p": 0.5}, "top_p"),
-        (MODEL, {"reasoning": True, "tools": (TOOL,), "tool_choice": "required"}, "tool_choice"),
         (MODEL, {"tool_choice": "required"}, "tool_choice"),
         ("claude-opus-4-8", {"temperature": 0.0}, "temperature"),
         ("claude-opus-4-8", {"top_p": 0.9}, "top_p"),
