@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from functools import lru_cache
 from http.client import responses
+from itertools import chain
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from tornado.httputil import HTTPServerRequest, format_timestamp
@@ -120,7 +121,7 @@ class BaseHandler(RequestHandler):
         """Checks the headers before any of the body is received; Tornado may call :meth:`prepare` later."""
         self.context = context
         path_id: str = getattr(self.request, "path_id", "")
-        self._client_id = context.find_client_id([path_id, *list_client_ids(self.request.headers)])
+        self._client_id = context.find_client_id(chain((path_id,), list_client_ids(self.request.headers)))
         known = bool(self._client_id) or context.config.open_to_all
         discard_limit = MAX_DISCARDED * context.config.max_body_size
         self.body = RequestBody(self.max_body, discard_limit, None if known else context.body_budget)

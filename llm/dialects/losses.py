@@ -182,12 +182,23 @@ def adapt_history(request: ChatRequest, dialect: str, engine: Engine, dropped: l
 
     Raises ``Unsupported`` for a block that the answer depends on.
     """
+    if _is_text(request.messages):
+        return request
     history = _History(dialect, engine, dropped)
     request = history.write_as_text(request)
     if not any(history.is_unknown(part) for message in request.messages for part in message.parts):
         return request
     messages = history.replace_summarized(request.messages)
     return replace(request, messages=tuple(one for message in messages for one in history.adapt(message)))
+
+
+def _is_text(messages: Sequence[Message]) -> bool:
+    """True if all parts are texts, as in most conversations."""
+    for message in messages:
+        for part in message.parts:
+            if type(part) is not Text:
+                return False
+    return True
 
 
 def _has_text(part: Part) -> bool:

@@ -34,6 +34,15 @@ def detect_image_type(base64: str) -> str | None:
     return next((mime for start, mime in _MAGIC if head.startswith(start)), None)
 
 
+def has_media(request: ChatRequest) -> bool:
+    """True if a message may have media, in a part or in a tool's result: most requests need no further look."""
+    for message in request.messages:
+        for part in message.parts:
+            if isinstance(part, Media | ToolResult):
+                return True
+    return False
+
+
 def correct_image_types(request: ChatRequest) -> ChatRequest:
     """Returns the request with the types of its images by their bytes: engines refuse an image with a wrong type."""
     messages = tuple(_correct_message(message) for message in request.messages)

@@ -300,8 +300,9 @@ def _is_event_stream(reply: HttpResponse) -> bool:
 
 def _write(request: ChatRequest, target: Target, record: CallRecord) -> EngineRequest:
     engine = target.engine
-    request = media_limits.correct_image_types(request)
-    media_limits.check_media(request, engine.media_limits, engine.label, engine.name)
+    if media_limits.has_media(request):
+        request = media_limits.correct_image_types(request)
+        media_limits.check_media(request, engine.media_limits, engine.label, engine.name)
     outgoing = write_engine_request(request, target)
     record.dropped = (*record.unsent_headers, *outgoing.dropped)
     record.model = target.model
