@@ -75,7 +75,7 @@ class _ItemReader:
         self._conversation = Conversation()
         self._role: Role | None = None
         self._parts: list[Part] = []
-        self._programs: dict[str, ToolCall] = {}  # whose output has not come yet
+        self._programs: dict[str, Mapping[str, Any]] = {}  # items whose output has not come yet
         self._searches = [0, 0]  # calls and outputs without an id so far
 
     def read(self, items: Sequence[object]) -> Conversation:
@@ -96,6 +96,8 @@ class _ItemReader:
             else:
                 for role, parts in read:
                     self._add(role, parts)
+        for item in self._programs.values():  # without an output: only its provider can go on with it
+            self._add("assistant", (UnknownPart((ProviderMetadata(NAME, None, item),), required=True),))
         self._flush()
         return self._conversation
 
@@ -152,6 +154,12 @@ class _ItemReader:
         return [(role, (UnknownPart((ProviderMetadata(NAME, None, wire),)),))]
 
     def _read_built_in_call(self, wire: Mapping[str, Any], kind: str) -> Iterable[_Read]:
+        if kind == "program":  # its output follows those of the calls it makes
+            self._programs[as_text(wire.get("call_id"))] = wire
+            return ()
+        return [("assistant", (self._build_call(wire, kind),))]
+
+    def _build_call(self, wire: Mapping[str, Any], kind: str) -> ToolCall:
         name, fields = _BUILT_IN[kind]
         present = {name: wire[name] for name in fields if wire.get(name) is not None}
         arguments: Json = present if kind in ("computer_call", "program") else next(iter(present.values()), {})
@@ -159,11 +167,7 @@ class _ItemReader:
             name = join_namespace(as_text(wire.get("server_label")), as_text(wire.get("name")))
         id = as_text(wire.get("call_id"))
         id = id or (self._count_search(0) if kind == "tool_search_call" else as_text(wire.get("id")))
-        call = ToolCall(id, name, dump_arguments(arguments), metadata=pack_wire_form(whole_item=dict(wire)))
-        if kind == "program":  # its output follows those of the calls it makes
-            self._programs[id] = call
-            return ()
-        return [("assistant", (call,))]
+        return ToolCall(id, name, dump_arguments(arguments), metadata=pack_wire_form(whole_item=dict(wire)))
 
     def _read_built_in_result(self, wire: Mapping[str, Any], kind: str, path: str) -> Iterable[_Read]:
         id = as_text(wire.get("call_id")) or as_text(wire.get("approval_request_id")) or as_text(wire.get("id"))
@@ -174,7 +178,8 @@ class _ItemReader:
         failed = wire.get("status") == "failed"
         result = ToolResult(id, content, failed, metadata=pack_wire_form(whole_item=dict(wire)))
         program = self._programs.pop(id, None) if kind == "program_output" else None
-        return [*([("assistant", (program,))] if program else ()), ("user", (result,))]
+        called: list[_Read] = [("assistant", (self._build_call(program, "program"),))] if program else []
+        return [*called, ("user", (result,))]
 
     def _count_search(self, which: int) -> str:
         """Returns an id for a search without one: the provider ran it, and its output follows."""
