@@ -55,7 +55,8 @@ async def all_told(headers: Mapping[str, str], keys: Mapping[str, str]) -> dict[
         for c in everything
     }
     enabled = frozenset() if keys else frozenset(engines)
-    configured: Any = replace(make_config(MAX_RETRIES="0"), engines=engines, enabled=enabled)
+    own = frozenset(engines)  # all of them take keys of callers
+    configured: Any = replace(make_config(MAX_RETRIES="0"), engines=engines, enabled=enabled, own_keys=own)
     async with run_server(configured, https=make_transport(everything, "whole")) as server:
         found = await asyncio.gather(
             *(
