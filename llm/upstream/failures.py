@@ -24,6 +24,7 @@ from llm.errors import (
     LLMError,
     NotAuthenticated,
     QuotaExceeded,
+    UnknownModel,
 )
 from llm.log import is_secret, mask
 from llm.transport.interface import HttpResponse
@@ -33,6 +34,8 @@ MAX_ERROR_BODY: Final = 1024 * 1024  # bytes of an error body
 MAX_KEPT_BODY: Final = 64 * 1024  # bytes of an error body whose fields are passed on
 # A key, or a part of one, that a provider repeats.
 KEY_PATTERN: Final = re.compile(r"\b(?:sk|pk|gsk|xai|hf|csk|tgp)[-_][A-Za-z0-9_*-]{4,}")
+# What web servers and frameworks answer for a path that they do not have; HTML is not in the message.
+_WRONG_PATH: Final = re.compile(r"(?:404 )?(?:page |file )?not found\.?|.{1,60} answered with status 404\.", re.I)
 ERROR_BODY_TIMEOUT: Final = 10.0  # seconds to read an error body
 _CLIENT_HEADERS: Final = frozenset({"retry-after", "retry-after-ms", "x-should-retry", "request-id"})
 _CLIENT_PREFIXES: Final = ("x-ratelimit-", "anthropic-ratelimit-")
@@ -60,6 +63,10 @@ async def read_failure(reply: HttpResponse, target: Target) -> LLMError:
         return EngineFailed(message, headers={"x-should-retry": "false"})
     body = await _read_error_body(reply)
     error = ENGINE_DIALECTS[target.engine.dialect].read_error(reply.status, body, target.engine)
+    if isinstance(error, UnknownModel) and _WRONG_PATH.fullmatch(error.message):
+        variable = variable_name(target.engine.name, "BASE_URL")
+        error.message = f"{error.message.rstrip('.')}: the base URL of {target.engine.label}, {variable}, may be wrong."
+        error.args = (error.message,)
     keep_body(error, body, target)
     error.headers = select_client_headers(reply.headers)
     seconds = read_retry_after(reply.headers, time.time())

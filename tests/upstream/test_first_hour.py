@@ -66,3 +66,28 @@ async def test_a_refused_key_of_the_server_names_its_variable(engine: str, statu
             )
             assert own.status == status
             assert sentence(await own.json()) == "Invalid API key."
+
+
+@pytest.mark.parametrize(
+    "body", [{"detail": "Not Found"}, "404 page not found\n", "<html>Not Found</html>", "", {"error": "not found"}]
+)
+async def test_a_wrong_base_url_of_an_engine_is_named(body: Any) -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.respond(body, 404, "application/json" if isinstance(body, dict) else "text/html")
+
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**WIRES["openai"].environ(upstream))) as server:
+            for client in CLIENTS.values():
+                answer = await server.post(client.path, client.request("openai"), {**CLIENT, **client.headers})
+                assert answer.status == 404
+                assert "the base URL of OpenAI, OPENAI_BASE_URL, may be wrong." in sentence(await answer.json())
+
+
+async def test_a_model_that_is_not_there_is_not_a_wrong_base_url() -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.respond({"error": {"message": "The model `m` does not exist", "code": "model_not_found"}}, 404)
+
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**WIRES["openai"].environ(upstream))) as server:
+            answer = await server.post("/llm/chat", CLIENTS["native"].request("openai"))
+            assert sentence(await answer.json()) == "The model `m` does not exist"
