@@ -295,13 +295,13 @@ class PassthroughEvents:
     def _feed_repaired(self, whole: bytes) -> tuple[bool, bool]:
         """Sends the events before the first one to repair; repairs and reads the others one by one, then sends them.
 
-        Returns what ``send`` returns, and whether one held something. Raises ``LLMError`` where the answer ends with an
-        error.
+        Returns what ``send`` returns, and whether one held something. Raises ``LLMError`` at the end with an error.
         """
         events = self._blocks.split_events(whole)
         pieces: list[bytes] = []
-        ready, found, failure = True, False, None
-        count = 0 if self.failure is not None else [*map(self._repair.suspects, events), True].index(True)
+        ready, found, failure, count = True, False, None, 0
+        while self.failure is None and count < len(events) and not self._repair.suspects(events[count]):
+            count += 1
         if count:
             ready, found = self._feed_whole(b"".join(events[:count]))
         for event in events[count:]:

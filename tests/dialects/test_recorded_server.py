@@ -61,7 +61,9 @@ def difference(got: Answer | Failure, wanted: Answer | Failure) -> str | None:
             same = wanted.message is None or wanted.message in (got.message or "") or got.message is not None
             return None if same else f"message {got.message!r}"
         case Answer(), Answer():
-            for name in ("text", "reasoning", "finish"):
+            if got.text not in (wanted.text, wanted.apart):
+                return f"text: {got.text!r} is not {wanted.text!r}"
+            for name in ("reasoning", "finish"):
                 if getattr(got, name) != getattr(wanted, name):
                     return f"{name}: {getattr(got, name)!r} is not {getattr(wanted, name)!r}"
             if [(c.name, c.arguments) for c in got.calls] != [(c.name, c.arguments) for c in wanted.calls]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from secrets import token_hex
 from typing import Any, Final, NamedTuple
 
@@ -25,7 +25,6 @@ from llm.wire.json_lenient import as_count, as_dict, as_list, as_text
 from llm.wire.sse import encode_sse_event
 
 _DONE: Final = "[DONE]"
-_MARKS: Final = (b'"name"', b'"usage":{', b'"usage": {', b'"finish_reason":"', b'"finish_reason": "', b"[DONE]")
 _USUAL_FINISH: Final = re.compile(
     rb'"choices": ?\[\{"index": ?0, ?"delta": ?\{\}, ?(?:"logprobs": ?null, ?)?'
     rb'"finish_reason": ?"(?:stop|length|tool_calls|content_filter)"\}\]'
@@ -104,6 +103,18 @@ def _choose_finish(raw: str, has_call: bool, has_output: bool) -> str:
     return CLIENT_FINISH_REASONS[reason]
 
 
+def _has_mark(find: Callable[[bytes], int]) -> bool:
+    """True where a name, usage, a finish reason or the end marker is. ``find``: that of the bytes."""
+    return (
+        find(b'"finish_reason":"') >= 0
+        or find(b'"finish_reason": "') >= 0
+        or find(b'"name"') >= 0
+        or find(b'"usage":{') >= 0
+        or find(b'"usage": {') >= 0
+        or find(b"[DONE]") >= 0
+    )
+
+
 class _Call(NamedTuple):
     """A tool call as it began. ``complete``: its first piece of arguments was an object."""
 
@@ -138,7 +149,7 @@ class ChunkRepair(StreamRepair):
 
     def suspects(self, whole: bytes) -> bool:
         """True for a name, usage, a finish reason and the end marker."""
-        return any(whole.find(mark) >= 0 for mark in _MARKS) or super().suspects(whole)
+        return _has_mark(whole.find) or super().suspects(whole)
 
     @property
     def needs_start(self) -> bool:
@@ -157,7 +168,7 @@ class ChunkRepair(StreamRepair):
         event = self.join_halves(event)
         if not self._first:
             self.note_start(frame)
-        if not any(event.find(mark) >= 0 for mark in _MARKS) or self._is_usual_end(event, frame):
+        if not _has_mark(event.find) or self._is_usual_end(event, frame):
             return event
         wire = read_object(frame)
         if find_error(wire) is not None:
