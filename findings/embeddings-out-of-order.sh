@@ -1,10 +1,10 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # An embeddings answer whose rows are not in the order of the inputs (allowed: each row has an "index").
 # Guess: the SDKs sort the rows by index, since they return bare vectors or a list that is read beside the inputs.
 # Seen: mistralai 3.7.0, voyageai 0.5.0 and together 3.1.1 keep the order of arrival; voyageai returns bare vectors, so that
 # the caller cannot even notice that the vectors of "a" and "b" are exchanged.
 # Why it matters: a gateway that splits a batch and joins the answers as they arrive exchanges vectors without any error.
-set -e
+set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"

@@ -1,10 +1,10 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # A chat answer of an OpenAI-compatible server, read by Mistral's own SDK: an unknown finish_reason, and no usage.
 # Guess: the unknown finish_reason is refused (the type is an enumeration), a missing usage is None.
 # Seen: mistralai 3.7.0 does the opposite: the unknown word is returned as it is, and an answer without usage raises
 # ResponseValidationError after it has arrived whole, text included.
 # Why it matters: a gateway in front of local servers, which often leave usage out, has to write one (an estimate) for these users.
-set -e
+set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"

@@ -1,11 +1,11 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # A streamed Responses answer that was cut by the token limit (it ends with response.incomplete), read by OpenAI's own helper.
 # Guess: get_final_response() returns the response, with status "incomplete" and the text so far, as the chat helper's
 # final completion does with finish_reason "length" where no parsing was asked for.
 # Seen: openai 3.57.0 raises RuntimeError ("Didn't receive a `response.completed` event."): only response.completed counts. The
 # events themselves, the text among them, are delivered before.
 # Why it matters: a gateway that says truthfully that an answer is incomplete makes this helper fail; one that hides it does not.
-set -e
+set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"

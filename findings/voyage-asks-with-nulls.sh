@@ -1,11 +1,11 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # What the Voyage SDK sends for embed(["a"], model=...) and rerank(...), nothing else being set.
 # Guess: input and model alone, as other SDKs leave out what was not set; vectors as JSON numbers.
 # Seen: voyageai 0.5.0 writes every optional field as null (input_type, output_dtype, output_dimension; top_k) and asks for
 # encoding_format "base64"; the user reads lists of floats either way.
 # Why it matters: a gateway that checks fields by their type refuses each of these requests, and one that always answers with
 # numbers is read all the same, at three times the size.
-set -e
+set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
