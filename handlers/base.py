@@ -124,12 +124,13 @@ class BaseHandler(RequestHandler):
         self._client_id = context.find_client_id(chain((path_id,), list_client_ids(self.request.headers)))
         known = bool(self._client_id) or context.config.open_to_all
         discard_limit = MAX_DISCARDED * context.config.max_body_size
-        self.body = RequestBody(self.max_body, discard_limit, None if known else context.body_budget)
+        limit = self.max_body
+        self.body = RequestBody(limit, discard_limit, None if known else context.body_budget)
         length = self.request.headers.get("Content-Length", "")
         if context.active.draining and not self.serves_while_draining:
             self._early = Draining("The server is shutting down.")
-        elif length.isdecimal() and int(length) > self.max_body:
-            self._early = make_size_error(self.max_body)
+        elif length.isdecimal() and int(length) > limit:
+            self._early = make_size_error(limit)
 
     def begin(self, args: Sequence[bytes]) -> None:
         """Starts the task that answers the request, in the next turn of the event loop.

@@ -198,6 +198,12 @@ class ClientAnswer:
         assert self._whole is not None
         return self._whole.send
 
+    @property
+    def send_last(self) -> Callable[[bytes], bool]:
+        """The function that sends the last bytes of a passed-through stream."""
+        assert self._output is not None
+        return self._output.send_last
+
     def accept(self, content_type: str | None = None) -> None:
         """Sends the headers of a stream if that has not happened. ``content_type``: that of a passthrough answer."""
         if self._output is None:

@@ -22,8 +22,11 @@ _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 def select_headers(request: HTTPServerRequest, dialect: ClientDialect) -> Mapping[str, str]:
     """Returns the headers of the dialect that are forwarded."""
-    headers = request.headers
-    return {name: headers[name] for name in dialect.CLIENT_HEADERS.names if name in headers} or _NO_HEADERS
+    names, found = dialect.CLIENT_HEADERS.names, {}
+    for name, value in request.headers.items():
+        if name in names or (name := name.lower()) in names:  # Tornado's own server has titles
+            found[name] = value
+    return found or _NO_HEADERS
 
 
 def select_query(request: HTTPServerRequest) -> str:

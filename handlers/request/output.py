@@ -10,10 +10,11 @@ from typing import Final
 from tornado.httputil import HTTPConnection, HTTPHeaders
 from tornado.web import RequestHandler
 
-from llm.chat.events import Event
+from llm.chat.events import Event, Failed, Finished
 from llm.dialects.base import Writer
 
 _NO_HEADERS: Final = HTTPHeaders()
+_ENDS: Final = (Finished, Failed)  # the last event of an answer
 
 
 class Output:
@@ -26,6 +27,7 @@ class Output:
         "_connection",
         "_ended",
         "_handler",
+        "_last",
         "_queue",
         "_spacing",
         "_unsent",
@@ -38,6 +40,7 @@ class Output:
         self._connection: HTTPConnection = handler.request.connection  # type: ignore[assignment]
         self._ended = False  # once True, the connection belongs to the next request
         self._handler = handler
+        self._last = b""  # a piece that leaves together with the end of the answer
         self._queue: list[bytes] | None = None  # pieces that wait, where they are spaced
         self._spacing = spacing
         self._unsent: asyncio.Future[None] | None = None  # done when the client has taken what was sent
@@ -88,6 +91,14 @@ class Output:
         self._unsent = sent
         return False
 
+    def send_last(self, piece: bytes) -> bool:
+        """Sends the last piece together with the end of the answer, for which :meth:`end` has to be called at once."""
+        if self._spacing:
+            return self.send(piece)
+        self.last_write = monotonic()
+        self._last += piece
+        return True
+
     async def drain(self) -> None:
         """Returns when all bytes have been sent. Raises ``StreamClosedError`` when the client is gone."""
         while self._queue:
@@ -114,6 +125,9 @@ class Output:
         self.start()
         await self.drain()
         self._ended = True
+        if self._last:
+            write_last = getattr(self._connection, "write_last", self._connection.write)  # or Tornado's own server
+            write_last(self._last)
         await self._handler.finish()
 
     def abort(self) -> None:
@@ -155,6 +169,8 @@ class EventOutput(Output):
         if not self.started:
             self.accept()
         pieces = self._writer.feed(events)
+        if pieces and type(events[-1]) in _ENDS and not self._spacing:
+            return self.send_last(b"".join(pieces))
         if len(pieces) != 1 or self._spacing:
             ready = True
             for piece in pieces:

@@ -150,7 +150,14 @@ class ClientConnection(SocketWriter, HTTPConnection):
             size = len(chunk)
             line = CHUNK_SIZES[size] if size < len(CHUNK_SIZES) else b"%x\r\n" % size
             return self.push(line + chunk + b"\r\n") or self._state.completed
+        if not chunk and self.held:  # it leaves with what comes next
+            return self._state.completed
         return self.push(self._frame(chunk)) or self._state.completed
+
+    def write_last(self, chunk: bytes) -> None:
+        """Sends the last piece of the body together with the end of the response (:meth:`finish`)."""
+        if not self._ended and not self.closed:
+            self.hold(self._frame(chunk))
 
     def finish(self) -> None:
         """Ends the response. Raises ``HTTPOutputError`` if the body is shorter than its Content-Length."""

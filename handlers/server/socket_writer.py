@@ -23,7 +23,7 @@ class SocketWriter:
     A future is created only while the client reads too slowly; otherwise a write creates no object to wait for.
     """
 
-    __slots__ = ("_all_sent", "_fd", "_held", "_sent", "_watch", "closed", "loop", "reading", "sock", "unsent")
+    __slots__ = ("_all_sent", "_fd", "_sent", "_watch", "closed", "held", "loop", "reading", "sock", "unsent")
 
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop, watch: WatchFunction) -> None:
         self.sock = sock
@@ -32,7 +32,7 @@ class SocketWriter:
         self._watch = watch
         self.reading = self.closed = False
         self.unsent: list[memoryview] = []  # queued until the socket is writable
-        self._held = b""  # sent with the next ``push``, or in the next turn of the loop
+        self.held = b""  # sent with the next ``push``, or in the next turn of the loop
         self._sent = 0  # bytes of ``unsent`` that were sent
         self._all_sent: asyncio.Future[None] | None = None  # done when ``unsent`` is empty
 
@@ -52,7 +52,7 @@ class SocketWriter:
         self._watch(self._fd, None, None)
         self._fd, self.closed = -1, True
         self.sock.close()
-        self._held = b""
+        self.held = b""
         self.unsent.clear()
         if self._all_sent is not None and not self._all_sent.done():
             self._all_sent.set_exception(StreamClosedError())
@@ -64,8 +64,8 @@ class SocketWriter:
         Returns None if everything was sent, else a future that is done when the queue is empty. The future fails with
         ``StreamClosedError`` when the connection is closed.
         """
-        if self._held:
-            data, self._held = self._held + data, b""
+        if self.held:
+            data, self.held = self.held + data, b""
         if self.unsent or not data:
             return (
                 self._enqueue(memoryview(data))
@@ -85,11 +85,12 @@ class SocketWriter:
 
     def hold(self, data: bytes) -> None:
         """Sends ``data`` together with the next :meth:`push`, at the latest in the next turn of the event loop."""
-        self._held = data
-        self.loop.call_soon(self._flush_held)
+        if not self.held:
+            self.loop.call_soon(self._flush_held)
+        self.held += data
 
     def _flush_held(self) -> None:
-        if self._held:
+        if self.held:
             self.push(b"")
 
     def _enqueue(self, data: memoryview) -> asyncio.Future[None]:

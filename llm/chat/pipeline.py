@@ -50,6 +50,10 @@ class ByteSink(Protocol):
         """False while the client has not yet taken what was sent: :meth:`drain` is to be awaited then."""
         ...
 
+    def send_last(self, piece: bytes) -> bool:
+        """Sends the last piece of a stream, together with what ends the answer. Returns as :meth:`send`."""
+        ...
+
     async def drain(self) -> None:
         """Returns when the client has taken what was sent. Raises ``StreamClosedError`` when the client is gone."""
         ...

@@ -33,7 +33,7 @@ _NO_NAMES: Final[frozenset[str]] = frozenset()  # one for all: each open answer 
 
 def find_freeform(tools: Iterable[ToolSpec]) -> frozenset[str]:
     """Returns the names of the tools whose input is text."""
-    names = [tool.name for tool in tools if tool.freeform is not None]
+    names = [tool.name for tool in tools if tool.freeform is not None] if tools else ()
     return frozenset(names) if names else _NO_NAMES
 
 

@@ -83,12 +83,15 @@ def lost_fields(request: ChatRequest, dialect: str) -> tuple[str, ...]:
     for tool in request.tools:
         if tool.executor == "provider" and not any(o.dialect == dialect for o in tool.metadata):
             raise Unsupported(f"This engine does not support the hosted tool {tool.name!r}.", param="tools")
-    lost = [name for name in untranslated_fields(request.metadata, dialect) if name not in request.default_fields]
+    lost: list[str] = []
+    if request.metadata:
+        lost += [name for name in untranslated_fields(request.metadata, dialect) if name not in request.default_fields]
     for name in lost:
         if name not in request.droppable_fields:
             reason = _SEND_HISTORY if name in _STORED_REFERENCES else ""
             raise Unsupported(f"{name!r} cannot be sent to this engine{reason}.", param=name)
-    lost += untranslated_fields(request.own_settings, dialect)
+    if request.own_settings:
+        lost += untranslated_fields(request.own_settings, dialect)
     for tool in request.tools:
         lost += untranslated_fields(tool.metadata, dialect)
     for message in request.messages:

@@ -46,7 +46,10 @@ def move_cache_marks(
     since what is between them is read from the cache by the later ones. ``whole_messages``: a call has no place of its
     own, but its message has.
     """
-    if not any(_has_mark(metadata, dialect) for metadata in _list_metadata(request)):
+    for metadata in _list_metadata(request):
+        if _has_mark(metadata, dialect):
+            break
+    else:
         return request
     mover = _Mover(dialect, field, whole_messages)
     moved = mover.move(request)
@@ -59,14 +62,19 @@ def move_cache_marks(
 
 
 def _list_metadata(request: ChatRequest) -> list[Metadata]:
-    found = [request.metadata, *(tool.metadata for tool in request.tools)]
+    found = [request.metadata] if request.metadata else []
+    for tool in request.tools:
+        if tool.metadata:
+            found.append(tool.metadata)
     for message in request.messages:
-        found.append(message.metadata)
+        if message.metadata:
+            found.append(message.metadata)
         for part in message.parts:
-            found.append(part.metadata)
-            if isinstance(part, ToolResult):
-                found += [inner.metadata for inner in part.content]
-    return [metadata for metadata in found if metadata]
+            if part.metadata:
+                found.append(part.metadata)
+            if type(part) is ToolResult:
+                found += [inner.metadata for inner in part.content if inner.metadata]
+    return found
 
 
 def _has_mark(metadata: Metadata, dialect: str) -> bool:

@@ -36,7 +36,11 @@ def digest_prefixes(request: ChatRequest) -> Sequence[str]:
 
 def has_calls(request: ChatRequest) -> bool:
     """Returns True if a message has a tool call."""
-    return any(isinstance(part, ToolCall) for message in request.messages for part in message.parts)
+    for message in request.messages:
+        for part in message.parts:
+            if isinstance(part, ToolCall):
+                return True
+    return False
 
 
 def _sample(message: Message) -> list[str]:

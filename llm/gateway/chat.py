@@ -37,7 +37,7 @@ from llm.storage.threads import Owner, ThreadStore
 from llm.tools.base import Tool, Tools, pick_tools
 from llm.upstream.call_record import CallRecord
 from llm.upstream.engine_client import EngineClient
-from llm.upstream.passthrough import PassthroughRound
+from llm.upstream.passthrough.round import PassthroughRound
 from llm.upstream.translate import EngineRound
 from llm.wire.json_codec import Json
 
@@ -53,6 +53,10 @@ class Sink(EventSink, Protocol):
 
     def send(self, piece: bytes) -> bool:
         """Sends bytes of a passed-through answer: a piece of a stream, or the whole body. Returns as :meth:`feed`."""
+        ...
+
+    def send_last(self, piece: bytes) -> bool:
+        """Sends the last bytes of a passed-through stream, together with what ends the answer."""
         ...
 
     def write_reply(self, reply: Reply, request: ChatRequest) -> None:
@@ -186,25 +190,34 @@ class ChatService:
         call.body.clear()
         return self._translate(request, target, call, caller, sink)
 
-    async def _translate(
+    def _translate(
+        self, request: ChatRequest, target: Target, call: ChatCall, caller: Caller, sink: Sink
+    ) -> Coroutine[Any, Any, None]:
+        if request.tools or has_calls(request):
+            return self._translate_with_tools(request, target, call, caller, sink)
+        output = _Output(sink, _without_messages(request) if call.record.heavy else request)
+        stages = self._with_checks(call, ())
+        headers = call.headers_for(target)
+        answer = EngineRound(request, target, self._client, call.record, output.sink, stages, headers).run()
+        return _end_with(answer, output, stages)
+
+    async def _translate_with_tools(
         self, request: ChatRequest, target: Target, call: ChatCall, caller: Caller, sink: Sink
     ) -> None:
         # Signatures of one engine are invalid for others, whose calls may have the same ids.
         owner = " ".join((target.engine.name, *sorted(caller.names)))
-        recorder = None
-        if request.tools or has_calls(request):
-            prefixes = await run_in_thread(digest_prefixes, request) if call.record.heavy else digest_prefixes(request)
-            await self._signatures.fetch(owner, request, prefixes)
-            request = self._signatures.restore(owner, request, prefixes)
-            if request.tools:
-                unsigned = target.engine.quirks.unsigned_reasoning or target.engine.quirks.think_tags
-                recorder = SignatureRecorder(self._signatures, owner, prefixes[-1], keeps_unsigned=unsigned)
-            del prefixes
+        heavy, recorder = call.record.heavy, None
+        prefixes = await run_in_thread(digest_prefixes, request) if heavy else digest_prefixes(request)
+        await self._signatures.fetch(owner, request, prefixes)
+        request = self._signatures.restore(owner, request, prefixes)
+        if request.tools:
+            unsigned = target.engine.quirks.unsigned_reasoning or target.engine.quirks.think_tags
+            recorder = SignatureRecorder(self._signatures, owner, prefixes[-1], keeps_unsigned=unsigned)
+        del prefixes
         values = (ArgumentsCheck(),) if request.tools and call.dialect.ARGUMENTS_ARE_VALUES else ()
         stages = self._with_checks(call, (*values, recorder) if recorder else values)
-        output = _Output(sink, _without_messages(request) if call.record.heavy else request)
+        output = _Output(sink, _without_messages(request) if heavy else request)
         accepted = ENGINE_DIALECTS[target.engine.dialect].TOOL_NAMES
-        heavy = call.record.heavy
         request, names = (
             await run_in_thread(fit_tool_names, request, accepted) if heavy else fit_tool_names(request, accepted)
         )
@@ -212,10 +225,7 @@ class ChatService:
         headers = call.headers_for(target)
         answer = EngineRound(request, target, self._client, call.record, output.sink, stages, headers).run()
         del request, call, caller, owner, headers  # this frame stays for as long as the answer takes
-        events = _pass_through(stages, [await answer])
-        if recorder is not None:  # the client's next request may reach another worker, which needs the signatures
-            await recorder.share()
-        await output.end(events)
+        await _end_with(answer, output, stages, recorder)
 
     def _with_checks(self, call: ChatCall, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
         return (*stages, GrammarCheck(call.id)) if self._check_grammar else stages
@@ -270,6 +280,19 @@ def _ask_engine(target: Target, client: EngineClient, record: CallRecord, sink: 
         return EngineRound(request, target, client, record, sink, rounds).run()
 
     return ask
+
+
+async def _end_with(
+    answer: Coroutine[Any, Any, Finished],
+    output: _Output,
+    stages: Sequence[Stage],
+    recorder: SignatureRecorder | None = None,
+) -> None:
+    """Waits for the end of the answer and sends it. An open stream keeps this frame, which is small for that."""
+    events = _pass_through(stages, [await answer])
+    if recorder is not None:  # the client's next request may reach another worker, which needs the signatures
+        await recorder.share()
+    await output.end(events)
 
 
 def _pass_through(stages: Sequence[Stage], events: Sequence[Event]) -> Sequence[Event]:

@@ -21,6 +21,15 @@ MAX_LINE: Final = 4 * 1024  # bytes of a chunk size line with its extensions, an
 HEADER_LINES: Final = re.compile(r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*(?:\r\n|\Z))*")
 LONE_LF: Final = re.compile(rb"(?<!\r)\n")
 _LINE: Final = re.compile(r"([^:]+):([^\r]*)(?:\r\n)?")  # one such line
+# Names in lower case that nearly all messages have, by their two usual spellings: an open stream holds some of them.
+_COMMON_NAMES: Final = {
+    spelling: name
+    for name in (
+        "accept", "accept-encoding", "authorization", "cache-control", "connection", "content-encoding",
+        "content-length", "content-type", "date", "host", "server", "transfer-encoding", "user-agent", "vary",
+    )
+    for spelling in (name, name.title())
+}  # fmt: skip
 _LENGTH: Final = re.compile(r"[0-9]{1,15}")
 
 # Parses at an offset; returns the next offset, or -1 if it needs more bytes. A plain function: a bound method would put
@@ -39,7 +48,7 @@ class Headers(Mapping[str, str]):
             raise ValueError("invalid headers")
         self._values: dict[str, str] = {}
         for name, value in _LINE.findall(lines):
-            key, value = name.lower(), value.strip(" \t")
+            key, value = _COMMON_NAMES.get(name) or name.lower(), value.strip(" \t")
             self._values[key] = f"{self._values[key]},{value}" if key in self._values else value
 
     def __getitem__(self, name: str) -> str:

@@ -19,7 +19,7 @@ from llm.errors import LLMError
 from llm.upstream.call_record import CallRecord
 from llm.upstream.engine_client import EngineClient
 from llm.upstream.fast_path import DeltaTemplate
-from llm.upstream.passthrough import PassthroughRound
+from llm.upstream.passthrough.round import PassthroughRound
 from llm.upstream.retry import RetryPolicy
 from llm.upstream.translate import EngineRound
 from tests.support.harness import ScriptedReply, ScriptedTransport
@@ -439,6 +439,8 @@ class RecordingSink:
     def send(self, piece: bytes) -> bool:
         self.bytes += piece
         return True
+
+    send_last = send
 
     def write_reply(self, reply: Reply, request: ChatRequest) -> None:
         self.events += replay(reply)

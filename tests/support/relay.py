@@ -11,7 +11,7 @@ from llm.dialects.registry import PASSTHROUGH_DIALECTS
 from llm.engines.engine import Engine, Target
 from llm.errors import LLMError
 from llm.upstream.call_record import CallRecord
-from llm.upstream.passthrough import PassthroughEvents
+from llm.upstream.passthrough.events import PassthroughEvents
 from llm.wire.ndjson import NdjsonSplitter
 from llm.wire.sse import SseDecoder, SseSplitter
 
@@ -42,7 +42,7 @@ def relay(dialect: str, pieces: Iterable[bytes], withhold_usage: bool = False) -
     engine = Engine(name="custom", label="Custom", dialect=dialect)
     sse = isinstance(PASSTHROUGH_DIALECTS[dialect].create_framing(), SseDecoder)
     blocks = (SseSplitter if sse else NdjsonSplitter)(1 << 20)
-    events = PassthroughEvents(Target(engine=engine, model="m", key="k"), out.record, blocks, send, 1 << 20)
+    events = PassthroughEvents(Target(engine=engine, model="m", key="k"), out.record, blocks, send, send, 1 << 20)
     events.withhold_usage = withhold_usage
     try:
         for piece in pieces:

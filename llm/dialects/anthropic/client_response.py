@@ -63,6 +63,7 @@ _NO_END: Final[Mapping[str, Json]] = dict.fromkeys(_END_FIELDS)
 _NO_DELTA_USAGE: Final[Mapping[str, Json]] = {"output_tokens_details": None, "server_tool_use": None}
 _USAGE_FIELDS: Final = ("cache_creation", "inference_geo", "service_tier", "speed", *_NO_DELTA_USAGE)
 _NO_USAGE: Final[Mapping[str, Json]] = dict.fromkeys(_USAGE_FIELDS)
+_NO_PARTS: Final[frozenset[int]] = frozenset()  # one for all streams: each empty set has 216 bytes
 _TEXT: Final[Mapping[str, Json]] = {"type": "text", "citations": None}
 _TOOL_USE: Final[Mapping[str, Json]] = {"type": "tool_use", "caller": {"type": "direct"}, "toolset_name": None}
 # Unknown fields of the end of an answer that are written beside the delta of ``message_delta``, not in it.
@@ -90,7 +91,7 @@ class MessageWriter:
         self._lists_sources = request.options.format is None
         self._order = PartSequencer()
         self._sources: list[Citation] = []  # of other wires
-        self._hidden: set[int] = set()
+        self._hidden = _NO_PARTS
         self._started: Started | None = None  # held back in case usage is the next event
         self._usage = Usage()
         self._index = 0
@@ -118,10 +119,10 @@ class MessageWriter:
                 case ToolProgress() | WholePart(part=ToolResult()):
                     continue
                 case ToolCallStarted(index, executor="server"):
-                    self._hidden.add(index)
+                    self._hidden |= {index}
                     continue
                 case ReasoningDelta(index) if not self._shows_thinking:
-                    self._hidden.add(index)
+                    self._hidden |= {index}
                     continue
                 case ToolCallDelta(index) | PartEnded(index) if index in self._hidden:
                     continue

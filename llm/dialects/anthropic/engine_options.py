@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -55,7 +54,7 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
     if has_wire_form(request.metadata):  # more exact than the options; a client of this wire sets its own defaults
         wire |= unpack_wire_form(request.metadata)
     else:
-        wire |= _write_thinking(replace(request, options=options), profile, max_tokens, refuse, dropped)
+        wire |= _write_thinking(options, request.soft_options, profile, max_tokens, refuse, dropped)
         wire |= _write_output_config(options, profile, engine, refuse, dropped)
     samplers = _write_samplers(options, profile, _find_active_thinking(wire), refuse)
     if has_wire_form(request.metadata):  # with the default values that its client wrote out
@@ -103,14 +102,18 @@ def _find_option_turning_on(options: Options) -> str | None:
 
 
 def _write_thinking(
-    request: ChatRequest, profile: AnthropicProfile, max_tokens: int, refuse: Refuse, dropped: list[str]
+    options: Options,
+    soft_options: frozenset[str],
+    profile: AnthropicProfile,
+    max_tokens: int,
+    refuse: Refuse,
+    dropped: list[str],
 ) -> dict[str, Json]:
-    options = request.options
     on = _find_option_turning_on(options)
     if on != "effort" and options.effort not in (None, "none") and _choose_effort(options, profile, []) is None:
         dropped.append("effort")  # another option decides about thinking, and the model has no effort field
     if off := _find_option_turning_off(options):
-        return _turn_thinking_off(off, profile, off in request.soft_options, refuse, dropped)
+        return _turn_thinking_off(off, profile, off in soft_options, refuse, dropped)
     if on is None:
         return {"thinking": dict(_ADAPTIVE)} if profile.thinks_by_default else {}
     if profile.thinking == "none":

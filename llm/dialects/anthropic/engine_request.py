@@ -53,7 +53,9 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     request = move_cache_marks(request, NAME, CACHE_CONTROL, dropped)
     client_fields = dict(select_fields(request.metadata))
     request = limit_tools(request, engine)
-    dropped += (*lost_fields(request, NAME), *lost_grammars(request.tools))
+    dropped += lost_fields(request, NAME)
+    if request.tools:
+        dropped += lost_grammars(request.tools)
     if request.tools and not (find_profile(request.model).forced_tools and engine.quirks.accepts_forced_tools):
         request = unforce_tools(request, engine, dropped)
     request = ask_for_json(request, dropped)

@@ -42,6 +42,7 @@ from llm.wire.json_codec import Json, loads
 from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_list, as_text
 from llm.wire.sse import SseDecoder
 
+_NO_IDS: Final[frozenset[str]] = frozenset()  # one for all streams: each empty set has 216 bytes
 _TEXT_FIELDS: Final = frozenset({"role", "content"})  # fields of a delta that holds only text
 # A name may begin another tool call, reasoning details are collected, and the input of custom tools becomes JSON. Usage
 # and a finish reason in each event are left out of passed-through streams but for one.
@@ -85,7 +86,7 @@ class ChunkReader:
         self._part_start = 0  # characters of text before the open text part
         self._calls: dict[object, StreamedCall] = {}
         self._last_call: StreamedCall | None = None
-        self._call_ids: frozenset[str] = frozenset()  # ids of emitted calls
+        self._call_ids = _NO_IDS  # ids of emitted calls
         self._sources: dict[str, Citation] = {}  # by URL; Perplexity repeats them in every chunk
         self._extra: dict[str, Json] = {}
 

@@ -30,6 +30,7 @@ _USUAL_FINISH: Final = re.compile(
     rb'"finish_reason": ?"(?:stop|length|tool_calls|content_filter)"\}\]'
 )
 _NO_CHOICES: Final = (b'"choices":[]', b'"choices": []')
+_NONE_FINISHED: Final[frozenset[int]] = frozenset()  # one for all streams: each empty set has 216 bytes
 _OUTPUT_FIELDS: Final = ("content", "tool_calls", "function_call", "refusal", "images", "audio")
 _UNKNOWN_FINISH: Final = re.compile(
     rb'"finish_reason"\s*:\s*(?!"(?:stop|length|tool_calls|content_filter|function_call)"|\s)'
@@ -142,7 +143,7 @@ class ChunkRepair(StreamRepair):
         super().__init__()
         self._reader = reader
         self._first = ""  # the first chunk with a choice, as JSON
-        self._finished: frozenset[int] = frozenset()  # choices with a finish reason
+        self._finished = _NONE_FINISHED  # choices with a finish reason
         self._usage: Json = None  # running total that was left out
         self._usage_sent: Json = None  # or the chunk with nothing but usage, as JSON
         self._calls: dict[tuple[int, int], _Call] = {}  # by choice and index

@@ -1,0 +1,233 @@
+"""The events of an answer that is passed through: sent as they came, or repaired, and read for the call record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llm.chat.events import Event
+from llm.dialects.registry import PASSTHROUGH_DIALECTS
+from llm.engines.engine import Target
+from llm.errors import LLMError, Malformed
+from llm.log import MASK, is_secret
+from llm.upstream.call_record import CallRecord, observe_passed
+from llm.upstream.fast_path import DeltaTemplate
+from llm.wire.frames import Frame, FrameSplitter
+from llm.wire.json_codec import loads
+from llm.wire.ndjson import NdjsonSplitter, escape_line_separators
+from llm.wire.sse import has_empty_data
+
+
+class PassthroughEvents:
+    """The events of one answer on their way from an engine to a client: sent first, then read for the call record.
+
+    An event that is like the one before but for its text is not decoded (:class:`DeltaTemplate`); the dialect's reader
+    gets all others, so that it knows each part and call.
+    """
+
+    __slots__ = (
+        "_between", "_blocks", "_dialect", "_error_shown", "_idle", "_key", "_limit", "_needs_text", "_reader",
+        "_record", "_repair", "_send_last", "_target", "_template", "done", "failure", "lines", "send",
+        "withhold_usage",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        target: Target,
+        record: CallRecord,
+        blocks: FrameSplitter,
+        send: Callable[[bytes], bool],
+        send_last: Callable[[bytes], bool],
+        limit: int,
+    ) -> None:
+        """``send_last``: sends the end; ``limit``: bytes that may come without content is twice that."""
+        dialect = self._dialect = PASSTHROUGH_DIALECTS[target.engine.dialect]
+        self._between = False  # the last piece ended with a delta: the splitter has no incomplete event
+        self._blocks = blocks
+        self._key = target.key.encode() if is_secret(target.key) else b""
+        self._idle = 0  # bytes since the last content
+        self._limit = limit
+        self._reader = dialect.create_reader(target.engine)
+        self._needs_text = self._reader.needs_text
+        self._record = record
+        self._repair = dialect.create_repair(self._reader, target.engine)
+        self._error_shown = False  # clients take ``failure`` as it was sent for the end of the answer
+        self.send = send
+        self._send_last = send_last
+        self._target = target
+        self._template = DeltaTemplate(self._reader.volatile_fields, self._reader.stateful_fields, blocks.delimiter)
+        self.lines = isinstance(blocks, NdjsonSplitter)  # JSON lines, or else server-sent events
+        self.done = False  # the answer has ended: what the engine still sends is of no interest
+        self.failure: LLMError | None = None  # an error that the engine sent itself; the client has it already
+        self.withhold_usage = False  # the client did not ask for it
+
+    def feed(self, chunk: bytes) -> bool | None:
+        """Sends a piece of the answer on and reads it for the call record (``HttpResponse.on_data``)."""
+        blocks = self._blocks
+        pending = b"" if self._between else blocks.pending()
+        if pending is not None:
+            read = pending + chunk if pending else chunk
+            template = self._template
+            piece, size = None, 0 if self._needs_text else template.skim(read)
+            if not size:
+                piece, size = template.read(read)
+            if size:
+                if pending:
+                    blocks.discard_pending()
+                ready = self.send(escape_line_separators(read[:size]) if self.lines else read[:size])
+                self._between = size == len(read)
+                if not self._between:
+                    blocks.extract_complete(read[size:])
+                if piece is not None:
+                    self._reader.note_delta(piece)
+                self._record.characters += template.characters
+                self._idle = 0
+                return ready
+        self._between = False
+        whole = blocks.extract_complete(chunk)
+        ready, found = True, False
+        if whole and (self.failure is not None or self._repair.suspects(whole)):
+            ready, found = self._feed_repaired(whole)
+        elif whole:
+            ready, found = self._feed_whole(whole)
+        if found:
+            self._idle = 0
+            return ready and not self.done
+        self._idle += len(chunk)
+        if self._idle > 2 * self._limit:  # half an event is part of it, and has its own limit
+            raise Malformed("The engine sends signs of life without end and nothing else.")
+        return None if ready and not self.done else False
+
+    def take_rest(self) -> bytes:
+        """Returns what is left at the end: an event without its end, or anything else."""
+        return self._blocks.close()
+
+    def close(self, rest: bytes) -> None:
+        """Sends ``rest``, if it is an event. Raises ``Truncated`` where the dialect's own end is missing."""
+        blocks = self._blocks
+        frame = blocks.decode_frame(rest)
+        if frame is not None:
+            piece = self._repaired(rest + blocks.delimiter)
+            try:
+                observe_passed(self._read_frame(frame), self._record)
+            except Malformed:
+                piece = b""  # half an event
+            if piece:
+                self.send(piece)
+        if self.failure is not None and not self._error_shown:
+            raise self.failure
+        if not self.done and self.failure is None:
+            observe_passed(self._reader.close(), self._record)
+            if piece := self._repair.end():
+                self.send(piece)
+
+    def _feed_whole(self, whole: bytes) -> tuple[bool, bool]:
+        """Sends events as they are, then reads them. Returns as :meth:`_feed_repaired` does."""
+        wanted = self._wanted(whole)
+        return self.send(self._presentable(wanted)) if wanted else True, self._read(whole)
+
+    def _feed_repaired(self, whole: bytes) -> tuple[bool, bool]:
+        """Sends the events before the first one to repair; repairs and reads the others one by one, then sends them.
+
+        Returns what ``send`` returns, and whether one held something. Raises ``LLMError`` at the end with an error.
+        """
+        events = self._blocks.split_events(whole)
+        pieces: list[bytes] = []
+        ready, found, failure, count = True, False, None, 0
+        while self.failure is None and count < len(events) and not self._repair.suspects(events[count]):
+            count += 1
+        if count:
+            ready, found = self._feed_whole(b"".join(events[:count]))
+        for event in events[count:]:
+            try:
+                pieces.append(self._repaired(event))
+            except LLMError as error:
+                failure = error
+                break
+            found = self._read(event) or found
+        if any(pieces):
+            ready = (self._send_last if self.done else self.send)(b"".join(pieces))
+        if failure is not None:
+            raise failure
+        return ready, found
+
+    def _repaired(self, event: bytes) -> bytes:
+        """Returns the bytes to send for one event."""
+        frame = self._blocks.decode_frame(event)
+        if frame is None:
+            return self._presentable(event) if self._is_wanted(event) else b""
+        if self.failure is not None:
+            if not self._error_shown and frame.data.strip() == "[DONE]":
+                return b""  # clients read no further
+            return self._presentable(event)
+        repaired = self._repair.repair(event, frame)
+        return self._presentable(self._wanted(repaired)) if repaired else b""
+
+    def _wanted(self, whole: bytes) -> bytes:
+        if not self.withhold_usage and not has_empty_data(whole):
+            return whole
+        return b"".join([event for event in self._blocks.split_events(whole) if self._is_wanted(event)])
+
+    def _is_wanted(self, event: bytes) -> bool:
+        """False for usage that the client did not ask for, and for empty data, in which clients look for JSON."""
+        frame = self._blocks.decode_frame(event)
+        if frame is None:  # a comment, or no data
+            return not has_empty_data(event)
+        return not (self.withhold_usage and self._dialect.is_only_usage(frame))
+
+    def _presentable(self, piece: bytes) -> bytes:
+        """Masks a key that the provider repeats in an error (X4); escapes what clients take for the end of a line."""
+        if self._key and self._key in piece:
+            events = self._blocks.split_events(piece)
+            piece = b"".join(e.replace(self._key, MASK.encode()) if self._is_error(e) else e for e in events)
+        return escape_line_separators(piece) if self.lines else piece
+
+    def _is_error(self, event: bytes) -> bool:
+        """Whether it is no part of an answer: an error, or no JSON."""
+        frame = self._blocks.decode_frame(event)
+        if frame is None:
+            return True
+        try:
+            loads(frame.data)
+            # A reader of its own: the answer's reader gets each event once, when it was sent.
+            self._dialect.create_reader(self._target.engine).feed(frame)
+        except Malformed:
+            return False
+        except (ValueError, LLMError):
+            return True
+        return False
+
+    def _read(self, whole: bytes) -> bool:
+        """Reads events for the call record. Returns whether they held something."""
+        blocks, found = self._blocks, False
+        events: list[Event] = []
+        last = b""
+        for block in blocks.split_events(whole):
+            if (frame := blocks.decode_frame(block)) is None:
+                continue
+            last = block
+            if self._repair.needs_start:
+                self._repair.note_start(frame)
+            try:
+                events = self._read_frame(frame)
+            except Malformed:  # the client judges it
+                events = []
+            if events:
+                found = True
+                observe_passed(events, self._record)
+        if last:
+            self._template.learn(last, events)
+        return found
+
+    def _read_frame(self, frame: Frame) -> list[Event]:
+        """Raises ``Malformed``. Any other error is the engine's own: the client gets it as it is, reading ends."""
+        if self.failure is None:
+            try:
+                events = self._reader.feed(frame)
+                self.done = self._reader.done
+                return events
+            except LLMError as error:
+                if isinstance(error, Malformed):
+                    raise
+                self.failure = error
+        self._error_shown = self._error_shown or self._repair.shows_error(frame, self.failure)
+        return []
