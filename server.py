@@ -47,7 +47,7 @@ from llm.storage.sqlite.signatures import SqliteSignatures
 from llm.storage.sqlite.threads import SqliteThreads
 from llm.tools.base import Tools
 from llm.tools.registry import make_fetcher, make_tools
-from llm.transport.demo import DemoTransport
+from llm.transport.demo.transport import DemoTransport
 from llm.transport.http_client import HttpTransport
 from llm.transport.interface import Transport
 from llm.upstream.engine_client import EngineClient

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from llm.transport.demo import DemoTransport
+from llm.transport.demo.transport import DemoTransport
 from tests.support.harness import CLIENT_ID, make_config, run_server
 from tests.support.paths import ROOT
 

@@ -208,14 +208,24 @@ async def test_t8_zeros_are_sent() -> None:
         assert sent.get("top_p", sent.get("topP")) == 0
 
 
+_SCHEMAS: dict[str, Any] = {
+    "get_weather": {"type": "object", "properties": {"city": {"const": "Paris"}}},
+    "get_time": {"type": "object", "properties": {"zone": {"const": "Europe/Paris"}}},
+}
+TWO_TOOLS: dict[str, Any] = {
+    "openai": [
+        {"type": "function", "function": {"name": name, "parameters": schema}} for name, schema in _SCHEMAS.items()
+    ],
+    "anthropic": [{"name": name, "input_schema": schema} for name, schema in _SCHEMAS.items()],
+}
+
+
 async def test_s3_interleaved_calls_come_out_byte_equal_in_every_dialect() -> None:
     async with run_server(make_config()) as server:
-        objects = await server.chat(engine="demo", model="demo-tools")
-        told = {o["name"]: o["call"]["params"] for o in objects if o["type"] == "tool"}
-        assert told == {"get_weather": {"city": "Paris"}, "get_time": {"zone": "Europe/Paris"}}
         for name in ("openai", "anthropic"):
             client = CLIENTS[name]
-            answer = await server.post(client.path, client.request("demo", "demo-tools"), client.headers)
+            asked = client.request("demo", "demo-tools") | {"tools": TWO_TOOLS[name]}
+            answer = await server.post(client.path, asked, client.headers)
             seen = client.read(await answer.body())
             assert seen.calls == [("get_weather", '{"city": "Paris"}'), ("get_time", '{"zone": "Europe/Paris"}')]
             assert seen.finish == {"openai": "tool_calls", "anthropic": "tool_use"}[name]

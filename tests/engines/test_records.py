@@ -11,7 +11,7 @@ from llm.config.settings import SETTINGS, Config, list_variables
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines.engine import Engine, Target
 from llm.engines.records import ENGINES
-from llm.transport.demo import MODELS
+from llm.transport.demo.script import MODELS
 from llm.transport.interface import HttpRequest
 from llm.upstream.credentials import CREDENTIALS, ApiKey
 from tests.support import abilities

@@ -50,7 +50,7 @@ def test_the_image_s_files_are_sufficient_and_unchanged(layout: Layout) -> None:
     with layout.started(AUTHORIZED_CLIENT_ID=CLIENT_ID) as (_, url):
         assert b"<html" in _ask(f"{url}/")
         thread = json.loads(_ask(f"{url}/thread", {}, "PUT"))["id"]
-        demo = {"engine": "demo", "model": "demo-tools", "prompt": "Hello", "thread": thread}
+        demo = {"engine": "demo", "model": "demo-chat", "prompt": "Hello", "thread": thread}
         told = [json.loads(line) for line in _ask(f"{url}/llm/chat", demo).splitlines()]
         assert told[-1]["type"] == "usage" and told[-2]["thread"]["saved"]
         body = {"model": "demo/demo-chat", "messages": [{"role": "user", "content": "Hello"}]}

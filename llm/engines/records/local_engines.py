@@ -57,7 +57,7 @@ DEMO: Final = Engine(
     dialect="openai-chat",
     base_url="demo:",
     example_model="demo-chat",
-    docs="llm/transport/demo.py",
+    docs="llm/transport/demo/script.py",
     needs_key=False,
     models=ModelRules(reasoning=("demo-reasoning",)),
 )
