@@ -30,11 +30,14 @@ from handlers.ops.not_found import NotFoundHandler
 from handlers.ops.page import PageHandler
 from handlers.router import Route, Router
 from llm.dialects import anthropic, native, ollama, openai_chat, openai_responses
+from llm.dialects.openai_chat import completions
 
 # Path (or pattern with groups), handler class and its arguments.
 ROUTES: tuple[Route, ...] = (
     ("/llm/chat", NativeChatHandler, {"dialect": native, "schema": "llm.chat"}),
     ("/v1/chat/completions", CompletionsHandler, {"dialect": openai_chat, "schema": "openai.chat"}),
+    ("/v1/completions", ChatHandler, {"dialect": completions, "schema": "openai.completions"}),
+    ("/v1/fim/completions", ChatHandler, {"dialect": completions.client_fim, "schema": "openai.completions"}),
     ("/v1/responses", ChatHandler, {"dialect": openai_responses, "schema": "openai.responses"}),
     ("/v1/messages", ChatHandler, {"dialect": anthropic, "schema": "anthropic.messages"}),
     ("/api/chat", OllamaChatHandler, {"dialect": ollama, "schema": "ollama.chat"}),

@@ -61,7 +61,7 @@ EXTRA_ROOMS: Final = {
     "gemini": {"client_errors", "engine_calls"},
     "native": {"client_threads"},
     "ollama": {"client_generate"},
-    "openai_chat": {"client_fields", "client_messages", "engine_calls"},
+    "openai_chat": {"client_fim", "client_messages", "engine_calls"},
     "openai_responses": {"client_input", "client_items", "engine_items"},
 }
 DIALECTS_COMMON: Final = {"__init__", "base", "losses", "openai_common", "openai_fields", "registry", "stream_repair"}

@@ -115,3 +115,5 @@ class ChatRequest:
     default_fields: frozenset[str] = frozenset()
     # Names of ``Options`` that are dropped and reported if the model does not support them, where others are refused.
     soft_options: frozenset[str] = frozenset()
+    # The text of the only message is to be completed, up to this text; "": continued without a chat's form.
+    suffix: str | None = None

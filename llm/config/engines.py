@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 from llm.config.parsers import ConfigError, parse_flag, parse_key, parse_names, parse_text, parse_url, parse_variable
 from llm.engines.engine import CacheMarks, Engine, MarkField, Quirks, ResponsesSupport, trim_base_url
 from llm.engines.records import ENGINES
-from llm.engines.task_support import CUSTOM_SPEECH, CUSTOM_TRANSCRIPTION
+from llm.engines.task_support import COMPLETIONS, CUSTOM_SPEECH, CUSTOM_TRANSCRIPTION, OLLAMA_COMPLETIONS
 
 # Variables of an engine, after ``{ENGINE}_``, with their meaning.
 SUFFIXES: Final = {
@@ -34,6 +34,7 @@ _CHOICES: Final = {
 _MARK_FIELDS: Final[Mapping[str, MarkField]] = {name: name for name in get_args(MarkField)}
 _QUIRKS: Final = {"REASONING_BACK": "echo_reasoning", "REASONING_FIELD": "reasoning_field"}
 _DIALECTS: Final = ("openai-chat", "openai-responses", "anthropic", "gemini", "ollama")
+_COMPLETIONS: Final = {"openai-chat": COMPLETIONS, "ollama": OLLAMA_COMPLETIONS}
 _ENGINE_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
@@ -71,6 +72,7 @@ def read_custom_engines(values: Mapping[str, str]) -> dict[str, Engine]:
             ),
             # Not known, so they are tried when requested.
             responses=ResponsesSupport() if dialect == "openai-chat" else None,
+            completions=_COMPLETIONS.get(dialect),
             speech=CUSTOM_SPEECH if dialect == "openai-chat" else None,
             transcription=CUSTOM_TRANSCRIPTION if dialect == "openai-chat" else None,
         )

@@ -29,7 +29,7 @@ CLIENT_HEADERS: Final = ClientHeaders(("openai-beta",), (), ("openai-organizatio
 # (https://platform.openai.com/docs/api-reference/chat-streaming).
 VOLATILE_FIELDS: Final = re.compile(rb'"(?:obfuscation": ?"[^"\\\n]*"|sequence_number": ?[0-9]+)')
 
-_DIALECTS: Final = ("openai-chat", "openai-responses")  # one form of errors
+_DIALECTS: Final = ("openai-chat", "openai-responses", "openai-completions")  # one form of errors
 # Type of this server's own errors that the wire has no type for (E2: they differ from provider errors).
 _GATEWAY_ERROR: Final = "gateway_error"
 # The first matching class wins.

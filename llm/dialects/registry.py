@@ -8,7 +8,8 @@ from typing import Final
 from llm.chat.request import ChatRequest
 from llm.dialects import anthropic, gemini, native, ollama, openai_chat, openai_responses
 from llm.dialects.base import ClientDialect, EngineDialect, PassthroughDialect
-from llm.engines.api_choice import RESPONSES, choose_api, use_responses
+from llm.dialects.openai_chat import completions
+from llm.engines.api_choice import COMPLETIONS, FIM, RESPONSES, choose_api, has_form, use_completions, use_responses
 from llm.engines.engine import Target
 
 # Wire formats of engines.
@@ -23,6 +24,11 @@ CLIENT_DIALECTS: Final[Mapping[str, ClientDialect]] = {
 PASSTHROUGH_DIALECTS: Final[Mapping[str, PassthroughDialect]] = {
     d.NAME: d for d in (openai_chat, openai_responses, anthropic, ollama)
 }
+# The same with those that only a single request is sent in (``Target``), never an engine's own dialect.
+ENGINE_WIRES: Final[Mapping[str, EngineDialect]] = {**ENGINE_DIALECTS, completions.NAME: completions}
+PASSTHROUGH_WIRES: Final[Mapping[str, PassthroughDialect]] = {**PASSTHROUGH_DIALECTS, completions.NAME: completions}
+# Wire formats in which arguments of tool calls are JSON values to clients, not texts.
+VALUE_ARGUMENTS: Final = frozenset(d.NAME for d in CLIENT_DIALECTS.values() if d.ARGUMENTS_ARE_VALUES)
 # Wire formats whose model lists report facts about options: whether the patterns do not know a model id.
 NEW_MODELS: Final[Mapping[str, Callable[[str], bool]]] = {d.NAME: d.is_new_model for d in (anthropic, gemini)}
 
@@ -32,6 +38,8 @@ def passthrough_target(client_dialect: str, request: ChatRequest, target: Target
 
     It is impossible where the model would refuse the client's dialect: then it is translated to the engine's other API.
     """
+    if client_dialect in (COMPLETIONS, FIM):
+        return use_completions(target) if has_form(target, client_dialect) else None
     chosen = choose_api(request, target)
     if client_dialect == RESPONSES and chosen.engine.responses is not None:
         chosen = use_responses(chosen)

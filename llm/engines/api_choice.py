@@ -1,4 +1,4 @@
-"""Chooses between the two APIs of an engine: Chat Completions or Responses."""
+"""Chooses between the APIs of an engine: Chat Completions, Responses or completions of a text."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from llm.errors import Unsupported
 # Names of dialects.
 CHAT: Final = "openai-chat"
 RESPONSES: Final = "openai-responses"
+COMPLETIONS: Final = "openai-completions"
+FIM: Final = "openai-fim"  # of clients; engines with this form have the dialect ``COMPLETIONS``
 
 
 def choose_api(request: ChatRequest, target: Target) -> Target:
@@ -21,6 +23,8 @@ def choose_api(request: ChatRequest, target: Target) -> Target:
     Otherwise the target is returned as it is. Raises ``Unsupported`` for an API that the engine does not have.
     """
     engine, requested = target.engine, request.options.responses_api
+    if request.suffix is not None:
+        return _choose_completions(request.suffix, target)
     if requested is not None and requested != (engine.dialect == RESPONSES):
         if engine.dialect == RESPONSES or engine.responses is None:
             missing = "Responses" if requested else "Chat Completions"
@@ -36,6 +40,33 @@ def use_responses(target: Target) -> Target:
     engine = replace(target.engine, dialect=RESPONSES)
     # The URLs of this API do not name the deployment, so the body does.
     return replace(target, engine=engine, model=engine.deployment or target.model)
+
+
+def use_completions(target: Target) -> Target:
+    """Returns the target with the API that completes a text."""
+    engine, support = target.engine, target.engine.completions
+    if support is None or not support.form:
+        return target
+    engine = replace(engine, dialect=COMPLETIONS)
+    if support.root:
+        base_url = engine.base_url.removesuffix("/v1").removesuffix(support.root)
+        engine = replace(engine, base_url=base_url, path=support.root)
+    return replace(target, engine=engine)
+
+
+def has_form(target: Target, form: str) -> bool:
+    """True if the engine completes texts by the API of this form."""
+    return target.engine.completions is not None and target.engine.completions.form == form
+
+
+def _choose_completions(suffix: str, target: Target) -> Target:
+    """Raises ``Unsupported`` for an engine that cannot complete a text up to the suffix."""
+    engine = target.engine
+    if engine.completions is None or (suffix and not engine.completions.suffix):
+        what = "'suffix' cannot be sent to" if suffix else "A prompt cannot be continued as it is by"
+        message = f"{what} {engine.label}, which has no API for it."
+        raise Unsupported(message, param="suffix" if suffix else "raw", engine=engine.name)
+    return use_completions(target)
 
 
 def _needs_responses(request: ChatRequest, target: Target) -> bool:

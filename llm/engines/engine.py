@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 from llm.engines.capabilities import NO_FACTS, ModelFacts, ModelRules
 from llm.engines.media_limits import MediaLimits
-from llm.engines.task_support import ImageSupport, SpeechSupport, TranscriptionSupport
+from llm.engines.task_support import CompletionSupport, ImageSupport, SpeechSupport, TranscriptionSupport
 from llm.wire.json_codec import Json, quote_url_part
 
 _RESPONSES_PATH: Final = "/responses"
@@ -118,6 +118,7 @@ class Engine:
     caching: Literal["automatic", "on request", "unknown"] = "unknown"  # of prompt prefixes
     cache_marks: CacheMarks | None = None  # None: it has none, or caches on its own
     responses: ResponsesSupport | None = None  # None: it does not have this API
+    completions: CompletionSupport | None = None  # completes texts; None: it has no API for it
     speech: SpeechSupport | None = None
     transcription: TranscriptionSupport | None = None
     key_starts: tuple[str, ...] = ()  # with which its keys begin

@@ -40,6 +40,26 @@ class ImageSupport:
     model: str = ""  # default; "": requests must name one
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionSupport:
+    """An API of an engine that completes a text.
+
+    ``form``: ``openai-completions`` is OpenAI's older API, ``openai-fim`` Mistral's; "": that of the engine's dialect.
+    """
+
+    form: str = "openai-completions"
+    path: str = "/completions"
+    root: str = ""  # in place of the ``/v1`` at the end of the base URL
+    suffix: bool = True  # it completes up to a text; False: not known
+
+
+COMPLETIONS: Final = CompletionSupport()
+PLAIN_COMPLETIONS: Final = CompletionSupport(suffix=False)
+OLLAMA_COMPLETIONS: Final = CompletionSupport(form="", path="/api/generate")
+MISTRAL_COMPLETIONS: Final = CompletionSupport(form="openai-fim", path="/fim/completions")
+# https://api-docs.deepseek.com/guides/fim_completion
+DEEPSEEK_COMPLETIONS: Final = CompletionSupport(root="/beta")
+
 # OpenAI ends all its speech models on 2027-01-06, and this API serves no other: set TTS_ENGINE and TTS_MODEL then.
 OPENAI_SPEECH: Final = SpeechSupport(model="gpt-4o-mini-tts", voice="alloy", max_characters=4096)
 OPENAI_IMAGES: Final = ImageSupport()

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from llm.config.engines import variable_name
-from llm.dialects.registry import ENGINE_DIALECTS
+from llm.dialects.registry import ENGINE_WIRES
 from llm.engines.engine import Target
 from llm.errors import (
     AccessError,
@@ -62,7 +62,7 @@ async def read_failure(reply: HttpResponse, target: Target) -> LLMError:
         message = f"{target.engine.label} answered with a redirect; redirects are not followed."
         return EngineFailed(message, headers={"x-should-retry": "false"})
     body = await _read_error_body(reply)
-    error = ENGINE_DIALECTS[target.engine.dialect].read_error(reply.status, body, target.engine)
+    error = ENGINE_WIRES[target.engine.dialect].read_error(reply.status, body, target.engine)
     if isinstance(error, UnknownModel) and _WRONG_PATH.fullmatch(error.message):
         variable = variable_name(target.engine.name, "BASE_URL")
         error.message = f"{error.message.rstrip('.')}: the base URL of {target.engine.label}, {variable}, may be wrong."

@@ -15,7 +15,7 @@ from llm.chat.reply import Reply, replay
 from llm.chat.request import ChatRequest
 from llm.chat.token_estimate import RequestSize, estimate_usage
 from llm.dialects.base import EngineRequest
-from llm.dialects.registry import ENGINE_DIALECTS
+from llm.dialects.registry import ENGINE_WIRES
 from llm.engines import media_limits
 from llm.engines.api_choice import choose_api, use_responses
 from llm.engines.capabilities import NO_FACTS
@@ -145,7 +145,7 @@ class EngineRound:
         checks = self._checks = AnswerChecks(size, record, limit, self._begin)
         tags = (ThinkTagFilter(),) if target.engine.quirks.think_tags else ()
         self._feeds = tuple(stage.feed for stage in (*tags, checks, *self._stages))
-        self._decoder = Decoder(ENGINE_DIALECTS[target.engine.dialect], target.engine, limit)
+        self._decoder = Decoder(ENGINE_WIRES[target.engine.dialect], target.engine, limit)
         return answer
 
     def _send_again(self, joiner: AnswerJoiner) -> Coroutine[Any, Any, HttpResponse]:
@@ -155,7 +155,7 @@ class EngineRound:
         answer = self._attempts.send(replace(outgoing, body={**outgoing.body, **joiner.fields}))
         checks.begin = self._begin
         self._feeds = (joiner.feed, checks.feed, *(stage.feed for stage in self._stages))
-        self._decoder = Decoder(ENGINE_DIALECTS[target.engine.dialect], target.engine, self._client.max_answer)
+        self._decoder = Decoder(ENGINE_WIRES[target.engine.dialect], target.engine, self._client.max_answer)
         return answer
 
     async def _read_whole(self, response: HttpResponse) -> Reply:
@@ -332,7 +332,7 @@ def write_engine_request(request: ChatRequest, target: Target) -> EngineRequest:
     does, that is no reason to refuse the request: the option is left out and named in ``dropped``. Every other refusal
     stays one (T8). Raises ``Unsupported``.
     """
-    dialect, engine = ENGINE_DIALECTS[target.engine.dialect], target.engine
+    dialect, engine = ENGINE_WIRES[target.engine.dialect], target.engine
     if target.facts is not NO_FACTS:
         engine = replace(engine, facts=target.facts)
     if request.model != target.model:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from llm.chat.events import Event, ReasoningDelta, TextDelta, ToolCallDelta, get_delta_text
 from llm.chat.reply import Collector, Reply
-from llm.dialects.registry import ENGINE_DIALECTS
+from llm.dialects.registry import ENGINE_WIRES
 from llm.engines.engine import Engine, Target
 from llm.errors import LLMError, Malformed
 from llm.transport.interface import HttpResponse
@@ -25,7 +25,7 @@ JSON_LINES: Final = "application/x-ndjson"
 SPLITTERS: Final[Mapping[str, Callable[[int], FrameSplitter]]] = {EVENT_STREAM: SseSplitter, JSON_LINES: NdjsonSplitter}
 STREAM_TYPES: Final = {  # content type of a stream, by dialect
     name: EVENT_STREAM if isinstance(dialect.create_framing(), SseDecoder) else JSON_LINES
-    for name, dialect in ENGINE_DIALECTS.items()
+    for name, dialect in ENGINE_WIRES.items()
 }
 
 
@@ -62,7 +62,7 @@ class WholeAnswer(NamedTuple):
 async def read_whole(response: HttpResponse, target: Target, limit: int, start: bytes = b"") -> WholeAnswer:
     """Reads the rest of a response whose first bytes are ``start``. ``limit``: bytes. Raises ``LLMError``."""
     engine = target.engine
-    dialect = ENGINE_DIALECTS[engine.dialect]
+    dialect = ENGINE_WIRES[engine.dialect]
     start = start or await read_start(response, limit)
     if _EVENT_START.match(start):
         return WholeAnswer(await _read_events(response, Decoder(dialect, engine, limit), limit, start))
@@ -72,7 +72,7 @@ async def read_whole(response: HttpResponse, target: Target, limit: int, start: 
 def read_body(body: bytes, target: Target, limit: int) -> WholeAnswer:
     """Reads the body of an answer: one document, or the JSON lines of a stream. Raises ``LLMError``."""
     engine = target.engine
-    dialect = ENGINE_DIALECTS[engine.dialect]
+    dialect = ENGINE_WIRES[engine.dialect]
     try:
         value = loads(body)
     except ValueError:

@@ -265,10 +265,12 @@ async def test_t12_a_generate_prompt_is_passthrough_to_ollama_only() -> None:
             refused = await server.post("/api/generate", {**body, "model": "anthropic/m"})
             assert (refused.status, (await refused.json())["param"]) == (400, "raw")
         async with run_server(make_config(**environ, OLLAMA_THINK_TAGS="true")) as server:  # which forces translation
-            refused = await server.post("/api/generate", body)
-            assert (refused.status, (await refused.json())["param"]) == (400, "raw")
-    [sent] = upstream.requests
-    assert sent.path == "/api/generate" and sent.json == {**body, "model": "m"}
+            answer = await server.post("/api/generate", body)
+            assert "Grü" in (await answer.body()).decode()
+            assert answer.headers["X-Dropped-Fields"] == "suffix"  # Ollama itself ignores it with ``raw``
+    sent, translated = upstream.requests
+    assert sent.path == translated.path == "/api/generate" and sent.json == {**body, "model": "m"}
+    assert translated.json == {n: v for n, v in {**body, "model": "m", "stream": True}.items() if n != "suffix"}
 
 
 async def test_num_ctx_is_dropped_and_other_options_stay() -> None:

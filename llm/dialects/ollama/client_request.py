@@ -13,8 +13,8 @@ from llm.wire.json_codec import dumps
 from llm.wire.json_strict import Fields, invalid
 
 _KNOWN: Final = ("model", "messages", "tools", "stream", "format", "options", "think", "logprobs", "top_logprobs")
-_GENERATE: Final = ("prompt", "system", "images")
-_OLLAMA_ONLY: Final = ("raw", "template", "suffix", "context")  # only Ollama's ``/api/generate`` supports them
+_GENERATE: Final = ("prompt", "system", "images", "suffix", "raw")
+_OLLAMA_ONLY: Final = ("template", "context")  # only Ollama's ``/api/generate`` supports them
 # Options that are dropped where the engine lacks them: clients of this wire send the context size in every request.
 _SOFT_OPTIONS: Final = frozenset({"context_tokens"})
 # Default values of fields that some clients always send: with these they ask for nothing.
@@ -37,16 +37,21 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     """
     fields = Fields(body)
     known: tuple[str, ...] = _KNOWN
+    suffix: str | None = None
     if "messages" in body:
         messages = _read_messages(fields.read_list("messages") or [])
     else:
         known, messages = (*_KNOWN, *_GENERATE), _read_prompt(fields)
+        suffix = _read_suffix(fields)
     stream = fields.read_flag("stream")
     inner = fields.read_object("options")
     options = _read_options(fields, inner)
     present = {name: value for name, value in body.items() if value is not None}
     metadata = unknown_fields(present, (*known, *_OLLAMA_ONLY), NAME, None)
-    if generate_fields := {name: present[name] for name in _OLLAMA_ONLY if name in present}:
+    generate_fields = {name: present[name] for name in _OLLAMA_ONLY if name in present}
+    if suffix == "" and "suffix" in present:  # Ollama ignores it then
+        generate_fields["suffix"] = present["suffix"]
+    if generate_fields:
         metadata = (*metadata, ProviderMetadata(GENERATE_NAME, None, generate_fields))
     if inner and (more := {n: v for n, v in inner.raw.items() if n not in _OPTIONS and v is not None}):
         metadata = (*metadata, ProviderMetadata(NAME, None, {"options": more}))
@@ -62,7 +67,13 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         default_fields=frozenset(name for name, value in _DEFAULTS.items() if body.get(name) == value),
         option_names=_OPTION_NAMES,
         soft_options=_SOFT_OPTIONS | soften_no_reasoning(options),
+        suffix=suffix,
     )
+
+
+def _read_suffix(fields: Fields) -> str | None:
+    """Reads the text up to which the prompt is to be completed; "" for ``raw``, with which Ollama ignores a suffix."""
+    return "" if fields.read_flag("raw") else fields.read_text("suffix") or None
 
 
 def _read_prompt(fields: Fields) -> list[Message]:

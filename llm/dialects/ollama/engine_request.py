@@ -26,11 +26,13 @@ from llm.dialects.ollama.shared import NAME
 from llm.engines.engine import Engine
 from llm.engines.options import merge_field
 from llm.wire.json_codec import Json, loads
+from llm.wire.json_lenient import as_dicts
 from llm.wire.schema_refs import join_pointer
 from llm.wire.schema_subset import ReferenceLimit, describe_losses, inline_refs
 
 # Path of chat requests, appended to the engine's base URL.
 PATH: Final = "/api/chat"
+GENERATE_PATH: Final = "/api/generate"
 TOOL_NAMES: Final = re.compile(r".+", re.DOTALL)  # names of tools that the wire accepts
 _NO_PARAMETERS: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
 
@@ -69,7 +71,26 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
             }
             for tool in request.tools
         ]
-    return EngineRequest(path=PATH, body=body, dropped=tuple(dict.fromkeys(dropped)))
+    if request.suffix is not None:
+        body = _write_completion(body, request.suffix, engine)
+    path = PATH if request.suffix is None else GENERATE_PATH
+    return EngineRequest(path=path, body=body, dropped=tuple(dict.fromkeys(dropped)))
+
+
+def _write_completion(body: dict[str, Json], suffix: str, engine: Engine) -> dict[str, Json]:
+    """Returns the same request as the body of ``/api/generate``, which completes one text."""
+    completion = {name: value for name, value in body.items() if name != "messages"}
+    for message in as_dicts(body["messages"]):
+        role, text = message["role"], message["content"]
+        if role not in ("system", "user") or _FIELD_OF_ROLE[role] in completion:
+            raise build_refusal(engine, "suffix", "completes one text, and no conversation")
+        completion[_FIELD_OF_ROLE[role]] = text
+        if "images" in message:
+            completion["images"] = message["images"]
+    return completion | ({"suffix": suffix} if suffix else {"raw": True})
+
+
+_FIELD_OF_ROLE: Final[Mapping[str, str]] = {"system": "system", "user": "prompt"}
 
 
 def _write_parameters(tool: ToolSpec, dropped: list[str], references: ReferenceLimit) -> Json:

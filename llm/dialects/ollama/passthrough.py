@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from llm.chat.request import ChatRequest
 from llm.dialects.base import EngineRequest
-from llm.dialects.ollama.engine_request import PATH
+from llm.dialects.ollama.engine_request import GENERATE_PATH, PATH
 from llm.dialects.stream_repair import StreamRepair, read_object
 from llm.engines.engine import Engine
 from llm.errors import LLMError
 from llm.wire.frames import Frame
 
-_GENERATE_PATH: Final = "/api/generate"
-
 
 def passthrough_request(body: Mapping[str, Any], model: str, engine: Engine) -> EngineRequest:
     """Returns the client's body with the engine's model id; usage is always part of this wire's answers."""
-    return EngineRequest(path=PATH if "messages" in body else _GENERATE_PATH, body={**body, "model": model})
+    return EngineRequest(path=PATH if "messages" in body else GENERATE_PATH, body={**body, "model": model})
 
 
 def is_only_usage(frame: Frame) -> bool:

@@ -15,7 +15,6 @@ from llm.chat.provider_metadata import (
     metadata_for_client,
     unknown_fields,
 )
-from llm.dialects.openai_chat.client_fields import raise_invalid, read_text, read_typed
 from llm.dialects.openai_chat.shared import (
     AUDIO_MIME_TYPES,
     ENCRYPTED_DETAIL,
@@ -25,6 +24,7 @@ from llm.dialects.openai_chat.shared import (
     SEALED_TEXT,
 )
 from llm.wire.json_lenient import as_text
+from llm.wire.json_strict import raise_invalid, read_text, read_typed
 
 _MESSAGE_FIELDS: Final = frozenset({"role", "content"})
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")

@@ -8,9 +8,9 @@ from typing import Any, Final, get_args
 from llm.chat.freeform import Freeform
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
 from llm.chat.request import NO_OPTIONS, ChatRequest, Effort, JsonFormat, Options, ToolSpec, soften_no_reasoning
-from llm.dialects.openai_chat.client_fields import raise_invalid, read_list, read_number, read_text, read_typed
 from llm.dialects.openai_chat.client_messages import read_messages
 from llm.dialects.openai_chat.shared import NAME
+from llm.wire.json_strict import raise_invalid, read_list, read_number, read_text, read_typed
 
 # Fields that do not change the answer: other engines may drop them.
 DROPPABLE_FIELDS: Final = frozenset({

@@ -101,6 +101,7 @@ def write_cache_key(body: Mapping[str, Any], engine: Engine) -> Mapping[str, str
 
 
 def request_usage(body: Mapping[str, Any], engine: Engine) -> dict[str, Json]:
+    """Returns the field that asks a stream for its usage; nothing for an engine that refuses it."""
     if not engine.quirks.accepts_include_usage:
         return {}
     return {"stream_options": {**as_dict(body.get("stream_options")), "include_usage": True}}

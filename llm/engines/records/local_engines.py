@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from llm.engines import ollama_models
+from llm.engines import ollama_models, task_support
 from llm.engines.capabilities import ModelRules
 from llm.engines.engine import Engine, Quirks, ResponsesSupport
 from llm.engines.media_limits import MediaLimits
@@ -22,6 +22,7 @@ OLLAMA: Final = Engine(
     media_limits=_NO_FILES,
     needs_key=False,
     local=True,
+    completions=task_support.OLLAMA_COMPLETIONS,
     quirks=Quirks(unsigned_reasoning=True),
     # Used only for servers that do not report capabilities (before 0.6).
     models=ModelRules(
@@ -41,6 +42,7 @@ LMSTUDIO: Final = Engine(
     caching="automatic",
     media_limits=_NO_FILES,
     responses=ResponsesSupport(),
+    completions=task_support.COMPLETIONS,
     needs_key=False,
     local=True,
     quirks=Quirks(echo_reasoning="with_tools", flat_content=True, think_tags=True),

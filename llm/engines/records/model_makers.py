@@ -60,6 +60,7 @@ OPENAI: Final = Engine(
     image_tool="generations",
     speech=task_support.OPENAI_SPEECH,
     transcription=task_support.OPENAI_TRANSCRIPTION,
+    completions=task_support.COMPLETIONS,
     quirks=Quirks(
         custom_tools=True,
         call_id_length=40,
@@ -205,6 +206,7 @@ DEEPSEEK: Final = Engine(
     caching="automatic",
     media_limits=MediaLimits(images=(), documents=(), audio=(), video=()),
     responses=ResponsesSupport(),
+    completions=task_support.DEEPSEEK_COMPLETIONS,
     quirks=Quirks(
         echo_reasoning="with_tools",
         json_schema=False,
@@ -236,6 +238,7 @@ MISTRALAI: Final = Engine(
     media_limits=MediaLimits(audio=_AUDIO, video=()),  # documents: many types, which it converts itself
     speech=task_support.MISTRAL_SPEECH,
     transcription=task_support.MISTRAL_TRANSCRIPTION,
+    completions=task_support.MISTRAL_COMPLETIONS,
     quirks=Quirks(
         call_id_length=9,
         seed_field="random_seed",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llm.chat.events import Event
-from llm.dialects.registry import PASSTHROUGH_DIALECTS
+from llm.dialects.registry import PASSTHROUGH_WIRES
 from llm.engines.engine import Target
 from llm.errors import LLMError, Malformed
 from llm.log import MASK, is_secret
@@ -40,7 +40,7 @@ class PassthroughEvents:
         limit: int,
     ) -> None:
         """``send_last``: sends the end; ``limit``: bytes that may come without content is twice that."""
-        dialect = self._dialect = PASSTHROUGH_DIALECTS[target.engine.dialect]
+        dialect = self._dialect = PASSTHROUGH_WIRES[target.engine.dialect]
         self._between = False  # the last piece ended with a delta: the splitter has no incomplete event
         self._blocks = blocks
         self._key = target.key.encode() if is_secret(target.key) else b""

@@ -12,7 +12,7 @@ from llm.chat.reply import collect, replay
 from llm.chat.request import ChatRequest
 from llm.chat.token_estimate import RequestSize
 from llm.dialects.base import EngineRequest, add_query, without_usage
-from llm.dialects.registry import CLIENT_DIALECTS, PASSTHROUGH_DIALECTS
+from llm.dialects.registry import PASSTHROUGH_WIRES, VALUE_ARGUMENTS
 from llm.engines.engine import Target
 from llm.errors import LLMError, Malformed
 from llm.transport.interface import HttpResponse
@@ -143,7 +143,7 @@ class PassthroughRound:
         """Sends a whole answer; converts one that has the other form than the client asked for."""
         request, engine = self._request, self._attempts.target.engine
         assert request is not None
-        dialect = PASSTHROUGH_DIALECTS[engine.dialect]
+        dialect = PASSTHROUGH_WIRES[engine.dialect]
         events = observe_passed([*replay(whole.reply)], self._record)
         if whole.document is not None and not request.stream:
             document = dialect.repair_document(whole.document)
@@ -155,7 +155,7 @@ class PassthroughRound:
         elif request.stream:
             self._sink.feed(events)
         else:
-            checked = ArgumentsCheck().feed(events) if CLIENT_DIALECTS[engine.dialect].ARGUMENTS_ARE_VALUES else events
+            checked = ArgumentsCheck().feed(events) if engine.dialect in VALUE_ARGUMENTS else events
             self._sink.write_reply(collect(checked), request)
 
     def _send_first(self, piece: bytes) -> bool:
@@ -174,7 +174,7 @@ def _write_passthrough(
 
     A heavy request (``CallRecord.heavy``) is encoded and measured here too, since this runs in a thread then.
     """
-    outgoing = PASSTHROUGH_DIALECTS[target.engine.dialect].passthrough_request(body, target.model, target.engine)
+    outgoing = PASSTHROUGH_WIRES[target.engine.dialect].passthrough_request(body, target.model, target.engine)
     outgoing = add_query(outgoing, query) if query else outgoing
     record.dropped = (*record.unsent_headers, *outgoing.dropped)
     usage_added = (outgoing.body or {}).get("stream_options") != body.get("stream_options")
