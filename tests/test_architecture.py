@@ -57,7 +57,7 @@ DIALECT_ROOMS: Final = {
     "engine_errors", "engine_models", "passthrough", "profiles", "shared",
 }  # fmt: skip
 EXTRA_ROOMS: Final = {
-    "anthropic": {"client_errors", "prompt_caching"},
+    "anthropic": {"client_errors", "client_tools"},
     "gemini": {"client_errors", "engine_calls"},
     "native": {"client_threads"},
     "ollama": {"client_generate"},

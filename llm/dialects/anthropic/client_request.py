@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, cast, get_args
 
 from llm.chat.messages import Message, Part, Role, Text, ToolResult, UnknownPart, remove_sources
-from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
-from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec
+from llm.chat.provider_metadata import Metadata, unknown_fields
+from llm.chat.request import ChatRequest, Effort, JsonFormat, Options
+from llm.dialects.anthropic.client_tools import read_tool
 from llm.dialects.anthropic.shared import NAME, Unreadable, pack_request_form, pack_wire_form, read_blocks
 from llm.errors import InvalidRequest
 from llm.wire.json_codec import Json
@@ -85,7 +86,7 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     return ChatRequest(
         model=fields.read_required_text("model"),
         messages=tuple(messages),
-        tools=tuple(_read_tool(wire, f"tools[{n}]") for n, wire in enumerate(fields.read_list("tools") or ())),
+        tools=tuple(read_tool(wire, f"tools[{n}]") for n, wire in enumerate(fields.read_list("tools") or ())),
         options=_read_options(fields, settings),
         stream=fields.read_flag("stream") or False,
         metadata=metadata + pack_request_form(**settings.wire_form),
@@ -145,8 +146,12 @@ def _add_text(part: Part) -> Part:
 
 
 def _find_text(block: UnknownPart) -> str:
-    """Returns title, source and texts of a search result or a document of texts; "" for any other block."""
+    """Returns title, source and texts of a search result or a document of texts, and what a reference to a tool says;
+    "" for any other block.
+    """
     wire = block.metadata[0].data
+    if wire.get("type") == "tool_reference":
+        return f"Found the tool {as_text(wire.get('tool_name'))}, which can be called now."
     content, head = wire.get("content"), (wire.get("title"), wire.get("source"))
     if wire.get("type") == "document":
         source = as_dict(wire.get("source"))
@@ -160,27 +165,6 @@ def _find_text(block: UnknownPart) -> str:
     if any(block.get("type") != "text" for block in blocks):
         return ""
     return "\n".join(text for text in (*map(as_text, head), *(as_text(b.get("text")) for b in blocks)) if text)
-
-
-def _read_tool(wire: object, path: str) -> ToolSpec:
-    if not isinstance(wire, dict):
-        raise invalid(path, "is not an object")
-    fields = Fields(wire, path)
-    kind = fields.read_text("type")
-    if kind is not None and kind != "custom":
-        return ToolSpec(
-            fields.read_text("name") or kind, executor="provider", metadata=(ProviderMetadata(NAME, None, dict(wire)),)
-        )
-    schema = fields.read_object("input_schema")
-    known = ("type", "name", "description", "input_schema", "strict")
-    return ToolSpec(
-        name=fields.read_required_text("name"),
-        description=fields.read_text("description") or "",
-        parameters=schema.raw if schema else {},
-        strict=fields.read_flag("strict"),
-        metadata=unknown_fields(wire, known, NAME, None),
-        schema_dialect=NAME,
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,16 @@ from typing import Final
 from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart
 from llm.chat.provider_metadata import encode_id, metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
-from llm.dialects.anthropic.engine_options import SCHEMA_SUBSET, write_options
+from llm.dialects.anthropic.engine_options import SCHEMA_SUBSET, add_cache_breakpoints, write_options
 from llm.dialects.anthropic.profiles import binds_thinking, find_profile
-from llm.dialects.anthropic.prompt_caching import add_cache_breakpoints
-from llm.dialects.anthropic.shared import NAME, MetadataSelector, unpack_wire_form, write_citations, write_input
+from llm.dialects.anthropic.shared import (
+    NAME,
+    TYPED_TOOL,
+    MetadataSelector,
+    unpack_wire_form,
+    write_citations,
+    write_input,
+)
 from llm.dialects.base import EngineRequest
 from llm.dialects.losses import (
     REASONING,
@@ -32,6 +38,7 @@ from llm.engines.engine import Engine
 from llm.engines.options import add_extra_fields
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
+from llm.wire.json_lenient import as_dict
 from llm.wire.schema_refs import join_pointer
 from llm.wire.schema_subset import ReferenceLimit, describe_losses, fit_schema
 
@@ -130,6 +137,8 @@ def _write_tool(
 ) -> dict[str, Json]:
     if tool.executor == "provider":
         return dict(select_fields(tool.metadata))
+    if typed := as_dict(unpack_wire_form(tool.metadata).get(TYPED_TOOL)):
+        return {**typed, **select_fields(tool.metadata)}
     wire = {**select_fields(tool.metadata), "name": tool.name, "input_schema": {"type": "object", **tool.parameters}}
     if tool.description:
         wire["description"] = tool.description

@@ -30,9 +30,9 @@ CLIENT_HEADERS: Final = ClientHeaders(
     ("anthropic-beta", "anthropic-version"), ("anthropic-user-profile-id", "anthropic-workspace-id")
 )
 
-MetadataSelector: TypeAlias = Callable[
-    [Metadata], Mapping[str, Json]
-]  # selects the metadata fields that the target accepts
+TYPED_TOOL: Final = "typed_tool"  # in the stored form of a tool that this wire defines and the client runs
+
+MetadataSelector: TypeAlias = Callable[[Metadata], Mapping[str, Json]]  # selects the fields that the target accepts
 
 # The wire's ``stop_reason`` to our finish reason.
 STOP_REASONS: Final[Mapping[str, FinishReason]] = {
