@@ -60,7 +60,7 @@ EXTRA_ROOMS: Final = {
     "anthropic": {"client_errors", "client_tools"},
     "gemini": {"client_errors", "engine_calls"},
     "native": {"client_threads"},
-    "ollama": {"client_generate"},
+    "ollama": {"client_generate", "forced_calls"},
     "openai_chat": {"client_fim", "client_messages", "engine_calls"},
     "openai_responses": {"client_input", "client_items", "engine_items"},
 }

@@ -7,11 +7,12 @@ Dialects never import one another.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol
 
 from llm.chat.events import AnyDelta, Event
+from llm.chat.filters import Filter
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
 from llm.dialects.stream_repair import StreamRepair
@@ -40,6 +41,7 @@ class EngineRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()  # options and fields left out because the engine has no equivalent
     may_continue: bool = False  # the answer may be interrupted and go on (``Finished.continuation``)
+    create_filter: Callable[[], Filter] | None = None  # of what changes the events of the answer
     may_drop_more: bool = False  # the engine may leave out more; the start of its answer says what (``Started``)
 
 

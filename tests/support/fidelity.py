@@ -95,7 +95,7 @@ FEATURES: tuple[Feature, ...] = (
         ("Sunny", ('"is_error": true', '"error"')),
     ),
     Feature("picture as a result", ("Sunny", PNG), in_result=PNG),
-    Feature("a tool that must be called", ("get_weather", ("tool_choice", "ANY"))),
+    Feature("a tool that must be called", ("get_weather", ("tool_choice", "ANY", '"format": {'))),
     Feature("no parallel calls", (("parallel",),)),
     Feature("answer by a schema", ("degrees",)),
     Feature(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from llm.chat.history import move_media_out_of_results
@@ -22,6 +24,7 @@ from llm.dialects.losses import (
     unknown_block,
 )
 from llm.dialects.ollama.engine_options import build_refusal, write_options
+from llm.dialects.ollama.forced_calls import ForcedCall, ask_for_call, find_forced_tools, make_call_schema
 from llm.dialects.ollama.shared import NAME
 from llm.engines.engine import Engine
 from llm.engines.options import merge_field
@@ -41,7 +44,13 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes a chat request. Raises ``Unsupported`` naming the option or the part."""
     request = limit_tools(request, engine)
     dropped = [*lost_fields(request, NAME), *lost_grammars(request.tools)]
-    request = unforce_tools(request, engine, dropped)
+    forced, schemas = find_forced_tools(request, engine), list[Json]()
+    if forced:
+        references = ReferenceLimit()
+        schemas = [_write_parameters(tool, dropped, references) for tool in forced]
+        request = ask_for_call(request, forced, schemas)
+    else:
+        request = unforce_tools(request, engine, dropped)
     request = adapt_history(request, NAME, engine, dropped)
     names = {p.id: p.name for m in request.messages for p in m.parts if isinstance(p, ToolCall)}
     messages: list[Json] = []
@@ -74,7 +83,11 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     if request.suffix is not None:
         body = _write_completion(body, request.suffix, engine)
     path = PATH if request.suffix is None else GENERATE_PATH
-    return EngineRequest(path=path, body=body, dropped=tuple(dict.fromkeys(dropped)))
+    outgoing = EngineRequest(path=path, body=body, dropped=tuple(dict.fromkeys(dropped)))
+    if not forced:
+        return outgoing
+    body["format"] = make_call_schema(forced, schemas)
+    return replace(outgoing, create_filter=partial(ForcedCall, [tool.name for tool in forced]))
 
 
 def _write_completion(body: dict[str, Json], suffix: str, engine: Engine) -> dict[str, Json]:
