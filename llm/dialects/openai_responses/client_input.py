@@ -167,7 +167,9 @@ class _ItemReader:
             name = join_namespace(as_text(wire.get("server_label")), as_text(wire.get("name")))
         id = as_text(wire.get("call_id"))
         id = id or (self._count_search(0) if kind == "tool_search_call" else as_text(wire.get("id")))
-        return ToolCall(id, name, dump_arguments(arguments), metadata=pack_wire_form(whole_item=dict(wire)))
+        sealed = decode_metadata(as_text(wire.get("encrypted_content")))
+        metadata = pack_wire_form(whole_item=dict(wire)) if sealed is None else sealed
+        return ToolCall(id, name, dump_arguments(arguments), metadata=metadata)
 
     def _read_built_in_result(self, wire: Mapping[str, Any], kind: str, path: str) -> Iterable[_Read]:
         id = as_text(wire.get("call_id")) or as_text(wire.get("approval_request_id")) or as_text(wire.get("id"))

@@ -1,16 +1,106 @@
-"""The open item of a streamed response, and the citations in it."""
+"""The open item of a streamed response, the citations in it, and the tools of this wire that the client runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from io import StringIO
 from secrets import token_hex
-from typing import Final
+from typing import Any, Final
 
 from llm.chat.messages import Citation
 from llm.chat.provider_metadata import metadata_for_client
-from llm.dialects.openai_responses.shared import NAME
-from llm.wire.json_codec import Json
+from llm.chat.request import ToolSpec
+from llm.dialects.openai_responses.shared import NAME, TYPED_TOOL, pack_wire_form
+from llm.wire.json_codec import Json, loads
+from llm.wire.json_lenient import as_dict, as_text
+
+_TEXT: Final[dict[str, Json]] = {"type": "string"}
+_TEXTS: Final[dict[str, Json]] = {"type": "array", "items": _TEXT}
+_NUMBER: Final[dict[str, Json]] = {"type": "integer"}
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltInTool:
+    """A tool that this wire defines and the client runs: a function to engines of other wires.
+
+    Sources: the types of openai 3.57.0 (``FunctionShellToolParam`` and the items of the calls).
+    """
+
+    description: str
+    parameters: Mapping[str, Json]
+    field: str  # of the item of a call, with the arguments
+    defaults: Mapping[str, Json]  # of the arguments, which clients expect
+
+    def read_arguments(self, arguments: str) -> dict[str, Json]:
+        """Returns the arguments of a call for its item."""
+        try:
+            value: Json = loads(arguments or "{}")
+        except ValueError:
+            value = None
+        return {**self.defaults, **as_dict(value)}
+
+
+def _make_schema(required: tuple[str, ...], **properties: Json) -> dict[str, Json]:
+    return {"type": "object", "properties": properties, "required": [*required]}
+
+
+BUILT_IN_TOOLS: Final[Mapping[str, BuiltInTool]] = {
+    "local_shell": BuiltInTool(
+        "Runs a command on the user's machine.",
+        _make_schema(
+            ("command",),
+            command={**_TEXTS, "description": "The program and its arguments"},
+            env={"type": "object", "additionalProperties": _TEXT, "description": "Environment variables"},
+            working_directory=_TEXT,
+            timeout_ms=_NUMBER,
+            user=_TEXT,
+        ),
+        "action",
+        {"type": "exec", "command": [], "env": {}},
+    ),
+    "shell": BuiltInTool(
+        "Runs commands in a shell on the user's machine.",
+        _make_schema(
+            ("commands",),
+            commands={**_TEXTS, "description": "Each is a whole command line"},
+            timeout_ms=_NUMBER,
+            max_output_length={**_NUMBER, "description": "Characters of the output of each command"},
+        ),
+        "action",
+        {"commands": [], "timeout_ms": None, "max_output_length": None},
+    ),
+    "apply_patch": BuiltInTool(
+        "Creates, updates or deletes one file.",
+        _make_schema(
+            ("type", "path"),
+            type={"type": "string", "enum": ["create_file", "update_file", "delete_file"]},
+            path=_TEXT,
+            diff={
+                "type": "string",
+                "description": "For create_file and update_file: lines that begin with + (added), - (removed) or a "
+                "space (as they are), in sections that begin with @@",
+            },
+        ),
+        "operation",
+        {},
+    ),
+}
+
+
+def read_built_in_tool(kind: str, wire: Mapping[str, Any]) -> ToolSpec | None:
+    """Reads a tool that this wire defines; None if the client does not run it."""
+    tool = BUILT_IN_TOOLS.get(kind)
+    environment = as_text(as_dict(wire.get("environment")).get("type"))
+    if tool is None or environment.startswith("container"):
+        return None
+    return ToolSpec(kind, tool.description, tool.parameters, metadata=pack_wire_form(**{TYPED_TOOL: dict(wire)}))
+
+
+def find_built_in_tools(tools: Iterable[ToolSpec]) -> frozenset[str]:
+    """Returns the names of those tools that this wire defines."""
+    packed = (tool.name for tool in tools if any(TYPED_TOOL in opaque.data for opaque in tool.metadata))
+    return frozenset(packed) & BUILT_IN_TOOLS.keys()
 
 
 class OpenItem:
@@ -26,6 +116,9 @@ class OpenItem:
         "reasoning": "rs",
         "function_call": "fc",
         "custom_tool_call": "ctc",
+        "local_shell_call": "lsh",
+        "shell_call": "sh",
+        "apply_patch_call": "apc",
     }
 
     def __init__(self, type: str, output_index: int, extra_fields: Mapping[str, Json], is_refusal: bool) -> None:
@@ -52,16 +145,18 @@ class OpenItem:
         """Writes the item with a status."""
         wire: dict[str, Json] = {"id": self.id, "type": self.type}
         parts: list[Json] = [self.write_part()] if self.index_field else []
+        text = self.buffer.getvalue()
         match self.type:
             case "message":
                 wire |= {"status": status, "role": "assistant", "content": parts}
             case "reasoning":
                 wire |= {"status": status, "summary": parts}
             case "custom_tool_call":
-                wire |= {"status": status, "input": self.buffer.getvalue() if status == "completed" else ""}
+                wire |= {"status": status, "input": text if status == "completed" else ""}
+            case _ if tool := BUILT_IN_TOOLS.get(self.type.removesuffix("_call")):
+                wire |= {"status": status, tool.field: tool.read_arguments(text if status == "completed" else "")}
             case _:
-                done = self.buffer.getvalue() or "{}"
-                wire |= {"status": status, "arguments": done if status == "completed" else ""}
+                wire |= {"status": status, "arguments": text or "{}" if status == "completed" else ""}
         return {**wire, **self.extra_fields}
 
 

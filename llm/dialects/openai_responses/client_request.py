@@ -11,6 +11,7 @@ from llm.chat.messages import Message, Text
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
 from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec, soften_no_reasoning
 from llm.dialects.openai_responses.client_input import read_items
+from llm.dialects.openai_responses.client_items import read_built_in_tool
 from llm.dialects.openai_responses.shared import NAME, join_namespace, pack_instructions, pack_namespace
 from llm.wire.json_codec import Json
 from llm.wire.json_strict import Fields, invalid
@@ -208,6 +209,8 @@ def _read_tool(wire: object, path: str) -> ToolSpec:
     present = {name: value for name, value in wire.items() if value is not None}
     if kind == "custom":
         return _read_custom_tool(fields, present)
+    if (built_in := read_built_in_tool(kind, wire)) is not None:
+        return built_in
     if kind != "function":
         return ToolSpec(kind, executor="provider", metadata=(ProviderMetadata(NAME, None, wire),))
     parameters = fields.read_object("parameters")

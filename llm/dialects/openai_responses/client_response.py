@@ -32,8 +32,8 @@ from llm.chat.provider_metadata import Metadata, encode_metadata, metadata_for_c
 from llm.chat.reply import Reply, replay
 from llm.chat.request import ChatRequest, ToolSpec, find_freeform
 from llm.dialects.openai_common import write_error
-from llm.dialects.openai_responses.client_items import OpenItem, write_citation
-from llm.dialects.openai_responses.shared import NAME, read_call_names, write_custom_tool
+from llm.dialects.openai_responses.client_items import OpenItem, find_built_in_tools, write_citation
+from llm.dialects.openai_responses.shared import NAME, TYPED_TOOL, read_call_names, read_fields, write_custom_tool
 from llm.errors import LLMError
 from llm.wire.json_codec import Json, dump_bytes, dump_text
 from llm.wire.json_lenient import as_dict, as_text
@@ -83,6 +83,7 @@ class ResponseWriter:
         self._output: list[Json] = []
         self._freeform = find_freeform(request.tools)
         self._input = InputUnwrapper()  # of the last call, if its input is text
+        self._built_in = find_built_in_tools(request.tools)
         self._call_names = {tool.name: read_call_names(tool) for tool in request.tools}
 
     def feed(self, events: Sequence[Event]) -> list[bytes]:
@@ -166,9 +167,8 @@ class ResponseWriter:
                     yield from self._open_part("reasoning_summary_part", "summary_index")
                     yield self._write_delta("response.reasoning_summary_text.delta", text)
             case ToolCallStarted(_, id, name, "client"):
-                kind = "custom_tool_call" if name in self._freeform else "function_call"
                 self._input = InputUnwrapper()
-                yield from self._open_item(kind, {"call_id": id, **self._call_names.get(name, {"name": name})})
+                yield from self._open_call(id, name)
             case ToolCallDelta(_, arguments) if self._item is not None:
                 yield from self._write_arguments(self._item, arguments)
             case Cited(_, citation):
@@ -247,6 +247,12 @@ class ResponseWriter:
                 "response.output_item.added", output_index=item.output_index, item=item.write("in_progress")
             )
 
+    def _open_call(self, id: str, name: str) -> Iterator[bytes]:
+        if name in self._built_in:
+            return self._open_item(f"{name}_call", {"call_id": id})
+        kind = "custom_tool_call" if name in self._freeform else "function_call"
+        return self._open_item(kind, {"call_id": id, **self._call_names.get(name, {"name": name})})
+
     def _open_part(self, name: str, field: str) -> Iterator[bytes]:
         """Opens the only part of a text or reasoning item before its first delta."""
         item = self._item
@@ -279,6 +285,8 @@ class ResponseWriter:
     def _write_arguments(self, item: OpenItem, arguments: str) -> Iterator[bytes]:
         if item.type == "function_call":
             yield self._write_delta("response.function_call_arguments.delta", arguments)
+        elif item.type != "custom_tool_call":
+            item.buffer.write(arguments)
         elif piece := self._input.feed(arguments):
             yield self._write_delta("response.custom_tool_call_input.delta", piece)
 
@@ -339,6 +347,8 @@ def _whole_seconds(finish: Finished) -> int:
 def _write_tool(tool: ToolSpec) -> Json:
     if tool.freeform is not None:
         return write_custom_tool(tool, tool.freeform)
+    if typed := as_dict(read_fields(tool.metadata, "").get(TYPED_TOOL)):
+        return dict(typed)
     wire: dict[str, Json] = {"type": "function", "name": tool.name, "description": tool.description}
     return {**wire, "parameters": dict(tool.parameters), "strict": bool(tool.strict)}
 

@@ -28,6 +28,7 @@ from llm.dialects.openai_responses.shared import (
     NAME,
     RESULT_TYPES,
     TEXT_FIELDS,
+    TYPED_TOOL,
     read_fields,
     write_custom_tool,
 )
@@ -130,6 +131,8 @@ def _write_tool(tool: ToolSpec, engine: Engine, dropped: list[str], references: 
     wire = dict(metadata_for_engine(tool.metadata, NAME, engine.issuer))
     if tool.executor == "provider":
         return wire
+    if typed := as_dict(read_fields(tool.metadata, engine.issuer).get(TYPED_TOOL)):
+        return dict(typed)
     if tool.freeform is not None:
         if engine.quirks.custom_tools or tool.freeform.dialect == NAME:
             return {**wire, **write_custom_tool(tool, tool.freeform)}

@@ -46,6 +46,7 @@ _IMAGE_PREFIXES: Final = (
 # Functions may be grouped in namespaces, and a call has both names. Other wires have no namespaces: there the function
 # has one joined name, and its metadata, which no engine gets, has the two names again.
 _WIRE_FORM_ISSUER: Final = ""  # an issuer that no engine has
+TYPED_TOOL: Final = "typed_tool"  # in the stored form of a tool that this wire defines and the client runs
 
 
 def pack_wire_form(**fields: Json) -> Metadata:
@@ -85,7 +86,7 @@ def pack_instructions(instructions: str) -> Metadata:
 def read_call_names(tool: ToolSpec) -> Mapping[str, Json]:
     """Returns the fields that name the function in a call for the client: ``name``, and ``namespace`` if it has one."""
     names = (opaque.data for opaque in tool.metadata if opaque.dialect == NAME and opaque.issuer == _WIRE_FORM_ISSUER)
-    return next(names, {"name": tool.name})
+    return next((data for data in names if "name" in data), {"name": tool.name})
 
 
 def write_custom_tool(tool: ToolSpec, freeform: Freeform) -> dict[str, Json]:
