@@ -257,18 +257,18 @@ async def serve(
 
 
 async def check_engines(config: Config) -> int:
-    """Requests the model list of each configured engine, which is free. Returns 1 if one fails, else 0."""
+    """Asks each configured engine for what is free, its model list above all. Returns 1 if one fails, else 0."""
     context = make_context(config)
     owner = Caller(trusted=True)
     engines = context.catalog.list_engines(owner)
     lines = [f"{warning}" for warning in config.warnings]
     results = await asyncio.gather(
-        *(context.catalog.list_models(e.name, owner) for e in engines), return_exceptions=True
+        *(context.catalog.check_engine(e.name, owner) for e in engines), return_exceptions=True
     )
     faults = 0
     for engine, result in zip(engines, results, strict=True):
-        if isinstance(result, list):
-            lines.append(f"{engine.name}: ok, {len(result)} models")
+        if isinstance(result, str):
+            lines.append(f"{engine.name}: {result}")
         elif isinstance(result, LLMError):
             faults += 1
             lines.append(f"{engine.name}: {result.code}: {result.message}")

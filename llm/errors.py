@@ -49,7 +49,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,11 @@ class ProviderErrorDetails:
         return outer, dict(inner) if isinstance(inner, dict) else {}
 
 
+# What an engine lacks in the API by which it was asked, but may have in its other one: the API itself, tools other than
+# functions, or the model.
+Lack: TypeAlias = Literal["", "api", "tools", "model"]
+
+
 class LLMError(Exception):
     """The base of all errors. ``str()`` is a sentence for the person who can act, without internals and keys."""
 
@@ -103,6 +108,7 @@ class LLMError(Exception):
         self.param = param  # the request field that caused the error, if known
         self.retry_after = retry_after  # seconds
         self.headers: dict[str, str] = dict(headers or {})  # the engine's headers for the client (E1)
+        self.lack: Lack = ""
 
 
 class RequestError(LLMError):

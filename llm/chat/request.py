@@ -26,6 +26,7 @@ class ToolSpec:
     metadata: Metadata = ()
     schema_dialect: str | None = field(default=None, compare=False)  # the dialect for which the schema was written
     freeform: Freeform | None = None  # its input is text; ``parameters`` are those of the function in its place
+    in_namespace: bool = field(default=False, compare=False)  # one of a named group of functions, in the client's wire
 
 
 _NO_NAMES: Final[frozenset[str]] = frozenset()  # one for all: each open answer holds it

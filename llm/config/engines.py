@@ -22,6 +22,7 @@ SUFFIXES: Final = {
     "REASONING_FIELD": "in which field, if that is not known: reasoning_content, reasoning, content or think_tags",
     "CACHE_MARKS": "field of its cache marks: cache_control or prompt_cache_breakpoint",
     "MODELS": "its models, comma separated, instead of its model list",
+    "RESPONSES": "whether it has the Responses API, in which its clients are then passed through",
     "API_VERSION": "URLs name a deployment and this version (Azure's classic form)",
     "DEPLOYMENT": "the deployment in such URLs",
     "LABEL": "custom engines: display name",
@@ -91,7 +92,7 @@ def read_engines(
             keys[name] = parse_variable(key_name, parse_key, values[key_name])
             enabled.add(name)
         engine = _set_reasoning(name, _set_base_url_and_tags(name, engine, values), values)
-        engine = _set_cache_marks(name, engine, values)
+        engine = _set_responses(name, _set_cache_marks(name, engine, values), values)
         configured[name] = _set_models_and_urls(name, engine, values)
         if engine.local:
             flag = values.get(variable_name(name, "ENABLED"), str(name not in ENGINES))
@@ -135,6 +136,17 @@ def _set_cache_marks(name: str, engine: Engine, values: Mapping[str, str]) -> En
     if field is None:
         raise ConfigError(variable, f"{values[variable]!r} is not one of {', '.join(_MARK_FIELDS)}")
     return replace(engine, cache_marks=CacheMarks(field=field))
+
+
+def _set_responses(name: str, engine: Engine, values: Mapping[str, str]) -> Engine:
+    variable = variable_name(name, "RESPONSES")
+    if variable not in values:
+        return engine
+    if engine.dialect != "openai-chat":
+        raise ConfigError(variable, "is for engines with Chat Completions")
+    if not parse_variable(variable, parse_flag, values[variable]):
+        return replace(engine, responses=None)
+    return replace(engine, responses=replace(engine.responses or ResponsesSupport(), forced=True))
 
 
 def _set_models_and_urls(name: str, engine: Engine, values: Mapping[str, str]) -> Engine:

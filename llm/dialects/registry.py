@@ -9,7 +9,16 @@ from llm.chat.request import ChatRequest
 from llm.dialects import anthropic, gemini, native, ollama, openai_chat, openai_responses
 from llm.dialects.base import ClientDialect, EngineDialect, PassthroughDialect
 from llm.dialects.openai_chat import completions
-from llm.engines.api_choice import COMPLETIONS, FIM, RESPONSES, choose_api, has_form, use_completions, use_responses
+from llm.engines.api_choice import (
+    COMPLETIONS,
+    FIM,
+    RESPONSES,
+    choose_api,
+    has_form,
+    takes_responses,
+    use_completions,
+    use_responses,
+)
 from llm.engines.engine import Target
 
 # Wire formats of engines.
@@ -41,7 +50,7 @@ def passthrough_target(client_dialect: str, request: ChatRequest, target: Target
     if client_dialect in (COMPLETIONS, FIM):
         return use_completions(target) if has_form(target, client_dialect) else None
     chosen = choose_api(request, target)
-    if client_dialect == RESPONSES and chosen.engine.responses is not None:
+    if client_dialect == RESPONSES and takes_responses(request, chosen.engine):
         chosen = use_responses(chosen)
     same = client_dialect == chosen.engine.dialect and client_dialect in PASSTHROUGH_DIALECTS
     return chosen if same and not chosen.engine.always_translate else None

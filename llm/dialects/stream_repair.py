@@ -34,6 +34,9 @@ class StreamRepair:
     def note_start(self, frame: Frame) -> None:
         """Notes what the events of the stream share, from one of the first that needed no repair."""
 
+    def check_start(self, start: bytes) -> None:
+        """Raises ``LLMError`` if the first bytes of the stream are those of another API. They were not sent yet."""
+
     def suspects(self, whole: bytes) -> bool:
         """True if one of the events may need a repair. It is asked about each read that is not like the one before."""
         return whole.find(b"\\ud") >= 0 or whole.find(b"\\uD") >= 0  # faster than ``in``, and than a pattern

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from llm.chat.request import ChatRequest
-from llm.engines.engine import Target
+from llm.chat.request import ChatRequest, ToolSpec
+from llm.engines.engine import Engine, Target
 from llm.engines.globs import matches
 from llm.errors import Unsupported
 
@@ -27,8 +28,7 @@ def choose_api(request: ChatRequest, target: Target) -> Target:
         return _choose_completions(request.suffix, target)
     if requested is not None and requested != (engine.dialect == RESPONSES):
         if engine.dialect == RESPONSES or engine.responses is None:
-            missing = "Responses" if requested else "Chat Completions"
-            raise Unsupported(f"{engine.label} has no {missing} API.", param="responses_api", engine=engine.name)
+            raise _build_refusal(engine, "Responses" if requested else "Chat Completions")
         return use_responses(target)
     if requested is None and engine.dialect == CHAT and _needs_responses(request, target):
         return use_responses(target)
@@ -69,9 +69,47 @@ def _choose_completions(suffix: str, target: Target) -> Target:
     return use_completions(target)
 
 
+def use_chat(target: Target) -> Target:
+    """Returns the target with the Chat Completions dialect, and without the Responses API."""
+    return replace(target, engine=replace(target.engine, dialect=CHAT, responses=None))
+
+
+def takes_responses(request: ChatRequest, engine: Engine) -> bool:
+    """True if the engine has the Responses API for this request, as far as is known."""
+    support = engine.responses
+    return support is not None and not (support.only_functions and any(map(_is_no_function, request.tools)))
+
+
+def choose_other_api(request: ChatRequest, target: Target) -> Callable[[Target], Target] | None:
+    """Returns how to change the target if the engine requires its other API; None if it has none for this request.
+
+    ``target``: as :func:`choose_api` returned it.
+    """
+    support, requested = target.engine.responses, request.options.responses_api
+    if support is None or target.engine.dialect not in (CHAT, RESPONSES):
+        return None
+    if target.engine.dialect == CHAT:
+        return use_responses if requested is None else None
+    if support.forced:
+        return None
+    return use_chat if requested is None else _refuse
+
+
+def _refuse(target: Target) -> Target:
+    raise _build_refusal(target.engine, "Responses")
+
+
+def _build_refusal(engine: Engine, missing: str) -> Unsupported:
+    return Unsupported(f"{engine.label} has no {missing} API.", param="responses_api", engine=engine.name)
+
+
+def _is_no_function(tool: ToolSpec) -> bool:
+    return tool.executor == "provider" or tool.freeform is not None or tool.in_namespace
+
+
 def _needs_responses(request: ChatRequest, target: Target) -> bool:
     support, model = target.engine.responses, target.model
-    if support is None:
+    if support is None or not takes_responses(request, target.engine):
         return False
     return (
         matches(model, support.required)

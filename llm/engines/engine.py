@@ -11,7 +11,7 @@ from llm.engines.media_limits import MediaLimits
 from llm.engines.task_support import CompletionSupport, ImageSupport, SpeechSupport, TranscriptionSupport
 from llm.wire.json_codec import Json, quote_url_part
 
-_RESPONSES_PATH: Final = "/responses"
+RESPONSES_PATH: Final = "/responses"
 # Ends of a base URL that the paths of a dialect contain themselves: other programs want them in it.
 _OWN_PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "anthropic": ("/v1/messages", "/v1"),
@@ -92,6 +92,8 @@ class ResponsesSupport:
     required_with_tools: tuple[str, ...] = ()  # in Chat Completions they reject function tools together with reasoning
     required_with_max_effort: tuple[str, ...] = ()  # in Chat Completions they reject the effort "max"
     phases: tuple[str, ...] = ()  # texts go back marked as commentary or answer, else they work less well
+    only_functions: bool = False  # other tools are refused there: such requests go to Chat Completions
+    forced: bool = False  # by the owner: its errors are never a reason to ask by Chat Completions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +141,7 @@ class Engine:
             return f"{self.base_url}{self.path}{path}"
         mark = "&" if "?" in path else "?"
         version = f"{mark}api-version={quote_url_part(self.api_version)}"
-        if path.startswith(_RESPONSES_PATH):  # the body names the deployment
+        if path.startswith(RESPONSES_PATH):  # the body names the deployment
             return f"{self.base_url}/openai{path}{version}"
         deployment = quote_url_part(self.deployment or model)
         return f"{self.base_url}/openai/deployments/{deployment}{path}{version}"

@@ -13,12 +13,14 @@ from llm.errors import EngineNotConfigured, LLMError, UnknownModel
 from llm.gateway.callers import Caller
 from llm.gateway.model_lists import ModelLists
 from llm.upstream.engine_client import EngineClient
+from llm.upstream.tasks import is_without_responses
 
 
 class Catalog:
     """Resolves engines, targets and models for a caller."""
 
     def __init__(self, config: Config, client: EngineClient, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
         self._config = config
         self._lists = ModelLists(client, clock)
 
@@ -60,6 +62,12 @@ class Catalog:
     async def list_models(self, engine_name: str, caller: Caller) -> list[ModelInfo]:
         """Lists the engine's models (:class:`ModelLists`). Raises ``LLMError``."""
         return await self._lists.get(self.resolve_target(engine_name, "", caller))
+
+    async def check_engine(self, engine_name: str, caller: Caller) -> str:
+        """Asks an engine for its models and for what only it can tell. Returns the result. Raises ``LLMError``."""
+        models = await self.list_models(engine_name, caller)
+        missing = await is_without_responses(self.resolve_target(engine_name, "", caller), self._client)
+        return f"ok, {len(models)} models{'; no Responses API, asked by Chat Completions' if missing else ''}"
 
     async def get_model(self, name: str, caller: Caller) -> ModelInfo:
         """Returns the model ``engine/get_model``. Raises ``UnknownModel``, also if the caller cannot use the engine."""

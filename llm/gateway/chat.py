@@ -22,6 +22,7 @@ from llm.chat.request import ChatRequest
 from llm.dialects import native
 from llm.dialects.base import ClientDialect
 from llm.dialects.registry import ENGINE_DIALECTS, passthrough_target
+from llm.engines.api_choice import choose_other_api, use_chat, use_responses
 from llm.engines.capabilities import guess_capabilities
 from llm.engines.engine import Target
 from llm.errors import EngineFailed, LLMError
@@ -39,7 +40,7 @@ from llm.upstream.call_record import CallRecord
 from llm.upstream.engine_client import EngineClient
 from llm.upstream.passthrough.round import PassthroughRound
 from llm.upstream.translate import EngineRound
-from llm.wire.json_codec import Json
+from llm.wire.json_codec import Json, loads
 
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
@@ -125,6 +126,7 @@ class ChatService:
         """
         # The request may be large, and nobody needs it while its answer comes (T18): no frame here keeps it.
         target = call.record.target = self._catalog.resolve_model_name(call.body["model"], caller)
+        target = self._client.memory.adapt(target)
         if call.record.heavy:
             return self._answer_heavy(target, call, caller, sink)
         request = call.dialect.read_request(call.body)
@@ -136,7 +138,9 @@ class ChatService:
         headers = call.headers_for(route)
         passing = PassthroughRound(call.body, request, route, self._client, call.record, sink, headers, call.query)
         call.body.clear()
-        return passing.run()
+        if route.engine.dialect == target.engine.dialect or choose_other_api(request, route) is None:
+            return passing.run()
+        return self._pass_or_translate(passing, target, call, caller, sink)
 
     async def _answer_heavy(self, target: Target, call: ChatCall, caller: Caller, sink: Sink) -> None:
         """Does what :meth:`answer` does; the work on the request in a thread."""
@@ -153,9 +157,30 @@ class ChatService:
                 PassthroughRound, call.body, request, route, self._client, call.record, sink, headers, call.query
             )
             call.body.clear()
-            answer = passing.run()
+            answer = self._pass_or_translate(passing, target, call, caller, sink)
             del passing
         del request
+        await answer
+
+    async def _pass_or_translate(
+        self, passing: PassthroughRound, target: Target, call: ChatCall, caller: Caller, sink: Sink
+    ) -> None:
+        """Passes a request through; translates it to the engine's other API if the engine lacks this one."""
+        try:
+            await passing.run()
+            return
+        except LLMError as error:
+            if not error.lack:
+                raise
+            found = passing.take_request()
+            if found is None or choose_other_api(found[0], use_responses(target)) is None:
+                raise
+            call.record.lack = error.lack
+        request, raw = found
+        if raw is not None:
+            request = replace(await run_in_thread(_read_again, call.dialect, raw), model=request.model)
+        answer = self._translate(request, use_chat(target), call, caller, sink)
+        del passing, found, request, raw  # this frame stays for as long as the answer takes
         await answer
 
     async def answer_native(self, call: ChatCall, caller: Caller, sink: Sink) -> None:
@@ -293,6 +318,10 @@ async def _end_with(
     if recorder is not None:  # the client's next request may reach another worker, which needs the signatures
         await recorder.share()
     await output.end(events)
+
+
+def _read_again(dialect: ClientDialect, raw: bytes) -> ChatRequest:
+    return dialect.read_request(loads(raw))
 
 
 def _pass_through(stages: Sequence[Stage], events: Sequence[Event]) -> Sequence[Event]:

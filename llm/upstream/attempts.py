@@ -23,7 +23,7 @@ class Attempts:
     """Sends one request to an engine and retries it until the first byte of the answer.
 
     ``headers`` are sent in addition to those of the engine. If the engine requires its other API for this request
-    (``OtherApi``), ``switch_api`` returns the target for that API; it is called at most once.
+    (``OtherApi``, ``LLMError.lack``), ``switch_api`` returns the target for that API; it is called at most once.
     """
 
     __slots__ = (
@@ -82,22 +82,26 @@ class Attempts:
         if not 200 <= reply.status < 300:
             async with reply:
                 raise await read_failure(reply, self.target)
-        self._record.headers = select_client_headers(reply.headers)
-        self._record.waiting_for = NEXT_EVENT
+        record = self._record
+        record.headers = select_client_headers(reply.headers)
+        record.waiting_for = NEXT_EVENT
+        if record.lack:  # only now it is known that the engine's other API was the reason
+            self._client.memory.note_lack(record.lack, self.target)
+            record.lack = ""
         return reply
 
     async def handle_failure(self, error: LLMError) -> None:
         """Returns when the next attempt is due; otherwise raises the error (``attribute_error``)."""
-        if isinstance(error, OtherApi) and self._switch_api is not None:  # engines send this only instead of an answer
+        if self._switch_api is not None and not self.response_started and (isinstance(error, OtherApi) or error.lack):
             self.target, self._switch_api = self._switch_api(self.target), None
+            self._record.lack = error.lack
             return
         if self.may_adapt and (adapted := self._client.memory.learn(error, self.target)) is not None:
             self.target = adapted
             return
         failure = attribute_error(error, self.target)
-        wait = (
-            None if self.response_started else self._client.retry.compute_wait(failure, self._count - 1, self._waited)
-        )
+        final = self.response_started or error.lack
+        wait = None if final else self._client.retry.compute_wait(failure, self._count - 1, self._waited)
         if wait is None:
             if self._repeated:  # repetitions of clients would multiply these; the official packages obey this header
                 failure.headers.setdefault("x-should-retry", "false")

@@ -10,7 +10,7 @@ from llm.chat.events import Batch, Event, Finished, ReasoningDelta, Started, Tex
 from llm.chat.messages import Usage
 from llm.chat.token_estimate import RequestSize, estimate_usage
 from llm.engines.engine import Target
-from llm.errors import LLMError
+from llm.errors import Lack, LLMError
 
 FIRST_BYTE: Final = "the engine's first byte"
 NEXT_EVENT: Final = "the engine's next event"
@@ -40,6 +40,7 @@ class CallRecord:
     failure: LLMError | None = None  # error that the engine sent inside a passed-through stream
     passed_start: Started | None = None  # of a stream that was passed through: the client has it
     save_error_code: str | None = None  # error code, if the answer could not be stored in its thread
+    lack: Lack = ""  # for which the engine is asked by its other API now
     waiting_for: str = ""  # what the answer waits for now, for the log line of one that stalls
     heavy: bool = False  # the request is so large that the work on it belongs into a thread
     call_overhead: int = 0  # bytes of memory that the deltas of tool calls take besides their characters

@@ -12,7 +12,8 @@ from llm.chat.request import ChatRequest
 from llm.chat.token_estimate import estimate_input_tokens
 from llm.dialects.base import EngineRequest, add_query
 from llm.engines.api_choice import CHAT, use_responses
-from llm.engines.engine import Target
+from llm.engines.engine import RESPONSES_PATH, Target
+from llm.errors import LLMError
 from llm.tasks import embeddings, speech, token_count, transcription
 from llm.tasks.speech import SpeechRequest
 from llm.tasks.transcription import Transcript, TranscriptionRequest
@@ -20,7 +21,9 @@ from llm.transport.interface import HttpResponse
 from llm.upstream.attempts import request_body, request_json, request_stream
 from llm.upstream.call_record import CallRecord
 from llm.upstream.engine_client import EngineClient
+from llm.upstream.failures import read_failure
 from llm.upstream.translate import write_engine_request
+from llm.upstream.whole_answer import read_whole
 from llm.wire.json_codec import Json
 
 
@@ -94,6 +97,25 @@ async def count_tokens(
     outgoing = token_count.write_request(chat, engine.dialect)
     record.dropped = chat.dropped
     return TokenCount(await request_json(outgoing, token_count.read_reply, target, client, record))
+
+
+async def is_without_responses(target: Target, client: EngineClient) -> bool:
+    """Asks an engine for an empty response, which is refused and costs nothing. Returns whether it lacks this API.
+
+    False, without a request, where the record or the owner of the server decides.
+    """
+    support = target.engine.responses
+    if support is None or support.forced:
+        return False
+    target = use_responses(target)
+    try:
+        async with await client.send(target, EngineRequest(path=RESPONSES_PATH, body={})) as reply:
+            if not 200 <= reply.status < 300:
+                raise await read_failure(reply, target)
+            await read_whole(reply, target, client.max_answer)
+            return False
+    except LLMError as error:
+        return error.lack == "api"
 
 
 @dataclass(slots=True)

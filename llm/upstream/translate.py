@@ -17,7 +17,7 @@ from llm.chat.token_estimate import RequestSize, estimate_usage
 from llm.dialects.base import EngineRequest
 from llm.dialects.registry import ENGINE_WIRES
 from llm.engines import media_limits
-from llm.engines.api_choice import choose_api, use_responses
+from llm.engines.api_choice import choose_api, choose_other_api
 from llm.engines.capabilities import NO_FACTS
 from llm.engines.engine import Target
 from llm.errors import LLMError, Malformed, Truncated, Unsupported
@@ -61,9 +61,8 @@ class EngineRound:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """``headers``: a client's, sent in addition. Raises ``Unsupported`` if the engine lacks the requested API."""
-        target = choose_api(request, target)
-        free = target.engine.responses is not None and request.options.responses_api is None
-        self._attempts = Attempts(target, client, record, headers, use_responses if free else None)
+        target = choose_api(request, client.memory.adapt(target))
+        self._attempts = Attempts(target, client, record, headers, choose_other_api(request, target))
         self._checks: AnswerChecks | None = None  # like the decoder, of one attempt
         self._client = client
         self._joiner: AnswerJoiner | None = None  # once the answer was interrupted

@@ -78,7 +78,9 @@ def read_body(body: bytes, target: Target, limit: int) -> WholeAnswer:
     except ValueError:
         reply = _read_lines(body, Decoder(dialect, engine, limit))
         if reply is None:
-            raise Malformed("The engine's answer is not JSON.", engine=engine.name) from None
+            failure = Malformed("The engine's answer is not JSON.", engine=engine.name)
+            failure.lack = dialect.read_error(200, body, engine).lack
+            raise failure from None
         return WholeAnswer(reply)
     try:
         return WholeAnswer(dialect.read_reply(value, engine), body)

@@ -61,7 +61,7 @@ def test_the_readme_s_table_of_settings_equals_the_code() -> None:
     assert set(documented) == {
         "`AUTHORIZED_CLIENT_ID`", "`{ENGINE}_API_KEY`", "`{ENGINE}_BASE_URL`", "`OLLAMA_ENABLED`, `LMSTUDIO_ENABLED`",
         "`{ENGINE}_MODELS`", "`AZURE_API_VERSION`, `AZURE_DEPLOYMENT`", "`DEMO_ENABLED`", "`CUSTOM_ENGINES`", "`{ENGINE}_THINK_TAGS`",
-        "`{ENGINE}_REASONING_BACK`", "`{ENGINE}_REASONING_FIELD`", "`{ENGINE}_CACHE_MARKS`", "`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`",
+        "`{ENGINE}_REASONING_BACK`", "`{ENGINE}_REASONING_FIELD`", "`{ENGINE}_CACHE_MARKS`", "`{ENGINE}_RESPONSES`", "`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`",
     }  # fmt: skip
 
 

@@ -198,7 +198,8 @@ def _read_tools(wire: object, path: str) -> Iterator[ToolSpec]:
             continue
         description = f"{namespace}: {prefix}\n\n{tool.description}" if prefix and n == 0 else tool.description
         metadata = (*tool.metadata, *pack_namespace(namespace, tool.name))
-        yield replace(tool, name=join_namespace(namespace, tool.name), description=description, metadata=metadata)
+        name = join_namespace(namespace, tool.name)
+        yield replace(tool, name=name, description=description, metadata=metadata, in_namespace=True)
 
 
 def _read_tool(wire: object, path: str) -> ToolSpec:

@@ -13,6 +13,7 @@ from llm.errors import (
     EngineRefusedKey,
     InvalidRequest,
     LLMError,
+    Malformed,
     Overloaded,
     ProviderErrorDetails,
     RateLimited,
@@ -63,6 +64,30 @@ _BY_MESSAGE: Final = (
     ),
     (re.compile(r"flagged as potentially violating|violat\w+ .{0,40}usage polic", re.I), ContentBlocked),
 )
+# What servers answer for a path that they do not have, whatever the status (LM Studio: 200).
+_NO_PATH: Final = re.compile(
+    r"(?:unexpected|unknown|unsupported|no such) (?:endpoint|url|path|route)|cannot post", re.I
+)
+# What a 404 is about, if not the path; "no endpoints found for ..." (OpenRouter) is about the model.
+_NO_OBJECT: Final = re.compile(
+    r"\b(?:model|deployment|response with id|item)\b|no (?:\w+ )?(?:endpoints|providers)", re.I
+)
+_NO_OBJECT_CODE: Final = re.compile(r"\w+(?:_not_found|NotFound)$")
+# The type of a tool is refused: by its path ("tools.8.type", "('body', 'tools', 0, 'type')") or in words (llama.cpp:
+# "'type' of tool must be 'function'"). That a model has no such tool is the provider's last word.
+_TOOL_TYPE: Final = re.compile(
+    r"\btools?\b\W{0,6}\d*\W{0,4}(?:function\W{1,4})?types?\b"
+    r"|\btypes?\b.{0,20}\btools?\b"
+    r"|\btools\b.{0,12}\bunknown variant\b"
+    r"|\b(?:custom|built-?in|non-function|hosted|namespace) tools?\b.{0,30}\bnot (?:supported|allowed)\b(?! with)",
+    re.I | re.S,
+)
+# The model is served by Chat Completions only: OpenAI's search models, GitHub Copilot.
+_OTHER_API: Final = re.compile(
+    r"v1/chat/completions|unsupported_api_for_model"
+    r"|(?:cannot be used|not (?:supported|available|accessible)) .{0,20}\bresponses\b",
+    re.I,
+)
 # A key, or a part of one, inside an error message.
 _KEY_PATTERN: Final = re.compile(r"(?<=provided: )\S+|\b(?:sk|pk|xai|gsk)[-_][A-Za-z0-9_*-]{4,}")
 
@@ -79,11 +104,38 @@ def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
         return build_error(status, wire, engine)
     # Plain text comes from proxies. HTML pages are left out of the message.
     plain = _mask_keys(wire[:500]) if isinstance(wire, str) and not wire.startswith("<") else ""
-    return choose_error_class(status)(
+    error = choose_error_class(status)(
         plain or f"{engine.label} answered with status {status}.",
         engine=engine.name,
         provider=ProviderErrorDetails(status, message=plain or None),
     )
+    if status == 200 and isinstance(wire, str) and wire.startswith("<"):  # a page for every path
+        error.lack = "api"
+    return note_lack(error, status)
+
+
+def note_lack(error: LLMError, status: int, detail: str = "") -> LLMError:
+    """Returns the error, in which it is noted if the engine lacks this API, the type of a tool or the model here.
+
+    ``detail``: that of FastAPI, with the paths of fields.
+    """
+    details = error.provider
+    message, code = (details.message or "", details.code or "") if details is not None else ("", "")
+    no_object = error.param or _NO_OBJECT.search(message) or _NO_OBJECT_CODE.match(code)
+    if _NO_PATH.search(message) or status in (405, 501) or (status == 404 and not no_object):
+        error.lack = "api"
+    elif status in (400, 404, 422) and _OTHER_API.search(f"{code} {message}"):
+        error.lack = "model"
+    elif status in (400, 422, 500) and _TOOL_TYPE.search(f"{error.param} {message} {code} {detail}"):
+        error.lack = "tools"
+    return error
+
+
+def build_other_api(engine: Engine) -> LLMError:
+    """Returns the error for an answer of Chat Completions, which some hosts give whatever the path is."""
+    error = Malformed(f"{engine.label} answered a Responses request by Chat Completions.", engine=engine.name)
+    error.lack = "api"
+    return error
 
 
 def build_error(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMError:
@@ -100,12 +152,13 @@ def build_error(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMErro
     reported = ProviderErrorDetails(status, code_name, kind or None, message or None)
     innermost = as_text(as_dict(inner.get("innererror")).get("code"))  # Azure
     error_class = _choose_class(status or _guess_status(inner, code_name, kind), message, code_name, kind, innermost)
-    return error_class(
+    built = error_class(
         message or f"{engine.label} sent an error without a message.",
         engine=engine.name,
         provider=reported,
         param=as_text(inner.get("param")) or None,
     )
+    return note_lack(built, status, str(as_list(inner.get("detail")))[:2000])
 
 
 def _guess_status(inner: Mapping[str, Any], *names: str | None) -> int:

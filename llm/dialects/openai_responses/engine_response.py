@@ -29,7 +29,7 @@ from llm.chat.messages import ProviderToolRun, UnknownPart
 from llm.chat.provider_metadata import Metadata, unknown_fields
 from llm.chat.reply import Reply, collect
 from llm.dialects.openai_common import VOLATILE_FIELDS
-from llm.dialects.openai_responses.engine_errors import build_error
+from llm.dialects.openai_responses.engine_errors import build_error, build_other_api
 from llm.dialects.openai_responses.engine_items import Item, Section
 from llm.dialects.openai_responses.shared import (
     CLIENT_CALLS,
@@ -135,6 +135,8 @@ class ResponseReader:
     def _read_event(self, kind: str, wire: Mapping[str, Any]) -> None:
         if kind == "error" or (not kind.startswith("response.") and wire.get("error")):
             raise build_error(0, wire, self._engine)
+        if "choices" in wire and not self._started:
+            raise build_other_api(self._engine)
         response = as_dict(wire.get("response"))
         if kind in _ENDS:
             self._end_response(kind.removeprefix("response."), response)
@@ -370,6 +372,8 @@ def read_reply(body: Any, engine: Engine) -> Reply:
     output, status = body.get("output"), body.get("status")
     if status == "failed" or (body.get("error") and not output):
         raise build_error(0, body, engine)
+    if "choices" in body:
+        raise build_other_api(engine)
     if not isinstance(output, list):
         raise Malformed(f"{engine.label} sent an answer that is not a response.", engine=engine.name)
     if status in ("queued", "in_progress"):

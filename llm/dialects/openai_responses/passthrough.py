@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from llm.chat.request import ChatRequest
 from llm.dialects.base import EngineRequest
+from llm.dialects.openai_responses.engine_errors import build_other_api
 from llm.dialects.openai_responses.engine_request import PATH
 from llm.dialects.stream_repair import StreamRepair, read_object
 from llm.engines.engine import Engine
 from llm.errors import LLMError
 from llm.wire.frames import Frame
+
+_CHAT_CHUNK: Final = re.compile(rb'[{,]\s*"object"\s*:\s*"chat\.completion\.chunk"')
 
 
 def passthrough_request(body: Mapping[str, Any], model: str, engine: Engine) -> EngineRequest:
@@ -31,13 +35,22 @@ def find_unconvertible_field(request: ChatRequest, engine: Engine) -> str | None
 
 def create_repair(reader: Any, engine: Engine) -> ResponseRepair:
     """Creates the repair of one stream."""
-    return ResponseRepair()
+    return ResponseRepair(engine)
 
 
 class ResponseRepair(StreamRepair):
     """Repairs nothing but halves of surrogate pairs."""
 
-    __slots__ = ()
+    __slots__ = ("_engine",)
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self._engine = engine
+
+    def check_start(self, start: bytes) -> None:
+        """Raises ``Malformed`` for the start of a stream of Chat Completions."""
+        if _CHAT_CHUNK.search(start):
+            raise build_other_api(self._engine)
 
     def suspects(self, whole: bytes) -> bool:
         """True for an end marker, behind which clients do not read."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from llm.engines import ollama_models, task_support
 from llm.engines.capabilities import ModelRules
-from llm.engines.engine import Engine, Quirks, ResponsesSupport
+from llm.engines.engine import Engine, Quirks
 from llm.engines.media_limits import MediaLimits
 
 _NO_FILES: Final = MediaLimits(documents=(), audio=(), video=())
@@ -41,7 +41,6 @@ LMSTUDIO: Final = Engine(
     docs="https://lmstudio.ai/docs/app/api/endpoints/openai",
     caching="automatic",
     media_limits=_NO_FILES,
-    responses=ResponsesSupport(),
     completions=task_support.COMPLETIONS,
     needs_key=False,
     local=True,

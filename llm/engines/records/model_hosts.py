@@ -139,7 +139,6 @@ HUGGINGFACE: Final = Engine(
     example_model="openai/gpt-oss-20b",
     docs="https://huggingface.co/docs/inference-providers/tasks/chat-completion",
     media_limits=_NO_FILES,
-    responses=ResponsesSupport(),
     quirks=Quirks(think_tags=True),
     models=ModelRules(
         listed_capabilities=frozenset({"tools", "images", "json_schema"}),

@@ -205,7 +205,6 @@ DEEPSEEK: Final = Engine(
     docs="https://api-docs.deepseek.com/api/create-chat-completion",
     caching="automatic",
     media_limits=MediaLimits(images=(), documents=(), audio=(), video=()),
-    responses=ResponsesSupport(),
     completions=task_support.DEEPSEEK_COMPLETIONS,
     quirks=Quirks(
         echo_reasoning="with_tools",

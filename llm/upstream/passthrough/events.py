@@ -60,6 +60,10 @@ class PassthroughEvents:
         self.failure: LLMError | None = None  # an error that the engine sent itself; the client has it already
         self.withhold_usage = False  # the client did not ask for it
 
+    def check_start(self, start: bytes) -> None:
+        """Raises ``LLMError`` if the first bytes to send are those of another API."""
+        self._repair.check_start(start)
+
     def feed(self, chunk: bytes) -> bool | None:
         """Sends a piece of the answer on and reads it for the call record (``HttpResponse.on_data``)."""
         blocks = self._blocks

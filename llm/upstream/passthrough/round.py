@@ -56,6 +56,15 @@ class PassthroughRound:
         self._request: ChatRequest | None = replace(request, messages=()) if record.heavy else request
         self._sink = sink
 
+    def take_request(self) -> tuple[ChatRequest, bytes | None] | None:
+        """Returns the request and lets it go; without its messages if it was heavy, then with its JSON.
+
+        None once the answer has begun.
+        """
+        request, outgoing = self._request, self._outgoing
+        self._request = self._outgoing = None
+        return None if request is None or outgoing is None else (request, outgoing.raw)
+
     async def run(self) -> None:
         """Returns when all was sent; an error of the engine's own stream is in the call record. Raises ``LLMError``."""
         while True:
@@ -160,6 +169,8 @@ class PassthroughRound:
 
     def _send_first(self, piece: bytes) -> bool:
         """The answer has begun: what was sent is not sent again."""
+        if self._events is not None:
+            self._events.check_start(piece)
         self._attempts.response_started, self._outgoing, self._request = True, None, None
         send = self._sink.send
         if self._events is not None:
