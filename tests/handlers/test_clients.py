@@ -77,7 +77,7 @@ async def test_codex_calls_a_function_in_a_namespace(engine: str, stream: bool) 
     async with upstream.run(), run_server(configured(**wire.environ(upstream))) as server:
         body = {"model": f"{engine}/m", **CODEX, "stream": stream}
         raw = await (await server.post("/v1/responses", body)).body()
-        events = [json.loads(line[6:]) for line in raw.splitlines() if line.startswith(b"data: ")]
+        events = [json.loads(line[6:]) for line in raw.splitlines() if line.startswith(b"data: {")]
         [call] = (events[-1]["response"] if stream else json.loads(raw))["output"]
         assert (call["type"], call["name"], call["namespace"]) == ("function_call", "spawn", "agents")
         assert json.loads(call["arguments"]) == {"task": "Look"}

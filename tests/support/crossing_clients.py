@@ -185,7 +185,7 @@ def _ask_responses(model: str, stream: bool, tools: Sequence[str]) -> Wire:
 
 
 def _assemble_response(raw: bytes) -> Wire:
-    last = json.loads(_events(raw)[-1][1])
+    last = json.loads([data for _, data in _events(raw) if data != "[DONE]"][-1])
     response: Wire = last["response"]
     return response if response["status"] != "failed" else {"error": response["error"]}
 

@@ -12,6 +12,7 @@ _PARTS = {
     "message": ("content_part", "content_index", "output_text", "text"),
     "reasoning": ("reasoning_summary_part", "summary_index", "reasoning_summary_text", "text"),
 }
+_STATES = ("completed", "incomplete")
 _ENDS = {"completed": "completed", "incomplete": "incomplete", "failed": "failed"}
 
 
@@ -32,7 +33,10 @@ def check_responses(raw: bytes) -> None:
     item: _Item | None = None
     failed = ended = False
     seen = 0
-    for place.at, (event, data) in enumerate(_sse_events(raw)):
+    *events, last = _sse_events(raw)
+    place.what = last
+    place.need(last == ("", "[DONE]"), "no [DONE] at the end")
+    for place.at, (event, data) in enumerate(events):
         wire = json.loads(data)
         place.what = wire
         place.need(wire["type"] == event, "the event's name is not its type")
@@ -124,4 +128,4 @@ def _done(place: _Place, item: _Item, wire: dict[str, Any]) -> None:
         place.need([part["text"] for part in wire["summary"]] == item.parts, "not the thoughts that were told")
     elif wire["type"] == "function_call":
         place.need(wire["arguments"] == (item.arguments or "{}"), "not the arguments that were told")
-        place.need(wire["call_id"] and wire["name"] and wire["status"] == "completed", "a call without name or id")
+        place.need(wire["call_id"] and wire["name"] and wire["status"] in _STATES, "a call without name or id")

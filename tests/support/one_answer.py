@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tests.support.harness import CLIENT_ID, Connection, Request, Upstream, make_config, run_server
+from tests.support.harness import CLIENT_ID, Answer, Connection, Request, Upstream, make_config, run_server
 
 _MESSAGES: Final = [{"role": "user", "content": "Hi"}]
 CLIENTS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {  # dialect: path, and the fields of a request
@@ -90,6 +90,26 @@ async def ask(
     **fields: Any,
 ) -> Seen:
     """Asks ``model`` (``engine/model``) once; the provider answers its requests with ``bodies``, the last one again."""
+    answer, raw, requests = await _ask(client, model, bodies, stream=stream, environ=environ, **fields)
+    lines = [line.removeprefix("data: ") for line in raw.decode().split("\n")]
+    objects = [json.loads(line) for line in lines if line.startswith("{")]
+    return Seen(answer.status, objects, answer.headers, requests)
+
+
+async def ask_raw(client: str, model: str, body: Mapping[str, Any], **fields: Any) -> bytes:
+    """Asks ``model`` once for a stream; the provider answers with ``body``. Returns the bytes that the client got."""
+    return (await _ask(client, model, body, stream=True, environ=None, **fields))[1]
+
+
+async def _ask(
+    client: str,
+    model: str,
+    bodies: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    *,
+    stream: bool,
+    environ: Mapping[str, str] | None,
+    **fields: Any,
+) -> tuple[Answer, bytes, list[Request]]:
     engine, _, name = model.partition("/")
     path, base = CLIENTS[client]
     target = {"engine": engine, "model": name} if client == "native" else {"model": model}
@@ -117,8 +137,6 @@ async def ask(
             settings = {"OLLAMA_ENABLED": "true", "OLLAMA_BASE_URL": upstream.url}
         async with run_server(make_config(**settings, **(environ or {}))) as server:
             answer = await server.post(path, {**target, **base, "stream": stream, **fields}, _HEADERS)
-            raw = (await answer.body()).decode()
+            raw = await answer.body()
     assert not upstream.errors
-    lines = [line.removeprefix("data: ") for line in raw.split("\n")]
-    objects = [json.loads(line) for line in lines if line.startswith("{")]
-    return Seen(answer.status, objects, answer.headers, upstream.requests)
+    return answer, raw, upstream.requests

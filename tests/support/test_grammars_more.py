@@ -152,11 +152,12 @@ RESPONSE = b"".join(openai_responses.create_writer(ASKED, 7).feed(ANSWER))
 
 
 def changed(change: Callable[[list[Wire]], Any]) -> bytes:
-    events = [json.loads(block.split("data: ", 1)[1]) for block in RESPONSE.decode().strip().split("\n\n")]
+    events = [json.loads(block.split("data: ", 1)[1]) for block in RESPONSE.decode().strip().split("\n\n")[:-1]]
     change(events)
     for number, event in enumerate(events):
         event["sequence_number"] = number
-    return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events).encode()
+    out = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
+    return f"{out}data: [DONE]\n\n".encode()
 
 
 def _at(events: list[Wire], kind: str) -> int:
@@ -184,6 +185,8 @@ def test_s7_a_right_response_passes_whatever_its_numbers() -> None:
     check_responses(changed(lambda events: None))
     with pytest.raises(AssertionError):
         check_responses(RESPONSE.replace(b'"sequence_number":3', b'"sequence_number":4'))
+    with pytest.raises(AssertionError):
+        check_responses(RESPONSE.removesuffix(b"data: [DONE]\n\n"))
 
 
 @pytest.mark.parametrize(

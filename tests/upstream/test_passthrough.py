@@ -297,7 +297,7 @@ async def test_gw_20_as_recorded() -> None:
 
 
 def read_responses(raw: bytes) -> list[dict[str, Any]]:
-    lines = [line.removeprefix(b"data: ") for line in raw.splitlines() if line.startswith(b"data: ")]
+    lines = [line.removeprefix(b"data: ") for line in raw.splitlines() if line.startswith(b"data: {")]
     return [json.loads(line) for line in lines]
 
 

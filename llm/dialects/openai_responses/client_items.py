@@ -1,4 +1,4 @@
-"""The open item of a streamed response, the citations in it, and the tools of this wire that the client runs."""
+"""Parts of a response: the open item of a stream, citations, tools, and the tools of this wire."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from typing import Any, Final
 
 from llm.chat.messages import Citation
 from llm.chat.provider_metadata import metadata_for_client
-from llm.chat.request import ToolSpec
-from llm.dialects.openai_responses.shared import NAME, TYPED_TOOL, pack_wire_form
+from llm.chat.request import ChatRequest, ToolSpec
+from llm.dialects.openai_responses.shared import (
+    NAME,
+    TYPED_TOOL,
+    pack_wire_form,
+    read_call_names,
+    read_fields,
+    write_custom_tool,
+)
 from llm.wire.json_codec import Json, loads
 from llm.wire.json_lenient import as_dict, as_text
 
@@ -145,18 +152,18 @@ class OpenItem:
         """Writes the item with a status."""
         wire: dict[str, Json] = {"id": self.id, "type": self.type}
         parts: list[Json] = [self.write_part()] if self.index_field else []
-        text = self.buffer.getvalue()
+        text, ended = self.buffer.getvalue(), status != "in_progress"
         match self.type:
             case "message":
                 wire |= {"status": status, "role": "assistant", "content": parts}
             case "reasoning":
                 wire |= {"status": status, "summary": parts}
             case "custom_tool_call":
-                wire |= {"status": status, "input": text if status == "completed" else ""}
+                wire |= {"status": status, "input": text if ended else ""}
             case _ if tool := BUILT_IN_TOOLS.get(self.type.removesuffix("_call")):
-                wire |= {"status": status, tool.field: tool.read_arguments(text if status == "completed" else "")}
+                wire |= {"status": status, tool.field: tool.read_arguments(text if ended else "")}
             case _:
-                wire |= {"status": status, "arguments": text or "{}" if status == "completed" else ""}
+                wire |= {"status": status, "arguments": text or "{}" if ended else ""}
         return {**wire, **self.extra_fields}
 
 
@@ -168,3 +175,32 @@ def write_citation(citation: Citation) -> Json:
     if citation.start is not None and citation.end is not None:
         wire |= {"start_index": citation.start, "end_index": citation.end}
     return wire
+
+
+def write_tool(tool: ToolSpec) -> Json:
+    """Writes a tool of the request as the response repeats it."""
+    if tool.freeform is not None:
+        return write_custom_tool(tool, tool.freeform)
+    if typed := as_dict(read_fields(tool.metadata, "").get(TYPED_TOOL)):
+        return dict(typed)
+    wire: dict[str, Json] = {"type": "function", "name": tool.name, "description": tool.description}
+    return {**wire, "parameters": dict(tool.parameters), "strict": bool(tool.strict)}
+
+
+def write_tool_choice(request: ChatRequest) -> Json:
+    """Writes the tool choice of the request as the response repeats it: a word, one tool, or the allowed tools."""
+    options = request.options
+    kind, _, name = (options.tool_choice or "auto").partition(":")
+    tools = {tool.name: tool for tool in request.tools}
+    if options.allowed_tools:
+        allowed: list[Json] = [_write_reference(name, tools.get(name)) for name in options.allowed_tools]
+        return {"type": "allowed_tools", "mode": kind, "tools": allowed}
+    return _write_reference(name, tools.get(name)) if name else kind
+
+
+def _write_reference(name: str, tool: ToolSpec | None) -> dict[str, Json]:
+    if tool is None:
+        return {"type": "function", "name": name}
+    if tool.executor == "provider" or find_built_in_tools((tool,)):  # its name is its type
+        return {"type": name}
+    return {"type": "custom" if tool.freeform is not None else "function", **read_call_names(tool)}

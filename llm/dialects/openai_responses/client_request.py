@@ -39,6 +39,7 @@ _OPTION_NAMES: Final[Mapping[str, str]] = {
     "max_tokens": "max_output_tokens", "effort": "reasoning.effort", "verbosity": "text.verbosity",
     "format": "text.format", "parallel_tools": "parallel_tool_calls", "logprobs": "include",
 }  # fmt: skip
+_IN_PLACE_OF_INPUT: Final = ("previous_response_id", "conversation", "prompt")  # each may hold all of the input
 _CHOICES: Final = ("auto", "none", "required")
 _LOGPROBS: Final = "message.output_text.logprobs"
 
@@ -59,10 +60,13 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         wire_form = (*wire_form, *pack_instructions(instructions))
     present = {name: value for name, value in body.items() if value is not None}
     options = _update_options(_read_options(fields), conversation.updates)
+    tools = _read_all_tools(fields, conversation.tools)
+    if input_items is None and not any(body.get(name) for name in _IN_PLACE_OF_INPUT):
+        raise invalid("input", "is required")
     return ChatRequest(
         model=fields.read_text("model") or "",
         messages=tuple(messages),
-        tools=_read_all_tools(fields, conversation.tools),
+        tools=tools,
         options=options,
         stream=fields.read_flag("stream") or False,
         metadata=(*unknown_fields(present, _KNOWN_FIELDS, NAME, None), *wire_form),
@@ -138,10 +142,12 @@ def _read_format(wire: Fields | None) -> JsonFormat | None:
         return JsonFormat()
     if kind != "json_schema":
         raise wire.invalid("type", "is not one of text, json_object, json_schema")
-    schema = wire.read_object("schema")
+    name, schema = wire.read_required_text("name"), wire.read_object("schema")
+    if schema is None:
+        raise wire.invalid("schema", "is required")
     return JsonFormat(
-        schema=dict(schema.raw) if schema else {},
-        name=wire.read_required_text("name"),
+        schema=dict(schema.raw),
+        name=name,
         strict=wire.read_flag("strict"),
         metadata=unknown_fields(wire.raw, ("type", "schema", "name", "strict"), NAME, None),
         schema_dialect=NAME,
@@ -163,6 +169,8 @@ def _read_choice(fields: Fields) -> str | None:
 
 
 def _read_mode(wire: object) -> str:
+    if wire is None:  # not required by Open Responses
+        return "auto"
     if wire not in ("auto", "required"):
         raise invalid("tool_choice.mode", "is not one of auto, required")
     return str(wire)

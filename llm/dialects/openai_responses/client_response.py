@@ -30,19 +30,28 @@ from llm.chat.freeform import InputUnwrapper
 from llm.chat.messages import Citation, Media, Usage, describe_media
 from llm.chat.provider_metadata import Metadata, encode_metadata, metadata_for_client
 from llm.chat.reply import Reply, replay
-from llm.chat.request import ChatRequest, ToolSpec, find_freeform
+from llm.chat.request import ChatRequest, find_freeform
 from llm.dialects.openai_common import write_error
-from llm.dialects.openai_responses.client_items import OpenItem, find_built_in_tools, write_citation
-from llm.dialects.openai_responses.shared import NAME, TYPED_TOOL, read_call_names, read_fields, write_custom_tool
+from llm.dialects.openai_responses.client_items import (
+    OpenItem,
+    find_built_in_tools,
+    write_citation,
+    write_tool,
+    write_tool_choice,
+)
+from llm.dialects.openai_responses.shared import NAME, read_call_names
 from llm.errors import LLMError
 from llm.wire.json_codec import Json, dump_bytes, dump_text
 from llm.wire.json_lenient import as_dict, as_text
 from llm.wire.sse import encode_sse_event
 
+# The end of a stream that Open Responses demands. OpenAI itself sends none; its clients stop at it, or before it.
+_DONE: Final = b"data: [DONE]\n\n"
 # Finish reasons that make a response incomplete; with all others it is complete. The wire has no word for a pause.
 _INCOMPLETE: Final[Mapping[FinishReason, str]] = {
     "length": "max_output_tokens", "paused": "max_output_tokens", "filtered": "content_filter",
 }  # fmt: skip
+_CUT: Final = ("length", "filtered")  # of these, the ones that cut the last item
 
 
 def create_writer(request: ChatRequest, now: int) -> ResponseWriter:
@@ -59,6 +68,7 @@ def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]
         raise failed_finish_error(reply.finish)
     response_writer = ResponseWriter(request, now - _whole_seconds(reply.finish))
     response_writer.feed([*replay(reply)])
+    response_writer.end_item(reply.finish)
     return response_writer.write_end(reply.finish)
 
 
@@ -80,6 +90,7 @@ class ResponseWriter:
         self._model = ""
         self._usage = Usage()
         self._item: OpenItem | None = None
+        self._ending: Metadata | None = None  # of the item, whose part has ended: its status depends on what follows
         self._output: list[Json] = []
         self._freeform = find_freeform(request.tools)
         self._input = InputUnwrapper()  # of the last call, if its input is text
@@ -94,6 +105,10 @@ class ResponseWriter:
     def write_keepalive(self) -> bytes:
         """Returns an SSE comment, since the wire has no keepalive event."""
         return b": ping\n\n"
+
+    def end_item(self, finish: Finished) -> list[bytes]:
+        """Writes the end of the last item, which is incomplete if the end of the answer has cut it."""
+        return [*self._end_item("incomplete" if finish.reason in _CUT else "completed")]
 
     def write_end(self, finish: Finished) -> dict[str, Json]:
         """Writes the response object at the end of the answer."""
@@ -117,7 +132,7 @@ class ResponseWriter:
             if (schema := options.format.schema) is not None:
                 format_ = {"type": "json_schema", "name": options.format.name, "schema": dict(schema)}
                 format_["strict"] = bool(options.format.strict)
-        tools = [_write_tool(tool) for tool in request.tools if tool.executor == "client"]
+        tools = [write_tool(tool) for tool in request.tools if tool.executor == "client"]
         ended = status in ("completed", "incomplete")
         return {
             "id": self._id,
@@ -144,7 +159,7 @@ class ResponseWriter:
             "store": False,
             "temperature": 1.0 if options.temperature is None else options.temperature,
             "text": {"format": format_},
-            "tool_choice": _write_tool_choice(options.tool_choice),
+            "tool_choice": write_tool_choice(request),
             "tools": [*tools],
             "top_logprobs": options.top_logprobs or 0,
             "top_p": 1.0 if options.top_p is None else options.top_p,
@@ -155,6 +170,8 @@ class ResponseWriter:
         }
 
     def _write_event(self, event: Event) -> Iterator[bytes]:
+        if self._ending is not None and not isinstance(event, UsageReported | Finished):
+            yield from self._end_item("completed")
         match event:
             case TextDelta(_, text):
                 yield from self._open_item("message")
@@ -176,7 +193,7 @@ class ResponseWriter:
                 yield from self._open_part("content_part", "content_index")
                 yield from self._write_annotation(citation)
             case PartEnded(_, metadata) if self._item is not None:
-                yield from self._close_item(self._item, metadata)
+                self._ending = metadata
             case PartEnded(_, metadata):  # a provider-run call, written only if it came over this wire
                 item = dict(metadata_for_client(metadata, NAME))
                 if as_text(item.get("type")):
@@ -211,20 +228,23 @@ class ResponseWriter:
         yield self._encode_event("response.in_progress", response=self.write_response("in_progress"))
 
     def _write_finish(self, finish: Finished) -> Iterator[bytes]:
+        yield from self.end_item(finish)
         if refusal := describe_refusal(finish):
             yield from self._write_refusal(refusal)
         response = self.write_end(finish)
         yield self._encode_event(f"response.{response['status']}", response=response)
+        yield _DONE
 
     def _write_refusal(self, text: str) -> Iterator[bytes]:
         """Writes a message whose only part is a refusal."""
         yield from self._open_item("message", as_refusal=True)
         yield from self._open_part("content_part", "content_index")
         yield self._write_delta("response.refusal.delta", text)
-        assert self._item is not None
-        yield from self._close_item(self._item, ())
+        self._ending = ()
+        yield from self._end_item("completed")
 
     def _write_failure(self, error: LLMError) -> Iterator[bytes]:
+        yield from self._end_item("completed")
         if not self._sequence_number:  # clients require the events of a start before a failure
             yield from self._write_start()
         error_fields = as_dict(write_error(error)["error"])
@@ -232,6 +252,7 @@ class ResponseWriter:
         yield self._encode_event("error", **{name: value for name, value in error_fields.items() if name != "type"})
         response = self.write_response("failed", None, {"code": code, "message": message})
         yield self._encode_event("response.failed", response=response)
+        yield _DONE
 
     def _encode_event(self, type: str, **fields: Json) -> bytes:
         encoded = encode_sse_event({"type": type, "sequence_number": self._sequence_number, **fields}, type)
@@ -305,10 +326,14 @@ class ResponseWriter:
         )
         item.annotations.append(annotation)
 
-    def _close_item(self, item: OpenItem, metadata: Metadata) -> Iterator[bytes]:
+    def _end_item(self, status: str) -> Iterator[bytes]:
+        """Writes the end of the item whose part has ended, if there is one."""
+        item, metadata = self._item, self._ending
+        if item is None or metadata is None:
+            return
         if item.type == "custom_tool_call" and (rest := self._input.close()):
             yield self._write_delta("response.custom_tool_call_input.delta", rest)
-        self._item = None
+        self._item = self._ending = None
         text = item.buffer.getvalue()
         location: dict[str, Json] = {"item_id": item.id, "output_index": item.output_index}
         if item.index_field:
@@ -329,7 +354,7 @@ class ResponseWriter:
                 yield self._encode_event("response.function_call_arguments.done", **location, arguments=text or "{}")
         if metadata and item.type != "message":  # clients send this field back unchanged (T1)
             item.extra_fields["encrypted_content"] = encode_metadata(metadata)
-        done = item.write("completed")
+        done = item.write(status)
         yield self._encode_event("response.output_item.done", output_index=item.output_index, item=done)
         self._output.append(done)
 
@@ -342,20 +367,6 @@ class ResponseWriter:
 
 def _whole_seconds(finish: Finished) -> int:
     return round(finish.timing.total) if finish.timing is not None else 0
-
-
-def _write_tool(tool: ToolSpec) -> Json:
-    if tool.freeform is not None:
-        return write_custom_tool(tool, tool.freeform)
-    if typed := as_dict(read_fields(tool.metadata, "").get(TYPED_TOOL)):
-        return dict(typed)
-    wire: dict[str, Json] = {"type": "function", "name": tool.name, "description": tool.description}
-    return {**wire, "parameters": dict(tool.parameters), "strict": bool(tool.strict)}
-
-
-def _write_tool_choice(choice: str | None) -> Json:
-    kind, _, name = (choice or "auto").partition(":")
-    return {"type": "function", "name": name} if name else kind
 
 
 def _write_usage(usage: Usage) -> dict[str, Json]:

@@ -143,6 +143,9 @@ def test_options_are_read() -> None:
         ({"reasoning": {"effort": "enormous"}}, "reasoning.effort"),
         ({"text": {"format": {"type": "xml"}}}, "text.format.type"),
         ({"text": {"format": {"type": "json_schema"}}}, "text.format.name"),
+        ({"text": {"format": {"type": "json_schema", "name": "n"}}}, "text.format.schema"),
+        ({}, "input"),
+        ({"input": None, "instructions": "Be brief."}, "input"),
         ({"max_output_tokens": "many"}, "max_output_tokens"),
     ],
 )

@@ -43,7 +43,7 @@ def write(events: list[Event], size: int = 1) -> bytes:
 
 
 def parse_events(raw: bytes) -> list[dict[str, Any]]:
-    return [json.loads(line[6:]) for line in raw.decode().splitlines() if line.startswith("data: ")]
+    return [json.loads(line[6:]) for line in raw.decode().splitlines() if line.startswith("data: {")]
 
 
 # --- written bytes ---

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
 import pytest
 from openai.types.responses import Response
 
+from llm.chat.events import Event, Finished, PartEnded, Started, ToolCallDelta, ToolCallStarted
+from llm.chat.request import ChatRequest
+from llm.dialects import openai_responses
 from tests.support.field_cases import field_case
-from tests.support.one_answer import Seen, ask
+from tests.support.one_answer import Seen, ask, ask_raw, stream_of
 
 BOTH = [pytest.param(False, id="whole"), pytest.param(True, id="stream")]
 CLIENT = "openai-responses"
@@ -140,3 +144,100 @@ async def test_field_cases_of_the_response_object(name: str) -> None:
     [found] = responses(seen)
     assert found["completed_at"] and all(item["status"] == "completed" for item in found["output"])
     assert (found["metadata"], found["instructions"]) == (asked.get("metadata", {}), asked.get("instructions"))
+
+
+CUT: dict[str, dict[str, Any]] = {
+    "google/gemini-2.5-flash": {**GEMINI, "candidates": [{**GEMINI["candidates"][0], "finishReason": "MAX_TOKENS"}]},
+    "anthropic/claude-sonnet-4-5": {**CLAUDE, "stop_reason": "max_tokens"},
+    "ollama/qwen3:8b": {**OLLAMA, "done_reason": "length"},
+    "mistralai/magistral-medium-latest": {**MISTRAL, "choices": [{**MISTRAL["choices"][0], "finish_reason": "length"}]},
+}
+
+
+@pytest.mark.parametrize("stream", BOTH)
+@pytest.mark.parametrize("model", CUT)
+async def test_the_item_that_the_limit_has_cut_is_incomplete(model: str, stream: bool) -> None:
+    seen = await ask(CLIENT, model, CUT[model], stream=stream)
+    last = responses(seen)[-1]
+    assert (last["status"], last["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
+    states = [(item["type"], item["status"]) for item in last["output"]]
+    assert states == [("reasoning", "completed"), ("message", "incomplete")]
+    done = [one["item"] for one in seen.objects if one.get("type") == "response.output_item.done"]
+    assert done == (last["output"] if stream else [])
+    Response.model_validate(last)
+
+
+def asked(choice: Any) -> ChatRequest:
+    tools = [
+        {"type": "function", "name": "f", "parameters": {"type": "object"}},
+        {"type": "custom", "name": "patch"},
+        {"type": "web_search"},
+        {"type": "namespace", "name": "agents", "tools": [{"type": "function", "name": "spawn", "parameters": {}}]},
+    ]
+    body = {"model": "m", "input": "Hi", "tools": tools, "tool_choice": choice}
+    return openai_responses.read_request(body)
+
+
+@pytest.mark.parametrize("reason", ["length", "filtered", "error", "stop"])
+@pytest.mark.parametrize(("name", "field", "text"), [("f", "arguments", '{"a": "b'), ("patch", "input", "*** Beg")])
+def test_a_cut_call_is_incomplete_and_keeps_what_came(name: str, field: str, text: str, reason: Any) -> None:
+    piece = text if field == "arguments" else '{"input": "*** Beg'
+    events: list[Event] = [Started("x", "m"), ToolCallStarted(0, "c1", name), ToolCallDelta(0, piece), PartEnded(0)]
+    writer = openai_responses.create_writer(asked("auto"), 7)
+    raw = b"".join(writer.feed([*events, Finished(reason)])).decode()
+    items = [one["item"] for one in parse(raw) if one["type"] == "response.output_item.done"]
+    [item] = items
+    assert item[field] == text
+    assert item["status"] == ("incomplete" if reason in ("length", "filtered") else "completed")
+    assert parse(raw)[-1]["response"]["output"] == items
+
+
+def parse(raw: str) -> list[Any]:
+    return [json.loads(line[6:]) for line in raw.splitlines() if line.startswith("data: {")]
+
+
+ALLOWED = [
+    {"type": "function", "name": "f"}, {"type": "custom", "name": "patch"}, {"type": "web_search"},
+    {"type": "function", "name": "spawn", "namespace": "agents"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "choice",
+    ["auto", "none", "required", {"type": "function", "name": "f"}, {"type": "custom", "name": "patch"},
+     {"type": "web_search"}, {"type": "allowed_tools", "mode": "auto", "tools": ALLOWED},
+     {"type": "allowed_tools", "mode": "required", "tools": ALLOWED[:1]}],
+)  # fmt: skip
+def test_su_01_the_tool_choice_comes_back_as_it_was_asked(choice: Any) -> None:
+    response = openai_responses.create_writer(asked(choice), 7).write_response("in_progress")
+    assert response["tool_choice"] == choice
+
+
+def test_su_01_allowed_tools_without_a_mode_are_a_choice() -> None:
+    response = openai_responses.create_writer(asked({"type": "allowed_tools", "tools": ALLOWED}), 7)
+    assert response.write_response("in_progress")["tool_choice"] == {
+        "type": "allowed_tools", "mode": "auto", "tools": ALLOWED
+    }  # fmt: skip
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize("model", ENGINES)
+async def test_su_10_a_translated_stream_ends_with_done(model: str) -> None:
+    raw = await ask_raw(CLIENT, model, ENGINES[model])
+    assert raw.endswith(DONE) and raw.count(DONE) == 1
+    assert json.loads(raw.removesuffix(DONE).rstrip().rpartition(b"data: ")[2])["type"] == "response.completed"
+
+
+async def test_su_10_the_field_case_ends_with_done_and_a_passthrough_stream_as_its_engine_ends_it() -> None:
+    case = field_case("su-10")
+    raw = await ask_raw(CLIENT, case["request"]["body"]["model"], case["provider_response"]["body"])
+    assert raw.endswith(DONE)
+    body = {"id": "resp_1", "object": "response", "status": "completed", "output": []}
+    assert await ask_raw(CLIENT, "openai/gpt-5.4-mini", body) == stream_of(body)
+
+
+async def test_su_10_a_stream_that_fails_ends_with_done_too() -> None:
+    raw = await ask_raw(CLIENT, "anthropic/claude-sonnet-4-5", {**CLAUDE, "content": [], "stop_reason": "brand_new"})
+    assert raw.endswith(DONE) and b'"type":"response.failed"' in raw
