@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from string import ascii_letters, digits
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
@@ -30,6 +31,8 @@ Route: TypeAlias = tuple[str, type[BaseHandler], dict[str, Any]]
 
 _MAX_ARGUMENTS: Final = 1000  # arguments of a query
 _PATH_ID: Final = re.compile(r"/c/([^/]*)(/.*)?")  # a path that begins with a client id
+_ENCODED: Final = re.compile(r"%([0-7][0-9A-Fa-f])")
+_PLAIN: Final = frozenset(ascii_letters + digits + "-._~")
 _IDS: Final = re.compile(r"/c/[^/]+")
 
 
@@ -48,8 +51,16 @@ class Request(HTTPServerRequest):
         self.headers = headers
         self.method, self.uri, self.version = line
         self.path, _, self.query = self.uri.partition("?")
+        if "%" in self.path:
+            self.path = _ENCODED.sub(_decode_plain, self.path)
         self.path_id = ""  # the client id that was part of the path
         self.query_arguments = self.arguments = _arguments(self.query) if self.query else {}
+
+
+def _decode_plain(match: re.Match[str]) -> str:
+    """Decodes a character that means the same with and without percent encoding (RFC 3986, section 2.3)."""
+    character = chr(int(match[1], 16))
+    return character if character in _PLAIN else match[0]
 
 
 def _arguments(query: str) -> dict[str, list[bytes]]:

@@ -15,7 +15,7 @@ from tornado.httputil import HTTPConnection, HTTPOutputError, RequestStartLine, 
 
 from handlers.server.socket_writer import SocketWriter
 from llm import log
-from llm.errors import BodyTimeout, LLMError, TooLarge
+from llm.errors import BodyTimeout, LLMError
 from llm.http1.event_loop import WatchFunction
 from llm.http1.message import CHUNK_SIZES, Headers
 from llm.http1.request_parser import RequestParser
@@ -297,7 +297,8 @@ class ClientConnection(SocketWriter, HTTPConnection):
             return
         self._answering, self._keep_alive, self._chunked = True, False, False
         body = self._state.app.error_body(error)
-        self.push(make_refusal(body, 431 if isinstance(error, TooLarge) else error.status))
+        status = self._parser.refusal_status if self._parser is not None else 0
+        self.push(make_refusal(body, status or error.status))
         self._end_response()
 
     # --- answers ---

@@ -16,6 +16,7 @@ from llm.errors import LLMError
 
 CHUNK_SIZES: Final = tuple(b"%x\r\n" % size for size in range(512))  # the size lines of small chunks, by size
 MAX_LINE: Final = 4 * 1024  # bytes of a chunk size line with its extensions, and of one trailer
+_MAX_SIZE_DIGITS: Final = 15  # of a chunk size; a longer line has an extension
 
 # All header lines, without the last line end.
 HEADER_LINES: Final = re.compile(r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*(?:\r\n|\Z))*")
@@ -67,6 +68,12 @@ class Headers(Mapping[str, str]):
         """Returns the headers with their names in lower case."""
         return self._values.items()
 
+    def replace(self, name: str, value: str) -> Headers:
+        """Returns the same headers with another value of one of them."""
+        changed = Headers()
+        changed._values = {**self._values, name.lower(): value}
+        return changed
+
     def get(self, name: str, default: Any = None) -> Any:
         """Returns the value of a header, of equal names joined by commas."""
         return self._values.get(name.lower(), default)
@@ -78,6 +85,7 @@ class MessageParser:
     SENDER: ClassVar[str]  # the subject of error messages
     ERROR: ClassVar[type[LLMError]]  # raised for an invalid message
     CHUNK_SIZE: ClassVar[re.Pattern[bytes]]  # matches a chunk size line; group 1 is the size
+    TRAILER: ClassVar[re.Pattern[bytes]]  # matches the line of a trailer
     MAX_TRAILERS: ClassVar[int]  # bytes
 
     __slots__ = ("complete", "headers", "keep_alive", "remaining", "step", "unparsed")
@@ -141,6 +149,8 @@ class MessageParser:
         match = self.CHUNK_SIZE.fullmatch(data, at, end)
         if match is None:
             raise self.make_error("sent a chunk without a valid size")
+        if end - at > _MAX_SIZE_DIGITS:
+            self.count_extension(end - at)
         size, start = int(match[1], 16), end + 2
         if not size:
             self.step = MessageParser._read_trailers
@@ -151,6 +161,9 @@ class MessageParser:
             self.step = MessageParser._read_chunk
         self.remaining = size
         return start
+
+    def count_extension(self, size: int) -> None:
+        """Is called for each chunk size line with an extension, of ``size`` bytes. Raises ``ERROR`` for too many."""
 
     def _read_chunk(self, data: bytes, at: int, payload: list[bytes]) -> int:
         after = self._read_payload(data, at, payload)
@@ -173,6 +186,8 @@ class MessageParser:
         self.remaining += end - at
         if self.remaining > self.MAX_TRAILERS:
             raise self.make_error("sent trailers that are too large")
+        if end > at and not self.TRAILER.fullmatch(data, at, end):
+            raise self.make_error("sent an invalid trailer")
         self.complete = end == at
         return end + 2
 

@@ -29,6 +29,7 @@ class ResponseParser(MessageParser):
     SENDER = "The provider"
     ERROR = Malformed
     CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
+    TRAILER = re.compile(rb".*", re.DOTALL)
     MAX_TRAILERS = MAX_HEAD
 
     __slots__ = ("_interim_count", "_method", "status")

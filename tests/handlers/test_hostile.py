@@ -168,7 +168,7 @@ INNER = f"GET /llm/engines HTTP/1.1\r\nHost: x\r\n{VALID}\r\n".encode()
 @pytest.mark.parametrize("data", SMUGGLING.values(), ids=SMUGGLING)
 async def test_x2_an_ambiguous_request_is_refused(server: Client, data: str) -> None:
     """The request has valid credentials, so that it would be served; what follows it is not served either."""
-    assert {*await told(server, data.encode("latin-1"), INNER)} <= {"400"}
+    assert {*await told(server, data.encode("latin-1"), INNER)} <= {"400", "501", "505"}
     assert len(await told(server, data.encode("latin-1"), INNER)) <= 1
 
 
@@ -195,7 +195,8 @@ async def test_x2_the_server_is_not_an_open_proxy(server: Client, target: str) -
     asked += [f"{line}{VALID}\r\n" for line in lines if not line.startswith("GET /llm/engines ")]
     statuses = await asyncio.gather(*(told(server, request.encode()) for request in asked))
     for request, seen in zip(asked, statuses, strict=True):
-        assert {*seen} <= ALLOWED, request
+        own_page = request.startswith("GET http://127.0.0.1:22/ ")  # the absolute form of this server's own "/"
+        assert {*seen} <= ALLOWED | ({"200"} if own_page else set()), request
 
 
 # --- SQL ---

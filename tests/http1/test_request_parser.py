@@ -24,7 +24,12 @@ CHUNKED = HEAD + b"Transfer-Encoding: Chunked\r\n\r\n"
 BY_LENGTH = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 IN_CHUNKS = CHUNKED + b"".join(map(chunk, PIECES)) + LAST_CHUNK
 WITHOUT = b"\r\n\r\n" + HEAD.replace(b"POST", b"GET") + b"\r\n"
-SOUND = {"length": BY_LENGTH, "chunks": IN_CHUNKS, "no body": WITHOUT}
+EXTENDED = (
+    CHUNKED
+    + b"".join(b'%x;a="b;c" ; d\r\n%b\r\n' % (len(piece), piece) for piece in PIECES)
+    + b"0;e=f\r\nX-T: u\r\n\r\n"
+)
+SOUND = {"length": BY_LENGTH, "chunks": IN_CHUNKS, "extensions and a trailer": EXTENDED, "no body": WITHOUT}
 
 
 class Result:
@@ -109,7 +114,11 @@ REFUSED = {
     "a size that ends with LF": CHUNKED + b"2\nok\r\n0\r\n\r\n",
     "endless chunk size": CHUNKED + b"0" * 10_000,
     "an empty trailer with a blank": CHUNKED + b"0\r\n \r\n\r\n",
-    "HTTP/1.2": b"GET / HTTP/1.2\r\nHost: x\r\n\r\n",
+    "endless chunk extensions": CHUNKED + b"1;aaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nx\r\n" * 1000,
+    "endless trailers": CHUNKED + b"0\r\n" + b"X: yyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n" * 1000,
+    "a trailer with NUL": CHUNKED + b"0\r\nX: \0\r\n\r\n",
+    "an absolute target without a host": b"GET http:///x HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a star that is no target": b"GET * HTTP/1.1\r\nHost: x\r\n\r\n",
     "an empty header name": HEAD + b": x\r\n\r\n",
     "an endless method": b"A" * 100,
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
@@ -122,6 +131,46 @@ def test_an_invalid_request_is_refused_in_any_pieces(data: bytes) -> None:
     for cuts in ([], [*range(len(data))][:400]):
         with pytest.raises(InvalidRequest):
             Result(data, cuts)
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"GET / HTTP/2.0", 505),
+        (b"PRI * HTTP/2.0", 505),
+        (b"GET /" + b"a" * MAX_HEAD + b" HTTP/1.1", 414),
+        (b"GET / HTTP/1.1\r\nX: " + b"y" * MAX_HEAD, 431),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked", 501),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip", 0),
+    ],
+)
+def test_a_refusal_has_the_status_of_its_reason(line: bytes, status: int) -> None:
+    parser = RequestParser(MAX_HEAD)
+    with pytest.raises((InvalidRequest, TooLarge)):
+        parser.feed(line + b"\r\n\r\n", [])
+    assert parser.refusal_status == status
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "host"),
+    [
+        ("/a?b", "/a?b", "x"),
+        ("http://y/a?b", "/a?b", "y"),
+        ("HTTPS://Y:80/a", "/a", "Y:80"),
+        ("http://[::1]:80", "/", "[::1]:80"),
+        ("http://y?b", "/?b", "y"),
+        ("http://y/http://z/", "/http://z/", "y"),
+    ],
+)
+def test_the_host_of_an_absolute_target_replaces_the_header(target: str, path: str, host: str) -> None:
+    [(line, headers, _, _)] = Result(f"GET {target} HTTP/1.1\r\nHost: x\r\nA: b\r\n\r\n".encode(), []).requests
+    assert (line.path, headers) == (path, [("host", host), ("a", "b")])
+
+
+@pytest.mark.parametrize("minor", range(1, 10))
+def test_a_higher_minor_version_is_read_as_ours(minor: int) -> None:
+    [(line, _, _, keep)] = Result(f"GET / HTTP/1.{minor}\r\nHost: x\r\n\r\n".encode(), []).requests
+    assert (line.version, keep) == ("HTTP/1.1", True)
 
 
 @pytest.mark.parametrize(
