@@ -25,6 +25,7 @@ from handlers.openai.chat import CompletionsHandler
 from handlers.openai.embeddings import EmbeddingsHandler
 from handlers.openai.media import ImagesHandler, OpenAISpeechHandler, OpenAITranscriptionHandler
 from handlers.openai.models import CompatibleModelHandler, CompatibleModelsHandler
+from handlers.openai.rerank import RerankHandler
 from handlers.ops.health import HealthHandler, HelloHandler
 from handlers.ops.not_found import NotFoundHandler
 from handlers.ops.page import PageHandler
@@ -59,6 +60,8 @@ ROUTES: tuple[Route, ...] = (
     (r"/images/([^/]+)", ImageHandler, {}),
     ("/v1/messages/count_tokens", CountTokensHandler, {"dialect": anthropic, "schema": "anthropic.count"}),
     ("/v1/embeddings", EmbeddingsHandler, {}),
+    ("/v1/rerank", RerankHandler, {"version": 1}),
+    ("/v2/rerank", RerankHandler, {"version": 2}),
     ("/v1/images/generations", ImagesHandler, {}),
     ("/v1/audio/speech", OpenAISpeechHandler, {}),
     ("/v1/audio/transcriptions", OpenAITranscriptionHandler, {}),

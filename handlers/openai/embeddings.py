@@ -27,7 +27,7 @@ class EmbeddingsHandler(BaseHandler):
         self.log_fields |= {"engine": target.engine.name, "model": target.model, "inputs": len(request.inputs)}
         record = CallRecord(started=self.started_at)
         if target.engine.dialect in embeddings.PASSTHROUGH_DIALECTS:
-            outgoing = embeddings.passthrough_request(body, target.model)
+            outgoing = embeddings.passthrough_request(body, target.model, target.engine)
             outgoing = forward(outgoing, self.request, self.dialect, target, record)
             raw = await embed_passthrough(outgoing, request, target, self.context.client, record)
             self.set_record_headers(record)

@@ -10,7 +10,13 @@ from typing import Any, Final, get_args
 from llm.config.parsers import ConfigError, parse_flag, parse_key, parse_names, parse_text, parse_url, parse_variable
 from llm.engines.engine import CacheMarks, Engine, MarkField, Quirks, ResponsesSupport, trim_base_url
 from llm.engines.records import ENGINES
-from llm.engines.task_support import COMPLETIONS, CUSTOM_SPEECH, CUSTOM_TRANSCRIPTION, OLLAMA_COMPLETIONS
+from llm.engines.task_support import (
+    COMPLETIONS,
+    CUSTOM_SPEECH,
+    CUSTOM_TRANSCRIPTION,
+    OLLAMA_COMPLETIONS,
+    RERANK,
+)
 
 # Variables of an engine, after ``{ENGINE}_``, with their meaning.
 SUFFIXES: Final = {
@@ -74,6 +80,7 @@ def read_custom_engines(values: Mapping[str, str]) -> dict[str, Engine]:
             # Not known, so they are tried when requested.
             responses=ResponsesSupport() if dialect == "openai-chat" else None,
             completions=_COMPLETIONS.get(dialect),
+            rerank=RERANK if dialect == "openai-chat" else None,
             speech=CUSTOM_SPEECH if dialect == "openai-chat" else None,
             transcription=CUSTOM_TRANSCRIPTION if dialect == "openai-chat" else None,
         )

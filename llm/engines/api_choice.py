@@ -24,6 +24,8 @@ def choose_api(request: ChatRequest, target: Target) -> Target:
     Otherwise the target is returned as it is. Raises ``Unsupported`` for an API that the engine does not have.
     """
     engine, requested = target.engine, request.options.responses_api
+    if not engine.chats:
+        raise Unsupported(f"{engine.label} has no chat API on this server.", param="model", engine=engine.name)
     if request.suffix is not None:
         return _choose_completions(request.suffix, target)
     if requested is not None and requested != (engine.dialect == RESPONSES):

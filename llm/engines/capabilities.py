@@ -29,7 +29,9 @@ def guess_capabilities(model_id: str, rules: ModelRules, reported: Collection[st
     )
 
 
-ModelKind: TypeAlias = Literal["chat", "image", "embedding", "tts", "stt", "video", "realtime", "computer", "other"]
+ModelKind: TypeAlias = Literal[
+    "chat", "image", "embedding", "rerank", "tts", "stt", "video", "realtime", "computer", "other"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

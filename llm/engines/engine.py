@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 from llm.engines.capabilities import NO_FACTS, ModelFacts, ModelRules
 from llm.engines.media_limits import MediaLimits
-from llm.engines.task_support import CompletionSupport, ImageSupport, SpeechSupport, TranscriptionSupport
+from llm.engines.task_support import CompletionSupport, ImageSupport, RerankSupport, SpeechSupport, TranscriptionSupport
 from llm.wire.json_codec import Json, quote_url_part
 
 RESPONSES_PATH: Final = "/responses"
@@ -69,6 +69,7 @@ class Quirks:
         None  # the tiers that it knows, to its names; None: as the client wrote them
     )
     max_stop_sequences: int | None = None  # number of texts in ``stop``
+    embedding_fields: Mapping[str, str] = field(default_factory=dict)  # fields of embedding requests to its own names
     max_top_logprobs: int | None = None  # highest value of ``top_logprobs``
     logprobs_is_number: bool = False  # ``logprobs`` is the number, not a flag beside ``top_logprobs``
 
@@ -112,6 +113,7 @@ class Engine:
     path: str = ""  # between the base URL and the paths of the dialect
     api_version: str = ""  # set: URLs name a deployment and this version (Azure's classic form)
     deployment: str = ""  # name in such URLs; default: the model
+    chats: bool = True  # False: it has no chat API here
     always_translate: bool = False  # no passthrough: the owner wants <think> tags removed from the text
     local: bool = False  # on the owner's machine: must be enabled, and callers need a client id
     quirks: Quirks = Quirks()
@@ -120,6 +122,7 @@ class Engine:
     caching: Literal["automatic", "on request", "unknown"] = "unknown"  # of prompt prefixes
     cache_marks: CacheMarks | None = None  # None: it has none, or caches on its own
     responses: ResponsesSupport | None = None  # None: it does not have this API
+    rerank: RerankSupport | None = None
     completions: CompletionSupport | None = None  # completes texts; None: it has no API for it
     speech: SpeechSupport | None = None
     transcription: TranscriptionSupport | None = None

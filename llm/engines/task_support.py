@@ -53,6 +53,21 @@ class CompletionSupport:
     suffix: bool = True  # it completes up to a text; False: not known
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RerankSupport:
+    """An API of an engine that orders documents by their relevance to a query (``llm.tasks.rerank``)."""
+
+    path: str = "/rerank"
+    below_root: bool = False  # the path begins at the base URL, without ``Engine.path``
+    top_field: str = "top_n"  # number of documents in the answer
+    sends_documents: bool = False  # it sends the documents back unless it is told not to
+    objects: bool = False  # documents may be objects other than a text
+    fields: frozenset[str] | None = None  # other fields that it knows; None: any
+
+
+RERANK: Final = RerankSupport()
+TOGETHER_RERANK: Final = RerankSupport(objects=True)
+
 COMPLETIONS: Final = CompletionSupport()
 PLAIN_COMPLETIONS: Final = CompletionSupport(suffix=False)
 OLLAMA_COMPLETIONS: Final = CompletionSupport(form="", path="/api/generate")

@@ -137,9 +137,18 @@ PASSTHROUGH_DIALECTS: Final = frozenset({"openai-chat", "openai-responses"})
 _PATH: Final = "/embeddings"
 
 
-def passthrough_request(body: Mapping[str, Json], model: str) -> EngineRequest:
-    """Returns an OpenAI client's own request with the engine's name of the model."""
-    return EngineRequest(path=_PATH, body={**body, "model": model})
+def passthrough_request(body: Mapping[str, Json], model: str, engine: Engine) -> EngineRequest:
+    """Returns an OpenAI client's own request with the engine's names of the model and of fields."""
+    return EngineRequest(path=_PATH, body=_rename_fields({**body, "model": model}, engine))
+
+
+def _rename_fields(body: dict[str, Json], engine: Engine) -> dict[str, Json]:
+    """Gives fields the engine's own names. Such an engine has no word for the default ``encoding_format``."""
+    names = engine.quirks.embedding_fields
+    if not names:
+        return body
+    renamed = {names.get(name, name): value for name, value in body.items()}
+    return {name: value for name, value in renamed.items() if (name, value) != ("encoding_format", "float")}
 
 
 def check_reply(raw: bytes, request: EmbeddingRequest, engine: Engine) -> bytes:
@@ -180,7 +189,7 @@ def _write_openai(request: EmbeddingRequest, engine: Engine, model: str) -> Engi
         body["dimensions"] = request.dimensions
     if request.as_base64:
         body["encoding_format"] = "base64"
-    return ((EngineRequest(path=_PATH, body=body), len(inputs)),)
+    return ((EngineRequest(path=_PATH, body=_rename_fields(body, engine)), len(inputs)),)
 
 
 def _read_openai(wire: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from llm.dialects.base import EngineRequest, add_query
 from llm.engines.api_choice import CHAT, use_responses
 from llm.engines.engine import RESPONSES_PATH, Target
 from llm.errors import LLMError
-from llm.tasks import embeddings, speech, token_count, transcription
+from llm.tasks import embeddings, rerank, speech, token_count, transcription
 from llm.tasks.speech import SpeechRequest
 from llm.tasks.transcription import Transcript, TranscriptionRequest
 from llm.transport.interface import HttpResponse
@@ -52,6 +52,20 @@ async def embed_passthrough(
     """
     read = partial(embeddings.check_reply, request=request, engine=target.engine)
     return await request_body(outgoing, read, target, client, record)
+
+
+async def rank(
+    request: rerank.RerankRequest, target: Target, client: EngineClient, record: CallRecord
+) -> rerank.Ranking:
+    """Requests the order of documents. Raises ``LLMError``."""
+    engine = target.engine
+    outgoing = rerank.write_request(request, engine, target.model)
+    record.dropped = outgoing.dropped
+    if engine.rerank is not None and engine.rerank.below_root:
+        target = replace(target, engine=replace(engine, path=""))
+    return await request_json(
+        outgoing, partial(rerank.read_reply, request=request, engine=engine), target, client, record
+    )
 
 
 @dataclass(frozen=True, slots=True)

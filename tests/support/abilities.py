@@ -47,8 +47,8 @@ def row(engine: Engine) -> list[str]:
 
 
 def table(engines: dict[str, Engine]) -> list[list[str]]:
-    """Returns the rows of all engines except the demo."""
-    return [row(engine) for engine in engines.values() if engine.name != "demo"]
+    """Returns the rows of all engines that chat, except the demo."""
+    return [row(engine) for engine in engines.values() if engine.name != "demo" and engine.chats]
 
 
 def _request(engine: Engine, *parts: Text | Media, **more: object) -> ChatRequest:

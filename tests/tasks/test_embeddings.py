@@ -261,7 +261,7 @@ def test_every_recorded_answer_has_one_vector_for_each_input() -> None:
     faults: dict[str, str] = {}
     total = 0
     for recording in recordings():
-        if recording.api != "embeddings" or (recording.provider not in ENGINES and recording.provider != "mistral"):
+        if recording.api != "embeddings" or recording.provider not in {*ENGINES, "mistral"} - {"cohere"}:  # its own API
             continue
         for number, (request, response) in enumerate(recording.exchanges):
             body = request.body

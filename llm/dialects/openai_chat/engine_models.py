@@ -42,7 +42,8 @@ def list_models(engine: Engine) -> ModelLister:
 
 def _build_fixed(name: str, engine: Engine) -> ModelInfo:
     can = guess_capabilities(name, engine.models, ())
-    return ModelInfo(id=name, engine=engine.name, name=name, can=can, guessed=can, meta={"id": name})
+    kind = classify_model(name, engine.models) or "chat"
+    return ModelInfo(id=name, engine=engine.name, name=name, kind=kind, can=can, guessed=can, meta={"id": name})
 
 
 def _read_entry(entry: Mapping[str, Any], engine: Engine) -> ModelInfo | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from llm.engines.engine import Engine
-from llm.engines.records import local_engines, model_hosts, model_makers
+from llm.engines.records import local_engines, model_hosts, model_makers, rerankers
 
 # In the order in which engines are listed.
 RECORDS: Final = (
@@ -25,6 +25,9 @@ RECORDS: Final = (
     model_makers.META,
     model_makers.MISTRALAI,
     model_hosts.AZURE,
+    rerankers.COHERE,
+    rerankers.JINA,
+    rerankers.VOYAGE,
     local_engines.DEMO,
 )
 

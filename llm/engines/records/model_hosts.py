@@ -90,6 +90,7 @@ OPENROUTER: Final = Engine(
     speech=task_support.OPENROUTER_SPEECH,
     transcription=task_support.OPENROUTER_TRANSCRIPTION,
     # Hosts ignore parameters that they do not know, unless a request sets this field (T7).
+    rerank=task_support.RERANK,
     completions=task_support.PLAIN_COMPLETIONS,
     quirks=Quirks(
         echo_reasoning="with_tools",
@@ -114,6 +115,7 @@ TOGETHER: Final = Engine(
     image_generation=task_support.OPENAI_IMAGES,
     speech=task_support.TOGETHER_SPEECH,
     transcription=task_support.TOGETHER_TRANSCRIPTION,
+    rerank=task_support.TOGETHER_RERANK,
     completions=task_support.PLAIN_COMPLETIONS,
     quirks=Quirks(
         echo_reasoning="with_tools",
