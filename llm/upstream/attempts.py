@@ -54,7 +54,7 @@ class Attempts:
         self._record = record
         self._headers = headers
         self._switch_api = switch_api
-        self._count = 0
+        self._count = 1 if record.lack else 0  # by the engine's other API it was asked once already
         self._waited = 0.0  # seconds, before all retries so far
         self._repeated = False  # at least one retry was made
 

@@ -37,6 +37,55 @@ async def test_cl_12_a_failure_that_was_retried_is_not_to_be_asked_again(
     assert len(upstream.requests) == 3
 
 
+OTHER_CLIENTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "responses": ("/v1/responses", {"input": "Hello"}),
+    "codex": (
+        "/v1/responses",
+        {
+            "instructions": "Be brief.",
+            "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello"}]}],
+            "tools": [{"type": "custom", "name": "apply_patch"}, {"type": "function", "name": "f", "parameters": {}}],
+            "store": False,
+            "include": ["reasoning.encrypted_content"],
+        },
+    ),
+    "ollama chat": ("/api/chat", {"messages": [{"role": "user", "content": "Hello"}]}),
+    "ollama generate": ("/api/generate", {"prompt": "Hello"}),
+}
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+@pytest.mark.parametrize("engine", WIRES)
+@pytest.mark.parametrize("name", OTHER_CLIENTS)
+async def test_cl_12_an_engine_that_fails_gets_three_requests_for_each_of_a_client(
+    name: str, engine: str, streamed: bool
+) -> None:
+    path, body = OTHER_CLIENTS[name]
+    async with Upstream(fail(500)).run() as upstream:
+        async with run_server(make_config(**WIRES[engine].environ(upstream))) as server:
+            for count in (3, 6):
+                answer = await server.post(path, {**body, "model": f"{engine}/m", "stream": streamed})
+                assert (answer.status, answer.headers.get("X-Should-Retry")) == (502, "false"), await answer.body()
+                assert len(upstream.requests) == count
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+@pytest.mark.parametrize("name", ["responses", "codex"])
+async def test_cl_12_the_request_that_finds_no_responses_api_counts_too(name: str, streamed: bool) -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        if request.path.endswith("/responses"):
+            await connection.respond({"detail": "Not Found"}, 404)
+        else:
+            await fail(500)(request, connection)
+
+    path, body = OTHER_CLIENTS[name]
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(CUSTOM_ENGINES="vllm", VLLM_BASE_URL=f"{upstream.url}/v1")) as server:
+            answer = await server.post(path, {**body, "model": "vllm/m", "stream": streamed}, CLIENT)
+    assert (answer.status, answer.headers.get("X-Should-Retry")) == (502, "false")
+    assert len(upstream.requests) == 3
+
+
 async def test_cl_12_the_reported_request() -> None:
     case = field_case("cl-12")
     given, said = case["request"], case["provider_response"]
