@@ -41,6 +41,11 @@ VALUE_ARGUMENTS: Final = frozenset(d.NAME for d in CLIENT_DIALECTS.values() if d
 # Wire formats whose model lists report facts about options: whether the patterns do not know a model id.
 NEW_MODELS: Final[Mapping[str, Callable[[str], bool]]] = {d.NAME: d.is_new_model for d in (anthropic, gemini)}
 
+# Headers with which a model takes its longest context, by wire format.
+LONG_CONTEXT_HEADERS: Final[Mapping[str, Callable[[str], Mapping[str, str]]]] = {
+    anthropic.NAME: anthropic.long_context_headers
+}
+
 
 def passthrough_target(client_dialect: str, request: ChatRequest, target: Target) -> Target | None:
     """Where a request can be passed through: the target over the client's own dialect; None if that is impossible.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
@@ -12,6 +13,7 @@ from llm.engines.task_support import CompletionSupport, ImageSupport, RerankSupp
 from llm.wire.json_codec import Json, quote_url_part
 
 RESPONSES_PATH: Final = "/responses"
+_LONG_CONTEXT: Final = re.compile(r"(?:\[1m\])+$", re.I)
 # Ends of a base URL that the paths of a dialect contain themselves: other programs want them in it.
 _OWN_PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "anthropic": ("/v1/messages", "/v1"),
@@ -159,6 +161,19 @@ class Target:
     key: str | None = field(default=None, repr=False)
     is_callers_key: bool = False  # the key is the caller's, not the server's: its owner gets the key errors
     facts: ModelFacts = NO_FACTS  # of the model, as the engine's last model list reports them
+    long_context: bool = False  # the client asked for the model's longest context
+
+
+def split_long_context(model: str) -> tuple[str, bool]:
+    """Returns a model's name without the mark with which Claude Code selects a long context, and whether it had one.
+
+    >>> split_long_context("claude-sonnet-4-5[1M]")
+    ('claude-sonnet-4-5', True)
+    """
+    if not model.endswith("]"):
+        return model, False
+    name = _LONG_CONTEXT.sub("", model)
+    return name, name != model
 
 
 def guess_key_engine(text: str, engines: Iterable[Engine]) -> Engine | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from llm.config.settings import Config
 from llm.engines.capabilities import NO_FACTS, ModelInfo
-from llm.engines.engine import Engine, Target
+from llm.engines.engine import Engine, Target, split_long_context
 from llm.errors import EngineNotConfigured, LLMError, UnknownModel
 from llm.gateway.callers import Caller
 from llm.gateway.model_lists import ModelLists
@@ -48,7 +48,8 @@ class Catalog:
         # The caller's own key comes first. An untrusted caller never gets here without one.
         own = caller.keys.get(engine.name)
         key = own or self._config.keys.get(engine.name)
-        target = Target(engine=engine, model=model, key=key, is_callers_key=bool(own))
+        model, long = split_long_context(model)
+        target = Target(engine=engine, model=model, key=key, is_callers_key=bool(own), long_context=long)
         facts = self._lists.find_facts(target)
         return target if facts is NO_FACTS else replace(target, facts=facts)
 

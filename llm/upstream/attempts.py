@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from llm.dialects.base import EngineRequest
+from llm.dialects.registry import LONG_CONTEXT_HEADERS
 from llm.engines.engine import Target
 from llm.errors import LLMError, Malformed, OtherApi
 from llm.transport.interface import HttpResponse
 from llm.upstream.call_record import FIRST_BYTE, NEXT_ATTEMPT, NEXT_EVENT, CallRecord
-from llm.upstream.engine_client import EngineClient
+from llm.upstream.engine_client import EngineClient, merge_headers
 from llm.upstream.failures import attribute_error, read_failure, select_client_headers
 from llm.wire.json_codec import loads
 
@@ -71,6 +73,8 @@ class Attempts:
         self._count += 1
         self._record.attempts += 1
         self._record.waiting_for = FIRST_BYTE
+        if self.target.long_context:
+            outgoing = add_long_context(outgoing, self.target)
         return self._check_status(self._client.send(self.target, outgoing, self._headers))
 
     def restart(self) -> None:
@@ -170,6 +174,13 @@ async def request_body(
                 return read(await reply.read(client.max_answer))
         except LLMError as error:
             await attempts.handle_failure(error)
+
+
+def add_long_context(outgoing: EngineRequest, target: Target) -> EngineRequest:
+    """Returns the request with the headers with which the model takes its longest context."""
+    select = LONG_CONTEXT_HEADERS.get(target.engine.dialect)
+    headers = select(target.model) if select is not None else {}
+    return replace(outgoing, headers=merge_headers(outgoing.headers, headers)) if headers else outgoing
 
 
 def _parse_json(raw: bytes, target: Target) -> Any:

@@ -35,8 +35,8 @@ class EngineClient:
         """
         engine = target.engine
         all_headers = {"accept": "application/json", **engine.headers, **outgoing.headers}
-        for name, value in (headers or {}).items():  # a header that both have is a list, such as anthropic-beta
-            all_headers[name] = f"{outgoing.headers[name]},{value}" if name in outgoing.headers else value
+        if headers:
+            all_headers |= merge_headers(outgoing.headers, headers)
         body = outgoing.raw
         if outgoing.body is not None:
             all_headers["content-type"] = "application/json"
@@ -48,6 +48,15 @@ class EngineClient:
         if isinstance(signed, dict | Mapping):  # dict first: a check by Mapping alone takes longer
             return transport.send(HttpRequest(method=outgoing.method, url=url, headers=signed, body=body))
         return _send_when_signed(transport, request, signed)
+
+
+def merge_headers(headers: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
+    """Returns both. A header that both have is a list, such as anthropic-beta: its values are joined."""
+    merged = {**headers, **more}
+    for name in headers.keys() & more.keys():
+        values = f"{headers[name]},{more[name]}".split(",")
+        merged[name] = ",".join(dict.fromkeys(value.strip() for value in values))
+    return merged
 
 
 def encode_in_steps(outgoing: EngineRequest) -> EngineRequest:

@@ -29,7 +29,7 @@ from llm.dialects.anthropic.passthrough import (
     is_only_usage,
     passthrough_request,
 )
-from llm.dialects.anthropic.profiles import is_new_model
+from llm.dialects.anthropic.profiles import is_new_model, long_context_headers
 from llm.dialects.anthropic.shared import CLIENT_HEADERS, NAME
 from llm.dialects.base import AnswerForms
 from llm.dialects.stream_repair import keep_document as repair_document
@@ -53,6 +53,7 @@ __all__ = [
     "is_new_model",
     "is_only_usage",
     "list_models",
+    "long_context_headers",
     "passthrough_request",
     "read_error",
     "read_reply",

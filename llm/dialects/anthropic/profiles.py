@@ -14,6 +14,18 @@ from llm.chat.request import Effort
 from llm.engines.capabilities import NO_FACTS, ModelFacts
 from llm.engines.globs import cached_by_name, first_match, matches
 
+# The beta by which these models take a million tokens of context. Newer ones do so without it, others refuse it:
+# https://platform.claude.com/docs/en/build-with-claude/context-windows.
+_LONG_CONTEXT_BETA: Final[Mapping[str, str]] = {"anthropic-beta": "context-1m-2025-08-07"}
+_NEEDS_BETA: Final = (
+    "*claude*sonnet-4",
+    "*claude*sonnet-4-0*",
+    "*claude*sonnet-4-2*",
+    "*claude*sonnet-4-5*",
+    "*claude-4-sonnet*",
+)
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnthropicProfile:
@@ -110,6 +122,11 @@ def binds_thinking(model: str) -> bool:
     (True, False)
     """
     return matches(model.lower().replace(".", "-"), _BINDS_THINKING)
+
+
+def long_context_headers(model: str) -> Mapping[str, str]:
+    """Returns the headers with which the model takes its longest context."""
+    return _LONG_CONTEXT_BETA if matches(model.lower().replace(".", "-"), _NEEDS_BETA) else _NO_HEADERS
 
 
 @cached_by_name
