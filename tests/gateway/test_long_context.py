@@ -8,7 +8,7 @@ import pytest
 
 from llm.engines.engine import split_long_context
 from tests.support.field_cases import field_case
-from tests.support.harness import CLIENT, Connection, Request, Upstream, make_config, run_server
+from tests.support.harness import CLIENT, CLIENT_ID, Connection, Request, Upstream, make_config, run_server
 from tests.support.wires import WIRES
 
 BETA: Final = "context-1m-2025-08-07"
@@ -117,6 +117,21 @@ async def test_gw_13_embeddings_and_the_list_take_such_a_name_too() -> None:
             listed = await server.request("GET", "/v1/models/openai/m[1m]", headers=CLIENT)
             assert (await listed.json())["id"] == "openai/m"
     assert upstream.requests[0].json["model"] == "m"
+
+
+async def test_gw_13_the_list_by_which_claude_code_finds_models_has_names_that_it_takes() -> None:
+    """Claude Code 2.1 asks ``/v1/models?limit=1000`` and takes ids that match ``^(claude|anthropic)``."""
+
+    async def script(request: Request, connection: Connection) -> None:
+        model = {"type": "model", "id": "claude-opus-5", "display_name": "Opus", "created_at": "2026-01-01T00:00:00Z"}
+        await connection.respond({"data": [model], "has_more": False, "first_id": None, "last_id": None})
+
+    headers = {"Authorization": f"Bearer {CLIENT_ID}", "anthropic-version": "2023-06-01"}
+    async with Upstream(script).run() as upstream:
+        async with run_server(make_config(**WIRES["anthropic"].environ(upstream))) as server:
+            answer = await server.get("/v1/models?limit=1000", headers)
+            [model] = (await answer.json())["data"]
+    assert (model["id"], model["display_name"]) == ("anthropic/claude-opus-5", "Opus")
 
 
 @pytest.mark.parametrize(
