@@ -41,42 +41,43 @@ Step: TypeAlias = "Callable[[Any, bytes, int, list[bytes]], int]"
 class Headers(Mapping[str, str]):
     """Header values by case-insensitive name. Needs a fifth of the memory of Tornado's class (two per stream)."""
 
-    __slots__ = ("_values",)
+    __slots__ = ("by_lower_name",)
 
     def __init__(self, lines: str = "") -> None:
         """Parses header lines without the last line end. Raises ``ValueError`` for invalid ones."""
         if not HEADER_LINES.fullmatch(lines):
             raise ValueError("invalid headers")
-        self._values: dict[str, str] = {}
+        values: dict[str, str] = {}
+        self.by_lower_name = values  # for lookups that cost no call
         for name, value in _LINE.findall(lines):
             key, value = _COMMON_NAMES.get(name) or name.lower(), value.strip(" \t")
-            self._values[key] = f"{self._values[key]},{value}" if key in self._values else value
+            values[key] = f"{values[key]},{value}" if key in values else value
 
     def __getitem__(self, name: str) -> str:
-        return self._values[name.lower()]
+        return self.by_lower_name[name.lower()]
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower() in self._values
+        return isinstance(name, str) and name.lower() in self.by_lower_name
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter(self.by_lower_name)
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self.by_lower_name)
 
     def items(self) -> ItemsView[str, str]:
         """Returns the headers with their names in lower case."""
-        return self._values.items()
+        return self.by_lower_name.items()
 
     def replace(self, name: str, value: str) -> Headers:
         """Returns the same headers with another value of one of them."""
         changed = Headers()
-        changed._values = {**self._values, name.lower(): value}
+        changed.by_lower_name = {**self.by_lower_name, name.lower(): value}
         return changed
 
     def get(self, name: str, default: Any = None) -> Any:
         """Returns the value of a header, of equal names joined by commas."""
-        return self._values.get(name.lower(), default)
+        return self.by_lower_name.get(name.lower(), default)
 
 
 class MessageParser:
@@ -122,10 +123,11 @@ class MessageParser:
     def read_framing(self, headers: Headers, is_http11: bool) -> tuple[bool, int | None]:
         """Returns whether the body is chunked, and its length if known; sets ``keep_alive`` (RFC 9112, section 6.3)."""
         self.keep_alive = is_http11
-        if (connection := headers.get("Connection")) is not None:
+        values = headers.by_lower_name
+        if (connection := values.get("connection")) is not None:
             options = {option.strip().lower() for option in connection.split(",")}
             self.keep_alive = "close" not in options and (is_http11 or "keep-alive" in options)
-        encoding, length = headers.get("Transfer-Encoding"), headers.get("Content-Length")
+        encoding, length = values.get("transfer-encoding"), values.get("content-length")
         if encoding is not None and (length is not None or not is_http11 or encoding.strip().lower() != "chunked"):
             raise self.make_error("sent a body with ambiguous or unsupported Transfer-Encoding")
         if length is None:
@@ -142,25 +144,27 @@ class MessageParser:
         return after
 
     def read_chunk_size(self, data: bytes, at: int, payload: list[bytes]) -> int:
-        """The step that parses a chunk size, and the chunk too if it is complete."""
-        end = self._find_line_end(data, at, "chunk")
-        if end < 0:
-            return -1
-        match = self.CHUNK_SIZE.fullmatch(data, at, end)
-        if match is None:
+        """The step that parses a chunk size, and the chunk too if it is complete, and those after it."""
+        begin = at
+        while (end := data.find(b"\r\n", at, at + MAX_LINE + 2)) >= 0:
+            match = self.CHUNK_SIZE.fullmatch(data, at, end)
+            if match is None:
+                break
+            if end - at > _MAX_SIZE_DIGITS:
+                self.count_extension(end - at)
+            size, start = int(match[1], 16), end + 2
+            behind = start + size
+            if not size or data[behind : behind + 2] != b"\r\n":
+                self.remaining = size
+                self.step = MessageParser._read_chunk if size else MessageParser._read_trailers
+                return start
+            payload.append(data[start:behind])  # the chunk is complete, as nearly always
+            at = behind + 2
+        if at > begin:
+            return at
+        if self._find_line_end(data, at, "chunk") >= 0:
             raise self.make_error("sent a chunk without a valid size")
-        if end - at > _MAX_SIZE_DIGITS:
-            self.count_extension(end - at)
-        size, start = int(match[1], 16), end + 2
-        if not size:
-            self.step = MessageParser._read_trailers
-        elif data[start + size : start + size + 2] == b"\r\n":  # the chunk is complete, as nearly always
-            payload.append(data[start : start + size])
-            return start + size + 2
-        else:
-            self.step = MessageParser._read_chunk
-        self.remaining = size
-        return start
+        return -1
 
     def count_extension(self, size: int) -> None:
         """Is called for each chunk size line with an extension, of ``size`` bytes. Raises ``ERROR`` for too many."""
@@ -180,15 +184,17 @@ class MessageParser:
         return at + 2
 
     def _read_trailers(self, data: bytes, at: int, payload: list[bytes]) -> int:
+        if data.startswith(b"\r\n", at):
+            self.complete = True
+            return at + 2
         end = self._find_line_end(data, at, "trailer")
         if end < 0:
             return -1
         self.remaining += end - at
         if self.remaining > self.MAX_TRAILERS:
             raise self.make_error("sent trailers that are too large")
-        if end > at and not self.TRAILER.fullmatch(data, at, end):
+        if not self.TRAILER.fullmatch(data, at, end):
             raise self.make_error("sent an invalid trailer")
-        self.complete = end == at
         return end + 2
 
     def _read_payload(self, data: bytes, at: int, payload: list[bytes]) -> int:

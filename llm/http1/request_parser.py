@@ -106,14 +106,15 @@ class RequestParser(MessageParser):
         return -1
 
     def _check_host(self, is_http11: bool) -> None:
-        host = self.headers.get("Host", None if is_http11 else "")
+        host = self.headers.by_lower_name.get("host", None if is_http11 else "")
         if host is None or not _HOST.fullmatch(host):
             raise self.make_error("sent no valid Host header")
 
     def _read_body_framing(self, is_http11: bool) -> None:
-        codings = [coding.strip().lower() for coding in self.headers.get("Transfer-Encoding", "").split(",")]
-        if len(codings) > 1 and "" not in codings and "chunked" not in codings[:-1] and codings[-1] == "chunked":
-            self.refusal_status = 501  # a coding below ``chunked``; the end of the body would be known (section 6.1)
+        if encoding := self.headers.by_lower_name.get("transfer-encoding"):
+            codings = [coding.strip().lower() for coding in encoding.split(",")]
+            if len(codings) > 1 and "" not in codings and "chunked" not in codings[:-1] and codings[-1] == "chunked":
+                self.refusal_status = 501  # a coding below ``chunked``; the body's end would be known (section 6.1)
         chunked, length = self.read_framing(self.headers, is_http11)
         self.remaining = length or 0
         if chunked:
