@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
 
 from llm.errors import LLMError
 from llm.wire.frames import Frame
@@ -14,32 +15,35 @@ _FIRST_HALF: Final = re.compile(rb'(?<!\\)(?:\\\\)*(\\u[dD][89abAB][0-9a-fA-F]{2
 _SECOND_HALF: Final = re.compile(rb'(?<!\\)"(\\u[dD][c-fC-F][0-9a-fA-F]{2})')
 
 
+def find_first(text: bytes, marks: Sequence[bytes]) -> int:
+    """Returns where the first of the marks is, or -1."""
+    end = len(text)
+    for mark in marks:
+        if (at := text.find(mark, 0, end)) >= 0:  # faster than ``in``, and than a pattern
+            end = at
+    return end if end < len(text) else -1
+
+
 class StreamRepair:
-    """Repairs the events of one stream. Only reads of the stream that it suspects are given to it, event by event.
+    """Repairs the events of one stream. Of each read, it gets the first event with one of ``MARKS``, and all after it.
 
     Half of a surrogate pair at the end of a delta waits for its other half, which some hosts send in the next delta:
     clients in Python cannot encode either half.
     """
 
-    __slots__ = ("_half",)
+    MARKS: ClassVar[tuple[bytes, ...]] = (b"\\ud", b"\\uD")
+
+    __slots__ = ("_half", "needs_start")
 
     def __init__(self) -> None:
         self._half = b""  # the first half of a pair, as an escape
-
-    @property
-    def needs_start(self) -> bool:
-        """True until :meth:`note_start` has found what the repair needs to know of the first event."""
-        return False
+        self.needs_start = False  # True until :meth:`note_start` has found what the repair needs of the first event
 
     def note_start(self, frame: Frame) -> None:
         """Notes what the events of the stream share, from one of the first that needed no repair."""
 
     def check_start(self, start: bytes) -> None:
         """Raises ``LLMError`` if the first bytes of the stream are those of another API. They were not sent yet."""
-
-    def suspects(self, whole: bytes) -> bool:
-        """True if one of the events may need a repair. It is asked about each read that is not like the one before."""
-        return whole.find(b"\\ud") >= 0 or whole.find(b"\\uD") >= 0  # faster than ``in``, and than a pattern
 
     def repair(self, event: bytes, frame: Frame) -> bytes:
         """Returns the bytes to send instead of ``event``, which may be none or several events.

@@ -58,9 +58,10 @@ class CallRecord:
 
     def observe(self, batch: Batch) -> None:
         """Records the characters, usage, finish reason and first token of some events."""
-        self.characters += count_characters(batch)
         for event in batch:
             match event:
+                case TextDelta(text=text) | ReasoningDelta(text=text) | ToolCallDelta(arguments=text):
+                    self.characters += len(text)
                 case UsageReported(usage):
                     self.usage = usage
                 case Finished(reason):
@@ -71,11 +72,15 @@ class CallRecord:
 
 def observe_passed(events: list[Event], record: CallRecord) -> list[Event]:
     """Records events of a passed-through answer. Returns them, with an estimate if the engine reports no usage (E7)."""
+    if not events:
+        return events
     record.observe(events)
-    record.passed_start = record.passed_start or next((e for e in events[:1] if isinstance(e, Started)), None)
-    if record.usage is None and record.input is not None and any(isinstance(event, Finished) for event in events):
+    first, last = events[0], events[-1]
+    if record.passed_start is None and isinstance(first, Started):
+        record.passed_start = first
+    if record.usage is None and record.input is not None and isinstance(last, Finished):
         record.usage = estimate_usage(record.input, record.characters)
-        return [*events[:-1], UsageReported(record.usage), events[-1]]
+        return [*events[:-1], UsageReported(record.usage), last]
     return events
 
 

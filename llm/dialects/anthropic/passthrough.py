@@ -40,16 +40,14 @@ def create_repair(reader: Any, engine: Engine) -> MessageRepair:
 class MessageRepair(StreamRepair):
     """Ends a message with an error after a tool call whose arguments are not JSON: official clients make some up."""
 
+    MARKS = (b"message_delta", *StreamRepair.MARKS)
+
     __slots__ = ("_engine", "_reader")
 
     def __init__(self, reader: MessageReader, engine: Engine) -> None:
         super().__init__()
         self._reader = reader
         self._engine = engine
-
-    def suspects(self, whole: bytes) -> bool:
-        """True for the end of a message."""
-        return whole.find(b"message_delta") >= 0 or super().suspects(whole)
 
     def repair(self, event: bytes, frame: Frame) -> bytes:
         """Returns the event to send. Raises ``Malformed`` instead of a normal end after a broken tool call."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from secrets import token_hex
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +15,7 @@ from llm.dialects.openai_chat.engine_errors import find_error
 from llm.dialects.openai_chat.engine_request import PATH, request_usage, write_cache_key
 from llm.dialects.openai_chat.engine_response import ChunkReader
 from llm.dialects.openai_chat.shared import CLIENT_FINISH_REASONS, NAME, SYSTEM_FINGERPRINT, read_finish_reason
-from llm.dialects.stream_repair import StreamRepair, read_object
+from llm.dialects.stream_repair import StreamRepair, find_first, read_object
 from llm.engines.engine import Engine
 from llm.engines.globs import matches
 from llm.errors import LLMError
@@ -29,7 +29,10 @@ _USUAL_FINISH: Final = re.compile(
     rb'"choices": ?\[\{"index": ?0, ?"delta": ?\{\}, ?(?:"logprobs": ?null, ?)?'
     rb'"finish_reason": ?"(?:stop|length|tool_calls|content_filter)"\}\]'
 )
-_NO_CHOICES: Final = (b'"choices":[]', b'"choices": []')
+# A finish reason, a name, usage and the end marker.
+_MARKS: Final = (
+    b'"finish_reason":"', b'"finish_reason": "', b'"name"', b'"usage":{', b'"usage": {', b"[DONE]",
+)  # fmt: skip
 _NONE_FINISHED: Final[frozenset[int]] = frozenset()  # one for all streams: each empty set has 216 bytes
 _OUTPUT_FIELDS: Final = ("content", "tool_calls", "function_call", "refusal", "images", "audio")
 _UNKNOWN_FINISH: Final = re.compile(
@@ -104,18 +107,6 @@ def _choose_finish(raw: str, has_call: bool, has_output: bool) -> str:
     return CLIENT_FINISH_REASONS[reason]
 
 
-def _has_mark(find: Callable[[bytes], int]) -> bool:
-    """True where a name, usage, a finish reason or the end marker is. ``find``: that of the bytes."""
-    return (
-        find(b'"finish_reason":"') >= 0
-        or find(b'"finish_reason": "') >= 0
-        or find(b'"name"') >= 0
-        or find(b'"usage":{') >= 0
-        or find(b'"usage": {') >= 0
-        or find(b"[DONE]") >= 0
-    )
-
-
 class _Call(NamedTuple):
     """A tool call as it began. ``complete``: its first piece of arguments was an object."""
 
@@ -137,10 +128,13 @@ class ChunkRepair(StreamRepair):
     of their own.
     """
 
+    MARKS = (*_MARKS, *StreamRepair.MARKS)
+
     __slots__ = ("_calls", "_finished", "_first", "_reader", "_usage", "_usage_sent")
 
     def __init__(self, reader: ChunkReader) -> None:
         super().__init__()
+        self.needs_start = True
         self._reader = reader
         self._first = ""  # the first chunk with a choice, as JSON
         self._finished = _NONE_FINISHED  # choices with a finish reason
@@ -148,28 +142,19 @@ class ChunkRepair(StreamRepair):
         self._usage_sent: Json = None  # or the chunk with nothing but usage, as JSON
         self._calls: dict[tuple[int, int], _Call] = {}  # by choice and index
 
-    def suspects(self, whole: bytes) -> bool:
-        """True for a name, usage, a finish reason and the end marker."""
-        return _has_mark(whole.find) or super().suspects(whole)
-
-    @property
-    def needs_start(self) -> bool:
-        """True until a chunk with a choice has come."""
-        return not self._first
-
     def note_start(self, frame: Frame) -> None:
         """Notes the first chunk with a choice."""
         if '"delta"' in frame.data:
-            self._first = frame.data
+            self._first, self.needs_start = frame.data, False
 
     def repair(self, event: bytes, frame: Frame) -> bytes:
         """Returns the events to send. Raises ``EngineFailed`` for a finish reason that is an error."""
         if frame.data.strip() == _DONE:
             return b"".join(map(encode_sse_event, self._write_missing_end())) + event
         event = self.join_halves(event)
-        if not self._first:
+        if self.needs_start:
             self.note_start(frame)
-        if not _has_mark(event.find) or self._is_usual_end(event, frame):
+        if self._is_usual_end(event, frame) or find_first(event, _MARKS) < 0:
             return event
         wire = read_object(frame)
         if find_error(wire) is not None:
@@ -193,7 +178,7 @@ class ChunkRepair(StreamRepair):
         if not has_usage and not self._finished and _USUAL_FINISH.search(event) is not None:
             self._finished = frozenset({0})
             return True
-        only_usage = has_usage and any(event.find(mark) >= 0 for mark in _NO_CHOICES)
+        only_usage = has_usage and (event.find(b'"choices":[]') >= 0 or event.find(b'"choices": []') >= 0)
         if only_usage and self._usage is None and self._usage_sent is None:
             self._usage_sent = frame.data
             return True

@@ -41,6 +41,8 @@ def create_repair(reader: Any, engine: Engine) -> ResponseRepair:
 class ResponseRepair(StreamRepair):
     """Repairs nothing but halves of surrogate pairs."""
 
+    MARKS = (b"[DONE]", *StreamRepair.MARKS)  # clients do not read behind the end marker
+
     __slots__ = ("_engine",)
 
     def __init__(self, engine: Engine) -> None:
@@ -51,10 +53,6 @@ class ResponseRepair(StreamRepair):
         """Raises ``Malformed`` for the start of a stream of Chat Completions."""
         if _CHAT_CHUNK.search(start):
             raise build_other_api(self._engine)
-
-    def suspects(self, whole: bytes) -> bool:
-        """True for an end marker, behind which clients do not read."""
-        return whole.find(b"[DONE]") >= 0 or super().suspects(whole)
 
     def shows_error(self, frame: Frame, error: LLMError) -> bool:
         """True for ``response.failed`` and a typed ``error``: Codex, among others, ignores an event without a type."""

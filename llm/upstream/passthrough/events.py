@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from llm.chat.events import Event
 from llm.dialects.registry import PASSTHROUGH_WIRES
+from llm.dialects.stream_repair import find_first
 from llm.engines.engine import Target
 from llm.errors import LLMError, Malformed
 from llm.log import MASK, is_secret
@@ -43,7 +44,7 @@ class PassthroughEvents:
         dialect = self._dialect = PASSTHROUGH_WIRES[target.engine.dialect]
         self._between = False  # the last piece ended with a delta: the splitter has no incomplete event
         self._blocks = blocks
-        self._key = target.key.encode() if is_secret(target.key) else b""
+        self._key = target.key.encode() if target.key else b""
         self._idle = 0  # bytes since the last content
         self._limit = limit
         self._reader = dialect.create_reader(target.engine)
@@ -66,11 +67,10 @@ class PassthroughEvents:
 
     def feed(self, chunk: bytes) -> bool | None:
         """Sends a piece of the answer on and reads it for the call record (``HttpResponse.on_data``)."""
-        blocks = self._blocks
-        pending = b"" if self._between else blocks.pending()
+        blocks, template = self._blocks, self._template
+        pending = None if template.delta is None else b"" if self._between else blocks.pending()
         if pending is not None:
             read = pending + chunk if pending else chunk
-            template = self._template
             piece, size = None, 0 if self._needs_text else template.skim(read)
             if not size:
                 piece, size = template.read(read)
@@ -88,11 +88,7 @@ class PassthroughEvents:
                 return ready
         self._between = False
         whole = blocks.extract_complete(chunk)
-        ready, found = True, False
-        if whole and (self.failure is not None or self._repair.suspects(whole)):
-            ready, found = self._feed_repaired(whole)
-        elif whole:
-            ready, found = self._feed_whole(whole)
+        ready, found = self._feed_whole(whole) if whole else (True, False)
         if found:
             self._idle = 0
             return ready and not self.done
@@ -110,7 +106,7 @@ class PassthroughEvents:
         blocks = self._blocks
         frame = blocks.decode_frame(rest)
         if frame is not None:
-            piece = self._repaired(rest + blocks.delimiter)
+            piece = self._presentable(self._repaired(rest + blocks.delimiter, frame))
             try:
                 observe_passed(self._read_frame(frame), self._record)
             except Malformed:
@@ -125,51 +121,73 @@ class PassthroughEvents:
                 self.send(piece)
 
     def _feed_whole(self, whole: bytes) -> tuple[bool, bool]:
-        """Sends events as they are, then reads them. Returns as :meth:`_feed_repaired` does."""
-        wanted = self._wanted(whole)
-        return self.send(self._presentable(wanted)) if wanted else True, self._read(whole)
+        """Sends the events before the first one with a mark of the repair as they are, then reads all.
 
-    def _feed_repaired(self, whole: bytes) -> tuple[bool, bool]:
-        """Sends the events before the first one to repair; repairs and reads the others one by one, then sends them.
-
-        Returns what ``send`` returns, and whether one held something. Raises ``LLMError`` at the end with an error.
+        Returns what ``send`` returns, and whether one event held something. Raises ``LLMError`` at the end with an
+        error.
         """
+        mark = 0 if self.failure is not None else find_first(whole, self._repair.MARKS)
+        if mark < 0:
+            ready = self._send_unchanged(whole)
+            events = self._blocks.split_events(whole)
+            return self._read(events, len(events), ready)
         events = self._blocks.split_events(whole)
+        unchanged, end = 0, len(events[0])
+        while end <= mark:
+            unchanged += 1
+            end += len(events[unchanged])
+        ready = self._send_unchanged(b"".join(events[:unchanged])) if unchanged else True
+        return self._read(events, unchanged, ready)
+
+    def _send_unchanged(self, whole: bytes) -> bool:
+        piece = self._presentable(whole)
+        return self.send(piece) if piece else True
+
+    def _read(self, events: Sequence[bytes], sent: int, ready: bool) -> tuple[bool, bool]:
+        """Reads events for the call record. The first ``sent`` ones were sent; the others are repaired, then sent.
+
+        Returns and raises as :meth:`_feed_whole` does; ``ready`` is what ``send`` returned so far.
+        """
+        blocks, repair = self._blocks, self._repair
         pieces: list[bytes] = []
-        ready, found, failure, count = True, False, None, 0
-        while self.failure is None and count < len(events) and not self._repair.suspects(events[count]):
-            count += 1
-        if count:
-            ready, found = self._feed_whole(b"".join(events[:count]))
-        for event in events[count:]:
+        read: list[Event] = []
+        last, found, failure = b"", False, None
+        for number, event in enumerate(events):
+            frame = blocks.decode_frame(event)
+            if number >= sent:
+                try:
+                    pieces.append(self._repaired(event, frame))
+                except LLMError as error:
+                    failure = error
+                    break
+            if frame is None:
+                continue
+            last = event
+            if repair.needs_start:
+                repair.note_start(frame)
             try:
-                pieces.append(self._repaired(event))
-            except LLMError as error:
-                failure = error
-                break
-            found = self._read(event) or found
-        if any(pieces):
-            ready = (self._send_last if self.done else self.send)(b"".join(pieces))
+                read = self._read_frame(frame)
+            except Malformed:  # the client judges it
+                read = []
+            if read:
+                found = True
+                observe_passed(read, self._record)
+        if pieces and (piece := self._presentable(b"".join(pieces))):
+            ready = (self._send_last if self.done else self.send)(piece)
         if failure is not None:
             raise failure
+        if last:
+            self._template.learn(last, read)
         return ready, found
 
-    def _repaired(self, event: bytes) -> bytes:
+    def _repaired(self, event: bytes, frame: Frame | None) -> bytes:
         """Returns the bytes to send for one event."""
-        frame = self._blocks.decode_frame(event)
         if frame is None:
-            return self._presentable(event) if self._is_wanted(event) else b""
+            return event
         if self.failure is not None:
-            if not self._error_shown and frame.data.strip() == "[DONE]":
-                return b""  # clients read no further
-            return self._presentable(event)
-        repaired = self._repair.repair(event, frame)
-        return self._presentable(self._wanted(repaired)) if repaired else b""
-
-    def _wanted(self, whole: bytes) -> bytes:
-        if not self.withhold_usage and not has_empty_data(whole):
-            return whole
-        return b"".join([event for event in self._blocks.split_events(whole) if self._is_wanted(event)])
+            unread = not self._error_shown and frame.data.strip() == "[DONE]"  # clients read no further than this
+            return b"" if unread else event
+        return self._repair.repair(event, frame)
 
     def _is_wanted(self, event: bytes) -> bool:
         """False for usage that the client did not ask for, and for empty data, in which clients look for JSON."""
@@ -179,8 +197,13 @@ class PassthroughEvents:
         return not (self.withhold_usage and self._dialect.is_only_usage(frame))
 
     def _presentable(self, piece: bytes) -> bytes:
-        """Masks a key that the provider repeats in an error (X4); escapes what clients take for the end of a line."""
-        if self._key and self._key in piece:
+        """Leaves out what the client shall not get; masks a key that the provider repeats in an error (X4).
+
+        Escapes what clients take for the end of a line.
+        """
+        if self.withhold_usage or has_empty_data(piece):
+            piece = b"".join([event for event in self._blocks.split_events(piece) if self._is_wanted(event)])
+        if self._key and self._key in piece and is_secret(self._target.key):
             events = self._blocks.split_events(piece)
             piece = b"".join(e.replace(self._key, MASK.encode()) if self._is_error(e) else e for e in events)
         return escape_line_separators(piece) if self.lines else piece
@@ -199,28 +222,6 @@ class PassthroughEvents:
         except (ValueError, LLMError):
             return True
         return False
-
-    def _read(self, whole: bytes) -> bool:
-        """Reads events for the call record. Returns whether they held something."""
-        blocks, found = self._blocks, False
-        events: list[Event] = []
-        last = b""
-        for block in blocks.split_events(whole):
-            if (frame := blocks.decode_frame(block)) is None:
-                continue
-            last = block
-            if self._repair.needs_start:
-                self._repair.note_start(frame)
-            try:
-                events = self._read_frame(frame)
-            except Malformed:  # the client judges it
-                events = []
-            if events:
-                found = True
-                observe_passed(events, self._record)
-        if last:
-            self._template.learn(last, events)
-        return found
 
     def _read_frame(self, frame: Frame) -> list[Event]:
         """Raises ``Malformed``. Any other error is the engine's own: the client gets it as it is, reading ends."""
