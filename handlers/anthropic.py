@@ -22,7 +22,7 @@ class CountTokensHandler(ChatHandler):
         call = ChatCall(self.request_id, body, self.dialect, self.record, select_headers(self.request, self.dialect))
         own = None
         if target.engine.dialect == self.dialect.NAME:
-            own = OwnRequest(body, call.headers_for(target), select_query(self.request))
+            own = OwnRequest(body, call.headers_for(target), select_query(self.request.query))
         counted = await count_tokens(request, target, self.context.client, self.record, own)
         self.set_record_headers(self.record)
         if counted.estimated:

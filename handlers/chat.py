@@ -85,7 +85,8 @@ class ChatHandler(BaseHandler):
             self.failure = self.failure or self.record.failure
 
     def _make_call(self, body: dict[str, Any]) -> ChatCall:
-        headers, query = select_headers(self.request, self.dialect), select_query(self.request)
+        headers = select_headers(self.request, self.dialect)
+        query = select_query(self.request.query) if self.request.query else ""
         return ChatCall(self.request_id, body, self.dialect, self.record, headers, query)
 
     def answer(self, call: ChatCall, answer: ClientAnswer) -> Coroutine[Any, Any, None]:
@@ -94,16 +95,11 @@ class ChatHandler(BaseHandler):
 
     def make_writer(self, request: ChatRequest) -> Writer:
         """Returns the dialect's writer of a streamed answer."""
-        return self.dialect.create_writer(request, self.read_clock())
+        return self.dialect.create_writer(request, int(time.time()))
 
     def make_reply_body(self, reply: Reply, request: ChatRequest) -> dict[str, Json]:
         """Returns the JSON body of an answer that is not streamed."""
-        return self.dialect.write_reply(reply, request, self.read_clock())
-
-    @staticmethod
-    def read_clock() -> int:
-        """Returns the seconds since 1970."""
-        return int(time.time())
+        return self.dialect.write_reply(reply, request, int(time.time()))
 
     def set_answer_headers(self) -> None:
         """Sets the headers that are known once the engine has accepted the request."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from handlers.chat import ChatHandler
@@ -17,11 +18,11 @@ class CompletionsHandler(ChatHandler):
 
     def make_writer(self, request: ChatRequest) -> Writer:
         """Returns the writer of a streamed answer."""
-        return openai_chat.create_writer(request, self.read_clock(), self._reasoning_fields())
+        return openai_chat.create_writer(request, int(time.time()), self._reasoning_fields())
 
     def make_reply_body(self, reply: Reply, request: ChatRequest) -> dict[str, Json]:
         """Returns the body of an answer that is not streamed."""
-        return openai_chat.write_reply(reply, request, self.read_clock(), self._reasoning_fields())
+        return openai_chat.write_reply(reply, request, int(time.time()), self._reasoning_fields())
 
     def _reasoning_fields(self) -> Sequence[str]:
         configured = self.context.config.chat_reasoning_fields

@@ -29,10 +29,8 @@ def select_headers(request: HTTPServerRequest, dialect: ClientDialect) -> Mappin
     return found or _NO_HEADERS
 
 
-def select_query(request: HTTPServerRequest) -> str:
+def select_query(query: str) -> str:
     """Returns the arguments of the URL that are forwarded, as they came."""
-    if not (query := request.query):
-        return ""
     pairs = [pair for pair in query.split("&") if pair and pair.isascii() and pair.isprintable()]
     return "&".join(p for p in pairs if unquote(p.partition("=")[0]).lower() not in _PRIVATE_ARGUMENTS)
 
@@ -45,5 +43,5 @@ def forward(
     sent, told = known.select(select_headers(request, dialect), same_dialect=True, own_key=target.is_callers_key)
     record.dropped = (*told, *outgoing.dropped)
     outgoing = replace(outgoing, headers={**outgoing.headers, **sent}) if sent else outgoing
-    query = select_query(request)
+    query = select_query(request.query)
     return add_query(outgoing, query) if query else outgoing

@@ -153,11 +153,10 @@ class ClientHeaders:
     features: tuple[str, ...] = ()  # versions and betas, which mean nothing to other engines
     accounts: tuple[str, ...] = ()  # whose request it is: named as dropped where they are not sent
     own_accounts: tuple[str, ...] = ()  # the same, of the key's owner: sent with the caller's own key only
+    names: tuple[str, ...] = field(init=False)  # all of them
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All of them."""
-        return (*self.features, *self.accounts, *self.own_accounts)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", (*self.features, *self.accounts, *self.own_accounts))
 
     def select(
         self, headers: Mapping[str, str], *, same_dialect: bool, own_key: bool

@@ -54,6 +54,9 @@ def passthrough_target(client_dialect: str, request: ChatRequest, target: Target
     """
     if client_dialect in (COMPLETIONS, FIM):
         return use_completions(target) if has_form(target, client_dialect) else None
+    engine = target.engine
+    if client_dialect != engine.dialect and engine.responses is None:
+        return None
     chosen = choose_api(request, target)
     if client_dialect == RESPONSES and takes_responses(request, chosen.engine):
         chosen = use_responses(chosen)

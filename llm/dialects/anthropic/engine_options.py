@@ -51,13 +51,13 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
         raise refuse("citations", "citations cannot be combined with a JSON schema")
     max_tokens = profile.max_tokens if options.max_tokens is None else options.max_tokens
     wire: dict[str, Json] = {"max_tokens": max_tokens}
-    if has_wire_form(request.metadata):  # more exact than the options; a client of this wire sets its own defaults
+    if own_client := has_wire_form(request.metadata):  # more exact than the options, with the defaults of its client
         wire |= unpack_wire_form(request.metadata)
     else:
         wire |= _write_thinking(options, request.soft_options, profile, max_tokens, refuse, dropped)
         wire |= _write_output_config(options, profile, engine, refuse, dropped)
     samplers = _write_samplers(options, profile, _find_active_thinking(wire), refuse)
-    if has_wire_form(request.metadata):  # with the default values that its client wrote out
+    if own_client:  # with the default values that it wrote out
         samplers = _list_samplers(options)
     wire |= samplers
     if options.stop:
@@ -91,9 +91,7 @@ def _find_option_turning_off(options: Options) -> str | None:
 
 
 def _find_option_turning_on(options: Options) -> str | None:
-    """Returns the name of the option that turns thinking on, or None; an option that turns it off wins."""
-    if _find_option_turning_off(options):
-        return None
+    """Returns the name of the option that turns thinking on, or None; one that turns it off goes before."""
     if options.reasoning_tokens is not None:
         return "reasoning_tokens"
     if options.effort is not None:
@@ -109,10 +107,11 @@ def _write_thinking(
     refuse: Refuse,
     dropped: list[str],
 ) -> dict[str, Json]:
-    on = _find_option_turning_on(options)
+    off = _find_option_turning_off(options)
+    on = None if off else _find_option_turning_on(options)
     if on != "effort" and options.effort not in (None, "none") and _choose_effort(options, profile, []) is None:
         dropped.append("effort")  # another option decides about thinking, and the model has no effort field
-    if off := _find_option_turning_off(options):
+    if off:
         return _turn_thinking_off(off, profile, off in soft_options, refuse, dropped)
     if on is None:
         return {"thinking": dict(_ADAPTIVE)} if profile.thinks_by_default else {}
@@ -159,9 +158,9 @@ def _choose_effort(options: Options, profile: AnthropicProfile, dropped: list[st
 
     An effort that the model does not have becomes the nearest one.
     """
-    effort, turned_off = options.effort, _find_option_turning_off(options) is not None
     if not profile.efforts:
         return None
+    effort, turned_off = options.effort, _find_option_turning_off(options) is not None
     if effort is None or effort == "none":  # the least, if the model thinks nevertheless
         return fit_effort("minimal", profile.efforts) if turned_off and profile.off_type is None else None
     if profile.thinking == "budget" and effort not in (*profile.efforts, "minimal"):

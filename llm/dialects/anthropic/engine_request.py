@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -51,6 +51,7 @@ _TEXT_TYPES: Final = re.compile(r"text/.*|application/(.*\+)?(json|xml|yaml|x-ya
 _DROP_MISMATCHES: Final[Mapping[str, Json]] = {"block_binding": {"prefix_mismatch_behavior": "drop_block"}}
 _BINDING_BETA: Final[Mapping[str, str]] = {"anthropic-beta": "thinking-binding-controls-2026-08-01"}
 _NO_HEADERS: Final[Mapping[str, str]] = {}
+_NO_FIELDS: Final[Mapping[str, Json]] = {}
 
 
 def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
@@ -59,20 +60,20 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     dropped: list[str] = []
     request = move_cache_marks(request, NAME, CACHE_CONTROL, dropped)
     client_fields = dict(select_fields(request.metadata))
-    request = limit_tools(request, engine)
+    if request.options.allowed_tools:
+        request = limit_tools(request, engine)
     dropped += lost_fields(request, NAME)
     if request.tools:
         dropped += lost_grammars(request.tools)
     if request.tools and not (find_profile(request.model).forced_tools and engine.quirks.accepts_forced_tools):
         request = unforce_tools(request, engine, dropped)
-    request = ask_for_json(request, dropped)
+    if request.options.format is not None:
+        request = ask_for_json(request, dropped)
     request = adapt_history(request, NAME, engine, dropped)
     if not engine.quirks.accepts_unknown_fields:
         dropped += [name for name in client_fields if name in request.droppable_fields]
         client_fields = {name: value for name, value in client_fields.items() if name not in request.droppable_fields}
-    conversation = _Conversation(
-        engine, select_fields, citations=request.options.citations is True, binds_thinking=binds_thinking(request.model)
-    )
+    conversation = _Conversation(engine, select_fields, request.model, citations=request.options.citations is True)
     for message in request.messages:
         conversation.add(message)
     if request.options.citations and not conversation.citable:
@@ -91,7 +92,8 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
         body["stream"] = True
     if request.options.caching:
         body = add_cache_breakpoints(body)
-    body = add_extra_fields(body, request.options.extra)
+    if request.options.extra:
+        body = add_extra_fields(body, request.options.extra)
     dropped += conversation.dropped
     return EngineRequest(
         path=PATH, body=body, headers=headers, dropped=tuple(dict.fromkeys(dropped)), may_drop_more=bool(headers)
@@ -163,9 +165,7 @@ class _Conversation:
     them.
     """
 
-    def __init__(
-        self, engine: Engine, select_fields: MetadataSelector, *, citations: bool, binds_thinking: bool
-    ) -> None:
+    def __init__(self, engine: Engine, select_fields: MetadataSelector, model: str, *, citations: bool) -> None:
         self.system: list[dict[str, Json]] = []
         self.dropped: list[str] = []
         self.citable = False  # the conversation has a document
@@ -173,14 +173,14 @@ class _Conversation:
         self._engine = engine
         self._select_fields = select_fields
         self._citations = citations
-        self._binds_thinking = binds_thinking
+        self._model = model
         self._messages: list[_WireMessage] = []
 
     def add(self, message: Message) -> None:
         if message.role == "system" and unpack_wire_form(message.metadata).get("role") != "system":
             self.system += self._write_blocks(message.parts, "system")
             return
-        extra = self._select_fields(message.metadata)
+        extra = self._select_fields(message.metadata) if message.metadata else _NO_FIELDS
         for role, parts in _split_by_role(message):
             blocks = self._write_blocks(parts, role)
             if not blocks:
@@ -202,7 +202,7 @@ class _Conversation:
         match part:
             case Text():
                 return self._write_text(part)
-            case Reasoning(is_outdated=True) if self._binds_thinking:
+            case Reasoning(is_outdated=True) if binds_thinking(self._model):
                 return None  # the client has not sent it, and it fits no more
             case Reasoning(text, metadata):
                 thinking = _write_thinking(text, self._select_fields(metadata))
@@ -227,13 +227,15 @@ class _Conversation:
     def _write_text(self, part: Text) -> dict[str, Json] | None:
         if not part.text.strip():
             return None
-        fields, wire_form = self._select_fields(part.metadata), unpack_wire_form(part.metadata)
-        if wire_form.get("type") == "document":
-            source = wire_form.get("source")
-            source = {**(source if isinstance(source, dict) else {}), "data": part.text}
-            return self._enable_citations({**fields, "type": "document", "source": source})
+        fields = _NO_FIELDS
+        if part.metadata:
+            fields, wire_form = self._select_fields(part.metadata), unpack_wire_form(part.metadata)
+            if wire_form.get("type") == "document":
+                source = wire_form.get("source")
+                source = {**(source if isinstance(source, dict) else {}), "data": part.text}
+                return self._enable_citations({**fields, "type": "document", "source": source})
         wire: dict[str, Json] = {"type": "text", **fields, "text": part.text}
-        if citations := write_citations(part.citations, self._select_fields):
+        if part.citations and (citations := write_citations(part.citations, self._select_fields)):
             wire["citations"] = citations
         return wire
 
@@ -322,11 +324,13 @@ class _WireMessage:
             self.blocks[-1] = {**last, "text": str(last["text"]).rstrip()}
 
     def write(self) -> dict[str, Json]:
-        blocks = sorted(self.blocks, key=lambda block: block.get("type") != "tool_result")
+        blocks = self.blocks
+        if len(blocks) > 1:
+            blocks = sorted(blocks, key=lambda block: block.get("type") != "tool_result")
         return {**self.extra, "role": self.role, "content": _write_content(blocks)}
 
 
-def _split_by_role(message: Message) -> Iterator[tuple[str, list[Part]]]:
+def _split_by_role(message: Message) -> list[tuple[str, list[Part]]]:
     """Splits a message by role: tool results belong to ``user``, but our tool loop stores them beside the calls."""
     pieces: list[tuple[str, list[Part]]] = []
     for part in message.parts:
@@ -334,7 +338,7 @@ def _split_by_role(message: Message) -> Iterator[tuple[str, list[Part]]]:
         if not pieces or pieces[-1][0] != role:
             pieces.append((role, []))
         pieces[-1][1].append(part)
-    yield from pieces
+    return pieces
 
 
 def _write_thinking(text: str, fields: Mapping[str, Json]) -> dict[str, Json] | None:

@@ -88,7 +88,7 @@ def pack_request_form(**fields: Json) -> Metadata:
 
 def has_wire_form(metadata: Metadata) -> bool:
     """True if a client of this dialect sent the request."""
-    return any(one.dialect == NAME and one.issuer == _WIRE_FORM_ISSUER for one in metadata)
+    return bool(metadata) and any(one.dialect == NAME and one.issuer == _WIRE_FORM_ISSUER for one in metadata)
 
 
 def unpack_wire_form(metadata: Metadata) -> Mapping[str, Json]:

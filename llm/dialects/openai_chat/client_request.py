@@ -54,9 +54,11 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     if "functions" in body:
         tools += [_read_function(wire, f"functions[{n}]", ()) for n, wire in enumerate(read_list(body, "functions"))]
     known = _KNOWN_WITH_USAGE if stream_options.keys() <= _USAGE_FIELDS else _KNOWN
-    model, options, defaults = read_text(body, "model", ""), NO_OPTIONS, _NO_FIELDS
+    model, defaults = read_text(body, "model", ""), _NO_FIELDS
+    options, soft_options, option_names = NO_OPTIONS, _NO_FIELDS, _OPTION_NAMES
     if not _OPTIONS.isdisjoint(body):
         options = _read_options(body)
+        soft_options, option_names = soften_no_reasoning(options), _name_options(body)
         known -= _find_host_fields(body)
     if not _DEFAULT_FIELDS.isdisjoint(body):
         defaults = frozenset(name for name, value in _DEFAULTS.items() if body.get(name) == value)
@@ -70,8 +72,8 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         metadata=() if body.keys() <= known else _read_unknown_fields(body, known),
         droppable_fields=DROPPABLE_FIELDS,
         default_fields=defaults,
-        soft_options=soften_no_reasoning(options),
-        option_names=_name_options(body),
+        soft_options=soft_options,
+        option_names=option_names,
     )
 
 

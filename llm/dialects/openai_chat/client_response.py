@@ -50,7 +50,10 @@ _DONE: Final = b"data: [DONE]\n\n"
 _ROLE: Final = b'{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}'
 _TEXT_CHUNK: Final = b'%b"choices":[{"index":0,"delta":{"content":%b},"finish_reason":null}]}\n\n'
 _NO_FIELDS: Final[Mapping[str, Json]] = {}
-_NO_CALLS: Final[frozenset[int]] = frozenset()  # one for all streams: each empty set has 216 bytes
+# One for all streams: each empty set has 216 bytes.
+_NO_CALLS: Final[frozenset[int]] = frozenset()
+_NO_NAMES: Final[frozenset[str]] = frozenset()
+_NO_USAGE: Final = Usage()
 # Clients that read both fields of a stream and hold the text twice then, by the start of their ``User-Agent``, and the
 # field that they also send back (openai-agents 0.24.0).
 _READS_TWICE: Final[Mapping[str, Sequence[str]]] = {"Agents/Python": ("reasoning",)}
@@ -117,9 +120,9 @@ class ChunkWriter:
         self._reasoning: dict[int, tuple[StringIO, int, int]] = {}  # text of open reasoning parts, and ``SEALED_PLACE``
         self._characters = 0  # characters of text so far
         self._part_starts: dict[int, int] = {}  # characters before each text part: on this wire they are one text
-        self._usage = Usage()
+        self._usage = _NO_USAGE
         self._after_comment = False  # the last text comments on the work; another one is the answer
-        self._freeform = find_freeform(request.tools)
+        self._freeform = find_freeform(request.tools) if request.tools else _NO_NAMES
         self._inputs: dict[int, InputUnwrapper] = {}  # of open calls whose input is text, by part index
 
     def feed(self, events: Sequence[Event]) -> list[bytes]:
