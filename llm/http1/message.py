@@ -2,8 +2,8 @@
 
 Wire: https://www.rfc-editor.org/rfc/rfc9112
 Strict about framing, because both sides are untrusted. Refused are a length together with chunks, different lengths,
-transfer encodings other than ``chunked``, chunks without size or line end, line ends other than CRLF, and folded
-headers.
+transfer encodings other than ``chunked``, chunks without size or line end, line ends other than CRLF, and (in requests)
+folded headers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Parses HTTP/1.1 responses, strictly: the other side is untrusted.
 
 Wire: https://www.rfc-editor.org/rfc/rfc9112
-Chunk extensions and trailers are accepted and dropped. Besides what ``llm.http1.message`` refuses, heads above 64 KB,
-more than ten interim responses and ``101`` are refused.
+Chunk extensions and trailers are accepted and dropped, folded header lines joined. Besides what ``llm.http1.message``
+refuses, heads above 64 KB, more than ten interim responses and ``101`` are refused.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ MAX_HEAD: Final = 64 * 1024  # bytes of a head, and of all trailers
 MAX_INTERIM: Final = 10  # 1xx responses before the final one
 
 _VERSION: Final = b"HTTP/1."
-_STATUS: Final = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
+_STATUS: Final = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
 
 
+_FOLD: Final = re.compile(r"[ \t]*\r\n[ \t]+")  # a line that goes on in the next one (section 5.2)
 _NO_HEADERS: Final = Headers()
 
 
@@ -79,6 +80,8 @@ class ResponseParser(MessageParser):
         match = _STATUS.fullmatch(first)
         if match is None:
             raise self.make_error("sent no HTTP/1.1 response")
+        if "\r\n " in lines or "\r\n\t" in lines:
+            lines = _FOLD.sub(" ", lines)
         try:
             headers = Headers(lines)
         except ValueError:
@@ -89,7 +92,7 @@ class ResponseParser(MessageParser):
             if status == 101 or self._interim_count > MAX_INTERIM:
                 raise self.make_error("sent 101 or too many other interim responses")
         else:
-            self._read_body_framing(status, headers, is_http11=match[1] == "1")
+            self._read_body_framing(status, headers, is_http11=match[1] != "0")
             self.status, self.headers = status, headers
         return end + 4
 

@@ -127,12 +127,11 @@ REFUSED = {
     "another protocol": b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
     "no HTTP": b"SSH-2.0-OpenSSH_9.2\r\n",
     "HTTP/2": b"HTTP/2 200\r\n\r\n",
-    "HTTP/1.2": b"HTTP/1.2 200 OK\r\n\r\n",
     "status without a number": b"HTTP/1.1 OK\r\n\r\n",
     "impossible status": b"HTTP/1.1 099 OK\r\n\r\n",
     "TLS": b"\x15\x03\x01\x00\x02\x02\x46",
     "lines that end with LF": b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
-    "folded header": HEAD + b" folded: c\r\n\r\n",
+    "folded first header": b"HTTP/1.1 200 OK\r\n folded: c\r\n\r\n",
     "header without colon": HEAD + b"colon\r\n\r\n",
     "header with a blank before its colon": HEAD + b"X-B : c\r\n\r\n",
     "header with a lone LF": HEAD + b"X-B: c\nX-C: d\r\n\r\n",
@@ -213,3 +212,17 @@ def test_keep_alive_is_parsed(data: bytes, keep: bool) -> None:
 def test_transport_t14_bytes_after_a_response_are_detected(data: bytes) -> None:
     result = Result(data, [])
     assert (result.complete, result.parser.has_excess) == (True, True)
+
+
+@pytest.mark.parametrize("fold", ["\r\n ", "\r\n\t", " \t\r\n \t "])
+def test_folded_headers_are_joined(fold: str) -> None:
+    parser = ResponseParser("GET")
+    parser.feed(f"HTTP/1.1 200 OK\r\nX: a{fold}b{fold}c\r\nContent-Length:{fold}0\r\n\r\n".encode(), [])
+    assert (parser.complete, parser.headers["X"]) == (True, "a b c")
+
+
+@pytest.mark.parametrize("minor", range(1, 10))
+def test_a_higher_minor_version_is_read_as_ours(minor: int) -> None:
+    parser = ResponseParser("GET")
+    parser.feed(f"HTTP/1.{minor} 200 OK\r\nContent-Length: 0\r\n\r\n".encode(), [])
+    assert parser.complete and parser.keep_alive

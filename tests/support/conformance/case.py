@@ -47,7 +47,7 @@ class RequestCase:
 
     def judge(self, outcome: Outcome) -> bool:
         """Returns whether an outcome is right."""
-        if not any(_matches(text.split(), outcome) for text in self.right.split(" or ")):
+        if not any(matches(text.split(), outcome) for text in self.right.split(" or ")):
             return False
         if not outcome.heads:
             return True
@@ -57,7 +57,8 @@ class RequestCase:
         return not (self.header and not _has(self.header, head)) and not (self.no_header and _has(self.no_header, head))
 
 
-def _matches(words: list[str], outcome: Outcome) -> bool:
+def matches(words: list[str], outcome: Outcome) -> bool:
+    """Returns whether an outcome is the alternative of these words."""
     *statuses, end = words
     if end not in (ANY_END, outcome.end) or len(statuses) != len(outcome.statuses):
         return False
