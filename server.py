@@ -36,6 +36,7 @@ from llm.errors import LLMError
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
 from llm.gateway.chat import ChatService
+from llm.gateway.responses.keeper import ResponseKeeper
 from llm.gateway.signature_cache import MAX_AGE, MAX_SIZE, SignatureCache
 from llm.gateway.tool_loop import ToolLimits
 from llm.http1.event_loop import new_loop, uvloop
@@ -43,6 +44,7 @@ from llm.http1.watchdog import Watchdog
 from llm.integrity import hash_files
 from llm.log import Redactor
 from llm.storage.images import ImageStore
+from llm.storage.sqlite.responses import SqliteResponses
 from llm.storage.sqlite.signatures import SqliteSignatures
 from llm.storage.sqlite.threads import SqliteThreads
 from llm.tools.base import Tools
@@ -92,11 +94,9 @@ def make_context(
     catalog = Catalog(config, services)
     tools = make_tools(config, services, fetcher, images) if tools is None else tools
     threads = SqliteThreads(Path(config.data_dir), config.thread_max_size)
-    memo = (
-        SignatureCache()
-        if worker is None
-        else SignatureCache(SqliteSignatures(Path(config.data_dir), MAX_AGE, MAX_SIZE))
-    )
+    responses = SqliteResponses(Path(config.data_dir), config.responses_max_age, config.responses_max_size)
+    signatures = None if worker is None else SqliteSignatures(Path(config.data_dir), MAX_AGE, MAX_SIZE)
+    memo = SignatureCache(signatures)
     limits = ToolLimits(config.max_tool_rounds, config.tool_timeout, config.max_tool_tokens, config.max_tool_time)
     return Context(
         config=config,
@@ -113,6 +113,7 @@ def make_context(
         concurrency=ConcurrencyLimit(config.max_answers),
         body_budget=BodyBudget(config.max_kept_bodies),
         signatures=memo,
+        responses=ResponseKeeper(responses, catalog, services.memory),
     )
 
 
@@ -153,6 +154,7 @@ class Server:
         self.context.catalog.close()
         await self.context.fetcher.close()
         await self.context.threads.close()
+        await self.context.responses.close()
         self.context.signatures.close()
         for transport in {id(t): t for t in self.context.client.transports.values()}.values():
             await transport.close()

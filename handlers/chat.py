@@ -161,7 +161,7 @@ class ChatHandler(BaseHandler):
 class ClientAnswer:
     """Writes the events of a chat in the client's dialect (implements ``llm.gateway.chat.Sink``)."""
 
-    __slots__ = ("_content_type", "_handler", "_output", "_whole", "feed")
+    __slots__ = ("_content_type", "_handler", "_output", "_whole", "feed", "holds_end")
 
     feed: Callable[[Sequence[Event]], bool]  # of a streamed answer: ``EventOutput.feed``
 
@@ -170,6 +170,12 @@ class ClientAnswer:
         self._handler = handler
         self._output: EventOutput | None = None  # of an answer that is streamed
         self._whole: WholeBody | None = None  # of an answer that is not
+        self.holds_end = False  # the last piece of a passed-through stream leaves with the end
+
+    @property
+    def body(self) -> bytes | None:
+        """The body of an answer that is not streamed, if it is passed through and complete."""
+        return self._whole.body if self._whole is not None else None
 
     @property
     def started(self) -> bool:

@@ -17,6 +17,7 @@ from llm.errors import InvalidRequest
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
 from llm.gateway.chat import ChatService
+from llm.gateway.responses.keeper import ResponseKeeper
 from llm.gateway.signature_cache import SignatureCache
 from llm.storage.images import ImageStore
 from llm.storage.threads import ThreadStore
@@ -43,6 +44,7 @@ class Context:
     body_budget: BodyBudget
     signatures: SignatureCache
     chat: ChatService
+    responses: ResponseKeeper
 
     def is_client_id(self, client_id: str) -> bool:
         """True if this is an authorized client id. Takes the same time for every wrong id."""

@@ -11,6 +11,7 @@
     │ ├ ContextTooLong        400  context_length
     │ ├ ContentBlocked        400  content_filter
     │ ├ EngineNotConfigured   400  engine_not_configured
+    │ ├ PreviousResponseNotFound 400  previous_response_not_found
     │ ├ NotFound              404  not_found
     │ ├ UnknownModel          404  model_not_found
     │ ├ BodyTimeout           408  bad_request            the body stood still or came too slowly
@@ -154,6 +155,12 @@ class EngineNotConfigured(RequestError):
     """There is no key or URL for the engine."""
 
     code = "engine_not_configured"
+
+
+class PreviousResponseNotFound(RequestError):
+    """The response that a request continues is unknown, another caller's or gone."""
+
+    code = "previous_response_not_found"
 
 
 class NotFound(RequestError):
@@ -384,11 +391,7 @@ _NO_CREDIT: Final = frozenset(
 
 
 def choose_error_class(status: int, *codes: str | None) -> type[LLMError]:
-    """Returns the error class for an engine's HTTP status and its error codes.
-
-    >>> by_status(429, "insufficient_quota").code
-    'quota_exceeded'
-    """
+    """Returns the error class for an engine's HTTP status and its error codes."""
     if status == 429 and not _NO_CREDIT.isdisjoint(codes):
         return QuotaExceeded
     if status in _BY_STATUS:

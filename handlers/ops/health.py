@@ -12,7 +12,7 @@ from llm.wire.json_codec import Json
 class HealthHandler(BaseHandler):
     """Answers 200 while the server serves and 503 while it drains; calls no provider (O6).
 
-    ``lost``: numbers of log lines and thread answers that this process could not write, if there are any (O2).
+    ``lost``: numbers of log lines, thread answers and kept responses that this process could not write, if any (O2).
     """
 
     access = "open"
@@ -22,6 +22,8 @@ class HealthHandler(BaseHandler):
         draining = self.context.active.draining
         state: dict[str, Json] = {"status": "draining" if draining else "ok"}
         lost: dict[str, Json] = {"log_lines": log.count_lost_lines(), "answers": self.context.threads.failed_appends}
+        if self.context.responses.lost:
+            lost["responses"] = self.context.responses.lost
         if any(lost.values()):
             state["lost"] = lost
         self.write_json(state, 503 if draining else 200)

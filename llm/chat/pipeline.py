@@ -42,6 +42,11 @@ class EventSink(Protocol):
 class ByteSink(Protocol):
     """Where the bytes of an answer go: a client's connection. The same object as an ``EventSink``, seen for bytes."""
 
+    @property
+    def holds_end(self) -> bool:
+        """True if the last piece of a stream has to go to :meth:`send_last`: something is done before it leaves."""
+        ...
+
     def accept(self, content_type: str | None = None) -> None:
         """The engine has accepted the request: its headers are in the call record, bytes may follow."""
         ...

@@ -79,6 +79,11 @@ def parse_size(value: str) -> int:
     return int(match[1]) * _BYTES[match[2]]
 
 
+def parse_size_or_zero(value: str) -> int:
+    """Parses a size as :func:`parse_size` does, or ``0``."""
+    return 0 if value.strip() == "0" else parse_size(value)
+
+
 def parse_flag(value: str) -> bool:
     """Parses ``true`` or ``false``; an empty text is false."""
     low = value.strip().lower()

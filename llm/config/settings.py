@@ -23,6 +23,7 @@ from llm.config.parsers import (
     parse_reasoning_field,
     parse_seconds,
     parse_size,
+    parse_size_or_zero,
     parse_text,
     parse_url,
     parse_variable,
@@ -71,6 +72,8 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[str], Any], str, str], ...]] = (
     ("DRAIN_TIMEOUT", "drain_timeout", parse_seconds, "30", "seconds for running answers to finish after SIGTERM"),
     ("DATA_DIR", "data_dir", parse_text, "data", "folder for threads and generated images"),
     ("THREAD_MAX_SIZE", "thread_max_size", parse_size, "64MB", "largest thread; answers beyond it are not saved"),
+    ("RESPONSES_MAX_AGE", "responses_max_age", parse_age, "1d", "age at which kept responses are deleted"),
+    ("RESPONSES_MAX_SIZE", "responses_max_size", parse_size_or_zero, "256MB", "all kept responses; 0: none are kept"),
     ("IMAGE_MAX_AGE", "image_max_age", parse_age, "30d", "age at which generated images are deleted"),
     ("IMAGE_MAX_SIZE", "image_max_size", parse_size, "1GB", "all generated images; the oldest are deleted first"),
     ("TTS_ENGINE", "tts_engine", parse_text, "", "default engine for speech; if not set, the first one"),
@@ -130,6 +133,8 @@ class Config:
     drain_timeout: float = 30
     data_dir: str = "data"
     thread_max_size: int = 64 << 20
+    responses_max_age: float = 86400
+    responses_max_size: int = 256 << 20
     image_max_age: float = 30 * 86400
     image_max_size: int = 1 << 30
     tts_engine: str = ""

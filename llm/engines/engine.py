@@ -97,6 +97,7 @@ class ResponsesSupport:
     phases: tuple[str, ...] = ()  # texts go back marked as commentary or answer, else they work less well
     only_functions: bool = False  # other tools are refused there: such requests go to Chat Completions
     forced: bool = False  # by the owner: its errors are never a reason to ask by Chat Completions
+    keeps_answers: bool = False  # it keeps its answers, and finds them again by their ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

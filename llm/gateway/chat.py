@@ -48,6 +48,11 @@ _NO_HEADERS: Final[Mapping[str, str]] = {}
 class Sink(EventSink, Protocol):
     """Receives an answer: the connection of one client."""
 
+    @property
+    def holds_end(self) -> bool:
+        """As in ``ByteSink``."""
+        ...
+
     def begin(self, request: ChatRequest) -> None:
         """Prepares for the answer to ``request``, which may be streamed or whole."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -39,6 +40,8 @@ class CallRecord:
     target: Target | None = None  # the chosen engine and model
     failure: LLMError | None = None  # error that the engine sent inside a passed-through stream
     passed_start: Started | None = None  # of a stream that was passed through: the client has it
+    on_start: Callable[[Started], None] | None = None  # is called with ``passed_start``
+    last_event: str = ""  # data of the last event of such a stream
     save_error_code: str | None = None  # error code, if the answer could not be stored in its thread
     lack: Lack = ""  # for which the engine is asked by its other API now
     waiting_for: str = ""  # what the answer waits for now, for the log line of one that stalls
@@ -78,6 +81,8 @@ def observe_passed(events: list[Event], record: CallRecord) -> list[Event]:
     first, last = events[0], events[-1]
     if record.passed_start is None and isinstance(first, Started):
         record.passed_start = first
+        if record.on_start is not None:
+            record.on_start(first)
     if record.usage is None and record.input is not None and isinstance(last, Finished):
         record.usage = estimate_usage(record.input, record.characters)
         return [*events[:-1], UsageReported(record.usage), last]

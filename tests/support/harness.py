@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 from tornado.httputil import HTTPHeaders
@@ -211,7 +212,21 @@ def make_config(**environ: str) -> Config:
 async def run_server(
     configured: Config, tools: Mapping[str, Tool] | None = None, **transports: Transport
 ) -> AsyncIterator[Client]:
-    """Runs the real server, with these tools, on a free port; yields a client for it."""
+    """Runs the real server, with these tools, on a free port; yields a client for it.
+
+    Unless the test has chosen a folder, its data are in one of its own.
+    """
+    with ExitStack() as stack:
+        if configured.data_dir == "data":
+            configured = replace(configured, data_dir=stack.enter_context(TemporaryDirectory()))
+        async with _run_server(configured, tools, **transports) as client:
+            yield client
+
+
+@asynccontextmanager
+async def _run_server(
+    configured: Config, tools: Mapping[str, Tool] | None, **transports: Transport
+) -> AsyncIterator[Client]:
     WATCH.register(configured.secrets)
     server = Server(make_context(configured, None, tools or {}, **transports))
     wrap_connections(server.listener)

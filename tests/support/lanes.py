@@ -426,6 +426,7 @@ class RecordingSink:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.holds_end = False
         self.bytes = b""
         self.content_type: str | None = None
 

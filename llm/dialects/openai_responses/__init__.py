@@ -27,7 +27,7 @@ every other part is the whole item.
 from llm.dialects.base import REQUEST_ID, AnswerForms, get_http_status
 from llm.dialects.openai_common import CLIENT_HEADERS, write_error, write_models
 from llm.dialects.openai_responses.client_request import read_request
-from llm.dialects.openai_responses.client_response import create_writer, write_reply
+from llm.dialects.openai_responses.client_response import KeptFields, create_writer, write_reply
 from llm.dialects.openai_responses.engine_errors import read_error
 from llm.dialects.openai_responses.engine_models import list_models
 from llm.dialects.openai_responses.engine_request import TOOL_NAMES, write_request
@@ -51,6 +51,7 @@ __all__ = [
     "NAME",
     "REQUEST_ID",
     "TOOL_NAMES",
+    "KeptFields",
     "create_framing",
     "create_reader",
     "create_repair",

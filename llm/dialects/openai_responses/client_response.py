@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import Final
 
@@ -54,19 +54,32 @@ _INCOMPLETE: Final[Mapping[FinishReason, str]] = {
 _CUT: Final = ("length", "filtered")  # of these, the ones that cut the last item
 
 
-def create_writer(request: ChatRequest, now: int) -> ResponseWriter:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptFields:
+    """The fields of a response by which it can be named again."""
+
+    id: str = ""  # "": the writer chooses it
+    store: bool = False
+    background: bool = False
+    previous_response_id: str | None = None
+
+
+_NOT_KEPT: Final = KeptFields()
+
+
+def create_writer(request: ChatRequest, now: int, kept: KeptFields = _NOT_KEPT) -> ResponseWriter:
     """Creates the writer of one stream; ``now`` is in seconds since 1970."""
-    return ResponseWriter(request, now)
+    return ResponseWriter(request, now, kept)
 
 
-def write_reply(reply: Reply, request: ChatRequest, now: int) -> dict[str, Json]:
+def write_reply(reply: Reply, request: ChatRequest, now: int, kept: KeptFields = _NOT_KEPT) -> dict[str, Json]:
     """Writes a whole response, equal to the one in the last event of a stream.
 
     Raises ``EngineFailed`` if the answer ended with an error.
     """
     if reply.finish.reason == "error":
         raise failed_finish_error(reply.finish)
-    response_writer = ResponseWriter(request, now - _whole_seconds(reply.finish))
+    response_writer = ResponseWriter(request, now - _whole_seconds(reply.finish), kept)
     response_writer.feed([*replay(reply)])
     response_writer.end_item(reply.finish)
     return response_writer.write_end(reply.finish)
@@ -81,12 +94,14 @@ class ResponseWriter:
     content_type = "text/event-stream"
     write_interval = 0.0
 
-    def __init__(self, request: ChatRequest, now: int) -> None:
+    def __init__(self, request: ChatRequest, now: int, kept: KeptFields = _NOT_KEPT) -> None:
+        self.final: dict[str, Json] | None = None  # the response object of the last event
         self._request = replace(request, messages=())  # without the messages, which may be large
+        self._kept = kept
         self._now = now
         self._in_order = PartSequencer()
         self._sequence_number = 0
-        self._id = f"resp_{token_hex(16)}"
+        self._id = kept.id or f"resp_{token_hex(16)}"
         self._model = ""
         self._usage = Usage()
         self._item: OpenItem | None = None
@@ -140,7 +155,7 @@ class ResponseWriter:
             "created_at": self._now,
             "completed_at": None,
             "status": status,
-            "background": False,
+            "background": self._kept.background,
             "error": error,
             "incomplete_details": {"reason": reason} if reason else None,
             "instructions": asked.get("instructions"),
@@ -149,14 +164,14 @@ class ResponseWriter:
             "model": request.model or self._model,
             "output": [*self._output],
             "parallel_tool_calls": options.parallel_tools is not False,
-            "previous_response_id": None,
+            "previous_response_id": self._kept.previous_response_id,
             "presence_penalty": options.presence_penalty or 0.0,
             "frequency_penalty": options.frequency_penalty or 0.0,
             "prompt_cache_key": asked.get("prompt_cache_key"),
             "reasoning": {"effort": options.effort, "summary": as_dict(asked.get("reasoning")).get("summary")},
             "safety_identifier": asked.get("safety_identifier"),
             "service_tier": options.service_tier or "default",
-            "store": False,
+            "store": self._kept.store,
             "temperature": 1.0 if options.temperature is None else options.temperature,
             "text": {"format": format_},
             "tool_choice": write_tool_choice(request),
@@ -201,7 +216,7 @@ class ResponseWriter:
             case WholePart(index, Media() as media):
                 yield from self._write_media(index, media)
             case Started(id, model):
-                self._id = id if id.startswith("resp") else self._id
+                self._id = id if id.startswith("resp") and not self._kept.id else self._id
                 self._model = model
                 yield from self._write_start()
             case UsageReported(usage):
@@ -231,7 +246,7 @@ class ResponseWriter:
         yield from self.end_item(finish)
         if refusal := describe_refusal(finish):
             yield from self._write_refusal(refusal)
-        response = self.write_end(finish)
+        response = self.final = self.write_end(finish)
         yield self._encode_event(f"response.{response['status']}", response=response)
         yield _DONE
 
@@ -250,7 +265,7 @@ class ResponseWriter:
         error_fields = as_dict(write_error(error)["error"])
         code, message = error_fields.get("code"), error_fields.get("message")
         yield self._encode_event("error", **{name: value for name, value in error_fields.items() if name != "type"})
-        response = self.write_response("failed", None, {"code": code, "message": message})
+        response = self.final = self.write_response("failed", None, {"code": code, "message": message})
         yield self._encode_event("response.failed", response=response)
         yield _DONE
 

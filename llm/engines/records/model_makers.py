@@ -19,6 +19,7 @@ O_SERIES: Final = ("o1*", "o3*", "o4*")
 OPENAI_CACHE_MARKS: Final = CacheMarks(field="prompt_cache_breakpoint", models=("*gpt-5.[6-9]*", "*gpt-[6-9]*"))
 # Since 5.6, models accept function tools together with reasoning only in the Responses API.
 OPENAI_RESPONSES: Final = ResponsesSupport(
+    keeps_answers=True,
     # The package ``openai`` knows these ids only for the Responses API.
     required=(
         "o1-pro*",
@@ -179,7 +180,7 @@ XAI: Final = Engine(
     media_limits=MediaLimits(
         images=("image/png", "image/jpeg"), documents=(), audio=(), video=(), max_image_bytes=20 * _MB
     ),
-    responses=ResponsesSupport(),
+    responses=ResponsesSupport(keeps_answers=True),  # https://docs.x.ai/docs/guides/responses-api
     quirks=Quirks(
         max_tokens_field="max_completion_tokens",
         reasoning_in_output=False,

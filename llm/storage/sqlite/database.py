@@ -5,10 +5,11 @@ Several processes may have it open. A file of a newer version of this program is
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -52,6 +53,65 @@ MIGRATIONS: Final = (
         size INTEGER NOT NULL,
         value TEXT NOT NULL
     );
+    """,
+    """
+    CREATE TABLE response (
+        number INTEGER PRIMARY KEY,
+        id TEXT,
+        engine TEXT NOT NULL,
+        kept_by_engine INTEGER NOT NULL,
+        background INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        since REAL NOT NULL,
+        updated REAL NOT NULL,
+        size INTEGER NOT NULL,
+        value TEXT NOT NULL
+    );
+    CREATE INDEX response_id ON response (id);
+    CREATE INDEX response_since ON response (since);
+    CREATE TABLE response_owner (
+        owner BLOB NOT NULL,
+        response INTEGER NOT NULL REFERENCES response ON DELETE CASCADE,
+        PRIMARY KEY (owner, response)
+    ) WITHOUT ROWID;
+    CREATE INDEX response_owner_response ON response_owner (response);
+    CREATE TABLE response_item (
+        number INTEGER PRIMARY KEY,
+        digest BLOB NOT NULL UNIQUE,
+        id TEXT,
+        size INTEGER NOT NULL,
+        value TEXT NOT NULL
+    );
+    CREATE INDEX response_item_id ON response_item (id);
+    CREATE TABLE response_use (
+        response INTEGER NOT NULL REFERENCES response ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        item INTEGER NOT NULL,
+        is_output INTEGER NOT NULL,
+        PRIMARY KEY (response, position)
+    ) WITHOUT ROWID;
+    CREATE INDEX response_use_item ON response_use (item);
+    CREATE TABLE response_event (
+        response INTEGER NOT NULL REFERENCES response ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        value BLOB NOT NULL,
+        PRIMARY KEY (response, number)
+    );
+    CREATE TABLE response_total (size INTEGER NOT NULL);
+    INSERT INTO response_total VALUES (0);
+    CREATE TRIGGER response_added AFTER INSERT ON response BEGIN
+        UPDATE response_total SET size = size + NEW.size; END;
+    CREATE TRIGGER response_changed AFTER UPDATE OF size ON response BEGIN
+        UPDATE response_total SET size = size + NEW.size - OLD.size; END;
+    CREATE TRIGGER response_deleted AFTER DELETE ON response BEGIN
+        UPDATE response_total SET size = size - OLD.size; END;
+    CREATE TRIGGER response_item_added AFTER INSERT ON response_item BEGIN
+        UPDATE response_total SET size = size + NEW.size; END;
+    CREATE TRIGGER response_item_deleted AFTER DELETE ON response_item BEGIN
+        UPDATE response_total SET size = size - OLD.size; END;
+    CREATE TRIGGER response_use_deleted AFTER DELETE ON response_use BEGIN
+        DELETE FROM response_item
+        WHERE number = OLD.item AND NOT EXISTS (SELECT 1 FROM response_use WHERE item = OLD.item); END;
     """,
 )
 
@@ -136,6 +196,22 @@ def _migrate(connection: sqlite3.Connection) -> None:
         for number in range(
             _read_version(connection), len(MIGRATIONS)
         ):  # read again inside: another process may have migrated
-            for statement in MIGRATIONS[number].split(";"):
+            for statement in _split_statements(MIGRATIONS[number]):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number + 1:d}")
+
+
+def _split_statements(script: str) -> Iterator[str]:
+    """Yields the statements of a script; a trigger has semicolons inside."""
+    statement = ""
+    for piece in script.split(";"):
+        statement += f"{piece};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def hash_names(connection: sqlite3.Connection, names: Iterable[str]) -> list[bytes]:
+    """Returns the names of an owner as salted hashes, so that a copy of the file does not show the owners."""
+    salt = read_secret(connection, "owner")
+    return [hashlib.blake2b(name.encode(), key=salt, digest_size=16).digest() for name in sorted(names)]

@@ -27,7 +27,7 @@ class PassthroughEvents:
 
     __slots__ = (
         "_between", "_blocks", "_dialect", "_error_shown", "_idle", "_key", "_limit", "_needs_text", "_reader",
-        "_record", "_repair", "_send_last", "_target", "_template", "done", "failure", "lines", "send",
+        "_record", "_repair", "_send_last", "_target", "_template", "done", "failure", "holds_end", "lines", "send",
         "withhold_usage",
     )  # fmt: skip
 
@@ -60,6 +60,7 @@ class PassthroughEvents:
         self.done = False  # the answer has ended: what the engine still sends is of no interest
         self.failure: LLMError | None = None  # an error that the engine sent itself; the client has it already
         self.withhold_usage = False  # the client did not ask for it
+        self.holds_end = False  # the end is sent when the caller has done its work, not at once
 
     def check_start(self, start: bytes) -> None:
         """Raises ``LLMError`` if the first bytes to send are those of another API."""
@@ -112,7 +113,7 @@ class PassthroughEvents:
             except Malformed:
                 piece = b""  # half an event
             if piece:
-                self.send(piece)
+                (self._send_last if self.holds_end else self.send)(piece)
         if self.failure is not None and not self._error_shown:
             raise self.failure
         if not self.done and self.failure is None:
@@ -127,13 +128,17 @@ class PassthroughEvents:
         error.
         """
         mark = 0 if self.failure is not None else find_first(whole, self._repair.MARKS)
-        if mark < 0:
+        if mark < 0 and not self.holds_end:
             ready = self._send_unchanged(whole)
             events = self._blocks.split_events(whole)
             return self._read(events, len(events), ready)
         events = self._blocks.split_events(whole)
+        if mark < 0:
+            _, found = self._read(events, len(events), True)
+            piece = self._presentable(whole)
+            return (self._send_last if self.done else self.send)(piece) if piece else True, found
         unchanged, end = 0, len(events[0])
-        while end <= mark:
+        while end <= mark and not self.holds_end:
             unchanged += 1
             end += len(events[unchanged])
         ready = self._send_unchanged(b"".join(events[:unchanged])) if unchanged else True
@@ -228,7 +233,9 @@ class PassthroughEvents:
         if self.failure is None:
             try:
                 events = self._reader.feed(frame)
-                self.done = self._reader.done
+                if self._reader.done:
+                    self.done = True
+                    self._record.last_event = frame.data
                 return events
             except LLMError as error:
                 if isinstance(error, Malformed):

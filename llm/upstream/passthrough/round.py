@@ -137,7 +137,7 @@ class PassthroughRound:
         limit = self._client.max_answer
         blocks, send_last = SPLITTERS[kind](limit), self._sink.send_last
         events = PassthroughEvents(self._attempts.target, self._record, blocks, self._send_first, send_last, limit)
-        events.withhold_usage = self._usage_added
+        events.withhold_usage, events.holds_end = self._usage_added, self._sink.holds_end
         return events
 
     def _end(self, events: PassthroughEvents, reply: HttpResponse) -> None:

@@ -1,0 +1,116 @@
+"""Puts what is kept in the place of ``previous_response_id`` and of item references in a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llm.engines.engine import Target
+from llm.errors import InvalidRequest, NotFound, PreviousResponseNotFound
+from llm.gateway.responses.items import give_ids, list_items, take_given_ids
+from llm.storage.responses import ResponseStore, StoredItem, StoredResponse
+from llm.storage.threads import Owner
+
+_REFERENCE = "item_reference"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedInput:
+    """The input of a request, for the engine and for the store."""
+
+    body: dict[str, Any]  # the request for the engine
+    items: list[dict[str, Any]]  # the whole conversation, each item with an id
+    previous_id: str | None  # of the response before, as the client named it
+
+
+async def resolve_references(
+    body: Mapping[str, Any], owner: Owner, target: Target, store: ResponseStore | None, *, keeps: bool
+) -> ResolvedInput:
+    """Returns the request without references to what its engine does not keep. ``store``: None keeps nothing.
+
+    ``keeps``: the engine keeps its own responses and gets the client's own request. Then references to them stay, and
+    so do those that this server does not know if the key is the caller's own: with the server's key they might be
+    another caller's. Raises ``PreviousResponseNotFound``, and ``NotFound`` for an item.
+    """
+    sent = dict(body)
+    items = list_items(body.get("input"))
+    may_be_unknown = keeps and target.is_callers_key
+    history: list[dict[str, Any]] = []
+    id = body.get("previous_response_id")
+    stays = False
+    if id is not None:
+        if not isinstance(id, str):
+            raise InvalidRequest("previous_response_id: is not text", param="previous_response_id")
+        previous = await store.get(id, owner) if store is not None else None
+        if previous is None and not may_be_unknown:
+            raise make_previous_error(id)
+        stays = previous is None or (keeps and previous.kept_by_engine and previous.engine == target.engine.name)
+        history = _list_conversation(previous) if previous is not None else []
+        if not stays:
+            del sent["previous_response_id"]
+    found = await _find_items(items, owner, store)
+    for wanted in _list_references(items):
+        if wanted not in found and not may_be_unknown:
+            raise make_item_error(wanted)
+    known = [_get_item(item, found) for item in items]
+    new = [
+        item if wanted is None or _stays(found.get(wanted), target, keeps) else found[wanted].value
+        for item, wanted in ((item, _read_reference(item)) for item in items)
+    ]
+    if found or (history and not stays):
+        sent["input"] = [take_given_ids(item) for item in (new if stays else [*history, *new])]
+    return ResolvedInput(sent, [*history, *give_ids(known, len(history))], id)
+
+
+def make_previous_error(id: str) -> PreviousResponseNotFound:
+    """Returns the error for a response that is unknown, another caller's or gone, in OpenAI's words."""
+    message = f"Previous response with id '{id[:100]}' not found."
+    return PreviousResponseNotFound(message, param="previous_response_id")
+
+
+def make_item_error(id: str) -> NotFound:
+    """Returns the error for an item that is unknown, another caller's or gone, in OpenAI's words."""
+    return NotFound(
+        f"Item with id '{id[:100]}' not found. Items are not persisted when `store` is set to false. Try again with "
+        "`store` set to true, or remove this item from your input.",
+        param="input",
+    )
+
+
+def _list_conversation(response: StoredResponse) -> list[dict[str, Any]]:
+    if response.status in ("queued", "in_progress"):
+        raise InvalidRequest(
+            f"Previous response with id '{response.id[:100]}' has not ended yet.", param="previous_response_id"
+        )
+    return [*response.input, *(item for item in response.value.get("output") or () if isinstance(item, dict))]
+
+
+def _read_reference(item: Mapping[str, Any]) -> str | None:
+    """Returns the id of an item reference, which clients may write without its type; None for any other item."""
+    id = item.get("id")
+    if not isinstance(id, str):
+        return None
+    kind = item.get("type")
+    return id if kind == _REFERENCE or (kind is None and item.keys() <= {"id", "type"}) else None
+
+
+def _list_references(items: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [id for item in items if (id := _read_reference(item)) is not None]
+
+
+async def _find_items(
+    items: Sequence[Mapping[str, Any]], owner: Owner, store: ResponseStore | None
+) -> dict[str, StoredItem]:
+    references = _list_references(items)
+    return await store.find_items(references, owner) if references and store is not None else {}
+
+
+def _get_item(item: dict[str, Any], found: Mapping[str, StoredItem]) -> dict[str, Any]:
+    stored = found.get(_read_reference(item) or "")
+    return item if stored is None else stored.value
+
+
+def _stays(item: StoredItem | None, target: Target, keeps: bool) -> bool:
+    """Whether the engine itself has the item; one that is not known here (None) can only be the engine's."""
+    return item is None or (keeps and item.kept_by_engine and item.engine == target.engine.name)
