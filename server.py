@@ -70,24 +70,7 @@ def make_context(
     config: Config, worker: Worker | None = None, tools: Tools | None = None, **transports: Transport
 ) -> Context:
     """Creates everything the handlers need. ``tools``, and ``transports`` by URL scheme, replace the real ones."""
-    http = HttpTransport(
-        connect_timeout=config.connect_timeout,
-        first_byte_timeout=config.first_byte_timeout,
-        idle_timeout=config.idle_timeout,
-        proxies=config.proxies,
-    )
-    by_scheme: dict[str, Transport] = {
-        "http": http,
-        "https": http,
-        "demo": DemoTransport(idle_timeout=config.idle_timeout),
-        **transports,
-    }
-    services = EngineClient(
-        by_scheme,
-        RetryPolicy(config.max_retries, config.max_retry_wait),
-        config.max_answer_size,
-        config.max_continuations,
-    )
+    services = _make_engine_client(config, transports)
     running = ActiveRequests(config.keepalive_interval)
     images = ImageStore(Path(config.data_dir) / "images", config.image_max_age, config.image_max_size)
     fetcher = make_fetcher(config)
@@ -112,8 +95,30 @@ def make_context(
         peers=Peers(running, worker),
         concurrency=ConcurrencyLimit(config.max_answers),
         body_budget=BodyBudget(config.max_kept_bodies),
+        upload_budget=BodyBudget(config.max_kept_uploads),
         signatures=memo,
         responses=ResponseKeeper(responses, catalog, services.memory),
+    )
+
+
+def _make_engine_client(config: Config, transports: Mapping[str, Transport]) -> EngineClient:
+    http = HttpTransport(
+        connect_timeout=config.connect_timeout,
+        first_byte_timeout=config.first_byte_timeout,
+        idle_timeout=config.idle_timeout,
+        proxies=config.proxies,
+    )
+    by_scheme: dict[str, Transport] = {
+        "http": http,
+        "https": http,
+        "demo": DemoTransport(idle_timeout=config.idle_timeout),
+        **transports,
+    }
+    return EngineClient(
+        by_scheme,
+        RetryPolicy(config.max_retries, config.max_retry_wait),
+        config.max_answer_size,
+        config.max_continuations,
     )
 
 

@@ -23,8 +23,9 @@ from handlers.ollama.api import (
 from handlers.ollama.model_files import DeleteModelHandler, ModelFilesHandler
 from handlers.openai.chat import CompletionsHandler
 from handlers.openai.embeddings import EmbeddingsHandler
-from handlers.openai.media import ImagesHandler, OpenAISpeechHandler, OpenAITranscriptionHandler
+from handlers.openai.media import FormRelayHandler, ImagesHandler, OpenAISpeechHandler, OpenAITranscriptionHandler
 from handlers.openai.models import CompatibleModelHandler, CompatibleModelsHandler
+from handlers.openai.moderations import ModerationsHandler
 from handlers.openai.rerank import RerankHandler
 from handlers.openai.responses import ResponsesHandler
 from handlers.ops.health import HealthHandler, HelloHandler
@@ -66,6 +67,10 @@ ROUTES: tuple[Route, ...] = (
     ("/v1/images/generations", ImagesHandler, {}),
     ("/v1/audio/speech", OpenAISpeechHandler, {}),
     ("/v1/audio/transcriptions", OpenAITranscriptionHandler, {}),
+    ("/v1/images/edits", FormRelayHandler, {"task": "images", "path": "/images/edits"}),
+    ("/v1/images/variations", FormRelayHandler, {"task": "images", "path": "/images/variations"}),
+    ("/v1/audio/translations", FormRelayHandler, {"task": "translation", "path": "/audio/translations"}),
+    ("/v1/moderations", ModerationsHandler, {}),
     ("/v1/models", CompatibleModelsHandler, {}),
     (r"/v1/models/(.+)", CompatibleModelHandler, {}),
     ("/api/embed", EmbedHandler, {}),

@@ -17,7 +17,7 @@ from tornado.httputil import HTTPServerRequest, format_timestamp
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from handlers.context import Context
-from handlers.request.body import MAX_DISCARDED, RequestBody, make_size_error
+from handlers.request.body import MAX_DISCARDED, RequestBody
 from handlers.request.limits import MAX_OPEN_BODY, check_values
 from llm import log
 from llm.dialects import native
@@ -122,15 +122,17 @@ class BaseHandler(RequestHandler):
         self.context = context
         path_id: str = getattr(self.request, "path_id", "")
         self._client_id = context.find_client_id(chain((path_id,), list_client_ids(self.request.headers)))
-        known = bool(self._client_id) or context.config.open_to_all
-        discard_limit = MAX_DISCARDED * context.config.max_body_size
-        limit = self.max_body
-        self.body = RequestBody(limit, discard_limit, None if known else context.body_budget)
+        self.body = self.create_body(bool(self._client_id) or context.config.open_to_all)
         length = self.request.headers.get("Content-Length", "")
         if context.active.draining and not self.serves_while_draining:
             self._early = Draining("The server is shutting down.")
-        elif length.isdecimal() and int(length) > limit:
-            self._early = make_size_error(limit)
+        elif length.isdecimal() and int(length) > self.body.limit:
+            self._early = self.body.make_size_error()
+
+    def create_body(self, known: bool) -> RequestBody:
+        """Returns what receives the body. ``known``: the caller has sent a client id."""
+        discard_limit = MAX_DISCARDED * self.context.config.max_body_size
+        return RequestBody(self.max_body, discard_limit, None if known else self.context.body_budget)
 
     def begin(self, args: Sequence[bytes]) -> None:
         """Starts the task that answers the request, in the next turn of the event loop.

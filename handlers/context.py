@@ -42,6 +42,7 @@ class Context:
     peers: Peers
     concurrency: ConcurrencyLimit
     body_budget: BodyBudget
+    upload_budget: BodyBudget
     signatures: SignatureCache
     chat: ChatService
     responses: ResponseKeeper

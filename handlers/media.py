@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
@@ -12,10 +12,13 @@ from tornado.iostream import StreamClosedError
 
 from handlers.base import BaseHandler, join_names
 from handlers.context import Context
-from handlers.request.multipart import is_form, read_form
+from handlers.request.body import MAX_DISCARDED, RequestBody
+from handlers.request.multipart import RawForm, is_form, read_form
 from handlers.request.output import Output
+from handlers.request.spool import Spool
+from llm.dialects.base import EngineRequest
 from llm.engines.engine import Target
-from llm.errors import InvalidRequest, LLMError
+from llm.errors import InvalidRequest, LLMError, TooLarge
 from llm.gateway.task_routing import Task, choose_task_target
 from llm.tasks.transcription import Upload
 from llm.upstream.call_record import CallRecord
@@ -119,6 +122,48 @@ class MediaHandler(BaseHandler):
             "input_tokens": trace.usage.input if trace.usage else None,
             "output_tokens": trace.usage.output if trace.usage else None,
         }
+
+
+class UploadHandler(MediaHandler):
+    """Base class of handlers that pass on a form as it came: it is kept in a file, and its text fields alone are read.
+
+    The body may also be JSON.
+    """
+
+    def initialize(self, context: Context) -> None:
+        super().initialize(context)
+        self.form: RawForm | None = None
+
+    def create_body(self, known: bool) -> RequestBody:
+        """Returns what receives the body (``BaseHandler``)."""
+        config = self.context.config
+        limit, budget = config.max_upload_size, self.context.upload_budget
+        if not known:
+            limit, budget = min(limit, config.max_body_size), self.context.body_budget
+        discard_limit = limit + MAX_DISCARDED * config.max_body_size
+        return RequestBody(limit, discard_limit, budget, Spool(config.data_dir))
+
+    def parse_body(self) -> tuple[dict[str, Any], LLMError | None]:
+        """Returns the text fields of a form, or a JSON object."""
+        content_type, data = self.request.headers.get("Content-Type", ""), self.body.view()
+        if not is_form(content_type):
+            limit = self.context.config.max_body_size
+            if len(data) > limit:
+                return {}, TooLarge(f"The body is larger than {limit} bytes (MAX_BODY_SIZE).")
+            return super().parse_body()
+        try:
+            self.form = RawForm(content_type, data)
+            return {**self.form.read_texts()}, None
+        except InvalidRequest as error:
+            return {}, error
+
+    def write_form(self, path: str, changes: Mapping[str, bytes | memoryview]) -> EngineRequest:
+        """Returns the form for an engine, with other values for some fields, and without the caller's keys."""
+        assert self.form is not None
+        engines = self.context.config.engines
+        keys = {part.name for part in self.form.parts if part.name.endswith("Key") and part.name[:-3] in engines}
+        headers = {"content-type": self.form.content_type}
+        return EngineRequest(path=path, pieces=self.form.write(changes, keys), headers=headers)
 
 
 class FormHandler(MediaHandler):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from handlers.media import FormHandler, MediaHandler
+from handlers.context import Context
+from handlers.media import FormHandler, MediaHandler, UploadHandler
 from handlers.request.forwarding import forward
 from llm.dialects import openai_chat
 from llm.dialects.base import ClientDialect, EngineRequest
@@ -74,3 +75,26 @@ class OpenAITranscriptionHandler(_OpenAIMediaHandler, FormHandler):
     def read_field(self, values: list[str]) -> Any:
         """Returns all values of a field that occurs several times, else its only value."""
         return values if len(values) > 1 else values[0]
+
+
+class FormRelayHandler(_OpenAIMediaHandler, UploadHandler):
+    """``POST /v1/images/edits``, ``/v1/images/variations`` and ``/v1/audio/translations``: forms, or JSON.
+
+    The request is passed on with the engine's name of the model, and the answer as it comes.
+    """
+
+    def initialize(self, context: Context, task: Task = "images", path: str = "") -> None:
+        """``path``: of the endpoint, below the base URL."""
+        super().initialize(context)
+        self._supported: Task = task
+        self._path = path
+
+    async def answer(self, body: dict[str, Any]) -> None:
+        """Passes the request and the answer through."""
+        self.context.schemas.check("openai.form", body)
+        target, response = self.find_target(body, self._supported), ResponseInfo()
+        outgoing = EngineRequest(path=self._path, body={**body, "model": target.model})
+        if self.form is not None:
+            outgoing = self.write_form(self._path, {"model": target.model.encode()})
+        outgoing = self.forward(outgoing, target)
+        await self.stream_answer(stream_body(outgoing, target, self.context.client, self.record, response), response)

@@ -6,7 +6,8 @@ import asyncio
 from typing import Final
 
 from handlers.request.limits import LARGE_SIZE, LARGE_SIZE_COUNTED, LIGHT_SIZE, BodyBudget, is_heavy, make_budget_error
-from llm.errors import InvalidRequest, LLMError, Malformed, TooLarge, UnsupportedEncoding
+from handlers.request.spool import Spool
+from llm.errors import InvalidRequest, LLMError, Malformed, StorageFailed, TooLarge, UnsupportedEncoding
 from llm.http1.compression import Decompressor, create_inflater, list_encodings
 
 MAX_DISCARDED: Final = 4  # times MAX_BODY_SIZE that is read and discarded so that the client can read the refusal
@@ -18,14 +19,25 @@ class RequestBody:
     """The body of one request, kept in the pieces in which it arrives.
 
     ``limit``: bytes; a larger body is refused. ``discard_limit``: bytes of a refused body that are read. ``budget``:
-    for a caller without a client id.
+    for a caller without a client id. ``spool``: keeps the body instead of memory; it is then read by :meth:`view`.
     """
 
-    __slots__ = ("_budget", "_discard_limit", "_limit", "_pieces", "_received", "_reserved", "heavy", "refusal")
+    __slots__ = (
+        "_budget",
+        "_discard_limit",
+        "_pieces",
+        "_received",
+        "_reserved",
+        "_spool",
+        "heavy",
+        "limit",
+        "refusal",
+    )
 
-    def __init__(self, limit: int, discard_limit: int, budget: BodyBudget | None) -> None:
-        self._limit, self._discard_limit = limit, discard_limit
+    def __init__(self, limit: int, discard_limit: int, budget: BodyBudget | None, spool: Spool | None = None) -> None:
+        self.limit, self._discard_limit = limit, discard_limit
         self._budget = budget
+        self._spool = spool
         self._pieces: list[bytes] | None = []  # None: taken, or not kept
         self._received = 0
         self._reserved = 0  # bytes reserved in the budget
@@ -36,24 +48,41 @@ class RequestBody:
         """Keeps a piece; discards it once the body is refused. Returns False if too much was discarded."""
         self._received += len(piece)
         if self.refusal is None:
-            if self._received > self._limit:
-                self.refusal = make_size_error(self._limit)
+            if self._received > self.limit:
+                self.refusal = self.make_size_error()
             elif self._budget is not None and not self._budget.reserve(len(piece)):
-                self.refusal = make_budget_error()
+                self.refusal = make_budget_error(uploads=self._spool is not None)
             else:
                 if self._budget is not None:
                     self._reserved += len(piece)
-                if self._pieces is not None:
-                    self._pieces.append(piece)
-                return True
+                return self._keep(piece)
             self.release()  # the refusal is sent when the body ends
         return self._received <= self._discard_limit
+
+    def _keep(self, piece: bytes) -> bool:
+        if self._spool is not None:
+            try:
+                self._spool.write(piece)
+            except OSError as error:
+                self.refusal = StorageFailed(f"The upload cannot be kept on disk: {error.strerror}.")
+                self._spool.close()
+                self._spool = None
+        elif self._pieces is not None:
+            self._pieces.append(piece)
+        return True
+
+    def make_size_error(self) -> TooLarge:
+        """Returns the error for a body above the limit."""
+        setting = "MAX_BODY_SIZE" if self._spool is None else "MAX_UPLOAD_SIZE"
+        return TooLarge(f"The body is larger than {self.limit} bytes ({setting}).")
 
     async def decompress(self, encoding: str) -> None:
         """Replaces the body by what it contains; lets other tasks run after each step, and stops at the limit.
 
         Raises ``LLMError``.
         """
+        if self._spool is not None:
+            raise UnsupportedEncoding(f"{_HEADER}: an upload may not be compressed.", param=_HEADER)
         raw = self.take()
         try:
             decompressor = create_inflater(encoding) if raw else None
@@ -82,8 +111,8 @@ class RequestBody:
         while True:
             piece = decompressor.feed(data)
             self._received += len(piece)
-            if self._received > self._limit:
-                message = f"The body is larger than {self._limit} bytes (MAX_BODY_SIZE) when it is decompressed."
+            if self._received > self.limit:
+                message = f"The body is larger than {self.limit} bytes (MAX_BODY_SIZE) when it is decompressed."
                 self.refusal = TooLarge(message, param=_HEADER)
             elif self._budget is not None:
                 if self._budget.reserve(len(piece)):
@@ -100,23 +129,28 @@ class RequestBody:
 
     def weigh(self) -> bool:
         """Sets ``heavy`` and returns it: the work on the body belongs into a thread, and one copy of it is kept."""
+        if self._spool is not None:  # nothing of it is parsed as a whole
+            return False
         large = LARGE_SIZE if self._budget is None else LARGE_SIZE_COUNTED
         self.heavy = self._received > large or (self._received > LIGHT_SIZE and is_heavy(self._pieces or ()))
         return self.heavy
 
+    def view(self) -> memoryview:
+        """Returns a body that is kept in a spool."""
+        return memoryview(b"") if self._spool is None else self._spool.view()
+
     def take(self) -> bytes:
         """Returns the body, which is no longer kept here. Its bytes stay reserved until :meth:`release`."""
+        if self._spool is not None:
+            return bytes(self._spool.view())
         pieces, self._pieces = self._pieces, None
         return b"".join(pieces or ())
 
     def release(self) -> None:
         """Forgets the body, and returns what is reserved for it. May be called again."""
-        self._pieces = None
+        if self._spool is not None:
+            self._spool.close()
+        self._pieces = self._spool = None
         if self._budget is not None and self._reserved:
             self._budget.release(self._reserved)
             self._reserved = 0
-
-
-def make_size_error(limit: int) -> TooLarge:
-    """Returns the error for a body of more than ``limit`` bytes."""
-    return TooLarge(f"The body is larger than {limit} bytes (MAX_BODY_SIZE).")

@@ -96,9 +96,11 @@ def is_heavy(pieces: Sequence[bytes]) -> bool:
     return sum(piece.count(b'"$ref"') for piece in pieces) > _LIGHT_REFERENCES
 
 
-def make_budget_error() -> RateLimited:
-    """Returns the error for a body that exceeds the budget."""
+def make_budget_error(*, uploads: bool = False) -> RateLimited:
+    """Returns the error for a body that exceeds the budget. ``uploads``: that of all uploads."""
     message = "Callers without a client id are sending too much data at the moment (MAX_KEPT_BODIES)."
+    if uploads:
+        message = "There are too many uploads at the moment (MAX_KEPT_UPLOADS)."
     return RateLimited(message, retry_after=_RETRY_AFTER)
 
 

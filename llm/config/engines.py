@@ -80,6 +80,7 @@ def read_custom_engines(values: Mapping[str, str]) -> dict[str, Engine]:
             # Not known, so they are tried when requested.
             responses=ResponsesSupport() if dialect == "openai-chat" else None,
             completions=_COMPLETIONS.get(dialect),
+            moderates=dialect == "openai-chat",
             rerank=RERANK if dialect == "openai-chat" else None,
             speech=CUSTOM_SPEECH if dialect == "openai-chat" else None,
             transcription=CUSTOM_TRANSCRIPTION if dialect == "openai-chat" else None,

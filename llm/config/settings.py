@@ -54,6 +54,8 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[str], Any], str, str], ...]] = (
     ("MAX_CONNECTIONS", "max_connections", parse_int, "10000", "concurrent client connections, 0: no limit; else 429"),
     ("MAX_HEADER_SIZE", "max_header_size", parse_size, "64KB", "headers of a request; beyond it the connection closes"),
     ("MAX_KEPT_BODIES", "max_kept_bodies", parse_size, "256MB", "bodies of all callers without a client id, else 429"),
+    ("MAX_UPLOAD_SIZE", "max_upload_size", parse_size, "512MB", "largest form or file that is passed on, else 413"),
+    ("MAX_KEPT_UPLOADS", "max_kept_uploads", parse_size, "2GB", "all of these at a time, per process, else 429"),
     ("HEADER_TIMEOUT", "header_timeout", parse_seconds, "75", "seconds to receive headers; also for idle connections"),
     ("BODY_TIMEOUT", "body_timeout", parse_seconds, "120", "seconds without a byte of a request body, else 408"),
     ("CLIENT_TIMEOUT", "client_timeout", parse_seconds, "300", "seconds without the client reading its answer"),
@@ -115,6 +117,8 @@ class Config:
     max_connections: int = 10_000
     max_header_size: int = 64 << 10
     max_kept_bodies: int = 256 << 20
+    max_upload_size: int = 512 << 20
+    max_kept_uploads: int = 2 << 30
     header_timeout: float = 75
     body_timeout: float = 120
     client_timeout: float = 300

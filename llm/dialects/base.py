@@ -37,6 +37,7 @@ class EngineRequest:
     path: str  # appended to the engine's base URL, query included
     body: Mapping[str, Json] | None = None
     raw: bytes | None = None  # instead of ``body``: not JSON; its content type is in ``headers``
+    pieces: tuple[bytes | memoryview, ...] = ()  # the same, of a body that is not copied
     method: Literal["GET", "POST", "DELETE"] = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()  # options and fields left out because the engine has no equivalent

@@ -31,6 +31,7 @@ class TranscriptionSupport:
 
     model: str = ""  # default; "": requests must name one
     unsupported_fields: frozenset[str] = frozenset()  # fields of ``TranscriptionRequest`` without an equivalent
+    translates: bool = True  # has ``/audio/translations`` too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +97,7 @@ MISTRAL_SPEECH: Final = SpeechSupport(
     unsupported_fields=frozenset({"speed", "instructions"}),
 )
 MISTRAL_TRANSCRIPTION: Final = TranscriptionSupport(
-    model="voxtral-mini-latest", unsupported_fields=frozenset({"prompt"})
+    model="voxtral-mini-latest", unsupported_fields=frozenset({"prompt"}), translates=False
 )
 
 TOGETHER_SPEECH: Final = SpeechSupport(
@@ -108,7 +109,7 @@ TOGETHER_SPEECH: Final = SpeechSupport(
 TOGETHER_TRANSCRIPTION: Final = TranscriptionSupport(model="openai/whisper-large-v3")
 
 OPENROUTER_SPEECH: Final = SpeechSupport(model="hexgrad/kokoro-82m", voice="af_bella")
-OPENROUTER_TRANSCRIPTION: Final = TranscriptionSupport(model="openai/gpt-4o-mini-transcribe")
+OPENROUTER_TRANSCRIPTION: Final = TranscriptionSupport(model="openai/gpt-4o-mini-transcribe", translates=False)
 
 # Deployments and local servers: the models are not known here, so requests must name one.
 CUSTOM_SPEECH: Final = SpeechSupport()

@@ -11,7 +11,7 @@ from llm.errors import EngineNotConfigured, InvalidRequest, Unsupported
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
 
-Task = Literal["speech", "transcription", "images"]
+Task = Literal["speech", "transcription", "translation", "images"]
 
 
 def choose_task_target(
@@ -45,6 +45,8 @@ def _unsupported(engine: Engine, task: Task, param: str) -> Unsupported:
 
 
 def _get_support(engine: Engine, task: Task) -> SpeechSupport | TranscriptionSupport | ImageSupport | None:
+    if task == "translation":
+        return engine.transcription if engine.transcription is not None and engine.transcription.translates else None
     return {"speech": engine.speech, "transcription": engine.transcription, "images": engine.image_generation}[task]
 
 

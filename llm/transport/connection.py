@@ -103,10 +103,12 @@ class Connection:
         """True once the socket is closed."""
         return self._fd < 0
 
-    def write(self, head: bytes, body: bytes) -> None:
+    def write(self, head: bytes, body: bytes, pieces: tuple[bytes | memoryview, ...] = ()) -> None:
         """Starts to write a request; the rest is written whenever the socket takes more."""
-        self._size = len(head) + len(body)
-        if len(body) < _JOIN_SIZE:
+        self._size = len(head) + (sum(map(len, pieces)) if pieces else len(body))
+        if pieces:
+            self._out = [memoryview(piece) for piece in (head, *pieces) if len(piece)]
+        elif len(body) < _JOIN_SIZE:
             self._out = [memoryview(head + body)]
         else:
             self._out = [memoryview(head), memoryview(body)]

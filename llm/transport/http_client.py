@@ -136,7 +136,7 @@ class HttpTransport:
 
 def _send(connection: Connection, request: HttpRequest, head: bytes, timeouts: Timeouts) -> Response:
     response = Response(connection, request.method, connection.origin.host)
-    response.send(head, request.body or b"", timeouts.first_byte)
+    response.send(head, request.body or b"", timeouts.first_byte, request.pieces)
     return response
 
 

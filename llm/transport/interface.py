@@ -18,6 +18,7 @@ class HttpRequest:
     url: str
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(default=None, repr=False)
+    pieces: tuple[bytes | memoryview, ...] = field(default=(), repr=False)  # a body that is not copied, instead
 
 
 class HttpResponse(Protocol):

@@ -92,7 +92,8 @@ def write_head(request: HttpRequest, route: Route) -> bytes:
         raise _invalid_header(next(name for name, value in headers.items() if not _VALUE.fullmatch(value)))
     length = ""
     if request.body is not None or method in _WITH_BODY:
-        length = f"content-length: {len(request.body or b'')}\r\n"
+        size = sum(map(len, request.pieces)) if request.pieces else len(request.body or b"")
+        length = f"content-length: {size}\r\n"
     lines = _make_template(tuple(headers)) % headers
     return f"{method} {route.target} HTTP/1.1\r\n{route.lines}{length}{lines}\r\n".encode("latin-1")
 

@@ -71,11 +71,14 @@ class Response:
         self._woken = False  # ``on_data`` returned False: the reader gets an empty piece
         connection.receiver = self
 
-    def send(self, head: bytes, body: bytes, timeout: float) -> None:
-        """Starts to send. ``timeout``: seconds from the last byte that the socket took to the response headers."""
+    def send(self, head: bytes, body: bytes, timeout: float, pieces: tuple[bytes | memoryview, ...] = ()) -> None:
+        """Starts to send. ``timeout``: seconds from the last byte that the socket took to the response headers.
+
+        ``pieces``: the body, instead of ``body``.
+        """
         assert self._connection is not None
         self._timeout = timeout
-        self._connection.write(head, body)
+        self._connection.write(head, body, pieces)
 
     async def wait_for_headers(self, idle_timeout: float) -> None:
         """Waits for the response headers. ``idle_timeout``: seconds of silence allowed from then on.

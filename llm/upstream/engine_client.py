@@ -43,10 +43,10 @@ class EngineClient:
             body = dump_bytes(outgoing.body)
         url = engine.build_url(outgoing.path, target.model)
         transport = self.transports[url.partition(":")[0]]
-        request = HttpRequest(method=outgoing.method, url=url, headers=all_headers, body=body)
+        request = HttpRequest(method=outgoing.method, url=url, headers=all_headers, body=body, pieces=outgoing.pieces)
         signed = self.credentials[engine.credentials].sign(request, target)
         if isinstance(signed, dict | Mapping):  # dict first: a check by Mapping alone takes longer
-            return transport.send(HttpRequest(method=outgoing.method, url=url, headers=signed, body=body))
+            return transport.send(replace(request, headers=signed))
         return _send_when_signed(transport, request, signed)
 
 

@@ -61,6 +61,7 @@ OPENAI: Final = Engine(
     image_tool="generations",
     speech=task_support.OPENAI_SPEECH,
     transcription=task_support.OPENAI_TRANSCRIPTION,
+    moderates=True,
     completions=task_support.COMPLETIONS,
     quirks=Quirks(
         custom_tools=True,
@@ -238,6 +239,7 @@ MISTRALAI: Final = Engine(
     media_limits=MediaLimits(audio=_AUDIO, video=()),  # documents: many types, which it converts itself
     speech=task_support.MISTRAL_SPEECH,
     transcription=task_support.MISTRAL_TRANSCRIPTION,
+    moderates=True,
     completions=task_support.MISTRAL_COMPLETIONS,
     quirks=Quirks(
         call_id_length=9,
