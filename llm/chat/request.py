@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, TypeAlias
 
 from llm.chat.freeform import Freeform
 from llm.chat.messages import Executor, Message
@@ -12,6 +12,33 @@ from llm.chat.provider_metadata import Metadata
 from llm.wire.json_codec import Json
 
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+WebKind: TypeAlias = Literal["search", "fetch"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebTool:
+    """A hosted tool that searches the web or fetches pages, and its settings, whatever the wire."""
+
+    kind: WebKind
+    named: str = ""  # the client's name for it: of a field, or of the tool
+    allowed_domains: tuple[str, ...] = ()  # only these; (): all
+    blocked_domains: tuple[str, ...] = ()
+    user_location: Mapping[str, Json] = field(default_factory=dict)  # "city", "region", "country", "timezone"
+    max_uses: int | None = None  # in one answer
+    search_context_size: str | None = None  # "low" | "medium" | "high"
+    others: tuple[str, ...] = ()  # names of settings that only the client's wire has
+
+    def select(self, settings: Collection[str]) -> tuple[WebTool, tuple[str, ...]]:
+        """Returns the tool with the settings of these names alone, and the names of the others that it has."""
+        nothing = WebTool(kind=self.kind)
+        lost = [name for name in _WEB_SETTINGS if name not in settings and getattr(self, name)]
+        kept: dict[str, Any] = {name: getattr(nothing, name) for name in lost}
+        return replace(self, **kept, others=()), (*lost, *self.others)
+
+
+_WEB_SETTINGS: Final = ("allowed_domains", "blocked_domains", "user_location", "max_uses", "search_context_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +53,7 @@ class ToolSpec:
     metadata: Metadata = ()
     schema_dialect: str | None = field(default=None, compare=False)  # the dialect for which the schema was written
     freeform: Freeform | None = None  # its input is text; ``parameters`` are those of the function in its place
+    web: WebTool | None = field(default=None, compare=False)  # what a hosted tool for the web does
     in_namespace: bool = field(default=False, compare=False)  # one of a named group of functions, in the client's wire
 
 
@@ -36,6 +64,21 @@ def find_freeform(tools: Iterable[ToolSpec]) -> frozenset[str]:
     """Returns the names of the tools whose input is text."""
     names = [tool.name for tool in tools if tool.freeform is not None] if tools else ()
     return frozenset(names) if names else _NO_NAMES
+
+
+def asks_for_web(request: ChatRequest) -> bool:
+    """True if the client has asked for a hosted tool for the web."""
+    return any(tool.web is not None for tool in request.tools) if request.tools else False
+
+
+def read_location(wire: Mapping[str, Any]) -> dict[str, Json]:
+    """Returns the fields of a user's location, which the wires name alike."""
+    return {name: wire[name] for name in ("city", "region", "country", "timezone") if isinstance(wire.get(name), str)}
+
+
+def read_domains(wire: object) -> tuple[str, ...]:
+    """Returns a list of domains; nothing for any other value."""
+    return tuple(one for one in wire if isinstance(one, str)) if isinstance(wire, list) else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Final
 from llm.chat.messages import Media, Message, Part, ProviderToolRun, Reasoning, Text, ToolCall, ToolResult, UnknownPart
 from llm.chat.provider_metadata import metadata_for_engine, untranslated_fields
 from llm.chat.reply import Reply
-from llm.chat.request import ChatRequest, ToolSpec
+from llm.chat.request import ChatRequest, ToolSpec, asks_for_web
 from llm.dialects.base import AnswerForms
 from llm.engines.engine import Engine
 from llm.errors import Unsupported
@@ -74,6 +74,42 @@ _STORED_REFERENCES: Final = ("previous_response_id", "conversation")
 _SEND_HISTORY: Final = ", because it does not store the conversation: send the whole conversation"
 
 
+def fit_web_tools(request: ChatRequest, dialect: str, engine: Engine, dropped: list[str]) -> ChatRequest:
+    """Returns the request with those hosted tools for the web that the engine has, under their usual names.
+
+    The settings that the engine does not take are left out, and so are tools that it does not have: both are appended
+    to ``dropped``. Raises ``Unsupported`` for a missing tool that has to be called.
+    """
+    if not asks_for_web(request):
+        return request
+    tools: list[ToolSpec] = []
+    choice = request.options.tool_choice
+    functions, support = any(tool.web is None for tool in request.tools), engine.web
+    for tool in request.tools:
+        web = tool.web
+        if web is None or any(opaque.dialect == dialect for opaque in tool.metadata):
+            tools.append(tool)
+            continue
+        named = web.named or tool.name
+        if support is None or not support.has(web.kind, request.model, dialect, beside_functions=functions):
+            if choice == f"tool:{tool.name}" or (choice == "required" and not functions):
+                message = f"This engine does not support the hosted tool {tool.name!r}."
+                raise Unsupported(message, param="tools", engine=engine.name)
+            dropped.append(named)
+            continue
+        web, lost = web.select(support.settings)
+        dropped += [f"{named}/{name}" for name in lost]
+        usual = f"web_{web.kind}"
+        choice = f"tool:{usual}" if choice == f"tool:{tool.name}" else choice
+        tools.append(replace(tool, name=usual, web=web))
+    request = replace(request, tools=tuple(tools), options=replace(request.options, tool_choice=choice))
+    if tools and support is not None and not support.can_force:
+        only_web = all(tool.executor == "provider" for tool in tools)
+        if choice in ("tool:web_search", "tool:web_fetch") or (choice == "required" and only_web):
+            return unforce_tools(request, engine, dropped)
+    return request if tools else replace(request, options=replace(request.options, tool_choice=None))
+
+
 def lost_fields(request: ChatRequest, dialect: str) -> tuple[str, ...]:
     """Returns names of client fields that ``dialect`` cannot write, for ``EngineRequest.dropped`` (T8: name losses).
 
@@ -81,7 +117,7 @@ def lost_fields(request: ChatRequest, dialect: str) -> tuple[str, ...]:
     ``ChatRequest.droppable_fields`` (such as ``user`` or ``cache_control``).
     """
     for tool in request.tools:
-        if tool.executor == "provider" and not any(o.dialect == dialect for o in tool.metadata):
+        if tool.executor == "provider" and tool.web is None and not any(o.dialect == dialect for o in tool.metadata):
             raise Unsupported(f"This engine does not support the hosted tool {tool.name!r}.", param="tools")
     lost: list[str] = []
     if request.metadata:
@@ -93,7 +129,8 @@ def lost_fields(request: ChatRequest, dialect: str) -> tuple[str, ...]:
     if request.own_settings:
         lost += untranslated_fields(request.own_settings, dialect)
     for tool in request.tools:
-        lost += untranslated_fields(tool.metadata, dialect)
+        if tool.web is None:
+            lost += untranslated_fields(tool.metadata, dialect)
     for message in request.messages:
         if message.metadata:
             # The role "developer" is that of a system message.

@@ -5,13 +5,12 @@ Sources: the request types of both APIs in OpenAI's client for Python, version 3
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, cast
 
 from llm.chat.messages import Media, Message, Part, Text, ToolResult
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, metadata_for_client
-from llm.chat.request import ChatRequest, ToolSpec
+from llm.chat.request import ChatRequest
 from llm.wire.json_codec import Json
 from llm.wire.json_lenient import as_dict
 
@@ -31,16 +30,15 @@ _PART_FIELDS: Final = frozenset({"prompt_cache_breakpoint"})  # of text, picture
 def move_chat_fields(request: ChatRequest) -> ChatRequest:
     """Returns the request of a Chat Completions client with its shared fields as fields of the Responses API.
 
-    ``web_search_options`` becomes the hosted tool of that API. Fields that only Chat Completions has stay its own.
+    Fields that only Chat Completions has stay its own.
     """
-    metadata, wanted = _move_top_level(request.metadata)
-    tools = request.tools if wanted is None else (*request.tools, _write_search_tool(wanted))
+    metadata = _move_top_level(request.metadata)
     messages = request.messages
     if any(_has_chat_fields(message) for message in messages):
         messages = tuple(_move_in_message(message) for message in messages)
     if metadata is request.metadata and messages is request.messages:
         return request
-    return replace(request, metadata=metadata, tools=tools, messages=messages)
+    return replace(request, metadata=metadata, messages=messages)
 
 
 def move_responses_fields(request: ChatRequest, known: frozenset[str]) -> ChatRequest:
@@ -74,11 +72,9 @@ def _write_moderation(value: Any) -> Json:
     return {"type": "moderation_results", "model": result.get("model"), "results": [dict(result)]}
 
 
-def _move_top_level(metadata: Metadata) -> tuple[Metadata, Mapping[str, Any] | None]:
-    """Returns the metadata and the client's ``web_search_options``, if any."""
+def _move_top_level(metadata: Metadata) -> Metadata:
     moved: dict[str, Json] = {}
     rest: list[ProviderMetadata] = []
-    wanted: Mapping[str, Any] | None = None
     for opaque in metadata:
         if opaque.dialect != CHAT or opaque.issuer is not None:
             rest.append(opaque)
@@ -93,24 +89,11 @@ def _move_top_level(metadata: Metadata) -> tuple[Metadata, Mapping[str, Any] | N
                     moved[name] = shared
                 if options.keys() - {*_STREAM_OPTIONS, "include_usage"}:
                     own[name] = value
-            elif name == "web_search_options" and isinstance(value, dict):
-                wanted = value
             else:
                 own[name] = value
         if own:
             rest.append(replace(opaque, data=own))
-    if not moved and wanted is None:
-        return metadata, None
-    return (*rest, *((ProviderMetadata(RESPONSES, None, moved),) if moved else ())), wanted
-
-
-def _write_search_tool(options: Mapping[str, Any]) -> ToolSpec:
-    """Both forms have the same settings; here the place is not inside of ``approximate``."""
-    wire: dict[str, Json] = {"type": "web_search", **{n: v for n, v in options.items() if v is not None}}
-    if place := as_dict(options.get("user_location")):
-        more = {name: value for name, value in place.items() if name != "approximate"}
-        wire["user_location"] = {**more, **as_dict(place.get("approximate"))}
-    return ToolSpec("web_search", executor="provider", metadata=(ProviderMetadata(RESPONSES, None, wire),))
+    return (*rest, ProviderMetadata(RESPONSES, None, moved)) if moved else metadata
 
 
 def _has_chat_fields(message: Message) -> bool:

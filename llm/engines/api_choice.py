@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from llm.chat.request import ChatRequest, ToolSpec
+from llm.chat.request import ChatRequest, ToolSpec, asks_for_web
 from llm.engines.engine import Engine, Target
 from llm.engines.globs import matches
 from llm.errors import Unsupported
@@ -109,6 +109,16 @@ def _is_no_function(tool: ToolSpec) -> bool:
     return tool.executor == "provider" or tool.freeform is not None or tool.in_namespace
 
 
+def _has_web_tools_there(request: ChatRequest, target: Target) -> bool:
+    """True if only that API of the engine has the hosted tools for the web that the request asks for."""
+    web, model = target.engine.web, target.model
+    if web is None or not web.responses or not asks_for_web(request) or web.find_form(model) is not None:
+        return False
+    functions = any(tool.web is None for tool in request.tools)
+    kinds = [tool.web.kind for tool in request.tools if tool.web is not None]
+    return any(web.has(kind, model, RESPONSES, beside_functions=functions) for kind in kinds)
+
+
 def _needs_responses(request: ChatRequest, target: Target) -> bool:
     support, model = target.engine.responses, target.model
     if support is None or not takes_responses(request, target.engine):
@@ -116,5 +126,6 @@ def _needs_responses(request: ChatRequest, target: Target) -> bool:
     return (
         matches(model, support.required)
         or (bool(request.tools) and matches(model, support.required_with_tools))
+        or _has_web_tools_there(request, target)
         or (request.options.effort == "max" and matches(model, support.required_with_max_effort))
     )

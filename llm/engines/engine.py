@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from llm.chat.request import WebKind
 from llm.engines.capabilities import NO_FACTS, ModelFacts, ModelRules
+from llm.engines.globs import matches
 from llm.engines.media_limits import MediaLimits
 from llm.engines.task_support import CompletionSupport, ImageSupport, RerankSupport, SpeechSupport, TranscriptionSupport
 from llm.wire.json_codec import Json, quote_url_part
 
 RESPONSES_PATH: Final = "/responses"
 _LONG_CONTEXT: Final = re.compile(r"(?:\[1m\])+$", re.I)
+_CHAT: Final = "openai-chat"
 # Ends of a base URL that the paths of a dialect contain themselves: other programs want them in it.
 _OWN_PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "anthropic": ("/v1/messages", "/v1"),
@@ -100,6 +103,38 @@ class ResponsesSupport:
     keeps_answers: bool = False  # it keeps its answers, and finds them again by their ids
 
 
+# The tool of Chat Completions that searches the web, which each host has in its own words.
+WebForm: TypeAlias = Literal["web_search_options", "openrouter", "browser_search", "compound"]
+_NO_SETTINGS: Final[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSupport:
+    """The hosted tools of an engine that search the web (``search``) and fetch pages. Tuples are globs of models."""
+
+    search: tuple[str, ...] = ("*",)
+    fetch: tuple[str, ...] = ()
+    alone: tuple[str, ...] = ()  # these have them only in requests without functions
+    responses: bool = False  # its Responses API has them; its Chat Completions only for the models of ``forms``
+    forms: Mapping[str, WebForm] = field(default_factory=dict)  # in Chat Completions, by glob; the first one counts
+    settings: frozenset[str] = _NO_SETTINGS  # names of the settings of ``WebTool`` that it takes
+    blocked_domains: str = ""  # the name of that setting in its Responses API
+    lists_sources: bool = False  # its Responses API lists all sources of a search on request
+    can_force: bool = True  # accepts such a tool as a tool choice
+
+    def find_form(self, model: str) -> WebForm | None:
+        """Returns the form of the tool in Chat Completions; None if this API does not have it for the model."""
+        return next((form for glob, form in self.forms.items() if matches(model, (glob,))), None)
+
+    def has(self, kind: WebKind, model: str, dialect: str, *, beside_functions: bool) -> bool:
+        """True if a model has the tool in an API of the engine, named by its dialect."""
+        if not matches(model, self.search if kind == "search" else self.fetch):
+            return False
+        if dialect == _CHAT and self.find_form(model) is None:
+            return False
+        return not (beside_functions and matches(model, self.alone))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
     """A provider: URLs, dialect, limits and models. ``{NAME}_API_KEY`` and ``{NAME}_BASE_URL`` set key and base URL."""
@@ -126,6 +161,7 @@ class Engine:
     cache_marks: CacheMarks | None = None  # None: it has none, or caches on its own
     responses: ResponsesSupport | None = None  # None: it does not have this API
     rerank: RerankSupport | None = None
+    web: WebSupport | None = None  # hosted tools for the web; None: it has none
     completions: CompletionSupport | None = None  # completes texts; None: it has no API for it
     speech: SpeechSupport | None = None
     transcription: TranscriptionSupport | None = None

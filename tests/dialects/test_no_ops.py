@@ -174,6 +174,7 @@ def test_fields_that_change_an_ollama_answer_are_still_refused(name: str, value:
     assert refusal.value.param == name
 
 
-def test_an_empty_object_that_asks_for_something_is_refused() -> None:
-    with pytest.raises(Unsupported):
-        cross("/v1/chat/completions", {"model": "google/gemini-3", "messages": USER, "web_search_options": {}})
+def test_an_empty_object_that_asks_for_something_is_carried_or_named() -> None:
+    body = {"messages": USER, "web_search_options": {}}
+    assert cross("/v1/chat/completions", {**body, "model": "google/gemini-3"}).body["tools"] == [{"googleSearch": {}}]
+    assert cross("/v1/chat/completions", {**body, "model": "ollama/m"}).dropped == ("web_search_options",)

@@ -95,13 +95,6 @@ def test_web_search_options_keep_their_size_and_place() -> None:
     }
 
 
-@pytest.mark.parametrize("model", ["anthropic/claude-sonnet-4-5", "google/gemini-3", "ollama/m"])
-def test_web_search_options_are_refused_where_there_is_no_such_tool(model: str) -> None:
-    with pytest.raises(Unsupported) as refusal:
-        cross("/v1/chat/completions", {"model": model, "messages": [], "web_search_options": {}})
-    assert refusal.value.param == "web_search_options"
-
-
 def test_nw_15_a_cache_breakpoint_stays_on_its_part() -> None:
     out = cross("/v1/chat/completions", field_case("nw-15")["request"])
     [item] = out.body["input"]

@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from llm.chat.provider_metadata import ProviderMetadata, unknown_fields
-from llm.chat.request import ToolSpec
+from llm.chat.request import ToolSpec, WebKind, WebTool, read_domains, read_location
 from llm.dialects.anthropic.shared import NAME, TYPED_TOOL, pack_wire_form
 from llm.wire.json_codec import Json
+from llm.wire.json_lenient import as_count, as_dict
 from llm.wire.json_strict import Fields, invalid
 
+WEB_TOOL_TYPES: Final[Mapping[WebKind, str]] = {"search": "web_search_20250305", "fetch": "web_fetch_20250910"}
 _KNOWN: Final = ("type", "name", "description", "input_schema", "strict")
+_WEB: Final = re.compile(r"web_(search|fetch)_\d{8}")
+_WEB_SETTINGS: Final = ("type", "name", "allowed_domains", "blocked_domains", "user_location", "max_uses")
 _TYPED: Final = re.compile(r"(bash|text_editor|memory|computer)_(\d{8})")
 _OLD_EDITORS: Final = ("20241022", "20250124")  # these take back edits, and all but the newest insert ``new_str``
 _NEWEST_EDITOR: Final = "20250728"
@@ -56,7 +60,8 @@ def read_tool(wire: object, path: str) -> ToolSpec:
         name = fields.read_text("name") or kind
         typed = _find_typed(kind, wire)
         if typed is None:
-            return ToolSpec(name, executor="provider", metadata=(ProviderMetadata(NAME, None, dict(wire)),))
+            web = _read_web_tool(kind, name, wire)
+            return ToolSpec(name, executor="provider", metadata=(ProviderMetadata(NAME, None, dict(wire)),), web=web)
         own = {name: value for name, value in wire.items() if name in ("type", "name", *typed.settings)}
         metadata = (*unknown_fields(wire, own, NAME, None), *pack_wire_form(**{TYPED_TOOL: own}))
         return ToolSpec(name, typed.description, typed.parameters, metadata=metadata)
@@ -69,6 +74,36 @@ def read_tool(wire: object, path: str) -> ToolSpec:
         metadata=unknown_fields(wire, _KNOWN, NAME, None),
         schema_dialect=NAME,
     )
+
+
+def _read_web_tool(kind: str, name: str, wire: Mapping[str, Any]) -> WebTool | None:
+    """Returns what a hosted tool for the web does; None for any other."""
+    match = _WEB.fullmatch(kind)
+    if match is None:
+        return None
+    return WebTool(
+        kind="search" if match[1] == "search" else "fetch",
+        named=name,
+        allowed_domains=read_domains(wire.get("allowed_domains")),
+        blocked_domains=read_domains(wire.get("blocked_domains")),
+        user_location=read_location(as_dict(wire.get("user_location"))),
+        max_uses=as_count(wire.get("max_uses")),
+        others=tuple(name for name, value in wire.items() if name not in _WEB_SETTINGS and value is not None),
+    )
+
+
+def write_web_tool(web: WebTool) -> dict[str, Json]:
+    """Writes a hosted tool for the web, in the version that all models have."""
+    wire: dict[str, Json] = {"type": WEB_TOOL_TYPES[web.kind], "name": f"web_{web.kind}"}
+    if web.allowed_domains:  # not both
+        wire["allowed_domains"] = [*web.allowed_domains]
+    elif web.blocked_domains:
+        wire["blocked_domains"] = [*web.blocked_domains]
+    if web.user_location and web.kind == "search":
+        wire["user_location"] = {"type": "approximate", **web.user_location}
+    if web.max_uses is not None:
+        wire["max_uses"] = web.max_uses
+    return wire
 
 
 def _find_typed(kind: str, wire: Mapping[str, Any]) -> _Typed | None:

@@ -12,6 +12,7 @@ from typing import Final
 from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart
 from llm.chat.provider_metadata import encode_id, metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
+from llm.dialects.anthropic.client_tools import WEB_TOOL_TYPES, write_web_tool
 from llm.dialects.anthropic.engine_options import SCHEMA_SUBSET, add_cache_breakpoints, write_options
 from llm.dialects.anthropic.profiles import binds_thinking, find_profile
 from llm.dialects.anthropic.shared import (
@@ -27,6 +28,7 @@ from llm.dialects.losses import (
     REASONING,
     adapt_history,
     ask_for_json,
+    fit_web_tools,
     limit_tools,
     lost_fields,
     lost_grammars,
@@ -38,7 +40,7 @@ from llm.engines.engine import Engine
 from llm.engines.options import add_extra_fields
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
-from llm.wire.json_lenient import as_dict
+from llm.wire.json_lenient import as_dict, as_dicts
 from llm.wire.schema_refs import join_pointer
 from llm.wire.schema_subset import ReferenceLimit, describe_losses, fit_schema
 
@@ -62,6 +64,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     client_fields = dict(select_fields(request.metadata))
     if request.options.allowed_tools:
         request = limit_tools(request, engine)
+    request = fit_web_tools(request, NAME, engine, dropped)
     dropped += lost_fields(request, NAME)
     if request.tools:
         dropped += lost_grammars(request.tools)
@@ -82,12 +85,14 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     request, options = _write_options(request, engine, dropped)
     body |= options
     headers = _allow_dropped_thinking(request, body) if conversation.sends_thinking else _NO_HEADERS
+    may_drop_more = bool(headers)
     if system := conversation.system:
         body["system"] = _write_content(system)
     body["messages"] = conversation.write_messages()
     if request.tools:
         references = ReferenceLimit()
         body["tools"] = [_write_tool(tool, select_fields, dropped, references) for tool in request.tools]
+        headers = _allow_fetching(body["tools"], headers)
     if request.stream:
         body["stream"] = True
     if request.options.caching:
@@ -96,7 +101,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
         body = add_extra_fields(body, request.options.extra)
     dropped += conversation.dropped
     return EngineRequest(
-        path=PATH, body=body, headers=headers, dropped=tuple(dict.fromkeys(dropped)), may_drop_more=bool(headers)
+        path=PATH, body=body, headers=headers, dropped=tuple(dict.fromkeys(dropped)), may_drop_more=may_drop_more
     )
 
 
@@ -127,6 +132,13 @@ def _allow_dropped_thinking(request: ChatRequest, body: dict[str, Json]) -> Mapp
     return _BINDING_BETA
 
 
+def _allow_fetching(tools: Json, headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Adds the beta of the tool that fetches pages."""
+    if not any(tool.get("type") == WEB_TOOL_TYPES["fetch"] for tool in as_dicts(tools)):
+        return headers
+    return {"anthropic-beta": ",".join((*headers.values(), "web-fetch-2025-09-10"))}
+
+
 def _write_content(blocks: Sequence[dict[str, Json]]) -> Json:
     """Writes blocks as content: as a string if the only block is a plain text."""
     if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
@@ -138,7 +150,8 @@ def _write_tool(
     tool: ToolSpec, select_fields: MetadataSelector, dropped: list[str], references: ReferenceLimit
 ) -> dict[str, Json]:
     if tool.executor == "provider":
-        return dict(select_fields(tool.metadata))
+        fields = dict(select_fields(tool.metadata))
+        return write_web_tool(tool.web) if tool.web is not None and not fields else fields
     if typed := as_dict(unpack_wire_form(tool.metadata).get(TYPED_TOOL)):
         return {**typed, **select_fields(tool.metadata)}
     wire = {**select_fields(tool.metadata), "name": tool.name, "input_schema": {"type": "object", **tool.parameters}}

@@ -10,7 +10,7 @@ from typing import Final
 from llm.chat.history import move_media_out_of_results
 from llm.chat.messages import Media, Message, Reasoning, Text, ToolCall, ToolResult, UnknownPart
 from llm.chat.provider_metadata import metadata_for_engine
-from llm.chat.request import ChatRequest, ToolSpec
+from llm.chat.request import ChatRequest, ToolSpec, WebKind, asks_for_web
 from llm.dialects.base import EngineRequest
 from llm.dialects.gemini.engine_options import SCHEMA_SUBSET, write_options
 from llm.dialects.gemini.profiles import find_profile
@@ -18,6 +18,7 @@ from llm.dialects.gemini.shared import NAME, build_refusal
 from llm.dialects.losses import (
     REASONING,
     adapt_history,
+    fit_web_tools,
     limit_tools,
     lost_fields,
     lost_grammars,
@@ -32,6 +33,7 @@ from llm.wire.json_lenient import as_dict
 from llm.wire.schema_refs import join_pointer
 from llm.wire.schema_subset import ReferenceLimit, describe_losses, fit_schema
 
+_WEB_TOOLS: Final[Mapping[WebKind, Mapping[str, Json]]] = {"search": {"googleSearch": {}}, "fetch": {"urlContext": {}}}
 # Replaces the signature of calls from another provider: https://ai.google.dev/gemini-api/docs/thought-signatures
 SKIP_SIGNATURE: Final = "skip_thought_signature_validator"
 # Output tokens of an answer that is not streamed: https://ai.google.dev/gemini-api/docs/generate-content/long-decode
@@ -42,8 +44,9 @@ TOOL_NAMES: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")  # names of to
 
 def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes a chat request. Raises ``Unsupported`` naming the option or the part."""
-    request = limit_tools(request, engine)
-    dropped = [*lost_fields(request, NAME), *lost_grammars(request.tools)]
+    dropped: list[str] = []
+    request = fit_web_tools(limit_tools(request, engine), NAME, engine, dropped)
+    dropped += (*lost_fields(request, NAME), *lost_grammars(request.tools))
     if not engine.quirks.accepts_forced_tools:
         request = unforce_tools(request, engine, dropped)
     request = adapt_history(request, NAME, engine, dropped)
@@ -69,6 +72,9 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     if tools := _write_tools(request, dropped):
         body["tools"] = tools
     body |= write_options(request, engine, dropped)
+    if asks_for_web(request) and any(tool.executor != "provider" for tool in request.tools):
+        # https://ai.google.dev/gemini-api/docs/tool-combination: required beside functions
+        body["toolConfig"] = {**as_dict(body.get("toolConfig")), "includeServerSideToolInvocations": True}
     body = add_extra_fields(body, request.options.extra)
     streamed = request.stream or _is_long(body)
     method = "streamGenerateContent?alt=sse" if streamed else "generateContent"
@@ -184,6 +190,8 @@ def _write_tools(request: ChatRequest, dropped: list[str]) -> list[Json]:
     hosted: list[Json] = [
         dict(o.data) for t in request.tools if t.executor == "provider" for o in t.metadata if o.dialect == NAME
     ]
+    web = (tool.web for tool in request.tools if not any(opaque.dialect == NAME for opaque in tool.metadata))
+    hosted += [dict(_WEB_TOOLS[one.kind]) for one in web if one is not None]
     declared: list[Json] = []
     references = ReferenceLimit()
     for tool in request.tools:

@@ -16,6 +16,7 @@ from llm.dialects.base import EngineRequest
 from llm.dialects.losses import (
     REASONING,
     adapt_history,
+    fit_web_tools,
     limit_tools,
     lost_fields,
     lost_grammars,
@@ -42,8 +43,9 @@ _NO_PARAMETERS: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
 
 def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     """Writes a chat request. Raises ``Unsupported`` naming the option or the part."""
-    request = limit_tools(request, engine)
-    dropped = [*lost_fields(request, NAME), *lost_grammars(request.tools)]
+    dropped: list[str] = []
+    request = fit_web_tools(limit_tools(request, engine), NAME, engine, dropped)
+    dropped += (*lost_fields(request, NAME), *lost_grammars(request.tools))
     forced, schemas = find_forced_tools(request, engine), list[Json]()
     if forced:
         references = ReferenceLimit()

@@ -7,9 +7,21 @@ from typing import Any, Final, get_args
 
 from llm.chat.freeform import Freeform
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
-from llm.chat.request import NO_OPTIONS, ChatRequest, Effort, JsonFormat, Options, ToolSpec, soften_no_reasoning
+from llm.chat.request import (
+    NO_OPTIONS,
+    ChatRequest,
+    Effort,
+    JsonFormat,
+    Options,
+    ToolSpec,
+    WebTool,
+    read_domains,
+    read_location,
+    soften_no_reasoning,
+)
 from llm.dialects.openai_chat.client_messages import read_messages
 from llm.dialects.openai_chat.shared import NAME
+from llm.wire.json_lenient import as_count, as_dict, as_text
 from llm.wire.json_strict import raise_invalid, read_list, read_number, read_text, read_typed
 
 # Fields that do not change the answer: other engines may drop them.
@@ -34,6 +46,15 @@ _DEFAULTS: Final[Mapping[str, object]] = {
 }  # fmt: skip
 _DEFAULT_FIELDS: Final = frozenset(_DEFAULTS)
 _NO_FIELDS: Final[frozenset[str]] = frozenset()
+_SEARCH: Final = "web_search_options"
+_GOOGLE_SEARCH: Final = ("google_search", "googleSearch", "google_search_retrieval")
+_SEARCH_TOOLS: Final = (
+    "web_search", "browser_search", "openrouter:web_search", "openrouter:web_fetch", *_GOOGLE_SEARCH,
+)  # fmt: skip
+_SETTINGS: Final = frozenset({
+    "type", "parameters", "filters", "user_location", "allowed_domains", "blocked_domains", "excluded_domains",
+    "max_uses", "search_context_size", *_GOOGLE_SEARCH,
+})  # fmt: skip
 _OTHER_EFFORTS: Final = ("default", "ultra")  # Groq, DeepSeek
 # Names of options to the fields of this wire, where they differ.
 _OPTION_NAMES: Final[Mapping[str, str]] = {
@@ -53,7 +74,10 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         tools += [_read_tool(wire, f"tools[{n}]") for n, wire in enumerate(read_list(body, "tools"))]
     if "functions" in body:
         tools += [_read_function(wire, f"functions[{n}]", ()) for n, wire in enumerate(read_list(body, "functions"))]
+    if isinstance(body.get(_SEARCH), dict):
+        tools.append(_read_search(body[_SEARCH], _SEARCH))
     known = _KNOWN_WITH_USAGE if stream_options.keys() <= _USAGE_FIELDS else _KNOWN
+    known = known | {_SEARCH} if isinstance(body.get(_SEARCH), dict) else known
     model, defaults = read_text(body, "model", ""), _NO_FIELDS
     options, soft_options, option_names = NO_OPTIONS, _NO_FIELDS, _OPTION_NAMES
     if not _OPTIONS.isdisjoint(body):
@@ -206,6 +230,9 @@ def _read_tool(wire: Any, place: str) -> ToolSpec:
         raise_invalid(place, "must be an object")
     if wire.get("type") == "custom":
         return _read_custom_tool(wire, place)
+    kind = wire.get("type") or next((name for name in _GOOGLE_SEARCH if name in wire), "")
+    if isinstance(kind, str) and (kind in _SEARCH_TOOLS or kind.startswith("web_search_")):
+        return _read_search(wire, kind)
     if wire.get("type", "function") != "function":
         name = wire.get("type")
         return ToolSpec(
@@ -217,6 +244,24 @@ def _read_tool(wire: Any, place: str) -> ToolSpec:
     if inner is None:
         raise_invalid(f"{place}.function", "is required")
     return _read_function(inner, f"{place}.function", unknown_fields(wire, ("type", "function"), NAME, None))
+
+
+def _read_search(wire: Mapping[str, Any], named: str) -> ToolSpec:
+    """Reads a hosted web search: ``web_search_options``, or a tool in the words of one of the hosts."""
+    settings = {**wire, **as_dict(wire.get("parameters")), **as_dict(wire.get("filters"))}
+    place = as_dict(settings.get("user_location"))
+    web = WebTool(
+        kind="fetch" if named.endswith("web_fetch") else "search",
+        named=named,
+        allowed_domains=read_domains(settings.get("allowed_domains")),
+        blocked_domains=read_domains(settings.get("excluded_domains") or settings.get("blocked_domains")),
+        user_location=read_location({**place, **as_dict(place.get("approximate"))}),
+        max_uses=as_count(settings.get("max_uses")),
+        search_context_size=as_text(settings.get("search_context_size")) or None,
+        others=tuple(name for name, value in settings.items() if name not in _SETTINGS and value not in (None, {})),
+    )
+    own: Mapping[str, Any] = {_SEARCH: dict(wire)} if named == _SEARCH else wire
+    return ToolSpec(f"web_{web.kind}", executor="provider", metadata=(ProviderMetadata(NAME, None, own),), web=web)
 
 
 def _read_custom_tool(wire: Mapping[str, Any], place: str) -> ToolSpec:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from llm.chat.provider_metadata import metadata_for_engine
-from llm.chat.request import NO_OPTIONS, ChatRequest, Options
+from llm.chat.request import NO_OPTIONS, ChatRequest, Options, WebTool
 from llm.dialects.openai_chat.shared import NAME
 from llm.engines.engine import Engine
 from llm.engines.options import (
@@ -20,9 +20,10 @@ from llm.engines.profiles import ModelProfile, ReasoningSupport, find_profile
 from llm.engines.reasoning import ReasoningRequest, resolve_reasoning, will_reason
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
-from llm.wire.json_lenient import as_dict
+from llm.wire.json_lenient import as_dict, as_list
 from llm.wire.schema_subset import enforce_schema
 
+_SEARCH_FIELD: Final = "web_search_options"
 # The options that this wire has fields for.
 _KNOWN: Final = frozenset({
     "max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "presence_penalty", "frequency_penalty",
@@ -139,3 +140,54 @@ def _write_format(options: Options, engine: Engine, dropped: list[str]) -> Json:
         "type": "json_schema",
         "json_schema": {**metadata_for_engine(format_.metadata, NAME, engine.issuer), **schema},
     }
+
+
+def write_web_tools(request: ChatRequest, engine: Engine) -> tuple[list[Json], dict[str, Json]]:
+    """Writes the hosted tools for the web in the words of the host: entries of ``tools``, and fields of the body."""
+    tools: list[Json] = []
+    fields: dict[str, Json] = {}
+    form = engine.web.find_form(request.model) if engine.web is not None else None
+    for tool in request.tools:
+        if tool.web is None:
+            continue
+        own = metadata_for_engine(tool.metadata, NAME, engine.issuer)
+        if _SEARCH_FIELD in own:
+            fields[_SEARCH_FIELD] = own[_SEARCH_FIELD]
+        elif own:
+            tools.append(dict(own))
+        elif form == "openrouter":
+            tools.append(_write_openrouter_tool(tool.web))
+        elif form == "browser_search" and not tools:  # it visits pages too
+            tools.append({"type": "browser_search"})
+        elif form == "compound":
+            names = [*as_list(as_dict(as_dict(fields.get("compound_custom")).get("tools")).get("enabled_tools"))]
+            names.append("web_search" if tool.web.kind == "search" else "visit_website")
+            fields["compound_custom"] = {"tools": {"enabled_tools": names}}
+        elif form == _SEARCH_FIELD:
+            fields[_SEARCH_FIELD] = _write_search_field(tool.web)
+    return tools, fields
+
+
+def _write_openrouter_tool(web: WebTool) -> Json:
+    wire: dict[str, Json] = {"type": f"openrouter:web_{web.kind}"}
+    parameters: dict[str, Json] = {}
+    if web.allowed_domains:  # not both lists
+        parameters["allowed_domains"] = [*web.allowed_domains]
+    elif web.blocked_domains:
+        parameters["excluded_domains" if web.kind == "search" else "blocked_domains"] = [*web.blocked_domains]
+    if web.max_uses is not None:
+        parameters["max_uses"] = web.max_uses
+    if web.search_context_size:
+        parameters["search_context_size"] = web.search_context_size
+    if web.user_location:
+        parameters["user_location"] = {"type": "approximate", **web.user_location}
+    return {**wire, "parameters": parameters} if parameters else wire
+
+
+def _write_search_field(web: WebTool) -> dict[str, Json]:
+    wire: dict[str, Json] = {}
+    if web.search_context_size:
+        wire["search_context_size"] = web.search_context_size
+    if web.user_location:
+        wire["user_location"] = {"type": "approximate", "approximate": {**web.user_location}}
+    return wire

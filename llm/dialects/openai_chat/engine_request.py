@@ -12,8 +12,16 @@ from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, T
 from llm.chat.provider_metadata import metadata_for_engine, shorten_id
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
-from llm.dialects.losses import REASONING, adapt_history, fit_tools, lost_fields, lost_grammars, unknown_block
-from llm.dialects.openai_chat.engine_options import write_options
+from llm.dialects.losses import (
+    REASONING,
+    adapt_history,
+    fit_tools,
+    fit_web_tools,
+    lost_fields,
+    lost_grammars,
+    unknown_block,
+)
+from llm.dialects.openai_chat.engine_options import write_options, write_web_tools
 from llm.dialects.openai_chat.shared import AUDIO_MIME_TYPES, CAME_IN, CONTENT_PARTS, NAME, THINK_TAGS
 from llm.dialects.openai_fields import move_responses_fields
 from llm.engines.cache_marks import find_mark_field, move_cache_marks
@@ -47,6 +55,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     if (field := find_mark_field(engine, request.model)) is not None:
         request = move_cache_marks(request, NAME, field, dropped, whole_messages=True)
     request = move_responses_fields(request, engine.quirks.shared_fields)
+    request = fit_web_tools(request, NAME, engine, dropped)
     dropped += lost_fields(request, NAME)
     request = fit_tools(request, engine, dropped)
     request = adapt_history(request, NAME, engine, dropped)
@@ -60,7 +69,9 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     }
     if request.tools:
         references = ReferenceLimit()
-        body["tools"] = [_write_tool(tool, engine, dropped, references) for tool in request.tools]
+        web, web_fields = write_web_tools(request, engine)
+        tools = [_write_tool(t, engine, dropped, references) for t in request.tools if t.web is None]
+        body |= {"tools": [*tools, *web], **web_fields} if tools or web else web_fields
         _name_custom_choice(body, request.tools, engine)
     if request.stream:
         body["stream"] = True

@@ -9,11 +9,22 @@ from typing import Any, Final, cast, get_args
 from llm.chat.freeform import Freeform
 from llm.chat.messages import Message, Text
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_fields
-from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec, soften_no_reasoning
+from llm.chat.request import (
+    ChatRequest,
+    Effort,
+    JsonFormat,
+    Options,
+    ToolSpec,
+    WebTool,
+    read_domains,
+    read_location,
+    soften_no_reasoning,
+)
 from llm.dialects.openai_responses.client_input import read_items
 from llm.dialects.openai_responses.client_items import read_built_in_tool
 from llm.dialects.openai_responses.shared import NAME, join_namespace, pack_instructions, pack_namespace
 from llm.wire.json_codec import Json
+from llm.wire.json_lenient import as_dict, as_text
 from llm.wire.json_strict import Fields, invalid
 
 _KNOWN_FIELDS: Final = (
@@ -40,6 +51,7 @@ _OPTION_NAMES: Final[Mapping[str, str]] = {
     "format": "text.format", "parallel_tools": "parallel_tool_calls", "logprobs": "include",
 }  # fmt: skip
 _IN_PLACE_OF_INPUT: Final = ("previous_response_id", "conversation", "prompt")  # each may hold all of the input
+_FILTERS: Final = ("allowed_domains", "blocked_domains", "excluded_domains")
 _CHOICES: Final = ("auto", "none", "required")
 _LOGPROBS: Final = "message.output_text.logprobs"
 
@@ -221,7 +233,8 @@ def _read_tool(wire: object, path: str) -> ToolSpec:
     if (built_in := read_built_in_tool(kind, wire)) is not None:
         return built_in
     if kind != "function":
-        return ToolSpec(kind, executor="provider", metadata=(ProviderMetadata(NAME, None, wire),))
+        web = _read_web_tool(kind, wire)
+        return ToolSpec(kind, executor="provider", metadata=(ProviderMetadata(NAME, None, wire),), web=web)
     parameters = fields.read_object("parameters")
     return ToolSpec(
         name=fields.read_required_text("name"),
@@ -230,6 +243,26 @@ def _read_tool(wire: object, path: str) -> ToolSpec:
         strict=fields.read_flag("strict"),
         metadata=unknown_fields(present, ("type", "name", "description", "parameters", "strict"), NAME, None),
         schema_dialect=NAME,
+    )
+
+
+def _read_web_tool(kind: str, wire: Mapping[str, Any]) -> WebTool | None:
+    """Returns what a hosted web search does; None for any other tool."""
+    if not kind.startswith("web_search"):
+        return None
+    filters, known = as_dict(wire.get("filters")), ("type", "filters", "user_location", "search_context_size")
+    more = {
+        **{n: v for n, v in wire.items() if n not in known},
+        **{n: v for n, v in filters.items() if n not in _FILTERS},
+    }
+    return WebTool(
+        kind="search",
+        named=kind,
+        allowed_domains=read_domains(filters.get("allowed_domains")),
+        blocked_domains=read_domains(filters.get("blocked_domains") or filters.get("excluded_domains")),
+        user_location=read_location(as_dict(wire.get("user_location"))),
+        search_context_size=as_text(wire.get("search_context_size")) or None,
+        others=tuple(name for name, value in more.items() if value not in (None, [], True)),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from llm.chat.provider_metadata import metadata_for_engine
-from llm.chat.request import ChatRequest, Options, ToolSpec
+from llm.chat.request import ChatRequest, Options, ToolSpec, WebTool
 from llm.dialects.openai_responses.shared import NAME
 from llm.engines.capabilities import guess_capabilities
 from llm.engines.engine import Engine
@@ -31,6 +31,8 @@ _KNOWN_OPTIONS: Final = frozenset({
 # Values of ``include``.
 ENCRYPTED_REASONING: Final = "reasoning.encrypted_content"
 _LOGPROBS: Final = "message.output_text.logprobs"
+_SOURCES: Final = "web_search_call.action.sources"
+_WEB_SEARCH: Final = "web_search"
 
 
 def write_options(
@@ -116,7 +118,7 @@ def _write_tool_choice(request: ChatRequest, engine: Engine) -> Json:
 def _name_tool(request: ChatRequest, name: str, engine: Engine) -> dict[str, Json]:
     hosted = next((tool for tool in request.tools if tool.name == name and tool.executor == "provider"), None)
     if hosted is not None:
-        return {"type": metadata_for_engine(hosted.metadata, NAME, engine.issuer).get("type")}
+        return {"type": metadata_for_engine(hosted.metadata, NAME, engine.issuer).get("type") or _WEB_SEARCH}
     freeform = next((tool.freeform for tool in request.tools if tool.name == name), None)
     is_text = freeform is not None and (engine.quirks.custom_tools or freeform.dialect == NAME)
     return {"type": "custom" if is_text else "function", "name": name}
@@ -141,6 +143,30 @@ def _write_include(
         wants_reasoning or not rules.reasoning or "reasoning" in guess_capabilities(request.model, rules, ())
     ):
         include = [*include, ENCRYPTED_REASONING]
+    if engine.web is not None and engine.web.lists_sources and any(map(_is_of_another_wire, request.tools)):
+        include = [*include, _SOURCES]
     if options.logprobs or options.top_logprobs is not None:
         include = [*include, _LOGPROBS]
     return [*dict.fromkeys(name for name in include if isinstance(name, str))] or None
+
+
+def _is_of_another_wire(tool: ToolSpec) -> bool:
+    """True for a hosted web search that a client of another wire has asked for."""
+    return tool.web is not None and not any(opaque.dialect == NAME for opaque in tool.metadata)
+
+
+def write_web_tool(web: WebTool, engine: Engine) -> dict[str, Json]:
+    """Writes the hosted web search, which opens pages too."""
+    wire: dict[str, Json] = {"type": _WEB_SEARCH}
+    filters: dict[str, Json] = {}
+    if web.allowed_domains:
+        filters["allowed_domains"] = [*web.allowed_domains]
+    elif web.blocked_domains and engine.web is not None:
+        filters[engine.web.blocked_domains] = [*web.blocked_domains]
+    if filters:
+        wire["filters"] = filters
+    if web.user_location:
+        wire["user_location"] = {"type": "approximate", **web.user_location}
+    if web.search_context_size:
+        wire["search_context_size"] = web.search_context_size
+    return wire

@@ -16,13 +16,14 @@ from llm.dialects.losses import (
     REASONING,
     adapt_history,
     fit_tools,
+    fit_web_tools,
     lost_fields,
     lost_grammars,
     name_block,
     unknown_block,
 )
 from llm.dialects.openai_fields import move_chat_fields
-from llm.dialects.openai_responses.engine_options import write_options
+from llm.dialects.openai_responses.engine_options import write_options, write_web_tool
 from llm.dialects.openai_responses.shared import (
     CLIENT_CALLS,
     NAME,
@@ -59,6 +60,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     dropped: list[str] = []
     if find_mark_field(engine, request.model) == BREAKPOINT:
         request = move_cache_marks(request, NAME, BREAKPOINT, dropped)
+    request = fit_web_tools(request, NAME, engine, dropped)
     dropped += lost_fields(request, NAME)
     request = fit_tools(request, engine, dropped)
     request = adapt_history(request, NAME, engine, dropped)
@@ -82,7 +84,8 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     body |= write_options(request, engine, client_fields, stateless, dropped)
     if request.tools:
         references = ReferenceLimit()
-        body["tools"] = [_write_tool(tool, engine, dropped, references) for tool in request.tools]
+        tools = [_write_tool(tool, engine, dropped, references) for tool in request.tools]
+        body["tools"] = [tool for n, tool in enumerate(tools) if tool not in tools[:n]]
     if request.stream:
         body["stream"] = True
     extra = dict(request.options.extra)
@@ -130,7 +133,7 @@ def _drop_unfollowed_reasoning(items: Sequence[dict[str, Json]]) -> list[dict[st
 def _write_tool(tool: ToolSpec, engine: Engine, dropped: list[str], references: ReferenceLimit) -> Json:
     wire = dict(metadata_for_engine(tool.metadata, NAME, engine.issuer))
     if tool.executor == "provider":
-        return wire
+        return write_web_tool(tool.web, engine) if tool.web is not None and not wire else wire
     if typed := as_dict(read_fields(tool.metadata, engine.issuer).get(TYPED_TOOL)):
         return dict(typed)
     if tool.freeform is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from llm.engines import profiles, task_support
 from llm.engines.capabilities import ModelRules
-from llm.engines.engine import CacheMarks, Engine, Quirks, ResponsesSupport
+from llm.engines.engine import CacheMarks, Engine, Quirks, ResponsesSupport, WebSupport
 from llm.engines.media_limits import MediaLimits
-from llm.engines.records.model_makers import O_SERIES, OPENAI_CACHE_MARKS, OPENAI_RESPONSES
+from llm.engines.records.model_makers import O_SERIES, OPENAI_CACHE_MARKS, OPENAI_RESPONSES, OPENAI_WEB
 
 _PDF: Final = ("application/pdf",)
 _AUDIO: Final = ("audio/wav", "audio/x-wav", "audio/mpeg", "audio/mp3")
@@ -28,6 +29,14 @@ GROQ: Final = Engine(
     # 4 MB as base64.
     media_limits=MediaLimits(documents=(), audio=(), video=(), max_image_bytes=3 * _MB, max_images=5),
     responses=ResponsesSupport(),
+    # https://console.groq.com/docs/browser-search and /docs/compound/built-in-tools; the systems take no functions.
+    web=WebSupport(
+        search=("openai/gpt-oss-*", "groq/compound*", "compound*"),
+        fetch=("openai/gpt-oss-*", "groq/compound*", "compound*"),
+        alone=("groq/compound*", "compound*"),
+        forms={"openai/gpt-oss-*": "browser_search", "*compound*": "compound"},
+        can_force=False,
+    ),
     speech=task_support.GROQ_SPEECH,
     transcription=task_support.GROQ_TRANSCRIPTION,
     quirks=Quirks(
@@ -87,6 +96,21 @@ OPENROUTER: Final = Engine(
     cache_marks=CacheMarks(field="cache_control"),  # turned into the words of each model's host
     media_limits=MediaLimits(documents=_PDF),
     responses=ResponsesSupport(),
+    # https://openrouter.ai/docs/guides/features/server-tools/web-search, recorded; for any model.
+    web=WebSupport(
+        fetch=("*",),
+        forms={"*": "openrouter"},
+        settings=frozenset(
+            {
+                "allowed_domains",
+                "blocked_domains",
+                "user_location",
+                "max_uses",
+                "search_context_size",
+            }
+        ),
+        can_force=False,
+    ),
     speech=task_support.OPENROUTER_SPEECH,
     transcription=task_support.OPENROUTER_TRANSCRIPTION,
     # Hosts ignore parameters that they do not know, unless a request sets this field (T7).
@@ -158,6 +182,7 @@ AZURE: Final = Engine(
     cache_marks=OPENAI_CACHE_MARKS,
     media_limits=MediaLimits(documents=_PDF, audio=_AUDIO, video=()),
     responses=OPENAI_RESPONSES,
+    web=replace(OPENAI_WEB, forms={}),  # https://learn.microsoft.com/azure/foundry/openai/how-to/web-search
     image_generation=task_support.OPENAI_IMAGES,
     speech=task_support.CUSTOM_SPEECH,
     transcription=task_support.CUSTOM_TRANSCRIPTION,

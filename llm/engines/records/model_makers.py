@@ -6,7 +6,7 @@ from typing import Final
 
 from llm.engines import profiles, task_support
 from llm.engines.capabilities import ModelRules
-from llm.engines.engine import CacheMarks, Engine, Quirks, ResponsesSupport
+from llm.engines.engine import CacheMarks, Engine, Quirks, ResponsesSupport, WebSupport
 from llm.engines.media_limits import MediaLimits
 
 _PDF: Final = ("application/pdf",)
@@ -40,6 +40,16 @@ OPENAI_RESPONSES: Final = ResponsesSupport(
     phases=("gpt-5.3-codex*", "gpt-5.[4-9]*", "gpt-[6-9]*"),
 )
 
+# https://platform.openai.com/docs/guides/tools-web-search: the tool opens pages too. The search models of Chat
+# Completions search always.
+OPENAI_WEB: Final = WebSupport(
+    fetch=("*",),
+    responses=True,
+    forms={"*-search-*": "web_search_options"},
+    settings=frozenset({"allowed_domains", "user_location", "search_context_size"}),
+    lists_sources=True,
+)
+
 
 OPENAI: Final = Engine(
     name="openai",
@@ -56,6 +66,7 @@ OPENAI: Final = Engine(
     cache_marks=OPENAI_CACHE_MARKS,
     media_limits=MediaLimits(documents=_PDF, audio=_AUDIO, video=()),
     responses=OPENAI_RESPONSES,
+    web=OPENAI_WEB,
     counts_tokens=True,
     image_generation=task_support.OPENAI_IMAGES,
     image_tool="generations",
@@ -118,6 +129,9 @@ ANTHROPIC: Final = Engine(
         documents=_PDF, audio=(), video=(), max_image_bytes=5 * _MB, max_document_bytes=32 * _MB, max_images=100
     ),
     auth="x-api-key: {key}",
+    web=WebSupport(
+        fetch=("*",), settings=frozenset({"allowed_domains", "blocked_domains", "user_location", "max_uses"})
+    ),
     headers={"anthropic-version": "2023-06-01"},
     models=ModelRules(
         listed_capabilities=frozenset({"images", "documents", "reasoning", "json_schema", "citations"}),
@@ -146,6 +160,8 @@ GOOGLE: Final = Engine(
         images=("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"), documents=_PDF
     ),
     auth="x-goog-api-key: {key}",
+    # https://ai.google.dev/gemini-api/docs/tool-combination: beside functions since Gemini 3.
+    web=WebSupport(search=("gemini-*",), fetch=("gemini-*",), alone=("gemini-1*", "gemini-2*"), can_force=False),
     models=ModelRules(
         listed_capabilities=frozenset({"reasoning"}),
         kinds=(
@@ -182,6 +198,14 @@ XAI: Final = Engine(
         images=("image/png", "image/jpeg"), documents=(), audio=(), video=(), max_image_bytes=20 * _MB
     ),
     responses=ResponsesSupport(keeps_answers=True),  # https://docs.x.ai/docs/guides/responses-api
+    # https://docs.x.ai/docs/guides/tools/search-tools: the tool browses pages too.
+    web=WebSupport(
+        fetch=("*",),
+        responses=True,
+        settings=frozenset({"allowed_domains", "blocked_domains"}),
+        blocked_domains="excluded_domains",
+        can_force=False,
+    ),
     quirks=Quirks(
         max_tokens_field="max_completion_tokens",
         reasoning_in_output=False,
