@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from llm.dialects.base import EngineRequest
 from llm.dialects.registry import LONG_CONTEXT_HEADERS
@@ -19,6 +19,7 @@ from llm.upstream.failures import attribute_error, read_failure, select_client_h
 from llm.wire.json_codec import loads
 
 T = TypeVar("T")
+_HEADERS_WAIT: Final = 0.1  # seconds for which the headers of a stream wait for its first byte
 
 
 class Attempts:
@@ -114,6 +115,31 @@ class Attempts:
         self._waited += wait
         self._record.waiting_for = NEXT_ATTEMPT
         await asyncio.sleep(wait)
+
+
+class StreamStart:
+    """Sends the headers of a client's stream with the first byte of the engine's, or when that takes long.
+
+    An engine that ends its answer before that has sent nothing: then the client gets an error with its status.
+    """
+
+    __slots__ = ("_accept", "_timer")
+
+    def __init__(self, accept: Callable[[], None]) -> None:
+        self._accept: Callable[[], None] | None = accept
+        self._timer = asyncio.get_running_loop().call_later(_HEADERS_WAIT, self.send)
+
+    def send(self) -> None:
+        """Sends the headers, if that has not happened."""
+        accept = self._accept
+        self.drop()
+        if accept is not None:
+            accept()
+
+    def drop(self) -> None:
+        """The headers will not be sent from here."""
+        self._accept = None
+        self._timer.cancel()
 
 
 async def request_stream(

@@ -23,7 +23,7 @@ from llm.engines.engine import Target
 from llm.errors import LLMError, Malformed, Truncated, Unsupported
 from llm.http1.threads import run_in_thread
 from llm.transport.interface import HttpResponse
-from llm.upstream.attempts import Attempts
+from llm.upstream.attempts import Attempts, StreamStart
 from llm.upstream.call_record import CallRecord, count_characters
 from llm.upstream.decoder import Decoder
 from llm.upstream.engine_client import EngineClient, encode_in_steps
@@ -43,7 +43,7 @@ class EngineRound:
     # An open stream keeps its round and the frame of :meth:`run`: both are kept small.
     __slots__ = (
         "_attempts", "_checks", "_client", "_decoder", "_feeds", "_joiner", "_outgoing", "_prepared", "_record",
-        "_request", "_sink", "_stages", "_streamed", "_waits_for_start",
+        "_request", "_sink", "_stages", "_start", "_streamed", "_waits_for_start",
     )  # fmt: skip
 
     _decoder: Decoder
@@ -73,6 +73,7 @@ class EngineRound:
         self._request: ChatRequest | None = request
         self._sink = sink
         self._stages = stages
+        self._start: StreamStart | None = None  # until the headers of the client's stream were sent
         self._streamed = request.stream
 
     async def run(self) -> Finished:
@@ -98,14 +99,19 @@ class EngineRound:
     async def _read_stream(self, reply: HttpResponse) -> bool:
         """Feeds the events of a stream to the sink. Returns whether the answer goes on in another one."""
         self._accept(reply)
-        async for chunk in reply:
-            if chunk and self._receive(chunk) is not None:
-                reply.reset_idle_timer()
-            del chunk  # it would be held while the next one is waited for
-            if self._decoder.done:
-                reply.allow_drain()
-                return False
-            await self._sink.drain()
+        try:
+            async for chunk in reply:
+                if chunk and (reply.on_data or self._receive)(chunk) is not None:
+                    reply.reset_idle_timer()
+                del chunk  # it would be held while the next one is waited for
+                if self._decoder.done:
+                    reply.allow_drain()
+                    return False
+                await self._sink.drain()
+        except LLMError:
+            if self._start is not None:  # the stream broke, which is an error of the stream
+                self._start.send()
+            raise
         goes_on = self._end(self._decoder.close())
         if self._decoder.failure is not None:
             raise self._decoder.failure
@@ -172,14 +178,24 @@ class EngineRound:
     def _release(self) -> None:
         """Drops references to this round, so that memory is freed without the garbage collector."""
         self._feeds = ()
+        if self._start is not None:
+            self._start.drop()
+            self._start = None
         if self._checks is not None:
             self._checks.begin = None
 
     def _accept(self, reply: HttpResponse) -> None:
-        streams = self._decoder.expects_events
-        if not self._waits_for_start and (streams or _is_event_stream(reply)):
-            self._sink.accept()  # else its headers leave with the first event, which may name what is dropped
         reply.on_data = self._receive
+        if self._waits_for_start or not (self._decoder.expects_events or _is_event_stream(reply)):
+            return  # the headers leave with the first event, which may name what is dropped
+        start = self._start = StreamStart(self._sink.accept)
+
+        def receive_first(chunk: bytes) -> bool | None:
+            reply.on_data, self._start = self._receive, None
+            start.send()
+            return self._receive(chunk)
+
+        reply.on_data = receive_first
 
     def _end(self, events: Sequence[Event]) -> bool:
         """Feeds the last events of one answer to the sink. Returns whether another one goes on with it."""

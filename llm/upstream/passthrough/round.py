@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from llm.chat.grammar import ArgumentsCheck
@@ -16,7 +17,7 @@ from llm.dialects.registry import PASSTHROUGH_WIRES, VALUE_ARGUMENTS
 from llm.engines.engine import Target
 from llm.errors import LLMError, Malformed
 from llm.transport.interface import HttpResponse
-from llm.upstream.attempts import Attempts
+from llm.upstream.attempts import Attempts, StreamStart
 from llm.upstream.call_record import CallRecord, observe_passed
 from llm.upstream.engine_client import EngineClient, encode_in_steps
 from llm.upstream.passthrough.events import PassthroughEvents
@@ -32,7 +33,9 @@ class PassthroughRound:
     begun, since they may be large and are not sent again (T18).
     """
 
-    __slots__ = ("_attempts", "_client", "_events", "_outgoing", "_record", "_request", "_sink", "_usage_added")
+    __slots__ = (
+        "_attempts", "_client", "_events", "_outgoing", "_record", "_request", "_sink", "_start", "_usage_added",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class PassthroughRound:
         self._record = record
         self._request: ChatRequest | None = replace(request, messages=()) if record.heavy else request
         self._sink = sink
+        self._start: StreamStart | None = None  # until the headers of the client's stream were sent
 
     def take_request(self) -> tuple[ChatRequest, bytes | None] | None:
         """Returns the request and lets it go; without its messages if it was heavy, then with its JSON.
@@ -84,7 +88,7 @@ class PassthroughRound:
                     del start
                     reply.on_data = self._events.feed
                     while not self._events.done:
-                        if (chunk := await anext(aiter(reply), None)) is None:
+                        if (chunk := await self._read_piece(reply)) is None:
                             self._end(self._events, reply)
                             return
                         if chunk and self._events.feed(chunk) is not None:
@@ -96,9 +100,20 @@ class PassthroughRound:
             except LLMError as error:
                 await self._attempts.handle_failure(error)
             finally:
+                if self._start is not None:
+                    self._start.drop()
+                    self._start = None
                 if self._events is not None:
                     self._record.failure = self._events.failure
                 self._events = None  # it refers to this round: memory is freed without the garbage collector
+
+    async def _read_piece(self, reply: HttpResponse) -> bytes | None:
+        try:
+            return await anext(aiter(reply), None)
+        except LLMError:
+            if self._start is not None:  # the stream broke, which is an error of the stream
+                self._start.send()
+            raise
 
     def _ask(self) -> Coroutine[Any, Any, HttpResponse]:
         """Sends the request at once. Returns a coroutine that waits for the response's headers."""
@@ -113,12 +128,12 @@ class PassthroughRound:
         return answer
 
     def _accept(self, reply: HttpResponse, found: str = "") -> bool:
-        """Begins the client's stream, if the content type is that of one. ``found``: the type, where it is wrong."""
+        """Prepares the client's stream, if the content type is that of one. ``found``: the type, where it is wrong."""
         content_type = found or reply.headers.get("content-type", "")
         kind = content_type.partition(";")[0].strip().lower()
         if kind not in SPLITTERS or self._request is None or not self._request.stream:
             return False
-        self._sink.accept(content_type)
+        self._start = StreamStart(partial(self._sink.accept, content_type))
         if self._events is None or self._events.lines != (SPLITTERS[kind] is NdjsonSplitter):
             self._events = self._create_events(kind)
         return True
@@ -135,8 +150,8 @@ class PassthroughRound:
 
     def _create_events(self, kind: str) -> PassthroughEvents:
         limit = self._client.max_answer
-        blocks, send_last = SPLITTERS[kind](limit), self._sink.send_last
-        events = PassthroughEvents(self._attempts.target, self._record, blocks, self._send_first, send_last, limit)
+        blocks, send, send_last = SPLITTERS[kind](limit), self._send_first, self._send_last
+        events = PassthroughEvents(self._attempts.target, self._record, blocks, send, send_last, limit)
         events.withhold_usage, events.holds_end = self._usage_added, self._sink.holds_end
         return events
 
@@ -168,14 +183,25 @@ class PassthroughRound:
             self._sink.write_reply(collect(checked), request)
 
     def _send_first(self, piece: bytes) -> bool:
-        """The answer has begun: what was sent is not sent again."""
-        if self._events is not None:
-            self._events.check_start(piece)
-        self._attempts.response_started, self._outgoing, self._request = True, None, None
+        self._begin(piece)
         send = self._sink.send
         if self._events is not None:
             self._events.send = send
         return send(piece)
+
+    def _send_last(self, piece: bytes) -> bool:
+        if not self._attempts.response_started:
+            self._begin(piece)
+        return self._sink.send_last(piece)
+
+    def _begin(self, start: bytes) -> None:
+        """The answer has begun: the client gets its headers, and what was sent is not sent again."""
+        if self._events is not None:
+            self._events.check_start(start)
+        if self._start is not None:
+            self._start.send()
+            self._start = None
+        self._attempts.response_started, self._outgoing, self._request = True, None, None
 
 
 def _write_passthrough(
