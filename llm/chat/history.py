@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
+from llm.chat.messages import Citation, Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, list_sources
+from llm.wire.json_codec import Json, loads
+from llm.wire.json_lenient import as_dict, as_dicts, as_list, as_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +130,51 @@ def move_media_out_of_results(message: Message, stays_in_result: Callable[[Media
         return message
     rest = [part for part in message.parts if not isinstance(part, ToolResult)]
     return replace(message, parts=(*results, *media, *rest))
+
+
+_WEB_RUNS: Final = ("web_search", "web_fetch")
+
+
+def is_web_run(name: str) -> bool:
+    """True for the name of a call of a hosted tool for the web."""
+    return name in _WEB_RUNS
+
+
+def read_sources(result: Json) -> list[Citation]:
+    """Returns the pages in the result of a hosted tool for the web."""
+    found = as_dicts(result) if isinstance(result, list) else [as_dict(result)]
+    return [Citation(as_text(page.get("url")), as_text(page.get("title")) or None) for page in found if page.get("url")]
+
+
+def describe_web_run(arguments: str, result: Json, sources: Iterable[Citation] = ()) -> str:
+    """Returns a text about a search or a fetched page, for engines that do not know the call.
+
+    ``sources``: those of the answer, for a search whose result is not known. "" if nothing is known of it.
+    """
+    try:
+        asked = as_dict(loads(arguments or "{}"))
+    except ValueError:
+        asked = {}
+    page = as_dict(result)
+    if url := as_text(asked.get("url")) or as_text(page.get("url")):
+        text = as_text(as_dict(as_dict(page.get("content")).get("source")).get("data"))
+        return f"[Fetched {url}:\n{text}]" if text else f"[Fetched {url}.]"
+    queries = [as_text(query) for query in as_list(asked.get("queries"))]
+    query = ", ".join(f'"{one}"' for one in ([as_text(asked.get("query"))] if asked.get("query") else queries) if one)
+    about = f"Searched the web for {query}" if query else "Searched the web"
+    if code := as_text(page.get("error_code")):
+        return f"[{about}, which failed: {code}.]"
+    lines = _list_pages(result) or list_sources(sources).strip()
+    if not query and not lines:
+        return ""
+    return f"[{about}. {lines}]" if lines else f"[{about}.]"
+
+
+def _list_pages(result: Json) -> str:
+    """Returns one line for each page of a search, with its text where the client has it."""
+    lines = []
+    for page in as_dicts(result):
+        url, title, text = (as_text(page.get(name)) for name in ("url", "title", "text"))
+        if url:
+            lines.append(f"- [{title or url}]({url}){': ' + text if text else ''}")
+    return "\n".join(("Found:", *lines)) if lines else ""

@@ -6,10 +6,11 @@ the place of what it stands for. So a conversation can change its engine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from llm.chat.history import describe_web_run, is_web_run
 from llm.chat.messages import Media, Message, Part, ProviderToolRun, Reasoning, Text, ToolCall, ToolResult, UnknownPart
 from llm.chat.provider_metadata import metadata_for_engine, untranslated_fields
 from llm.chat.reply import Reply
@@ -303,6 +304,7 @@ class _History:
         runs = {run.id: run for part in message.parts if (run := _get_run(part)) is not None}
         parts: list[Part] = []
         results: list[ToolResult] = []
+        noted: set[str] = set()  # ids of searches and fetched pages that have become a text
         for part in message.parts:
             if not self.is_unknown(part):
                 if results and not isinstance(part, ToolCall | ToolResult):
@@ -310,6 +312,9 @@ class _History:
                     yield Message("user", tuple(results))
                     parts, results = [], []
                 parts.append(part)
+            elif (note := self._describe_web_run(part, runs, message, noted)) is not None:
+                lead = "\n\n" if parts and isinstance(parts[-1], Text) else ""
+                parts += (Text(f"{lead}{note}\n\n"),) if note else ()
             elif (call := self._find_call(part, runs)) is not None:
                 run = runs[call.id]
                 parts.append(call)
@@ -322,6 +327,21 @@ class _History:
             yield replace(message, parts=tuple(parts))
         if results:
             yield Message("user", tuple(results))
+
+    def _describe_web_run(
+        self, part: Part, runs: Mapping[str, ProviderToolRun], message: Message, noted: set[str]
+    ) -> str | None:
+        """Returns the text in place of a search or a fetched page; "" for the part with its result, None for others."""
+        if isinstance(part, UnknownPart) and part.tool_run is not None and part.tool_run.id in noted:
+            return ""
+        if not isinstance(part, ToolCall) or not is_web_run(part.name):
+            return None
+        run = runs.get(part.id)
+        cited = (one for other in message.parts if isinstance(other, Text) for one in other.citations)
+        note = describe_web_run(part.arguments, run.result if run else None, () if noted else cited)
+        if note:
+            noted.add(part.id)
+        return note or None
 
     def _find_call(self, part: Part, runs: dict[str, ProviderToolRun]) -> ToolCall | None:
         """Returns a call that the provider ran as one of the client, if its result is known."""

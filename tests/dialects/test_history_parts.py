@@ -223,7 +223,7 @@ async def test_results_of_calls_that_ran_together_follow_all_of_them() -> None:
 @pytest.mark.parametrize(
     "item",
     [
-        {"type": "web_search_call", "id": "ws", "status": "completed", "action": {"type": "search", "query": "q"}},
+        {"type": "web_search_call", "id": "ws", "status": "failed", "action": {"type": "search"}},
         {"type": "mcp_list_tools", "id": "ml", "server_label": "docs", "tools": []},
     ],
     ids=lambda item: item["type"],
@@ -388,3 +388,98 @@ async def test_a_message_of_nothing_but_dropped_blocks_leaves_no_empty_message(e
     told = await cross("anthropic", engine, {"messages": messages})
     assert told.status == 200 and told.dropped == ["container_upload_result"]
     assert_no_empty_message(told)
+
+
+# --- searches ---
+
+ANSWER = {"type": "text", "text": "It is 4.0."}
+SEARCHED: dict[str, tuple[str, list[dict[str, Any]]]] = {  # by client: the content of the assistant's turn
+    "anthropic": (
+        "anthropic",
+        [
+            {"type": "text", "text": "I search."},
+            {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "newest Ruby"}},
+            {
+                "type": "web_search_tool_result",
+                "tool_use_id": "srvtoolu_1",
+                "content": [
+                    {
+                        "type": "web_search_result",
+                        "url": "https://a.example",
+                        "title": "Downloads",
+                        "encrypted_content": "c2VjcmV0",
+                        "page_age": None,
+                    }
+                ],
+            },
+            ANSWER,
+        ],
+    ),
+    "responses": (
+        "responses",
+        [
+            {
+                "type": "web_search_call",
+                "id": "ws_1",
+                "status": "completed",
+                "action": {"type": "search", "query": "newest Ruby", "queries": ["newest Ruby"]},
+            },
+            {
+                "type": "message",
+                "role": "assistant",
+                "content": [
+                    {
+                        "type": "output_text",
+                        "text": "It is 4.0.",
+                        "annotations": [
+                            {
+                                "type": "url_citation",
+                                "url": "https://a.example",
+                                "title": "Downloads",
+                                "start_index": 0,
+                                "end_index": 5,
+                            }
+                        ],
+                    }
+                ],
+            },
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("engine", ["google", "ollama", "cerebras", "responses", "anthropic"])
+@pytest.mark.parametrize("client", SEARCHED)
+async def test_gw_10_a_past_search_is_a_text_with_its_sources(client: str, engine: str) -> None:
+    if client == engine:
+        return  # passed through
+    _, turn = SEARCHED[client]
+    if client == "anthropic":
+        body: dict[str, Any] = {"messages": [QUESTION, {"role": "assistant", "content": turn}, QUESTION]}
+    else:
+        body = {"input": [QUESTION, *turn, QUESTION]}
+    told = await cross(client, engine, body)
+    assert told.status == 200 and told.dropped == [], told.raw
+    text = sent_text(told)
+    for part in ("Searched the web for", "newest Ruby", "https://a.example", "Downloads", "It is 4.0."):
+        assert part in text
+    assert "c2VjcmV0" not in text and engine_calls(told) == []
+    assert_no_empty_message(told)
+
+
+@pytest.mark.parametrize("engine", ["google", "cerebras"])
+async def test_gw_10_a_failed_search_and_a_fetched_page_are_texts_too(engine: str) -> None:
+    error = {"type": "web_search_tool_result_error", "error_code": "max_uses_exceeded"}
+    source = {"type": "text", "media_type": "text/plain", "data": "The page says 42."}
+    page = {"type": "web_fetch_result", "url": "https://b.example", "content": {"type": "document", "source": source}}
+    turn = [
+        {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "x"}},
+        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": error},
+        {"type": "server_tool_use", "id": "srvtoolu_2", "name": "web_fetch", "input": {"url": "https://b.example"}},
+        {"type": "web_fetch_tool_result", "tool_use_id": "srvtoolu_2", "content": page},
+        ANSWER,
+    ]
+    told = await cross("anthropic", engine, {"messages": [QUESTION, {"role": "assistant", "content": turn}, QUESTION]})
+    text = sent_text(told)
+    assert told.status == 200 and told.dropped == []
+    assert "max_uses_exceeded" in text and "Fetched https://b.example" in text and "The page says 42." in text

@@ -184,8 +184,9 @@ def finish_block(wire: dict[str, Any]) -> dict[str, Any]:
 def test_t1_signatures_and_blocks_of_another_engine_are_not_sent() -> None:
     message = collect(read(sample("hosted-tools.sse"), engine=replace(ENGINE, name="other", issuer="other"))).message
     [_, called, results, answer] = write_body(HELLO, message)["messages"]
-    assert [block["type"] for block in called["content"]] == ["tool_use", "tool_use"]
-    assert [block["type"] for block in results["content"]] == ["tool_result", "tool_result"]
+    assert [block["type"] for block in called["content"]] == ["text", "tool_use"]
+    assert called["content"][0]["text"].startswith('[Searched the web for "')  # with its sources
+    assert [block["type"] for block in results["content"]] == ["tool_result"]
     assert answer == {"role": "assistant", "content": "Lima."}
     assert "encrypted" not in str((called, results)) and "signature" not in str((called, results))
 
