@@ -26,6 +26,7 @@ _KNOWN: Final = frozenset(
         "minimum", "$schema", "$defs", "title",
     }
 )  # fmt: skip
+_BY_TYPE: Final = frozenset({"type", "required", "properties", "additionalProperties", "items", "minItems"})
 
 
 class FastSchema:
@@ -41,6 +42,7 @@ class FastSchema:
         "_pattern",
         "_properties",
         "_required",
+        "plain_kinds",
     )
 
     def __init__(self, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> None:
@@ -60,6 +62,8 @@ class FastSchema:
         self._min_length = max(schema.get("minItems", 0), schema.get("minLength", 0))
         self._pattern = re.compile(schema["pattern"]) if "pattern" in schema else None
         self._minimum = schema.get("minimum", float("-inf"))
+        # Types of values that need no look beyond their type.
+        self.plain_kinds = self._kinds - {dict, list} if schema.keys() <= _BY_TYPE else frozenset()
 
     def matches(self, value: Any) -> bool:
         """True if the value is certainly valid."""
@@ -72,19 +76,19 @@ class FastSchema:
                 and (self._enum is None or value in self._enum)
                 and (self._pattern is None or self._pattern.search(value) is not None)
             )
-        if kind is dict:
-            return self._match_object(value)
         if kind is list:
             return len(value) >= self._min_length and (self._items is None or all(map(self._items.matches, value)))
-        return kind not in (int, float) or value >= self._minimum
-
-    def _match_object(self, value: Mapping[str, Any]) -> bool:
+        if kind is not dict:
+            return kind not in (int, float) or value >= self._minimum
         for name in self._required:
             if name not in value:
                 return False
         properties = self._properties
-        for name in value:
-            property_schema = properties.get(name)
-            if not (property_schema.matches(value[name]) if property_schema is not None else not self._closed):
+        for name, inner in value.items():
+            schema = properties.get(name)
+            if schema is None:
+                if self._closed:
+                    return False
+            elif type(inner) not in schema.plain_kinds and not schema.matches(inner):
                 return False
         return True
