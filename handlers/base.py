@@ -173,7 +173,8 @@ class BaseHandler(RequestHandler):
         """Sets the request id and the CORS headers, then raises the error that needs no body, if any."""
         self.request_id = self._choose_request_id()
         self._set_request_id_headers()
-        self._set_cors_headers()
+        if self.context.config.cors_origins:
+            self._set_cors_headers()
         if self._early is not None:
             raise self._early
 
@@ -300,7 +301,8 @@ class BaseHandler(RequestHandler):
         """Writes the error response in the client's dialect. Tornado calls it for every exception of a handler."""
         error = self._to_error(status_code, (kwargs.get("exc_info") or (None, None))[1])
         self.failure = error
-        self._set_cors_headers()  # again: Tornado has cleared the headers
+        if self.context.config.cors_origins:
+            self._set_cors_headers()  # again: Tornado has cleared the headers
         for name, value in error.headers.items():
             self.set_header(name, value)
         if status_code == 405:
@@ -333,7 +335,8 @@ class BaseHandler(RequestHandler):
         """Releases the body and writes the request's log line."""
         self.body.release()
         failure = self.failure
-        _forget_frames(failure)
+        if failure is not None:
+            _forget_frames(failure)
         log.write(
             "request",
             id=self.request_id,
@@ -367,7 +370,7 @@ class BaseHandler(RequestHandler):
 
     def _set_cors_headers(self) -> None:
         allowed = self.context.config.cors_origins
-        origin = self.request.headers.get("Origin") if allowed else None
+        origin = self.request.headers.get("Origin")
         if not origin:
             return
         self.set_header("Vary", "Origin")

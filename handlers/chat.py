@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from tornado.iostream import StreamClosedError
@@ -27,6 +27,7 @@ from llm.http1.threads import run_in_thread
 from llm.upstream.call_record import CLIENT, CallRecord
 from llm.wire.json_codec import Json
 
+_NO_HEADERS: Final[Mapping[str, str]] = {}
 _STALL: Final = 2  # times KEEPALIVE_INTERVAL without anything of an answer: the log says what it waits for
 
 
@@ -85,7 +86,7 @@ class ChatHandler(BaseHandler):
             self.failure = self.failure or self.record.failure
 
     def _make_call(self, body: dict[str, Any]) -> ChatCall:
-        headers = select_headers(self.request, self.dialect)
+        headers = select_headers(self.request, self.dialect) if self.dialect.CLIENT_HEADERS.names else _NO_HEADERS
         query = select_query(self.request.query) if self.request.query else ""
         return ChatCall(self.request_id, body, self.dialect, self.record, headers, query)
 

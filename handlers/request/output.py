@@ -122,8 +122,10 @@ class Output:
 
     async def end(self) -> None:
         """Sends all queued pieces, then the end of the answer."""
-        self.start()
-        await self.drain()
+        if not self.started:
+            self.start()
+        if self._queue or self._unsent is not None:
+            await self.drain()
         self._ended = True
         if self._last:
             write_last = getattr(self._connection, "write_last", self._connection.write)  # or Tornado's own server

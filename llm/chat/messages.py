@@ -212,5 +212,8 @@ class Usage:
         )
 
 
+NO_USAGE: Final = Usage()
+
+
 def _sum(a: int | None, b: int | None) -> int | None:
     return b if a is None else a if b is None else a + b

@@ -121,11 +121,12 @@ def _has_web_tools_there(request: ChatRequest, target: Target) -> bool:
 
 def _needs_responses(request: ChatRequest, target: Target) -> bool:
     support, model = target.engine.responses, target.model
-    if support is None or not takes_responses(request, target.engine):
+    if support is None:
         return False
-    return (
+    required = (
         matches(model, support.required)
         or (bool(request.tools) and matches(model, support.required_with_tools))
         or _has_web_tools_there(request, target)
         or (request.options.effort == "max" and matches(model, support.required_with_max_effort))
     )
+    return required and takes_responses(request, target.engine)

@@ -52,9 +52,8 @@ _KEY_SUFFIX: Final = "Key"  # of the field names ``{engine}Key``
 def pop_body_keys(body: dict[str, Any], engines: Mapping[str, Engine]) -> dict[str, str]:
     """Removes the ``{engine}Key`` fields from ``body`` and returns the keys; no later code can log them (X9)."""
     found = {}
-    for field_name in [name for name in body if name[-3:] == _KEY_SUFFIX]:
-        engine = engines.get(field_name.removesuffix(_KEY_SUFFIX))
-        if engine is not None:
+    for field_name in [*body]:
+        if field_name[-3:] == _KEY_SUFFIX and (engine := engines.get(field_name[:-3])) is not None:
             value = body.pop(field_name)
             if isinstance(value, str) and value.strip():
                 found[engine.name] = _check_key(field_name, value)

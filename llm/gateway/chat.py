@@ -83,8 +83,6 @@ class ChatCall:
 
     def headers_for(self, target: Target) -> Mapping[str, str]:
         """Returns the client's headers for an engine of the client's dialect; names those that it does not get."""
-        if not self.headers:
-            return _NO_HEADERS
         same = target.engine.dialect == self.dialect.NAME
         known = self.dialect.CLIENT_HEADERS
         sent, self.record.unsent_headers = known.select(self.headers, same_dialect=same, own_key=target.is_callers_key)
@@ -140,7 +138,7 @@ class ChatService:
         if route is None:
             call.body.clear()
             return self._translate(request, target, call, caller, sink)
-        headers = call.headers_for(route)
+        headers = call.headers_for(route) if call.headers else _NO_HEADERS
         passing = PassthroughRound(call.body, request, route, self._client, call.record, sink, headers, call.query)
         call.body.clear()
         if route.engine.dialect == target.engine.dialect or choose_other_api(request, route) is None:
@@ -156,7 +154,7 @@ class ChatService:
             call.body.clear()
             answer = self._translate(request, target, call, caller, sink)
         else:
-            headers = call.headers_for(route)
+            headers = call.headers_for(route) if call.headers else _NO_HEADERS
             call.record.dropped = call.record.unsent_headers
             passing = await run_in_thread(
                 PassthroughRound, call.body, request, route, self._client, call.record, sink, headers, call.query
@@ -227,7 +225,7 @@ class ChatService:
             return self._translate_with_tools(request, target, call, caller, sink)
         output = _Output(sink, _without_messages(request) if call.record.heavy else request)
         stages = self._with_checks(call, ())
-        headers = call.headers_for(target)
+        headers = call.headers_for(target) if call.headers else _NO_HEADERS
         answer = EngineRound(request, target, self._client, call.record, output.sink, stages, headers).run()
         return _end_with(answer, output, stages)
 
@@ -252,7 +250,7 @@ class ChatService:
             await run_in_thread(fit_tool_names, request, accepted) if heavy else fit_tool_names(request, accepted)
         )
         stages = (ClientToolNames(names), *stages) if names else stages
-        headers = call.headers_for(target)
+        headers = call.headers_for(target) if call.headers else _NO_HEADERS
         answer = EngineRound(request, target, self._client, call.record, output.sink, stages, headers).run()
         del request, call, caller, owner, headers  # this frame stays for as long as the answer takes
         await _end_with(answer, output, stages, recorder)

@@ -139,9 +139,11 @@ class MessageParser:
 
     def read_sized_body(self, data: bytes, at: int, payload: list[bytes]) -> int:
         """The step that parses a body by its length."""
-        after = self._read_payload(data, at, payload)
-        self.complete = self.remaining == 0
-        return after
+        piece = data[at : at + self.remaining]
+        payload.append(piece)
+        self.remaining -= len(piece)
+        self.complete = not self.remaining
+        return at + len(piece)
 
     def read_chunk_size(self, data: bytes, at: int, payload: list[bytes]) -> int:
         """The step that parses a chunk size, and the chunk too if it is complete, and those after it."""
@@ -170,10 +172,12 @@ class MessageParser:
         """Is called for each chunk size line with an extension, of ``size`` bytes. Raises ``ERROR`` for too many."""
 
     def _read_chunk(self, data: bytes, at: int, payload: list[bytes]) -> int:
-        after = self._read_payload(data, at, payload)
+        piece = data[at : at + self.remaining]
+        payload.append(piece)
+        self.remaining -= len(piece)
         if not self.remaining:
             self.step = MessageParser._read_chunk_end
-        return after
+        return at + len(piece)
 
     def _read_chunk_end(self, data: bytes, at: int, payload: list[bytes]) -> int:
         if not b"\r\n".startswith(data[at : at + 2]):
@@ -196,12 +200,6 @@ class MessageParser:
         if not self.TRAILER.fullmatch(data, at, end):
             raise self.make_error("sent an invalid trailer")
         return end + 2
-
-    def _read_payload(self, data: bytes, at: int, payload: list[bytes]) -> int:
-        after = min(at + self.remaining, len(data))
-        payload.append(data[at:after])
-        self.remaining -= after - at
-        return after
 
     def _find_line_end(self, data: bytes, at: int, what: str) -> int:
         end = data.find(b"\r\n", at, at + MAX_LINE + 2)

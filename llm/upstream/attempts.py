@@ -25,8 +25,9 @@ _HEADERS_WAIT: Final = 0.1  # seconds for which the headers of a stream wait for
 class Attempts:
     """Sends one request to an engine and retries it until the first byte of the answer.
 
-    ``headers`` are sent in addition to those of the engine. If the engine requires its other API for this request
-    (``OtherApi``, ``LLMError.lack``), ``switch_api`` returns the target for that API; it is called at most once.
+    ``target``: as ``EngineMemory.adapt`` returns it. ``headers`` are sent in addition to those of the engine. If the
+    engine requires its other API for this request (``OtherApi``, ``LLMError.lack``), ``switch_api`` returns the target
+    for that API; it is called at most once.
     """
 
     __slots__ = (
@@ -50,7 +51,7 @@ class Attempts:
         headers: Mapping[str, str] | None = None,
         switch_api: Callable[[Target], Target] | None = None,
     ) -> None:
-        self.target = client.memory.adapt(target)
+        self.target = target
         self.may_adapt = True  # an option that this server added is taken back if the engine refuses it
         self.response_started = False  # the first content has arrived: no more retries
         self._client = client
@@ -153,7 +154,7 @@ async def request_stream(
 
     Raises ``LLMError`` when no retry is left, or after the first value.
     """
-    attempts = Attempts(target, client, record)
+    attempts = Attempts(client.memory.adapt(target), client, record)
     while True:
         try:
             async with await attempts.send(outgoing) as reply, aclosing(read(reply)) as values:
@@ -193,7 +194,7 @@ async def request_body(
 
     Raises ``LLMError`` when no retry is left.
     """
-    attempts = Attempts(target, client, record, headers)
+    attempts = Attempts(client.memory.adapt(target), client, record, headers)
     while True:
         try:
             async with await attempts.send(outgoing) as reply:

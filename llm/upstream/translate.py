@@ -150,7 +150,7 @@ class EngineRound:
         checks = self._checks = AnswerChecks(size, record, limit, self._begin)
         tags = (ThinkTagFilter(),) if target.engine.quirks.think_tags else ()
         changes = (outgoing.create_filter(),) if outgoing.create_filter is not None else ()
-        self._feeds = tuple(stage.feed for stage in (*tags, *changes, checks, *self._stages))
+        self._feeds = tuple([stage.feed for stage in (*tags, *changes, checks, *self._stages)])
         self._decoder = Decoder(ENGINE_WIRES[target.engine.dialect], target.engine, limit)
         return answer
 

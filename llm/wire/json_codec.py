@@ -180,12 +180,15 @@ def dump_scalar(value: Any) -> str:
     return "".join(_ENCODE(value, 0))
 
 
+_NEVER_QUOTED: Final = re.compile(r"[A-Za-z0-9_.~-]*")
+
+
 def quote_url_part(text: str, safe: str = "") -> str:
     """Percent-encodes ``text`` for a URL, except the characters in ``safe``.
 
     Half a surrogate pair cannot be encoded as UTF-8 and becomes a question mark.
     """
-    return quote(text, safe=safe, errors="replace")
+    return text if _NEVER_QUOTED.fullmatch(text) else quote(text, safe=safe, errors="replace")
 
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"

@@ -28,6 +28,7 @@ from llm.chat.events import (
 )
 from llm.chat.filters import PartSequencer
 from llm.chat.messages import (
+    NO_USAGE,
     Citation,
     Media,
     Part,
@@ -36,7 +37,6 @@ from llm.chat.messages import (
     ToolCall,
     ToolResult,
     UnknownPart,
-    Usage,
     describe_media,
     list_sources,
 )
@@ -93,7 +93,7 @@ class MessageWriter:
         self._sources: list[Citation] = []  # of other wires
         self._hidden = _NO_PARTS
         self._started: Started | None = None  # held back in case usage is the next event
-        self._usage = Usage()
+        self._usage = NO_USAGE
         self._index = 0
         self._open_type: str | None = None  # type of the open block; None: no block is open
         self._in_reasoning = False  # the current part is reasoning, with or without text

@@ -56,10 +56,9 @@ def write_options(request: ChatRequest, engine: Engine, dropped: list[str]) -> d
     else:
         wire |= _write_thinking(options, request.soft_options, profile, max_tokens, refuse, dropped)
         wire |= _write_output_config(options, profile, engine, refuse, dropped)
-    samplers = _write_samplers(options, profile, _find_active_thinking(wire), refuse)
-    if own_client:  # with the default values that it wrote out
-        samplers = _list_samplers(options)
-    wire |= samplers
+    if samplers := _list_samplers(options):
+        checked = _check_samplers(samplers, options, profile, _find_active_thinking(wire), refuse)
+        wire |= samplers if own_client else checked  # with the default values that its client wrote out
     if options.stop:
         wire["stop_sequences"] = [*options.stop]
     if options.service_tier is not None:
@@ -205,14 +204,20 @@ def _find_active_thinking(wire: dict[str, Json]) -> str | None:
 
 
 def _list_samplers(options: Options) -> dict[str, Json]:
-    samplers = {"temperature": options.temperature, "top_p": options.top_p, "top_k": options.top_k}
-    return {name: value for name, value in samplers.items() if value is not None}
+    samplers: dict[str, Json] = {}
+    if options.temperature is not None:
+        samplers["temperature"] = options.temperature
+    if options.top_p is not None:
+        samplers["top_p"] = options.top_p
+    if options.top_k is not None:
+        samplers["top_k"] = options.top_k
+    return samplers
 
 
-def _write_samplers(
-    options: Options, profile: AnthropicProfile, thinking: str | None, refuse: Refuse
+def _check_samplers(
+    wire: dict[str, Json], options: Options, profile: AnthropicProfile, thinking: str | None, refuse: Refuse
 ) -> dict[str, Json]:
-    wire = _list_samplers(options)
+    """Returns those that the model accepts."""
     if profile.samplers == "any":
         return wire
     fixed = profile.samplers == "none"

@@ -61,7 +61,7 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     select_fields: MetadataSelector = partial(metadata_for_engine, dialect=NAME, issuer=engine.issuer)
     dropped: list[str] = []
     request = move_cache_marks(request, NAME, CACHE_CONTROL, dropped)
-    client_fields = dict(select_fields(request.metadata))
+    client_fields = dict(select_fields(request.metadata)) if request.metadata else {}
     if request.options.allowed_tools:
         request = limit_tools(request, engine)
     request = fit_web_tools(request, NAME, engine, dropped)
@@ -209,7 +209,11 @@ class _Conversation:
         return [message.write() for message in self._messages]
 
     def _write_blocks(self, parts: Sequence[Part], role: str) -> list[dict[str, Json]]:
-        return [block for part in parts if (block := self._write_block(part, role)) is not None]
+        blocks = []
+        for part in parts:
+            if (block := self._write_block(part, role)) is not None:
+                blocks.append(block)
+        return blocks
 
     def _write_block(self, part: Part, role: str) -> dict[str, Json] | None:
         match part:

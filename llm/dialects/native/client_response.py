@@ -22,6 +22,7 @@ from llm.chat.events import (
     WholePart,
 )
 from llm.chat.messages import (
+    NO_USAGE,
     PHASE_SEPARATOR,
     Executor,
     Media,
@@ -62,7 +63,7 @@ class NativeWriter:
         )
         self.write_interval = 0.005 if framing == "chunks" else 0.0
         self._framing = framing
-        self._usage = Usage()
+        self._usage = NO_USAGE
         self._after_comment = False  # the last text comments on the work; another one is the answer
         self._calls: dict[int, _Call] = {}
 

@@ -27,6 +27,7 @@ from llm.chat.events import (
 )
 from llm.chat.filters import PartSequencer
 from llm.chat.messages import (
+    NO_USAGE,
     PHASE_SEPARATOR,
     Citation,
     Media,
@@ -72,7 +73,7 @@ class LineWriter:
         self.common_fields: dict[str, Json] = {"model": request.model, "created_at": _format_time(now)}
         self._generate = generate
         self._in_order = PartSequencer()
-        self._usage = Usage()
+        self._usage = NO_USAGE
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
         self._call_count = 0  # calls written so far
         self._after_comment = False  # the last text comments on the work; another one is the answer

@@ -26,7 +26,16 @@ from llm.chat.events import (
     failed_finish_error,
 )
 from llm.chat.freeform import InputUnwrapper, unwrap_input
-from llm.chat.messages import PHASE_SEPARATOR, Citation, Media, Reasoning, Text, ToolCall, Usage, describe_media
+from llm.chat.messages import (
+    NO_USAGE,
+    PHASE_SEPARATOR,
+    Citation,
+    Media,
+    Reasoning,
+    Text,
+    ToolCall,
+    describe_media,
+)
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, encode_metadata, metadata_for_client
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest, find_freeform
@@ -53,7 +62,6 @@ _NO_FIELDS: Final[Mapping[str, Json]] = {}
 # One for all streams: each empty set has 216 bytes.
 _NO_CALLS: Final[frozenset[int]] = frozenset()
 _NO_NAMES: Final[frozenset[str]] = frozenset()
-_NO_USAGE: Final = Usage()
 # Clients that read both fields of a stream and hold the text twice then, by the start of their ``User-Agent``, and the
 # field that they also send back (openai-agents 0.24.0).
 _READS_TWICE: Final[Mapping[str, Sequence[str]]] = {"Agents/Python": ("reasoning",)}
@@ -120,7 +128,7 @@ class ChunkWriter:
         self._reasoning: dict[int, tuple[StringIO, int, int]] = {}  # text of open reasoning parts, and ``SEALED_PLACE``
         self._characters = 0  # characters of text so far
         self._part_starts: dict[int, int] = {}  # characters before each text part: on this wire they are one text
-        self._usage = _NO_USAGE
+        self._usage = NO_USAGE
         self._after_comment = False  # the last text comments on the work; another one is the answer
         self._freeform = find_freeform(request.tools) if request.tools else _NO_NAMES
         self._inputs: dict[int, InputUnwrapper] = {}  # of open calls whose input is text, by part index
@@ -187,7 +195,7 @@ class ChunkWriter:
                 yield encode_sse_event(write_error(failed_finish_error(event)))
                 yield _DONE
             case Finished():
-                yield from self._finish(event)
+                yield self._finish(event)
             case Failed(error):
                 yield encode_sse_event(write_error(error))
                 yield _DONE
@@ -200,16 +208,17 @@ class ChunkWriter:
         self._calls_without_arguments |= {index}
         return self._write_call(index, {"id": id, "type": "function", "function": {"name": name, "arguments": ""}})
 
-    def _finish(self, finish: Finished) -> Iterator[bytes]:
-        if refusal := describe_refusal(finish):
-            yield self._write_delta({"refusal": refusal})
-        if fields := read_answer_fields(finish.metadata):
-            self._head += dump_bytes(fields)[1:-1] + b","
-        logprobs = metadata_for_client(finish.metadata, NAME).get("logprobs")
-        yield self._write_delta({}, CLIENT_FINISH_REASONS[finish.reason], logprobs, _write_end_fields(finish))
+    def _finish(self, finish: Finished) -> bytes:
+        refusal, logprobs = describe_refusal(finish), None
+        last = self._write_delta({"refusal": refusal}) if refusal else b""
+        if finish.metadata:
+            if fields := read_answer_fields(finish.metadata):
+                self._head += dump_bytes(fields)[1:-1] + b","
+            logprobs = metadata_for_client(finish.metadata, NAME).get("logprobs")
+        last += self._write_delta({}, CLIENT_FINISH_REASONS[finish.reason], logprobs, _write_end_fields(finish))
         if self._shows_usage:
-            yield b'%b"choices":[],"usage":%b}\n\n' % (self._head, dump_bytes(write_usage(self._usage)))
-        yield _DONE
+            last += b'%b"choices":[],"usage":%b}\n\n' % (self._head, dump_bytes(write_usage(self._usage)))
+        return last + _DONE
 
     def _end_part(self, index: int, metadata: Metadata) -> Iterator[bytes]:
         """Writes what a client must send back: Google's ``extra_content`` of a call, OpenRouter's reasoning details."""

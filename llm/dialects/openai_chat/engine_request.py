@@ -46,6 +46,7 @@ _AUDIO_FORMATS: Final[Mapping[str, str]] = {
 _NO_PARAMETERS: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
 _CACHE_KEY: Final = re.compile(r"[!-~]{1,256}")  # what a header can hold
 _NO_HEADERS: Final[Mapping[str, str]] = {}
+_NO_FIELDS: Final[Mapping[str, Json]] = {}
 _MEDIA_FIELDS: Final = ("image_url", "input_audio", "file")
 
 
@@ -54,13 +55,15 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     dropped: list[str] = []
     if (field := find_mark_field(engine, request.model)) is not None:
         request = move_cache_marks(request, NAME, field, dropped, whole_messages=True)
-    request = move_responses_fields(request, engine.quirks.shared_fields)
-    request = fit_web_tools(request, NAME, engine, dropped)
+    if request.metadata:
+        request = move_responses_fields(request, engine.quirks.shared_fields)
+    if request.tools:
+        request = fit_web_tools(request, NAME, engine, dropped)
     dropped += lost_fields(request, NAME)
     request = fit_tools(request, engine, dropped)
     request = adapt_history(request, NAME, engine, dropped)
     messages = [wire for message in request.messages for wire in _write_message(message, engine, dropped)]
-    client_fields = _select_client_fields(request, engine, dropped)
+    client_fields = _select_client_fields(request, engine, dropped) if request.metadata else {}
     body: dict[str, Json] = {
         **client_fields,
         "model": request.model,
@@ -76,8 +79,9 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     if request.stream:
         body["stream"] = True
         body |= request_usage(body, engine)
-    body = add_extra_fields(body, request.options.extra)
-    headers = write_cache_key(body, engine)
+    if request.options.extra:
+        body = add_extra_fields(body, request.options.extra)
+    headers = write_cache_key(body, engine) if engine.quirks.cache_key_header else _NO_HEADERS
     return EngineRequest(
         path=PATH, body=body, headers=headers, dropped=tuple(dict.fromkeys(dropped)) if dropped else ()
     )
@@ -85,8 +89,6 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
 
 def _select_client_fields(request: ChatRequest, engine: Engine, dropped: list[str]) -> dict[str, Json]:
     """The client's unknown fields, without those that the engine would refuse."""
-    if not request.metadata:
-        return {}
     fields = dict(metadata_for_engine(request.metadata, NAME, engine.issuer))
     if engine.always_translate:  # of other engines, requests with these fields are passed through
         for name in ("n", "modalities"):
@@ -164,7 +166,7 @@ def _write_tool(tool: ToolSpec, engine: Engine, dropped: list[str], references: 
 
 
 def _write_message(message: Message, engine: Engine, dropped: list[str]) -> list[dict[str, Json]]:
-    fields = metadata_for_engine(message.metadata, NAME, engine.issuer)
+    fields = metadata_for_engine(message.metadata, NAME, engine.issuer) if message.metadata else _NO_FIELDS
     match message.role:
         case "assistant":
             wire = {**fields, **_write_assistant(message, engine, dropped)}

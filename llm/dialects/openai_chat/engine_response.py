@@ -81,7 +81,7 @@ class ChunkReader:
         self._explanation: str | None = None  # of the finish reason
         self._stop_sequence: str | None = None
         self._usage: Usage | None = None
-        self._details = ReasoningDetails()
+        self._details: ReasoningDetails | None = None  # once there is reasoning
         self._characters = 0  # characters of text so far
         self._part_start = 0  # characters of text before the open text part
         self._calls: dict[object, StreamedCall] = {}
@@ -218,10 +218,10 @@ class ChunkReader:
         """Reads one of the reasoning fields: where both exist they have the same text."""
         details = as_dicts(delta.get("reasoning_details"))
         for detail in details:
-            self._details.add(detail, whole)
+            self._collect_details().add(detail, whole)
         for name in REASONING_FIELDS:
             if text := as_text(delta.get(name)):
-                self._details.field = name
+                self._collect_details().field = name
                 self._parts.add_reasoning(text)
                 return
         for detail in details:
@@ -241,7 +241,7 @@ class ChunkReader:
             if not isinstance(part, dict):
                 continue
             if part.get("type") == "thinking":
-                self._details.note_content_part()
+                self._collect_details().note_content_part()
                 inner = part.get("thinking")
                 for block in as_list(inner) if not isinstance(inner, str) else [{"text": inner}]:
                     self._parts.add_reasoning(as_text(as_dict(block).get("text")))
@@ -252,10 +252,15 @@ class ChunkReader:
             else:
                 self._read_content(as_text(part.get("text")) or as_text(part.get("refusal")))
 
+    def _collect_details(self) -> ReasoningDetails:
+        if self._details is None:
+            self._details = ReasoningDetails()
+        return self._details
+
     def _end_reasoning(self) -> None:
         """Ends an open reasoning part with what must be sent back with it."""
         if self._parts.in_reasoning:
-            self._parts.end_open_part(self._details.take(self._engine.issuer))
+            self._parts.end_open_part(self._collect_details().take(self._engine.issuer))
 
     def _read_annotation(self, wire: Mapping[str, Any]) -> None:
         """Reads a citation, or OpenRouter's parsed file, which has to be sent back or is parsed (and paid) again."""

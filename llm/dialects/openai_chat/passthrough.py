@@ -48,7 +48,8 @@ def passthrough_request(body: Mapping[str, Any], model: str, engine: Engine) -> 
     Clients know by the name of a model whether it refuses ``max_tokens``, and do not know the names of this server: the
     field is sent as ``max_completion_tokens`` then, and named as dropped.
     """
-    passed, headers = {**body, "model": model}, write_cache_key(body, engine)
+    passed: dict[str, Any] = {**body, "model": model}
+    headers = write_cache_key(body, engine) if engine.quirks.cache_key_header else {}
     if body.get("stream"):
         passed |= request_usage(body, engine)
     if body.get("max_tokens") is None or not matches(model, engine.quirks.refuses_max_tokens):

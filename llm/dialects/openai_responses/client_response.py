@@ -27,7 +27,7 @@ from llm.chat.events import (
 )
 from llm.chat.filters import PartSequencer
 from llm.chat.freeform import InputUnwrapper
-from llm.chat.messages import Citation, Media, Usage, describe_media
+from llm.chat.messages import NO_USAGE, Citation, Media, Usage, describe_media
 from llm.chat.provider_metadata import Metadata, encode_metadata, metadata_for_client
 from llm.chat.reply import Reply, replay
 from llm.chat.request import ChatRequest, find_freeform
@@ -103,7 +103,7 @@ class ResponseWriter:
         self._sequence_number = 0
         self._id = kept.id or f"resp_{token_hex(16)}"
         self._model = ""
-        self._usage = Usage()
+        self._usage = NO_USAGE
         self._item: OpenItem | None = None
         self._ending: Metadata | None = None  # of the item, whose part has ended: its status depends on what follows
         self._output: list[Json] = []

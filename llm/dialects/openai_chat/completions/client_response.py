@@ -7,7 +7,7 @@ from secrets import token_hex
 from typing import Final
 
 from llm.chat.events import Event, Failed, Finished, Started, TextDelta, UsageReported, failed_finish_error
-from llm.chat.messages import Text, Usage
+from llm.chat.messages import NO_USAGE, Text
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
 from llm.dialects.openai_chat.shared import CLIENT_FINISH_REASONS, SYSTEM_FINGERPRINT, write_usage
@@ -36,7 +36,7 @@ class TextWriter:
         self._head = b""
         self._model, self._shows_usage = request.model, request.show_usage
         self._now = now
-        self._usage = Usage()
+        self._usage = NO_USAGE
 
     def feed(self, events: Sequence[Event]) -> list[bytes]:
         """Returns the chunks of the events as one byte string, or nothing."""
