@@ -64,12 +64,13 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     client_fields = dict(select_fields(request.metadata)) if request.metadata else {}
     if request.options.allowed_tools:
         request = limit_tools(request, engine)
-    request = fit_web_tools(request, NAME, engine, dropped)
+    if request.tools:
+        request = fit_web_tools(request, NAME, engine, dropped)
     dropped += lost_fields(request, NAME)
     if request.tools:
         dropped += lost_grammars(request.tools)
-    if request.tools and not (find_profile(request.model).forced_tools and engine.quirks.accepts_forced_tools):
-        request = unforce_tools(request, engine, dropped)
+        if not (find_profile(request.model).forced_tools and engine.quirks.accepts_forced_tools):
+            request = unforce_tools(request, engine, dropped)
     if request.options.format is not None:
         request = ask_for_json(request, dropped)
     request = adapt_history(request, NAME, engine, dropped)
