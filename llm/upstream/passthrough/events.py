@@ -127,18 +127,15 @@ class PassthroughEvents:
         Returns what ``send`` returns, and whether one event held something. Raises ``LLMError`` at the end with an
         error.
         """
-        mark = 0 if self.failure is not None else find_first(whole, self._repair.MARKS)
-        if mark < 0 and not self.holds_end:
+        repairs_all = self.failure is not None or self.holds_end  # what may be the end is read before it is sent
+        mark = 0 if repairs_all else find_first(whole, self._repair.MARKS)
+        if mark < 0:
             ready = self._send_unchanged(whole)
             events = self._blocks.split_events(whole)
             return self._read(events, len(events), ready)
         events = self._blocks.split_events(whole)
-        if mark < 0:
-            _, found = self._read(events, len(events), True)
-            piece = self._presentable(whole)
-            return (self._send_last if self.done else self.send)(piece) if piece else True, found
         unchanged, end = 0, len(events[0])
-        while end <= mark and not self.holds_end:
+        while end <= mark:
             unchanged += 1
             end += len(events[unchanged])
         ready = self._send_unchanged(b"".join(events[:unchanged])) if unchanged else True
