@@ -27,6 +27,7 @@ class Started:
     dropped: tuple[str, ...] = ()  # names of requested settings that the engine cannot accept
     input_tokens: int | None = field(default=None, compare=False)  # where the engine counts them first
     estimate_input: Callable[[], int] | None = field(default=None, compare=False)  # this server's estimate of them
+    next_number: int | None = field(default=None, compare=False)  # of the client's next event, if the wire numbers them
 
 
 # Deltas are not changed either, but one is made for each event of a stream, which takes twice as long if it is frozen.

@@ -56,6 +56,10 @@ class StreamRepair:
         """Returns what is to be sent after the last event of a stream that has no end marker."""
         return b""
 
+    def find_next_number(self, last: bytes) -> int | None:
+        """Returns the number of the event after ``last``, whole events; None on wires that do not number them."""
+        return None
+
     def shows_error(self, frame: Frame, error: LLMError) -> bool:
         """True if the dialect's clients take ``frame`` for the end of a failed answer. ``error``: as it was read."""
         raise NotImplementedError

@@ -219,6 +219,7 @@ class ResponseWriter:
                 self._id = id if id.startswith("resp") and not self._kept.id else self._id
                 self._model = model
                 yield from self._write_start()
+                self._sequence_number = event.next_number or self._sequence_number
             case UsageReported(usage):
                 self._usage = usage
             case Finished("error"):

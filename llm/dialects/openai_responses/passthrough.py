@@ -15,6 +15,7 @@ from llm.engines.engine import Engine
 from llm.errors import LLMError
 from llm.wire.frames import Frame
 
+_NUMBER: Final = re.compile(rb'[{,]\s*"sequence_number"\s*:\s*([0-9]{1,9})\b')
 _CHAT_CHUNK: Final = re.compile(rb'[{,]\s*"object"\s*:\s*"chat\.completion\.chunk"')
 
 
@@ -53,6 +54,11 @@ class ResponseRepair(StreamRepair):
         """Raises ``Malformed`` for the start of a stream of Chat Completions."""
         if _CHAT_CHUNK.search(start):
             raise build_other_api(self._engine)
+
+    def find_next_number(self, last: bytes) -> int | None:
+        """Returns the next ``sequence_number``."""
+        found = _NUMBER.findall(last)
+        return int(found[-1]) + 1 if found else None
 
     def shows_error(self, frame: Frame, error: LLMError) -> bool:
         """True for ``response.failed`` and a typed ``error``: Codex, among others, ignores an event without a type."""

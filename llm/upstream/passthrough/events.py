@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from llm.chat.events import Event
 from llm.dialects.registry import PASSTHROUGH_WIRES
@@ -97,6 +98,14 @@ class PassthroughEvents:
         if self._idle > 2 * self._limit:  # half an event is part of it, and has its own limit
             raise Malformed("The engine sends signs of life without end and nothing else.")
         return None if ready and not self.done else False
+
+    def end(self) -> None:
+        """Notes in the call record how the answer has ended, for what the client gets after it."""
+        record = self._record
+        record.failure = self.failure
+        if record.passed_start is not None and not self.done:
+            number = self._repair.find_next_number(self._template.last)
+            record.passed_start = replace(record.passed_start, next_number=number)
 
     def take_rest(self) -> bytes:
         """Returns what is left at the end: an event without its end, or anything else."""

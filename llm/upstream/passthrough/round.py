@@ -104,7 +104,7 @@ class PassthroughRound:
                     self._start.drop()
                     self._start = None
                 if self._events is not None:
-                    self._record.failure = self._events.failure
+                    self._events.end()
                 self._events = None  # it refers to this round: memory is freed without the garbage collector
 
     async def _read_piece(self, reply: HttpResponse) -> bytes | None:
