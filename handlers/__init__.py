@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from handlers.anthropic import CountTokensHandler
 from handlers.chat import CancelHandler, ChatHandler
 from handlers.context import Context
 from handlers.native.chat import NativeChatHandler
@@ -32,6 +31,9 @@ from handlers.ops.health import HealthHandler, HelloHandler
 from handlers.ops.not_found import NotFoundHandler
 from handlers.ops.page import PageHandler
 from handlers.router import Route, Router
+from handlers.vendors.anthropic import CountTokensHandler
+from handlers.vendors.gemini.generate import GENERATE, STREAM, GenerateHandler
+from handlers.vendors.gemini.paths import make_pattern
 from llm.dialects import anthropic, native, ollama, openai_chat, openai_responses
 from llm.dialects.openai_chat import completions
 
@@ -45,6 +47,7 @@ ROUTES: tuple[Route, ...] = (
     ("/v1/messages", ChatHandler, {"dialect": anthropic, "schema": "anthropic.messages"}),
     ("/api/chat", OllamaChatHandler, {"dialect": ollama, "schema": "ollama.chat"}),
     ("/api/generate", OllamaChatHandler, {"dialect": ollama.client_generate, "schema": "ollama.chat"}),
+    (make_pattern(GENERATE, STREAM), GenerateHandler, {}),
     ("/", PageHandler, {"file": "index.html"}),
     ("/chat.css", PageHandler, {"file": "chat.css"}),
     ("/chat.js", PageHandler, {"file": "chat.js"}),

@@ -61,7 +61,7 @@ class ChatHandler(BaseHandler):
             await run_in_thread(self.context.schemas.check, self.schema, body)
         else:
             self.context.schemas.check(self.schema, body)
-        answer = self._answer = ClientAnswer(self)
+        answer = self._answer = self.create_answer()
         active = self.context.active
         active.add(self.request_id, self)
         try:
@@ -93,6 +93,10 @@ class ChatHandler(BaseHandler):
     def answer(self, call: ChatCall, answer: ClientAnswer) -> Coroutine[Any, Any, None]:
         """Lets the chat service answer the call."""
         return self.context.chat.answer(call, self.caller, answer)
+
+    def create_answer(self) -> ClientAnswer:
+        """Returns the sink of the answer."""
+        return ClientAnswer(self)
 
     def make_writer(self, request: ChatRequest) -> Writer:
         """Returns the dialect's writer of a streamed answer."""

@@ -36,7 +36,7 @@ HANDLERS_ORDER: Final = (
     ("context",),
     ("base",),
     ("chat", "media"),
-    ("native", "openai", "anthropic", "ollama", "ops"),
+    ("native", "openai", "vendors", "ollama", "ops"),
     ("router",),
     ("__init__",),
 )
@@ -58,7 +58,7 @@ DIALECT_ROOMS: Final = {
 }  # fmt: skip
 EXTRA_ROOMS: Final = {
     "anthropic": {"client_errors", "client_tools"},
-    "gemini": {"client_errors", "engine_calls"},
+    "gemini": {"client_contents", "client_errors", "client_fields", "client_schema", "engine_calls"},
     "native": {"client_threads"},
     "ollama": {"client_generate", "forced_calls"},
     "openai_chat": {"client_fim", "client_messages", "engine_calls"},

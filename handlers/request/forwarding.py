@@ -13,9 +13,10 @@ from llm.dialects.base import ClientDialect, EngineRequest, add_query
 from llm.engines.engine import Target
 from llm.upstream.call_record import CallRecord
 
-# Arguments of a query that no engine gets: keys, and the version that belongs to an engine's address.
+# Arguments of a query that no engine gets: keys, the version that belongs to an engine's address, and the form of a
+# stream, which the engine's dialect chooses.
 _PRIVATE_ARGUMENTS: Final = frozenset(
-    {"key", "api_key", "api-key", "apikey", "access_token", "token", "auth", "api-version"}
+    {"key", "api_key", "api-key", "apikey", "access_token", "token", "auth", "api-version", "alt"}
 )
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 

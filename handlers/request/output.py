@@ -190,7 +190,8 @@ class EventOutput(Output):
         """Sends a keepalive if nothing was written for ``silence`` seconds before ``now``."""
         if now - max(self.last_write, self.pinged) >= silence:
             self._start_stream(None)
-            self.send_keepalive(self._writer.write_keepalive())
+            if piece := self._writer.write_keepalive():
+                self.send_keepalive(piece)
 
     def _start_stream(self, content_type: str | None) -> None:
         if not self.started:

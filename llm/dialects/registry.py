@@ -27,11 +27,11 @@ ENGINE_DIALECTS: Final[Mapping[str, EngineDialect]] = {
 }
 # Wire formats of clients.
 CLIENT_DIALECTS: Final[Mapping[str, ClientDialect]] = {
-    d.NAME: d for d in (native, openai_chat, openai_responses, anthropic, ollama)
+    d.NAME: d for d in (native, openai_chat, openai_responses, anthropic, gemini, ollama)
 }
 # Wire formats of both: a request can pass to an engine of the same dialect without translation.
 PASSTHROUGH_DIALECTS: Final[Mapping[str, PassthroughDialect]] = {
-    d.NAME: d for d in (openai_chat, openai_responses, anthropic, ollama)
+    d.NAME: d for d in (openai_chat, openai_responses, anthropic, gemini, ollama)
 }
 # The same with those that only a single request is sent in (``Target``), never an engine's own dialect.
 ENGINE_WIRES: Final[Mapping[str, EngineDialect]] = {**ENGINE_DIALECTS, completions.NAME: completions}

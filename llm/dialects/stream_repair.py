@@ -33,6 +33,9 @@ class StreamRepair:
 
     MARKS: ClassVar[tuple[bytes, ...]] = (b"\\ud", b"\\uD")
 
+    START: ClassVar[bytes] = b""  # a read that begins in another way is repaired too
+    keeps_comments: ClassVar[bool] = True  # False: clients fail at events without data
+
     __slots__ = ("_half", "needs_start")
 
     def __init__(self) -> None:

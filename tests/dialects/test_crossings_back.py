@@ -32,7 +32,7 @@ from tests.support.recorded_server import make_case_id
 from tests.support.recordings import Case, cases, read_expected
 
 Turn = Callable[[Wire], list[Wire]]  # whole answer to the messages of the next request
-FIELDS = {"responses": "input"}  # other wires: messages
+FIELDS = {"responses": "input", "gemini": "contents"}  # other wires: messages
 
 
 # --- what clients make of an answer ---
@@ -90,6 +90,22 @@ def ollama_strict(whole: Wire) -> list[Wire]:
     return [message]
 
 
+def gemini(whole: Wire) -> list[Wire]:
+    """Sends the content back, as the chats of Google's SDKs do."""
+    content = whole["candidates"][0].get("content")
+    return [content] if content else []
+
+
+def gemini_strict(whole: Wire) -> list[Wire]:
+    """Sends text and calls alone, without ids and signatures, one content for each part."""
+    [content] = gemini(whole) or [{"parts": []}]
+    parts = [part for part in content["parts"] if not part.get("thought")]
+    calls = [one["functionCall"] for one in parts if "functionCall" in one]
+    texts = [{"text": part["text"]} for part in parts if part.get("text")]
+    written = [*texts, *({"functionCall": {n: call[n] for n in ("name", "args")}} for call in calls)]
+    return [{"role": "model", "parts": [part]} for part in written]
+
+
 # --- what they send with it ---
 
 
@@ -101,10 +117,14 @@ def write_result(wire: str, id: str, name: str) -> Wire:
             return {"type": "function_call_output", "call_id": id, "output": f"of {name}"}
         case "ollama chat":
             return {"role": "tool", "tool_name": name, "content": f"of {name}"}
+        case "gemini":
+            return {"functionResponse": {"name": name, "response": {"result": f"of {name}"}}}
     return {"type": "tool_result", "tool_use_id": id, "content": f"of {name}"}
 
 
 def write_next_turn(wire: str, results: Sequence[Wire]) -> list[Wire]:
+    if wire == "gemini":
+        return [{"role": "user", "parts": [*results] or [{"text": "And?"}]}]
     if not results:
         return [{"role": "user", "content": "And?"}]
     return [{"role": "user", "content": [*results]}] if wire == "anthropic" else [*results]
@@ -127,6 +147,8 @@ BACK: Mapping[str, HistoryClient] = {
     "responses, strict": HistoryClient("responses", responses_strict, "openai-responses"),
     "responses": HistoryClient("responses", responses, "openai-responses"),
     "anthropic": HistoryClient("anthropic", anthropic, "anthropic"),
+    "gemini, strict": HistoryClient("gemini", gemini_strict, "gemini", ids=False),
+    "gemini": HistoryClient("gemini", gemini, "gemini"),
     "ollama, strict": HistoryClient("ollama chat", ollama_strict, "ollama", ids=False),
     "ollama": HistoryClient("ollama chat", ollama, "ollama"),
 }
@@ -243,6 +265,7 @@ def _parts(reply: Reply) -> tuple[Part, ...]:
 
 
 OLLAMA, STRICT = ("ollama", "ollama, strict"), "chat completions, strict"
+GEMINI = ("gemini", "gemini, strict")
 # Answers that differ when these clients send them back. An entry that no longer differs fails.
 EXCEPTIONS: Mapping[str, tuple[Sequence[str], Callable[[Case, Reply], bool]]] = {
     "what the provider ran itself has no word on another wire": ([*BACK], _hosted),
@@ -250,10 +273,16 @@ EXCEPTIONS: Mapping[str, tuple[Sequence[str], Callable[[Case, Reply], bool]]] = 
     "Anthropic's citations have no words on another wire": ([*BACK], _cited),
     "the phase of an answer has no word on another wire": ([*BACK], _phase),
     "what a client of another wire sends back holds no picture of the model's": ([*BACK], _picture),
-    "an answer of nothing is no item, and no block": (["responses", "responses, strict", "anthropic"], _silent),
-    "these wires have objects only, whatever the model wrote": (["anthropic", *OLLAMA], _no_object),
+    "an answer of nothing is no item, and no block": (
+        ["responses", "responses, strict", "anthropic", *GEMINI],
+        _silent,
+    ),
+    "these wires have objects only, whatever the model wrote": (["anthropic", *GEMINI, *OLLAMA], _no_object),
     "this client sends no thought, and there is no call to know the answer by": ([STRICT], _thought_alone),
-    "these clients have no field for a signature, and no call to know the answer by": (OLLAMA, _signed_alone),
+    "these clients have no field for a signature, and no call to know the answer by": (
+        [*OLLAMA, "gemini, strict"],
+        _signed_alone,
+    ),
 }
 
 
@@ -281,7 +310,7 @@ async def request_first(wire: str, server: Client, number: int, case: Case) -> F
     client, names = CLIENTS[wire], [*dict.fromkeys(call.name for call in get_calls(read_replies()[case.name]))]
     try:
         body = client.ask(f"{make_case_id(case)}/case-{number}", case.streamed, names)
-        answer = await server.post(client.path, body, client.headers)
+        answer = await server.post(client.url_of(body), body, client.headers)
         raw = await answer.body()
         assert answer.status == 200, raw
         whole = client.assemble(raw) if case.streamed else json.loads(raw)
@@ -308,13 +337,16 @@ async def find_difference(
     again = {**answered.body, "stream": False}
     again[field] = [*answered.body[field], *back.turn(answered.whole), *write_next_turn(back.wire, results)]
     again.pop("stream_options", None)
-    answer = await server.post(client.path, again, client.headers)
+    answer = await server.post(client.url_of(again), again, client.headers)
     raw = await answer.body()
     if len(sent[number]) == before:
         return f"{answer.status}: {raw!r}"
     went = sent[number][-1]
     ids = [decode_id(id) for id in answered.ids]  # the engine gets the ids that it gave itself
-    mine, theirs = get_messages(went, case), write_expected(case, reply, number, ids, back.dialect == "ollama")
+    mine, theirs = (
+        get_messages(went, case),
+        write_expected(case, reply, number, ids, back.dialect in ("gemini", "ollama")),
+    )
     if not back.ids:
         mine, theirs = drop_ids(mine), drop_ids(theirs)
     for ours, wanted in zip(map(normalise, mine), map(normalise, theirs), strict=False):

@@ -31,6 +31,7 @@ REQUESTS: Final[dict[str, Any]] = {
     "openai-chat": {"model": "e/m", "messages": HELLO, "stream": True},
     "openai-responses": {"model": "e/m", "input": "Hello", "stream": True},
     "anthropic": {"model": "e/m", "messages": HELLO, "max_tokens": 10, "stream": True},
+    "gemini": {"model": "e/m", "contents": [{"parts": [{"text": "Hello"}]}], "stream": True},
     "ollama": {"model": "e/m", "messages": HELLO},
 }
 HALF: Final = re.compile("[\ud800-\udfff]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from llm.dialects import native, ollama, openai_chat
+from llm.dialects import gemini, native, ollama, openai_chat
 from llm.dialects.base import ClientDialect
 from llm.dialects.registry import CLIENT_DIALECTS
 from tests.support.paths import SAMPLES
@@ -98,6 +98,37 @@ BODIES: Final[dict[str, tuple[ClientDialect, str, dict[str, Any]]]] = {
         {
             **json.loads((SAMPLES / "anthropic" / "agent-request.json").read_bytes()),
             "model": "anthropic/claude-sonnet-4-5",
+        },
+    ),
+    "gemini": (
+        gemini,
+        "gemini.generate",
+        {
+            "model": "google/m",
+            "stream": True,
+            "system_instruction": {"parts": [{"text": "Rules."}]},
+            "contents": [
+                {"role": "user", "parts": [{"text": "Look"}, {"inlineData": {"mimeType": "image/png", "data": _PNG}}]},
+                {
+                    "role": "model",
+                    "parts": [
+                        {"text": "Hm", "thought": True},
+                        {"functionCall": {"name": "f", "args": {"x": 1}}, "thoughtSignature": "c2ln"},
+                    ],
+                },
+                {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"result": "42"}}}]},
+            ],
+            "tools": [{"functionDeclarations": [{"name": "f", "description": "d", "parameters": _SCHEMA}]}],
+            "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}},
+            "generationConfig": {
+                "maxOutputTokens": 5,
+                "temperature": 0,
+                "stopSequences": ["x"],
+                "responseMimeType": "application/json",
+                "responseSchema": {**_SCHEMA, "property_ordering": ["x"]},
+                "thinkingConfig": {"includeThoughts": True, "thinkingBudget": 1024},
+            },
+            "safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}],
         },
     ),
     "ollama": (

@@ -33,6 +33,7 @@ PATHS = {
     "/v1/chat/completions": CLIENT_DIALECTS["openai-chat"],
     "/v1/responses": CLIENT_DIALECTS["openai-responses"],
     "/v1/messages": CLIENT_DIALECTS["anthropic"],
+    "/v1beta": CLIENT_DIALECTS["gemini"],
     "/api/chat": ollama,
     "/api/generate": client_generate,
     "/llm/chat": CLIENT_DIALECTS["native"],

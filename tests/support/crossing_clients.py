@@ -14,6 +14,15 @@ from typing import Any
 
 from openai.lib.streaming._deltas import accumulate_delta
 
+from tests.support.gemini_client import (
+    ask_gemini,
+    assemble_gemini,
+    check_gemini,
+    check_gemini_reply,
+    find_error,
+    find_url,
+    read_gemini,
+)
 from tests.support.grammar_ollama import check_ollama, check_ollama_reply
 from tests.support.grammar_responses import check_responses
 from tests.support.grammar_whole import check_chat_reply, check_message, check_native_reply, check_response
@@ -45,6 +54,12 @@ class CrossingClient:
     empty_arguments: str = "{}"  # how a stream writes empty arguments
     counts_parts: bool = True  # usage has cached and reasoning tokens
     shows_hosted: bool = False  # shows tool calls that the provider runs itself
+    find_error: Callable[[Wire], Any] = lambda whole: whole.get("error")
+    find_url: Callable[[Wire], str] | None = None  # the path for a request body, where it has the model
+
+    def url_of(self, body: Wire) -> str:
+        """Returns the path for a request."""
+        return self.path if self.find_url is None else self.find_url(body)
 
 
 def _tokens(prompt: int, completion: int, cached: int, reasoning: int) -> Tokens:
@@ -405,6 +420,20 @@ CLIENTS: Mapping[str, CrossingClient] = {
             _WORDS | {"other": "stop"},
             invalid_arguments=_wrap_invalid_input,
             empty_arguments="",
+        ),
+        CrossingClient(
+            "gemini",
+            "/v1beta",
+            {"x-goog-api-key": CLIENT_ID},
+            ask_gemini,
+            check_gemini,
+            check_gemini_reply,
+            assemble_gemini,
+            read_gemini,
+            _WORDS | {"paused": "other"},
+            invalid_arguments=lambda text, call: {"value": arguments_of(text)},
+            find_error=find_error,
+            find_url=find_url,
         ),
         CrossingClient(
             "ollama chat",

@@ -26,6 +26,7 @@ from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.request import ChatRequest, Options
 from llm.dialects import ollama
 from llm.dialects.base import ClientDialect
+from llm.dialects.gemini.shared import pack_request_form
 from llm.dialects.registry import passthrough_target
 from llm.engines.api_choice import choose_api
 from llm.engines.engine import Engine, Target
@@ -128,7 +129,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("a choice of allowed tools", ("get_time",)),
     Feature("hosted web search", (("web_search", "google_search", "googleSearch"),)),
     Feature("user", ("user-1",)),
-    Feature("a field that nobody knows", ("x_unknown",)),
+    Feature("a field that nobody knows", (("x_unknown", "xUnknown"),)),
 )
 
 
@@ -236,13 +237,20 @@ ANSWERS: tuple[tuple[str, tuple[Event, ...], tuple[str, ...]], ...] = (
 
 
 def evaluate_answer(name: str, events: tuple[Event, ...], marks: tuple[str, ...], dialect: ClientDialect) -> str:
-    asked = ChatRequest(model="m", messages=(), show_usage=True, options=Options(reasoning=True))
+    asked = ChatRequest(
+        model="m",
+        messages=(),
+        show_usage=True,
+        options=Options(reasoning=True),
+        metadata=pack_request_form(includeThoughts=True),
+    )
     raw = b"".join(dialect.create_writer(asked, 1).feed(events)).decode()
     text = raw.replace("\\u002d", "-").replace('\\"', '"')
     if name == "cut off by the limit":
-        return "yes" if any(mark in text for mark in (*marks, "max_output_tokens")) else "no"
+        return "yes" if any(mark in text for mark in (*marks, "max_output_tokens", "MAX_TOKENS")) else "no"
     if name.startswith("what the engine signed"):
-        return "yes" if "llm-server.1." in text else "kept here"
+        sealed = "llm-server.1." in text or "bGxtLXNlcnZlci4x" in text or "c2ln" in text
+        return "yes" if sealed else "kept here"
     if all(mark in text for mark in marks):
         return "as text" if "Sources given by the engine:" in text and name == "source" else "yes"
     if name == "tokens from a cache" and dialect is ollama:

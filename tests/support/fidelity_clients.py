@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from llm.dialects import anthropic, native, ollama, openai_chat, openai_responses
+from llm.dialects import anthropic, gemini, native, ollama, openai_chat, openai_responses
 from llm.dialects.base import ClientDialect
 
 Bodies = dict[str, dict[str, Any]]
@@ -273,6 +273,62 @@ def _anthropic(png: str, pdf: str) -> Bodies:
     }
 
 
+def _gemini(png: str, pdf: str) -> Bodies:
+    hello = {"role": "user", "parts": [{"text": "Hello there"}]}
+    base: dict[str, Any] = {"model": "m", "contents": [hello]}
+    tools = [{"functionDeclarations": [{**_FUNCTION, "parameters": {**_PARAMETERS, "type": "OBJECT"}}]}]
+    call = {"role": "model", "parts": [{"functionCall": {"name": "get_weather", "args": {"city": "Paris"}}}]}
+    picture = {"inlineData": {"mimeType": "image/png", "data": png}}
+
+    def asked(*parts: Any) -> dict[str, Any]:
+        return {**base, "contents": [{"role": "user", "parts": [{"text": "Look"}, *parts]}]}
+
+    def result(response: Any, **more: Any) -> dict[str, Any]:
+        answer = {"functionResponse": {"name": "get_weather", "response": response, **more}}
+        return {**base, "tools": tools, "contents": [hello, call, {"role": "user", "parts": [answer]}]}
+
+    def config(**fields: Any) -> dict[str, Any]:
+        return {**base, "generationConfig": fields}
+
+    def choice(**fields: Any) -> dict[str, Any]:
+        return {**base, "tools": tools, "toolConfig": {"functionCallingConfig": fields}}
+
+    time = {**_FUNCTION, "name": "get_time"}
+    limited = choice(mode="VALIDATED", allowedFunctionNames=["get_time"])
+    earlier = {"role": "model", "parts": [{"text": "Earlier thought", "thought": True}, {"text": "Hi"}]}
+    return {
+        "text": base,
+        "system prompt": {**base, "systemInstruction": {"parts": [{"text": "Be brief."}]}},
+        "picture": asked(picture),
+        "picture by address": asked({"fileData": {"mimeType": "image/png", "fileUri": _URL}}),
+        "PDF": asked({"inlineData": {"mimeType": "application/pdf", "data": pdf}}),
+        "tool": {**base, "tools": tools},
+        "call and result": result({"result": "Sunny"}),
+        "failed result": result({"error": "Sunny"}),
+        "picture as a result": result({"result": "Sunny"}, parts=[picture]),
+        "a tool that must be called": choice(mode="ANY", allowedFunctionNames=["get_weather"]),
+        "answer by a schema": config(responseMimeType="application/json", responseSchema=_SCHEMA),
+        "any JSON": config(responseMimeType="application/json"),
+        "token limit": config(maxOutputTokens=1234),
+        "temperature 0": config(temperature=0),
+        "top_p": config(topP=0.123),
+        "top_k": config(topK=7),
+        "stop": config(stopSequences=["HALT"]),
+        "seed": config(seed=4321),
+        "effort": config(thinkingConfig={"thinkingLevel": "HIGH"}),
+        "thinking budget": config(thinkingConfig={"thinkingBudget": 2345}),
+        "log probabilities": config(responseLogprobs=True),
+        "service tier": {**base, "serviceTier": "flex"},
+        "reasoning of an earlier answer": {**base, "contents": [hello, earlier, hello]},
+        "a choice of allowed tools": {
+            **limited,
+            "tools": [{"functionDeclarations": [*tools[0]["functionDeclarations"], time]}],
+        },
+        "hosted web search": {**base, "tools": [{"googleSearch": {}}]},
+        "a field that nobody knows": {**base, "xUnknown": 1},
+    }
+
+
 def _ollama(png: str, pdf: str) -> Bodies:
     hello = {"role": "user", "content": "Hello there"}
     base: dict[str, Any] = {"model": "m", "messages": [hello]}
@@ -316,5 +372,6 @@ CLIENTS: dict[str, ClientApi] = {
     "chat": ClientApi("Chat Completions", openai_chat, _chat),
     "responses": ClientApi("Responses", openai_responses, _responses),
     "anthropic": ClientApi("Anthropic", anthropic, _anthropic),
+    "gemini": ClientApi("Gemini", gemini, _gemini),
     "ollama": ClientApi("Ollama", ollama, _ollama),
 }

@@ -14,7 +14,7 @@ from llm.chat.request import ChatRequest, ToolSpec, WebKind, asks_for_web
 from llm.dialects.base import EngineRequest
 from llm.dialects.gemini.engine_options import SCHEMA_SUBSET, write_options
 from llm.dialects.gemini.profiles import find_profile
-from llm.dialects.gemini.shared import NAME, build_refusal
+from llm.dialects.gemini.shared import CONFIG_PREFIX, NAME, SKIP_SIGNATURE, build_refusal
 from llm.dialects.losses import (
     REASONING,
     adapt_history,
@@ -34,8 +34,6 @@ from llm.wire.schema_refs import join_pointer
 from llm.wire.schema_subset import ReferenceLimit, describe_losses, fit_schema
 
 _WEB_TOOLS: Final[Mapping[WebKind, Mapping[str, Json]]] = {"search": {"googleSearch": {}}, "fetch": {"urlContext": {}}}
-# Replaces the signature of calls from another provider: https://ai.google.dev/gemini-api/docs/thought-signatures
-SKIP_SIGNATURE: Final = "skip_thought_signature_validator"
 # Output tokens of an answer that is not streamed: https://ai.google.dev/gemini-api/docs/generate-content/long-decode
 _MOST_WHOLE: Final = 32_768
 _PARAMETERS_SUBSET: Final = replace(SCHEMA_SUBSET, keywords=None)
@@ -66,7 +64,9 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
             last["parts"] += parts  # consecutive messages of one role are one message on this wire
         elif parts:
             contents.append({"role": role, "parts": parts})
-    body: dict[str, Json] = {**metadata_for_engine(request.metadata, NAME, engine.issuer), "contents": [*contents]}
+    own = metadata_for_engine(request.metadata, NAME, engine.issuer)
+    config = {n.removeprefix(CONFIG_PREFIX): value for n, value in own.items() if n.startswith(CONFIG_PREFIX)}
+    body: dict[str, Json] = {**{n: v for n, v in own.items() if "." not in n}, "contents": [*contents]}
     if system:
         body["systemInstruction"] = {"parts": system}
     if tools := _write_tools(request, dropped):
@@ -75,10 +75,12 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     if asks_for_web(request) and any(tool.executor != "provider" for tool in request.tools):
         # https://ai.google.dev/gemini-api/docs/tool-combination: required beside functions
         body["toolConfig"] = {**as_dict(body.get("toolConfig")), "includeServerSideToolInvocations": True}
+    if config:
+        body["generationConfig"] = {**config, **as_dict(body.get("generationConfig"))}
     body = add_extra_fields(body, request.options.extra)
     streamed = request.stream or _is_long(body)
     method = "streamGenerateContent?alt=sse" if streamed else "generateContent"
-    path = f"/v1beta/{_write_model_path(request.model)}:{method}"
+    path = f"/v1beta/{write_model_path(request.model)}:{method}"
     names_dropped = tuple(dict.fromkeys(dropped))
     return EngineRequest(path=path, body=body, dropped=names_dropped, may_continue=traits.may_continue)
 
@@ -89,8 +91,8 @@ def _is_long(body: Mapping[str, Json]) -> bool:
     return isinstance(limit, int) and limit > _MOST_WHOLE
 
 
-def _write_model_path(model: str) -> str:
-    """Tuned models have their own path; any other slash in a model id is escaped."""
+def write_model_path(model: str) -> str:
+    """Returns the path of a model. Tuned models have their own; any other slash in a model id is escaped."""
     folder, slash, name = model.partition("/")
     if slash and folder in ("models", "tunedModels"):
         return f"{folder}/{quote_url_part(name)}"

@@ -13,7 +13,6 @@ from llm.chat.events import (
     Continuation,
     Event,
     Finished,
-    FinishReason,
     Started,
     TextDelta,
     UsageReported,
@@ -25,7 +24,7 @@ from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_field
 from llm.chat.reply import Reply, collect
 from llm.dialects.gemini.engine_calls import StreamedCall
 from llm.dialects.gemini.engine_errors import build_error
-from llm.dialects.gemini.shared import NAME
+from llm.dialects.gemini.shared import FINISH_REASONS, INTERRUPTED, NAME
 from llm.engines.engine import Engine
 from llm.errors import ContentBlocked, Malformed, ProviderErrorDetails, Truncated
 from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
@@ -33,32 +32,6 @@ from llm.wire.json_codec import dumps, loads
 from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_text
 from llm.wire.sse import SseDecoder
 
-# The answer has reached the limit of one request: https://ai.google.dev/gemini-api/docs/generate-content/long-decode
-_INTERRUPTED: Final = "CONTINUATION"
-_FINISH: Final[Mapping[str, FinishReason]] = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    _INTERRUPTED: "length",  # where it is not continued
-    "SAFETY": "filtered",
-    "RECITATION": "filtered",
-    "LANGUAGE": "filtered",
-    "BLOCKLIST": "filtered",
-    "PROHIBITED_CONTENT": "filtered",
-    "SPII": "filtered",
-    "IMAGE_SAFETY": "filtered",
-    "IMAGE_PROHIBITED_CONTENT": "filtered",
-    "IMAGE_RECITATION": "filtered",
-    "IMAGE_OTHER": "filtered",
-    "NO_IMAGE": "filtered",
-    "MODEL_ARMOR": "filtered",
-    "ESCALATION": "filtered",
-    "PUP_LIMITED_DISABLED": "error",  # the account is limited, as the only reason here
-    "MALFORMED_FUNCTION_CALL": "error",
-    "MALFORMED_RESPONSE": "error",
-    "UNEXPECTED_TOOL_CALL": "error",
-    "TOO_MANY_TOOL_CALLS": "error",
-    "MISSING_THOUGHT_SIGNATURE": "error",
-}
 # The values of the wire's enumeration by number, which some hosts send instead of names.
 _FINISH_NUMBERS: Final = ("", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER")
 
@@ -131,7 +104,7 @@ class ContentReader:
         if self._usage is not None:
             self._parts.events.append(UsageReported(self._usage))
         parts = self._parts
-        reason = final_finish_reason(_FINISH.get(self._finish, "other"), parts.has_client_call, parts.has_output)
+        reason = final_finish_reason(FINISH_REASONS.get(self._finish, "other"), parts.has_client_call, parts.has_output)
         explanation = self._explanation if reason != "stop" else None
         category = self._finish if reason == "filtered" else None
         parts.events.append(
@@ -142,7 +115,7 @@ class ContentReader:
 
     def _build_continuation(self) -> Continuation | None:
         """Returns how to go on with an answer that has reached the limit of one request, not its own."""
-        if self._finish != _INTERRUPTED or not self._token:
+        if self._finish != INTERRUPTED or not self._token:
             return None
         parts = self._parts
         return Continuation({"continuationToken": self._token}, parts.part_count, parts.open_kind)

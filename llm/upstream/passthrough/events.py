@@ -136,8 +136,10 @@ class PassthroughEvents:
         Returns what ``send`` returns, and whether one event held something. Raises ``LLMError`` at the end with an
         error.
         """
-        repairs_all = self.failure is not None or self.holds_end  # what may be the end is read before it is sent
-        mark = 0 if repairs_all else find_first(whole, self._repair.MARKS)
+        repair, mark = self._repair, 0
+        # What may be the end is read before it is sent.
+        if self.failure is None and not self.holds_end and whole.startswith(repair.START):
+            mark = find_first(whole, repair.MARKS)
         if mark < 0:
             ready = self._send_unchanged(whole)
             events = self._blocks.split_events(whole)
@@ -194,7 +196,7 @@ class PassthroughEvents:
     def _repaired(self, event: bytes, frame: Frame | None) -> bytes:
         """Returns the bytes to send for one event."""
         if frame is None:
-            return event
+            return event if self._repair.keeps_comments else b""
         if self.failure is not None:
             unread = not self._error_shown and frame.data.strip() == "[DONE]"  # clients read no further than this
             return b"" if unread else event

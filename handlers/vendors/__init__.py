@@ -1,0 +1,1 @@
+"""APIs of single vendors that are not those of OpenAI or Ollama."""
