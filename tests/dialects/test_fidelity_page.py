@@ -38,7 +38,7 @@ def test_what_is_left_out_is_named_as_what_it_is() -> None:
         for name in evaluate(feature, client, towards).dropped
     }
     assert names  # some things are left out
-    assert {name for name in names if not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", name) or "block" in name} == set()
+    assert {name for name in names if not re.fullmatch(r"[a-zA-Z_]+(\.[a-zA-Z_]+)*", name) or "block" in name} == set()
 
 
 def test_nothing_of_an_answer_is_lost_in_silence() -> None:

@@ -204,6 +204,21 @@ def test_what_another_engine_cannot_do_is_refused_by_name(more: Any, param: str)
     assert write(read(**more), "google").body  # which has all of it
 
 
+def test_a_web_search_goes_to_the_engine_s_own_or_is_dropped_by_name() -> None:
+    request = read(tools=[{"google_search": {"exclude_domains": ["a.org"], "timeRangeFilter": {}}}, {"urlContext": {}}])
+    assert [tool.web and tool.web.kind for tool in request.tools] == ["search", "fetch"]
+    assert request.tools[0].web is not None
+    assert (request.tools[0].web.blocked_domains, request.tools[0].web.others) == (("a.org",), ("timeRangeFilter",))
+    assert write(request, "ollama").dropped == ("googleSearch", "urlContext")
+    assert write(request, "google").body["tools"] == [
+        {"googleSearch": {"exclude_domains": ["a.org"], "timeRangeFilter": {}}},
+        {"urlContext": {}},
+    ]
+    sent = write(request, "anthropic")
+    assert [tool["name"] for tool in sent.body["tools"]] == ["web_search", "web_fetch"]
+    assert sent.dropped == ("googleSearch/timeRangeFilter",)
+
+
 def test_fields_of_the_configuration_come_back_to_google_at_their_place() -> None:
     body = write(read_config(candidateCount=2, temperature=0, speechConfig={"x": 1}), "google").body
     config = body["generationConfig"]
