@@ -94,7 +94,7 @@ async def test_nw_37_gw_15_su_13_a_path_of_the_reports_that_is_not_served(case: 
 async def test_gw_14_a_form_to_an_unknown_path_is_not_called_bad_json() -> None:
     assert field_case("gw-14")["request_headers"] == {"content-type": "multipart/form-data"}
     async with run_server(make_config()) as server:
-        for path in ("/v1/images/none", "/v1/images/variations", "/v1/audio/none"):
+        for path in ("/v1/images/none", "/v1/images/mixtures", "/v1/audio/none"):
             body = await ask(server, "POST", path, UPLOAD % b"x", FORM)
             assert is_openai(body) and "JSON" not in body["error"]["message"]
 
