@@ -22,6 +22,7 @@ from handlers.ollama.api import (
 from handlers.ollama.model_files import DeleteModelHandler, ModelFilesHandler
 from handlers.openai.chat import CompletionsHandler
 from handlers.openai.embeddings import EmbeddingsHandler
+from handlers.openai.kept_responses import CancelResponseHandler, InputItemsHandler, ResponseHandler
 from handlers.openai.media import FormRelayHandler, ImagesHandler, OpenAISpeechHandler, OpenAITranscriptionHandler
 from handlers.openai.models import CompatibleModelHandler, CompatibleModelsHandler
 from handlers.openai.moderations import ModerationsHandler
@@ -75,6 +76,9 @@ ROUTES: tuple[Route, ...] = (
     ("/v1/audio/translations", FormRelayHandler, {"task": "translation", "path": "/audio/translations"}),
     ("/v1/moderations", ModerationsHandler, {}),
     ("/v1/models", CompatibleModelsHandler, {}),
+    (r"/v1/responses/([^/]+)", ResponseHandler, {}),
+    (r"/v1/responses/([^/]+)/input_items", InputItemsHandler, {}),
+    (r"/v1/responses/([^/]+)/cancel", CancelResponseHandler, {}),
     (r"/v1/models/(.+)", CompatibleModelHandler, {}),
     ("/api/embed", EmbedHandler, {}),
     ("/api/embeddings", LegacyEmbedHandler, {}),

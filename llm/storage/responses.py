@@ -26,6 +26,7 @@ class NewResponse:
 class StoredResponse:
     """A response as it is stored."""
 
+    number: int  # in the store
     id: str
     engine: str
     kept_by_engine: bool
@@ -33,7 +34,7 @@ class StoredResponse:
     status: str
     updated: float  # Unix time, seconds: of the last write
     value: dict[str, Any]  # the response object, with its output
-    input: list[dict[str, Any]]  # items of the whole conversation before the output
+    input: list[dict[str, Any]]  # items of the whole conversation before the output, if they were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class ResponseStore(Protocol):
         """Deletes a response that has failed."""
         ...
 
-    async def get(self, id: str, owner: Owner) -> StoredResponse | None:
+    async def get(self, id: str, owner: Owner, *, with_input: bool = True) -> StoredResponse | None:
         """Returns a response; None if there is none."""
         ...
 

@@ -25,7 +25,7 @@ from llm.chat.events import (
     get_delta_text,
 )
 from llm.chat.freeform import escape_input, split_wrapping
-from llm.chat.messages import ProviderToolRun, UnknownPart
+from llm.chat.messages import Message, ProviderToolRun, UnknownPart, Usage
 from llm.chat.provider_metadata import Metadata, unknown_fields
 from llm.chat.reply import Reply, collect
 from llm.dialects.openai_common import VOLATILE_FIELDS
@@ -377,5 +377,8 @@ def read_reply(body: Any, engine: Engine) -> Reply:
     if not isinstance(output, list):
         raise Malformed(f"{engine.label} sent an answer that is not a response.", engine=engine.name)
     if status in ("queued", "in_progress"):
+        if body.get("background") is True:  # the answer is fetched later
+            id, model, nothing = as_text(body.get("id")), as_text(body.get("model")), Message("assistant", ())
+            return Reply(id=id, model=model, message=nothing, finish=Finished("paused", status), usage=Usage())
         raise Truncated(f"{engine.label} sent a response that is not finished.", engine=engine.name)
     return collect(ResponseReader(engine).read_response(body))

@@ -10,12 +10,13 @@ from typing import Any
 
 from llm import log
 from llm.chat.events import Started
+from llm.engines.api_choice import use_responses
 from llm.engines.engine import Target
-from llm.errors import InvalidRequest, LLMError, TooLarge
+from llm.errors import EngineNotConfigured, InvalidRequest, LLMError, TooLarge
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
-from llm.gateway.responses.references import resolve_references
-from llm.storage.responses import NewResponse, ResponseStore
+from llm.gateway.responses.references import RUNNING, make_response_error, resolve_references
+from llm.storage.responses import NewResponse, ResponseStore, StoredResponse
 from llm.storage.threads import Owner
 from llm.upstream.retry import EngineMemory
 
@@ -63,6 +64,44 @@ class ResponseKeeper:
         if not keeps and found.body.get("store") is True:
             del found.body["store"]  # the engine does not keep it: this server does
         return Turn(found.body, owner, target, found.previous_id, kept, keeps, found.items if kept else [])
+
+    async def find(
+        self, id: str, caller: Caller, *, with_input: bool = False
+    ) -> tuple[StoredResponse | None, Target | None]:
+        """Returns a response, and the engine that keeps it, if it is to be asked; either may be None.
+
+        With a key of the caller's own, its engine may have responses that this server does not know. Raises
+        ``NotFound``.
+        """
+        owner = caller.make_thread_owner()
+        stored = await self.store.get(id, owner, with_input=with_input) if self.enabled else None
+        if stored is None:
+            target = self._find_own_engine(caller)
+            if target is None:
+                raise make_response_error(id)
+            return None, target
+        return stored, self._find_keeper(stored, caller) if stored.kept_by_engine else None
+
+    async def refresh(self, stored: StoredResponse, value: Mapping[str, Any]) -> None:
+        """Stores what the engine that keeps a response answers for it, once the response has ended."""
+        status = value.get("status")
+        if stored.status in RUNNING and isinstance(status, str) and status not in RUNNING:
+            await self._try(partial(self.store.update, stored.number, status, value, kept_by_engine=True))
+
+    def _find_own_engine(self, caller: Caller) -> Target | None:
+        """Returns the only engine that keeps its answers and whose key is the caller's own."""
+        engines = [engine for engine in self._catalog.list_engines(caller) if engine.name in caller.keys]
+        targets = [self._catalog.resolve_target(engine.name, "", caller) for engine in engines]
+        keeping = [use_responses(target) for target in targets if keeps_answers(target)]
+        return keeping[0] if len(keeping) == 1 else None
+
+    def _find_keeper(self, stored: StoredResponse, caller: Caller) -> Target | None:
+        """Returns the engine that keeps the response; None if it has no key or no such API any more."""
+        try:
+            target = self._memory.adapt(self._catalog.resolve_target(stored.engine, "", caller))
+        except EngineNotConfigured:
+            return None
+        return use_responses(target) if keeps_answers(target) else None
 
     def begin(self, turn: Turn, *, heavy: bool = False, **more: Any) -> None:
         """Begins to store the conversation, if the answer is to be kept. ``more``: fields of ``NewResponse``."""

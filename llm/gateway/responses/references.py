@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from llm.engines.engine import Target
 from llm.errors import InvalidRequest, NotFound, PreviousResponseNotFound
@@ -12,7 +12,8 @@ from llm.gateway.responses.items import give_ids, list_items, take_given_ids
 from llm.storage.responses import ResponseStore, StoredItem, StoredResponse
 from llm.storage.threads import Owner
 
-_REFERENCE = "item_reference"
+_REFERENCE: Final = "item_reference"
+RUNNING: Final = ("queued", "in_progress")  # states of a response that has not ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,9 @@ async def resolve_references(
         if previous is None and not may_be_unknown:
             raise make_previous_error(id)
         stays = previous is None or (keeps and previous.kept_by_engine and previous.engine == target.engine.name)
-        history = _list_conversation(previous) if previous is not None else []
+        history = _list_conversation(id, previous)
         if not stays:
+            _check_complete(id, previous, history)
             del sent["previous_response_id"]
     found = await _find_items(items, owner, store)
     for wanted in _list_references(items):
@@ -69,6 +71,11 @@ def make_previous_error(id: str) -> PreviousResponseNotFound:
     return PreviousResponseNotFound(message, param="previous_response_id")
 
 
+def make_response_error(id: str) -> NotFound:
+    """Returns the error for the path of a response that is unknown, another caller's or gone, in OpenAI's words."""
+    return NotFound(f"Response with id '{id[:100]}' not found.")
+
+
 def make_item_error(id: str) -> NotFound:
     """Returns the error for an item that is unknown, another caller's or gone, in OpenAI's words."""
     return NotFound(
@@ -78,12 +85,21 @@ def make_item_error(id: str) -> NotFound:
     )
 
 
-def _list_conversation(response: StoredResponse) -> list[dict[str, Any]]:
-    if response.status in ("queued", "in_progress"):
-        raise InvalidRequest(
-            f"Previous response with id '{response.id[:100]}' has not ended yet.", param="previous_response_id"
-        )
-    return [*response.input, *(item for item in response.value.get("output") or () if isinstance(item, dict))]
+def _list_conversation(id: str, response: StoredResponse | None) -> list[dict[str, Any]]:
+    """Returns the items of a response and of all before it. A reference stands for what only its engine knows."""
+    if response is None:
+        return [{"type": _REFERENCE, "id": id}]
+    output = response.value.get("output") if response.status not in RUNNING else [{"type": _REFERENCE, "id": id}]
+    return [*response.input, *(item for item in output or () if isinstance(item, dict))]
+
+
+def _check_complete(id: str, response: StoredResponse | None, history: Sequence[Mapping[str, Any]]) -> None:
+    """Raises an error if something of the conversation is not known here."""
+    if response is not None and response.status in RUNNING:
+        message = f"Previous response with id '{id[:100]}' has not ended yet, as far as this server knows."
+        raise InvalidRequest(message, param="previous_response_id")
+    if _list_references(history):
+        raise make_previous_error(id)
 
 
 def _read_reference(item: Mapping[str, Any]) -> str | None:

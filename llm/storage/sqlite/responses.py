@@ -126,7 +126,7 @@ class SqliteResponses:
         """Deletes a response that has failed."""
         await self._writer.run(lambda connection: _delete(connection, number))
 
-    async def get(self, id: str, owner: Owner) -> StoredResponse | None:
+    async def get(self, id: str, owner: Owner, *, with_input: bool = True) -> StoredResponse | None:
         """Returns a response; None if there is none."""
 
         def work(connection: sqlite3.Connection) -> StoredResponse | None:
@@ -138,14 +138,15 @@ class SqliteResponses:
             items: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
             query = (
                 "SELECT is_output, value FROM response_use JOIN response_item ON number = item WHERE response = ?"
-                " ORDER BY position"
+                " AND is_output >= ? ORDER BY position"
             )
-            for is_output, item in connection.execute(query, (number,)):
+            for is_output, item in connection.execute(query, (number, not with_input)):
                 items[is_output].append(_load(item))
             value = _load(text)
             if items[1]:
                 value["output"] = items[1]
             return StoredResponse(
+                number=number,
                 id=id,
                 engine=engine,
                 kept_by_engine=bool(kept_by_engine),
