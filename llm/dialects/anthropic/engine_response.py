@@ -40,7 +40,7 @@ from llm.dialects.anthropic.shared import (
 from llm.dialects.losses import REASONING
 from llm.engines.engine import Engine
 from llm.errors import Malformed, Truncated
-from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
+from llm.wire.frames import Frame
 from llm.wire.json_codec import Json, is_json, loads
 from llm.wire.json_lenient import as_count, as_dicts, as_text
 from llm.wire.sse import SseDecoder
@@ -51,16 +51,6 @@ _Kind: TypeAlias = Literal["text", "thinking", "call", "unknown"]
 _MESSAGE_FIELDS: Final = ("id", "type", "role", "model", "content", "stop_reason", "usage")
 
 # The default ``caller`` of a tool call: the model itself, not code that it wrote.
-
-
-def create_framing(max_frame: int = MAX_FRAME) -> FrameDecoder:
-    """Creates the SSE decoder of one response."""
-    return SseDecoder(max_frame)
-
-
-def create_reader(engine: Engine) -> MessageReader:
-    """Creates the reader of one response."""
-    return MessageReader(engine)
 
 
 class _Block:
@@ -289,6 +279,10 @@ class MessageReader:
             block.part, self._next_part = self._next_part, self._next_part + 1
             self._has_output = self._has_output or block.kind != "thinking"
         return block.part
+
+
+create_framing = SseDecoder  # cuts a streamed answer into frames
+create_reader = MessageReader  # reads one streamed answer
 
 
 def _choose_kind(kind: str) -> _Kind:

@@ -27,23 +27,13 @@ from llm.dialects.gemini.engine_errors import build_error
 from llm.dialects.gemini.shared import FINISH_REASONS, INTERRUPTED, NAME
 from llm.engines.engine import Engine
 from llm.errors import ContentBlocked, Malformed, ProviderErrorDetails, Truncated
-from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
+from llm.wire.frames import Frame
 from llm.wire.json_codec import dumps, loads
 from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_text
 from llm.wire.sse import SseDecoder
 
 # The values of the wire's enumeration by number, which some hosts send instead of names.
 _FINISH_NUMBERS: Final = ("", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER")
-
-
-def create_framing(max_frame: int = MAX_FRAME) -> FrameDecoder:
-    """Creates the splitter of a streamed answer into frames of at most ``max_frame`` bytes."""
-    return SseDecoder(max_frame)
-
-
-def create_reader(engine: Engine) -> ContentReader:
-    """Creates the reader of one streamed answer."""
-    return ContentReader(engine)
 
 
 class ContentReader:
@@ -256,6 +246,10 @@ class ContentReader:
         if key not in self._citations:
             self._citations.add(key)
             self._parts.add_citation(citation)
+
+
+create_framing = SseDecoder  # cuts a streamed answer into frames
+create_reader = ContentReader  # reads one streamed answer
 
 
 def _read_source(chunk: Mapping[str, Any]) -> Citation:

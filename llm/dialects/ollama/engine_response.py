@@ -16,7 +16,7 @@ from llm.dialects.ollama.engine_errors import build_error
 from llm.dialects.ollama.shared import NAME, guess_image_type
 from llm.engines.engine import Engine
 from llm.errors import Malformed, Truncated
-from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
+from llm.wire.frames import Frame
 from llm.wire.json_codec import dumps, loads
 from llm.wire.json_lenient import as_count, as_list, as_text
 from llm.wire.ndjson import NdjsonDecoder
@@ -26,16 +26,6 @@ _FINISH: Final[Mapping[str, FinishReason]] = {
 }  # fmt: skip
 # ``created_at`` differs in each line and is not read.
 _TIME: Final = re.compile(rb'"created_at": ?"[^"\\\n]*"')
-
-
-def create_framing(max_frame: int = MAX_FRAME) -> FrameDecoder:
-    """Creates the splitter of a streamed answer into lines of at most ``max_frame`` bytes."""
-    return NdjsonDecoder(max_frame)
-
-
-def create_reader(engine: Engine) -> LineReader:
-    """Creates the reader of one streamed answer."""
-    return LineReader(engine)
 
 
 class LineReader:
@@ -109,6 +99,10 @@ class LineReader:
         reason = final_finish_reason(reason, self._parts.has_client_call, self._parts.has_output)
         self._parts.events.append(Finished(reason, raw or None))
         self.done = True
+
+
+create_framing = NdjsonDecoder  # cuts a streamed answer into frames
+create_reader = LineReader  # reads one streamed answer
 
 
 def read_reply(body: Any, engine: Engine) -> Reply:

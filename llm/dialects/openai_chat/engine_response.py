@@ -37,7 +37,7 @@ from llm.dialects.openai_chat.shared import (
 from llm.dialects.openai_common import VOLATILE_FIELDS
 from llm.engines.engine import Engine
 from llm.errors import Malformed, Truncated
-from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
+from llm.wire.frames import Frame
 from llm.wire.json_codec import Json, loads
 from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_list, as_text
 from llm.wire.sse import SseDecoder
@@ -47,16 +47,6 @@ _TEXT_FIELDS: Final = frozenset({"role", "content"})  # fields of a delta that h
 # A name may begin another tool call, reasoning details are collected, and the input of custom tools becomes JSON. Usage
 # and a finish reason in each event are left out of passed-through streams but for one.
 _STATEFUL_FIELDS: Final = re.compile(rb'"(?:name|reasoning_details|custom)"|"usage" ?: ?\{|"finish_reason" ?: ?"')
-
-
-def create_framing(max_frame: int = MAX_FRAME) -> FrameDecoder:
-    """Creates the splitter of a streamed answer into frames of at most ``max_frame`` bytes."""
-    return SseDecoder(max_frame)
-
-
-def create_reader(engine: Engine) -> ChunkReader:
-    """Creates the reader of one streamed answer."""
-    return ChunkReader(engine)
 
 
 class ChunkReader:
@@ -360,6 +350,10 @@ class ChunkReader:
         if category is None and reason == "filtered" and self._finish != "content_filter":
             category = self._finish
         return Finished(reason, self._finish, metadata, self._explanation, category, stop)
+
+
+create_framing = SseDecoder  # cuts a streamed answer into frames
+create_reader = ChunkReader  # reads one streamed answer
 
 
 def _extend_logprobs(logprobs: Json, more: Mapping[str, Any]) -> None:

@@ -116,11 +116,6 @@ class _Call(NamedTuple):
     complete: bool
 
 
-def create_repair(reader: Any, engine: Engine) -> ChunkRepair:
-    """Creates the repair of one stream, whose chunks ``reader`` gets too, each after it was repaired."""
-    return ChunkRepair(reader)
-
-
 class ChunkRepair(StreamRepair):
     """Repairs what strict clients of this wire cannot read, or add up.
 
@@ -133,7 +128,8 @@ class ChunkRepair(StreamRepair):
 
     __slots__ = ("_calls", "_finished", "_first", "_reader", "_usage", "_usage_sent")
 
-    def __init__(self, reader: ChunkReader) -> None:
+    def __init__(self, reader: ChunkReader, engine: Engine) -> None:
+        """``reader``: gets each chunk too, after it was repaired."""
         super().__init__()
         self.needs_start = True
         self._reader = reader
@@ -254,6 +250,9 @@ class ChunkRepair(StreamRepair):
             yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
         if self._usage is not None and self._usage_sent is None:
             yield {**head, "choices": [], "usage": self._usage}
+
+
+create_repair = ChunkRepair  # repairs one stream
 
 
 def _select_objects(value: object) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ from llm.dialects.openai_responses.shared import (
 )
 from llm.engines.engine import Engine
 from llm.errors import EngineFailed, Malformed, Truncated
-from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
+from llm.wire.frames import Frame
 from llm.wire.json_codec import loads
 from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_list, as_text
 from llm.wire.sse import SseDecoder
@@ -68,16 +68,6 @@ _STATEFUL_FIELDS: Final = re.compile(rb"custom_tool_call_input")  # such input b
 _DONE_FIELDS: Final = ("text", "refusal", "arguments", "input")  # the fields with the whole text of an event ``….done``
 _ENDS: Final = ("response.completed", "response.incomplete", "response.failed", "response.cancelled", "response.done")
 _FILTERED: Final = ("content_filter",)  # reasons of an incomplete response that was filtered
-
-
-def create_framing(max_frame: int = MAX_FRAME) -> FrameDecoder:
-    """Creates the SSE decoder of one response."""
-    return SseDecoder(max_frame)
-
-
-def create_reader(engine: Engine) -> ResponseReader:
-    """Creates the reader of one response."""
-    return ResponseReader(engine)
 
 
 class ResponseReader:
@@ -363,6 +353,10 @@ class ResponseReader:
     def _new_part(self) -> int:
         index, self._next_part = self._next_part, self._next_part + 1
         return index
+
+
+create_framing = SseDecoder  # cuts a streamed answer into frames
+create_reader = ResponseReader  # reads one streamed answer
 
 
 def read_reply(body: Any, engine: Engine) -> Reply:

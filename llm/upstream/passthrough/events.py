@@ -28,7 +28,7 @@ class PassthroughEvents:
 
     __slots__ = (
         "_between", "_blocks", "_dialect", "_error_shown", "_idle", "_key", "_limit", "_needs_text", "_reader",
-        "_record", "_repair", "_send_last", "_target", "_template", "done", "failure", "holds_end", "lines", "send",
+        "_record", "_send_last", "_target", "_template", "done", "failure", "holds_end", "lines", "repair", "send",
         "withhold_usage",
     )  # fmt: skip
 
@@ -51,7 +51,7 @@ class PassthroughEvents:
         self._reader = dialect.create_reader(target.engine)
         self._needs_text = self._reader.needs_text
         self._record = record
-        self._repair = dialect.create_repair(self._reader, target.engine)
+        self.repair = dialect.create_repair(self._reader, target.engine)
         self._error_shown = False  # clients take ``failure`` as it was sent for the end of the answer
         self.send = send
         self._send_last = send_last
@@ -62,10 +62,6 @@ class PassthroughEvents:
         self.failure: LLMError | None = None  # an error that the engine sent itself; the client has it already
         self.withhold_usage = False  # the client did not ask for it
         self.holds_end = False  # the end is sent when the caller has done its work, not at once
-
-    def check_start(self, start: bytes) -> None:
-        """Raises ``LLMError`` if the first bytes to send are those of another API."""
-        self._repair.check_start(start)
 
     def feed(self, chunk: bytes) -> bool | None:
         """Sends a piece of the answer on and reads it for the call record (``HttpResponse.on_data``)."""
@@ -104,7 +100,7 @@ class PassthroughEvents:
         record = self._record
         record.failure = self.failure
         if record.passed_start is not None and not self.done:
-            number = self._repair.find_next_number(self._template.last)
+            number = self.repair.find_next_number(self._template.last)
             record.passed_start = replace(record.passed_start, next_number=number)
 
     def take_rest(self) -> bytes:
@@ -127,7 +123,7 @@ class PassthroughEvents:
             raise self.failure
         if not self.done and self.failure is None:
             observe_passed(self._reader.close(), self._record)
-            if piece := self._repair.end():
+            if piece := self.repair.end():
                 self.send(piece)
 
     def _feed_whole(self, whole: bytes) -> tuple[bool, bool]:
@@ -136,7 +132,7 @@ class PassthroughEvents:
         Returns what ``send`` returns, and whether one event held something. Raises ``LLMError`` at the end with an
         error.
         """
-        repair, mark = self._repair, 0
+        repair, mark = self.repair, 0
         # What may be the end is read before it is sent.
         if self.failure is None and not self.holds_end and whole.startswith(repair.START):
             mark = find_first(whole, repair.MARKS)
@@ -161,7 +157,7 @@ class PassthroughEvents:
 
         Returns and raises as :meth:`_feed_whole` does; ``ready`` is what ``send`` returned so far.
         """
-        blocks, repair = self._blocks, self._repair
+        blocks, repair = self._blocks, self.repair
         pieces: list[bytes] = []
         read: list[Event] = []
         last, found, failure = b"", False, None
@@ -196,11 +192,11 @@ class PassthroughEvents:
     def _repaired(self, event: bytes, frame: Frame | None) -> bytes:
         """Returns the bytes to send for one event."""
         if frame is None:
-            return event if self._repair.keeps_comments else b""
+            return event if self.repair.keeps_comments else b""
         if self.failure is not None:
             unread = not self._error_shown and frame.data.strip() == "[DONE]"  # clients read no further than this
             return b"" if unread else event
-        return self._repair.repair(event, frame)
+        return self.repair.repair(event, frame)
 
     def _is_wanted(self, event: bytes) -> bool:
         """False for usage that the client did not ask for, and for empty data, in which clients look for JSON."""
@@ -249,5 +245,5 @@ class PassthroughEvents:
                 if isinstance(error, Malformed):
                     raise
                 self.failure = error
-        self._error_shown = self._error_shown or self._repair.shows_error(frame, self.failure)
+        self._error_shown = self._error_shown or self.repair.shows_error(frame, self.failure)
         return []

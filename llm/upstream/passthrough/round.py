@@ -197,7 +197,7 @@ class PassthroughRound:
     def _begin(self, start: bytes) -> None:
         """The answer has begun: the client gets its headers, and what was sent is not sent again."""
         if self._events is not None:
-            self._events.check_start(start)
+            self._events.repair.check_start(start)
         if self._start is not None:
             self._start.send()
             self._start = None

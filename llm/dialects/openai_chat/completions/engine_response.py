@@ -15,22 +15,12 @@ from llm.dialects.openai_chat.shared import read_finish_reason, read_usage
 from llm.dialects.openai_common import VOLATILE_FIELDS
 from llm.engines.engine import Engine
 from llm.errors import Malformed, Truncated
-from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
+from llm.wire.frames import Frame
 from llm.wire.json_codec import loads
 from llm.wire.json_lenient import as_count, as_dict, as_list, as_text
 from llm.wire.sse import SseDecoder
 
 _STATEFUL_FIELDS: Final = re.compile(rb'"usage" ?: ?\{|"finish_reason" ?: ?"')
-
-
-def create_framing(max_frame: int = MAX_FRAME) -> FrameDecoder:
-    """Creates the splitter of a streamed answer into frames of at most ``max_frame`` bytes."""
-    return SseDecoder(max_frame)
-
-
-def create_reader(engine: Engine) -> TextReader:
-    """Creates the reader of one streamed answer."""
-    return TextReader(engine)
 
 
 class TextReader:
@@ -106,6 +96,10 @@ class TextReader:
         self._parts.events.append(Finished(reason, self._finish))
         self.done = True
         return self._parts.take_events()
+
+
+create_framing = SseDecoder  # cuts a streamed answer into frames
+create_reader = TextReader  # reads one streamed answer
 
 
 def read_reply(body: Any, engine: Engine) -> Reply:
