@@ -55,21 +55,21 @@ class RequestBody:
             else:
                 if self._budget is not None:
                     self._reserved += len(piece)
-                return self._keep(piece)
+                if self._spool is not None:
+                    self._keep_on_disk(self._spool, piece)
+                elif self._pieces is not None:
+                    self._pieces.append(piece)
+                return True
             self.release()  # the refusal is sent when the body ends
         return self._received <= self._discard_limit
 
-    def _keep(self, piece: bytes) -> bool:
-        if self._spool is not None:
-            try:
-                self._spool.write(piece)
-            except OSError as error:
-                self.refusal = StorageFailed(f"The upload cannot be kept on disk: {error.strerror}.")
-                self._spool.close()
-                self._spool = None
-        elif self._pieces is not None:
-            self._pieces.append(piece)
-        return True
+    def _keep_on_disk(self, spool: Spool, piece: bytes) -> None:
+        try:
+            spool.write(piece)
+        except OSError as error:
+            self.refusal = StorageFailed(f"The upload cannot be kept on disk: {error.strerror}.")
+            spool.close()
+            self._spool = None
 
     def make_size_error(self) -> TooLarge:
         """Returns the error for a body above the limit."""

@@ -126,7 +126,7 @@ def _needs_responses(request: ChatRequest, target: Target) -> bool:
     required = (
         matches(model, support.required)
         or (bool(request.tools) and matches(model, support.required_with_tools))
-        or _has_web_tools_there(request, target)
+        or (bool(request.tools) and _has_web_tools_there(request, target))
         or (request.options.effort == "max" and matches(model, support.required_with_max_effort))
     )
     return required and takes_responses(request, target.engine)

@@ -208,8 +208,6 @@ def split_long_context(model: str) -> tuple[str, bool]:
     >>> split_long_context("claude-sonnet-4-5[1M]")
     ('claude-sonnet-4-5', True)
     """
-    if not model.endswith("]"):
-        return model, False
     name = _LONG_CONTEXT.sub("", model)
     return name, name != model
 

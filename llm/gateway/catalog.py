@@ -48,7 +48,7 @@ class Catalog:
         # The caller's own key comes first. An untrusted caller never gets here without one.
         own = caller.keys.get(engine.name)
         key = own or self._config.keys.get(engine.name)
-        model, long = split_long_context(model)
+        model, long = split_long_context(model) if model.endswith("]") else (model, False)
         target = Target(engine=engine, model=model, key=key, is_callers_key=bool(own), long_context=long)
         facts = self._lists.find_facts(target)
         return target if facts is NO_FACTS else replace(target, facts=facts)

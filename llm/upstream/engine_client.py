@@ -46,7 +46,9 @@ class EngineClient:
         request = HttpRequest(method=outgoing.method, url=url, headers=all_headers, body=body, pieces=outgoing.pieces)
         signed = self.credentials[engine.credentials].sign(request, target)
         if isinstance(signed, dict | Mapping):  # dict first: a check by Mapping alone takes longer
-            return transport.send(replace(request, headers=signed))
+            return transport.send(
+                HttpRequest(method=outgoing.method, url=url, headers=signed, body=body, pieces=outgoing.pieces)
+            )
         return _send_when_signed(transport, request, signed)
 
 
