@@ -27,7 +27,7 @@ from handlers.openai.media import FormRelayHandler, ImagesHandler, OpenAISpeechH
 from handlers.openai.models import CompatibleModelHandler, CompatibleModelsHandler
 from handlers.openai.moderations import ModerationsHandler
 from handlers.openai.rerank import RerankHandler
-from handlers.openai.responses import ResponsesHandler
+from handlers.openai.websocket import ResponsesSocketHandler
 from handlers.ops.health import HealthHandler, HelloHandler
 from handlers.ops.not_found import NotFoundHandler
 from handlers.ops.page import PageHandler
@@ -44,7 +44,7 @@ ROUTES: tuple[Route, ...] = (
     ("/v1/chat/completions", CompletionsHandler, {"dialect": openai_chat, "schema": "openai.chat"}),
     ("/v1/completions", ChatHandler, {"dialect": completions, "schema": "openai.completions"}),
     ("/v1/fim/completions", ChatHandler, {"dialect": completions.client_fim, "schema": "openai.completions"}),
-    ("/v1/responses", ResponsesHandler, {"dialect": openai_responses, "schema": "openai.responses"}),
+    ("/v1/responses", ResponsesSocketHandler, {"dialect": openai_responses, "schema": "openai.responses"}),
     ("/v1/messages", ChatHandler, {"dialect": anthropic, "schema": "anthropic.messages"}),
     ("/api/chat", OllamaChatHandler, {"dialect": ollama, "schema": "ollama.chat"}),
     ("/api/generate", OllamaChatHandler, {"dialect": ollama.client_generate, "schema": "ollama.chat"}),

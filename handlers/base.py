@@ -203,7 +203,7 @@ class BaseHandler(RequestHandler):
                 raise Cancelled("The client is gone.")
         else:
             body, fault = self.parse_body()
-        self._authorize(body)
+        self.authorize(body)
         if fault is not None:
             raise fault
         self.answer_task = self._task
@@ -261,7 +261,8 @@ class BaseHandler(RequestHandler):
             return {}, InvalidRequest("body: has to be a JSON object", param="body")
         return body, None
 
-    def _authorize(self, body: dict[str, Any]) -> None:
+    def authorize(self, body: dict[str, Any]) -> None:
+        """Sets the caller. Raises ``NotAuthenticated`` if it may not call this route."""
         if self.access == "open":
             return
         engines = self.context.config.engines

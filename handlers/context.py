@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from handlers.request.active import ActiveRequests
@@ -17,6 +17,7 @@ from llm.errors import InvalidRequest
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
 from llm.gateway.chat import ChatService
+from llm.gateway.responses.connection import Sockets
 from llm.gateway.responses.keeper import ResponseKeeper
 from llm.gateway.signature_cache import SignatureCache
 from llm.storage.images import ImageStore
@@ -46,6 +47,10 @@ class Context:
     signatures: SignatureCache
     chat: ChatService
     responses: ResponseKeeper
+    sockets: Sockets = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sockets", Sockets(self.config.websocket_max_size))  # the class is frozen
 
     def is_client_id(self, client_id: str) -> bool:
         """True if this is an authorized client id. Takes the same time for every wrong id."""

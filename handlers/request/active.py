@@ -41,6 +41,7 @@ class ActiveRequests:
         self._empty.set()
         self._timer: asyncio.TimerHandle | None = None
         self.draining = False
+        self.on_drain: set[Callable[[], None]] = set()  # called when the server begins to shut down
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -72,6 +73,8 @@ class ActiveRequests:
     async def drain(self, seconds: float) -> None:
         """Waits until all answers have ended; after ``seconds`` ends the rest with a ``Draining`` error."""
         self.draining = True
+        for call in [*self.on_drain]:
+            call()
         try:
             await asyncio.wait_for(self._empty.wait(), seconds)
         except TimeoutError:

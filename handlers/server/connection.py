@@ -82,7 +82,7 @@ class ClientConnection(SocketWriter, HTTPConnection):
 
     __slots__ = (
         "_answering", "_bodiless", "_body_left", "_chunked", "_ended", "_handler", "_http11", "_keep_alive", "_latest",
-        "_on_close", "_parser", "_pipelined", "_started", "_state", "deadline",
+        "_on_close", "_parser", "_pipelined", "_receiver", "_started", "_state", "deadline",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, state: ServerState) -> None:
@@ -100,8 +100,9 @@ class ClientConnection(SocketWriter, HTTPConnection):
         # Time at which a body that comes at the lowest rate has to be complete; then the seconds to linger at the end.
         self._latest = 0.0
         self._pipelined = b""  # bytes of the next request
+        self._receiver: Callable[[bytes], None] | None = None  # of all bytes after a change of the protocol
         state.connections.add(self)
-        self._resume_reading()
+        self.resume_reading()
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         """Sets a function that is called once if the connection closes before the response has ended."""
@@ -113,7 +114,7 @@ class ClientConnection(SocketWriter, HTTPConnection):
         """Starts the response and sends its head with the first chunk. Returns a future as :meth:`write` does."""
         assert isinstance(start_line, ResponseStartLine)
         length = headers.get("Content-Length")
-        bodiless = self._bodiless or start_line.code in (204, 304)
+        bodiless = self._bodiless or start_line.code in (101, 204, 304)
         self._chunked = self._http11 and length is None and not bodiless
         self._body_left = 0 if bodiless else None if length is None else int(length)
         close_requested = headers.get("Connection") == "close"
@@ -121,6 +122,8 @@ class ClientConnection(SocketWriter, HTTPConnection):
         # would be parsed as the next request.
         if close_requested or not self._answering or (self._body_left is None and not self._chunked):
             self._keep_alive = False
+        if start_line.code == 101:
+            self._keep_alive, close_requested = False, True  # the response says itself what becomes of the connection
         lines = [f"HTTP/1.1 {start_line.code} {start_line.reason}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if self._chunked:
@@ -159,6 +162,16 @@ class ClientConnection(SocketWriter, HTTPConnection):
         if not self._ended and not self.closed:
             self.hold(self._frame(chunk))
 
+    def change_protocol(self, receive: Callable[[bytes], None]) -> None:
+        """Gives all further bytes of the client to ``receive``. The response 101 has been written.
+
+        From then on bytes are sent by :meth:`push`, and :meth:`finish` closes the connection.
+        """
+        self._receiver = receive
+        early, self._pipelined = self._pipelined, b""
+        if early:
+            receive(early)
+
     def finish(self) -> None:
         """Ends the response. Raises ``HTTPOutputError`` if the body is shorter than its Content-Length."""
         if self.closed or self._ended:
@@ -185,7 +198,7 @@ class ClientConnection(SocketWriter, HTTPConnection):
             return
         super().close()
         self._state.connections.discard(self)
-        self._parser = self._handler = None
+        self._parser = self._handler = self._receiver = None
         if self._on_close is not None:
             self.loop.call_soon(self._call_on_close)
 
@@ -227,7 +240,9 @@ class ClientConnection(SocketWriter, HTTPConnection):
                 return
 
     def _receive(self, data: bytes) -> None:
-        if not self._answering:
+        if self._receiver is not None:
+            self._receiver(data)
+        elif not self._answering:
             if self._pipelined:
                 data, self._pipelined = self._pipelined + data, b""
             try:
@@ -238,7 +253,7 @@ class ClientConnection(SocketWriter, HTTPConnection):
         elif self._keep_alive:
             self._pipelined += data
             if len(self._pipelined) > _MAX_PIPELINED:
-                self._pause_reading()
+                self.pause_reading()
 
     def _feed(self, data: bytes) -> None:
         parser = self._parser
@@ -263,9 +278,9 @@ class ClientConnection(SocketWriter, HTTPConnection):
             if self._keep_alive:
                 self._pipelined = parser.unparsed
                 if len(self._pipelined) > _MAX_PIPELINED:
-                    self._pause_reading()
+                    self.pause_reading()
                 else:
-                    self._resume_reading()
+                    self.resume_reading()
             handler.on_body_end()
         elif pieces:
             self._latest += len(data) / _LOWEST_RATE
@@ -345,11 +360,11 @@ class ClientConnection(SocketWriter, HTTPConnection):
             if self._pipelined:
                 self.loop.call_soon(self._read_pipelined)
             else:
-                self._resume_reading()
+                self.resume_reading()
             return
         # Bytes sent to a closed socket are answered with a reset, which may discard what the client has not read yet.
         self.deadline = monotonic() + self._latest
-        self._resume_reading()
+        self.resume_reading()
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -359,15 +374,15 @@ class ClientConnection(SocketWriter, HTTPConnection):
         if self._pipelined and not self._answering and not self.closed:
             self._receive(b"")
         if not self._answering and not self.closed:  # the next request is incomplete
-            self._resume_reading()
+            self.resume_reading()
 
-    def _pause_reading(self) -> None:
+    def pause_reading(self) -> None:
         """Stops reading. From then on only a failed write shows that the client has left."""
         if self.reading:
             self.reading = False
             self.update_watch()
 
-    def _resume_reading(self) -> None:
+    def resume_reading(self) -> None:
         if not self.reading:
             self.reading = True
             self.update_watch()

@@ -44,6 +44,7 @@ class Setting:
 
 
 _REASONING_FIELD_MEANING: Final = "reasoning of Chat Completions in `both` fields, `reasoning_content` or `reasoning`"
+_HEADER_SIZE_MEANING: Final = "headers of a request; beyond it 431 (414 for its first line), and the connection closes"
 
 _TABLE: Final[tuple[tuple[str, str, Callable[[str], Any], str, str], ...]] = (
     ("HOST", "host", parse_text, "127.0.0.1", "address to listen on, or several, comma separated; also `--host`"),
@@ -52,10 +53,14 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[str], Any], str, str], ...]] = (
     ("MAX_BODY_SIZE", "max_body_size", parse_size, "32MB", "largest request body, else 413"),
     ("MAX_ANSWERS", "max_answers", parse_int, "200", "concurrent answers per caller, 0: no limit; else 429"),
     ("MAX_CONNECTIONS", "max_connections", parse_int, "10000", "concurrent client connections, 0: no limit; else 429"),
-    ("MAX_HEADER_SIZE", "max_header_size", parse_size, "64KB", "headers of a request; beyond it the connection closes"),
+    ("MAX_HEADER_SIZE", "max_header_size", parse_size, "64KB", _HEADER_SIZE_MEANING),
     ("MAX_KEPT_BODIES", "max_kept_bodies", parse_size, "256MB", "bodies of all callers without a client id, else 429"),
     ("MAX_UPLOAD_SIZE", "max_upload_size", parse_size, "512MB", "largest form or file that is passed on, else 413"),
     ("MAX_KEPT_UPLOADS", "max_kept_uploads", parse_size, "2GB", "all of these at a time, per process, else 429"),
+    ("MAX_WEBSOCKETS", "max_websockets", parse_int, "1000", "WebSockets to `/v1/responses`, 0: none; else 426"),
+    ("WEBSOCKET_MAX_AGE", "websocket_max_age", parse_age, "1h", "age at which a WebSocket is closed"),
+    ("WEBSOCKET_IDLE_TIMEOUT", "websocket_idle_timeout", parse_age, "10m", "time without a message, then it is closed"),
+    ("WEBSOCKET_MAX_SIZE", "websocket_max_size", parse_size, "256MB", "conversations kept by all WebSockets"),
     ("HEADER_TIMEOUT", "header_timeout", parse_seconds, "75", "seconds to receive headers; also for idle connections"),
     ("BODY_TIMEOUT", "body_timeout", parse_seconds, "120", "seconds without a byte of a request body, else 408"),
     ("CLIENT_TIMEOUT", "client_timeout", parse_seconds, "300", "seconds without the client reading its answer"),
@@ -119,6 +124,10 @@ class Config:
     max_kept_bodies: int = 256 << 20
     max_upload_size: int = 512 << 20
     max_kept_uploads: int = 2 << 30
+    max_websockets: int = 1000
+    websocket_max_age: float = 3600
+    websocket_idle_timeout: float = 600
+    websocket_max_size: int = 256 << 20
     header_timeout: float = 75
     body_timeout: float = 120
     client_timeout: float = 300

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from handlers import make_app
 from llm.config.settings import Config
@@ -85,3 +87,12 @@ async def test_a_client_that_leaves_hangs_up_on_the_engine_behind_tornado_s_serv
             answer.close()
             break
         await asyncio.wait_for(closed.wait(), 10)
+
+
+async def test_tornado_s_server_serves_no_websocket() -> None:
+    """Its connection gives its socket to nobody else; clients then ask by HTTP."""
+    async with serving(make_config()) as server:
+        with pytest.raises(InvalidStatus) as caught:
+            async with connect(f"ws://127.0.0.1:{server.port}/v1/responses", additional_headers=CLIENT):
+                pass
+    assert caught.value.response.status_code == 426

@@ -10,7 +10,7 @@ from websockets.exceptions import InvalidStatus
 
 from handlers import ROUTES
 from tests.support.field_cases import field_case
-from tests.support.harness import CLIENT_ID, Answer, make_config, run_server
+from tests.support.harness import CLIENT, CLIENT_ID, Answer, make_config, run_server
 
 UPGRADE: Final = {
     "Connection": "Upgrade",
@@ -19,6 +19,9 @@ UPGRADE: Final = {
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 }
 POSTED: Final = [path for path, handler, _ in ROUTES if "GET" not in handler.methods and "(" not in path]
+
+
+OFF: Final = {"MAX_WEBSOCKETS": "0"}
 
 
 async def check(answer: Answer) -> Any:
@@ -30,7 +33,7 @@ async def check(answer: Answer) -> Any:
 @pytest.mark.parametrize("path", POSTED)
 @pytest.mark.parametrize("value", ["websocket", "WebSocket", "foo, websocket"])
 async def test_an_upgrade_is_answered_426_and_the_connection_serves_the_next_request(path: str, value: str) -> None:
-    async with run_server(make_config()) as server:
+    async with run_server(make_config(**OFF)) as server:
         with server.reuse_connection() as client:
             await check(await client.get(path, {**UPGRADE, "Upgrade": value}))
             assert (await client.get("/health", {})).status == 200
@@ -43,14 +46,14 @@ async def test_cl_08_gw_16_the_attempt_of_codex(case: str) -> None:
     path = request.get("path") or found["endpoint"]
     given = request.get("headers") or found["request_headers"]
     headers = {name: value.replace("CLIENT-ID", CLIENT_ID) for name, value in given.items()}
-    async with run_server(make_config()) as server:
+    async with run_server(make_config(**OFF)) as server:
         body = await check(await server.get(path, headers))
     assert body["error"]["message"] == f"There is no WebSocket at {path}: send the request by HTTP POST."
     assert body["error"]["code"] == "bad_request"
 
 
 async def test_a_websocket_client_sees_the_status() -> None:
-    async with run_server(make_config()) as server:
+    async with run_server(make_config(**OFF)) as server:
         with pytest.raises(InvalidStatus) as caught:
             async with connect(f"ws://127.0.0.1:{server.port}/v1/responses"):
                 pass
@@ -63,6 +66,12 @@ async def test_other_upgrades_are_ignored(value: str) -> None:
         headers = {"Connection": "Upgrade", "Upgrade": value}
         assert (await server.get("/v1/responses", headers)).status == 405
         assert (await server.get("/health", headers)).status == 200
+
+
+@pytest.mark.parametrize("path", [path for path in POSTED if path != "/v1/responses"])
+async def test_the_other_paths_have_no_websocket(path: str) -> None:
+    async with run_server(make_config()) as server:
+        await check(await server.get(path, {**UPGRADE, **CLIENT}))
 
 
 async def test_a_path_that_is_not_there_stays_404_and_get_stays_get() -> None:
