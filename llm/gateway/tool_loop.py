@@ -66,20 +66,20 @@ async def run_rounds(
     record: CallRecord,
     sink: EventSink,
 ) -> Finished:
-    """Sends rounds to the engine and runs the tools that it calls, until it calls none of ``tools``.
+    """Sends rounds to the engine and runs the tools that it calls, until it calls none; no other tools were offered.
 
     Returns the end of the answer, which is not fed to ``sink``. The usage of all rounds is written to ``record``.
     Raises ``LLMError``, ``ToolLimit`` among them. Cancelling it cancels running tools.
     """
     until = time.monotonic() + limits.seconds
-    rounds = Rounds(tools, record)
+    rounds = Rounds(record)
     for number in range(limits.rounds):
         finish = await ask(request, (rounds,))
         reply = rounds.end_round(finish)
         calls = [part for part in reply.message.parts if isinstance(part, ToolCall) and part.executor == "client"]
         paused = finish.reason == "paused" and not calls
-        ours = finish.reason in ("tool_calls", "stop", "other") and any(call.name in tools for call in calls)
-        if not paused and not ours:
+        called = finish.reason in ("tool_calls", "stop", "other") and bool(calls)
+        if not paused and not called:
             return finish
         _check(rounds.usage, limits, until)
         record.waiting_for = TOOL
@@ -118,7 +118,7 @@ def _next(
 class Rounds:
     """The stage that joins all rounds to one answer: one start, parts numbered consecutively, usage summed."""
 
-    def __init__(self, tools: Mapping[str, Tool], record: CallRecord) -> None:
+    def __init__(self, record: CallRecord) -> None:
         self.usage = Usage()  # of all rounds so far
         self._before = Usage()  # of the rounds before this one
         self._started = False
@@ -127,7 +127,6 @@ class Rounds:
         self._indexes: dict[str, int] = {}  # part indexes of calls, by call id
         self._round = Collector()
         self._record = record
-        self._tools = tools
 
     def feed(self, events: Sequence[Event]) -> Sequence[Event]:
         """Returns the events with part indexes and usage of the whole answer."""
@@ -171,8 +170,7 @@ class Rounds:
         match event:
             case ToolCallStarted(index, id, name, executor):
                 self._indexes[id] = self._renumber(index)
-                own = executor == "client" and name in self._tools
-                return ToolCallStarted(self._renumber(index), id, name, "server" if own else executor)
+                return ToolCallStarted(self._renumber(index), id, name, "server" if executor == "client" else executor)
             case ToolCallDelta(index, arguments):
                 return ToolCallDelta(self._renumber(index), arguments)
             case PartEnded(index, keep, ran, phase):

@@ -11,6 +11,11 @@ def as_text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def drop_null(arguments: str) -> str:
+    """Returns the JSON text of a tool call's arguments, ``""`` for ``null``, which some models write for none."""
+    return "" if len(arguments) < _LONG and arguments.strip() == "null" else arguments
+
+
 def as_dict(value: object) -> Mapping[str, Any]:
     """Returns ``value`` if it is an object, else ``{}``."""
     return value if isinstance(value, dict) else {}
@@ -34,3 +39,4 @@ def as_count(value: object) -> int | None:
 
 
 _INF = float("inf")
+_LONG = 64  # characters; longer arguments are no ``null``

@@ -56,6 +56,52 @@ async def test_three_rounds_with_parallel_calls_are_one_answer(wire: str) -> Non
         assert second.count(SIGNED) == 1 and third.count(SIGNED) == 2
 
 
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+@pytest.mark.parametrize("name", ["invented", "Double", ""])
+async def test_a_name_that_the_model_made_up_gets_an_error_and_another_round(name: str, stream: bool) -> None:
+    wire = WIRES["openai"]
+    calls = [("c1", name or "invented"), *([] if name else [("c2", "double")])]
+
+    async def script(request: Request, connection: Connection) -> None:
+        if len(upstream.requests) > 1:
+            answer = wire.whole("Done"), wire.head + wire.delta("Done") + wire.end
+        else:
+            made = [
+                {"index": n, "id": id, "type": "function", "function": {"name": one, "arguments": '{"n": 1}'}}
+                for n, (id, one) in enumerate(calls)
+            ]
+            message = {"role": "assistant", "content": None, "tool_calls": made}
+            choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+            chunks = [
+                {"choices": [{"index": 0, "delta": message, "finish_reason": None}]},
+                {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]},
+            ]
+            streamed = b"".join(f"data: {json.dumps({'id': 'c', **chunk})}\n\n".encode() for chunk in chunks)
+            answer = {"id": "c", "object": "chat.completion", "choices": [choice]}, streamed + b"data: [DONE]\n\n"
+        if not request.json.get("stream"):
+            await connection.respond(answer[0])
+            return
+        await connection.stream()
+        await connection.chunk(answer[1])
+        await connection.end()
+
+    upstream = Upstream(script)
+    async with upstream.run(), run_server(make_config(**wire.environ(upstream)), tools=TOOLS) as server:
+        body = {"engine": "openai", "model": "m", "prompt": "Hello", "stream": stream}
+        answer = await server.post("/llm/chat", body, {**CLIENT, "Accept": "application/x-ndjson"})
+        raw = await answer.body()
+    assert answer.status == 200 and b"Done" in raw
+    results = [m for m in upstream.requests[1].json["messages"] if m["role"] == "tool"]
+    assert [result["tool_call_id"] for result in results] == [id for id, _ in calls]
+    assert f"There is no tool '{name or 'invented'}'; there are double, shop." in results[0]["content"]
+    assert bool(name) or "2" in results[-1]["content"]
+    if stream:
+        states = [o["state"] for o in map(json.loads, raw.splitlines()) if o["type"] == "tool" and o["id"] == "c1"]
+        assert states[-1] == "error"
+    else:
+        assert [call["name"] for call in json.loads(raw)["toolCalls"]] == [one for _, one in calls]
+
+
 async def test_e3_each_round_is_retried() -> None:
     """Each round fails twice first, the maximum of retries."""
 

@@ -42,7 +42,7 @@ from llm.engines.engine import Engine
 from llm.errors import Malformed, Truncated
 from llm.wire.frames import Frame
 from llm.wire.json_codec import Json, is_json, loads
-from llm.wire.json_lenient import as_count, as_dicts, as_text
+from llm.wire.json_lenient import as_count, as_dicts, as_text, drop_null
 from llm.wire.sse import SseDecoder
 
 _Kind: TypeAlias = Literal["text", "thinking", "call", "unknown"]
@@ -200,7 +200,8 @@ class MessageReader:
             case "citations_delta", "text":
                 self._emit_citation(block, delta.get("citation"), out)
             case "input_json_delta", "call" | "unknown":
-                if piece := as_text(delta.get("partial_json")):
+                piece = as_text(delta.get("partial_json"))
+                if piece := piece if block.json else drop_null(piece):
                     block.json.append(piece)
                     if block.part is not None:
                         out.append(ToolCallDelta(block.part, piece))
@@ -252,8 +253,9 @@ class MessageReader:
                     self.broken_call = as_text(block.wire.get("name")) or "?"
                 part = self._assign_part(block)
                 input_ = block.wire.get("input")
-                if input_ and not block.json:
-                    out.append(ToolCallDelta(part, input_ if isinstance(input_, str) else dump_json(input_, "input")))
+                text = drop_null(input_) if isinstance(input_, str) else dump_json(input_ or {}, "input")
+                if (input_ and text) and not block.json:
+                    out.append(ToolCallDelta(part, text))
                 out.append(PartEnded(part, read_call_metadata(block.wire, issuer)))
             case "unknown":
                 out.append(WholePart(self._assign_part(block), _read_unknown_block(block, issuer)))

@@ -22,7 +22,7 @@ from llm.chat.messages import (
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, decode_id, decode_metadata, unknown_fields
 from llm.dialects.base import ClientHeaders
 from llm.wire.json_codec import Json, dumps, loads
-from llm.wire.json_lenient import as_count, as_dict, as_text
+from llm.wire.json_lenient import as_count, as_dict, as_text, drop_null
 
 NAME: Final = "anthropic"
 # https://platform.claude.com/docs/en/api/messages, anthropic 2.14.0: ``user_profile_id`` and ``workspace_id``
@@ -282,7 +282,7 @@ def _read_result(wire: Mapping[str, Any], issuer: str | None, path: str) -> Tool
 
 def _read_input(wire: Mapping[str, Any], path: str) -> str:
     value = wire.get("input")
-    if value is None:
+    if value is None or (isinstance(value, str) and not drop_null(value)):
         return "{}"
     if not isinstance(value, dict):
         raise Unreadable(f"{path}.input", "is not an object")
@@ -296,7 +296,7 @@ def write_input(arguments: str) -> Json:
     streaming gives, so that the model sees its own output beside the error.
     """
     try:
-        value: Json = loads(arguments.strip() or "{}")
+        value: Json = loads(drop_null(arguments.strip()) or "{}")
     except ValueError:
         return {"INVALID_JSON": arguments}
     return value if isinstance(value, dict) else {"INVALID_JSON": arguments}

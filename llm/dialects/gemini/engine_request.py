@@ -29,7 +29,7 @@ from llm.engines.engine import Engine
 from llm.engines.options import add_extra_fields
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json, loads, quote_url_part
-from llm.wire.json_lenient import as_dict
+from llm.wire.json_lenient import as_dict, drop_null
 from llm.wire.schema_refs import join_pointer
 from llm.wire.schema_subset import ReferenceLimit, describe_losses, fit_schema
 
@@ -182,7 +182,7 @@ def _write_media(media: Media, engine: Engine) -> dict[str, Json]:
 def _read_arguments(text: str) -> Json:
     """Arguments are an object on this wire; any other JSON or text becomes ``{"value": …}``."""
     try:
-        value: Json = loads(text or "{}")
+        value: Json = loads(drop_null(text) or "{}")
     except ValueError:
         value = text
     return value if isinstance(value, dict) else {"value": value}

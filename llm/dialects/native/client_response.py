@@ -42,6 +42,7 @@ from llm.dialects.native.shared import NAME, OPTION_NAMES
 from llm.engines.capabilities import ModelInfo
 from llm.errors import LLMError
 from llm.wire.json_codec import Json, dump_text, loads
+from llm.wire.json_lenient import drop_null
 from llm.wire.ndjson import encode_ndjson_line, escape_line_separators
 from llm.wire.sse import encode_sse_event
 
@@ -231,7 +232,7 @@ FINISH_REASONS: Final[Mapping[FinishReason, str]] = {"filtered": "content_filter
 def read_arguments(text: str) -> Json:
     """Returns a call's arguments as JSON; the text itself if it is not JSON."""
     try:
-        value: Json = loads(text or "{}")
+        value: Json = loads(drop_null(text) or "{}")
     except ValueError:
         return text
     return value

@@ -10,6 +10,7 @@ from llm.chat.provider_metadata import ProviderMetadata, unknown_fields
 from llm.chat.request import ChatRequest, Effort, JsonFormat, Options, ToolSpec, soften_no_reasoning
 from llm.dialects.ollama.shared import GENERATE_NAME, NAME, guess_image_type
 from llm.wire.json_codec import dumps
+from llm.wire.json_lenient import drop_null
 from llm.wire.json_strict import Fields, invalid
 
 _KNOWN: Final = ("model", "messages", "tools", "stream", "format", "options", "think", "logprobs", "top_logprobs")
@@ -139,7 +140,7 @@ def _read_call(wire: object, place: str, default_id: str) -> ToolCall:
     arguments = function.raw.get("arguments")
     if arguments is not None and not isinstance(arguments, dict | str):
         raise function.invalid("arguments", "must be an object")
-    text = arguments if isinstance(arguments, str) else dumps(arguments or {})
+    text = drop_null(arguments) if isinstance(arguments, str) else dumps(arguments or {})
     metadata = unknown_fields(wire, ("id", "type", "function"), NAME, None)
     return ToolCall(
         fields.read_text("id") or default_id, function.read_required_text("name"), text or "{}", metadata=metadata

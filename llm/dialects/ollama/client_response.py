@@ -45,6 +45,7 @@ from llm.dialects.ollama.shared import NAME
 from llm.engines.capabilities import ModelInfo
 from llm.errors import LLMError
 from llm.wire.json_codec import Json, loads
+from llm.wire.json_lenient import drop_null
 from llm.wire.ndjson import encode_ndjson_line
 
 # The wire's ``done_reason`` is free text; all other ends are "stop".
@@ -189,7 +190,7 @@ def write_reply(reply: Reply, request: ChatRequest, now: int, *, generate: bool 
 def _write_call(id: str, name: str, arguments: str, index: int) -> Json:
     """Arguments are an object on this wire; any other JSON or text becomes ``{"value": …}``."""
     try:
-        value: Json = loads(arguments or "{}")
+        value: Json = loads(drop_null(arguments) or "{}")
     except ValueError:
         value = arguments
     value = value if isinstance(value, dict) else {"value": value}

@@ -30,7 +30,7 @@ from llm.dialects.ollama.shared import NAME
 from llm.engines.engine import Engine
 from llm.engines.options import merge_field
 from llm.wire.json_codec import Json, loads
-from llm.wire.json_lenient import as_dicts
+from llm.wire.json_lenient import as_dicts, drop_null
 from llm.wire.schema_refs import join_pointer
 from llm.wire.schema_subset import ReferenceLimit, describe_losses, inline_refs
 
@@ -169,7 +169,7 @@ def _join(texts: Sequence[Text], role: str) -> str:
 def _read_arguments(text: str) -> Json:
     """Arguments are an object on this wire; any other JSON or text becomes ``{"value": …}``."""
     try:
-        value: Json = loads(text or "{}")
+        value: Json = loads(drop_null(text) or "{}")
     except ValueError:
         value = text
     return value if isinstance(value, dict) else {"value": value}

@@ -18,7 +18,7 @@ from llm.engines.engine import Engine
 from llm.errors import Malformed, Truncated
 from llm.wire.frames import Frame
 from llm.wire.json_codec import dumps, loads
-from llm.wire.json_lenient import as_count, as_list, as_text
+from llm.wire.json_lenient import as_count, as_list, as_text, drop_null
 from llm.wire.ndjson import NdjsonDecoder
 
 _FINISH: Final[Mapping[str, FinishReason]] = {
@@ -86,7 +86,8 @@ class LineReader:
         index = self._parts.open_call(as_text(wire.get("id")) or f"call_{token_hex(12)}", as_text(function.get("name")))
         arguments = function.get("arguments")
         if arguments:
-            self._parts.add_arguments(index, arguments if isinstance(arguments, str) else dumps(arguments))
+            text = drop_null(arguments) if isinstance(arguments, str) else dumps(arguments)
+            self._parts.add_arguments(index, text)
         self._parts.end_call(index, unknown_fields(wire, ("id", "function", "type"), NAME, self._engine.issuer))
 
     def _finish(self, wire: Mapping[str, Any]) -> None:

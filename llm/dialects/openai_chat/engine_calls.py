@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from llm.chat.freeform import escape_input, split_wrapping
 from llm.wire.json_codec import Json, dumps, loads
-from llm.wire.json_lenient import as_dict, as_text
+from llm.wire.json_lenient import as_dict, as_text, drop_null
 
 _FIELDS: Final = ("index", "id", "type", "function", "custom")
 
@@ -37,6 +37,8 @@ class StreamedCall:
         arguments = inner.get("arguments", inner.get("input"))
         if arguments is not None and not isinstance(arguments, str):
             arguments = dumps(arguments)
+        if arguments and not self.fragments:
+            arguments = drop_null(arguments)
         if arguments:
             self.fragments.append(escape_input(arguments) if self._is_text else arguments)
 

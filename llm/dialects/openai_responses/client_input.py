@@ -24,7 +24,7 @@ from llm.dialects.openai_responses.shared import (
     read_phase,
 )
 from llm.wire.json_codec import Json, dumps
-from llm.wire.json_lenient import as_dict, as_dicts, as_list, as_text
+from llm.wire.json_lenient import as_dict, as_dicts, as_list, as_text, drop_null
 from llm.wire.json_strict import Fields, invalid
 
 _ROLES: Final[Mapping[object, Role]] = {
@@ -321,11 +321,11 @@ def _read_call(wire: Mapping[str, Any], kind: str, path: str) -> ToolCall:
     known = ("type", "call_id", "name", "namespace", arguments_field)
     metadata = _read_item_fields(wire, known) if sealed is None else sealed
     name, namespace = fields.read_required_text("name"), fields.read_text("namespace")
-    arguments = fields.read_text(arguments_field) or ("{}" if kind == "function_call" else "")
+    arguments = fields.read_text(arguments_field) or ""
     return ToolCall(
         id=fields.read_required_text("call_id"),
         name=join_namespace(namespace, name) if namespace else name,
-        arguments=arguments if kind == "function_call" else wrap_input(arguments),
+        arguments=(drop_null(arguments) or "{}") if kind == "function_call" else wrap_input(arguments),
         metadata=metadata,
         freeform="" if kind == "function_call" else NAME,
     )

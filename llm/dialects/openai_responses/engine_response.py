@@ -51,7 +51,7 @@ from llm.engines.engine import Engine
 from llm.errors import EngineFailed, Malformed, Truncated
 from llm.wire.frames import Frame
 from llm.wire.json_codec import loads
-from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_list, as_text
+from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_list, as_text, drop_null
 from llm.wire.sse import SseDecoder
 
 # Events with text: the type of their item, and the field with the index of the section. Others repeat the items.
@@ -193,9 +193,11 @@ class ResponseReader:
 
     def _emit_text(self, item: Item, key: object, text: str) -> None:
         """Emits a delta of a section."""
+        first = key not in item.sections
+        if item.type == "function_call" and (first or not item.sections[key].length):
+            text = drop_null(text)
         if not text:
             return
-        first = key not in item.sections
         section = self._last_section = item.section(key)
         section.buffer.write(text)
         section.length += len(text)
