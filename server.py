@@ -36,6 +36,7 @@ from llm.errors import LLMError
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
 from llm.gateway.chat import ChatService
+from llm.gateway.engine_files import EngineFiles
 from llm.gateway.responses.keeper import ResponseKeeper
 from llm.gateway.signature_cache import MAX_AGE, MAX_SIZE, SignatureCache
 from llm.gateway.tool_loop import ToolLimits
@@ -44,6 +45,7 @@ from llm.http1.watchdog import Watchdog
 from llm.integrity import hash_files
 from llm.log import Redactor
 from llm.storage.images import ImageStore
+from llm.storage.sqlite.engine_files import SqliteEngineFiles
 from llm.storage.sqlite.responses import SqliteResponses
 from llm.storage.sqlite.signatures import SqliteSignatures
 from llm.storage.sqlite.threads import SqliteThreads
@@ -78,6 +80,7 @@ def make_context(
     tools = make_tools(config, services, fetcher, images) if tools is None else tools
     threads = SqliteThreads(Path(config.data_dir), config.thread_max_size)
     responses = SqliteResponses(Path(config.data_dir), config.responses_max_age, config.responses_max_size)
+    files = SqliteEngineFiles(Path(config.data_dir), config.files_max_age, config.files_max_count)
     signatures = None if worker is None else SqliteSignatures(Path(config.data_dir), MAX_AGE, MAX_SIZE)
     memo = SignatureCache(signatures)
     limits = ToolLimits(config.max_tool_rounds, config.tool_timeout, config.max_tool_tokens, config.max_tool_time)
@@ -96,6 +99,7 @@ def make_context(
         concurrency=ConcurrencyLimit(config.max_answers),
         body_budget=BodyBudget(config.max_kept_bodies),
         upload_budget=BodyBudget(config.max_kept_uploads),
+        files=EngineFiles(files, catalog),
         signatures=memo,
         responses=ResponseKeeper(responses, catalog, services.memory),
     )
@@ -108,18 +112,10 @@ def _make_engine_client(config: Config, transports: Mapping[str, Transport]) -> 
         idle_timeout=config.idle_timeout,
         proxies=config.proxies,
     )
-    by_scheme: dict[str, Transport] = {
-        "http": http,
-        "https": http,
-        "demo": DemoTransport(idle_timeout=config.idle_timeout),
-        **transports,
-    }
-    return EngineClient(
-        by_scheme,
-        RetryPolicy(config.max_retries, config.max_retry_wait),
-        config.max_answer_size,
-        config.max_continuations,
-    )
+    demo = DemoTransport(idle_timeout=config.idle_timeout)
+    retry = RetryPolicy(config.max_retries, config.max_retry_wait)
+    by_scheme: dict[str, Transport] = {"http": http, "https": http, "demo": demo, **transports}
+    return EngineClient(by_scheme, retry, config.max_answer_size, config.max_continuations)
 
 
 class Server:
@@ -160,6 +156,7 @@ class Server:
         await self.context.fetcher.close()
         await self.context.threads.close()
         await self.context.responses.close()
+        await self.context.files.close()
         self.context.signatures.close()
         for transport in {id(t): t for t in self.context.client.transports.values()}.values():
             await transport.close()

@@ -22,6 +22,7 @@ from handlers.ollama.api import (
 from handlers.ollama.model_files import DeleteModelHandler, ModelFilesHandler
 from handlers.openai.chat import CompletionsHandler
 from handlers.openai.embeddings import EmbeddingsHandler
+from handlers.openai.files import FILE_ROUTES
 from handlers.openai.kept_responses import CancelResponseHandler, InputItemsHandler, ResponseHandler
 from handlers.openai.media import FormRelayHandler, ImagesHandler, OpenAISpeechHandler, OpenAITranscriptionHandler
 from handlers.openai.models import CompatibleModelHandler, CompatibleModelsHandler
@@ -75,6 +76,7 @@ ROUTES: tuple[Route, ...] = (
     ("/v1/images/variations", FormRelayHandler, {"task": "images", "path": "/images/variations"}),
     ("/v1/audio/translations", FormRelayHandler, {"task": "translation", "path": "/audio/translations"}),
     ("/v1/moderations", ModerationsHandler, {}),
+    *FILE_ROUTES,
     ("/v1/models", CompatibleModelsHandler, {}),
     (r"/v1/responses/([^/]+)", ResponseHandler, {}),
     (r"/v1/responses/([^/]+)/input_items", InputItemsHandler, {}),

@@ -17,6 +17,7 @@ from llm.errors import InvalidRequest
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
 from llm.gateway.chat import ChatService
+from llm.gateway.engine_files import EngineFiles
 from llm.gateway.responses.connection import Sockets
 from llm.gateway.responses.keeper import ResponseKeeper
 from llm.gateway.signature_cache import SignatureCache
@@ -44,6 +45,7 @@ class Context:
     concurrency: ConcurrencyLimit
     body_budget: BodyBudget
     upload_budget: BodyBudget
+    files: EngineFiles
     signatures: SignatureCache
     chat: ChatService
     responses: ResponseKeeper

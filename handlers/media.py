@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from tornado.httputil import HTTPFile
 from tornado.iostream import StreamClosedError
@@ -32,7 +32,7 @@ _FILE_FIELDS: Final = ("file", "audio")  # form fields that may hold the audio
 class MediaHandler(BaseHandler):
     """Base class of media handlers. A running answer can be cancelled, and the server waits for it when draining."""
 
-    methods = ("POST",)
+    methods: ClassVar[tuple[str, ...]] = ("POST",)
     counts_as_answer = True
     task: Task
 

@@ -93,6 +93,8 @@ class FormRelayHandler(_OpenAIMediaHandler, UploadHandler):
         """Passes the request and the answer through."""
         self.context.schemas.check("openai.form", body)
         target, response = self.find_target(body, self._supported), ResponseInfo()
+        if self.form is None:
+            body = await self.context.files.restore_ids(body, target.engine.name, self.caller)
         outgoing = EngineRequest(path=self._path, body={**body, "model": target.model})
         if self.form is not None:
             outgoing = self.write_form(self._path, {"model": target.model.encode()})

@@ -37,12 +37,20 @@ def select_query(query: str) -> str:
 
 
 def forward(
-    outgoing: EngineRequest, request: HTTPServerRequest, dialect: ClientDialect, target: Target, record: CallRecord
+    outgoing: EngineRequest,
+    request: HTTPServerRequest,
+    dialect: ClientDialect,
+    target: Target,
+    record: CallRecord,
+    query: str | None = None,
 ) -> EngineRequest:
-    """Adds headers and query to a request to an engine of the client's dialect; names headers that it does not get."""
+    """Adds headers and query to a request to an engine of the client's dialect; names headers that it does not get.
+
+    ``query``: instead of the client's own.
+    """
     known = dialect.CLIENT_HEADERS
     sent, told = known.select(select_headers(request, dialect), same_dialect=True, own_key=target.is_callers_key)
     record.dropped = (*told, *outgoing.dropped)
     outgoing = replace(outgoing, headers={**outgoing.headers, **sent}) if sent else outgoing
-    query = select_query(request.query)
+    query = select_query(request.query) if query is None else query
     return add_query(outgoing, query) if query else outgoing

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import IO, Final
 
 _IN_MEMORY: Final = 256 * 1024  # bytes; a larger body moves to a file
+_CHUNK: Final = 1024 * 1024  # bytes that are read at a time
 
 
 class Spool:
@@ -53,17 +54,19 @@ class Spool:
 
 
 def find(data: memoryview, text: bytes, start: int) -> int:
-    """Returns the place of ``text`` at or after ``start``; -1 if it is not there."""
+    """Returns the place of ``text`` at or after ``start``; -1 if it is not there. ``data``: what ``view`` returned."""
     whole = data.obj
     assert hasattr(whole, "find")
     return int(whole.find(text, start))
 
 
-def iterate_lines(data: memoryview) -> Iterator[memoryview]:
-    """Yields the lines, each with its end."""
-    start = 0
-    while start < len(data):
-        end = find(data, b"\n", start)
-        end = len(data) if end < 0 else end + 1
-        yield data[start:end]
-        start = end
+def iterate_lines(data: memoryview) -> Iterator[bytes]:
+    """Yields the lines, each with its end. Only a part of ``data`` is in memory at a time."""
+    rest = b""
+    for at in range(0, len(data), _CHUNK):
+        lines = (rest + bytes(data[at : at + _CHUNK])).split(b"\n")
+        rest = lines.pop()
+        for line in lines:
+            yield line + b"\n"
+    if rest:
+        yield rest

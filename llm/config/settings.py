@@ -79,6 +79,8 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[str], Any], str, str], ...]] = (
     ("DRAIN_TIMEOUT", "drain_timeout", parse_seconds, "30", "seconds for running answers to finish after SIGTERM"),
     ("DATA_DIR", "data_dir", parse_text, "data", "folder for threads and generated images"),
     ("THREAD_MAX_SIZE", "thread_max_size", parse_size, "64MB", "largest thread; answers beyond it are not saved"),
+    ("FILES_MAX_AGE", "files_max_age", parse_age, "90d", "age at which owners of files and batches are forgotten"),
+    ("FILES_MAX_COUNT", "files_max_count", parse_int, "100000", "remembered files and batches of all clients"),
     ("RESPONSES_MAX_AGE", "responses_max_age", parse_age, "1d", "age at which kept responses are deleted"),
     ("RESPONSES_MAX_SIZE", "responses_max_size", parse_size_or_zero, "256MB", "all kept responses; 0: none are kept"),
     ("IMAGE_MAX_AGE", "image_max_age", parse_age, "30d", "age at which generated images are deleted"),
@@ -146,6 +148,8 @@ class Config:
     drain_timeout: float = 30
     data_dir: str = "data"
     thread_max_size: int = 64 << 20
+    files_max_age: float = 90 * 86400
+    files_max_count: int = 100_000
     responses_max_age: float = 86400
     responses_max_size: int = 256 << 20
     image_max_age: float = 30 * 86400

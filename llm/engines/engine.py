@@ -167,6 +167,7 @@ class Engine:
     transcription: TranscriptionSupport | None = None
     key_starts: tuple[str, ...] = ()  # with which its keys begin
     image_generation: ImageSupport | None = None
+    keeps: frozenset[str] = frozenset()  # APIs that it has: files, uploads, batches (``llm.tasks.engine_ids``)
     moderates: bool = False  # has OpenAI's ``/moderations``
     image_tool: Literal["generations", "text-to-image"] | None = None  # the API that the image tool calls
     counts_tokens: bool = False  # has an API that counts tokens (``llm.tasks.token_count``)

@@ -39,6 +39,7 @@ GROQ: Final = Engine(
     ),
     speech=task_support.GROQ_SPEECH,
     transcription=task_support.GROQ_TRANSCRIPTION,
+    keeps=frozenset({"files", "batches"}),
     quirks=Quirks(
         tool_name_in_results=False,
         max_tokens_field="max_completion_tokens",
@@ -188,6 +189,7 @@ AZURE: Final = Engine(
     transcription=task_support.CUSTOM_TRANSCRIPTION,
     auth="api-key: {key}",
     completions=task_support.COMPLETIONS,
+    keeps=frozenset({"files", "uploads", "batches"}),
     quirks=Quirks(
         custom_tools=True,
         call_id_length=40,

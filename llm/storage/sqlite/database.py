@@ -113,6 +113,17 @@ MIGRATIONS: Final = (
         DELETE FROM response_item
         WHERE number = OLD.item AND NOT EXISTS (SELECT 1 FROM response_use WHERE item = OLD.item); END;
     """,
+    """
+    CREATE TABLE engine_file (
+        number INTEGER PRIMARY KEY,
+        owner BLOB NOT NULL,
+        engine TEXT NOT NULL,
+        id TEXT NOT NULL,
+        since REAL NOT NULL,
+        UNIQUE (owner, engine, id)
+    );
+    CREATE INDEX engine_file_since ON engine_file (since);
+    """,
 )
 
 
