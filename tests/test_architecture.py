@@ -57,7 +57,7 @@ DIALECT_ROOMS: Final = {
     "engine_errors", "engine_models", "passthrough", "profiles", "shared",
 }  # fmt: skip
 EXTRA_ROOMS: Final = {
-    "anthropic": {"client_errors", "client_tools"},
+    "anthropic": {"client_errors", "definitions", "web_runs"},
     "gemini": {"client_contents", "client_errors", "client_fields", "client_schema", "engine_calls"},
     "native": {"client_threads"},
     "ollama": {"client_generate", "forced_calls"},

@@ -157,7 +157,7 @@ def describe_web_run(arguments: str, result: Json, sources: Iterable[Citation] =
         asked = {}
     page = as_dict(result)
     if url := as_text(asked.get("url")) or as_text(page.get("url")):
-        text = as_text(as_dict(as_dict(page.get("content")).get("source")).get("data"))
+        text = as_text(page.get("text")) or as_text(as_dict(as_dict(page.get("content")).get("source")).get("data"))
         return f"[Fetched {url}:\n{text}]" if text else f"[Fetched {url}.]"
     queries = [as_text(query) for query in as_list(asked.get("queries"))]
     query = ", ".join(f'"{one}"' for one in ([as_text(asked.get("query"))] if asked.get("query") else queries) if one)

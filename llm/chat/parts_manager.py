@@ -12,7 +12,7 @@ from llm.chat.events import (
     ToolCallStarted,
     WholePart,
 )
-from llm.chat.messages import Citation, Executor, Part
+from llm.chat.messages import Citation, Executor, Part, ProviderToolRun
 from llm.chat.provider_metadata import Metadata
 
 
@@ -91,11 +91,11 @@ class PartsManager:
         if fragment:
             self.events.append(ToolCallDelta(index, fragment))
 
-    def end_call(self, index: int, metadata: Metadata = ()) -> None:
-        """Ends a call; does nothing if it has ended already."""
+    def end_call(self, index: int, metadata: Metadata = (), run: ProviderToolRun | None = None) -> None:
+        """Ends a call, which the provider has run if ``run`` says so; does nothing if it has ended already."""
         if index in self._calls:
             self._calls.remove(index)
-            self.events.append(PartEnded(index, metadata))
+            self.events.append(PartEnded(index, metadata, run))
 
     def add_whole_part(self, part: Part) -> None:
         """Adds a complete part."""

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Protocol
 
 from llm.chat.events import AnyDelta, Event
 from llm.chat.filters import Filter
+from llm.chat.pipeline import Stage
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
 from llm.dialects.stream_repair import StreamRepair
@@ -178,6 +179,7 @@ class AnswerForms:
     media: tuple[str, ...] = ()  # kinds, as in ``Media.kind``
     media_urls: bool = False  # media by their address
     citations: bool = False  # else they become a text behind the answer
+    web_stage: Callable[[], Stage] | None = None  # creates the stage that writes searches of other dialects
     provider_runs: bool = False  # tools that a provider of another dialect has run
 
 

@@ -51,6 +51,8 @@ def lost_parts(reply: Reply, request: ChatRequest, dialect: str, forms: AnswerFo
             case ToolCall(executor="provider") if not own and not forms.provider_runs:
                 lost[name_block(part)] = None
             case Text(citations=cited) if cited and not own and not forms.citations and not lists_sources:
+                if any(opaque.dialect == dialect for one in cited for opaque in one.metadata):
+                    continue
                 lost["citations"] = None
     return tuple(lost)
 

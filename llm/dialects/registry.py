@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from llm.chat.messages import ToolCall
 from llm.chat.request import ChatRequest
 from llm.dialects import anthropic, gemini, native, ollama, openai_chat, openai_responses
 from llm.dialects.base import ClientDialect, EngineDialect, PassthroughDialect
@@ -61,4 +62,15 @@ def passthrough_target(client_dialect: str, request: ChatRequest, target: Target
     if client_dialect == RESPONSES and takes_responses(request, chosen.engine):
         chosen = use_responses(chosen)
     same = client_dialect == chosen.engine.dialect and client_dialect in PASSTHROUGH_DIALECTS
-    return chosen if same and not chosen.engine.always_translate else None
+    translates = chosen.engine.always_translate or (same and _has_runs_of_others(request))
+    return chosen if same and not translates else None
+
+
+def _has_runs_of_others(request: ChatRequest) -> bool:
+    """True if the history has a call of a hosted tool of another dialect, in a form that this server has made."""
+    return any(
+        isinstance(part, ToolCall) and part.executor == "provider" and not part.metadata
+        for message in request.messages
+        if message.role == "assistant"
+        for part in message.parts
+    )

@@ -18,7 +18,7 @@ from llm.chat.messages import Message
 from llm.chat.pipeline import CollectingSink, EventSink, Pipeline, Stage
 from llm.chat.provider_metadata import ProviderMetadata
 from llm.chat.reply import Collector, Reply
-from llm.chat.request import ChatRequest
+from llm.chat.request import ChatRequest, asks_for_web
 from llm.dialects import native
 from llm.dialects.base import ClientDialect
 from llm.dialects.registry import ENGINE_DIALECTS, passthrough_target
@@ -243,7 +243,11 @@ class ChatService:
             recorder = SignatureRecorder(self._signatures, owner, prefixes[-1], keeps_unsigned=unsigned)
         del prefixes
         values = (ArgumentsCheck(),) if request.tools and call.dialect.ARGUMENTS_ARE_VALUES else ()
-        stages = self._with_checks(call, (*values, recorder) if recorder else values)
+        stages: tuple[Stage, ...] = (*values, recorder) if recorder else values
+        web_stage = call.dialect.ANSWER_FORMS.web_stage
+        if web_stage is not None and asks_for_web(request):
+            stages = (*stages, web_stage())
+        stages = self._with_checks(call, stages)
         output = _Output(sink, _without_messages(request) if heavy else request)
         accepted = ENGINE_DIALECTS[target.engine.dialect].TOOL_NAMES
         request, names = (

@@ -379,6 +379,9 @@ def _gemini(body: str) -> Answer | Failure:
     collected = _Collected()
     finish = None
     usage: dict[str, Any] | None = None
+    queries: list[str] = []
+    pages: dict[str, None] = {}
+    told = False  # the searches are parts of the answer
     for value in values:
         if "error" in value:
             return collected.failure(_read_error(0, value))
@@ -396,14 +399,35 @@ def _gemini(body: str) -> Answer | Failure:
                     if code := part.get("executableCode"):
                         function = {name: value for name, value in code.items() if name != "id"}
                         collected.show("code_execution", json.dumps(function), code.get("id"))
+                    if tool := part.get("toolCall"):
+                        queries = []
+                        told = True
+                        name = "web_fetch" if tool["toolType"].startswith("URL_") else "web_search"
+                        collected.show(name, json.dumps(tool.get("args") or {}), tool.get("id"))
             grounding = candidate.get("groundingMetadata") or {}
+            queries = queries if told else grounding.get("webSearchQueries") or queries
+            for page in (candidate.get("urlContextMetadata") or {}).get("urlMetadata") or ():
+                if "ERROR" not in page.get("urlRetrievalStatus", ""):
+                    pages[page["retrievedUrl"]] = None
             for support in grounding.get("groundingSupports") or ():
                 for number in support.get("groundingChunkIndices") or ():
                     for source in grounding["groundingChunks"][number].values():
                         collected.cite(source.get("uri"))
     if finish is None:
         return collected.failure(Failure("cut"))
+    _add_web_runs(collected, queries, [] if told else [*pages])
     return collected.answer(_GEMINI_FINISH.get(finish, "other"), _gemini_tokens(usage) if usage else None)
+
+
+def _add_web_runs(collected: _Collected, queries: list[str], pages: list[str]) -> None:
+    """Adds the searches that are told beside the answer only."""
+    asked: list[tuple[str, dict[str, Any]]] = [("web_fetch", {"url": url}) for url in pages]
+    if queries:
+        more = {"queries": queries} if len(queries) > 1 else {}
+        asked.insert(0, ("web_search", {"query": queries[0], **more}))
+    for name, arguments in asked:
+        collected.add("call", "+")
+        collected.call(name, json.dumps(arguments), None, hosted=True)
 
 
 def _gemini_tokens(usage: Mapping[str, Any]) -> Tokens:

@@ -94,7 +94,8 @@ def _read_hosted_arguments(item: Mapping[str, Any]) -> str:
     """Returns the arguments of a hosted tool call."""
     match item["type"]:
         case "web_search_call":
-            return json.dumps(item.get("action") or {})
+            action = item.get("action") or {}  # the sources are its result
+            return json.dumps({name: value for name, value in action.items() if name != "sources"})
         case "file_search_call":
             return json.dumps({"queries": item["queries"]} if item.get("queries") else {})
         case "code_interpreter_call":

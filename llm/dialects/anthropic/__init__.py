@@ -19,6 +19,7 @@ Facts that are easy to miss:
 from llm.dialects.anthropic.client_errors import REQUEST_ID, get_http_status, write_error
 from llm.dialects.anthropic.client_request import read_request
 from llm.dialects.anthropic.client_response import create_writer, write_models, write_reply
+from llm.dialects.anthropic.client_tools.web_runs import WebRuns
 from llm.dialects.anthropic.engine_errors import read_error
 from llm.dialects.anthropic.engine_models import list_models
 from llm.dialects.anthropic.engine_request import TOOL_NAMES, write_request
@@ -34,7 +35,7 @@ from llm.dialects.anthropic.shared import CLIENT_HEADERS, NAME
 from llm.dialects.base import AnswerForms
 from llm.dialects.stream_repair import keep_document as repair_document
 
-ANSWER_FORMS = AnswerForms()
+ANSWER_FORMS = AnswerForms(web_stage=WebRuns)
 ARGUMENTS_ARE_VALUES = True
 
 __all__ = [

@@ -9,7 +9,8 @@ from typing import Any, Final, cast, get_args
 from llm.chat.messages import Message, Part, Role, Text, ToolResult, UnknownPart, remove_sources
 from llm.chat.provider_metadata import Metadata, unknown_fields
 from llm.chat.request import ChatRequest, Effort, JsonFormat, Options
-from llm.dialects.anthropic.client_tools import read_tool
+from llm.dialects.anthropic.client_tools.definitions import read_tool
+from llm.dialects.anthropic.client_tools.web_runs import restore_web_runs
 from llm.dialects.anthropic.shared import NAME, Unreadable, pack_request_form, pack_wire_form, read_blocks
 from llm.errors import InvalidRequest
 from llm.wire.json_codec import Json
@@ -119,6 +120,7 @@ def _read_message(wire: object, path: str) -> Message:
         metadata += pack_wire_form(role="system")
     parts = _read_parts(wire.get("content"), f"{path}.content")
     if role == "assistant":
+        parts = restore_web_runs(parts)
         parts = tuple(part for before in parts if (part := _remove_sources(before)) is not None)
     return Message(cast(Role, role), parts, metadata)
 

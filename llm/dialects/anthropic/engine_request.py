@@ -12,7 +12,7 @@ from typing import Final
 from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart
 from llm.chat.provider_metadata import encode_id, metadata_for_engine
 from llm.chat.request import ChatRequest, ToolSpec
-from llm.dialects.anthropic.client_tools import WEB_TOOL_TYPES, write_web_tool
+from llm.dialects.anthropic.client_tools.definitions import WEB_TOOL_TYPES, write_web_tool
 from llm.dialects.anthropic.engine_options import SCHEMA_SUBSET, add_cache_breakpoints, write_options
 from llm.dialects.anthropic.profiles import binds_thinking, find_profile
 from llm.dialects.anthropic.shared import (

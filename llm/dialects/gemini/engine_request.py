@@ -127,6 +127,8 @@ def _write_parts(
                     yield {**fields, "text": text, "thought": True}
                 elif text:
                     dropped.append(REASONING)
+            case ToolCall(executor="provider"):
+                pass  # what was searched for itself: there is no part for it
             case ToolCall(id, name, arguments):
                 wire: dict[str, Json] = {
                     **fields,

@@ -24,12 +24,12 @@ from llm.chat.provider_metadata import Metadata, ProviderMetadata, unknown_field
 from llm.chat.reply import Reply, collect
 from llm.dialects.gemini.engine_calls import StreamedCall
 from llm.dialects.gemini.engine_errors import build_error
-from llm.dialects.gemini.shared import FINISH_REASONS, INTERRUPTED, NAME
+from llm.dialects.gemini.shared import FINISH_REASONS, INTERRUPTED, NAME, WEB_RUN
 from llm.engines.engine import Engine
 from llm.errors import ContentBlocked, Malformed, ProviderErrorDetails, Truncated
 from llm.wire.frames import Frame
-from llm.wire.json_codec import dumps, loads
-from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_text
+from llm.wire.json_codec import Json, dumps, loads
+from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_list, as_text
 from llm.wire.sse import SseDecoder
 
 # The values of the wire's enumeration by number, which some hosts send instead of names.
@@ -53,6 +53,8 @@ class ContentReader:
         self._finish: str | None = None
         self._explanation: str | None = None  # of the finish reason
         self._sources: list[Citation] = []  # of the grounding
+        self._queries: list[str] = []  # of searches
+        self._tells_runs = False  # searches are parts of the answer
         self._pages: dict[str, Citation] = {}  # read by the model, by URL
         self._token = ""  # with which the same request goes on
         self._usage: Usage | None = None
@@ -89,6 +91,8 @@ class ContentReader:
             for source in self._sources or self._pages.values():
                 self._cite(source)
         continuation = self._build_continuation()
+        if continuation is None and not self._tells_runs:
+            self._add_web_runs()
         self._end_streamed_call(complete=False)
         self._parts.end_all()
         if self._usage is not None:
@@ -102,6 +106,23 @@ class ContentReader:
         )
         self.done = True
         return self._parts.take_events()
+
+    def _add_web_runs(self) -> None:
+        """Adds the search and the page look-ups, which this wire tells only beside the answer."""
+        sources: list[Json] = [{"url": one.url, "title": one.title} for one in self._sources if one.url]
+        if self._queries:
+            more: dict[str, Json] = {"queries": [*self._queries]} if len(self._queries) > 1 else {}
+            self._add_web_run("web_search", {"query": self._queries[0], **more}, sources)
+        for url in self._pages:
+            self._add_web_run("web_fetch", {"url": url}, {"url": url})
+
+    def _add_web_run(self, name: str, asked: dict[str, Json], result: Json) -> None:
+        id, arguments = f"call_{token_hex(12)}", dumps(asked)
+        index = self._parts.open_call(id, name, "provider")
+        self._parts.add_arguments(index, arguments)
+        run = ProviderToolRun(id=id, name=name, arguments=arguments, state="completed", result=result)
+        # Its own engine needs none of it back.
+        self._parts.end_call(index, (ProviderMetadata(NAME, self._engine.issuer, {WEB_RUN: asked}),), run)
 
     def _build_continuation(self) -> Continuation | None:
         """Returns how to go on with an answer that has reached the limit of one request, not its own."""
@@ -191,6 +212,11 @@ class ContentReader:
             self._code_id = as_text(code.get("id")) or f"call_{token_hex(12)}"
             arguments = dumps({name: value for name, value in code.items() if name != "id"})
             return ProviderToolRun(id=self._code_id, name="code_execution", arguments=arguments, state="running")
+        if called := as_dict(wire.get("toolCall")):  # told if functions stand beside the tool
+            self._tells_runs = True
+            asked, id = as_dict(called.get("args")), as_text(called.get("id")) or f"call_{token_hex(12)}"
+            name = "web_fetch" if as_text(called.get("toolType")).startswith("URL_") else "web_search"
+            return ProviderToolRun(id=id, name=name, arguments=dumps(asked), state="running")
         if done := as_dict(wire.get("codeExecutionResult")):
             failed = done.get("outcome") not in (None, "OUTCOME_OK", "OUTCOME_UNSPECIFIED")
             id = as_text(done.get("id")) or self._code_id
@@ -220,6 +246,8 @@ class ContentReader:
 
     def _read_grounding(self, wire: Mapping[str, Any]) -> None:
         chunks = as_dicts(wire.get("groundingChunks"))
+        queries = [query for query in as_list(wire.get("webSearchQueries")) if isinstance(query, str)]
+        self._queries = queries or self._queries
         self._sources = [_read_source(chunk) for chunk in chunks] or self._sources
         for support in as_dicts(wire.get("groundingSupports")):
             segment = as_dict(support.get("segment"))

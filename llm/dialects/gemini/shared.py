@@ -53,6 +53,7 @@ _NO_SIGNATURES: Final = frozenset(
     for word in (SKIP_SIGNATURE, "context_engineering_is_the_way_to_go")
     for text in (word, b64encode(word.encode()).decode().rstrip("="))
 )
+WEB_RUN: Final = "web_run"  # a search or a page, in metadata: the wire has no part for it in a history
 
 
 def build_refusal(engine: Engine, name: str, reason: str) -> Unsupported:

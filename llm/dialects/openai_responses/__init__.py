@@ -26,6 +26,7 @@ every other part is the whole item.
 
 from llm.dialects.base import REQUEST_ID, AnswerForms, get_http_status
 from llm.dialects.openai_common import CLIENT_HEADERS, write_error, write_models
+from llm.dialects.openai_responses.client_items import WebRuns
 from llm.dialects.openai_responses.client_request import read_request
 from llm.dialects.openai_responses.client_response import KeptFields, create_writer, write_reply
 from llm.dialects.openai_responses.engine_errors import read_error
@@ -41,7 +42,7 @@ from llm.dialects.openai_responses.passthrough import (
 from llm.dialects.openai_responses.shared import NAME
 from llm.dialects.stream_repair import keep_document as repair_document
 
-ANSWER_FORMS = AnswerForms(media=("image",), citations=True)
+ANSWER_FORMS = AnswerForms(media=("image",), citations=True, web_stage=WebRuns)
 ARGUMENTS_ARE_VALUES = False
 
 __all__ = [

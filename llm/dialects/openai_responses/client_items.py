@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from secrets import token_hex
 from typing import Any, Final
 
-from llm.chat.messages import Citation
-from llm.chat.provider_metadata import metadata_for_client
+from llm.chat.events import Event, PartEnded, ToolCallDelta, ToolCallStarted, WholePart
+from llm.chat.history import is_web_run, read_sources
+from llm.chat.messages import Citation, ProviderToolRun, UnknownPart
+from llm.chat.provider_metadata import Metadata, ProviderMetadata, metadata_for_client
 from llm.chat.request import ChatRequest, ToolSpec
 from llm.dialects.openai_responses.shared import (
     NAME,
@@ -20,7 +22,7 @@ from llm.dialects.openai_responses.shared import (
     write_custom_tool,
 )
 from llm.wire.json_codec import Json, loads
-from llm.wire.json_lenient import as_dict, as_text
+from llm.wire.json_lenient import as_dict, as_list, as_text
 
 _TEXT: Final[dict[str, Json]] = {"type": "string"}
 _TEXTS: Final[dict[str, Json]] = {"type": "array", "items": _TEXT}
@@ -204,3 +206,51 @@ def _write_reference(name: str, tool: ToolSpec | None) -> dict[str, Json]:
     if tool.executor == "provider" or find_built_in_tools((tool,)):  # its name is its type
         return {"type": name}
     return {"type": "custom" if tool.freeform is not None else "function", **read_call_names(tool)}
+
+
+class WebRuns:
+    """The stage that writes searches and fetched pages of other wires as items of this one."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, tuple[ToolCallStarted, list[str]]] = {}  # calls, with their arguments, by index
+
+    def feed(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Returns the events in the forms of this wire."""
+        return [converted for event in events for converted in self._convert(event)]
+
+    def _convert(self, event: Event) -> Iterator[Event]:
+        match event:
+            case ToolCallStarted(index, _, name, "provider") if is_web_run(name):
+                self._open[index] = event, []
+            case ToolCallDelta(index, arguments) if index in self._open:
+                self._open[index][1].append(arguments)
+            case PartEnded(index, metadata, run) if index in self._open:
+                started, pieces = self._open.pop(index)
+                yield started
+                yield ToolCallDelta(index, "".join(pieces))
+                if not any(opaque.dialect == NAME for opaque in metadata):
+                    metadata = _write_web_item(started.name, "".join(pieces), run)
+                yield PartEnded(index, metadata, run)
+            case WholePart(index, UnknownPart(_, ProviderToolRun() as run)) if is_web_run(run.name):
+                yield WholePart(index, UnknownPart(_write_web_item(run.name, run.arguments, run), run))
+            case _:
+                yield event
+
+
+def _write_web_item(name: str, arguments: str, run: ProviderToolRun | None) -> Metadata:
+    """Returns the item of a search or of an opened page."""
+    try:
+        asked = as_dict(loads(arguments or "{}"))
+    except ValueError:
+        asked = {}
+    if name == "web_fetch":
+        action: dict[str, Json] = {"type": "open_page", "url": as_text(asked.get("url"))}
+    else:
+        queries = [*as_list(asked.get("queries"))]
+        query = as_text(asked.get("query")) or as_text(next(iter(queries), ""))
+        action = {"type": "search", "query": query, "queries": queries or [query]}
+        if run is not None and (sources := [one.url for one in read_sources(run.result)]):
+            action["sources"] = [{"type": "url", "url": url} for url in sources]
+    status = "failed" if run is not None and run.state == "error" else "completed"
+    item: dict[str, Json] = {"id": f"ws_{token_hex(12)}", "type": "web_search_call", "status": status, "action": action}
+    return (ProviderMetadata(NAME, None, item),)

@@ -11,7 +11,7 @@ from llm.chat.messages import Citation, Media, Phase, ProviderToolRun, UnknownPa
 from llm.chat.provider_metadata import Metadata, ProviderMetadata, metadata_for_engine, unknown_fields
 from llm.chat.request import ToolSpec
 from llm.wire.json_codec import Json, dumps
-from llm.wire.json_lenient import as_count, as_dict, as_text
+from llm.wire.json_lenient import as_count, as_dict, as_dicts, as_text
 
 NAME: Final = "openai-responses"
 
@@ -114,7 +114,8 @@ def read_hosted_arguments(item: Mapping[str, Any]) -> str:
     """Returns the arguments of a hosted tool call as JSON text; "" if the item has none."""
     match item.get("type"):
         case "web_search_call":
-            arguments: Json = dict(as_dict(item.get("action")))
+            action = as_dict(item.get("action"))
+            arguments: Json = {name: value for name, value in action.items() if name != "sources"}
         case "file_search_call":
             arguments = {"queries": item["queries"]} if item.get("queries") else {}
         case "code_interpreter_call":
@@ -140,8 +141,15 @@ def read_hosted_result(item: Mapping[str, Any]) -> ProviderToolRun | None:
         name=as_text(item.get("name")) or HOSTED_TOOLS.get(kind) or kind.removesuffix("_call"),
         arguments=arguments,
         state="error" if failed else "completed",
-        result=next((item[name] for name in ("error", "output", "outputs", "results") if item.get(name)), None),
+        result=next((item[name] for name in ("error", "output", "outputs", "results") if item.get(name)), None)
+        or _read_sources(item),
     )
+
+
+def _read_sources(item: Mapping[str, Any]) -> Json:
+    """Returns what a search has found, if the item lists it."""
+    sources = as_dicts(as_dict(item.get("action")).get("sources"))
+    return [{"url": one["url"], "title": one.get("title")} for one in sources if as_text(one.get("url"))] or None
 
 
 def dump_arguments(value: object) -> str:

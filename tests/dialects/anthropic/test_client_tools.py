@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from llm.chat.request import ChatRequest
-from llm.dialects.anthropic.client_tools import read_tool
+from llm.dialects.anthropic.client_tools.definitions import read_tool
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.engines.records import ENGINES
 from tests.support.crossings import Crossed, cross

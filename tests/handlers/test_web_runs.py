@@ -1,0 +1,221 @@
+"""Searches that an engine has run come back in the client's own form, judged by the official clients."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from anthropic import AsyncAnthropic
+from openai import AsyncOpenAI
+
+from tests.support.harness import CLIENT_ID, Client, Connection, Request, Upstream, make_config, run_server
+from tests.support.one_answer import stream_of
+
+BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+URL, TITLE, QUERY, TEXT = "https://a.example", "Downloads", "newest Ruby", "It is 4.0."
+HELLO: Any = [{"role": "user", "content": "What is new?"}]
+SEARCH: Any = {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}
+PAIR = {"url": URL, "title": TITLE}
+
+
+def gemini(*more: dict[str, Any], queries: bool = True) -> dict[str, Any]:
+    grounding = {
+        "groundingChunks": [{"web": {"uri": URL, "title": TITLE}}],
+        "groundingSupports": [{"segment": {"endIndex": 5, "text": "It is"}, "groundingChunkIndices": [0]}],
+        **({"webSearchQueries": [QUERY]} if queries else {}),
+    }
+    content = {"role": "model", "parts": [*more, {"text": TEXT}]}
+    candidate = {"index": 0, "content": content, "finishReason": "STOP", "groundingMetadata": grounding}
+    usage = {"promptTokenCount": 5, "candidatesTokenCount": 3, "totalTokenCount": 8}
+    return {"responseId": "r1", "modelVersion": "g", "candidates": [candidate], "usageMetadata": usage}
+
+
+def response() -> dict[str, Any]:
+    cited = {"type": "url_citation", **PAIR, "start_index": 0, "end_index": 5}
+    action = {"type": "search", "query": QUERY, "queries": [QUERY], "sources": [{"type": "url", "url": URL}]}
+    part = {"type": "output_text", "text": TEXT, "annotations": [cited], "logprobs": []}
+    output = [
+        {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": action},
+        {"type": "web_search_call", "id": "ws_2", "status": "completed", "action": {"type": "open_page", "url": URL}},
+        {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]},
+    ]
+    usage = {"input_tokens": 5, "output_tokens": 3, "total_tokens": 8}
+    return {"id": "resp_1", "object": "response", "model": "m", "status": "completed", "output": output, "usage": usage}
+
+
+def chat() -> dict[str, Any]:
+    message = {
+        "role": "assistant",
+        "content": TEXT,
+        "annotations": [{"type": "url_citation", "url_citation": {**PAIR, "start_index": 0, "end_index": 5}}],
+    }
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
+    return {"id": "c1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
+
+
+def message() -> dict[str, Any]:
+    found = {"type": "web_search_result", **PAIR, "encrypted_content": "c2VjcmV0", "page_age": None}
+    location = {"type": "web_search_result_location", **PAIR, "cited_text": "It is", "encrypted_index": "x"}
+    content = [
+        {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": QUERY}},
+        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [found]},
+        {"type": "text", "text": TEXT, "citations": [location]},
+    ]
+    head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn"}
+    return {**head, "stop_sequence": None, "content": content, "usage": {"input_tokens": 5, "output_tokens": 3}}
+
+
+ENGINES: dict[str, tuple[str, dict[str, Any]]] = {
+    "gemini": ("google/gemini-3.5-flash", gemini()),
+    "responses": ("openai/gpt-5.4-mini", response()),
+    "xai": ("xai/grok-4.5", response()),
+    "openrouter": ("openrouter/x/y", chat()),
+    "anthropic": ("anthropic/claude-sonnet-4-5", message()),
+}
+
+
+@asynccontextmanager
+async def judged(model: str, *bodies: dict[str, Any], **environ: str) -> AsyncIterator[tuple[Client, Upstream]]:
+    answers = [*bodies]
+
+    async def script(request: Request, connection: Connection) -> None:
+        body = answers.pop(0) if len(answers) > 1 else answers[0]
+        if "streamGenerateContent" in request.path or request.json.get("stream"):
+            await connection.stream("text/event-stream")
+            await connection.chunk(stream_of(body))
+            await connection.end()
+        else:
+            await connection.respond(body)
+
+    name = model.partition("/")[0].upper()
+    suffix = "" if name in ("GOOGLE", "ANTHROPIC") else "/v1"
+    upstream = Upstream(script)
+    async with upstream.run():
+        keys = {f"{name}_API_KEY": "sk-canary-K", f"{name}_BASE_URL": upstream.url + suffix, "MAX_RETRIES": "0"}
+        async with run_server(make_config(**{**keys, **environ})) as server:
+            yield server, upstream
+
+
+async def ask_messages(url: str, stream: bool, **asked: Any) -> Any:
+    async with AsyncAnthropic(api_key=CLIENT_ID, base_url=url, max_retries=0) as client:
+        if not stream:
+            return await client.messages.create(max_tokens=100, **asked)
+        async with client.messages.stream(max_tokens=100, **asked) as events:
+            return await events.get_final_message()
+
+
+async def ask_responses(url: str, stream: bool, **asked: Any) -> Any:
+    async with AsyncOpenAI(api_key=CLIENT_ID, base_url=f"{url}/v1", max_retries=0) as client:
+        if not stream:
+            return await client.responses.create(**asked)
+        async with client.responses.stream(**asked) as events:
+            seen: list[Any] = [event async for event in events]
+        final = seen[-1].response
+        done = [event.item for event in seen if event.type == "response.output_item.done"]
+        assert [item.id for item in done] == [item.id for item in final.output]
+        return final
+
+
+def check_message(message: Any) -> None:
+    """Checks the search, its result and the citation as a client of the Messages API finds them."""
+    kinds = [block.type for block in message.content]
+    assert sorted(kinds) == ["server_tool_use", "text", "web_search_tool_result"]
+    [use] = [block for block in message.content if block.type == "server_tool_use"]
+    [found] = [block for block in message.content if block.type == "web_search_tool_result"]
+    [text] = [block for block in message.content if block.type == "text"]
+    assert use.name == "web_search" and found.tool_use_id == use.id
+    [page] = found.content
+    assert page.type == "web_search_result" and page.url == URL and page.encrypted_content is not None
+    [citation] = text.citations
+    assert (citation.type, citation.url, citation.title) == ("web_search_result_location", URL, TITLE)
+    assert text.text == TEXT and message.stop_reason == "end_turn"
+    assert message.usage.server_tool_use.web_search_requests == 1
+
+
+@BOTH
+@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "anthropic"])
+async def test_gw_09_a_search_reaches_a_messages_client_with_result_and_citations(engine: str, stream: bool) -> None:
+    model, body = ENGINES[engine]
+    async with judged(model, body) as (server, upstream):
+        message = await ask_messages(server.url, stream, model=model, messages=HELLO, tools=[SEARCH])
+    check_message(message)
+    assert "search" in json.dumps(upstream.requests[0].json["tools"]).lower()
+    if engine != "openrouter":  # which does not tell the query
+        [use] = [block for block in message.content if block.type == "server_tool_use"]
+        assert use.input == {"query": QUERY}
+
+
+@BOTH
+@pytest.mark.parametrize("engine", ["gemini", "anthropic"])
+async def test_a_search_reaches_a_responses_client_as_an_item_with_citations(engine: str, stream: bool) -> None:
+    model, body = ENGINES[engine]
+    async with judged(model, body) as (server, _):
+        response = await ask_responses(server.url, stream, model=model, input="Hi", tools=[{"type": "web_search"}])
+    assert sorted(item.type for item in response.output) == ["message", "web_search_call"]
+    [call] = [item for item in response.output if item.type == "web_search_call"]
+    assert call.status == "completed" and (call.action.type, call.action.query) == ("search", QUERY)
+    [text] = [item for item in response.output if item.type == "message"]
+    [annotation] = text.content[0].annotations
+    assert response.output_text == TEXT and (annotation.type, annotation.url) == ("url_citation", URL)
+    if engine == "gemini":
+        assert [source.url for source in call.action.sources] == [URL]
+
+
+@BOTH
+@pytest.mark.parametrize("engine", ["gemini", "responses", "xai", "anthropic"])
+async def test_a_search_reaches_a_chat_client_as_annotations(engine: str, stream: bool) -> None:
+    model, body = ENGINES[engine]
+    asked: Any = {"model": model, "messages": HELLO, "web_search_options": {}}
+    async with judged(model, body) as (server, _):
+        async with AsyncOpenAI(api_key=CLIENT_ID, base_url=f"{server.url}/v1", max_retries=0) as client:
+            if stream:
+                chunks = [one async for one in await client.chat.completions.create(**asked, stream=True)]
+                deltas = [chunk.choices[0].delta.to_dict() for chunk in chunks if chunk.choices]
+                text = "".join(delta.get("content") or "" for delta in deltas)
+                annotations: Any = [one for delta in deltas for one in delta.get("annotations") or ()]
+            else:
+                message = (await client.chat.completions.create(**asked)).choices[0].message
+                text, annotations = message.content or "", [one.to_dict() for one in message.annotations or ()]
+    [annotation] = annotations
+    assert text == TEXT and annotation["url_citation"]["url"] == URL
+
+
+@BOTH
+async def test_gemini_s_own_words_on_a_search_are_read(stream: bool) -> None:
+    """With functions beside the tool it tells the call as a part, which is signed."""
+    called = {"toolCall": {"toolType": "GOOGLE_SEARCH_WEB", "args": {"queries": [QUERY]}, "id": "g1"}}
+    body = gemini({"thoughtSignature": "c2ln", **called}, queries=False)
+    function = {"name": "f", "input_schema": {"type": "object", "properties": {}}}
+    async with judged("google/gemini-3.5-flash", body) as (server, _):
+        asked = {"model": "google/gemini-3.5-flash", "messages": HELLO, "tools": [SEARCH, function]}
+        check_message(await ask_messages(server.url, stream, **asked))
+
+
+@BOTH
+async def test_a_client_that_asks_for_no_search_gets_a_list_of_sources_as_before(stream: bool) -> None:
+    async with judged("google/gemini-3.5-flash", gemini()) as (server, _):
+        message = await ask_messages(server.url, stream, model="google/gemini-3.5-flash", messages=HELLO)
+    assert {block.type for block in message.content} == {"text"}
+    assert "Sources given by the engine:" in message.content[-1].text
+
+
+@pytest.mark.parametrize("next_engine", ["google", "anthropic", "openrouter"])
+@BOTH
+async def test_gw_10_the_search_goes_back_as_a_text_to_any_engine(stream: bool, next_engine: str) -> None:
+    model, body = ENGINES["gemini"]
+    async with judged(model, body) as (server, _):
+        message = await ask_messages(server.url, stream, model=model, messages=HELLO, tools=[SEARCH])
+    turn: Any = {"role": "assistant", "content": [block.to_dict() for block in message.content]}
+    model, body = {
+        "google": ENGINES["gemini"], "anthropic": ENGINES["anthropic"], "openrouter": ENGINES["openrouter"],
+    }[next_engine]  # fmt: skip
+    async with judged(model, body) as (server, upstream):
+        await ask_messages(server.url, stream, model=model, messages=[*HELLO, turn, *HELLO], tools=[SEARCH])
+    sent = upstream.requests[0].json
+    text = json.dumps(sent.get("messages") or sent.get("contents"))
+    assert QUERY in text and URL in text and TEXT in text and "Searched the web for" in text
+    assert "server_tool_use" not in text and "encrypted" not in text
