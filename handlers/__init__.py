@@ -35,7 +35,9 @@ from handlers.ops.page import PageHandler
 from handlers.router import Route, Router
 from handlers.vendors.anthropic import CountTokensHandler
 from handlers.vendors.gemini.generate import GENERATE, STREAM, GenerateHandler
+from handlers.vendors.gemini.models import GeminiModelHandler, GeminiModelsHandler
 from handlers.vendors.gemini.paths import make_pattern
+from handlers.vendors.gemini.tasks import COUNT, EMBED, EMBED_BATCH, GeminiCountHandler, GeminiEmbedHandler
 from llm.dialects import anthropic, native, ollama, openai_chat, openai_responses
 from llm.dialects.openai_chat import completions
 
@@ -50,6 +52,10 @@ ROUTES: tuple[Route, ...] = (
     ("/api/chat", OllamaChatHandler, {"dialect": ollama, "schema": "ollama.chat"}),
     ("/api/generate", OllamaChatHandler, {"dialect": ollama.client_generate, "schema": "ollama.chat"}),
     (make_pattern(GENERATE, STREAM), GenerateHandler, {}),
+    (make_pattern(COUNT), GeminiCountHandler, {}),
+    (make_pattern(EMBED, EMBED_BATCH), GeminiEmbedHandler, {}),
+    ("/v1beta/models", GeminiModelsHandler, {}),
+    (r"/v1beta/((?:models|tunedModels)/.+)", GeminiModelHandler, {}),
     ("/", PageHandler, {"file": "index.html"}),
     ("/chat.css", PageHandler, {"file": "chat.css"}),
     ("/chat.js", PageHandler, {"file": "chat.js"}),

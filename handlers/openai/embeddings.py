@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from handlers.base import BaseHandler
@@ -29,7 +30,8 @@ class EmbeddingsHandler(BaseHandler):
         if target.engine.dialect in embeddings.PASSTHROUGH_DIALECTS:
             outgoing = embeddings.passthrough_request(body, target.model, target.engine)
             outgoing = forward(outgoing, self.request, self.dialect, target, record)
-            raw = await embed_passthrough(outgoing, request, target, self.context.client, record)
+            check = partial(embeddings.check_reply, request=request, engine=target.engine)
+            raw = await embed_passthrough(outgoing, check, target, self.context.client, record)
             self.set_record_headers(record)
             self.set_header("Content-Type", "application/json")
             self.write(raw)

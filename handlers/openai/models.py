@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from handlers.base import BaseHandler
-from llm.dialects import anthropic, openai_chat
+from llm.dialects import anthropic, gemini, openai_chat
 from llm.dialects.base import ClientDialect
 from llm.errors import UnknownModel
 
 
 class CompatibleHandler(BaseHandler):
-    """Base class of handlers that answer in Anthropic's dialect if ``anthropic-version`` is sent, else in OpenAI's."""
+    """Base class of handlers that answer in the dialect whose headers are sent: Anthropic's, Gemini's or OpenAI's."""
 
     dialect: ClientDialect = openai_chat
 
@@ -19,6 +19,8 @@ class CompatibleHandler(BaseHandler):
         """Chooses the dialect by the headers."""
         if "anthropic-version" in self.request.headers:
             self.dialect = anthropic
+        elif "x-goog-api-key" in self.request.headers or "x-goog-api-client" in self.request.headers:
+            self.dialect = gemini
         super().prepare()
 
 
@@ -39,7 +41,7 @@ class CompatibleModelHandler(CompatibleHandler):
     async def handle(self, body: dict[str, Any]) -> None:
         name = self.path_args[0]
         match self.dialect.write_models([await self.context.catalog.get_model(name, self.caller)]):
-            case {"data": [dict(model)]}:
+            case {"data": [dict(model)]} | {"models": [dict(model)]}:
                 self.write_json(model)
-            case _:  # Anthropic's list has chat models only
+            case _:  # Anthropic's list has chat models only, Gemini's those and models for embeddings
                 raise UnknownModel(f"model {name[:100]!r} not found", param="model")

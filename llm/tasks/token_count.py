@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from llm.dialects import gemini
 from llm.dialects.base import EngineRequest
 from llm.errors import Malformed
 from llm.wire.json_codec import Json
@@ -25,6 +26,7 @@ _ANTHROPIC_FIELDS: Final = (
     "output_config",
     "mcp_servers",
 )
+_INNER: Final = ("generateContentRequest", "generate_content_request")  # the whole request, in a client's of Gemini
 _RESPONSES_FIELDS: Final = (
     "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "reasoning", "text", "truncation",
 )  # fmt: skip
@@ -35,8 +37,12 @@ def write_request(chat: EngineRequest, dialect: str) -> EngineRequest:
     return _WRITERS[dialect](chat)
 
 
-def passthrough_request(body: Mapping[str, Json], model: str) -> EngineRequest:
-    """Returns an Anthropic client's own count request with the engine's name of the model."""
+def passthrough_request(body: Mapping[str, Any], model: str, dialect: str) -> EngineRequest:
+    """Returns the own count request of a client of Anthropic or Gemini with the engine's name of the model."""
+    if dialect == gemini.NAME:
+        path = gemini.write_model_path(model)
+        inner = {name: {**body[name], "model": path} for name in _INNER if isinstance(body.get(name), dict)}
+        return EngineRequest(path=f"/v1beta/{path}:countTokens", body={**body, **inner})
     return EngineRequest(path=f"{_MESSAGES}/count_tokens", body={**body, "model": model})
 
 

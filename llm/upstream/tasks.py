@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -41,17 +41,16 @@ async def embed(
 
 async def embed_passthrough(
     outgoing: EngineRequest,
-    request: embeddings.EmbeddingRequest,
+    check: Callable[[bytes], bytes],
     target: Target,
     client: EngineClient,
     record: CallRecord,
 ) -> bytes:
     """Requests embeddings as a client of the engine's own dialect asked for them, and returns the engine's answer.
 
-    ``request``: the same as ``outgoing``, as it was read. Raises ``LLMError``.
+    ``check``: returns what is sent to the client in its place. Raises ``LLMError``.
     """
-    read = partial(embeddings.check_reply, request=request, engine=target.engine)
-    return await request_body(outgoing, read, target, client, record)
+    return await request_body(outgoing, check, target, client, record)
 
 
 async def rank(
@@ -103,7 +102,7 @@ async def count_tokens(
         target = use_responses(target)
     engine = target.engine
     if own is not None:
-        outgoing = token_count.passthrough_request(own.body, target.model)
+        outgoing = token_count.passthrough_request(own.body, target.model, engine.dialect)
         outgoing = add_query(outgoing, own.query) if own.query else outgoing
         wire = await request_json(outgoing, token_count.read_fields, target, client, record, own.headers)
         return TokenCount(token_count.read_reply(wire), fields=wire)

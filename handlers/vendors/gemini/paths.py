@@ -17,17 +17,19 @@ _URL_KEY: Final = (
 
 def make_pattern(*methods: str) -> str:
     """Returns the pattern of the paths of methods of a model, whose name may have slashes and colons."""
-    return rf"{_VERSIONS}(?:models/)?(.+):({'|'.join(methods)})"
+    return rf"{_VERSIONS}((?:models|tunedModels)/.+):({'|'.join(methods)})"
 
 
 def read_model_name(path: str) -> str:
     """Returns the model's name on this server, ``engine/model``.
 
+    >>> read_model_name("models/ollama/qwen3:8b")
+    'ollama/qwen3:8b'
     >>> read_model_name("tunedModels/google/mine")
     'google/tunedModels/mine'
     """
     if not path.startswith(_TUNED):
-        return path
+        return path.removeprefix("models/")
     engine, slash, model = path.removeprefix(_TUNED).partition("/")
     return f"{engine}/{_TUNED}{model}" if slash else path
 

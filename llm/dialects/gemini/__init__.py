@@ -10,11 +10,12 @@ Wire: https://ai.google.dev/api/generate-content
 
 from llm.dialects.base import REQUEST_ID, AnswerForms, get_http_status
 from llm.dialects.gemini.client.client_errors import write_blocked, write_error
+from llm.dialects.gemini.client.client_fields import SpelledFields, read_objects
 from llm.dialects.gemini.client.client_request import read_request
 from llm.dialects.gemini.client.client_response import ContentWriter, create_writer, write_models, write_reply
 from llm.dialects.gemini.engine_errors import read_error
 from llm.dialects.gemini.engine_models import list_models
-from llm.dialects.gemini.engine_request import TOOL_NAMES, write_request
+from llm.dialects.gemini.engine_request import TOOL_NAMES, write_model_path, write_request
 from llm.dialects.gemini.engine_response import create_framing, create_reader, read_reply
 from llm.dialects.gemini.passthrough import (
     create_repair,
@@ -38,6 +39,7 @@ __all__ = [
     "SKIP_SIGNATURE",
     "TOOL_NAMES",
     "ContentWriter",
+    "SpelledFields",
     "create_framing",
     "create_reader",
     "create_repair",
@@ -49,11 +51,13 @@ __all__ = [
     "list_models",
     "passthrough_request",
     "read_error",
+    "read_objects",
     "read_reply",
     "read_request",
     "repair_document",
     "write_blocked",
     "write_error",
+    "write_model_path",
     "write_models",
     "write_reply",
     "write_request",
