@@ -24,7 +24,6 @@ from handlers.context import Context
 from handlers.request.active import ActiveRequests
 from handlers.request.active_peers import Peers
 from handlers.request.limits import BodyBudget, ConcurrencyLimit
-from handlers.request.schema import Schemas
 from handlers.server.listener import Listener
 from handlers.server.workers import Worker, Workers
 from llm import VERSION, log
@@ -81,8 +80,7 @@ def make_context(
     threads = SqliteThreads(Path(config.data_dir), config.thread_max_size)
     responses = SqliteResponses(Path(config.data_dir), config.responses_max_age, config.responses_max_size)
     files = SqliteEngineFiles(Path(config.data_dir), config.files_max_age, config.files_max_count)
-    signatures = None if worker is None else SqliteSignatures(Path(config.data_dir), MAX_AGE, MAX_SIZE)
-    memo = SignatureCache(signatures)
+    memo = SignatureCache(SqliteSignatures(Path(config.data_dir), MAX_AGE, MAX_SIZE) if worker else None)
     limits = ToolLimits(config.max_tool_rounds, config.tool_timeout, config.max_tool_tokens, config.max_tool_time)
     return Context(
         config=config,
@@ -90,7 +88,6 @@ def make_context(
         catalog=catalog,
         chat=ChatService(catalog, services, memo, threads, tools, limits, check_grammar=config.check_grammar),
         active=running,
-        schemas=Schemas(),
         images=images,
         fetcher=fetcher,
         tools=tools,
@@ -154,9 +151,8 @@ class Server:
         self.context.active.close()
         self.context.catalog.close()
         await self.context.fetcher.close()
-        await self.context.threads.close()
-        await self.context.responses.close()
-        await self.context.files.close()
+        for part in (self.context.background, self.context.threads, self.context.responses, self.context.files):
+            await part.close()
         self.context.signatures.close()
         for transport in {id(t): t for t in self.context.client.transports.values()}.values():
             await transport.close()

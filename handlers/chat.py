@@ -69,7 +69,7 @@ class ChatHandler(BaseHandler):
         active = self.context.active
         active.add(self.request_id, self)
         try:
-            await self.answer(self._make_call(body), answer)
+            await self.answer(self.make_call(body), answer)
             await answer.end()
         except StreamClosedError:
             self.client_gone = True
@@ -100,7 +100,8 @@ class ChatHandler(BaseHandler):
         restored: dict[str, Any] = await self.context.files.restore_ids(body, engine, self.caller)
         return restored
 
-    def _make_call(self, body: dict[str, Any]) -> ChatCall:
+    def make_call(self, body: dict[str, Any]) -> ChatCall:
+        """Returns the call for the chat service."""
         headers = select_headers(self.request, self.dialect) if self.dialect.CLIENT_HEADERS.names else _NO_HEADERS
         query = select_query(self.request.query) if self.request.query else ""
         return ChatCall(self.request_id, body, self.dialect, self.record, headers, query)

@@ -18,6 +18,7 @@ from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
 from llm.gateway.chat import ChatService
 from llm.gateway.engine_files import EngineFiles
+from llm.gateway.responses.background import BackgroundResponses
 from llm.gateway.responses.connection import Sockets
 from llm.gateway.responses.keeper import ResponseKeeper
 from llm.gateway.signature_cache import SignatureCache
@@ -36,7 +37,6 @@ class Context:
     client: EngineClient
     catalog: Catalog
     active: ActiveRequests
-    schemas: Schemas
     images: ImageStore
     fetcher: Fetcher
     tools: Tools
@@ -49,10 +49,15 @@ class Context:
     signatures: SignatureCache
     chat: ChatService
     responses: ResponseKeeper
+    schemas: Schemas = field(default_factory=Schemas)
     sockets: Sockets = field(init=False)
+    background: BackgroundResponses = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sockets", Sockets(self.config.websocket_max_size))  # the class is frozen
+        config, store = self.config, self.responses.store
+        limits = config.max_background_answers, config.max_background_time
+        object.__setattr__(self, "sockets", Sockets(config.websocket_max_size))  # the class is frozen
+        object.__setattr__(self, "background", BackgroundResponses(self.chat, store, *limits))
 
     def is_client_id(self, client_id: str) -> bool:
         """True if this is an authorized client id. Takes the same time for every wrong id."""

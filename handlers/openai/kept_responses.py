@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from time import monotonic
 from typing import Any, Final, Literal
 
 from tornado.iostream import StreamClosedError
@@ -14,7 +16,9 @@ from llm.dialects import openai_responses
 from llm.dialects.base import EngineRequest, ErrorDialect, add_query
 from llm.engines.engine import Target
 from llm.errors import InvalidRequest, LLMError, NotFound, UnknownModel
+from llm.gateway.responses.background import read_state
 from llm.gateway.responses.items import write_item_page
+from llm.gateway.responses.references import RUNNING, make_response_error
 from llm.storage.responses import StoredResponse
 from llm.upstream.attempts import request_body
 from llm.upstream.call_record import CallRecord
@@ -22,6 +26,7 @@ from llm.upstream.tasks import ResponseInfo, stream_body
 from llm.wire.json_codec import loads, quote_url_part
 from llm.wire.json_lenient import as_dict
 
+_MAX_DIGITS: Final = 16  # of the number of an event
 PAGE_SIZE: Final = 20  # items in a list without ``limit``
 MAX_PAGE_SIZE: Final = 100  # largest ``limit``
 
@@ -83,19 +88,37 @@ class ResponseHandler(KeptResponseHandler):
         """Answers for a response that is kept here alone."""
         if self.request.method == "DELETE":
             await self._delete(stored.id)
+        elif self._wants_stream():
+            await self._follow(stored)
         else:
-            self.write_json(stored.value)
+            self.write_json(read_state(stored))
 
     async def ask_engine(self, id: str, stored: StoredResponse | None, target: Target) -> None:
         """Answers what the engine that keeps the response answers."""
-        if self.request.method != "DELETE" and self.get_query_argument("stream", "") == "true":
+        if self.request.method != "DELETE" and self._wants_stream():
             await self._pass_stream(id, target)
             return
         await super().ask_engine(id, stored, target)
         if self.request.method == "DELETE" and stored is not None:
             await self.context.responses.store.delete(id, self.caller.make_thread_owner())
 
+    def _wants_stream(self) -> bool:
+        return self.get_query_argument("stream", "false") in ("true", "1")
+
+    async def _follow(self, stored: StoredResponse) -> None:
+        """Sends the events of a response that was made in the background."""
+        if not stored.background:
+            raise InvalidRequest(
+                "Only a response that was created with background=true can be streamed.", param="stream"
+            )
+        after = self.get_query_argument("starting_after", "-1")
+        if after != "-1" and not (after.isascii() and after.isdecimal() and len(after) < _MAX_DIGITS):
+            raise InvalidRequest("starting_after: is not the number of an event", param="starting_after")
+        owner = self.caller.make_thread_owner()
+        await write_events(self, self.context.background.follow(stored.id, owner, int(after)))
+
     async def _delete(self, id: str) -> None:
+        self.context.active.cancel(id, self.caller.names)
         await self.context.responses.store.delete(id, self.caller.make_thread_owner())
         self.write_json({"id": id, "object": "response", "deleted": True})
 
@@ -152,7 +175,35 @@ class CancelResponseHandler(KeptResponseHandler):
         """Answers for a response that is kept here alone."""
         if not stored.background:
             raise InvalidRequest("Cannot cancel a synchronous response.")
-        self.write_json(stored.value)
+        names = self.caller.names
+        if stored.status in RUNNING and not self.context.active.cancel(stored.id, names):
+            await self.context.peers.cancel(stored.id, names)
+        ended = await self.context.background.end(stored, self.caller.make_thread_owner())
+        if ended is None:
+            raise make_response_error(stored.id)
+        self.write_json(ended.value)
+
+
+async def write_events(handler: BaseHandler, events: AsyncGenerator[bytes, None]) -> None:
+    """Sends the events of a response as a stream. An empty piece shows that nothing happens: pings are sent then."""
+    interval = handler.context.config.keepalive_interval
+    output = Output(handler)
+    handler.set_header("Content-Type", "text/event-stream")
+    output.start()
+    try:
+        async with aclosing(events):
+            async for piece in events:
+                if piece:
+                    if not output.send(piece):
+                        await output.drain()
+                elif monotonic() - max(output.last_write, output.pinged) >= interval:
+                    output.send_keepalive(b": ping\n\n")
+        await output.end()
+    except StreamClosedError:
+        handler.client_gone = True
+    except LLMError as error:
+        handler.failure = error
+        output.abort()
 
 
 def _read_object(raw: bytes) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from handlers.chat import ChatHandler, ClientAnswer
+from handlers.openai.kept_responses import write_events
 from llm.chat.reply import Reply
 from llm.chat.request import ChatRequest
 from llm.dialects import openai_responses
@@ -29,8 +31,11 @@ class ResponsesHandler(ChatHandler):
         turn = self.turn = await keeper.resolve(call.body, self.caller)
         self.writer: Any = None  # of a translated stream
         self.written: dict[str, Json] | None = None  # a translated answer that is not streamed
-        keeper.begin(turn, heavy=record.heavy)
         call.body, turn.body = turn.body, {}
+        if call.body.get("background") is True and not turn.kept_by_engine:
+            await self._answer_in_background(call, turn)
+            return
+        keeper.begin(turn, heavy=record.heavy)
         if turn.kept:
             answer.holds_end = True
             record.on_start = lambda started: keeper.note_start(turn, started)
@@ -44,6 +49,18 @@ class ResponsesHandler(ChatHandler):
         if turn.kept:
             written = self.written or (self.writer.final if self.writer is not None else None)
             await keeper.finish(turn, written or self._find_passed(answer), passed=written is None)
+
+    async def _answer_in_background(self, call: ChatCall, turn: Turn) -> None:
+        """Starts an answer that goes on without this client, and answers with its state or its stream."""
+        background, active = self.context.background, self.context.active
+        stream = call.body.get("stream") is True
+        answer = await background.start(call, turn, self.caller)
+        active.add(answer.id, answer)
+        answer.on_end = partial(active.remove, answer.id)
+        if stream:
+            await write_events(self, background.follow(answer.id, turn.owner, -1))
+        else:
+            self.write_json(answer.queued)
 
     def make_writer(self, request: ChatRequest) -> Writer:
         """Returns the writer of a streamed answer."""

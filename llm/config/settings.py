@@ -83,6 +83,8 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[str], Any], str, str], ...]] = (
     ("FILES_MAX_COUNT", "files_max_count", parse_int, "100000", "remembered files and batches of all clients"),
     ("RESPONSES_MAX_AGE", "responses_max_age", parse_age, "1d", "age at which kept responses are deleted"),
     ("RESPONSES_MAX_SIZE", "responses_max_size", parse_size_or_zero, "256MB", "all kept responses; 0: none are kept"),
+    ("MAX_BACKGROUND_ANSWERS", "max_background_answers", parse_int, "20", "responses in the background per caller"),
+    ("MAX_BACKGROUND_TIME", "max_background_time", parse_seconds, "3600", "seconds of a response in the background"),
     ("IMAGE_MAX_AGE", "image_max_age", parse_age, "30d", "age at which generated images are deleted"),
     ("IMAGE_MAX_SIZE", "image_max_size", parse_size, "1GB", "all generated images; the oldest are deleted first"),
     ("TTS_ENGINE", "tts_engine", parse_text, "", "default engine for speech; if not set, the first one"),
@@ -152,6 +154,8 @@ class Config:
     files_max_count: int = 100_000
     responses_max_age: float = 86400
     responses_max_size: int = 256 << 20
+    max_background_answers: int = 20
+    max_background_time: float = 3600
     image_max_age: float = 30 * 86400
     image_max_size: int = 1 << 30
     tts_engine: str = ""

@@ -80,6 +80,7 @@ class ChatCall:
     record: CallRecord
     headers: Mapping[str, str] = field(default_factory=dict)  # sent in addition, to engines of the client's dialect
     query: str = ""  # of the URL, for the same engines
+    may_pass: bool = True  # False: the answer is translated, also by an engine of the client's dialect
 
     def headers_for(self, target: Target) -> Mapping[str, str]:
         """Returns the client's headers for an engine of the client's dialect; names those that it does not get."""
@@ -134,7 +135,7 @@ class ChatService:
             return self._answer_heavy(target, call, caller, sink)
         request = call.dialect.read_request(call.body)
         sink.begin(request)
-        route = passthrough_target(call.dialect.NAME, request, target)
+        route = passthrough_target(call.dialect.NAME, request, target) if call.may_pass else None
         if route is None:
             call.body.clear()
             return self._translate(request, target, call, caller, sink)
@@ -149,7 +150,7 @@ class ChatService:
         """Does what :meth:`answer` does; the work on the request in a thread."""
         request = await run_in_thread(call.dialect.read_request, call.body)
         sink.begin(request)
-        route = passthrough_target(call.dialect.NAME, request, target)
+        route = passthrough_target(call.dialect.NAME, request, target) if call.may_pass else None
         if route is None:
             call.body.clear()
             answer = self._translate(request, target, call, caller, sink)
