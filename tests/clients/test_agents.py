@@ -128,6 +128,24 @@ async def test_codex_runs_a_command_and_answers(wire: Wire, tmp_path: Path) -> N
     assert "Say hello" in last and "Sunny" in last
 
 
+@EVERY
+async def test_codex_prepares_and_continues_over_a_websocket(wire: Wire, tmp_path: Path) -> None:
+    """It sends its conversation once, with ``generate: false``, and from then on what is new."""
+    async with behind(wire, make_call_script(wire, "exec_command", {"cmd": "echo Sunny"})) as (url, upstream):
+        codex(url, model_of(wire), tmp_path)
+        config = tmp_path / ".codex" / "config.toml"
+        provider = "[model_providers.here]\n"
+        config.write_text(config.read_text().replace(provider, f"{provider}supports_websockets = true\n"))
+        code, said = await ran(*EXEC, "Say hello", home=tmp_path)
+    assert (code, said.strip()) == (0, ANSWER_TEXT)
+    answered = [
+        request for request in upstream.requests if request.path != "/v1/responses" or wire.engine == "responses"
+    ]
+    assert len(answered) == 2
+    last = json.dumps(answered[-1].json)
+    assert "Say hello" in last and "Sunny" in last
+
+
 async def test_codex_calls_a_function_of_a_namespace_over_a_foreign_wire(tmp_path: Path) -> None:
     wire = WIRES["anthropic"]
     script = make_call_script(wire, "multi_agent_v1__close_agent", {"target": "nobody"}, result="invalid agent id")

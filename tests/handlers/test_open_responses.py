@@ -1,20 +1,23 @@
 """The compliance suite of Open Responses (2026-04-24), rewritten from its specification and its OpenAPI document.
 
-Its 17 checks have the names of the suite. Each runs over an engine of every wire.
+Its 17 checks have the names of the suite. Each runs over an engine of every wire;
+`docs/clients.md` has the figures.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import pytest
+from openai import AsyncOpenAI
 from websockets.asyncio.client import ClientConnection, connect
 
 from handlers import ROUTES
-from tests.support.harness import Client
+from tests.support.harness import CLIENT_ID, Client
 from tests.support.open_responses import (
     BEARER,
     COMPACTION,
@@ -27,6 +30,7 @@ from tests.support.open_responses import (
     make_native,
     serve,
 )
+from tests.support.paths import ROOT
 
 WEATHER: Final = {
     "type": "function",
@@ -255,6 +259,40 @@ def test_there_are_all_17_checks() -> None:
     assert len(CHECKS) == 17
 
 
+# --- the page ---
+
+PAGE: Final = ROOT / "docs" / "clients.md"
+BEGIN, END = "<!-- open responses: written by tests/handlers/test_open_responses.py -->\n", "<!-- /open responses -->\n"
+
+
+async def write_table() -> str:
+    """Runs every check over an engine of every wire and returns the table of the results."""
+    results: dict[str, list[str]] = {}
+    for wire in MODELS:
+        for name, check in CHECKS.items():
+            try:
+                async with serve(wire) as (server, engine):
+                    await check(Suite(server, engine))
+                results.setdefault(name, []).append("yes")
+            except AssertionError:
+                results.setdefault(name, []).append("no")
+    passed = [f"{column.count('yes')} of {len(CHECKS)}" for column in zip(*results.values(), strict=True)]
+    rows = [["check", *MODELS], ["---"] * (len(MODELS) + 1), *([name, *cells] for name, cells in results.items())]
+    return "".join(f"| {' | '.join(row)} |\n" for row in [*rows, ["passed", *passed]])
+
+
+async def test_the_page_has_the_figures() -> None:
+    text = PAGE.read_text()
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    assert begin and end
+    table = await write_table()
+    new = f"{before}{BEGIN}\n{table}\n{END}{after}"
+    if os.environ.get("UPDATE_DOCS"):
+        PAGE.write_text(new)
+    assert PAGE.read_text() == new, "UPDATE_DOCS=1 writes it anew"
+
+
 @pytest.mark.parametrize("wire", MODELS)
 @pytest.mark.parametrize("name", CHECKS)
 async def test_open_responses(name: str, wire: str) -> None:
@@ -262,3 +300,16 @@ async def test_open_responses(name: str, wire: str) -> None:
         pytest.skip("there is no such path yet")
     async with serve(wire) as (server, engine):
         await CHECKS[name](Suite(server, engine))
+
+
+@pytest.mark.parametrize("wire", MODELS)
+async def test_su_10_openai_s_client_reads_a_stream_to_its_end(wire: str) -> None:
+    """With ``[DONE]`` and, where the engine's own bytes are passed on, without."""
+    async with serve(wire) as (server, engine):
+        async with AsyncOpenAI(api_key=CLIENT_ID, base_url=f"{server.url}/v1", max_retries=0) as client:
+            stream = await client.responses.create(model=engine.model, input="Hi", stream=True)
+            kinds = [event.type async for event in stream]
+            async with client.responses.stream(model=engine.model, input="Hi") as helper:
+                final = await helper.get_final_response()
+    assert kinds[0] == "response.created" and kinds[-1] == "response.completed"
+    assert final.output_text == "answer 2"
