@@ -31,6 +31,7 @@ class StreamRepair:
     clients in Python cannot encode either half.
     """
 
+    NUMBERED: ClassVar[bool] = False  # the events have numbers (:meth:`find_next_number`)
     MARKS: ClassVar[tuple[bytes, ...]] = (b"\\ud", b"\\uD")
 
     START: ClassVar[bytes] = b""  # a read that begins in another way is repaired too
@@ -60,7 +61,7 @@ class StreamRepair:
         return b""
 
     def find_next_number(self, last: bytes) -> int | None:
-        """Returns the number of the event after ``last``, whole events; None on wires that do not number them."""
+        """Returns the number of the event after ``last``, whole events; for ``NUMBERED`` wires."""
         return None
 
     def shows_error(self, frame: Frame, error: LLMError) -> bool:

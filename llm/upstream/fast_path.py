@@ -29,8 +29,8 @@ class DeltaTemplate:
     """
 
     __slots__ = (
-        "_after", "_before", "_delimiter", "_joint", "_stateful_fields", "_volatile_fields", "_volatile_seen",
-        "characters", "delta", "last",
+        "_after", "_before", "_delimiter", "_joint", "_keeps_last", "_stateful_fields", "_volatile_fields",
+        "_volatile_seen", "characters", "delta", "last",
     )  # fmt: skip
 
     def __init__(
@@ -38,7 +38,10 @@ class DeltaTemplate:
         volatile_fields: re.Pattern[bytes] | None = None,
         stateful_fields: re.Pattern[bytes] | None = None,
         delimiter: bytes = b"\n\n",
+        *,
+        keeps_last: bool = False,
     ) -> None:
+        self._keeps_last = keeps_last
         self._volatile_fields = volatile_fields
         self._stateful_fields = stateful_fields
         self._delimiter = delimiter
@@ -48,7 +51,7 @@ class DeltaTemplate:
         self._joint = b""  # of two events: all that is between their texts
         self.delta: AnyDelta | None = None  # the last one; None: nothing is known
         self.characters = 0  # of the texts that were read last
-        self.last = b""  # of the last events, where they have volatile fields
+        self.last = b""  # the events that were read last, with ``keeps_last``
 
     def learn(self, read: bytes, events: Sequence[Event]) -> None:
         """Learns the template from ``read``, which begins with an event, and all ``events`` that the reader made of it.
@@ -57,7 +60,8 @@ class DeltaTemplate:
         nothing is known: what the reader makes of the next event may depend on what it has just read.
         """
         self.delta = None
-        self.last = read if self._volatile_fields is not None else b""
+        if self._keeps_last:
+            self.last = read
         last = events[-1] if events else None
         if not isinstance(last, TextDelta | ReasoningDelta | ToolCallDelta):
             return
@@ -99,10 +103,9 @@ class DeltaTemplate:
         else:
             if not read.endswith(self._delimiter):
                 read = read[: read.rfind(self._delimiter) + len(self._delimiter)]
-            if self._volatile_seen is None:
-                whole = read
-            else:
-                whole, self.last = self._volatile_seen.sub(b"", read), read
+            whole = read if self._volatile_seen is None else self._volatile_seen.sub(b"", read)
+            if self._keeps_last:
+                self.last = read
             raw = self._plain_texts(whole)
         # As they are; with a character that JSON forbids unescaped, or bytes that are no UTF-8, as JSON.
         text = raw.decode(errors="replace")

@@ -42,6 +42,7 @@ def create_repair(reader: Any, engine: Engine) -> ResponseRepair:
 class ResponseRepair(StreamRepair):
     """Repairs nothing but halves of surrogate pairs."""
 
+    NUMBERED = True
     MARKS = (b"[DONE]", *StreamRepair.MARKS)  # clients do not read behind the end marker
 
     __slots__ = ("_engine",)

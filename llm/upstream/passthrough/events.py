@@ -56,7 +56,10 @@ class PassthroughEvents:
         self.send = send
         self._send_last = send_last
         self._target = target
-        self._template = DeltaTemplate(self._reader.volatile_fields, self._reader.stateful_fields, blocks.delimiter)
+        reader, numbered = self._reader, self.repair.NUMBERED
+        self._template = DeltaTemplate(
+            reader.volatile_fields, reader.stateful_fields, blocks.delimiter, keeps_last=numbered
+        )
         self.lines = isinstance(blocks, NdjsonSplitter)  # JSON lines, or else server-sent events
         self.done = False  # the answer has ended: what the engine still sends is of no interest
         self.failure: LLMError | None = None  # an error that the engine sent itself; the client has it already

@@ -88,7 +88,13 @@ class PassthroughRound:
                     del start
                     reply.on_data = self._events.feed
                     while not self._events.done:
-                        if (chunk := await self._read_piece(reply)) is None:
+                        try:
+                            chunk = await anext(aiter(reply), None)
+                        except LLMError as error:
+                            if self._start is not None and not error.lack:
+                                self._start.send()  # the stream broke, which is an error of the stream
+                            raise
+                        if chunk is None:
                             self._end(self._events, reply)
                             return
                         if chunk and self._events.feed(chunk) is not None:
@@ -106,14 +112,6 @@ class PassthroughRound:
                 if self._events is not None:
                     self._events.end()
                 self._events = None  # it refers to this round: memory is freed without the garbage collector
-
-    async def _read_piece(self, reply: HttpResponse) -> bytes | None:
-        try:
-            return await anext(aiter(reply), None)
-        except LLMError:
-            if self._start is not None:  # the stream broke, which is an error of the stream
-                self._start.send()
-            raise
 
     def _ask(self) -> Coroutine[Any, Any, HttpResponse]:
         """Sends the request at once. Returns a coroutine that waits for the response's headers."""
