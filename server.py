@@ -23,6 +23,7 @@ from handlers import make_app
 from handlers.context import Context
 from handlers.request.active import ActiveRequests
 from handlers.request.active_peers import Peers
+from handlers.request.idempotency import RepeatedRequests
 from handlers.request.limits import BodyBudget, ConcurrencyLimit
 from handlers.server.listener import Listener
 from handlers.server.workers import Worker, Workers
@@ -44,6 +45,7 @@ from llm.http1.watchdog import Watchdog
 from llm.integrity import hash_files
 from llm.log import Redactor
 from llm.storage.images import ImageStore
+from llm.storage.sqlite.answers import SqliteAnswers
 from llm.storage.sqlite.engine_files import SqliteEngineFiles
 from llm.storage.sqlite.responses import SqliteResponses
 from llm.storage.sqlite.signatures import SqliteSignatures
@@ -81,6 +83,7 @@ def make_context(
     responses = SqliteResponses(Path(config.data_dir), config.responses_max_age, config.responses_max_size)
     files = SqliteEngineFiles(Path(config.data_dir), config.files_max_age, config.files_max_count)
     memo = SignatureCache(SqliteSignatures(Path(config.data_dir), MAX_AGE, MAX_SIZE) if worker else None)
+    kept = config.idempotency_max_age, config.idempotency_max_size
     limits = ToolLimits(config.max_tool_rounds, config.tool_timeout, config.max_tool_tokens, config.max_tool_time)
     return Context(
         config=config,
@@ -99,6 +102,7 @@ def make_context(
         files=EngineFiles(files, catalog),
         signatures=memo,
         responses=ResponseKeeper(responses, catalog, services.memory),
+        repeated=RepeatedRequests(SqliteAnswers(Path(config.data_dir), *kept), *kept),
     )
 
 
@@ -147,15 +151,7 @@ class Server:
         """Answers new requests with 503 until the running answers have ended, then closes everything."""
         await self.context.active.drain(self.context.config.drain_timeout)
         await self.listener.close()
-        self.context.peers.close()
-        self.context.active.close()
-        self.context.catalog.close()
-        await self.context.fetcher.close()
-        for part in (self.context.background, self.context.threads, self.context.responses, self.context.files):
-            await part.close()
-        self.context.signatures.close()
-        for transport in {id(t): t for t in self.context.client.transports.values()}.values():
-            await transport.close()
+        await self.context.close()
 
 
 def listen(config: Config) -> list[socket.socket]:

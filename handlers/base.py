@@ -6,9 +6,9 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from http.client import responses
 from itertools import chain
 from typing import Any, ClassVar, Final, Literal, TypeAlias
@@ -18,7 +18,9 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from handlers.context import Context
 from handlers.request.body import MAX_DISCARDED, RequestBody
+from handlers.request.idempotency import HEADER
 from handlers.request.limits import MAX_OPEN_BODY, check_values
+from handlers.request.response_headers import ResponseHeaders, join_names
 from llm import log
 from llm.dialects import native
 from llm.dialects.base import ErrorDialect
@@ -44,8 +46,6 @@ Access: TypeAlias = Literal["open", "caller", "client"]
 """Who may call a route. ``open``: anyone. ``caller``: a valid client id or an own provider key. ``client``: only the
 former."""
 
-_NOT_IN_NAMES: Final = re.compile(r"[^ -+\--~]")  # a list in a header: printable ASCII, without the comma
-_MOST_NAMES: Final = 100  # in a header, each cut off at so many characters
 _CLIENT_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,128}")
 _UNKNOWN_CALLER: Final = Caller(trusted=False)
 _HEADERS: Final = {
@@ -55,19 +55,6 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # without line ends, which would allow header injection
-
-
-def join_names(names: Iterable[str]) -> str:
-    """Returns the names of dropped fields for a header; clients choose such names, so that they may hold anything."""
-    safe = [_NOT_IN_NAMES.sub("?", name[:_MOST_NAMES]) for name in names if name]
-    return ", ".join(safe if len(safe) <= _MOST_NAMES else (*safe[:_MOST_NAMES], "..."))
-
-
-class ResponseHeaders(dict[str, str]):
-    """Headers of a response: a plain dictionary with the methods of ``HTTPHeaders`` that Tornado uses."""
-
-    __slots__ = ()
-    get_all = dict.items
 
 
 @stream_request_body
@@ -123,6 +110,8 @@ class BaseHandler(RequestHandler):
         path_id: str = getattr(self.request, "path_id", "")
         self._client_id = context.find_client_id(chain((path_id,), list_client_ids(self.request.headers)))
         self.body = self.create_body(bool(self._client_id) or context.config.open_to_all)
+        if self.counts_as_answer and self.request.method == "POST" and HEADER in self.request.headers:
+            self.body.digest = b""
         length = self.request.headers.get("Content-Length", "")
         if context.active.draining and not self.serves_while_draining:
             self._early = Draining("The server is shutting down.")
@@ -208,14 +197,24 @@ class BaseHandler(RequestHandler):
             raise fault
         self.answer_task = self._task
         try:
-            with self.context.concurrency.acquire(self.caller.names) if self.counts_as_answer else nullcontext():
-                await self.handle(body)
+            if self.body.digest is None:
+                await self._answer_caller(body)
+            else:
+                await self.context.repeated.answer(self, partial(self._answer_caller, body))
         except asyncio.CancelledError:
             if not self.client_gone:
                 raise
             self.failure = Cancelled("The client is gone.")
 
     head = post = put = patch = delete = get
+
+    async def _answer_caller(self, body: dict[str, Any]) -> None:
+        with self.context.concurrency.acquire(self.caller.names) if self.counts_as_answer else nullcontext():
+            await self.handle(body)
+
+    def digest_request(self) -> bytes:
+        """Returns a digest of the body, for a request with an ``Idempotency-Key``; called in a thread."""
+        return self.body.digest or b""
 
     def _make_method_error(self) -> Exception:
         if self.request.method == "GET" and "websocket" in self.request.headers.get("Upgrade", "").lower():

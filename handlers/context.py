@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from handlers.request.active import ActiveRequests
 from handlers.request.active_peers import Peers
+from handlers.request.idempotency import RepeatedRequests
 from handlers.request.limits import BodyBudget, ConcurrencyLimit
 from handlers.request.schema import Schemas
 from llm.config.settings import Config
@@ -49,6 +50,7 @@ class Context:
     signatures: SignatureCache
     chat: ChatService
     responses: ResponseKeeper
+    repeated: RepeatedRequests
     schemas: Schemas = field(default_factory=Schemas)
     sockets: Sockets = field(init=False)
     background: BackgroundResponses = field(init=False)
@@ -58,6 +60,19 @@ class Context:
         limits = config.max_background_answers, config.max_background_time
         object.__setattr__(self, "sockets", Sockets(config.websocket_max_size))  # the class is frozen
         object.__setattr__(self, "background", BackgroundResponses(self.chat, store, *limits))
+
+    async def close(self) -> None:
+        """Ends all services, after their pending work."""
+        self.peers.close()
+        self.active.close()
+        self.catalog.close()
+        await self.fetcher.close()
+        for part in (self.background, self.threads, self.responses, self.files):
+            await part.close()
+        self.signatures.close()
+        self.repeated.close()
+        for transport in {id(t): t for t in self.client.transports.values()}.values():
+            await transport.close()
 
     def is_client_id(self, client_id: str) -> bool:
         """True if this is an authorized client id. Takes the same time for every wrong id."""

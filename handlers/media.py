@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Final
 from tornado.httputil import HTTPFile
 from tornado.iostream import StreamClosedError
 
-from handlers.base import BaseHandler, join_names
+from handlers.base import BaseHandler
 from handlers.context import Context
 from handlers.request.body import MAX_DISCARDED, RequestBody
-from handlers.request.multipart import RawForm, is_form, read_form
+from handlers.request.multipart import RawForm, digest_form, is_form, read_form
 from handlers.request.output import Output
+from handlers.request.response_headers import join_names
 from handlers.request.spool import Spool
 from llm.dialects.base import EngineRequest
 from llm.engines.engine import Target
@@ -157,6 +158,10 @@ class UploadHandler(MediaHandler):
         except InvalidRequest as error:
             return {}, error
 
+    def digest_request(self) -> bytes:
+        """Returns the digest of the form, or of the JSON."""
+        return super().digest_request() if self.form is None else self.form.digest()
+
     def write_form(self, path: str, changes: Mapping[str, bytes | memoryview]) -> EngineRequest:
         """Returns the form for an engine, with other values for some fields, and without the caller's keys."""
         assert self.form is not None
@@ -183,6 +188,8 @@ class FormHandler(MediaHandler):
             texts, files = read_form(content_type, raw)
         except InvalidRequest as error:
             return {}, error
+        if self.body.digest is not None:  # without the boundary, which differs between two equal forms
+            self.body.digest = digest_form(texts, files)
         fields: dict[str, Any] = {name: self.read_field(values) for name, values in texts.items()}
         with suppress(KeyError, ValueError, TypeError):  # the schema check reports the error
             fields["temperature"] = loads(fields["temperature"][:_MAX_NUMBER])

@@ -17,6 +17,7 @@
     │ ├ BodyTimeout           408  bad_request            the body stood still or came too slowly
     │ ├ TooLarge              413  too_large
     │ ├ UnsupportedEncoding   415  unsupported            names the Content-Encoding
+    │ ├ KeyReused             422  bad_request            the Idempotency-Key belongs to another body
     │ ├ NotOffered            501  unsupported            the engine of the request has no such function
     │ └ WebSocketNotServed    426  bad_request            the client asks by HTTP
     ├ AccessError                  the owner of the key acts
@@ -50,7 +51,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +196,12 @@ class UnsupportedEncoding(RequestError):
 
     status = 415
     code = "unsupported"
+
+
+class KeyReused(RequestError):
+    """The ``Idempotency-Key`` of the request belongs to another body."""
+
+    status = 422
 
 
 class NotOffered(RequestError):
@@ -359,41 +366,3 @@ class ToolLimit(ServerError):
 
     status = 502
     code = "tool_limit"
-
-
-# 413 is the engine's size limit; 409 is a lock timeout (OpenAI), 498 no flex capacity (Groq), 529 overload (Anthropic).
-_BY_STATUS: Final[Mapping[int, type[LLMError]]] = {
-    401: EngineRefusedKey,
-    402: QuotaExceeded,
-    403: EngineForbids,
-    404: UnknownModel,
-    408: EngineFailed,
-    409: EngineFailed,
-    413: TooLarge,
-    429: RateLimited,
-    498: Overloaded,
-    503: Overloaded,
-    529: Overloaded,
-}
-
-# Error codes of a 429 that means no credit; a retry does not help (OpenAI, Anthropic).
-_NO_CREDIT: Final = frozenset(
-    {
-        "insufficient_quota",
-        "credit_balance_exhausted",
-        "organization_spend_limit_exceeded",
-        "project_spend_limit_exceeded",
-        "organization_usage_limit_exceeded",
-        "enforced_spend_limit_reached",
-        "billing_hard_limit_reached",
-    }
-)
-
-
-def choose_error_class(status: int, *codes: str | None) -> type[LLMError]:
-    """Returns the error class for an engine's HTTP status and its error codes."""
-    if status == 429 and not _NO_CREDIT.isdisjoint(codes):
-        return QuotaExceeded
-    if status in _BY_STATUS:
-        return _BY_STATUS[status]
-    return InvalidRequest if 400 <= status < 500 else EngineFailed

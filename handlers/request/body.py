@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import Final
 
 from handlers.request.limits import LARGE_SIZE, LARGE_SIZE_COUNTED, LIGHT_SIZE, BodyBudget, is_heavy, make_budget_error
@@ -29,6 +30,7 @@ class RequestBody:
         "_received",
         "_reserved",
         "_spool",
+        "digest",
         "heavy",
         "limit",
         "refusal",
@@ -42,6 +44,7 @@ class RequestBody:
         self._received = 0
         self._reserved = 0  # bytes reserved in the budget
         self.heavy = False  # set by :meth:`weigh`
+        self.digest: bytes | None = None  # of the body that was taken, if it was set to b"" before
         self.refusal: LLMError | None = None  # raised at the end of the body, which is read and discarded
 
     def receive(self, piece: bytes) -> bool:
@@ -151,9 +154,13 @@ class RequestBody:
     def take(self) -> bytes:
         """Returns the body, which is no longer kept here. Its bytes stay reserved until :meth:`release`."""
         if self._spool is not None:
-            return bytes(self._spool.view())
-        pieces, self._pieces = self._pieces, None
-        return b"".join(pieces or ())
+            raw = bytes(self._spool.view())
+        else:
+            pieces, self._pieces = self._pieces, None
+            raw = b"".join(pieces or ())
+        if self.digest is not None:
+            self.digest = hashlib.sha256(raw).digest()
+        return raw
 
     def release(self) -> None:
         """Forgets the body, and returns what is reserved for it. May be called again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -40,6 +41,17 @@ def read_form(content_type: str, body: bytes) -> tuple[dict[str, list[str]], dic
         return {name: [value.decode() for value in of_name] for name, of_name in values.items()}, files
     except (HTTPInputError, ValueError):
         raise InvalidRequest("body: is not a multipart/form-data form", param="body") from None
+
+
+def digest_form(texts: Mapping[str, list[str]], files: Mapping[str, list[HTTPFile]]) -> bytes:
+    """Returns a digest that is the same for two forms with the same fields and files."""
+    digest = hashlib.sha256(repr(sorted(texts.items())).encode("utf-8", "surrogatepass"))
+    for name, of_name in sorted(files.items()):
+        for file in of_name:
+            described = repr((name, file.filename, file.content_type, len(file.body)))
+            digest.update(described.encode("utf-8", "surrogatepass"))
+            digest.update(file.body)
+    return digest.digest()
 
 
 _BOUNDARY: Final = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.I)
@@ -89,6 +101,15 @@ class RawForm:
         """Returns the content of a file."""
         found = next((part for part in self.parts if part.is_file and part.name == name), None)
         return None if found is None else self._data[found.value_start : found.value_end]
+
+    def digest(self) -> bytes:
+        """Returns a digest that is the same for two forms with the same parts in order, whatever their boundaries."""
+        digest = hashlib.sha256()
+        for part in self.parts:
+            value = self._data[part.value_start : part.value_end]
+            digest.update(repr((part.name, part.is_file, len(value))).encode("utf-8", "surrogatepass"))
+            digest.update(value)
+        return digest.digest()
 
     def write(
         self, changes: Mapping[str, bytes | memoryview], left_out: Collection[str] = ()

@@ -87,6 +87,8 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[str], Any], str, str], ...]] = (
     ("MAX_BACKGROUND_TIME", "max_background_time", parse_seconds, "3600", "seconds of a response in the background"),
     ("IMAGE_MAX_AGE", "image_max_age", parse_age, "30d", "age at which generated images are deleted"),
     ("IMAGE_MAX_SIZE", "image_max_size", parse_size, "1GB", "all generated images; the oldest are deleted first"),
+    ("IDEMPOTENCY_MAX_AGE", "idempotency_max_age", parse_age, "10m", "age at which an answer is no longer repeated"),
+    ("IDEMPOTENCY_MAX_SIZE", "idempotency_max_size", parse_size, "64MB", "answers kept for that; the oldest go first"),
     ("TTS_ENGINE", "tts_engine", parse_text, "", "default engine for speech; if not set, the first one"),
     ("TTS_MODEL", "tts_model", parse_text, "", "its model, instead of the default one"),
     ("TTS_VOICE", "tts_voice", parse_text, "", "its voice, instead of the default one"),
@@ -158,6 +160,8 @@ class Config:
     max_background_time: float = 3600
     image_max_age: float = 30 * 86400
     image_max_size: int = 1 << 30
+    idempotency_max_age: float = 600
+    idempotency_max_size: int = 64 << 20
     tts_engine: str = ""
     tts_model: str = ""
     tts_voice: str = ""

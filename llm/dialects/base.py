@@ -19,7 +19,18 @@ from llm.chat.request import ChatRequest
 from llm.dialects.stream_repair import StreamRepair
 from llm.engines.capabilities import ModelInfo
 from llm.engines.engine import Engine
-from llm.errors import LLMError
+from llm.errors import (
+    EngineFailed,
+    EngineForbids,
+    EngineRefusedKey,
+    InvalidRequest,
+    LLMError,
+    Overloaded,
+    QuotaExceeded,
+    RateLimited,
+    TooLarge,
+    UnknownModel,
+)
 from llm.wire.frames import MAX_FRAME, Frame, FrameDecoder
 from llm.wire.json_codec import Json, loads
 
@@ -250,3 +261,41 @@ class PassthroughDialect(EngineDialect, Protocol):
         Raises ``LLMError`` if the answer has to be an error instead.
         """
         ...
+
+
+# 413 is the engine's size limit; 409 is a lock timeout (OpenAI), 498 no flex capacity (Groq), 529 overload (Anthropic).
+_BY_STATUS: Final[Mapping[int, type[LLMError]]] = {
+    401: EngineRefusedKey,
+    402: QuotaExceeded,
+    403: EngineForbids,
+    404: UnknownModel,
+    408: EngineFailed,
+    409: EngineFailed,
+    413: TooLarge,
+    429: RateLimited,
+    498: Overloaded,
+    503: Overloaded,
+    529: Overloaded,
+}
+
+# Error codes of a 429 that means no credit; a retry does not help (OpenAI, Anthropic).
+_NO_CREDIT: Final = frozenset(
+    {
+        "insufficient_quota",
+        "credit_balance_exhausted",
+        "organization_spend_limit_exceeded",
+        "project_spend_limit_exceeded",
+        "organization_usage_limit_exceeded",
+        "enforced_spend_limit_reached",
+        "billing_hard_limit_reached",
+    }
+)
+
+
+def choose_error_class(status: int, *codes: str | None) -> type[LLMError]:
+    """Returns the error class for an engine's HTTP status and its error codes."""
+    if status == 429 and not _NO_CREDIT.isdisjoint(codes):
+        return QuotaExceeded
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    return InvalidRequest if 400 <= status < 500 else EngineFailed

@@ -103,8 +103,8 @@ async def test_the_oldest_are_deleted_beyond_the_total_size(tmp_path: Path) -> N
 async def test_o2_a_locked_database_is_tried_once_and_then_not_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm.storage.sqlite.signatures.CALL_TIMEOUT", 0.2)
-    monkeypatch.setattr("llm.storage.sqlite.signatures.FAILURE_PAUSE", 0.5)
+    monkeypatch.setattr("llm.storage.sqlite.best_effort.CALL_TIMEOUT", 0.2)
+    monkeypatch.setattr("llm.storage.sqlite.best_effort.FAILURE_PAUSE", 0.5)
     with open_stores(tmp_path) as [one, other]:
         await one.put("me", {"c1": "first"})
         tried: list[sqlite3.Connection] = []

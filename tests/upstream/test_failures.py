@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llm import errors
-from llm.errors import choose_error_class
+from llm.dialects.base import choose_error_class
 from tests.support.harness import CLIENT, Connection, Request, Upstream, make_config, run_server
 from tests.support.wires import CLIENTS, WIRES, Wire
 

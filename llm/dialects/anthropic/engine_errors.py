@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from llm.dialects.base import choose_error_class
 from llm.engines.engine import Engine
-from llm.errors import ContentBlocked, ContextTooLong, LLMError, ProviderErrorDetails, QuotaExceeded, choose_error_class
+from llm.errors import ContentBlocked, ContextTooLong, LLMError, ProviderErrorDetails, QuotaExceeded
 from llm.wire.json_codec import loads
 from llm.wire.json_lenient import as_text
 

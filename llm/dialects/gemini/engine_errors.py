@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from llm.dialects.base import choose_error_class
 from llm.engines.engine import Engine
-from llm.errors import ContextTooLong, EngineRefusedKey, LLMError, ProviderErrorDetails, choose_error_class
+from llm.errors import ContextTooLong, EngineRefusedKey, LLMError, ProviderErrorDetails
 from llm.wire.json_codec import loads
 from llm.wire.json_lenient import as_dict, as_dicts, as_text
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from llm.dialects.base import choose_error_class
 from llm.engines.engine import Engine
 from llm.errors import (
     ContentBlocked,
@@ -18,7 +19,6 @@ from llm.errors import (
     ProviderErrorDetails,
     RateLimited,
     UnknownModel,
-    choose_error_class,
 )
 from llm.wire.json_codec import loads
 from llm.wire.json_lenient import as_dict, as_list, as_text

@@ -124,6 +124,20 @@ MIGRATIONS: Final = (
     );
     CREATE INDEX engine_file_since ON engine_file (since);
     """,
+    """
+    CREATE TABLE answer (
+        number INTEGER PRIMARY KEY,
+        name BLOB NOT NULL UNIQUE,
+        digest BLOB NOT NULL,
+        holder TEXT NOT NULL,
+        until REAL NOT NULL,
+        status INTEGER,
+        headers TEXT,
+        body BLOB,
+        size INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX answer_until ON answer (until);
+    """,
 )
 
 

@@ -1,29 +1,22 @@
 """A ``SignatureStore`` in SQLite: one table of the server's file.
 
-It must not fail or delay a chat: after a failure (database locked, full or missing) it pauses, and calls in the pause
-lose their values or find none.
+After a failure, calls lose their values or find none.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from llm import log
-from llm.storage.sqlite.database import connect, read_secret, transaction
+from llm.storage.sqlite.best_effort import BestEffortWorker
+from llm.storage.sqlite.database import transaction
 from llm.wire.json_codec import dumps
 
-CALL_TIMEOUT: Final = 2.0  # seconds that a call may take
-FAILURE_PAUSE: Final = 10.0  # seconds without use of the database after a failure
 _PRUNE_INTERVAL: Final = 100  # writes between two checks of age and size
-
-T = TypeVar("T")
 
 
 class SqliteSignatures:
@@ -33,59 +26,24 @@ class SqliteSignatures:
     """
 
     def __init__(self, folder: Path, max_age: float, max_size: int, clock: Callable[[], float] = time.time) -> None:
-        self._folder = folder
+        self._worker = BestEffortWorker(folder, "signatures")
         self._max_age = max_age
         self._max_size = max_size
         self._clock = clock
-        self._connection: sqlite3.Connection | None = None
-        self._salt = b""
         self._writes = 0
-        self._paused_until = 0.0
-        self._executor = ThreadPoolExecutor(1, "signatures")
 
     async def put(self, owner: str, values: Mapping[str, str]) -> None:
         """Stores values by id. When it returns, other processes can get them."""
-        await self._run(lambda connection: self._put(connection, owner, values), None)
+        await self._worker.run(lambda connection: self._put(connection, owner, values), None)
 
     async def get(self, owner: str, ids: Iterable[str]) -> dict[str, str]:
         """Returns the stored values by id; missing ones are left out."""
         listed = [*ids]
-        return await self._run(lambda connection: self._get(connection, owner, listed), {})
+        return await self._worker.run(lambda connection: self._get(connection, owner, listed), {})
 
     def close(self) -> None:
         """Closes the connection after pending work."""
-        self._executor.submit(self._disconnect)
-        self._executor.shutdown()
-
-    async def _run(self, work: Callable[[sqlite3.Connection], T], default: T) -> T:
-        loop = asyncio.get_running_loop()
-        if loop.time() < self._paused_until:
-            return default
-        try:
-            async with asyncio.timeout(CALL_TIMEOUT):
-                return await loop.run_in_executor(self._executor, self._run_in_thread, work)
-        except (sqlite3.Error, OSError) as error:  # TimeoutError is one
-            self._paused_until = loop.time() + FAILURE_PAUSE
-            log.write("signatures", 30, problem=f"{type(error).__name__}: {error}"[:300])
-            return default
-
-    def _run_in_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            if self._connection is None:
-                self._connection = connect(self._folder)
-                self._connection.execute(
-                    "PRAGMA synchronous = NORMAL"
-                )  # no wait for the disk: losing values in a power failure is acceptable
-                self._salt = read_secret(self._connection, "owner")
-            return work(self._connection)
-        except (sqlite3.Error, OSError):
-            self._disconnect()
-            raise
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._worker.close()
 
     def _put(self, connection: sqlite3.Connection, owner: str, values: Mapping[str, str]) -> None:
         now = self._clock()
@@ -113,4 +71,4 @@ class SqliteSignatures:
     def _hash_key(self, owner: str, id: str) -> str:
         # Ids come from engines and clients and may have lone surrogates.
         raw = f"{owner}\0{id}".encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(raw, key=self._salt, digest_size=16).hexdigest()
+        return hashlib.blake2b(raw, key=self._worker.salt, digest_size=16).hexdigest()
