@@ -29,6 +29,7 @@ from handlers.openai.models import CompatibleModelHandler, CompatibleModelsHandl
 from handlers.openai.moderations import ModerationsHandler
 from handlers.openai.rerank import RerankHandler
 from handlers.openai.websocket import ResponsesSocketHandler
+from handlers.ops.api_description import LlmsTextHandler, OpenApiHandler
 from handlers.ops.health import HealthHandler, HelloHandler
 from handlers.ops.not_found import NotFoundHandler
 from handlers.ops.page import PageHandler
@@ -60,6 +61,8 @@ ROUTES: tuple[Route, ...] = (
     ("/chat.css", PageHandler, {"file": "chat.css"}),
     ("/chat.js", PageHandler, {"file": "chat.js"}),
     ("/health", HealthHandler, {}),
+    ("/openapi.json", OpenApiHandler, {}),
+    ("/llms.txt", LlmsTextHandler, {}),
     ("/api/hello", HelloHandler, {}),
     ("/auth/verify", VerifyHandler, {}),
     ("/llm/engines", EnginesHandler, {}),

@@ -69,6 +69,7 @@ class BaseHandler(RequestHandler):
     access: ClassVar[Access] = "caller"
     serves_while_draining: ClassVar[bool] = False  # also serves while the server shuts down
     counts_as_answer: ClassVar[bool] = False  # the answer counts for MAX_ANSWERS
+    body_schema: ClassVar[str] = ""  # name of the schema of its bodies; "": none, or an argument of the route
     dialect: ErrorDialect = native  # the dialect that errors are written in
 
     # An open stream keeps its handler in memory: slots take a fifth of the memory of an instance dictionary.

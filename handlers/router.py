@@ -81,6 +81,7 @@ class Router(Application):
     ) -> None:
         """``path_ids``: client ids are read from paths."""
         super().__init__()
+        self.routes = routes
         self._path_ids = path_ids
         self._by_path = {path: (handler, kwargs, ()) for path, handler, kwargs in routes if "(" not in path}
         self._patterns = [(re.compile(path), handler, kwargs) for path, handler, kwargs in routes if "(" in path]

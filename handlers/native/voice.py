@@ -12,11 +12,13 @@ from llm.upstream.tasks import ResponseInfo, speak, transcribe
 class SpeechHandler(MediaHandler):
     """``POST /voice/tts``: streams the engine's audio."""
 
+    body_schema = "voice.tts"
+
     task = "speech"
 
     async def answer(self, body: dict[str, Any]) -> None:
         """Requests speech and streams it."""
-        self.context.schemas.check("voice.tts", body)
+        self.context.schemas.check(self.body_schema, body)
         target = self.choose_target(body, self.context.config.tts_engine)
         request, dropped = speech.read_native(body)
         self.log_fields["characters"] = len(request.text)
@@ -29,11 +31,13 @@ class SpeechHandler(MediaHandler):
 class TranscriptionHandler(FormHandler):
     """``POST /voice/stt``: transcribes audio from the file of a form or from base64 in JSON."""
 
+    body_schema = "voice.stt"
+
     task = "transcription"
 
     async def answer(self, body: dict[str, Any]) -> None:
         """Requests a transcript and answers it as JSON."""
-        self.context.schemas.check("voice.stt", body)
+        self.context.schemas.check(self.body_schema, body)
         target = self.choose_target(body, self.context.config.stt_engine)
         request, dropped = transcription.read_native(body, self.upload)
         self.upload = None

@@ -17,12 +17,13 @@ from llm.upstream.tasks import embed, embed_passthrough
 class EmbeddingsHandler(BaseHandler):
     """``POST /v1/embeddings``."""
 
+    body_schema = "openai.embeddings"
     methods = ("POST",)
     counts_as_answer = True
     dialect: ClientDialect = openai_chat
 
     async def handle(self, body: dict[str, Any]) -> None:
-        self.context.schemas.check("openai.embeddings", body)
+        self.context.schemas.check(self.body_schema, body)
         request = embeddings.read_request(body)
         target = self.context.catalog.resolve_model_name(body["model"], self.caller)
         self.log_fields |= {"engine": target.engine.name, "model": target.model, "inputs": len(request.inputs)}

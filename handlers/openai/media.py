@@ -34,9 +34,11 @@ class _OpenAIMediaHandler(MediaHandler):
 class ImagesHandler(_OpenAIMediaHandler):
     """``POST /v1/images/generations``, also streamed."""
 
+    body_schema = "openai.images"
+
     async def answer(self, body: dict[str, Any]) -> None:
         """Passes the request and the answer through."""
-        self.context.schemas.check("openai.images", body)
+        self.context.schemas.check(self.body_schema, body)
         target, response = self.find_target(body, "images"), ResponseInfo()
         engine_request = self.forward(images.passthrough_request(body, target.model), target)
         await self.stream_answer(
@@ -47,9 +49,11 @@ class ImagesHandler(_OpenAIMediaHandler):
 class OpenAISpeechHandler(_OpenAIMediaHandler):
     """``POST /v1/audio/speech``."""
 
+    body_schema = "openai.speech"
+
     async def answer(self, body: dict[str, Any]) -> None:
         """Requests speech and streams it."""
-        self.context.schemas.check("openai.speech", body)
+        self.context.schemas.check(self.body_schema, body)
         target, response = self.find_target(body, "speech"), ResponseInfo()
         request = speech.read_openai(body)
         self.log_fields["characters"] = len(request.text)
@@ -60,9 +64,11 @@ class OpenAISpeechHandler(_OpenAIMediaHandler):
 class OpenAITranscriptionHandler(_OpenAIMediaHandler, FormHandler):
     """``POST /v1/audio/transcriptions``: answers in the requested format: JSON, text, subtitles or events."""
 
+    body_schema = "openai.transcription"
+
     async def answer(self, body: dict[str, Any]) -> None:
         """Requests a transcript and passes the answer through."""
-        self.context.schemas.check("openai.transcription", body)
+        self.context.schemas.check(self.body_schema, body)
         target, response = self.find_target(body, "transcription"), ResponseInfo()
         request = transcription.read_openai(body, self.upload)
         self.upload = None
@@ -83,6 +89,8 @@ class FormRelayHandler(_OpenAIMediaHandler, UploadHandler):
     The request is passed on with the engine's name of the model, and the answer as it comes.
     """
 
+    body_schema = "openai.form"
+
     def initialize(self, context: Context, task: Task = "images", path: str = "") -> None:
         """``path``: of the endpoint, below the base URL."""
         super().initialize(context)
@@ -91,7 +99,7 @@ class FormRelayHandler(_OpenAIMediaHandler, UploadHandler):
 
     async def answer(self, body: dict[str, Any]) -> None:
         """Passes the request and the answer through."""
-        self.context.schemas.check("openai.form", body)
+        self.context.schemas.check(self.body_schema, body)
         target, response = self.find_target(body, self._supported), ResponseInfo()
         if self.form is None:
             body = await self.context.files.restore_ids(body, target.engine.name, self.caller)

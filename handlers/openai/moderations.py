@@ -17,12 +17,13 @@ from llm.upstream.call_record import CallRecord
 class ModerationsHandler(BaseHandler):
     """``POST /v1/moderations``: request and answer are passed on as they are, but for the model's name."""
 
+    body_schema = "openai.moderations"
     methods = ("POST",)
     counts_as_answer = True
     dialect: ClientDialect = openai_chat
 
     async def handle(self, body: dict[str, Any]) -> None:
-        self.context.schemas.check("openai.moderations", body)
+        self.context.schemas.check(self.body_schema, body)
         target = self._find_target(body.get("model"))
         self.log_fields |= {"engine": target.engine.name, "model": target.model}
         record = CallRecord(started=self.started_at)

@@ -15,6 +15,7 @@ from llm.upstream.tasks import rank
 class RerankHandler(BaseHandler):
     """``POST /v1/rerank`` and ``/v2/rerank``."""
 
+    body_schema = "rerank"
     methods = ("POST",)
     counts_as_answer = True
     dialect: ErrorDialect = rerank
@@ -25,7 +26,7 @@ class RerankHandler(BaseHandler):
         self._version = version
 
     async def handle(self, body: dict[str, Any]) -> None:
-        self.context.schemas.check("rerank", body)
+        self.context.schemas.check(self.body_schema, body)
         request = rerank.read_request(body)
         target = self.context.catalog.resolve_model_name(body["model"], self.caller)
         self.log_fields |= {"engine": target.engine.name, "model": target.model, "documents": len(request.documents)}

@@ -27,6 +27,11 @@ class Schemas:
         }
         self._fast = {name: FastSchema(schema) for name, schema in self._schemas.items()}
 
+    @property
+    def documents(self) -> Mapping[str, Mapping[str, Any]]:
+        """The schemas by name."""
+        return self._schemas
+
     def check(self, name: str, body: Mapping[str, Any]) -> None:
         """Checks a body by the schema of this file name. Raises ``InvalidRequest``, with the field in ``param``."""
         if self._fast[name].matches(body):

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import logging
+from urllib.parse import unquote
 
 import pytest
 
@@ -132,7 +133,17 @@ HOSTILE: tuple[dict[str, str], ...] = (
     {"x-api-key": "null"},
     {"Cookie": f"X-ClientId={CLIENT_ID}"},
 )
-OPEN = {"/", "/chat.css", "/chat.js", "/health", "/api/hello", "/auth/verify", "/images/([^/]+)"}
+OPEN = {
+    "/",
+    "/chat.css",
+    "/chat.js",
+    "/openapi.json",
+    "/llms.txt",
+    "/health",
+    "/api/hello",
+    "/auth/verify",
+    "/images/([^/]+)",
+}
 PATHS = [pattern.replace("([^/]+)", "openai").replace("\\", "") for pattern, _, _ in ROUTES]
 
 
@@ -149,10 +160,11 @@ async def test_x2_every_route_except_the_open_ones_requires_credentials() -> Non
             answer = await server.request(method, path, b"{}" if method == "POST" else None, headers)
             text = await answer.body()
             answer.close()
-            allowed = (200, 401) if path in OPEN else (401,)
+            is_open = unquote(path) in OPEN
+            allowed = (200, 401) if is_open else (401,)
             assert answer.status in (*allowed, 404, 405, 400), (method, path, headers, answer.status)
             if answer.status == 200:
-                assert path in OPEN, (method, path, headers)
+                assert is_open, (method, path, headers)
             assert SERVER_KEY.encode() not in text
 
 

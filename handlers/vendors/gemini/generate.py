@@ -23,12 +23,13 @@ STREAM: Final = "streamGenerateContent"
 class GenerateHandler(ChatHandler):
     """Answers a chat. Model and method are in the path."""
 
+    body_schema = "gemini.generate"
     __slots__ = ("array", "writer")
 
     dialect: ClientDialect = gemini
 
     def initialize(self, context: Context) -> None:  # type: ignore[override]
-        super().initialize(context, gemini, "gemini.generate")
+        super().initialize(context, gemini, self.body_schema)
         self.array = self.request.query_arguments.get("alt") != [b"sse"]
         self.writer: gemini.ContentWriter | None = None  # of a stream
         self.body.refusal = self.body.refusal or find_url_key(self.request)
