@@ -96,8 +96,29 @@ async def count_tokens(
 
     ``own``: the request as a client of the engine's own dialect sent it. Raises ``LLMError``.
     """
-    if not target.engine.counts_tokens:
-        return TokenCount(estimate_input_tokens(request), estimated=True)
+    target = client.memory.adapt(target)
+    engine = target.engine
+    if engine.counts_tokens and (engine.dialect != CHAT or engine.responses is not None):
+        try:
+            return await _ask_count(request, target, client, record, own)
+        except LLMError as error:
+            if not _has_no_path(error):  # as of a proxy, whose base URL an engine may have
+                raise
+            record.dropped = ()
+    return TokenCount(estimate_input_tokens(request), estimated=True)
+
+
+def _has_no_path(error: LLMError) -> bool:
+    """True for an error that says that there is no such path, and not that there is no such model."""
+    details = error.provider
+    if details is None or details.status not in (404, 405, 501):
+        return False
+    return details.status != 404 or "model" not in f"{details.code} {details.message} {error.param}".lower()
+
+
+async def _ask_count(
+    request: ChatRequest, target: Target, client: EngineClient, record: CallRecord, own: OwnRequest | None
+) -> TokenCount:
     if target.engine.dialect == CHAT:
         target = use_responses(target)
     engine = target.engine

@@ -118,3 +118,50 @@ async def test_an_answer_without_a_number_is_the_provider_s_fault(answer: Any) -
             "/v1/messages/count_tokens", {"model": "anthropic/m", "messages": BODY["messages"]}
         )
         assert answered.status == 502
+
+
+MISSING: dict[str, tuple[int, Any, str]] = {
+    "fastapi": (404, {"detail": "Not Found"}, "application/json"),
+    "its own form": (404, {"type": "error", "error": {"type": "not_found_error", "message": "Not Found"}}, "application/json"),
+    "page": (404, "<html>404</html>", "text/html"),
+    "text": (404, "404 page not found", "text/plain"),
+    "empty": (404, "", "text/plain"),
+    "method": (405, {"detail": "Method Not Allowed"}, "application/json"),
+    "not implemented": (501, "", "text/plain"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("missing", MISSING.values(), ids=MISSING)
+@pytest.mark.parametrize("engine", ANSWERS)
+async def test_an_engine_without_the_counter_gives_a_marked_estimate(
+    engine: str, missing: tuple[int, Any, str]
+) -> None:
+    """As a proxy does whose address is the engine's base URL; Claude Code counts before each long turn."""
+    status, said, kind = missing
+
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.respond(said, status, kind, headers={"Retry-After-Ms": "1"})
+
+    async with Upstream(script).run() as upstream, run_server(make_config(**WIRES[engine].environ(upstream))) as server:
+        body = {"model": f"{engine}/m", **BODY}
+        answer = await server.post("/v1/messages/count_tokens", body, CLIENT)
+        counted = await answer.json()
+    assert (answer.status, answer.headers.get("X-Tokens-Estimated")) == (200, "true"), counted
+    assert counted["input_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        ("anthropic", {"type": "error", "error": {"type": "not_found_error", "message": "model: m"}}),
+        ("google", {"error": {"code": 404, "message": "models/m is not found for API version v1beta", "status": "NOT_FOUND"}}),
+        ("openai", {"error": {"message": "No such thing.", "code": "model_not_found"}}),
+    ],
+)  # fmt: skip
+async def test_an_unknown_model_is_not_counted(engine: str, said: Any) -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.respond(said, 404)
+
+    async with Upstream(script).run() as upstream, run_server(make_config(**WIRES[engine].environ(upstream))) as server:
+        answer = await server.post("/v1/messages/count_tokens", {"model": f"{engine}/m", **BODY}, CLIENT)
+    assert answer.status == 404
