@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, get_args
+from urllib.parse import urlsplit
 
 from llm.config.parsers import ConfigError, parse_flag, parse_key, parse_names, parse_text, parse_url, parse_variable
 from llm.engines.engine import CacheMarks, Engine, MarkField, Quirks, ResponsesSupport, trim_base_url
@@ -115,6 +116,9 @@ def _set_base_url_and_tags(name: str, engine: Engine, values: Mapping[str, str])
     url_name, tags_name = variable_name(name, "BASE_URL"), variable_name(name, "THINK_TAGS")
     if url_name in values:
         url = parse_variable(url_name, parse_url, values[url_name])
+        if engine.quirks.refuses_max_tokens and engine.base_url and not _is_same_owner(url, engine.base_url):
+            # Most servers that only resemble OpenAI's ignore the newer field, and with it the limit.
+            engine = replace(engine, quirks=replace(engine.quirks, max_tokens_field="max_tokens"))
         engine = replace(engine, base_url=trim_base_url(url, engine.dialect))
     if tags_name in values:
         tags = parse_variable(tags_name, parse_flag, values[tags_name])
@@ -123,6 +127,12 @@ def _set_base_url_and_tags(name: str, engine: Engine, values: Mapping[str, str])
             quirks = replace(quirks, reasoning_field="think_tags")
         engine = replace(engine, quirks=quirks, always_translate=tags)
     return engine
+
+
+def _is_same_owner(url: str, other: str) -> bool:
+    """True if the hosts end with the same two labels, as ``eu.api.openai.com`` and ``api.openai.com`` do."""
+    first, second = ((urlsplit(one).hostname or "").split(".")[-2:] for one in (url, other))
+    return first == second
 
 
 def _set_reasoning(name: str, engine: Engine, values: Mapping[str, str]) -> Engine:

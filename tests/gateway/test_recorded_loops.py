@@ -188,7 +188,13 @@ def _chat(message: Mapping[str, Any]) -> Iterator[Mark]:
             yield block.get("type"), block.get("text", block)
     for call in message.get("tool_calls") or ():
         function = call["function"]
-        yield "call", call["id"], function["name"], _value(function.get("arguments") or "{}"), call.get("extra_content")
+        yield (
+            "call",
+            call["id"],
+            function["name"],
+            _value(function.get("arguments") or "{}") or {},
+            call.get("extra_content"),
+        )
 
 
 def _anthropic(block: Mapping[str, Any]) -> Mark:

@@ -83,9 +83,10 @@ def without_think_tags(answer: Answer) -> Answer:
 
 
 def arguments_of(text: str) -> Json:
-    """Returns the parsed arguments; the text itself if it is invalid JSON, ``{}`` for an empty text."""
+    """Returns the parsed arguments; the text itself if it is invalid JSON, ``{}`` for an empty text and for ``null``."""
     try:
-        return json.loads(text or "{}")
+        value = json.loads(text or "{}")
+        return {} if value is None else value
     except ValueError:
         return text
 
@@ -104,6 +105,7 @@ class _Collected:
 
     def call(self, name: str, arguments: str, id: str | None, hosted: bool = False, *, exact: bool = False) -> None:
         """Adds a tool call. ``exact``: the arguments are the provider's own bytes."""
+        arguments = "" if arguments.strip() == "null" else arguments
         text = arguments if exact else None
         self.calls.append(Call(name, arguments_of(arguments), id or None, hosted, text=text))
 

@@ -23,7 +23,7 @@ from llm.dialects.openai_chat.shared import (
     SEALED_PLACE,
     SEALED_TEXT,
 )
-from llm.wire.json_lenient import as_text, drop_null
+from llm.wire.json_lenient import as_text
 from llm.wire.json_strict import raise_invalid, read_text, read_typed
 
 _MESSAGE_FIELDS: Final = frozenset({"role", "content"})
@@ -92,9 +92,9 @@ def _read_assistant(wire: Mapping[str, Any], place: str, number: int, functions:
         parts.append(_read_call(call, f"{place}.tool_calls[{n}]"))
     if (legacy := read_typed(wire, "function_call", dict, f"{place}.")) is not None:
         name = read_text(legacy, "name", f"{place}.function_call.")
-        arguments = read_typed(legacy, "arguments", str, f"{place}.function_call.") or ""
+        arguments = read_typed(legacy, "arguments", str, f"{place}.function_call.") or "{}"
         functions[name] = f"call_{name}_{number}"  # the same for the same history: prompt caches depend on it
-        parts.append(ToolCall(functions[name], name, drop_null(arguments) or "{}"))
+        parts.append(ToolCall(functions[name], name, arguments))
     fields = {name: value for name, value in wire.items() if value is not None}
     return Message("assistant", place_reasoning(parts, placed), unknown_fields(fields, known, NAME, None))
 
@@ -149,7 +149,7 @@ def _read_call(wire: Any, place: str) -> ToolCall:
     return ToolCall(
         id=read_text(wire, "id", f"{place}."),
         name=read_text(inner, "name", f"{place}.{kind}."),
-        arguments=wrap_input(arguments) if kind == "custom" else drop_null(arguments) or "{}",
+        arguments=wrap_input(arguments) if kind == "custom" else arguments or "{}",
         metadata=unknown_fields(wire, ("id", "type", kind), NAME, None),
         freeform=NAME if kind == "custom" else "",
     )

@@ -8,7 +8,8 @@ from typing import Any, Final
 from llm.chat.provider_metadata import metadata_for_engine
 from llm.chat.request import NO_OPTIONS, ChatRequest, Options, WebTool
 from llm.dialects.openai_chat.shared import NAME
-from llm.engines.engine import Engine
+from llm.engines.engine import Engine, Quirks
+from llm.engines.globs import matches
 from llm.engines.options import (
     check_options,
     default_fields,
@@ -49,7 +50,7 @@ def write_options(
     dropped += (*reasoning.unsent_options, *ignored_options(options, family, is_reasoning))
     dropped += unmet_caching(options, engine, bool(family.caching_fields))
     wire: dict[str, Json] = {
-        quirks.max_tokens_field: options.max_tokens,
+        _choose_limit_field(quirks, model): options.max_tokens,
         "temperature": options.temperature,
         "top_p": options.top_p,
         "top_k": options.top_k,
@@ -67,6 +68,10 @@ def write_options(
     }
     written = {name: merge_field(client_fields.get(name), value) for name, value in wire.items() if value is not None}
     return {**default_fields(_extra_fields(options, engine, family), client_fields), **written}
+
+
+def _choose_limit_field(quirks: Quirks, model: str) -> str:
+    return "max_completion_tokens" if matches(model, quirks.refuses_max_tokens) else quirks.max_tokens_field
 
 
 def _extra_fields(options: Options, engine: Engine, family: ModelProfile) -> dict[str, Json]:

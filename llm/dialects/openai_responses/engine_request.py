@@ -39,7 +39,7 @@ from llm.engines.globs import matches
 from llm.engines.options import add_extra_fields
 from llm.errors import Unsupported
 from llm.wire.json_codec import Json
-from llm.wire.json_lenient import as_dict, as_list, as_text
+from llm.wire.json_lenient import as_dict, as_list, as_text, drop_null
 from llm.wire.schema_refs import join_pointer
 from llm.wire.schema_subset import ReferenceLimit, enforce_schema
 
@@ -350,7 +350,7 @@ class _ItemWriter:
             return
         is_text = call.freeform == NAME or (call.freeform and self._engine.quirks.custom_tools)
         type = "custom_tool_call" if is_text or fields.get("type") == "custom_tool_call" else "function_call"
-        arguments = call.arguments if type == "function_call" else unwrap_input(call.arguments)
+        arguments = (drop_null(call.arguments) or "{}") if type == "function_call" else unwrap_input(call.arguments)
         if drop_ids:
             fields.pop("id", None)
         self._call_types[call.id] = type
