@@ -28,6 +28,7 @@ from handlers.openai.media import FormRelayHandler, ImagesHandler, OpenAISpeechH
 from handlers.openai.models import CompatibleModelHandler, CompatibleModelsHandler
 from handlers.openai.moderations import ModerationsHandler
 from handlers.openai.rerank import RerankHandler
+from handlers.openai.response_input import CompactHandler, InputTokensHandler
 from handlers.openai.websocket import ResponsesSocketHandler
 from handlers.ops.api_description import LlmsTextHandler, OpenApiHandler
 from handlers.ops.health import HealthHandler, HelloHandler
@@ -87,6 +88,8 @@ ROUTES: tuple[Route, ...] = (
     ("/v1/moderations", ModerationsHandler, {}),
     *FILE_ROUTES,
     ("/v1/models", CompatibleModelsHandler, {}),
+    ("/v1/responses/compact", CompactHandler, {"dialect": openai_responses, "schema": "openai.responses"}),
+    ("/v1/responses/input_tokens", InputTokensHandler, {"dialect": openai_responses, "schema": "openai.responses"}),
     (r"/v1/responses/([^/]+)", ResponseHandler, {}),
     (r"/v1/responses/([^/]+)/input_items", InputItemsHandler, {}),
     (r"/v1/responses/([^/]+)/cancel", CancelResponseHandler, {}),

@@ -38,12 +38,13 @@ def write_request(chat: EngineRequest, dialect: str) -> EngineRequest:
 
 
 def passthrough_request(body: Mapping[str, Any], model: str, dialect: str) -> EngineRequest:
-    """Returns the own count request of a client of Anthropic or Gemini with the engine's name of the model."""
+    """Returns a client's own count request, of Anthropic, Gemini or Responses, with the engine's name of the model."""
     if dialect == gemini.NAME:
         path = gemini.write_model_path(model)
         inner = {name: {**body[name], "model": path} for name in _INNER if isinstance(body.get(name), dict)}
         return EngineRequest(path=f"/v1beta/{path}:countTokens", body={**body, **inner})
-    return EngineRequest(path=f"{_MESSAGES}/count_tokens", body={**body, "model": model})
+    path = "/responses/input_tokens" if dialect == _RESPONSES else f"{_MESSAGES}/count_tokens"
+    return EngineRequest(path=path, body={**body, "model": model})
 
 
 def read_reply(wire: Any) -> int:
@@ -62,6 +63,7 @@ def read_fields(wire: Any) -> dict[str, Json]:
 
 
 _MESSAGES: Final = "/v1/messages"
+_RESPONSES: Final = "openai-responses"
 
 
 def _write_anthropic(chat: EngineRequest) -> EngineRequest:

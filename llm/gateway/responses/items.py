@@ -62,13 +62,13 @@ def write_item_page(
         if place is None:
             return None
         ordered = ordered[place + 1 :]
-    page: list[Json] = [_with_status(item) for item in ordered[:limit]]
+    page: list[Json] = [write_listed_item(item) for item in ordered[:limit]]
     ids = [as_text(item.get("id")) for item in ordered[:limit]]
     ends: dict[str, Json] = {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
     return {"object": "list", "data": page, **ends, "has_more": len(ordered) > limit}
 
 
-def _with_status(item: Mapping[str, Any]) -> dict[str, Json]:
+def write_listed_item(item: Mapping[str, Any]) -> dict[str, Json]:
     """Returns an item as it is listed: the content of a message is a list of parts there."""
     content = item.get("content")
     if item.get("type") != "message" or not isinstance(content, str):

@@ -49,14 +49,15 @@ class ResponseKeeper:
         self._catalog = catalog
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def resolve(self, body: Mapping[str, Any], caller: Caller) -> Turn:
+    async def resolve(self, body: Mapping[str, Any], caller: Caller, *, expand: bool = False) -> Turn:
         """Reads what a request refers to, and whether its answer is to be kept.
 
+        ``expand``: references go to no engine, also if it keeps its answers.
         Raises ``UnknownModel``, ``EngineNotConfigured``, ``PreviousResponseNotFound``, ``NotFound`` for an item, and
         ``InvalidRequest``.
         """
         target = self._memory.adapt(self._catalog.resolve_model_name(body["model"], caller))
-        keeps, owner = keeps_answers(target), caller.make_thread_owner()
+        keeps, owner = keeps_answers(target) and not expand, caller.make_thread_owner()
         kept = self.enabled and body.get("store") is not False
         if body.get("background") is True and not kept:
             raise InvalidRequest("background: requires `store` to be true", param="background")

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from llm.engines.engine import Target
 from llm.errors import InvalidRequest, NotFound, PreviousResponseNotFound
+from llm.gateway.responses.compaction import replace_compactions
 from llm.gateway.responses.items import give_ids, list_items, take_given_ids
 from llm.storage.responses import ResponseStore, StoredItem, StoredResponse
 from llm.storage.threads import Owner
@@ -60,8 +61,10 @@ async def resolve_references(
         item if wanted is None or _stays(found.get(wanted), target, keeps) else found[wanted].value
         for item, wanted in ((item, _read_reference(item)) for item in items)
     ]
-    if found or (history and not stays):
-        sent["input"] = [take_given_ids(item) for item in (new if stays else [*history, *new])]
+    whole = new if stays else [*history, *new]
+    compacted = replace_compactions(whole)
+    if found or (history and not stays) or compacted is not whole:
+        sent["input"] = [take_given_ids(item) for item in compacted]
     return ResolvedInput(sent, [*history, *give_ids(known, len(history))], id)
 
 
