@@ -7,9 +7,11 @@ import json
 import re
 import socket
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from soak.kinds import NATIVE, Kind, Request, http
+from websockets.asyncio.client import ClientConnection, connect
+
+from soak.kinds import CLIENT_ID, NATIVE, Kind, Request, http
 
 PATIENCE: Final = 30.0  # seconds that any exchange may take
 WAIT: Final = 0.03  # seconds until a client that waits has enough
@@ -97,6 +99,9 @@ class Client:
     async def _ask(self, request: Request) -> None:
         kind = request.kind
         match kind.fate:
+            case "turns":
+                await take_turns(self._port, request)
+                return
             case "read":
                 connection = await self._kept()
                 connection.send(request.raw)
@@ -166,6 +171,30 @@ class Client:
         if answer.status not in (200, 204):
             raise Wrong(f"{method} {path}: {answer.status} {answer.body[:300]!r}")
         return answer.body
+
+
+async def take_turns(port: int, request: Request) -> None:
+    """Asks for two responses over one WebSocket, the second of which continues the first; or leaves amid the first."""
+    model, id = f"{request.engine}/{request.kind.model}", None
+    headers = {"Authorization": f"Bearer {CLIENT_ID}"}
+    async with connect(f"ws://127.0.0.1:{port}/v1/responses", additional_headers=headers) as socket:
+        for _ in range(2):
+            body = {"type": "response.create", "model": model, "input": "Hello", "store": False}
+            await socket.send(json.dumps({**body, "previous_response_id": id}))
+            deltas, event = 0, await _receive(socket)
+            while event["type"] not in ("response.completed", "response.failed", "error"):
+                deltas += str(event.get("delta")).count("~")  # those of one read may come together
+                if deltas and not request.kind.deltas:
+                    socket.transport.abort()
+                    return
+                event = await _receive(socket)
+            if event["type"] != "response.completed" or deltas != request.kind.deltas:
+                raise Wrong(f"{deltas} deltas, not {request.kind.deltas}: {str(event)[:300]}")
+            id = event["response"]["id"]
+
+
+async def _receive(socket: ClientConnection) -> Any:
+    return json.loads(await socket.recv())
 
 
 def check(request: Request, answer: Answer) -> None:

@@ -14,7 +14,9 @@ from soak.wires import WIRES
 CLIENT_ID: Final = "soak-client-id-0123456789"
 ENGINES: Final = tuple(WIRES)
 
-Fate = Literal["read", "slow", "leave at once", "leave while waiting", "leave while streaming", "leave while slow"]
+Fate = Literal[
+    "read", "slow", "leave at once", "leave while waiting", "leave while streaming", "leave while slow", "turns"
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ KINDS: Final = (
     Kind("garbage", 10, "garbage", status=502),
     Kind("garbage, whole", 5, "garbage", stream=False, status=502),
     Kind("a page instead of an answer", 5, "page", stream=False, status=502),
+    Kind("turns over a WebSocket", 15, "e5", fate="turns", deltas=5),
+    Kind("left a WebSocket", 11, "stall", fate="turns"),
     Kind("broken events", 10, "broken", deltas=3, error=True),
 )
 
