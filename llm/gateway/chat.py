@@ -36,6 +36,7 @@ from llm.gateway.tool_names import ClientToolNames, fit_tool_names
 from llm.http1.threads import run_in_thread
 from llm.storage.threads import Owner, ThreadStore
 from llm.tools.base import Tool, Tools, pick_tools
+from llm.tools.hosted import HostedRuns, pick_web_tools
 from llm.upstream.call_record import CallRecord
 from llm.upstream.engine_client import EngineClient
 from llm.upstream.passthrough.round import PassthroughRound
@@ -135,7 +136,7 @@ class ChatService:
             return self._answer_heavy(target, call, caller, sink)
         request = call.dialect.read_request(call.body)
         sink.begin(request)
-        route = passthrough_target(call.dialect.NAME, request, target) if call.may_pass else None
+        route = self._find_route(request, target, call, caller)
         if route is None:
             call.body.clear()
             return self._translate(request, target, call, caller, sink)
@@ -146,11 +147,17 @@ class ChatService:
             return passing.run()
         return self._pass_or_translate(passing, target, call, caller, sink)
 
+    def _find_route(self, request: ChatRequest, target: Target, call: ChatCall, caller: Caller) -> Target | None:
+        """Returns where the request can be passed through; None also if this server has to run a tool for it."""
+        route = passthrough_target(call.dialect.NAME, request, target) if call.may_pass else None
+        own = route is not None and pick_web_tools(request, route, self._tools, trusted=caller.trusted)[1]
+        return None if own else route
+
     async def _answer_heavy(self, target: Target, call: ChatCall, caller: Caller, sink: Sink) -> None:
         """Does what :meth:`answer` does; the work on the request in a thread."""
         request = await run_in_thread(call.dialect.read_request, call.body)
         sink.begin(request)
-        route = passthrough_target(call.dialect.NAME, request, target) if call.may_pass else None
+        route = self._find_route(request, target, call, caller)
         if route is None:
             call.body.clear()
             answer = self._translate(request, target, call, caller, sink)
@@ -243,11 +250,14 @@ class ChatService:
             unsigned = target.engine.quirks.unsigned_reasoning or target.engine.quirks.think_tags
             recorder = SignatureRecorder(self._signatures, owner, prefixes[-1], keeps_unsigned=unsigned)
         del prefixes
+        own: Mapping[str, Tool] = {}
         values = (ArgumentsCheck(),) if request.tools and call.dialect.ARGUMENTS_ARE_VALUES else ()
         stages: tuple[Stage, ...] = (*values, recorder) if recorder else values
-        web_stage = call.dialect.ANSWER_FORMS.web_stage
-        if web_stage is not None and asks_for_web(request):
-            stages = (*stages, web_stage())
+        if asks_for_web(request):
+            web_stage = call.dialect.ANSWER_FORMS.web_stage
+            request, own = pick_web_tools(request, target, self._tools, trusted=caller.trusted)
+            hosted = (HostedRuns(cites=web_stage is None),) if own else ()
+            stages = (*stages, *hosted, *((web_stage(),) if web_stage is not None else ()))
         stages = self._with_checks(call, stages)
         output = _Output(sink, _without_messages(request) if heavy else request)
         accepted = ENGINE_DIALECTS[target.engine.dialect].TOOL_NAMES
@@ -256,8 +266,14 @@ class ChatService:
         )
         stages = (ClientToolNames(names), *stages) if names else stages
         headers = call.headers_for(target) if call.headers else _NO_HEADERS
-        answer = EngineRound(request, target, self._client, call.record, output.sink, stages, headers).run()
-        del request, call, caller, owner, headers  # this frame stays for as long as the answer takes
+        if own:
+            pipeline = Pipeline(stages, output.sink)
+            ask = _ask_engine(target, self._client, call.record, pipeline, headers)
+            client_tools = {tool.name for tool in request.tools} - own.keys()
+            answer = run_rounds(request, ask, own, self._limits, call.record, pipeline, client_tools)
+        else:
+            answer = EngineRound(request, target, self._client, call.record, output.sink, stages, headers).run()
+        del request, call, caller, owner, headers, own  # this frame stays for as long as the answer takes
         await _end_with(answer, output, stages, recorder)
 
     def _with_checks(self, call: ChatCall, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
@@ -308,9 +324,15 @@ class ChatService:
         )
 
 
-def _ask_engine(target: Target, client: EngineClient, record: CallRecord, sink: EventSink) -> AskEngine:
+def _ask_engine(
+    target: Target,
+    client: EngineClient,
+    record: CallRecord,
+    sink: EventSink,
+    headers: Mapping[str, str] = _NO_HEADERS,
+) -> AskEngine:
     def ask(request: ChatRequest, rounds: Sequence[Stage]) -> Coroutine[Any, Any, Finished]:
-        return EngineRound(request, target, client, record, sink, rounds).run()
+        return EngineRound(request, target, client, record, sink, rounds, headers).run()
 
     return ask
 

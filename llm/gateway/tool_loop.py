@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -65,25 +65,31 @@ async def run_rounds(
     limits: ToolLimits,
     record: CallRecord,
     sink: EventSink,
+    client_tools: Collection[str] = (),
 ) -> Finished:
-    """Sends rounds to the engine and runs the tools that it calls, until it calls none; no other tools were offered.
+    """Sends rounds to the engine and runs the tools that it calls, until it calls none.
+
+    ``client_tools``: the names of the other tools that were offered. The client runs them: a call ends the answer.
 
     Returns the end of the answer, which is not fed to ``sink``. The usage of all rounds is written to ``record``.
     Raises ``LLMError``, ``ToolLimit`` among them. Cancelling it cancels running tools.
     """
     until = time.monotonic() + limits.seconds
-    rounds = Rounds(record)
+    rounds = Rounds(record, client_tools)
     for number in range(limits.rounds):
         finish = await ask(request, (rounds,))
         reply = rounds.end_round(finish)
         calls = [part for part in reply.message.parts if isinstance(part, ToolCall) and part.executor == "client"]
         paused = finish.reason == "paused" and not calls
-        called = finish.reason in ("tool_calls", "stop", "other") and bool(calls)
+        own = [call for call in calls if call.name not in client_tools]
+        called = finish.reason in ("tool_calls", "stop", "other") and bool(own)
         if not paused and not called:
             return finish
         _check(rounds.usage, limits, until)
         record.waiting_for = TOOL
-        results = await _run_calls(calls, tools, limits, rounds, until, sink) if calls else []
+        results = await _run_calls(own, tools, limits, rounds, until, sink) if own else []
+        if len(own) < len(calls):
+            return finish
         request = _next(request, reply, calls, results, first=number == 0)
         _check(rounds.usage, limits, until)
     raise ToolLimit(f"The model still called tools after {limits.rounds} rounds (MAX_TOOL_ROUNDS).")
@@ -118,7 +124,9 @@ def _next(
 class Rounds:
     """The stage that joins all rounds to one answer: one start, parts numbered consecutively, usage summed."""
 
-    def __init__(self, record: CallRecord) -> None:
+    def __init__(self, record: CallRecord, client_tools: Collection[str] = ()) -> None:
+        """``client_tools``: names of tools that the client runs, not this server."""
+        self._client_tools = client_tools
         self.usage = Usage()  # of all rounds so far
         self._before = Usage()  # of the rounds before this one
         self._started = False
@@ -170,7 +178,8 @@ class Rounds:
         match event:
             case ToolCallStarted(index, id, name, executor):
                 self._indexes[id] = self._renumber(index)
-                return ToolCallStarted(self._renumber(index), id, name, "server" if executor == "client" else executor)
+                own = executor == "client" and name not in self._client_tools
+                return ToolCallStarted(self._renumber(index), id, name, "server" if own else executor)
             case ToolCallDelta(index, arguments):
                 return ToolCallDelta(self._renumber(index), arguments)
             case PartEnded(index, keep, ran, phase):

@@ -20,6 +20,7 @@ from llm.wire.json_codec import Json, dump_bytes, loads
 _TIMEOUT: Final = 60.0  # seconds
 _MAX_BYTES: Final = 4 * 1024 * 1024  # bytes of a response
 _MAX_RESULTS: Final = 5
+_DOMAINS: Final = ("include_domains", "exclude_domains")  # set by this server only, not by the model
 _MAX_DETAIL: Final = 300  # characters of Tavily's error message that are passed on
 
 
@@ -50,13 +51,14 @@ class SearchTavily:
 
     async def __call__(self, arguments: Mapping[str, Json]) -> Json:
         """Returns Tavily's response with its field names in camelCase. Raises ``ToolFailed``."""
-        body = {
+        body: dict[str, Json] = {
             "query": arguments["query"],
             "include_answer": True,
             "max_results": _MAX_RESULTS,
             "search_depth": "basic",
             "topic": "general",
         }
+        body |= {name: arguments[name] for name in _DOMAINS if name in arguments}
         headers = {
             "authorization": f"Bearer {self._key}",
             "content-type": "application/json",

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from anthropic import AsyncAnthropic
+from anthropic import AsyncAnthropic, BadRequestError
 from openai import AsyncOpenAI
 
 from tests.support.harness import CLIENT_ID, Client, Connection, Request, Upstream, make_config, run_server
 from tests.support.one_answer import stream_of
+from tests.support.tool_server import run_tools
 
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 URL, TITLE, QUERY, TEXT = "https://a.example", "Downloads", "newest Ruby", "It is 4.0."
 HELLO: Any = [{"role": "user", "content": "What is new?"}]
 SEARCH: Any = {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}
+TAVILY: dict[str, Any] = {
+    "query": QUERY,
+    "answer": TEXT,
+    "results": [{"title": TITLE, "url": URL, "content": "The newest is 4.0.", "score": 0.9}],
+}
+OWN: Any = {"own": ["search_tavily"]}
 PAIR = {"url": URL, "title": TITLE}
 
 
@@ -79,10 +86,16 @@ ENGINES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @asynccontextmanager
-async def judged(model: str, *bodies: dict[str, Any], **environ: str) -> AsyncIterator[tuple[Client, Upstream]]:
+async def judged(
+    model: str, *bodies: dict[str, Any], own: Sequence[str] = ()
+) -> AsyncIterator[tuple[Client, Upstream]]:
+    """``own``: names of the server's own tools."""
     answers = [*bodies]
 
     async def script(request: Request, connection: Connection) -> None:
+        if request.path == "/search":
+            await connection.respond(json.dumps(TAVILY), 200 if TAVILY["results"] else 500)
+            return
         body = answers.pop(0) if len(answers) > 1 else answers[0]
         if "streamGenerateContent" in request.path or request.json.get("stream"):
             await connection.stream("text/event-stream")
@@ -96,8 +109,10 @@ async def judged(model: str, *bodies: dict[str, Any], **environ: str) -> AsyncIt
     upstream = Upstream(script)
     async with upstream.run():
         keys = {f"{name}_API_KEY": "sk-canary-K", f"{name}_BASE_URL": upstream.url + suffix, "MAX_RETRIES": "0"}
-        async with run_server(make_config(**{**keys, **environ})) as server:
-            yield server, upstream
+        async with run_tools(upstream.port) as made:
+            tools = {name: made[name] for name in own}
+            async with run_server(make_config(**keys), tools) as server:
+                yield server, upstream
 
 
 async def ask_messages(url: str, stream: bool, **asked: Any) -> Any:
@@ -219,3 +234,147 @@ async def test_gw_10_the_search_goes_back_as_a_text_to_any_engine(stream: bool, 
     text = json.dumps(sent.get("messages") or sent.get("contents"))
     assert QUERY in text and URL in text and TEXT in text and "Searched the web for" in text
     assert "server_tool_use" not in text and "encrypted" not in text
+
+
+# --- the server's own tools, where the engine has none ---
+
+
+def calling(*names: str, text: str = "") -> dict[str, Any]:
+    """Returns a chat completion that calls tools."""
+    arguments = {"web_search": {"query": QUERY}, "web_fetch": {"url": "http://127.0.0.1:1/"}}
+    calls = [
+        {
+            "id": f"call_{n}",
+            "type": "function",
+            "function": {"name": name, "arguments": json.dumps(arguments.get(name, {}))},
+        }
+        for n, name in enumerate(names)
+    ]
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": text or None, "tool_calls": calls},
+        "finish_reason": "tool_calls",
+    }
+    return {**chat(), "choices": [choice]}
+
+
+def plain() -> dict[str, Any]:
+    choice = {"index": 0, "message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop"}
+    return {**chat(), "choices": [choice]}
+
+
+MODEL = "mistralai/mistral-large-latest"
+
+
+def sent_to(upstream: Upstream, path: str) -> list[Any]:
+    return [request.json for request in upstream.requests if request.path.endswith(path)]
+
+
+@BOTH
+async def test_gw_09_the_server_searches_itself_where_the_engine_cannot(stream: bool) -> None:
+    tools = [{**SEARCH, "allowed_domains": ["a.example"]}]
+    async with judged(MODEL, calling("web_search", text="I search."), plain(), **OWN) as (server, upstream):
+        message = await ask_messages(server.url, stream, model=MODEL, messages=HELLO, tools=tools)
+    assert [block.type for block in message.content] == ["text", "server_tool_use", "web_search_tool_result", "text"]
+    _, use, found, text = message.content
+    assert use.input == {"query": QUERY} and found.tool_use_id == use.id and text.text == TEXT
+    assert [(page.url, page.title) for page in found.content] == [(URL, TITLE)]
+    assert message.stop_reason == "end_turn" and message.usage.server_tool_use.web_search_requests == 1
+    assert (message.usage.input_tokens, message.usage.output_tokens) == (10, 6)  # of both rounds
+    [search] = sent_to(upstream, "/search")
+    assert search["query"] == QUERY and search["include_domains"] == ["a.example"]
+    first, second = sent_to(upstream, "/chat/completions")
+    assert [tool["function"]["name"] for tool in first["tools"]] == ["web_search"]
+    assert "The newest is 4.0." in json.dumps(second["messages"])
+    # The conversation goes on: the pages are known to the model again, with their texts.
+    turn: Any = {"role": "assistant", "content": [block.to_dict() for block in message.content]}
+    async with judged(MODEL, plain(), **OWN) as (server, upstream):
+        await ask_messages(server.url, stream, model=MODEL, messages=[*HELLO, turn, *HELLO], tools=tools)
+    history = json.dumps(sent_to(upstream, "/chat/completions")[0]["messages"])
+    assert QUERY in history and URL in history and "The newest is 4.0." in history
+
+
+@BOTH
+async def test_the_server_s_search_reaches_a_responses_client(stream: bool) -> None:
+    asked: Any = {"model": MODEL, "input": "Hi", "tools": [{"type": "web_search"}]}
+    async with judged(MODEL, calling("web_search"), plain(), **OWN) as (server, _):
+        response = await ask_responses(server.url, stream, **asked)
+    call, message = response.output
+    assert (call.type, call.action.query, [one.url for one in call.action.sources]) == ("web_search_call", QUERY, [URL])
+    assert message.type == "message" and response.output_text == TEXT and response.status == "completed"
+
+
+@BOTH
+async def test_the_server_s_search_reaches_a_chat_client_as_annotations(stream: bool) -> None:
+    """The field would pass to this engine as it is, which does not know it."""
+    asked: Any = {"model": MODEL, "messages": HELLO, "web_search_options": {}}
+    async with judged(MODEL, calling("web_search"), plain(), **OWN) as (server, upstream):
+        async with AsyncOpenAI(api_key=CLIENT_ID, base_url=f"{server.url}/v1", max_retries=0) as client:
+            if stream:
+                chunks = [one async for one in await client.chat.completions.create(**asked, stream=True)]
+                deltas = [chunk.choices[0].delta.to_dict() for chunk in chunks if chunk.choices]
+                annotations: Any = [one for delta in deltas for one in delta.get("annotations") or ()]
+                text = "".join(delta.get("content") or "" for delta in deltas)
+                assert not any(delta.get("tool_calls") for delta in deltas)
+            else:
+                message = (await client.chat.completions.create(**asked)).choices[0].message
+                text, annotations = message.content or "", [one.to_dict() for one in message.annotations or ()]
+                assert not message.tool_calls
+    assert text == TEXT and [one["url_citation"]["url"] for one in annotations] == [URL]
+    assert "web_search_options" not in sent_to(upstream, "/chat/completions")[0]
+
+
+@BOTH
+async def test_the_client_s_own_call_ends_the_answer_after_the_search(stream: bool) -> None:
+    function = {"name": "f", "input_schema": {"type": "object", "properties": {}}}
+    async with judged(MODEL, calling("web_search", "f"), **OWN) as (server, upstream):
+        message = await ask_messages(server.url, stream, model=MODEL, messages=HELLO, tools=[SEARCH, function])
+    assert sorted(block.type for block in message.content) == ["server_tool_use", "tool_use", "web_search_tool_result"]
+    assert message.stop_reason == "tool_use"
+    assert len(sent_to(upstream, "/chat/completions")) == len(sent_to(upstream, "/search")) == 1
+
+
+async def test_the_search_is_used_as_often_as_the_client_allows() -> None:
+    tools = [{**SEARCH, "max_uses": 1}]
+    async with judged(MODEL, calling("web_search"), calling("web_search"), plain(), **OWN) as (server, upstream):
+        message = await ask_messages(server.url, False, model=MODEL, messages=HELLO, tools=tools)
+    results = [block for block in message.content if block.type == "web_search_tool_result"]
+    assert len(sent_to(upstream, "/search")) == 1 and len(results) == 2
+    assert results[1].content.error_code == "unavailable" and message.content[-1].text == TEXT
+
+
+async def test_a_page_that_cannot_be_fetched_is_an_error_that_the_model_sees() -> None:
+    pytest.importorskip("resiliparse")
+    fetch: Any = {"type": "web_fetch_20250910", "name": "web_fetch", "allowed_domains": ["a.example"]}
+    async with judged(MODEL, calling("web_fetch"), plain(), own=["get_html_as_text"]) as (server, upstream):
+        message = await ask_messages(server.url, False, model=MODEL, messages=HELLO, tools=[fetch])
+    kinds = [block.type for block in message.content]
+    assert kinds == ["server_tool_use", "web_fetch_tool_result", "text"]
+    assert message.content[1].content.error_code == "unavailable"
+    assert "may not be fetched" in json.dumps(sent_to(upstream, "/chat/completions")[1]["messages"])
+
+
+async def test_what_the_server_s_search_does_not_know_is_named() -> None:
+    tools = [{**SEARCH, "user_location": {"type": "approximate", "country": "GB"}}]
+    body = {"model": MODEL, "max_tokens": 100, "messages": HELLO, "tools": tools}
+    async with judged(MODEL, calling("web_search"), plain(), **OWN) as (server, _):
+        answer = await server.post("/v1/messages", body, {"Authorization": f"Bearer {CLIENT_ID}"})
+        assert answer.status == 200, await answer.body()
+        assert answer.headers["X-Dropped-Fields"] == "web_search/user_location"
+    async with judged(MODEL, plain()) as (server, _):  # without a search of its own
+        answer = await server.post("/v1/messages", body, {"Authorization": f"Bearer {CLIENT_ID}"})
+        assert (answer.status, answer.headers["X-Dropped-Fields"]) == (200, "web_search")
+
+
+async def test_gw_09_a_forced_search_is_run_by_the_server_or_refused() -> None:
+    asked: Any = {"model": MODEL, "messages": HELLO, "tools": [SEARCH]}
+    choice = {"type": "tool", "name": "web_search"}
+    async with judged(MODEL, calling("web_search"), plain(), **OWN) as (server, upstream):
+        message = await ask_messages(server.url, True, **asked, tool_choice=choice)
+        first, second = sent_to(upstream, "/chat/completions")
+    assert message.content[-1].text == TEXT and second["tool_choice"] == "auto"
+    assert first["tool_choice"] == {"type": "function", "function": {"name": "web_search"}}
+    async with judged(MODEL, plain()) as (server, upstream):
+        with pytest.raises(BadRequestError) as refusal:
+            await ask_messages(server.url, True, **asked, tool_choice=choice)
+    assert "web_search" in refusal.value.message and not upstream.requests
