@@ -191,6 +191,7 @@ class AnswerForms:
     media_urls: bool = False  # media by their address
     citations: bool = False  # else they become a text behind the answer
     web_stage: Callable[[], Stage] | None = None  # creates the stage that writes searches of other dialects
+    only_text: bool = False  # no reasoning, no sources
     provider_runs: bool = False  # tools that a provider of another dialect has run
 
 

@@ -44,6 +44,10 @@ def lost_parts(reply: Reply, request: ChatRequest, dialect: str, forms: AnswerFo
     for part in reply.message.parts:
         own = any(opaque.dialect == dialect for opaque in part.metadata)
         match part:
+            case Reasoning(reasoning) if forms.only_text and reasoning:
+                lost[REASONING] = None
+            case Text(citations=cited) if forms.only_text and cited:
+                lost["citations"] = None
             case Media() if part.kind not in forms.media or (part.base64 is None and not forms.media_urls):
                 lost[part.kind] = None
             case UnknownPart(tool_run=run) if not own and not (forms.provider_runs and run is not None):

@@ -262,3 +262,15 @@ async def test_cl_14_a_raw_prompt_is_completed_without_a_chat() -> None:
         assert (system.status, (await system.json())["param"]) == (400, "system")
     [sent] = upstream.requests
     assert sent.json == {"model": "m", "prompt": "<fim>a", "stream": False}
+
+
+async def test_what_a_text_has_no_place_for_is_named() -> None:
+    async def think(request: Request, connection: Connection) -> None:
+        message = {"role": "assistant", "reasoning": "Hm.", "content": "a, b"}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        await connection.respond({"id": "c-1", "object": "chat.completion", "model": "m", "choices": [choice]})
+
+    async with running(think) as (_, _upstream, server):
+        answer = await server.post("/v1/completions", {"model": "groq/m", "prompt": "x"})
+        assert (await answer.json())["choices"][0]["text"] == "a, b"
+        assert answer.headers["X-Dropped-Fields"] == "reasoning"

@@ -24,7 +24,7 @@ from llm.dialects.openai_common import CLIENT_HEADERS, write_error, write_models
 from llm.dialects.stream_repair import keep_document as repair_document
 from llm.engines.api_choice import COMPLETIONS as NAME
 
-ANSWER_FORMS = AnswerForms()
+ANSWER_FORMS = AnswerForms(only_text=True)
 ARGUMENTS_ARE_VALUES = False
 
 __all__ = [
