@@ -298,6 +298,48 @@ async def test_a_model_that_needs_the_api_is_asked_by_chat_completions_where_it_
                 assert paths_of(upstream) == expected
 
 
+SEARCHES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "messages": (
+        "/v1/messages",
+        {
+            "messages": [{"role": "user", "content": "News?"}],
+            "max_tokens": 9,
+            "tools": [{"type": "web_search_20250305", "name": "web_search"}, {"name": "f", "input_schema": {"type": "object"}}],
+        },
+    ),
+    "responses": ("/v1/responses", {"input": "News?", "tools": [{"type": "web_search"}, FUNCTION]}),
+}  # fmt: skip
+
+
+@streamed
+@pytest.mark.parametrize("refusal", [NO_PATH["fastapi"], (*TOOLS["words"], "application/json")], ids=["path", "tools"])
+@pytest.mark.parametrize("client", SEARCHES)
+async def test_a_search_of_the_provider_is_named_where_the_engine_cannot_run_it(
+    client: str, refusal: Any, stream: bool
+) -> None:
+    path, body = SEARCHES[client]
+    async with Upstream(Server(refusal)).run() as upstream:
+        async with run_server(make_config(OPENAI_API_KEY=KEY, OPENAI_BASE_URL=f"{upstream.url}/v1")) as server:
+            for expected in ([RESPONSES, CHAT], [CHAT]):
+                got = await server.post(path, {**body, "model": "openai/gpt-5.4", "stream": stream}, CLIENT)
+                raw = await got.body()
+                assert (got.status, b"All done" in raw) == (200, True), raw
+                assert "web_search" in got.headers.get("X-Dropped-Fields", "")
+                assert paths_of(upstream) == expected
+
+
+@streamed
+async def test_an_answer_by_chat_completions_can_be_named_again(stream: bool) -> None:
+    async with Upstream(Server(NO_PATH["fastapi"])).run() as upstream:
+        config = make_config(OPENAI_API_KEY=KEY, OPENAI_BASE_URL=f"{upstream.url}/v1")
+        async with run_server(config) as server:
+            first = await ask(server, {"model": "openai/m", "input": "first"}, stream)
+            second = {"model": "openai/m", "input": "second", "previous_response_id": first["id"]}
+            assert text_of(await ask(server, second, stream)) == "All done"
+    contents = [message["content"] for message in upstream.requests[-1].json["messages"]]
+    assert contents == ["first", "All done", "second"]
+
+
 async def test_the_option_that_forces_the_api_is_refused_where_it_is_missing() -> None:
     async with Upstream(Server(NO_PATH["fastapi"])).run() as upstream, run_server(custom(upstream)) as server:
         body = {"engine": "vllm", "model": "m", "prompt": "Hello", "options": {"useResponsesApi": True}}
