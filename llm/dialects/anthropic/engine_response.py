@@ -154,7 +154,8 @@ class MessageReader:
         if self._started:
             return
         self._started = True
-        out.append(Started(as_text(message.get("id")), as_text(message.get("model")), _read_dropped(message)))
+        dropped = _read_dropped(message) if "input_transformations" in message else ()
+        out.append(Started(as_text(message.get("id")), as_text(message.get("model")), dropped))
         self._fields = _select_unknown(message, _MESSAGE_FIELDS)
         self._report_usage(message.get("usage"), out)
 

@@ -329,15 +329,16 @@ def read_usage(wire: Mapping[str, Any]) -> Usage:
     output = as_count(wire.get("output_tokens"))
     details = wire.get("output_tokens_details")
     reasoning = (as_count(details.get("thinking_tokens")) or 0) if isinstance(details, dict) else 0
-    created = wire.get("cache_creation")
-    created = created if isinstance(created, dict) else {}
+    created, other = wire.get("cache_creation"), {}
+    if isinstance(created, dict):
+        other = {name: n for field, name in _CACHE_WRITES.items() if (n := as_count(created.get(field)))}
     return Usage(
         fresh=as_count(wire.get("input_tokens")),
         cache_read=as_count(wire.get("cache_read_input_tokens")) or 0,
         cache_write=as_count(wire.get("cache_creation_input_tokens")) or 0,
         text=None if output is None else max(output - reasoning, 0),
         reasoning=reasoning,
-        other={name: n for field, name in _CACHE_WRITES.items() if (n := as_count(created.get(field)))},
+        other=other,
     )
 
 

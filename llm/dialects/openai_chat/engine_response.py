@@ -179,9 +179,9 @@ class ChunkReader:
         stopped_by = choice.get("stop_reason") or choice.get("matched_stop")  # the id of a token, or a stop sequence
         self._stop_sequence = as_text(stopped_by) or self._stop_sequence
         self._explanation = as_text(as_dict(choice.get("error")).get("message")) or self._explanation
-        filters = as_dict(choice.get("content_filter_results"))  # Azure
-        found = [name for name, result in filters.items() if as_dict(result).get("filtered")]
-        self._category = ", ".join(found) or self._category
+        if filters := as_dict(choice.get("content_filter_results")):  # Azure
+            found = [name for name, result in filters.items() if as_dict(result).get("filtered")]
+            self._category = ", ".join(found) or self._category
 
     def _read_delta(self, delta: Mapping[str, Any], whole: bool) -> None:
         self._read_reasoning(delta, whole)

@@ -214,7 +214,7 @@ def read_usage(wire: Mapping[str, Any], *, reasoning_in_output: bool = True) -> 
             ("accepted_prediction", output_details.get("accepted_prediction_tokens")),
             ("rejected_prediction", output_details.get("rejected_prediction_tokens")),
         )
-        if (count := as_count(value))
+        if value and (count := as_count(value))
     }
     return Usage(
         fresh=None if prompt is None else prompt - read - written,
