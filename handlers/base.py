@@ -71,6 +71,7 @@ class BaseHandler(RequestHandler):
     counts_as_answer: ClassVar[bool] = False  # the answer counts for MAX_ANSWERS
     body_schema: ClassVar[str] = ""  # name of the schema of its bodies; "": none, or an argument of the route
     dialect: ErrorDialect = native  # the dialect that errors are written in
+    searched: ClassVar[bytes] = b""  # :meth:`parse_body` notes whether this is in the body
 
     # An open stream keeps its handler in memory: slots take a fifth of the memory of an instance dictionary.
     __slots__ = (
@@ -79,6 +80,7 @@ class BaseHandler(RequestHandler):
         "_task",
         "answer_task",
         "body",
+        "body_matches",
         "caller",
         "client_gone",
         "context",
@@ -248,6 +250,7 @@ class BaseHandler(RequestHandler):
         The error is returned so that an unauthorized caller gets 401 and not a description of the body.
         """
         raw = self.body.take()
+        self.body_matches = bool(self.searched) and self.searched in raw
         if not raw or raw.isspace():
             return {}, None
         try:
@@ -365,7 +368,7 @@ class BaseHandler(RequestHandler):
         return f"req_{os.urandom(12).hex()}"
 
     def _set_request_id_headers(self) -> None:
-        self.set_header("X-Request-Id", self.request_id)
+        self._headers["X-Request-Id"] = self.request_id  # it has no character that a header may not have
         if self.dialect.REQUEST_ID != "X-Request-Id":
             self.set_header(self.dialect.REQUEST_ID, self.request_id)
 

@@ -37,7 +37,8 @@ class ChatHandler(BaseHandler):
 
     methods = ("POST",)
     counts_as_answer = True
-    __slots__ = ("_answer", "_has_file_ids", "_stalled", "_stopped", "record", "schema")
+    searched = MARK
+    __slots__ = ("_answer", "_stalled", "_stopped", "record", "schema")
 
     dialect: ClientDialect = native
     schema: str
@@ -47,7 +48,6 @@ class ChatHandler(BaseHandler):
         self.dialect = dialect
         self.schema = schema
         self._answer: ClientAnswer | None = None
-        self._has_file_ids = False  # the body may name files of an engine
         self.record = CallRecord(started=self.started_at)
         self._stalled = 0.0  # when the answer last moved before a stall that was logged
         self._stopped: LLMError | None = None  # why the answer was stopped, if not by its client leaving
@@ -63,7 +63,7 @@ class ChatHandler(BaseHandler):
             await run_in_thread(self.context.schemas.check, self.schema, body)
         else:
             self.context.schemas.check(self.schema, body)
-        if self._has_file_ids:
+        if self.body_matches:
             body = await self._restore_file_ids(body)
         answer = self._answer = self.create_answer()
         active = self.context.active
@@ -88,11 +88,6 @@ class ChatHandler(BaseHandler):
             active.remove(self.request_id)
             self._answer = None  # breaks the reference cycle, so that memory is freed without the garbage collector
             self.failure = self.failure or self.record.failure
-
-    def parse_body(self) -> tuple[dict[str, Any], LLMError | None]:
-        """Returns the JSON object, and notes whether it may name files."""
-        self._has_file_ids = self.body.holds(MARK)
-        return super().parse_body()
 
     async def _restore_file_ids(self, body: dict[str, Any]) -> dict[str, Any]:
         """Returns the body with ids of files as the engine of the model knows them. Raises ``LLMError``."""

@@ -142,15 +142,6 @@ class RequestBody:
         """Returns a body that is kept in a spool."""
         return memoryview(b"") if self._spool is None else self._spool.view()
 
-    def holds(self, text: bytes) -> bool:
-        """True if the body in memory has this text."""
-        pieces, before = self._pieces or (), b""
-        for piece in pieces:
-            if text in piece or (before and text in before[-len(text) :] + piece[: len(text)]):
-                return True
-            before = piece
-        return False
-
     def take(self) -> bytes:
         """Returns the body, which is no longer kept here. Its bytes stay reserved until :meth:`release`."""
         if self._spool is not None:

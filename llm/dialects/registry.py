@@ -68,9 +68,9 @@ def passthrough_target(client_dialect: str, request: ChatRequest, target: Target
 
 def _has_runs_of_others(request: ChatRequest) -> bool:
     """True if the history has a call of a hosted tool of another dialect, in a form that this server has made."""
-    return any(
-        isinstance(part, ToolCall) and part.executor == "provider" and not part.metadata
-        for message in request.messages
-        if message.role == "assistant"
-        for part in message.parts
-    )
+    for message in request.messages:
+        if message.role == "assistant":
+            for part in message.parts:
+                if isinstance(part, ToolCall) and part.executor == "provider" and not part.metadata:
+                    return True
+    return False

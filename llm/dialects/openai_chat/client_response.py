@@ -67,7 +67,7 @@ _NO_NAMES: Final[frozenset[str]] = frozenset()
 _READS_TWICE: Final[Mapping[str, Sequence[str]]] = {"Agents/Python": ("reasoning",)}
 
 
-def choose_reasoning_fields(configured: Sequence[str], user_agent: str) -> Sequence[str]:
+def choose_reasoning_fields(configured: Sequence[str], headers: Mapping[str, str]) -> Sequence[str]:
     """Returns the fields in which a client gets reasoning: both have the same text, as most clients read only one.
 
     Measured with 18 clients on 2026-11-30: three read only ``reasoning_content``, three only ``reasoning``, and eight
@@ -75,6 +75,7 @@ def choose_reasoning_fields(configured: Sequence[str], user_agent: str) -> Seque
     """
     if len(configured) == 1:
         return configured
+    user_agent = headers.get("User-Agent", "")
     for start, fields in _READS_TWICE.items():
         if user_agent.startswith(start):
             return fields
