@@ -11,14 +11,14 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic, time
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from tornado.httputil import RequestStartLine
 
 from handlers.openai.responses import ResponsesHandler
 from handlers.openai.turn import TurnConnection
-from handlers.request.limits import LARGE_SIZE, check_values
+from handlers.request.limits import LARGE_SIZE, LIGHT_SIZE, check_values, is_heavy
 from handlers.server.connection import ClientConnection
 from handlers.server.websocket import WebSocket
 from llm.chat.events import Finished, Started
@@ -30,6 +30,7 @@ from llm.http1.threads import run_in_thread
 from llm.http1.websocket import GOING_AWAY, NORMAL, VERSION, compute_accept, is_upgrade
 from llm.wire.json_codec import dump_bytes, loads
 from llm.wire.json_lenient import as_list, as_text
+from llm.wire.json_steps import dump_in_steps, loads_in_steps
 
 _CREATE: Final = "response.create"
 # Headers of the upgrade that its responses do not have: those of the connection, and of one request.
@@ -40,7 +41,6 @@ _OWN_HEADERS: Final = frozenset({
 _SOCKET_HEADERS: Final = "sec-websocket-"
 _SOCKET_BETA: Final = "responses_websockets="  # a value of OpenAI-Beta that is about the connection
 _MOST_LANE: Final = 200  # characters of ``stream_id``
-T = TypeVar("T")
 
 
 class ResponsesSocketHandler(ResponsesHandler):
@@ -164,11 +164,11 @@ class ResponseSocket:
 
     async def _answer(self, message: bytes) -> None:
         try:
-            fields = await _run_sized(len(message), _parse, message)
+            heavy = _is_heavy(message)
+            fields = await run_in_thread(_parse, message, loads_in_steps) if heavy else _parse(message, loads)
         except LLMError as error:
             TurnConnection(self._socket).send_failure(error)
             return
-        size = len(message)
         del message
         id, lane = as_text(fields.get("previous_response_id")), as_text(fields.get("stream_id"))[:_MOST_LANE]
         history = self._memory.find(id) or b""
@@ -177,7 +177,12 @@ class ResponseSocket:
         try:
             generate = fields.pop("generate", None) is not False
             stored = bool(history) and fields.get("store") is not False and self._is_kept_by_engine(fields)
-            turn = await _run_sized(size + len(history), _read_turn, fields, history, stored)
+            heavy = heavy or _is_heavy(history)
+            turn = (
+                await run_in_thread(_read_turn, fields, history, stored, loads_in_steps, dump_in_steps)
+                if heavy
+                else _read_turn(fields, history, stored, loads, dump_bytes)
+            )
             items = turn.items
             del history, fields
             if generate:
@@ -222,11 +227,16 @@ class ResponseSocket:
         connection.finish()
 
 
-def _parse(message: bytes) -> dict[str, Any]:
+def _is_heavy(data: bytes) -> bool:
+    """True if the work on this JSON may take more than a few ms: it is done in a thread, in steps."""
+    return len(data) > LARGE_SIZE or (len(data) > LIGHT_SIZE and is_heavy((data,)))
+
+
+def _parse(message: bytes, decode: Callable[[bytes], Any]) -> dict[str, Any]:
     """Parses a message. Raises ``InvalidRequest``."""
     check_values(message)
     try:
-        fields = loads(message)
+        fields = decode(message)
     except ValueError as error:
         raise InvalidRequest(f"message: is not JSON ({error})"[:200], param="message") from None
     kind = fields.get("type") if isinstance(fields, dict) else None
@@ -237,7 +247,13 @@ def _parse(message: bytes) -> dict[str, Any]:
     return fields
 
 
-def _read_turn(fields: dict[str, Any], history: bytes, stored_reasoning: bool) -> _Turn:
+def _read_turn(
+    fields: dict[str, Any],
+    history: bytes,
+    stored_reasoning: bool,
+    decode: Callable[[bytes], Any],
+    encode: Callable[[Any], bytes],
+) -> _Turn:
     """Makes the request of a message; ``history``: JSON of the kept conversation that it continues."""
     sent = fields.get("input")
     if isinstance(sent, str):
@@ -247,13 +263,8 @@ def _read_turn(fields: dict[str, Any], history: bytes, stored_reasoning: bool) -
     dropped = {"type", "stream_id", "stream", *(("previous_response_id", "input") if history else ())}
     body: dict[str, Any] = {name: value for name, value in fields.items() if name not in dropped}
     if history:
-        items = body["input"] = join_conversation(history, items, stored_reasoning=stored_reasoning)
-    return _Turn(dump_bytes({**body, "stream": True}), dump_bytes(items))
-
-
-async def _run_sized(size: int, work: Callable[..., T], *args: Any) -> T:
-    """Does the work at once, for a large conversation in a thread."""
-    return await run_in_thread(work, *args) if size > LARGE_SIZE else work(*args)
+        items = body["input"] = join_conversation(decode(history), items, stored_reasoning=stored_reasoning)
+    return _Turn(encode({**body, "stream": True}), encode(items))
 
 
 def _make_headers(headers: Mapping[str, str], size: int) -> Headers:

@@ -200,6 +200,20 @@ async def test_reasoning_without_its_content_is_not_sent_to_an_engine_that_does_
     assert "rs_1" not in engine.asked[1] and "rs_2" in engine.asked[1]
 
 
+@pytest.mark.parametrize("objects", [10, 4000])
+async def test_a_heavy_conversation_is_continued_like_a_light_one(objects: int) -> None:
+    async with serve("anthropic") as (server, engine), open_socket(server) as socket:
+        parts = [{"type": "input_text", "text": f"part {n}"} for n in range(objects)]
+        first = await turn(socket, engine.model, input=[{"role": "user", "content": parts}], store=False)
+        id = first[-1]["response"]["id"]
+        second = await turn(socket, engine.model, input="And now? é", store=False, previous_response_id=id)
+        assert find_event_faults(second) == []
+    sent = json.loads(engine.asked[1])["messages"]
+    assert [message["role"] for message in sent] == ["user", "assistant", "user"]
+    assert [part["text"] for part in sent[0]["content"]] == [part["text"] for part in parts]
+    assert "And now? é" in json.dumps(sent[2], ensure_ascii=False)
+
+
 async def test_several_messages_are_answered_in_their_order() -> None:
     async with serve("openai-chat") as (server, engine), open_socket(server) as socket:
         for number in range(40):

@@ -346,6 +346,13 @@ class Engine:
             return
         asked = json.loads(request.body)
         number = len(self.upstream.requests)
+        if request.path.endswith("/responses/compact"):
+            item = {"type": "compaction", "id": "cmp_1", "encrypted_content": "gA=="}
+            kind = "response.compaction"
+            await connection.respond(
+                {"id": "resp_1", "object": kind, "created_at": 1, "output": [item], "usage": _USAGE}
+            )
+            return
         body = _ANSWERS[self.wire](number, asked, f"answer {number}", bool(asked.get("tools")))
         if "streamGenerateContent" in request.path or (asked.get("stream") is True and self.wire != "gemini"):
             raw = stream_native(body) if self.wire == "openai-responses" else stream_of(body)

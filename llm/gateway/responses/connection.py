@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from llm.errors import InvalidRequest
-from llm.wire.json_codec import loads
 
 _MAX_LANES: Final = 16  # conversations of one connection
 _CALL_END: Final = "_call"
@@ -80,13 +79,13 @@ def join_json(first: bytes, second: bytes) -> bytes:
     return first[:-1] + separator + second[1:]
 
 
-def join_conversation(history: bytes, new: Sequence[Any], *, stored_reasoning: bool) -> list[Any]:
+def join_conversation(history: Sequence[Any], new: Sequence[Any], *, stored_reasoning: bool) -> list[Any]:
     """Returns the items of a kept conversation with the new ones.
 
     ``stored_reasoning``: reasoning items without their encrypted content stay. An engine that keeps no answers refuses
     them, since it does not know their ids. Raises ``InvalidRequest`` for the result of a call that was not made.
     """
-    items: list[Any] = [item for item in loads(history) if stored_reasoning or _is_complete(item)]
+    items: list[Any] = [item for item in history if stored_reasoning or _is_complete(item)]
     items += new
     calls = {item.get("call_id") for item in items if str(item.get("type")).endswith(_CALL_END)}
     for item in new:
