@@ -94,7 +94,8 @@ def fit_web_tools(request: ChatRequest, dialect: str, engine: Engine, dropped: l
     functions, support = any(tool.web is None for tool in request.tools), engine.web
     for tool in request.tools:
         web = tool.web
-        if web is None or any(opaque.dialect == dialect for opaque in tool.metadata):
+        as_it_is = support is None or not support.own_form_only
+        if web is None or (as_it_is and any(opaque.dialect == dialect for opaque in tool.metadata)):
             tools.append(tool)
             continue
         named = web.named or tool.name
@@ -108,7 +109,7 @@ def fit_web_tools(request: ChatRequest, dialect: str, engine: Engine, dropped: l
         dropped += [f"{named}/{name}" for name in lost]
         usual = f"web_{web.kind}"
         choice = f"tool:{usual}" if choice == f"tool:{tool.name}" else choice
-        tools.append(replace(tool, name=usual, web=web))
+        tools.append(replace(tool, name=usual, web=web, metadata=()))
     request = replace(request, tools=tuple(tools), options=replace(request.options, tool_choice=choice))
     if tools and support is not None and not support.can_force:
         only_web = all(tool.executor == "provider" for tool in tools)

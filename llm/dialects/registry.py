@@ -11,6 +11,7 @@ from llm.dialects import anthropic, gemini, native, ollama, openai_chat, openai_
 from llm.dialects.base import ClientDialect, EngineDialect, PassthroughDialect
 from llm.dialects.openai_chat import completions
 from llm.engines.api_choice import (
+    CHAT,
     COMPLETIONS,
     FIM,
     RESPONSES,
@@ -62,8 +63,19 @@ def passthrough_target(client_dialect: str, request: ChatRequest, target: Target
     if client_dialect == RESPONSES and takes_responses(request, chosen.engine):
         chosen = use_responses(chosen)
     same = client_dialect == chosen.engine.dialect and client_dialect in PASSTHROUGH_DIALECTS
-    translates = chosen.engine.always_translate or (same and _has_runs_of_others(request))
+    translates = chosen.engine.always_translate or (
+        same and (_has_runs_of_others(request) or _has_tools_of_others(request, chosen))
+    )
     return chosen if same and not translates else None
+
+
+def _has_tools_of_others(request: ChatRequest, target: Target) -> bool:
+    """True if the engine refuses the client's hosted tool for the web, which it has in its own words."""
+    web = target.engine.web
+    if web is None or not web.own_form_only or target.engine.dialect != CHAT:
+        return False
+    form = web.find_form(target.model)
+    return any(tool.web is not None and tool.web.named != form for tool in request.tools)
 
 
 def _has_runs_of_others(request: ChatRequest) -> bool:

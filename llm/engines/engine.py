@@ -117,6 +117,7 @@ class WebSupport:
     alone: tuple[str, ...] = ()  # these have them only in requests without functions
     responses: bool = False  # its Responses API has them; its Chat Completions only for the models of ``forms``
     forms: Mapping[str, WebForm] = field(default_factory=dict)  # in Chat Completions, by glob; the first one counts
+    own_form_only: bool = False  # its Chat Completions refuses the tool in the words of others
     settings: frozenset[str] = _NO_SETTINGS  # names of the settings of ``WebTool`` that it takes
     blocked_domains: str = ""  # the name of that setting in its Responses API
     lists_sources: bool = False  # its Responses API lists all sources of a search on request

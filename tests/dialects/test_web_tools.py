@@ -288,3 +288,14 @@ def test_other_hosted_tools_are_refused_by_name(tool: dict[str, Any]) -> None:
     with pytest.raises(Unsupported) as refusal:
         cross("anthropic", "google/gemini-3.5-flash", tools=[tool])
     assert (tool.get("name") or tool["type"]) in refusal.value.message and refusal.value.param == "tools"
+
+
+def test_groq_gets_its_own_words_from_chat_clients_too() -> None:
+    model = "groq/openai/gpt-oss-20b"
+    request, target = read("openai-chat", model)
+    assert passthrough_target("openai-chat", request, target) is None
+    body, out = cross("openai-chat", model)
+    assert body["tools"] == [{"type": "browser_search"}] and "web_search_options" not in body
+    assert set(out.dropped) == {"web_search_options/search_context_size", "web_search_options/user_location"}
+    request, target = read("openai-chat", model, tools=[{"type": "browser_search"}], web_search_options=None)
+    assert passthrough_target("openai-chat", request, target) is not None

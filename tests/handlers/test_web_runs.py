@@ -378,3 +378,38 @@ async def test_gw_09_a_forced_search_is_run_by_the_server_or_refused() -> None:
         with pytest.raises(BadRequestError) as refusal:
             await ask_messages(server.url, True, **asked, tool_choice=choice)
     assert "web_search" in refusal.value.message and not upstream.requests
+
+
+@BOTH
+async def test_the_server_searches_for_a_model_that_has_no_search_beside_functions(stream: bool) -> None:
+    """Gemini 2.5 takes its own search only without functions."""
+    function = {"name": "f", "input_schema": {"type": "object", "properties": {}}}
+    part = {"functionCall": {"id": "c1", "name": "web_search", "args": {"query": QUERY}}}
+    called = {"index": 0, "content": {"role": "model", "parts": [part]}, "finishReason": "STOP"}
+    first = {"responseId": "r0", "modelVersion": "g", "candidates": [called], "usageMetadata": {"promptTokenCount": 5}}
+    content = {"role": "model", "parts": [{"text": TEXT}]}
+    second = {**first, "candidates": [{"index": 0, "content": content, "finishReason": "STOP"}]}
+    model = "google/gemini-2.5-flash"
+    async with judged(model, first, second, **OWN) as (server, upstream):
+        message = await ask_messages(server.url, stream, model=model, messages=HELLO, tools=[SEARCH, function])
+    assert [block.type for block in message.content] == ["server_tool_use", "web_search_tool_result", "text"]
+    asked = [request.json for request in upstream.requests if request.path != "/search"]
+    assert [tool["name"] for tool in asked[0]["tools"][0]["functionDeclarations"]] == ["web_search", "f"]
+    assert len(asked) == 2
+
+
+@BOTH
+async def test_a_gemini_client_s_search_crosses_and_its_sources_come_back(stream: bool) -> None:
+    body = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}], "tools": [{"googleSearch": {}}]}
+    method = "streamGenerateContent?alt=sse" if stream else "generateContent"
+    headers = {"x-goog-api-key": CLIENT_ID}
+    for model, answers, own in (
+        ("anthropic/claude-sonnet-4-5", [message()], []),
+        (MODEL, [calling("web_search"), plain()], ["search_tavily"]),
+    ):
+        async with judged(model, *answers, own=own) as (server, upstream):
+            answer = await server.post(f"/v1beta/models/{model}:{method}", body, headers)
+            raw = (await answer.body()).decode()
+        assert answer.status == 200, raw
+        assert URL in raw and "groundingChunks" in raw and TEXT in raw and "functionCall" not in raw
+        assert "web_search" in json.dumps(upstream.requests[0].json["tools"])

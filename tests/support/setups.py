@@ -32,7 +32,7 @@ def read_codex_config(url: str, model: str) -> str:
     """Returns Codex's ``config.toml`` with everything in its row, for this model."""
     pieces = read_code("Codex", url)
     start = pieces.index("[model_providers.here]")
-    end = next(n for n in range(start + 1, len(pieces)) if " = " not in pieces[n])
+    end = next((n for n in range(start + 1, len(pieces)) if " = " not in pieces[n]), len(pieces))
     top = [piece for n, piece in enumerate(pieces) if " = " in piece and not start < n < end]
     text = "\n".join(f'model = "{model}"' if line.startswith("model = ") else line for line in top)
     return "\n".join([text, *pieces[start:end], ""])

@@ -35,6 +35,7 @@ GROQ: Final = Engine(
         fetch=("openai/gpt-oss-*", "groq/compound*", "compound*"),
         alone=("groq/compound*", "compound*"),
         forms={"openai/gpt-oss-*": "browser_search", "*compound*": "compound"},
+        own_form_only=True,
         can_force=False,
     ),
     speech=task_support.GROQ_SPEECH,
