@@ -92,7 +92,9 @@ class ChatHandler(BaseHandler):
     async def _restore_file_ids(self, body: dict[str, Any]) -> dict[str, Any]:
         """Returns the body with ids of files as the engine of the model knows them. Raises ``LLMError``."""
         engine = body.get("engine") or str(body.get("model")).partition("/")[0]
-        restored: dict[str, Any] = await self.context.files.restore_ids(body, engine, self.caller)
+        restored: dict[str, Any] = await self.context.files.restore_ids(
+            body, engine, self.caller, heavy=self.body.heavy
+        )
         return restored
 
     def make_call(self, body: dict[str, Any]) -> ChatCall:

@@ -5,7 +5,8 @@ Ids carry their engine (``openai~file-1``); an object is seen by the client that
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -21,6 +22,7 @@ from llm.gateway.engine_files import HEADER
 from llm.http1.threads import run_in_thread
 from llm.tasks.engine_ids import BatchLines, read_line_engine, split_id, strip_models
 from llm.upstream.attempts import request_json
+from llm.upstream.engine_client import encode_in_steps
 from llm.upstream.tasks import ResponseInfo, stream_body
 from llm.wire.json_codec import quote_url_part
 
@@ -97,7 +99,7 @@ class EngineFilesHandler(UploadHandler):
         if name is None and found is not None:
             name = found.engine
         if name is None and "requests" in body:
-            _, name = strip_models(body["requests"], engines)
+            _, name = await self._run(strip_models, body["requests"], engines)
         if name is None and self.form is not None and (file := self.form.read_file("file")) is not None:
             first = next(iterate_lines(file), b"")
             name = read_line_engine(first) if body.get("purpose") == _PURPOSE else None
@@ -108,24 +110,29 @@ class EngineFilesHandler(UploadHandler):
         path, engine = self._make_path(id), target.engine.name
         if self.form is None:
             if "requests" in body:
-                changed, named = strip_models(body["requests"], self.context.config.engines)
+                changed, named = await self._run(strip_models, body["requests"], self.context.config.engines)
                 if named not in (None, engine):
                     raise InvalidRequest(f"requests: name models of {named}, and {engine} is asked.", param="requests")
                 body = {**body, "requests": changed}
-            body = await self.context.files.restore_ids(body, engine, self.caller)
-            return EngineRequest(path=path, body=body) if body else EngineRequest(path=path, raw=b""), None
+            body = await self.context.files.restore_ids(body, engine, self.caller, heavy=self.body.heavy)
+            outgoing = EngineRequest(path=path, body=body) if body else EngineRequest(path=path, raw=b"")
+            return await self._run(encode_in_steps, outgoing) if self.body.heavy else outgoing, None
         file = self.form.read_file("file")
         if file is None or body.get("purpose") != _PURPOSE:
             return self.write_form(path, {}), None
         lines = BatchLines(engine, frozenset(self.context.config.engines))
         spool = Spool(self.context.config.data_dir)
         try:
-            await run_in_thread(_write_lines, file, lines, spool)
+            await asyncio.to_thread(_write_lines, file, lines, spool)
             await self.context.files.check(self.caller, engine, lines.ids)
             return self.write_form(path, {"file": spool.view()}), spool
         except BaseException:
             spool.close()
             raise
+
+    async def _run(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Returns what ``work`` returns; for a heavy request it runs in a thread."""
+        return await run_in_thread(work, *arguments) if self.body.heavy else work(*arguments)
 
     async def _write_query(self, target: Target) -> str:
         """Returns the query with ids as the engine knows them."""

@@ -132,8 +132,6 @@ class RequestBody:
 
     def weigh(self) -> bool:
         """Sets ``heavy`` and returns it: the work on the body belongs into a thread, and one copy of it is kept."""
-        if self._spool is not None:  # nothing of it is parsed as a whole
-            return False
         large = LARGE_SIZE if self._budget is None else LARGE_SIZE_COUNTED
         self.heavy = self._received > large or (self._received > LIGHT_SIZE and is_heavy(self._pieces or ()))
         return self.heavy

@@ -15,6 +15,8 @@ from llm.engines.task_support import CompletionSupport, ImageSupport, RerankSupp
 from llm.wire.json_codec import Json, quote_url_part
 
 RESPONSES_PATH: Final = "/responses"
+# Paths that name no deployment in Azure's classic form: the body does, or nothing.
+_WITHOUT_DEPLOYMENT: Final = (RESPONSES_PATH, "/files", "/uploads", "/batches")
 _LONG_CONTEXT: Final = re.compile(r"(?:\[1m\])+$", re.I)
 _CHAT: Final = "openai-chat"
 # Ends of a base URL that the paths of a dialect contain themselves: other programs want them in it.
@@ -186,7 +188,7 @@ class Engine:
             return f"{self.base_url}{self.path}{path}"
         mark = "&" if "?" in path else "?"
         version = f"{mark}api-version={quote_url_part(self.api_version)}"
-        if path.startswith(RESPONSES_PATH):  # the body names the deployment
+        if path.startswith(_WITHOUT_DEPLOYMENT):
             return f"{self.base_url}/openai{path}{version}"
         deployment = quote_url_part(self.deployment or model)
         return f"{self.base_url}/openai/deployments/{deployment}{path}{version}"

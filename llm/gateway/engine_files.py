@@ -9,6 +9,7 @@ from llm.engines.engine import Target
 from llm.errors import EngineNotConfigured, InvalidRequest
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
+from llm.http1.threads import run_in_thread
 from llm.storage.engine_files import EngineFileStore
 from llm.tasks.engine_ids import EngineId, find_ids, join_id, make_missing_error, map_ids, remove_engine, split_id
 
@@ -50,13 +51,14 @@ class EngineFiles:
             raise make_missing_error(text)
         return target, found.id
 
-    async def restore_ids(self, body: Any, engine: str, caller: Caller) -> Any:
-        """Returns a client's JSON with the ids as the engine knows them.
+    async def restore_ids(self, body: Any, engine: str, caller: Caller, *, heavy: bool = False) -> Any:
+        """Returns a client's JSON with the ids as the engine knows them. ``heavy``: the work belongs into a thread.
 
         Raises ``NotFound`` for one that is not the caller's, ``InvalidRequest`` for one of another engine.
         """
         engines = {one.name for one in self._catalog.list_engines(caller)}
-        ids = {one for one in find_ids(body) if one.engine in engines}
+        found = await run_in_thread(set, find_ids(body)) if heavy else set(find_ids(body))
+        ids = {one for one in found if one.engine in engines}
         if not ids:
             return body
         for one in ids:
@@ -64,7 +66,8 @@ class EngineFiles:
                 name = join_id(*one)
                 raise InvalidRequest(f"{name[:100]!r} is kept by {one.engine}, and {engine} is asked.", param="file_id")
         await self.check(caller, engine, [one.id for one in ids])
-        return remove_engine(body, frozenset(ids))
+        owned = frozenset(ids)
+        return await run_in_thread(remove_engine, body, owned) if heavy else remove_engine(body, owned)
 
     async def check(self, caller: Caller, engine: str, ids: Collection[str]) -> None:
         """Raises ``NotFound`` unless all ids are the caller's."""

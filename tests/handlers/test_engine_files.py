@@ -341,3 +341,39 @@ async def test_a_download_waits_for_a_slow_client(tmp_path: Path) -> None:
         answer = await server.get(f"/v1/files/{made.id}/content", {"X-ClientId": CLIENT_ID})
         await asyncio.sleep(0)
         assert await answer.body() == b"z" * 8_000_000
+
+
+async def test_a_large_batch_of_messages_is_read_in_a_thread(tmp_path: Path) -> None:
+    one = {"max_tokens": 5, "messages": [{"role": "user", "content": "x" * 1000}], "model": "anthropic/claude-x"}
+    requests = [{"custom_id": str(n), "params": one} for n in range(3000)]  # 3 MB
+    async with running(tmp_path) as (provider, server), of_anthropic(server) as client:
+        batch = await client.messages.batches.create(requests=requests)  # type: ignore[arg-type]
+        assert batch.id == "anthropic~msgbatch_1"
+    sent = provider.bodies[-1][1]["requests"]
+    assert sent == [{**row, "params": {**one, "model": "claude-x"}} for row in requests]
+
+
+async def test_requests_of_a_batch_name_one_engine(tmp_path: Path) -> None:
+    params = {"max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
+    two = [{"custom_id": "1", "params": {**params, "model": f"{name}/m"}} for name in ("anthropic", "openai")]
+    async with running(tmp_path) as (provider, server):
+        refused = await server.post("/v1/messages/batches", {"requests": two})
+        assert refused.status == 400
+        assert (await refused.json())["error"]["message"].startswith("requests[1].params.model: ")
+        refused = await server.post("/v1/messages/batches", {"requests": two[1:]})
+        assert refused.status == 400 and "OpenAI has no batches in this API" in (await refused.body()).decode()
+    assert not provider.bodies
+
+
+async def test_azure_s_classic_form_names_no_deployment(tmp_path: Path) -> None:
+    async def answer(request: Request, connection: Connection) -> None:
+        await connection.respond({"object": "list", "data": []})
+
+    async with Upstream(answer).run() as upstream:
+        environ = {"AZURE_API_KEY": "k" * 20, "AZURE_BASE_URL": upstream.url, "AZURE_API_VERSION": "2025-04-01-preview"}
+        async with run_server(make_config(**environ, DATA_DIR=str(tmp_path))) as server:
+            for path in ("/v1/files", "/v1/batches"):
+                assert (await server.get(path, {"X-ClientId": CLIENT_ID})).status == 200
+    assert [sent.path for sent in upstream.requests] == [
+        "/openai/files?api-version=2025-04-01-preview", "/openai/batches?api-version=2025-04-01-preview",
+    ]  # fmt: skip
