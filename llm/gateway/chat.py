@@ -150,8 +150,9 @@ class ChatService:
     def _find_route(self, request: ChatRequest, target: Target, call: ChatCall, caller: Caller) -> Target | None:
         """Returns where the request can be passed through; None also if this server has to run a tool for it."""
         route = passthrough_target(call.dialect.NAME, request, target) if call.may_pass else None
-        own = route is not None and pick_web_tools(request, route, self._tools, trusted=caller.trusted)[1]
-        return None if own else route
+        if route is None or not request.tools:
+            return route
+        return None if pick_web_tools(request, route, self._tools, trusted=caller.trusted)[1] else route
 
     async def _answer_heavy(self, target: Target, call: ChatCall, caller: Caller, sink: Sink) -> None:
         """Does what :meth:`answer` does; the work on the request in a thread."""

@@ -82,11 +82,6 @@ def choose_reasoning_fields(configured: Sequence[str], headers: Mapping[str, str
     return configured
 
 
-def create_writer(request: ChatRequest, now: int, reasoning_fields: Sequence[str] = REASONING_FIELDS) -> ChunkWriter:
-    """Creates the writer of one streamed answer. ``now``: seconds since 1970."""
-    return ChunkWriter(request, now, reasoning_fields)
-
-
 @lru_cache(maxsize=4)
 def _make_reasoning_chunk(fields: tuple[str, ...]) -> bytes:
     """Returns the template of a chunk with reasoning, which all streams share."""
@@ -118,7 +113,8 @@ class ChunkWriter:
     content_type = "text/event-stream"
     write_interval = 0.0
 
-    def __init__(self, request: ChatRequest, now: int, reasoning_fields: Sequence[str]) -> None:
+    def __init__(self, request: ChatRequest, now: int, reasoning_fields: Sequence[str] = REASONING_FIELDS) -> None:
+        """``now``: seconds since 1970."""
         self._reasoning_chunk = _make_reasoning_chunk(tuple(reasoning_fields))
         self._model, self._shows_usage = request.model, request.show_usage
         self._now = now
@@ -270,6 +266,9 @@ class ChunkWriter:
 
     def _write_call(self, index: int, call: Mapping[str, Any]) -> bytes:
         return self._write_delta({"tool_calls": [{"index": self._calls[index], **call}]})
+
+
+create_writer = ChunkWriter  # writes one streamed answer
 
 
 def _write_end_fields(finish: Finished) -> dict[str, Json]:

@@ -43,7 +43,7 @@ def write_options(
     options, model, quirks = request.options, request.model, engine.quirks
     family = find_profile(model, engine.models.profiles)
     if options is NO_OPTIONS:
-        return default_fields(family.default_fields, client_fields)
+        return default_fields(family.default_fields, client_fields) if family.default_fields else {}
     reasoning = resolve_reasoning(options, engine, model, family, request.soft_options)
     is_reasoning = will_reason(reasoning, family)
     options = check_options(options, engine, model, family, is_reasoning, _KNOWN)

@@ -10,7 +10,7 @@ from llm.chat.freeform import Freeform, unwrap_input
 from llm.chat.history import move_media_out_of_results
 from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult, UnknownPart, join_texts
 from llm.chat.provider_metadata import metadata_for_engine, shorten_id
-from llm.chat.request import ChatRequest, ToolSpec
+from llm.chat.request import NO_OPTIONS, ChatRequest, ToolSpec
 from llm.dialects.base import EngineRequest
 from llm.dialects.losses import (
     REASONING,
@@ -60,7 +60,8 @@ def write_request(request: ChatRequest, engine: Engine) -> EngineRequest:
     if request.tools:
         request = fit_web_tools(request, NAME, engine, dropped)
     dropped += lost_fields(request, NAME)
-    request = fit_tools(request, engine, dropped)
+    if request.tools or request.options is not NO_OPTIONS:
+        request = fit_tools(request, engine, dropped)
     request = adapt_history(request, NAME, engine, dropped)
     messages = [wire for message in request.messages for wire in _write_message(message, engine, dropped)]
     client_fields = _select_client_fields(request, engine, dropped) if request.metadata else {}
