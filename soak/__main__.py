@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from soak.clients import Client, Connection
-from soak.kinds import CLIENT_ID, Request, http, requests
+from soak.kinds import CLIENT_ID, KEEPERS, Request, http, requests
 
 ROOT: Final = Path(__file__).parent.parent
 MOST_GROWTH: Final = 5.0  # MB (O1)
 WARM_UP: Final = 10  # the part of all requests that is not counted
 AT_ONCE: Final = 64
-EVERY_THREAD: Final = 50  # requests to one conversation that is kept
+EVERY_THREAD: Final = 50  # requests to one conversation that is kept, as a thread and as responses
 PROGRESS: Final = 10_000
 QUIET: Final = 30.0  # seconds that it may take to become quiet
 MOST_TOLD: Final = 20  # faults
@@ -178,6 +178,10 @@ class Run:
             if turn % EVERY_THREAD == EVERY_THREAD - 1:
                 left = turn % (2 * EVERY_THREAD) == EVERY_THREAD - 1
                 self._count("thread, left" if left else "thread", await client.thread(left))
+            elif turn % EVERY_THREAD == EVERY_THREAD // 2:
+                number = turn // EVERY_THREAD
+                left, engine = bool(number % 2), KEEPERS[number % len(KEEPERS)]
+                self._count("responses, left" if left else "responses", await client.responses(engine, left))
             else:
                 request: Request = next(self._source)
                 self._count(request.kind.name, await client.ask(request))

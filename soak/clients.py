@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from soak.kinds import CLIENT_ID, NATIVE, Kind, Request, http
+from soak.kinds import CLIENT_ID, NATIVE, RESPONSES, Kind, Request, http
 
 PATIENCE: Final = 30.0  # seconds that any exchange may take
 WAIT: Final = 0.03  # seconds until a client that waits has enough
@@ -70,8 +70,8 @@ class Connection:
             await asyncio.sleep(pause)
         return bytes(piece)
 
-    async def until(self, mark: bytes) -> None:
-        await self._reader.readuntil(mark)
+    async def until(self, mark: bytes) -> bytes:
+        return await self._reader.readuntil(mark)
 
 
 class Client:
@@ -163,6 +163,42 @@ class Client:
         if (count := len(json.loads(told))) != (2 if left else 4):
             raise Wrong(f"{count} messages in it")
         await self._call("DELETE", f"/thread/{id}")
+
+    async def responses(self, engine: str, left: bool) -> str | None:
+        """Two responses, one the continuation of the other, that are kept; with ``left`` also one in the background.
+
+        The client leaves the last one and cancels it. Then all are deleted.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._responses(engine, left)
+        except (Wrong, TimeoutError, OSError, EOFError, ValueError, KeyError) as error:
+            self.close()
+            return f"responses: {type(error).__name__} {error}"
+        return None
+
+    async def _responses(self, engine: str, left: bool) -> None:
+        body = {"model": f"{engine}/e1", "input": "Hello"}
+        first = json.loads(await self._call("POST", RESPONSES, body))["id"]
+        second = json.loads(await self._call("POST", RESPONSES, {**body, "previous_response_id": first}))["id"]
+        ids = [first, second]
+        if left:
+            connection = await self._kept()
+            asked = {**body, "model": f"{engine}/stall", "background": True, "stream": True}
+            connection.send(http("POST", RESPONSES, NATIVE.headers, asked))
+            told = await connection.until(b"~")
+            self.close()
+            ids.append((found := re.search(rb'"id":"(resp_[0-9a-f]+)"', told)) and found[1].decode())
+            cancelled = json.loads(await self._call("POST", f"{RESPONSES}/{ids[-1]}/cancel"))
+            if cancelled["status"] != "cancelled":
+                raise Wrong(f"status {cancelled['status']}")
+        items = json.loads(await self._call("GET", f"{RESPONSES}/{second}/input_items"))
+        if len(items["data"]) != 3:
+            raise Wrong(f"{len(items['data'])} items before it")
+        for id in ids:
+            if json.loads(await self._call("GET", f"{RESPONSES}/{id}"))["id"] != id:
+                raise Wrong("another response")
+            await self._call("DELETE", f"{RESPONSES}/{id}")
 
     async def _call(self, method: str, path: str, body: object = None) -> bytes:
         connection = await self._kept()

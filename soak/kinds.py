@@ -53,6 +53,8 @@ class Client:
 _BEARER: Final = {"Authorization": f"Bearer {CLIENT_ID}"}
 _NATIVE: Final = {"X-ClientId": CLIENT_ID, "Accept": "application/x-ndjson"}
 NATIVE: Final = Client("/llm/chat", _NATIVE, b'"finishReason":"stop"', b'"type":"error"')
+RESPONSES: Final = "/v1/responses"  # of conversations that are kept (``Client.responses``)
+KEEPERS: Final = tuple(engine for engine in ENGINES if engine != "openai")  # whose answers this server keeps
 CLIENTS: Final = (
     NATIVE,
     Client("/llm/chat", {**_NATIVE, "Accept": "text/event-stream"}, b'"finishReason":"stop"', b'"type":"error"'),
