@@ -82,7 +82,12 @@ class KeptResponseHandler(BaseHandler):
 class ResponseHandler(KeptResponseHandler):
     """``GET /v1/responses/<id>`` returns a response, or its stream; ``DELETE`` deletes it."""
 
-    methods = ("GET", "DELETE")
+    methods = ("GET", "DELETE", "POST")
+
+    async def handle(self, body: dict[str, Any]) -> None:
+        if self.request.method == "POST":  # what may be sent there has a path of its own
+            raise NotFound(f"This server has no path {self.request.path[:200]} for POST.")
+        await super().handle(body)
 
     async def answer(self, stored: StoredResponse) -> None:
         """Answers for a response that is kept here alone."""

@@ -362,15 +362,6 @@ async def test_an_error_in_a_stream_of_responses_fails_it(wire: Wire) -> None:
     assert [event.type for event in events[-2:]] == ["error", "response.failed"]
 
 
-async def test_previous_response_id_is_refused_because_responses_are_not_stored() -> None:
-    wire = WIRES["anthropic"]
-    async with judged(wire, make_text_script(wire)) as (client, _, _):
-        with pytest.raises(openai.BadRequestError, match="previous_response_id"):
-            await client.responses.create(model="anthropic/m", input="And?", previous_response_id="resp_1")
-        with pytest.raises(openai.NotFoundError):
-            await client.responses.retrieve("resp_1")
-
-
 # --- embeddings ---
 
 

@@ -19,6 +19,8 @@ COUNTED_BODIES: dict[str, dict[str, Any]] = {
     "/voice/stt": {"engine": "openai", "audio": "AAAA", "mimeType": "audio/wav"},
     "/v1/chat/completions": {"model": "openai/m", "messages": [{"role": "user", "content": "Hi"}]},
     "/v1/responses": {"model": "openai/m", "input": "Hi"},
+    "/v1/responses/compact": {"model": "openai/m", "input": "Hi"},
+    "/v1/responses/input_tokens": {"model": "openai/m", "input": "Hi"},
     "/v1/messages": {"model": "openai/m", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]},
     "/v1/messages/count_tokens": {"model": "openai/m", "messages": [{"role": "user", "content": "Hi"}]},
     "/v1/embeddings": {"model": "openai/m", "input": "Hi"},
