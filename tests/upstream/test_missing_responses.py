@@ -39,6 +39,8 @@ TOOLS: Final = {  # refusals of tools that are no functions
     "only": (400, {"error": {"message": "Only `type:\"function\"` tools are supported on this endpoint.", "param": "tools.8.type"}}),
     "fastapi": (422, {"detail": [{"loc": ["body", "tools", 1, "type"], "msg": "Input should be 'function'"}]}),
     "xai": (422, {"code": "invalid", "error": "Failed to deserialize the JSON body: tools[1]: unknown variant `custom`, expected `function`"}),
+    "openrouter": (400, {"error": {"code": "invalid_prompt", "message": "Invalid Responses API request"}, "metadata": {"raw": json.dumps([{"code": "invalid_union", "errors": [[{"code": "invalid_union", "errors": [], "note": "No matching discriminator", "discriminator": "type", "path": ["type"], "message": "Invalid input"}]], "path": ["tools", 1], "message": "Invalid input"}], indent=2)}}),
+    "openrouter's list": (400, {"error": {"code": "invalid_prompt", "message": "Invalid Responses API request"}, "metadata": {"raw": [{"code": "invalid_union", "errors": [[{"discriminator": "type", "path": ["type"]}]], "path": ["tools", 1]}]}}),
     "custom": (400, {"error": {"message": "Custom tools are not supported on this route.", "param": "tools"}}),
 }  # fmt: skip
 FUNCTION: Final = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}
@@ -226,6 +228,16 @@ async def test_cl_02_a_group_of_functions_counts_as_one_of_these_tools() -> None
         (404, {"message": "Response with id 'resp_1' not found.", "param": "previous_response_id"}),
         (400, {"message": "Hosted tool 'custom' is not supported with m.", "param": "tools"}),
         (400, {"message": "Invalid schema for function 'f'.", "param": "tools[0].parameters"}),
+        (400, {"message": "Invalid Responses API request", "code": "invalid_prompt"}),
+        (
+            400,
+            {
+                "message": "Unsupported parameter: 'temperature' is not supported with this model.",
+                "param": "temperature",
+            },
+        ),
+        (400, {"message": "Tool choice 'f' not found in 'tools' parameter.", "param": "tool_choice"}),
+        (400, {"message": "No tool call found for function call output with call_id call_1.", "param": "input"}),
     ],
 )
 @streamed

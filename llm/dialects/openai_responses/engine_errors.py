@@ -82,6 +82,10 @@ _TOOL_TYPE: Final = re.compile(
     r"|\b(?:custom|built-?in|non-function|hosted|namespace) tools?\b.{0,30}\bnot (?:supported|allowed)\b(?! with)",
     re.I | re.S,
 )
+# OpenRouter's: "note": "No matching discriminator", "discriminator": "type", and at the end "path": ["tools", 17].
+_UNION: Final = re.compile(r"discriminator\W{1,8}type\b")
+_TOOL_PATH: Final = re.compile(r"\btools\W{1,24}\d+\b")
+_MAX_DETAIL: Final = 100_000  # characters
 # The model is served by Chat Completions only: OpenAI's search models, GitHub Copilot.
 _OTHER_API: Final = re.compile(
     r"v1/chat/completions|unsupported_api_for_model"
@@ -117,7 +121,7 @@ def read_error(status: int, body: bytes, engine: Engine) -> LLMError:
 def note_lack(error: LLMError, status: int, detail: str = "") -> LLMError:
     """Returns the error, in which it is noted if the engine lacks this API, the type of a tool or the model here.
 
-    ``detail``: that of FastAPI, with the paths of fields.
+    ``detail``: that of FastAPI or of OpenRouter's ``metadata``, with the paths of fields.
     """
     details = error.provider
     message, code = (details.message or "", details.code or "") if details is not None else ("", "")
@@ -126,9 +130,14 @@ def note_lack(error: LLMError, status: int, detail: str = "") -> LLMError:
         error.lack = "api"
     elif status in (400, 404, 422) and _OTHER_API.search(f"{code} {message}"):
         error.lack = "model"
-    elif status in (400, 422, 500) and _TOOL_TYPE.search(f"{error.param} {message} {code} {detail}"):
+    elif status in (400, 422, 500) and _is_about_tools(f"{error.param} {message} {code}", detail):
         error.lack = "tools"
     return error
+
+
+def _is_about_tools(message: str, detail: str) -> bool:
+    union = _UNION.search(detail) is not None and _TOOL_PATH.search(detail) is not None
+    return union or _TOOL_TYPE.search(f"{message} {detail}") is not None
 
 
 def build_other_api(engine: Engine) -> LLMError:
@@ -158,7 +167,8 @@ def build_error(status: int, wire: Mapping[str, Any], engine: Engine) -> LLMErro
         provider=reported,
         param=as_text(inner.get("param")) or None,
     )
-    return note_lack(built, status, str(as_list(inner.get("detail")))[:2000])
+    detail = inner.get("detail") if isinstance(inner.get("detail"), list) else as_dict(wire.get("metadata")).get("raw")
+    return note_lack(built, status, str(detail or "")[:_MAX_DETAIL])
 
 
 def _guess_status(inner: Mapping[str, Any], *names: str | None) -> int:
