@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.client import connect
 
 from tests.support.harness import CLIENT, Client, Connection, Request, Upstream, make_config, run_server
 from tests.support.paths import ROOT
@@ -133,3 +135,17 @@ async def test_a_client_that_leaves_nginx_ends_the_provider_s_answer(tmp_path: P
             answer.close()
             async with asyncio.timeout(5):
                 await hung_up.wait()
+
+
+async def test_a_websocket_is_passed_on(tmp_path: Path) -> None:
+    async with run_server(make_config()) as server, behind_nginx(server, tmp_path) as client:
+        async with connect(f"ws://127.0.0.1:{client.port}/v1/responses", additional_headers=CLIENT) as socket:
+            for _ in range(2):
+                body = {"type": "response.create", "model": "demo/demo-chat", "input": "Hello"}
+                await socket.send(json.dumps(body))
+                kinds: list[str] = []
+                while not kinds or kinds[-1] != "response.completed":
+                    kinds.append(json.loads(await socket.recv())["type"])
+        answer = await client.get("/health", {})
+        answer.close()
+        assert answer.status == 200
