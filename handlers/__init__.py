@@ -108,4 +108,6 @@ ROUTES: tuple[Route, ...] = (
 def make_app(context: Context) -> Router:
     """Returns the application with all routes."""
     routes: list[Route] = [(path, handler, {"context": context, **more}) for path, handler, more in ROUTES]
-    return Router(routes, (NotFoundHandler, {"context": context}), path_ids=context.config.path_ids)
+    config = context.config
+    not_found = NotFoundHandler, {"context": context}
+    return Router(routes, not_found, path_ids=config.path_ids, protected=config.open_to_all)

@@ -8,19 +8,19 @@ import re
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import lru_cache, partial
+from functools import partial
 from http.client import responses
 from itertools import chain
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 
-from tornado.httputil import HTTPServerRequest, format_timestamp
+from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from handlers.context import Context
 from handlers.request.body import MAX_DISCARDED, RequestBody
 from handlers.request.idempotency import HEADER
 from handlers.request.limits import MAX_OPEN_BODY, check_values
-from handlers.request.response_headers import ResponseHeaders, join_names
+from handlers.request.response_headers import ResponseHeaders, forget_frames, format_date, join_names
 from llm import log
 from llm.dialects import native
 from llm.dialects.base import ErrorDialect
@@ -77,6 +77,7 @@ class BaseHandler(RequestHandler):
     __slots__ = (
         "_client_id",
         "_early",
+        "_sent_ids",
         "_task",
         "answer_task",
         "body",
@@ -111,7 +112,8 @@ class BaseHandler(RequestHandler):
         """Checks the headers before any of the body is received; Tornado may call :meth:`prepare` later."""
         self.context = context
         path_id: str = getattr(self.request, "path_id", "")
-        self._client_id = context.find_client_id(chain((path_id,), list_client_ids(self.request.headers)))
+        self._sent_ids = [id for id in chain((path_id,), list_client_ids(self.request.headers)) if id]
+        self._client_id = context.find_client_id(self._sent_ids)
         self.body = self.create_body(bool(self._client_id) or context.config.open_to_all)
         if self.counts_as_answer and self.request.method == "POST" and HEADER in self.request.headers:
             self.body.digest = b""
@@ -148,7 +150,7 @@ class BaseHandler(RequestHandler):
 
     def clear(self) -> None:
         """Resets the response. Replaces Tornado's method, which makes fifty calls; a dictionary is enough here."""
-        self._headers = ResponseHeaders(_HEADERS, Date=_format_date(int(time.time())))  # type: ignore[assignment]
+        self._headers = ResponseHeaders(_HEADERS, Date=format_date(int(time.time())))  # type: ignore[assignment]
         if self.request_id:
             self._set_request_id_headers()
         self._write_buffer = []
@@ -169,6 +171,13 @@ class BaseHandler(RequestHandler):
             self._set_cors_headers()
         if self._early is not None:
             raise self._early
+        if self.access != "open":
+            self.context.check_host(self.request.headers.get("Host", ""))
+
+    def check_trusted_origin(self, origin: str) -> bool:
+        """Returns whether a page of another origin may send requests (Tornado's cross-origin protection)."""
+        allowed = self.context.config.cors_origins
+        return "*" in allowed or origin in allowed
 
     @property
     def max_body(self) -> int:
@@ -195,7 +204,7 @@ class BaseHandler(RequestHandler):
                 raise Cancelled("The client is gone.")
         else:
             body, fault = self.parse_body()
-        self.authorize(body)
+        await self.authorize(body)
         if fault is not None:
             raise fault
         self.answer_task = self._task
@@ -264,14 +273,15 @@ class BaseHandler(RequestHandler):
             return {}, InvalidRequest("body: has to be a JSON object", param="body")
         return body, None
 
-    def authorize(self, body: dict[str, Any]) -> None:
-        """Sets the caller. Raises ``NotAuthenticated`` if it may not call this route."""
+    async def authorize(self, body: dict[str, Any]) -> None:
+        """Sets the caller. Raises ``NotAuthenticated`` if it may not call this route, late after many wrong ids."""
         if self.access == "open":
             return
         engines = self.context.config.engines
         keys = {**read_header_keys(self.request.headers, engines), **pop_body_keys(body, engines)}
         self.caller = self.context.make_caller(self._client_id, keys)
         if not self.caller.trusted and (self.access == "client" or not self.caller.keys):
+            await self.context.wrong_ids.wait(self.request, self._sent_ids, self.log_fields)
             raise NotAuthenticated(self._explain_refusal())
 
     def _explain_refusal(self) -> str:
@@ -315,8 +325,8 @@ class BaseHandler(RequestHandler):
             self.set_header("Connection", "close")
         if error.retry_after is not None and "retry-after" not in error.headers:
             self.set_header("Retry-After", f"{error.retry_after:.0f}")
-        wrong_method = isinstance(error, InvalidRequest) and status_code == 405
-        status = status_code if wrong_method else self.dialect.get_http_status(error)
+        own_status = isinstance(error, InvalidRequest) and status_code in (403, 405)
+        status = status_code if own_status else self.dialect.get_http_status(error)
         self.write_json(self.dialect.write_error(error), status)
 
     def _to_error(self, status_code: int, error: BaseException | None) -> LLMError:
@@ -340,7 +350,7 @@ class BaseHandler(RequestHandler):
         self.body.release()
         failure = self.failure
         if failure is not None:
-            _forget_frames(failure)
+            forget_frames(failure)
         log.write(
             "request",
             id=self.request_id,
@@ -385,16 +395,3 @@ class BaseHandler(RequestHandler):
             self.set_header("Access-Control-Allow-Headers", requested or "Content-Type")
             self.set_header("Access-Control-Expose-Headers", "X-Request-Id, Retry-After")
             self.set_header("Access-Control-Max-Age", "600")
-
-
-def _forget_frames(error: BaseException | None) -> None:
-    """Drops the stack frames of an error that was answered: the request is in them, which may be large."""
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__context__
-
-
-@lru_cache(maxsize=1)
-def _format_date(second: int) -> str:
-    """Formats Unix time for the header ``Date``."""
-    return format_timestamp(second)

@@ -7,11 +7,16 @@ import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from tornado.web import HTTPError
 
 from handlers.request.active import ActiveRequests
 from handlers.request.active_peers import Peers
 from handlers.request.idempotency import RepeatedRequests
-from handlers.request.limits import BodyBudget, ConcurrencyLimit
+from handlers.request.limits import BodyBudget, ConcurrencyLimit, WrongIds
 from handlers.request.schema import Schemas
 from llm.config.settings import Config
 from llm.errors import InvalidRequest
@@ -28,6 +33,9 @@ from llm.storage.threads import ThreadStore
 from llm.tools.base import Tools
 from llm.tools.fetcher import Fetcher
 from llm.upstream.engine_client import EngineClient
+
+# Domains that are in no public DNS (RFC 6761, 6762, 8375; .internal is reserved by ICANN).
+_LOCAL_NAMES: Final = (".localhost", ".local", ".home.arpa", ".internal", ".test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,7 @@ class Context:
     responses: ResponseKeeper
     repeated: RepeatedRequests
     schemas: Schemas = field(default_factory=Schemas)
+    wrong_ids: WrongIds = field(default_factory=WrongIds)
     sockets: Sockets = field(init=False)
     background: BackgroundResponses = field(init=False)
 
@@ -83,6 +92,24 @@ class Context:
         for authorized in self.config.client_ids:
             found |= hmac.compare_digest(candidate, authorized.encode())
         return found
+
+    def check_host(self, host: str) -> None:
+        """Refuses a request for a foreign host name, if no client id is needed.
+
+        A web page can make its own name lead to this server (DNS rebinding) and is then of the same origin. Addresses,
+        names without a dot and names that no page can have are taken, and those of ``PUBLIC_URL``, ``HOST`` and
+        ``CORS_ORIGINS``. Raises ``HTTPError``.
+        """
+        config = self.config
+        if not config.open_to_all:
+            return
+        name = _read_name(host)
+        if "." not in name or name.endswith(_LOCAL_NAMES) or _is_address(name):
+            return
+        own = [part.strip().lower() for part in config.host.split(",")]
+        own += [_read_name(urlsplit(url).netloc) for url in (config.public_url, *config.cors_origins)]
+        if name not in own:
+            raise HTTPError(403, f"Host {name[:100]} is not a name of this server (PUBLIC_URL)")
 
     def find_client_id(self, candidates: Iterable[str]) -> str:
         """Returns the first of the candidates that is a client id, else ``""``."""
@@ -122,6 +149,21 @@ class Context:
         trusted = bool(client_id) or self.config.open_to_all
         keys = self._select_keys(keys, trusted)
         return Caller(trusted=trusted, names=frozenset(names), keys=keys)
+
+
+def _read_name(authority: str) -> str:
+    """Returns the name of a host with or without a port, in lower case."""
+    name = authority.rpartition("@")[2].lower()
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+    return name.removesuffix(".")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _read_utf8(header: str) -> str:

@@ -29,6 +29,7 @@ from llm.wire.json_codec import dump_bytes
 Route: TypeAlias = tuple[str, type[BaseHandler], dict[str, Any]]
 """A path or a pattern with groups, the handler class, and its arguments."""
 
+HEALTH: Final = "/health"  # is answered above MAX_CONNECTIONS too
 _MAX_ARGUMENTS: Final = 1000  # arguments of a query
 _PATH_ID: Final = re.compile(r"/c/([^/]*)(/.*)?")  # a path that begins with a client id
 _ENCODED: Final = re.compile(r"%([0-7][0-9A-Fa-f])")
@@ -77,10 +78,15 @@ class Router(Application):
     """
 
     def __init__(
-        self, routes: Sequence[Route], not_found: tuple[type[BaseHandler], dict[str, Any]], *, path_ids: bool = False
+        self,
+        routes: Sequence[Route],
+        not_found: tuple[type[BaseHandler], dict[str, Any]],
+        *,
+        path_ids: bool = False,
+        protected: bool = False,
     ) -> None:
-        """``path_ids``: client ids are read from paths."""
-        super().__init__()
+        """``path_ids``: client ids are read from paths. ``protected``: pages of other origins may send nothing."""
+        super().__init__(cross_origin_protection=protected)
         self.routes = routes
         self._path_ids = path_ids
         self._by_path = {path: (handler, kwargs, ()) for path, handler, kwargs in routes if "(" not in path}
@@ -92,6 +98,8 @@ class Router(Application):
         request = Request(connection, line, headers)
         if request.path.startswith("/c/"):
             self._cut_path_id(request)
+        if request.path != HEALTH and getattr(connection, "over_limit", False):
+            raise self._make_overload_error()
         handler_class, kwargs, args = self._by_path.get(request.path) or self._match(request.path)
         handler = handler_class(self, request, **kwargs)
         handler.begin(args)
@@ -126,7 +134,10 @@ class Router(Application):
 
     def overload_body(self) -> bytes:
         """Returns the JSON of the error for a connection above ``MAX_CONNECTIONS``."""
-        return self.error_body(RateLimited("Too many clients are connected (MAX_CONNECTIONS).", retry_after=1.0))
+        return self.error_body(self._make_overload_error())
+
+    def _make_overload_error(self) -> LLMError:
+        return RateLimited("Too many clients are connected (MAX_CONNECTIONS).", retry_after=1.0)
 
     def log_request(self, handler: RequestHandler) -> None:
         """Does nothing: handlers write the log line themselves."""

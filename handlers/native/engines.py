@@ -39,4 +39,5 @@ class VerifyHandler(BaseHandler):
             self.set_header("Content-Type", "text/plain")
             self.write("OK")
         else:
+            await self.context.wrong_ids.wait(self.request, [str(client_id or "")], self.log_fields)
             self.write_json({"error": "Invalid client Id", "code": "unauthorized"}, 401)

@@ -52,6 +52,7 @@ class ResponsesSocketHandler(ResponsesHandler):
         connection = request.connection
         is_ours = isinstance(connection, ClientConnection)  # the connection of Tornado's own server cannot do it
         if offered and is_ours and is_upgrade(request.headers) and request.version == "HTTP/1.1":
+            await self.authorize({})
             await self._serve(cast("ClientConnection", connection), self._check())
         else:
             await super().get(*args)
@@ -59,7 +60,6 @@ class ResponsesSocketHandler(ResponsesHandler):
     def _check(self) -> str:
         """Checks who asks, from where, and how; returns ``Sec-WebSocket-Accept``. Raises ``LLMError``."""
         request, config, sockets = self.request, self.context.config, self.context.sockets
-        self.authorize({})
         if not self.caller.trusted:
             raise WebSocketNotServed("A WebSocket needs a client id: send the request by HTTP POST.")
         self._check_origin()

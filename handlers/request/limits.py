@@ -1,14 +1,21 @@
-"""Limits: running answers per caller, bytes of bodies from callers without a client id, JSON values per body.
+"""Limits: answers per caller, bytes of bodies from callers without a client id, JSON values per body, wrong ids.
 
 Each process counts for itself: with ``PROCESSES`` above 1 the limits hold for each process.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Sequence
-from typing import Final
+from collections import OrderedDict
+from collections.abc import Callable, MutableMapping, Sequence
+from ipaddress import IPv6Address, ip_address, ip_network
+from time import monotonic
+from typing import Any, Final
 
+from tornado.httputil import HTTPServerRequest
+
+from llm import log
 from llm.errors import InvalidRequest, RateLimited
 
 MAX_VALUES: Final = 500_000  # JSON values in one body; 32 MB of ``[],[],…`` would be 1 GB of Python objects
@@ -21,6 +28,12 @@ _LIGHT_REFERENCES: Final = 20  # references in schemas
 _LIGHT_OBJECTS: Final = 1500  # JSON objects; each takes about 5 microseconds, from the parser to the engine's request
 
 _RETRY_AFTER: Final = 1.0  # seconds; an answer may end at any time
+MOST_WRONG_IDS: Final = 10  # of one address in a minute; each further 401 is late
+MAX_ADDRESSES: Final = 10_000  # addresses that are counted at a time; the oldest are forgotten
+DELAY: Final = 1.0  # seconds
+_WINDOW: Final = 60.0  # seconds
+_IPV6_PREFIX: Final = 64  # bits: one household has so many addresses
+
 # A JSON string. It may lack its closing quote: if such a string did not match, each quote in it would be tried again.
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 
@@ -117,3 +130,51 @@ def check_values(body: bytes) -> None:
 def _count_values(body: bytes) -> int:
     """Counts the characters that precede a value; exact for JSON without strings, else an upper bound."""
     return sum(map(body.count, (b",", b"[", b"{")))
+
+
+class WrongIds:
+    """Counts the wrong client ids of each address, except those of this computer."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()  # by address: when it began, and the number
+
+    async def wait(self, request: HTTPServerRequest, ids: Sequence[str], log_fields: MutableMapping[str, Any]) -> None:
+        """Waits before a 401, after too many wrong ids. ``ids``: those that the request has; adds the address."""
+        address: str = getattr(request.connection, "address", "")
+        log_fields["address"] = address or None
+        if self.count(address, is_wrong=bool(ids)):
+            await asyncio.sleep(DELAY)
+
+    def count(self, address: str, *, is_wrong: bool) -> bool:
+        """Counts a wrong id, if it is one; returns whether there were too many in a minute."""
+        group = _group(address)
+        if not group:
+            return False
+        now = self._clock()
+        since, number = self._counts.pop(group, (now, 0))
+        if now - since >= _WINDOW:
+            since, number = now, 0
+        number += is_wrong
+        if not number:
+            return False
+        self._counts[group] = since, number
+        if len(self._counts) > MAX_ADDRESSES:
+            self._counts.popitem(last=False)
+        if is_wrong and number == MOST_WRONG_IDS + 1:
+            problem = f"more than {MOST_WRONG_IDS} wrong client ids in a minute: further 401s come a second late"
+            log.write("wrong_ids", 30, address=address, problem=problem)
+        return number > MOST_WRONG_IDS
+
+
+def _group(address: str) -> str:
+    """Returns the address, or the network of an IPv6 address; empty for this computer and what is no address."""
+    try:
+        ip = ip_address(address.partition("%")[0])
+    except ValueError:
+        return ""
+    if isinstance(ip, IPv6Address):
+        ip = ip.ipv4_mapped or ip
+    if ip.is_loopback:
+        return ""
+    return str(ip) if ip.version == 4 else str(ip_network((ip, _IPV6_PREFIX), strict=False))

@@ -6,13 +6,13 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Mapping
-from http.client import responses
 from math import inf
 from time import monotonic
 from typing import Final, Protocol
 
 from tornado.httputil import HTTPConnection, HTTPOutputError, RequestStartLine, ResponseStartLine
 
+from handlers.server.refusal import make_refusal
 from handlers.server.socket_writer import SocketWriter
 from llm import log
 from llm.errors import BodyTimeout, LLMError
@@ -82,11 +82,12 @@ class ClientConnection(SocketWriter, HTTPConnection):
 
     __slots__ = (
         "_answering", "_bodiless", "_body_left", "_chunked", "_ended", "_handler", "_http11", "_keep_alive", "_latest",
-        "_on_close", "_parser", "_pipelined", "_receiver", "_started", "_state", "deadline",
+        "_on_close", "_parser", "_pipelined", "_receiver", "_started", "_state", "deadline", "over_limit",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, state: ServerState) -> None:
+    def __init__(self, sock: socket.socket, state: ServerState, *, over_limit: bool = False) -> None:
         super().__init__(sock, state.loop, state.watch)
+        self.over_limit = over_limit  # there are too many: for one request, which the application may refuse
         self.deadline = monotonic() + state.header_timeout  # time at which the listener closes this connection
         self._state = state
         self._parser: RequestParser | None = None  # set while a request is being received
@@ -204,10 +205,16 @@ class ClientConnection(SocketWriter, HTTPConnection):
 
     def expire(self) -> None:
         """Closes the connection at its deadline; a body that stood still or came too slowly is answered with 408."""
-        if self._handler is None or self._started or self._parser is None or self._parser.start_line is None:
+        if self.over_limit and self._handler is None and not self._answering:
+            self._answering, self._keep_alive = True, False
+            self.push(make_refusal(self._state.app.overload_body(), 429, "Retry-After: 1"))
+            self._end_response()
+        elif self._handler is None or self._started or self._parser is None or self._parser.start_line is None:
             self.close()
-            return
-        line = self._parser.start_line
+        else:
+            self._refuse_slow_body(self._parser.start_line)
+
+    def _refuse_slow_body(self, line: RequestStartLine) -> None:
         what = f"The body of {line.method} {line.path[:100]}"
         seconds = f"{self._state.body_timeout:g} seconds"
         self._refuse(BodyTimeout(f"{what} stood still for {seconds}, or came too slowly (BODY_TIMEOUT)."))
@@ -292,7 +299,7 @@ class ClientConnection(SocketWriter, HTTPConnection):
         self._http11, self._bodiless, self._keep_alive = (
             line.version == "HTTP/1.1",
             line.method == "HEAD",
-            parser.keep_alive,
+            parser.keep_alive and not self.over_limit,
         )
         handler = state.app.begin(self, line, parser.headers)
         if not parser.complete and self._http11 and parser.headers.get("Expect", "").lower() == "100-continue":
@@ -305,7 +312,8 @@ class ClientConnection(SocketWriter, HTTPConnection):
 
     def _refuse(self, error: LLMError) -> None:
         """Answers a request that cannot be parsed, and closes the connection."""
-        log.write("connections", problem=error.message)
+        if not self.over_limit:
+            log.write("connections", problem=error.message)
         self._call_on_close()
         if self._started:
             self.close()
@@ -313,7 +321,8 @@ class ClientConnection(SocketWriter, HTTPConnection):
         self._answering, self._keep_alive, self._chunked = True, False, False
         body = self._state.app.error_body(error)
         status = self._parser.refusal_status if self._parser is not None else 0
-        self.push(make_refusal(body, status or error.status))
+        wait = [] if error.retry_after is None else [f"Retry-After: {error.retry_after:.0f}"]
+        self.push(make_refusal(body, status or error.status, *wait))
         self._end_response()
 
     # --- answers ---
@@ -386,9 +395,3 @@ class ClientConnection(SocketWriter, HTTPConnection):
         if not self.reading:
             self.reading = True
             self.update_watch()
-
-
-def make_refusal(body: bytes, status: int, *headers: str) -> bytes:
-    """Returns a complete JSON response (head and body) that ends the connection."""
-    head = f"HTTP/1.1 {status} {responses[status]}", "Content-Type: application/json", f"Content-Length: {len(body)}"
-    return "\r\n".join((*head, *headers, "Connection: close", "", "")).encode() + body

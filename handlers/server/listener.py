@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
-from handlers.server.connection import App, ClientConnection, make_refusal
+from handlers.server.connection import App, ClientConnection
+from handlers.server.refusal import make_refusal
 from llm import log
 from llm.http1.event_loop import get_watch_function
 
 _RESERVED_FILES: Final = 64  # file descriptors for everything else: logs, the database, the event loop
+_OVER_LIMIT: Final = 16  # connections above the limit whose request is read: the application may answer it
+_OVER_LIMIT_TIME: Final = 1.0  # seconds for that request
 _ACCEPTS_PER_TURN: Final = 64  # connections accepted in one turn of the event loop
 _MAX_READ: Final = 64 * 1024  # bytes of one ``recv``
 _CHECKS_PER_TIMEOUT: Final = 8  # checks of each connection within the shortest timeout
@@ -54,7 +57,7 @@ class Listener:
         self.header_timeout = header_timeout
         self.body_timeout = body_timeout
         self.max_header_size = max_header_size
-        self.refused_count = 0  # number of connections refused because of ``max_connections``
+        self.refused_count = 0  # number of connections above ``max_connections``
         self._client_timeout = client_timeout
         self._max_connections = limit_connections(max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._period = min(
@@ -129,16 +132,22 @@ class Listener:
             if len(self.connections) < self._max_connections:
                 ClientConnection(client, self)
                 return
-            self.refused_count += 1
-            if self.refused_count == 1:
-                log.write(
-                    "connections", 30, problem=f"{self._max_connections} are open, more are refused (MAX_CONNECTIONS)"
-                )
+            if len(self.connections) < self._max_connections + _OVER_LIMIT:
+                ClientConnection(client, self, over_limit=True).deadline = monotonic() + _OVER_LIMIT_TIME
+                self._count_refused()
+                return
+            self._count_refused()
             client.send(self._refusal)
             client.recv(_MAX_READ)  # closing with unread bytes would send a reset, which may discard the response
         except OSError:  # the client has left already, or has sent nothing yet
             pass
         client.close()
+
+    def _count_refused(self) -> None:
+        self.refused_count += 1
+        if self.refused_count == 1:
+            problem = f"{self._max_connections} are open, more are refused (MAX_CONNECTIONS)"
+            log.write("connections", 30, problem=problem)
 
     def _schedule_check(self) -> None:
         self._timer = self.loop.call_later(self._period, self._check_connections)

@@ -36,6 +36,15 @@ class SocketWriter:
         self._sent = 0  # bytes of ``unsent`` that were sent
         self._all_sent: asyncio.Future[None] | None = None  # done when ``unsent`` is empty
 
+    @property
+    def address(self) -> str:
+        """The address of the client; empty where it has none."""
+        try:
+            name = self.sock.getpeername()
+        except OSError:
+            return ""
+        return str(name[0]) if isinstance(name, tuple) else ""
+
     def count_delivered(self) -> int:
         """Returns a count of bytes that grows whenever the client's system acknowledges queued bytes."""
         try:

@@ -186,7 +186,12 @@ async def test_an_invalid_request_frees_its_slot(path: str) -> None:
 async def test_a_connection_above_the_limit_gets_429() -> None:
     async with run_server(make_config(MAX_CONNECTIONS="2")) as server:
         one, two = [await send_raw(server, b"") for _ in range(2)]
-        assert (await server.get("/health", {})).status == 429
+        assert (await server.get("/llm/engines", {})).status == 429
+        for path in ("/health", "/health?x", "http://x/health"):
+            answer = await server.get(path, {})
+            assert (answer.status, answer.headers["Connection"]) == (200, "close")
+        refused = await server.post("/llm/engines", {}, {})
+        assert (refused.status, refused.headers["Retry-After"], refused.headers["Connection"]) == (429, "1", "close")
         reader, writer = await send_raw(server, b"")
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 429 ") and b"\r\nRetry-After: 1\r\n" in head
@@ -195,11 +200,34 @@ async def test_a_connection_above_the_limit_gets_429() -> None:
         }  # fmt: skip
         writer.close()
         one[1].close()
+        for answer in server.open:
+            answer.close()
         listener = server.server.listener
         await wait_until(lambda: len(listener.connections) == 1)
         assert (await server.get("/health", {})).status == 200
-        assert listener.refused_count == 2
+        assert listener.refused_count == 6
         two[1].close()
+
+
+async def test_silent_connections_above_the_limit_are_refused_at_once_after_a_few() -> None:
+    async with run_server(make_config(MAX_CONNECTIONS="1")) as server:
+        held = [await send_raw(server, b"") for _ in range(17)]
+        listener = server.server.listener
+        await wait_until(lambda: len(listener.connections) == 17)
+        reader, writer = await send_raw(server, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 429 ")
+        for _, each in (*held, (reader, writer)):
+            each.close()
+
+
+async def test_a_drained_server_above_the_limit_says_so() -> None:
+    async with run_server(make_config(MAX_CONNECTIONS="1")) as server:
+        _, writer = await send_raw(server, b"")
+        await wait_until(lambda: len(server.server.listener.connections) == 1)
+        server.server.context.active.draining = True
+        answer = await server.get("/health", {})
+        assert (answer.status, await answer.json()) == (503, {"status": "draining"})
+        writer.close()
 
 
 def test_connections_are_limited_by_file_descriptors() -> None:
