@@ -6,6 +6,7 @@ Tests that need the client itself are in ``tests/clients``; here a request as in
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -17,16 +18,16 @@ from ollama import Client as Ollama
 from openai import OpenAI
 
 from llm.engines.records import ENGINES
-from tests.support.client_requests import CLAUDE_CODE, CODEX, OPEN_WEBUI
+from tests.support.client_requests import CLAUDE_CODE, CODEX, GEMINI_CLI, OPEN_WEBUI
 from tests.support.harness import CLIENT_ID, Client, make_config, run_server
-from tests.support.setups import README_URL, SETUPS, parse_codex_config, read_code, read_environ
+from tests.support.setups import README_URL, SETUPS, parse_codex_config, read_code, read_environ, read_gemini_environ
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 
 
 def test_every_client_that_is_promised_has_a_row() -> None:
-    packages = {f"the `{name}` package" for name in ("openai", "anthropic", "ollama")}
-    assert set(SETUPS) == {"Claude Code", "Codex", "Open WebUI", "LangChain", "`curl`", *packages}
+    packages = {f"the `{name}` package" for name in ("openai", "anthropic", "google-genai", "ollama")}
+    assert set(SETUPS) == {"Claude Code", "Codex", "Gemini CLI", "Open WebUI", "LangChain", "`curl`", *packages}
     named = re.findall(r"[=\" ](\w+)/[\w.-]+", " ".join(SETUPS.values()))
     assert {name for name in named if name not in ("v1", "chat")} <= set(ENGINES)
 
@@ -59,6 +60,18 @@ async def test_codex_s_row() -> None:
         assert "response.completed" in await answered(server, "/v1/responses", body, Authorization=bearer)
 
 
+async def test_gemini_cli_s_row() -> None:
+    async with run_server(make_config()) as server:
+        environ = read_gemini_environ(server.url)
+        assert environ["GOOGLE_GEMINI_BASE_URL"] == server.url
+        assert (
+            json.loads(read_code("Gemini CLI", server.url)[1])["security"]["auth"]["selectedType"] == "gemini-api-key"
+        )
+        path = "/v1beta/models/demo/demo-chat:streamGenerateContent?alt=sse"
+        headers = {"x-goog-api-key": environ["GEMINI_API_KEY"]}
+        assert '"finishReason":"STOP"' in await answered(server, path, GEMINI_CLI, **headers)
+
+
 async def test_open_webui_s_row() -> None:
     async with run_server(make_config()) as server:
         environ = read_environ("Open WebUI", server.url)
@@ -83,21 +96,24 @@ async def test_the_rows_of_the_packages() -> None:
     async with run_server(make_config()) as server:
 
         def said() -> list[Any]:
-            names = {"OpenAI": OpenAI, "Anthropic": Anthropic, "Client": Ollama, "client_id": CLIENT_ID}
-            openai, anthropic, ollama = (
+            from google import genai  # its import takes a second
+
+            names = {"OpenAI": OpenAI, "Anthropic": Anthropic, "Client": Ollama, "client_id": CLIENT_ID, "genai": genai}
+            openai, anthropic, google, ollama = (
                 eval(read_code(f"the `{package}` package", server.url)[0], names)
-                for package in ("openai", "anthropic", "ollama")
+                for package in ("openai", "anthropic", "google-genai", "ollama")
             )
             model = "demo/demo-chat"
-            with openai, anthropic, ollama._client:
+            with openai, anthropic, google, ollama._client:
                 return [
                     openai.chat.completions.create(model=model, messages=HELLO).choices[0].message.content,
                     anthropic.messages.create(model=model, messages=HELLO, max_tokens=100).content[0].text,
+                    google.models.generate_content(model=model, contents="Hello").text,
                     ollama.chat(model=model, messages=HELLO).message.content,
                 ]
 
         answers = await asyncio.to_thread(said)
-    assert len(answers) == 3 and all("You said: Hello" in answer for answer in answers)
+    assert len(answers) == 4 and all("You said: Hello" in answer for answer in answers)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -104,3 +104,26 @@ OPEN_WEBUI: Any = {
     ],
     "temperature": 0.7,
 }
+GEMINI_CLI: Any = {
+    "contents": [
+        {"parts": [{"text": "This is the Gemini CLI. The directory is empty."}], "role": "user"},
+        {"role": "user", "parts": [{"text": "Say hello"}]},
+    ],
+    "systemInstruction": {"role": "user", "parts": [{"text": "You are an interactive CLI agent."}]},
+    "tools": [
+        {
+            "functionDeclarations": [
+                {
+                    "name": "run_shell_command",
+                    "description": "Runs a command",
+                    "parametersJsonSchema": {
+                        "type": "object",
+                        "properties": {"command": {"type": "string"}},
+                        "required": ["command"],
+                    },
+                }
+            ]
+        }
+    ],
+    "generationConfig": {"temperature": 1, "topP": 0.95, "topK": 64, "thinkingConfig": {"includeThoughts": True}},
+}

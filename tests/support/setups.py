@@ -28,6 +28,14 @@ def read_environ(client: str, url: str) -> dict[str, str]:
     return {word[0]: word[1] for word in words if len(word) == 2}
 
 
+def read_gemini_environ(url: str) -> dict[str, str]:
+    """Returns the environment variables in front of Gemini CLI's command."""
+    words = [
+        word.replace("$CLIENT_ID", CLIENT_ID).split("=", 1) for word in shlex.split(read_code("Gemini CLI", url)[-1])
+    ]
+    return {word[0]: word[1] for word in words if len(word) == 2}
+
+
 def read_codex_config(url: str, model: str) -> str:
     """Returns Codex's ``config.toml`` with everything in its row, for this model."""
     pieces = read_code("Codex", url)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ from llm.chat.request import ChatRequest
 from llm.dialects import gemini
 from llm.dialects.gemini.shared import seal_metadata
 from llm.dialects.registry import ENGINE_DIALECTS
+from llm.engines.engine import Target
 from llm.engines.records import ENGINES
 from llm.errors import InvalidRequest, LLMError, Unsupported
+from llm.upstream.translate import write_engine_request
 
 HELLO: Any = [{"role": "user", "parts": [{"text": "Hello"}]}]
 
@@ -202,6 +205,18 @@ def test_what_another_engine_cannot_do_is_refused_by_name(more: Any, param: str)
         write(read(**more))
     assert error.value.param == param
     assert write(read(**more), "google").body  # which has all of it
+
+
+def test_the_sampling_that_gemini_cli_always_asks_for_may_be_dropped_and_no_other() -> None:
+    asked = {"temperature": 1, "topP": 0.95, "topK": 64}
+    request = replace(read_config(**asked), model="gpt-5.4")
+    target = Target(engine=ENGINES["openai"], model="gpt-5.4")
+    sent = write_engine_request(request, target)
+    assert sent.body is not None and "top_k" not in sent.body and sent.dropped == ("top_k",)
+    for name, value in {"temperature": 0.3, "topP": 0.5, "topK": 7}.items():
+        with pytest.raises(Unsupported) as error:
+            write_engine_request(replace(read_config(**{**asked, name: value}), model="gpt-5.4"), target)
+        assert error.value.param == f"generationConfig.{name}"
 
 
 def test_a_web_search_goes_to_the_engine_s_own_or_is_dropped_by_name() -> None:

@@ -42,6 +42,9 @@ _DEFAULTS: Final[Mapping[str, Sequence[object]]] = {
 # Options that may be dropped: clients of this wire set them by the name of a Gemini model, and another engine may
 # answer.
 _SOFT_OPTIONS: Final = frozenset({"reasoning", "reasoning_tokens", "effort"})
+# How Gemini's models sample by themselves, as their list says. Gemini CLI sends these values in every request, so they
+# may be dropped too; others may not.
+_DEFAULT_SAMPLING: Final[Mapping[str, Sequence[float]]] = {"temperature": (1,), "top_p": (0.95, 1), "top_k": (40, 64)}
 _OPTION_NAMES: Final[Mapping[str, str]] = {
     "max_tokens": f"{CONFIG_PREFIX}maxOutputTokens",
     "temperature": f"{CONFIG_PREFIX}temperature",
@@ -80,12 +83,14 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
     choice, own_choice = _read_choice(fields, tools)
     present = {name: value for name, value in fields.raw.items() if value is not None}
     more, defaults = _read_more_config(config)
+    options = replace(_read_options(fields, config, thinking), **choice)
+    usual = (name for name, values in _DEFAULT_SAMPLING.items() if getattr(options, name) in values)
     own = unknown_fields(thinking.raw, ("includeThoughts", "thinkingBudget", "thinkingLevel"), NAME, None)
     return ChatRequest(
         model=fields.read_required_text("model"),
         messages=(*read_system(fields), *read_contents(fields)),
         tools=tuple(tools),
-        options=replace(_read_options(fields, config, thinking), **choice),
+        options=options,
         stream=fields.read_flag("stream") or False,
         metadata=(
             *unknown_fields(present, _KNOWN, NAME, None),
@@ -96,7 +101,7 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         option_names=_OPTION_NAMES,
         droppable_fields=_DROPPABLE,
         default_fields=defaults,
-        soft_options=_SOFT_OPTIONS,
+        soft_options=_SOFT_OPTIONS.union(usual),
     )
 
 
