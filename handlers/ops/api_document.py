@@ -33,6 +33,11 @@ _SUMMARIES: Final[Mapping[str, str]] = {
     "/": "The web page, a simple chat",
     "/chat.css": "A file of the web page",
     "/chat.js": "A file of the web page",
+    "/llm/chat": "Answers a chat with this server's tools and threads, whole or streamed",
+    "/thread": "Lists the caller's threads, or creates one",
+    "/thread/{id}": "Returns, renames or deletes a thread",
+    "/images/{file}": "An image that this server made",
+    "/voice/tts": "Speaks a text",
     "/v1/chat/completions": "Chat Completions, whole or streamed, over every engine",
     "/v1/completions": "Continues a text, up to a suffix where the engine can",
     "/v1/fim/completions": "Fills in the text between a prompt and a suffix",
@@ -77,6 +82,7 @@ _SUMMARIES: Final[Mapping[str, str]] = {
     "/api/delete": "Deletes a model of an Ollama engine",
 }
 _PREFIX: Final = re.compile(r"^(?:(?:[A-Z]+ )?``[^`]*``(?:,| and)? ?)+:? ")  # of a docstring: method and path
+_REQUIREMENT: Final = re.compile(r" \([A-Z]\d+\)")
 _CHOICE: Final = re.compile(r"\(\?:([^()|]*)[^()]*\)\??")  # a group that is no argument
 _ARGUMENT: Final = re.compile(r"\(([^()]*)\)")
 _WORDS: Final = re.compile(r"[A-Za-z]+(?:\|[A-Za-z]+)*")
@@ -134,7 +140,7 @@ def _name_parameter(before: str) -> str:
 def _read_summary(handler: type[BaseHandler]) -> str:
     """Returns the first line of a handler's description, without method and path."""
     first = (handler.__doc__ or "").strip().partition("\n")[0]
-    text = _PREFIX.sub("", first).replace("``", "").rstrip(".")
+    text = _REQUIREMENT.sub("", _PREFIX.sub("", first)).replace("``", "").rstrip(".")
     return text[:1].upper() + text[1:]
 
 

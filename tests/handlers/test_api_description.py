@@ -122,6 +122,7 @@ def test_the_examples_in_the_code_hold() -> None:
 def test_a_summary_is_a_short_sentence() -> None:
     for endpoint in api_document.list_endpoints(ROUTES):
         assert endpoint.summary[:1].isupper() and "`" not in endpoint.summary, endpoint.path
+        assert not re.search(r"\([A-Z]\d+\)", endpoint.summary), endpoint.path
         assert 5 < len(endpoint.summary) < 130, endpoint.path
     served = {endpoint.path for endpoint in api_document.list_endpoints(ROUTES)}
     assert set(vars(api_document)["_SUMMARIES"]) <= served
