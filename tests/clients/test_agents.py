@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.clients.judging import STRUCTURED, Left, behind, ran, refusing, running
+from tests.support.harness import Connection, Request
 from tests.support.scripted import ANSWER_TEXT, CHAT, make_call_script, make_text_script
 from tests.support.setups import read_codex_config, read_environ
 from tests.support.wires import WIRES, Wire
@@ -55,6 +56,42 @@ async def test_claude_code_runs_a_command_and_answers(wire: Wire, tmp_path: Path
     assert (said["usage"]["input_tokens"], said["usage"]["output_tokens"]) == (10, 4)  # of both rounds
     last = json.dumps(upstream.requests[-1].json)
     assert "Say hello" in last and "Sunny" in last
+
+
+async def search_script(request: Request, connection: Connection) -> None:
+    """Answers as Gemini: a call of the client's tool, then the search that this tool asks for, then a text."""
+    body, text = request.json, request.body.decode()
+    if any("googleSearch" in tool for tool in body.get("tools", ())):
+        part: dict[str, Any] = {"text": "It is 4.0."}
+        grounding = {
+            "webSearchQueries": ["newest Ruby"],
+            "groundingChunks": [{"web": {"uri": "https://a.example", "title": "Downloads"}}],
+            "groundingSupports": [{"segment": {"endIndex": 5}, "groundingChunkIndices": [0]}],
+        }
+    else:
+        part = {"text": ANSWER_TEXT}
+        if "a.example" not in text:
+            part = {"functionCall": {"name": "WebSearch", "args": {"query": "newest Ruby"}, "id": "c1"}}
+        grounding = {}
+    content = {"role": "model", "parts": [part]}
+    candidate = {"index": 0, "content": content, "finishReason": "STOP", "groundingMetadata": grounding}
+    usage = {"promptTokenCount": 5, "candidatesTokenCount": 2, "totalTokenCount": 7}
+    answer = {"responseId": "r", "modelVersion": "g", "candidates": [candidate], "usageMetadata": usage}
+    if "stream" not in request.path:
+        await connection.respond(answer)
+        return
+    await connection.stream("text/event-stream")
+    await connection.chunk(f"data: {json.dumps(answer)}\n\n".encode())
+    await connection.end()
+
+
+async def test_gw_09_claude_code_searches_the_web_over_another_engine(tmp_path: Path) -> None:
+    async with behind(WIRES["google"], search_script) as (url, upstream):
+        environ = claude(url, "google/gemini-3.5-flash")
+        code, said = await claude_says("What is new?", "--allowedTools", "WebSearch", home=tmp_path, **environ)
+    assert (code, said["result"], said["is_error"]) == (0, ANSWER_TEXT, False)
+    last = json.dumps(upstream.requests[-1].json)
+    assert "https://a.example" in last and "Downloads" in last and "It is 4.0." in last
 
 
 async def test_claude_code_answers_by_a_schema(tmp_path: Path) -> None:
@@ -144,6 +181,17 @@ async def test_codex_prepares_and_continues_over_a_websocket(wire: Wire, tmp_pat
     assert len(answered) == 2
     last = json.dumps(answered[-1].json)
     assert "Say hello" in last and "Sunny" in last
+
+
+async def test_codex_searches_the_web_over_another_engine(tmp_path: Path) -> None:
+    async with behind(WIRES["google"], search_script) as (url, upstream):
+        codex(url, "google/gemini-3.5-flash", tmp_path)
+        config = tmp_path / ".codex" / "config.toml"
+        config.write_text('web_search = "live"\n' + config.read_text())
+        code, said = await ran(*EXEC, "What is new?", home=tmp_path)
+    assert (code, said.strip()) == (0, "It is 4.0.")
+    [asked] = upstream.requests
+    assert {"googleSearch": {}} in asked.json["tools"] and len(asked.json["tools"]) == 2  # beside its functions
 
 
 async def test_codex_calls_a_function_of_a_namespace_over_a_foreign_wire(tmp_path: Path) -> None:
