@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CLIENTS := .venv-clients
+FRAMEWORKS := .venv-frameworks
 NODE := tests/clients/node
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
@@ -24,8 +25,11 @@ test: $(VENV)/dev
 check: lint
 	@$(BIN)/python -m pytest -n auto $(PURE) $(ARGS)
 
-test-clients: $(CLIENTS)/ready $(if $(shell command -v npm),$(NODE)/node_modules/ready)
-	@$(CLIENTS)/bin/python -m pytest -rs --override-ini norecursedirs= -W ignore tests/clients $(ARGS)
+test-clients: $(CLIENTS)/ready $(FRAMEWORKS)/ready $(if $(shell command -v npm),$(NODE)/node_modules/ready)
+	@$(CLIENTS)/bin/python -m pytest -rs --override-ini norecursedirs= -W ignore \
+		--ignore tests/clients/test_frameworks.py tests/clients $(ARGS)
+	@$(FRAMEWORKS)/bin/python -m pytest -rs --override-ini norecursedirs= -W ignore \
+		tests/clients/test_frameworks.py $(ARGS)
 
 lint: $(VENV)/dev
 	@$(BIN)/ruff check .
@@ -51,10 +55,10 @@ lock: $(VENV)/bin/python
 	  --generate-hashes --no-header requirements.txt) && printf '%s\n' "$$head" "$$new" > requirements.lock
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) $(NODE)/node_modules
+	rm -rf $(VENV) $(CLIENTS) $(FRAMEWORKS) $(NODE)/node_modules
 
 # A mark for each set of packages, renewed when its list changes.
-$(VENV)/bin/python $(CLIENTS)/bin/python:
+$(VENV)/bin/python $(CLIENTS)/bin/python $(FRAMEWORKS)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "installing python3-venv, which Debian keeps apart …"; \
 	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq -y python3-venv; }
@@ -74,6 +78,12 @@ $(VENV)/dev: requirements.txt requirements-tools.txt requirements-fast.txt requi
 $(CLIENTS)/ready: requirements.txt requirements-clients.txt | $(CLIENTS)/bin/python
 	@echo "installing the clients of Python …"
 	@$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-clients.txt
+	@touch $@
+
+# They want older versions of the vendors' packages.
+$(FRAMEWORKS)/ready: requirements.txt requirements-frameworks.txt | $(FRAMEWORKS)/bin/python
+	@echo "installing the agent frameworks of Python …"
+	@$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-frameworks.txt
 	@touch $@
 
 $(NODE)/node_modules/ready: $(NODE)/package.json

@@ -18,10 +18,17 @@ STRUCTURED = '{"city": "Paris", "degrees": 21}'
 
 
 @asynccontextmanager
-async def behind(wire: Wire, script: Script) -> AsyncIterator[tuple[str, Upstream]]:
+async def behind(wire: Wire, script: Script, **environ: str) -> AsyncIterator[tuple[str, Upstream]]:
     """The address of a server whose provider does what ``script`` says."""
-    upstream = Upstream(script)
-    async with upstream.run(), run_server(make_config(**wire.environ(upstream, MAX_RETRIES="0"))) as server:
+
+    async def with_models(request: Request, connection: Connection) -> None:
+        if request.method == "GET":
+            await connection.respond({"data": [], "models": []})
+        else:
+            await script(request, connection)
+
+    upstream = Upstream(with_models)
+    async with upstream.run(), run_server(make_config(**wire.environ(upstream, MAX_RETRIES="0"), **environ)) as server:
         yield server.url, upstream
 
 

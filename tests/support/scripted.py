@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.support.harness import Connection, Request, Script
-from tests.support.wires import WIRES, Wire, _chunk, _line, _named, _response, _sse
+from tests.support.wires import _OLLAMA_END, WIRES, Wire, _chunk, _line, _named, _response, _sse
 
 ANSWER_TEXT = "Grüße 🦊"
 RESULT = "Sunny"  # of the tool: a request that contains it is answered with the text
@@ -108,7 +108,7 @@ def make_call_stream(engine: str, name: str = "get_weather", arguments: Mapping[
         case "google":
             return (_sse(make_call_reply(engine, name, arguments)),)
         case "ollama":
-            end = {"done": True, "done_reason": "stop", "prompt_eval_count": 5, "eval_count": 2}
+            end = dict(_OLLAMA_END)
             call = {"function": {"name": name, "arguments": dict(arguments)}}
             message = {"role": "assistant", "content": "", "tool_calls": [call]}
             return _line(message), _line({"role": "assistant", "content": ""}, **end)

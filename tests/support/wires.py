@@ -133,7 +133,8 @@ def _line(message: dict[str, Any], **more: Any) -> bytes:
     return json.dumps(value).encode() + b"\n"
 
 
-_OLLAMA_END = {"done": True, "done_reason": "stop", "prompt_eval_count": 5, "eval_count": 2}
+_OLLAMA_TIMES = {"total_duration": 9, "load_duration": 1, "prompt_eval_duration": 3, "eval_duration": 5}
+_OLLAMA_END = {"done": True, "done_reason": "stop", "prompt_eval_count": 5, "eval_count": 2, **_OLLAMA_TIMES}
 
 _OLLAMA = Wire(
     engine="ollama",
