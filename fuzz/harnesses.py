@@ -35,6 +35,7 @@ from llm.gateway.callers import pop_body_keys, read_header_keys
 from llm.http1.compression import create_inflater
 from llm.http1.request_parser import RequestParser
 from llm.http1.response_parser import ResponseParser
+from llm.http1.websocket import FrameParser, WebSocketError
 from llm.storage.legacy_threads import read_legacy_thread
 from llm.storage.message_json import read_message
 from llm.tasks import embeddings, speech, transcription
@@ -148,6 +149,22 @@ def _requests(pieces: Any) -> tuple[Any, ...]:
     except LLMError as error:
         return seen, type(error)
     return seen, parser.start_line, b"".join(payload)
+
+
+def websocket(data: bytes) -> None:
+    """The messages of a WebSocket client are the same in any pieces, and refused at the same one."""
+    size, data = choice(data, 17)
+    assert _messages([data]) == _messages(cut(data, size))
+
+
+def _messages(pieces: Any) -> tuple[list[Any], int]:
+    parser, seen = FrameParser(4096), list[Any]()
+    try:
+        for piece in pieces:
+            seen += parser.feed(piece)
+    except WebSocketError as error:
+        return [], error.code
+    return seen, 0
 
 
 def compression(data: bytes) -> None:
@@ -415,6 +432,7 @@ HARNESSES: Final[Mapping[str, Harness]] = {
     "framing": framing,
     "response": response,
     "requests": requests,
+    "websocket": websocket,
     "compression": compression,
     **{f"stream-{name}": engine_stream(name) for name in ENGINE_OF},
     **{f"reply-{name}": engine_reply(name) for name in ENGINE_OF},

@@ -33,6 +33,12 @@ _REQUESTS: Final = [
     b"\r\nPOST / HTTP/1.0\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n{}GET / HTTP/1.1\r\nHost: x\r\n\r\n",
     b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n2\r\n{}\r\n0a\r\n0123456789\r\n0\r\n\r\n",
 ]
+_FRAMES: Final = [  # masked with zeros, so that a mutation of the text is one of the text
+    b'\x81\x8d\0\0\0\0{"type": "x"}',
+    b"\x01\x82\0\0\0\0ab\x89\x81\1\2\3\4p\x80\x82\0\0\0\0cd",
+    b"\x88\x85\0\0\0\0\x03\xe8bye",
+    b"\x82\xfe\0\x7e\0\0\0\0" + b"b" * 126,
+]
 _FORM: Final = (
     b'multipart/form-data; boundary=x\n--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n'
     b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\nRIFF\r\n--x--\r\n'
@@ -115,6 +121,7 @@ SEEDS: Final[Mapping[str, list[bytes]]] = {
     "framing": _first(7, [raw[:2000] for name in ("openai-chat", "ollama") for raw in _streams(name)]),
     "response": _first(5, _ANSWERS),
     "requests": _first(5, _REQUESTS),
+    "websocket": _first(3, _FRAMES),
     "compression": _first(
         3, [gzip.compress(b"Hello" * 50, mtime=0), zlib.compress(b"Hello"), gzip.compress(b"", mtime=0) * 3]
     ),

@@ -52,20 +52,20 @@ class ResponsesSocketHandler(ResponsesHandler):
         connection = request.connection
         is_ours = isinstance(connection, ClientConnection)  # the connection of Tornado's own server cannot do it
         if offered and is_ours and is_upgrade(request.headers) and request.version == "HTTP/1.1":
-            await self.authorize({})
-            await self._serve(cast("ClientConnection", connection), self._check())
+            await self._serve(cast("ClientConnection", connection), await self._check())
         else:
             await super().get(*args)
 
-    def _check(self) -> str:
+    async def _check(self) -> str:
         """Checks who asks, from where, and how; returns ``Sec-WebSocket-Accept``. Raises ``LLMError``."""
         request, config, sockets = self.request, self.context.config, self.context.sockets
-        if not self.caller.trusted:
-            raise WebSocketNotServed("A WebSocket needs a client id: send the request by HTTP POST.")
-        self._check_origin()
         if request.headers.get("Sec-WebSocket-Version") != VERSION:
             message = f"Sec-WebSocket-Version: has to be {VERSION}"
             raise WebSocketNotServed(message, headers={"Sec-WebSocket-Version": VERSION})
+        await self.authorize({})
+        if not self.caller.trusted:
+            raise WebSocketNotServed("A WebSocket needs a client id: send the request by HTTP POST.")
+        self._check_origin()
         accept = compute_accept(request.headers.get("Sec-WebSocket-Key", ""))
         if accept is None:
             raise InvalidRequest("Sec-WebSocket-Key: has to be 16 bytes in base64", param="Sec-WebSocket-Key")

@@ -52,6 +52,24 @@ async def test_cl_08_gw_16_the_attempt_of_codex(case: str) -> None:
     assert body["error"]["code"] == "bad_request"
 
 
+@pytest.mark.parametrize("headers", [CLIENT, {}])
+@pytest.mark.parametrize("version", [None, "8", "99"])
+async def test_gw_16_an_upgrade_of_another_version_is_426_where_there_is_a_websocket(
+    version: str | None, headers: dict[str, str]
+) -> None:
+    given = {**UPGRADE, **headers, "Sec-WebSocket-Version": version}
+    async with run_server(make_config()) as server:
+        answer = await server.get("/v1/responses", {name: value for name, value in given.items() if value})
+    assert (answer.status, answer.headers["Sec-WebSocket-Version"]) == (426, "13")
+
+
+@pytest.mark.parametrize("key", ["", "x", "dGhlIHNhbXBsZQ=="])
+async def test_a_key_that_is_none_is_refused(key: str) -> None:
+    async with run_server(make_config()) as server:
+        answer = await server.get("/v1/responses", {**UPGRADE, **CLIENT, "Sec-WebSocket-Key": key})
+        assert (answer.status, (await answer.json())["error"]["param"]) == (400, "Sec-WebSocket-Key")
+
+
 async def test_a_websocket_client_sees_the_status() -> None:
     async with run_server(make_config(**OFF)) as server:
         with pytest.raises(InvalidStatus) as caught:
