@@ -69,6 +69,7 @@ class BaseHandler(RequestHandler):
     access: ClassVar[Access] = "caller"
     serves_while_draining: ClassVar[bool] = False  # also serves while the server shuts down
     counts_as_answer: ClassVar[bool] = False  # the answer counts for MAX_ANSWERS
+    has_costs: ClassVar[bool] = False  # a POST is billed though it is no answer: an Idempotency-Key is honoured too
     body_schema: ClassVar[str] = ""  # name of the schema of its bodies; "": none, or an argument of the route
     dialect: ErrorDialect = native  # the dialect that errors are written in
     searched: ClassVar[bytes] = b""  # :meth:`parse_body` notes whether this is in the body
@@ -115,8 +116,8 @@ class BaseHandler(RequestHandler):
         self._sent_ids = [id for id in chain((path_id,), list_client_ids(self.request.headers)) if id]
         self._client_id = context.find_client_id(self._sent_ids)
         self.body = self.create_body(bool(self._client_id) or context.config.open_to_all)
-        if self.counts_as_answer and self.request.method == "POST" and HEADER in self.request.headers:
-            self.body.digest = b""
+        if HEADER in self.request.headers and self.request.method == "POST":
+            self.body.digest = b"" if self.counts_as_answer or self.has_costs else None
         length = self.request.headers.get("Content-Length", "")
         if context.active.draining and not self.serves_while_draining:
             self._early = Draining("The server is shutting down.")
@@ -277,11 +278,12 @@ class BaseHandler(RequestHandler):
         """Sets the caller. Raises ``NotAuthenticated`` if it may not call this route, late after many wrong ids."""
         if self.access == "open":
             return
+        sent_ids, self._sent_ids = self._sent_ids, []  # not needed while the answer runs
         engines = self.context.config.engines
         keys = {**read_header_keys(self.request.headers, engines), **pop_body_keys(body, engines)}
         self.caller = self.context.make_caller(self._client_id, keys)
         if not self.caller.trusted and (self.access == "client" or not self.caller.keys):
-            await self.context.wrong_ids.wait(self.request, self._sent_ids, self.log_fields)
+            await self.context.wrong_ids.wait(self.request, sent_ids, self.log_fields)
             raise NotAuthenticated(self._explain_refusal())
 
     def _explain_refusal(self) -> str:

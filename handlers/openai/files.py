@@ -36,6 +36,7 @@ class EngineFilesHandler(UploadHandler):
 
     dialect: ClientDialect = openai_chat
     counts_as_answer = False  # the engine answers no model's request
+    has_costs = True
 
     def initialize(
         self,

@@ -377,3 +377,23 @@ async def test_azure_s_classic_form_names_no_deployment(tmp_path: Path) -> None:
     assert [sent.path for sent in upstream.requests] == [
         "/openai/files?api-version=2025-04-01-preview", "/openai/batches?api-version=2025-04-01-preview",
     ]  # fmt: skip
+
+
+async def test_a_repeated_batch_and_a_repeated_upload_are_made_once(tmp_path: Path) -> None:
+    async with running(tmp_path) as (provider, server), of_openai(server) as client:
+        content = line("openai/gpt-4.1")
+        key = {"Idempotency-Key": "k-1"}
+        files = [
+            await client.files.create(file=("b.jsonl", content), purpose="batch", extra_headers=key) for _ in range(2)
+        ]
+        assert files[0].id == files[1].id
+        batches = [
+            await client.batches.create(
+                input_file_id=files[0].id,
+                endpoint="/v1/chat/completions",
+                completion_window="24h",
+                extra_headers=key,
+            )
+            for _ in range(2)
+        ]
+        assert batches[0].id == batches[1].id and len(provider.batches) == 1
