@@ -33,7 +33,8 @@ def name_block(block: Part) -> str:
     if not kind and isinstance(block, ToolCall):
         return block.name
     # Gemini's parts have no type: their first field names them.
-    return kind[:100] or next((name[:100] for opaque in block.metadata for name in opaque.data), "unnamed")
+    names = (name[:100] for opaque in block.metadata for name in opaque.data if name != "thoughtSignature")
+    return kind[:100] or next(names, "unnamed")
 
 
 def lost_parts(reply: Reply, request: ChatRequest, dialect: str, forms: AnswerForms) -> tuple[str, ...]:
@@ -52,8 +53,9 @@ def lost_parts(reply: Reply, request: ChatRequest, dialect: str, forms: AnswerFo
                 lost[part.kind] = None
             case UnknownPart(tool_run=run) if not own and not (forms.provider_runs and run is not None):
                 lost[name_block(part)] = None
-            case ToolCall(executor="provider") if not own and not forms.provider_runs:
-                lost[name_block(part)] = None
+            case ToolCall(executor="provider", metadata=metadata) if not own and not forms.provider_runs:
+                if metadata or not is_web_run(part.name):  # a search of this server is shown by its sources
+                    lost[name_block(part)] = None
             case Text(citations=cited) if cited and not own and not forms.citations and not lists_sources:
                 if any(opaque.dialect == dialect for one in cited for opaque in one.metadata):
                     continue

@@ -20,6 +20,7 @@ from llm.chat.messages import Media, Message, Part, Reasoning, Text, ToolCall, T
 from llm.chat.provider_metadata import decode_id
 from llm.chat.reply import Reply, collect
 from llm.chat.request import ChatRequest, ToolSpec
+from llm.dialects.gemini.shared import WEB_RUN
 from llm.dialects.openai_chat.shared import CAME_IN
 from llm.dialects.registry import ENGINE_DIALECTS
 from llm.transport.interface import HttpRequest
@@ -205,7 +206,9 @@ def get_messages(body: Any, case: Case) -> list[Any]:
 
 def _hosted(case: Case, reply: Reply) -> bool:
     return any(
-        isinstance(p, UnknownPart) or (isinstance(p, ToolCall) and p.executor == "provider") for p in _parts(reply)
+        isinstance(p, UnknownPart) or (isinstance(p, ToolCall) and p.executor == "provider")
+        for p in _parts(reply)
+        if not any(WEB_RUN in opaque.data for opaque in p.metadata)  # Gemini needs its searches not back
     )
 
 

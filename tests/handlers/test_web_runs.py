@@ -413,3 +413,15 @@ async def test_a_gemini_client_s_search_crosses_and_its_sources_come_back(stream
         assert answer.status == 200, raw
         assert URL in raw and "groundingChunks" in raw and TEXT in raw and "functionCall" not in raw
         assert "web_search" in json.dumps(upstream.requests[0].json["tools"])
+
+
+async def test_a_search_that_a_chat_client_sees_by_its_sources_only_is_named() -> None:
+    for model, answers, own, named in (
+        ("google/gemini-3.5-flash", [gemini()], [], "groundingMetadata"),
+        (MODEL, [calling("web_search"), plain()], ["search_tavily"], None),
+    ):
+        body = {"model": model, "messages": HELLO, "web_search_options": {}}
+        async with judged(model, *answers, own=own) as (server, _):
+            answer = await server.post("/v1/chat/completions", body, {"Authorization": f"Bearer {CLIENT_ID}"})
+            await answer.body()
+        assert answer.headers.get("X-Dropped-Fields") == named

@@ -122,7 +122,8 @@ class ContentReader:
         self._parts.add_arguments(index, arguments)
         run = ProviderToolRun(id=id, name=name, arguments=arguments, state="completed", result=result)
         # Its own engine needs none of it back.
-        self._parts.end_call(index, (ProviderMetadata(NAME, self._engine.issuer, {WEB_RUN: asked}),), run)
+        fields: dict[str, Json] = {"type": "groundingMetadata", WEB_RUN: asked}
+        self._parts.end_call(index, (ProviderMetadata(NAME, self._engine.issuer, fields),), run)
 
     def _build_continuation(self) -> Continuation | None:
         """Returns how to go on with an answer that has reached the limit of one request, not its own."""
