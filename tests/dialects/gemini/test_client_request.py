@@ -64,6 +64,11 @@ def test_results_are_matched_by_id_first_then_by_name_in_order() -> None:
     answers = [{"functionResponse": {"id": id, "name": "f", "response": {"result": id}}} for id in ("b", "a")]
     request = read(contents=[{"role": "model", "parts": calls}, {"role": "user", "parts": answers}])
     assert [part.call_id for part in request.messages[1].parts if isinstance(part, ToolResult)] == ["b", "a"]
+    calls = [{"functionCall": {"name": name, "args": {}}} for name in "fg"]
+    answers = [{"functionResponse": {"name": name, "response": {}}} for name in ("call_1", "g")]
+    request = read(contents=[{"role": "model", "parts": calls}, {"role": "user", "parts": answers}])
+    matched = [part.call_id for part in request.messages[1].parts if isinstance(part, ToolResult)]
+    assert matched == ["call_0_0", "call_0_1"]  # by their order, where the name is none of a call
     with pytest.raises(InvalidRequest, match="there is no call of 'g'") as error:
         read(contents=[{"role": "user", "parts": [{"functionResponse": {"name": "g", "response": {}}}]}])
     assert error.value.param == "contents[0].parts[0].functionResponse.name"

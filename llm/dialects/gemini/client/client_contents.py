@@ -115,12 +115,14 @@ class _ContentsReader:
         return read
 
     def _read_result(self, fields: SpelledFields) -> ToolResult:
-        """The result belongs to the open call with its id, else to the first open call with its name."""
+        """The result belongs to the open call with its id, else to the first with its name, else to the first."""
         result = fields.read_object("functionResponse")
         assert result is not None
         id, name = result.read_text("id"), result.read_text("name")
         call = next((c for c in self._open if id and c.id == id), None)
         call = call or next((c for c in self._open if c.name == name), None)
+        if call is None and not id and self._open:  # some libraries write an id as the name
+            call = self._open[0]
         if call is not None:
             self._open.remove(call)
         elif not id:
@@ -132,9 +134,8 @@ class _ContentsReader:
             *_read_metadata(fields.raw, ("functionResponse",)),
             *unknown_fields(result.raw, ("id", "name", "response", "parts"), NAME, None),
         )
-        return ToolResult(
-            call.id if call else str(id), tuple(content), failed, name or (call.name if call else None), metadata
-        )
+        call_id, name = (call.id, call.name) if call else (str(id), name)
+        return ToolResult(call_id, tuple(content), failed, name, metadata)
 
 
 def _are_results(parts: Sequence[Part]) -> bool:
