@@ -294,9 +294,10 @@ def write_parts(parts: Iterable[Part], *, thoughts: bool) -> Iterator[dict[str, 
     for part in parts:
         fields = metadata_for_client(part.metadata, NAME)
         match part:
-            case Text(text):
-                if text or fields:
-                    yield {**fields, "text": text}
+            case Text(text, _, metadata):
+                signed = _write_signature(metadata)  # of a text too: the phase of an answer, for example
+                if text or signed:
+                    yield {**signed, "text": text}
             case Reasoning(text, metadata) if thoughts:
                 signed = _write_signature(metadata)
                 if text or signed:
