@@ -23,11 +23,10 @@ _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 def select_headers(request: HTTPServerRequest, dialect: ClientDialect) -> Mapping[str, str]:
     """Returns the headers of the dialect that are forwarded."""
-    names, found = dialect.CLIENT_HEADERS.names, {}
-    for name, value in request.headers.items():
-        if name in names or (name := name.lower()) in names:  # Tornado's own server has titles
-            found[name] = value
-    return found or _NO_HEADERS
+    known = dialect.CLIENT_HEADERS
+    if known.spellings.isdisjoint(request.headers):
+        return _NO_HEADERS
+    return {name.lower(): value for name, value in request.headers.items() if name in known.spellings}
 
 
 def select_query(query: str) -> str:

@@ -167,9 +167,12 @@ class ClientHeaders:
     accounts: tuple[str, ...] = ()  # whose request it is: named as dropped where they are not sent
     own_accounts: tuple[str, ...] = ()  # the same, of the key's owner: sent with the caller's own key only
     names: tuple[str, ...] = field(init=False)  # all of them
+    spellings: frozenset[str] = field(init=False)  # the same, also in titles, as Tornado's own server has them
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", (*self.features, *self.accounts, *self.own_accounts))
+        names = (*self.features, *self.accounts, *self.own_accounts)
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "spellings", frozenset((*names, *(name.title() for name in names))))
 
     def select(
         self, headers: Mapping[str, str], *, same_dialect: bool, own_key: bool

@@ -84,8 +84,8 @@ def read_request(body: Mapping[str, Any]) -> ChatRequest:
         options = _read_options(body)
         soft_options, option_names = soften_no_reasoning(options), _name_options(body)
         known -= _find_host_fields(body)
-    if not _DEFAULT_FIELDS.isdisjoint(body):
-        defaults = frozenset(name for name, value in _DEFAULTS.items() if body.get(name) == value)
+    if sent := _DEFAULT_FIELDS.intersection(body):
+        defaults = frozenset([name for name in sent if body[name] == _DEFAULTS[name]])
     return ChatRequest(
         model=model,
         messages=tuple(messages),
