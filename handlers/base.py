@@ -78,7 +78,6 @@ class BaseHandler(RequestHandler):
     __slots__ = (
         "_client_id",
         "_early",
-        "_sent_ids",
         "_task",
         "answer_task",
         "body",
@@ -113,8 +112,7 @@ class BaseHandler(RequestHandler):
         """Checks the headers before any of the body is received; Tornado may call :meth:`prepare` later."""
         self.context = context
         path_id: str = getattr(self.request, "path_id", "")
-        self._sent_ids = [id for id in chain((path_id,), list_client_ids(self.request.headers)) if id]
-        self._client_id = context.find_client_id(self._sent_ids)
+        self._client_id = context.find_client_id(chain((path_id,), list_client_ids(self.request.headers)))
         self.body = self.create_body(bool(self._client_id) or context.config.open_to_all)
         if HEADER in self.request.headers and self.request.method == "POST":
             self.body.digest = b"" if self.counts_as_answer or self.has_costs else None
@@ -172,7 +170,7 @@ class BaseHandler(RequestHandler):
             self._set_cors_headers()
         if self._early is not None:
             raise self._early
-        if self.access != "open":
+        if self.context.config.open_to_all and self.access != "open":
             self.context.check_host(self.request.headers.get("Host", ""))
 
     def check_trusted_origin(self, origin: str) -> bool:
@@ -278,12 +276,12 @@ class BaseHandler(RequestHandler):
         """Sets the caller. Raises ``NotAuthenticated`` if it may not call this route, late after many wrong ids."""
         if self.access == "open":
             return
-        sent_ids, self._sent_ids = self._sent_ids, []  # not needed while the answer runs
         engines = self.context.config.engines
         keys = {**read_header_keys(self.request.headers, engines), **pop_body_keys(body, engines)}
         self.caller = self.context.make_caller(self._client_id, keys)
         if not self.caller.trusted and (self.access == "client" or not self.caller.keys):
-            await self.context.wrong_ids.wait(self.request, sent_ids, self.log_fields)
+            sent = (getattr(self.request, "path_id", ""), *list_client_ids(self.request.headers))
+            await self.context.wrong_ids.wait(self.request, [id for id in sent if id], self.log_fields)
             raise NotAuthenticated(self._explain_refusal())
 
     def _explain_refusal(self) -> str:

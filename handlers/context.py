@@ -94,15 +94,13 @@ class Context:
         return found
 
     def check_host(self, host: str) -> None:
-        """Refuses a request for a foreign host name, if no client id is needed.
+        """Refuses a request for a foreign host name, where no client id is needed (``open_to_all``).
 
         A web page can make its own name lead to this server (DNS rebinding) and is then of the same origin. Addresses,
         names without a dot and names that no page can have are taken, and those of ``PUBLIC_URL``, ``HOST`` and
         ``CORS_ORIGINS``. Raises ``HTTPError``.
         """
         config = self.config
-        if not config.open_to_all:
-            return
         name = _read_name(host)
         if "." not in name or name.endswith(_LOCAL_NAMES) or _is_address(name):
             return

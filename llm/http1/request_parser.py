@@ -64,7 +64,9 @@ class RequestParser(MessageParser):
             self.headers = Headers(lines)
         except ValueError:
             raise self.make_error("sent invalid headers") from None
-        self._check_host(is_http11)
+        host = self.headers.by_lower_name.get("host", None if is_http11 else "")
+        if host is None or not _HOST.fullmatch(host):
+            raise self.make_error("sent no valid Host header")
         if target[0] != "/":
             target = self._resolve_target(method, target)
         self._read_body_framing(is_http11)
@@ -104,11 +106,6 @@ class RequestParser(MessageParser):
             raise TooLarge(f"The headers are larger than {self._max_head} bytes (MAX_HEADER_SIZE).")
         self.remaining = len(data) - at
         return -1
-
-    def _check_host(self, is_http11: bool) -> None:
-        host = self.headers.by_lower_name.get("host", None if is_http11 else "")
-        if host is None or not _HOST.fullmatch(host):
-            raise self.make_error("sent no valid Host header")
 
     def _read_body_framing(self, is_http11: bool) -> None:
         if encoding := self.headers.by_lower_name.get("transfer-encoding"):
