@@ -441,6 +441,7 @@ HARNESSES: Final[Mapping[str, Harness]] = {
     "request-openai-chat": client_request(openai_chat, "openai.chat"),
     "request-openai-responses": client_request(CLIENT_DIALECTS["openai-responses"], "openai.responses"),
     "request-anthropic": client_request(CLIENT_DIALECTS["anthropic"], "anthropic.messages"),
+    "request-gemini": client_request(CLIENT_DIALECTS["gemini"], "gemini.generate"),
     "request-ollama": client_request(ollama, "ollama.chat"),
     "request-ollama-generate": client_request(ollama.client_generate, "ollama.chat"),
     "form": form,
