@@ -48,7 +48,7 @@ class CompactHandler(InputHandler):
                 if error.lack != "api":
                     raise
             turn = await self.context.responses.resolve(body, self.caller, expand=True)
-        items = give_ids(list_items(turn.body.get("input")), 0)
+        items = give_ids(list_items(turn.body.get("input")))
         instructions = body.get("instructions")
         instructions = instructions if isinstance(instructions, str) else ""
         request, reply = await summarize(items, instructions, target, self.context.client, self.record)

@@ -28,7 +28,7 @@ class ResponsesHandler(ChatHandler):
     async def answer(self, call: ChatCall, answer: ClientAnswer) -> None:
         """Resolves what the request refers to, lets the chat service answer it, and stores the answer."""
         keeper, record = self.context.responses, self.record
-        turn = self.turn = await keeper.resolve(call.body, self.caller)
+        turn = self.turn = await keeper.resolve(call.body, self.caller, heavy=record.heavy)
         self.writer: Any = None  # of a translated stream
         self.written: dict[str, Json] | None = None  # a translated answer that is not streamed
         call.body, turn.body = turn.body, {}
@@ -61,6 +61,12 @@ class ResponsesHandler(ChatHandler):
             await write_events(self, background.follow(answer.id, turn.owner, -1))
         else:
             self.write_json(answer.queued)
+
+    def set_answer_headers(self) -> None:
+        """Sets the headers that are known once the engine has accepted the request."""
+        if self.turn.dropped:
+            self.record.dropped = tuple(dict.fromkeys((*self.record.dropped, *self.turn.dropped)))
+        super().set_answer_headers()
 
     def make_writer(self, request: ChatRequest) -> Writer:
         """Returns the writer of a streamed answer."""

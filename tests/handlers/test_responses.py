@@ -284,6 +284,25 @@ async def test_an_answer_of_one_engine_is_continued_by_another(stream: bool, tmp
     assert "msg_in" not in sent(other)
 
 
+async def test_reasoning_of_another_engine_does_not_go_to_a_responses_api(tmp_path: Path) -> None:
+    """It would refuse an id and a signature that it does not know."""
+    wire = WIRES["anthropic"]
+    thought = {"type": "thinking", "thinking": "hm", "signature": "signed"}
+    whole: Any = {**wire.whole("Yes"), "content": [thought, {"type": "text", "text": "Yes"}]}
+    async with Upstream(make_text_script(FROM_OPENAI)).run() as other:
+        more = {"OPENAI_API_KEY": "sk-canary-OPENAI", "OPENAI_BASE_URL": f"{other.url}/v1"}
+        async with judged(wire, make_text_script(wire, whole=whole), tmp_path, **more) as (client, upstream, server):
+            first = await client.responses.create(model="anthropic/m", input="first")
+            assert [item.type for item in first.output] == ["reasoning", "message"]
+            asked = {"input": "second", "previous_response_id": first.id}
+            answer = await server.post("/v1/responses", {**asked, "model": "openai/m"})
+            assert (answer.status, answer.headers["X-Dropped-Fields"]) == (200, "reasoning")
+            await answer.body()
+            assert [item["type"] for item in other.requests[-1].json["input"]] == ["message", "message", "message"]
+            await (await server.post("/v1/responses", {**asked, "model": "anthropic/m"})).body()
+            assert "signed" in sent(upstream)  # where it came from
+
+
 @pytest.mark.parametrize("own_key", [False, True], ids=["the server's key", "the caller's key"])
 async def test_with_the_server_s_key_only_ids_of_the_caller_reach_the_engine(own_key: bool, tmp_path: Path) -> None:
     """The account of the key has the answers of all clients."""

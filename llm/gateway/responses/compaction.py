@@ -26,7 +26,7 @@ from llm.wire.json_codec import Json, dumps
 from llm.wire.json_lenient import as_dicts, as_list, as_text
 
 _ISSUER: Final = "llm-server"  # in the sealed content of our items
-_KINDS: Final = ("compaction", "compaction_summary")
+COMPACTIONS: Final = ("compaction", "compaction_summary")  # types of items
 _PROMPT: Final = (
     "The user message is the record of a conversation between a user and an assistant that works with tools. Write a "
     "summary from which the assistant can go on with its work without the record. Keep what the user wants, decisions "
@@ -89,7 +89,7 @@ def replace_compactions(items: Sequence[dict[str, Any]]) -> Sequence[dict[str, A
 
 
 def _read_summary(item: Mapping[str, Any]) -> str | None:
-    if item.get("type") not in _KINDS:
+    if item.get("type") not in COMPACTIONS:
         return None
     for sealed in decode_metadata(as_text(item.get("encrypted_content"))) or ():
         if sealed.dialect == _ISSUER:
@@ -111,7 +111,7 @@ def _write_item(item: Mapping[str, Any], dropped: dict[str, None]) -> str:
         return (
             f"[result of the call {as_text(item.get('call_id'))}]\n{''.join(_read_texts(item.get('output'), dropped))}"
         )
-    if kind in ("compaction", "compaction_summary"):  # only its provider can read it
+    if kind in COMPACTIONS:  # only its provider can read it
         dropped[kind] = None
         return ""
     fields = {name: value for name, value in item.items() if name not in ("type", "status", "encrypted_content")}

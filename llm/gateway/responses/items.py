@@ -6,7 +6,7 @@ Wire: https://platform.openai.com/docs/api-reference/responses/input-items
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -28,17 +28,14 @@ def list_items(input: object) -> list[dict[str, Any]]:
     return [item for item in input if isinstance(item, dict)] if isinstance(input, list) else []
 
 
-def give_ids(items: Sequence[Mapping[str, Any]], start: int) -> list[dict[str, Any]]:
-    """Returns items with a type and an id each; the same item at the same place has the same id.
-
-    ``start``: the place of the first one in its conversation.
-    """
+def give_ids(items: Sequence[Mapping[str, Any]], dump: Callable[[Any], bytes] = dump_bytes) -> list[dict[str, Any]]:
+    """Returns items with a type and an id each; the same item at the same place has the same id."""
     given = []
-    for place, item in enumerate(items, start):
+    for place, item in enumerate(items):
         type = as_text(item.get("type")) or "message"
         id = as_text(item.get("id"))
         if not id:
-            digest = blake2b(b"%d " % place + dump_bytes(item), digest_size=16).hexdigest()
+            digest = blake2b(b"%d " % place + dump(item), digest_size=16).hexdigest()
             id = f"{_ID_PREFIXES.get(type, 'item')}_in{digest}"
         given.append({**item, "id": id, "type": type})
     return given

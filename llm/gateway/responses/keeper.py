@@ -15,10 +15,13 @@ from llm.engines.engine import Target
 from llm.errors import EngineNotConfigured, InvalidRequest, LLMError, TooLarge
 from llm.gateway.callers import Caller
 from llm.gateway.catalog import Catalog
+from llm.gateway.responses.items import give_ids
 from llm.gateway.responses.references import RUNNING, make_response_error, resolve_references
+from llm.http1.threads import run_in_thread
 from llm.storage.responses import NewResponse, ResponseStore, StoredResponse
 from llm.storage.threads import Owner
 from llm.upstream.retry import EngineMemory
+from llm.wire.json_steps import dump_in_steps
 
 
 @dataclass(slots=True)
@@ -32,6 +35,7 @@ class Turn:
     kept: bool  # the answer is to be kept
     kept_by_engine: bool  # the engine keeps its answers itself, and gets the client's own request
     items: list[dict[str, Any]] = field(repr=False)  # the whole conversation; empty once it is stored
+    dropped: tuple[str, ...] = ()  # what of the conversation does not go to the engine
     number: asyncio.Task[int | None] | None = None  # the row in the store; None if it cannot be stored
 
 
@@ -49,10 +53,13 @@ class ResponseKeeper:
         self._catalog = catalog
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def resolve(self, body: Mapping[str, Any], caller: Caller, *, expand: bool = False) -> Turn:
+    async def resolve(
+        self, body: Mapping[str, Any], caller: Caller, *, expand: bool = False, heavy: bool = False
+    ) -> Turn:
         """Reads what a request refers to, and whether its answer is to be kept.
 
-        ``expand``: references go to no engine, also if it keeps its answers.
+        ``expand``: references go to no engine, also if it keeps its answers. ``heavy``: the request is so large that
+        the work on it belongs into a thread.
         Raises ``UnknownModel``, ``EngineNotConfigured``, ``PreviousResponseNotFound``, ``NotFound`` for an item, and
         ``InvalidRequest``.
         """
@@ -64,7 +71,10 @@ class ResponseKeeper:
         found = await resolve_references(body, owner, target, self.store if self.enabled else None, keeps=keeps)
         if not keeps and found.body.get("store") is True:
             del found.body["store"]  # the engine does not keep it: this server does
-        return Turn(found.body, owner, target, found.previous_id, kept, keeps, found.items if kept else [])
+        items: list[dict[str, Any]] = []
+        if kept:
+            items = await run_in_thread(give_ids, found.items, dump_in_steps) if heavy else give_ids(found.items)
+        return Turn(found.body, owner, target, found.previous_id, kept, keeps, items, found.dropped)
 
     async def find(
         self, id: str, caller: Caller, *, with_input: bool = False

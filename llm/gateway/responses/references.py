@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from llm.chat.provider_metadata import decode_metadata
+from llm.dialects.losses import REASONING
+from llm.engines.api_choice import RESPONSES
 from llm.engines.engine import Target
 from llm.errors import InvalidRequest, NotFound, PreviousResponseNotFound
-from llm.gateway.responses.compaction import replace_compactions
-from llm.gateway.responses.items import give_ids, list_items, take_given_ids
+from llm.gateway.responses.compaction import COMPACTIONS, replace_compactions
+from llm.gateway.responses.items import list_items, take_given_ids
 from llm.storage.responses import ResponseStore, StoredItem, StoredResponse
 from llm.storage.threads import Owner
 
@@ -22,8 +25,9 @@ class ResolvedInput:
     """The input of a request, for the engine and for the store."""
 
     body: dict[str, Any]  # the request for the engine
-    items: list[dict[str, Any]]  # the whole conversation, each item with an id
+    items: list[dict[str, Any]]  # the whole conversation
     previous_id: str | None  # of the response before, as the client named it
+    dropped: tuple[str, ...] = ()  # what of the conversation does not go to the engine
 
 
 async def resolve_references(
@@ -35,19 +39,19 @@ async def resolve_references(
     so do those that this server does not know if the key is the caller's own: with the server's key they might be
     another caller's. Raises ``PreviousResponseNotFound``, and ``NotFound`` for an item.
     """
-    sent = dict(body)
-    items = list_items(body.get("input"))
+    sent, items = dict(body), list_items(body.get("input"))
     may_be_unknown = keeps and target.is_callers_key
     history: list[dict[str, Any]] = []
-    id = body.get("previous_response_id")
-    stays = False
+    dropped: list[str] = []
+    id, stays, same = body.get("previous_response_id"), False, False
     if id is not None:
         if not isinstance(id, str):
             raise InvalidRequest("previous_response_id: is not text", param="previous_response_id")
         previous = await store.get(id, owner) if store is not None else None
         if previous is None and not may_be_unknown:
             raise make_previous_error(id)
-        stays = previous is None or (keeps and previous.kept_by_engine and previous.engine == target.engine.name)
+        same = previous is not None and previous.engine == target.engine.name
+        stays = previous is None or (keeps and previous.kept_by_engine and same)
         history = _list_conversation(id, previous)
         if not stays:
             _check_complete(id, previous, history)
@@ -56,16 +60,43 @@ async def resolve_references(
     for wanted in _list_references(items):
         if wanted not in found and not may_be_unknown:
             raise make_item_error(wanted)
-    known = [_get_item(item, found) for item in items]
-    new = [
-        item if wanted is None or _stays(found.get(wanted), target, keeps) else found[wanted].value
-        for item, wanted in ((item, _read_reference(item)) for item in items)
-    ]
-    whole = new if stays else [*history, *new]
+    new: list[dict[str, Any]] = []
+    for item in items:
+        stored = found.get(_read_reference(item) or "")
+        if stored is None or _stays(stored, target, keeps):
+            new.append(item)
+        else:
+            new += _fit_items([stored.value], target, stored.engine == target.engine.name, dropped)
+    whole = new if stays else [*_fit_items(history, target, same, dropped), *new]
     compacted = replace_compactions(whole)
     if found or (history and not stays) or compacted is not whole:
         sent["input"] = [take_given_ids(item) for item in compacted]
-    return ResolvedInput(sent, [*history, *give_ids(known, len(history))], id)
+    known = [_get_item(item, found) for item in items]
+    return ResolvedInput(sent, [*history, *known], id, tuple(dict.fromkeys(dropped)))
+
+
+def _fit_items(
+    items: Sequence[dict[str, Any]], target: Target, same_engine: bool, dropped: list[str]
+) -> Sequence[dict[str, Any]]:
+    """Returns kept items for an engine; appends to ``dropped`` what is left out.
+
+    A Responses API that did not make a reasoning item refuses it, and what this server has sealed in an item of another
+    engine. Engines of other wires get all items, translated.
+    """
+    engine = target.engine
+    if engine.always_translate or (engine.dialect != RESPONSES and engine.responses is None):
+        return items
+    fitting = []
+    for item in items:
+        content = item.get("encrypted_content")
+        sealed = isinstance(content, str) and decode_metadata(content) is not None
+        if item.get("type") == "reasoning" and (sealed or not content or not same_engine):
+            dropped.append(REASONING)
+        elif sealed and item.get("type") not in COMPACTIONS:
+            fitting.append({name: value for name, value in item.items() if name != "encrypted_content"})
+        else:
+            fitting.append(item)
+    return fitting
 
 
 def make_previous_error(id: str) -> PreviousResponseNotFound:
@@ -130,6 +161,6 @@ def _get_item(item: dict[str, Any], found: Mapping[str, StoredItem]) -> dict[str
     return item if stored is None else stored.value
 
 
-def _stays(item: StoredItem | None, target: Target, keeps: bool) -> bool:
-    """Whether the engine itself has the item; one that is not known here (None) can only be the engine's."""
-    return item is None or (keeps and item.kept_by_engine and item.engine == target.engine.name)
+def _stays(item: StoredItem, target: Target, keeps: bool) -> bool:
+    """Whether the engine itself has the item."""
+    return keeps and item.kept_by_engine and item.engine == target.engine.name
