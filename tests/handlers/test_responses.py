@@ -13,6 +13,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
+from tests.support.field_cases import field_case
 from tests.support.harness import (
     CLIENT,
     CLIENT_ID,
@@ -126,6 +127,21 @@ async def test_cl_03_an_item_reference_is_the_item_that_was_handed_out(
     said = sent(upstream)
     assert said.index('run"') < said.index(ANSWER_TEXT) < said.index("and?")
     assert "item_reference" not in said
+
+
+@pytest.mark.parametrize("case", ["cl-03", "cl-04"])
+async def test_cl_03_cl_04_the_field_cases_go_on_from_the_first_answer(case: str, tmp_path: Path) -> None:
+    wire = WIRES["google"]
+    body = field_case(case)["request"]["body"]
+    async with judged(wire, make_call_script(wire), tmp_path) as (client, upstream, server):
+        offered: Any = {"tools": [WEATHER]} if case == "cl-04" else {}
+        first = await client.responses.create(model=body["model"], input="run", **offered)
+        text = json.dumps({**body, **offered}).replace("resp_OF_THE_FIRST_ANSWER", first.id)
+        text = text.replace("msg_OF_THE_FIRST_ANSWER", first.output[0].id or "")
+        text = text.replace("call_OF_THE_FIRST_ANSWER", getattr(first.output[0], "call_id", ""))
+        answer = await server.post("/v1/responses", json.loads(text))
+        assert (answer.status, (await answer.json())["status"]) == (200, "completed")
+    assert ("sunny" if case == "cl-04" else ANSWER_TEXT) in sent(upstream)
 
 
 @ENGINES
