@@ -7,7 +7,6 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import partial
 from http.client import responses
 from itertools import chain
@@ -48,6 +47,7 @@ former."""
 
 _CLIENT_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,128}")
 _UNKNOWN_CALLER: Final = Caller(trusted=False)
+_NO_NAMES: Final[frozenset[str]] = frozenset()
 _HEADERS: Final = {
     "Content-Type": "text/html; charset=UTF-8",
     "Cache-Control": "no-store, no-transform",
@@ -208,10 +208,12 @@ class BaseHandler(RequestHandler):
             raise fault
         self.answer_task = self._task
         try:
-            if self.body.digest is None:
-                await self._answer_caller(body)
-            else:
+            if self.body.digest is not None:
                 await self.context.repeated.answer(self, partial(self._answer_caller, body))
+                return
+            # In this coroutine: an open stream would keep another one.
+            with self.context.concurrency.acquire(self.caller.names if self.counts_as_answer else _NO_NAMES):
+                await self.handle(body)
         except asyncio.CancelledError:
             if not self.client_gone:
                 raise
@@ -220,7 +222,7 @@ class BaseHandler(RequestHandler):
     head = post = put = patch = delete = get
 
     async def _answer_caller(self, body: dict[str, Any]) -> None:
-        with self.context.concurrency.acquire(self.caller.names) if self.counts_as_answer else nullcontext():
+        with self.context.concurrency.acquire(self.caller.names if self.counts_as_answer else _NO_NAMES):
             await self.handle(body)
 
     def digest_request(self) -> bytes:
