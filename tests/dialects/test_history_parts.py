@@ -241,7 +241,6 @@ async def test_what_the_answer_does_not_need_is_left_out_by_its_name(item: dict[
     [
         {"type": "compaction_trigger"},
         {"type": "compaction", "encrypted_content": "x"},
-        {"type": "item_reference", "id": "msg_1"},
         {"type": "configuration_update", "reasoning": {"effort": "low", "summary": "auto"}},
         {"type": "new_tool_output", "call_id": "c", "output": "x"},
         {"type": "program", "id": "p1", "call_id": "cp", "code": "f()", "fingerprint": "f"},

@@ -25,19 +25,6 @@ from llm.wire.json_steps import dump_in_steps, loads_in_steps
 _ROW_SIZE: Final = 200  # bytes that a row takes beside its text, counted with its size
 _USE_SIZE: Final = 24  # the same for each item of a response
 _LARGE: Final = 256 * 1024  # bytes of JSON that are decoded in steps
-_OWNED: Final = (
-    "SELECT {columns} FROM response JOIN response_owner ON response_owner.response = response.number"
-    " WHERE response.id = ? AND since >= ? AND status != '' AND owner IN ({owners})"
-    " ORDER BY response.number DESC LIMIT 1"
-)
-_OWNED_ITEMS: Final = (
-    "SELECT response_item.id, response_item.value, engine, kept_by_engine FROM response_item"
-    " JOIN response_use ON item = response_item.number"
-    " JOIN response ON response.number = response_use.response"
-    " JOIN response_owner ON response_owner.response = response.number"
-    " WHERE response_item.id IN (SELECT value FROM json_each(?))"
-    " AND since >= ? AND owner IN ({owners}) ORDER BY response.number"
-)
 
 
 class SqliteResponses:
@@ -130,11 +117,11 @@ class SqliteResponses:
         """Returns a response; None if there is none."""
 
         def work(connection: sqlite3.Connection) -> StoredResponse | None:
-            columns = "number, engine, kept_by_engine, background, status, updated, value"
-            row = self._find(connection, id, owner, columns)
-            if row is None:
+            number = self._find(connection, id, owner)
+            if number is None:
                 return None
-            number, engine, kept_by_engine, background, status, updated, text = row
+            query = "SELECT engine, kept_by_engine, background, status, updated, value FROM response WHERE number = ?"
+            engine, kept_by_engine, background, status, updated, text = connection.execute(query, (number,)).fetchone()
             items: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
             query = (
                 "SELECT is_output, value FROM response_use JOIN response_item ON number = item WHERE response = ?"
@@ -164,9 +151,16 @@ class SqliteResponses:
         wanted = dumps([id for id in ids if _is_text(id)])
 
         def work(connection: sqlite3.Connection) -> dict[str, StoredItem]:
-            owners = hash_names(connection, owner.names)
-            query = _OWNED_ITEMS.format(owners=_write_marks(owners))
-            rows = connection.execute(query, (wanted, self._clock() - self._max_age, *owners)).fetchall()
+            query = (
+                "SELECT response_item.id, response_item.value, engine, kept_by_engine FROM response_item"
+                " JOIN response_use ON item = response_item.number"
+                " JOIN response ON response.number = response_use.response"
+                " JOIN response_owner ON response_owner.response = response.number"
+                " WHERE response_item.id IN (SELECT value FROM json_each(?)) AND since >= ?"
+                " AND hex(owner) IN (SELECT value FROM json_each(?)) ORDER BY response.number"
+            )
+            values = (wanted, self._clock() - self._max_age, _list_owners(connection, owner))
+            rows = connection.execute(query, values).fetchall()
             return {id: StoredItem(_load(value), engine, bool(kept)) for id, value, engine, kept in rows}
 
         return await self._reader.run(work)
@@ -175,10 +169,10 @@ class SqliteResponses:
         """Deletes a response. Returns whether there was one."""
 
         def work(connection: sqlite3.Connection) -> bool:
-            row = self._find(connection, id, owner, "number")
-            if row is not None:
-                _delete(connection, row[0])
-            return row is not None
+            number = self._find(connection, id, owner)
+            if number is not None:
+                _delete(connection, number)
+            return number is not None
 
         result: bool = await self._writer.run(work)
         return result
@@ -203,13 +197,13 @@ class SqliteResponses:
         """Returns the next events after the number ``after``, about ``limit`` bytes of them, with their numbers."""
 
         def work(connection: sqlite3.Connection) -> list[tuple[int, bytes]]:
-            row = self._find(connection, id, owner, "number")
+            number = self._find(connection, id, owner)
             found: list[tuple[int, bytes]] = []
-            if row is None:
+            if number is None:
                 return found
             query = "SELECT number, value FROM response_event WHERE response = ? AND number > ? ORDER BY number"
             size = 0
-            for at, value in connection.execute(query, (row[0], after)):
+            for at, value in connection.execute(query, (number, after)):
                 found.append((at, value))
                 size += len(value)
                 if size >= limit:
@@ -223,12 +217,18 @@ class SqliteResponses:
         await self._writer.close()
         self._reader.close()
 
-    def _find(self, connection: sqlite3.Connection, id: str, owner: Owner, columns: str) -> Any:
+    def _find(self, connection: sqlite3.Connection, id: str, owner: Owner) -> int | None:
+        """Returns the number of a response."""
         if not _is_text(id):
             return None
-        owners = hash_names(connection, owner.names)
-        query = _OWNED.format(columns=columns, owners=_write_marks(owners))
-        return connection.execute(query, (id, self._clock() - self._max_age, *owners)).fetchone()
+        query = (
+            "SELECT response.number FROM response JOIN response_owner ON response_owner.response = response.number"
+            " WHERE response.id = ? AND since >= ? AND status != '' AND hex(owner) IN (SELECT value FROM json_each(?))"
+            " ORDER BY response.number DESC LIMIT 1"
+        )
+        values = (id, self._clock() - self._max_age, _list_owners(connection, owner))
+        row = connection.execute(query, values).fetchone()
+        return None if row is None else int(row[0])
 
     def _prune(self, connection: sqlite3.Connection, now: float) -> None:
         connection.execute("DELETE FROM response WHERE since < ?", (now - self._max_age,))
@@ -239,9 +239,9 @@ class SqliteResponses:
             _delete(connection, oldest[0])
 
 
-def _write_marks(values: Sequence[object]) -> str:
-    """Returns the placeholders of a list of values in a query."""
-    return ", ".join("?" * len(values))
+def _list_owners(connection: sqlite3.Connection, owner: Owner) -> str:
+    """Returns the hashes of the owner's names as a list in JSON, since a query has one placeholder for a value."""
+    return dumps([hashed.hex().upper() for hashed in hash_names(connection, owner.names)])
 
 
 def _delete(connection: sqlite3.Connection, number: int) -> None:

@@ -241,7 +241,6 @@ async def test_t12_an_engine_with_this_api_gets_the_request_unchanged(engine: st
     sent = {
         "model": f"{engine}/gpt-5.4-mini",
         "input": [{"type": "new_item", "x": 1}],
-        "previous_response_id": "resp_0",
         "unknown": {"a": [1]},
         "stream": True,
     }
@@ -255,18 +254,23 @@ async def test_t12_an_engine_with_this_api_gets_the_request_unchanged(engine: st
     assert raw == b"".join(answers)
 
 
-async def test_t10_references_to_stored_responses_are_refused_by_name() -> None:
+async def test_t10_references_to_what_is_not_stored_here_are_refused_by_name() -> None:
     async with run_server(make_config(ANTHROPIC_API_KEY="sk-12345678")) as server:
-        for name, value in (("previous_response_id", "resp_1"), ("conversation", "conv_1"), ("background", True)):
-            body = {"model": "anthropic/m", "input": "Hello", name: value}
-            answer = await server.post("/v1/responses", body, BEARER)
+        refused = {
+            "previous_response_id": ("resp_1", "previous_response_not_found"),
+            "conversation": ("c", "unsupported"),
+        }
+        for name, (value, code) in refused.items():
+            answer = await server.post("/v1/responses", {"model": "anthropic/m", "input": "Hello", name: value}, BEARER)
             error = (await answer.json())["error"]
-            assert (answer.status, error["param"], error["code"]) == (400, name, "unsupported")
-            assert name == "background" or "send the whole conversation" in error["message"]
-        items: list[Any] = [{"type": "item_reference", "id": "rs_1"}, {"type": "compaction", "encrypted_content": "gA"}]
-        for item in items:
-            sent: Any = {"model": "anthropic/m", "input": [{"role": "user", "content": "Hi"}, item]}
-            assert (await server.post("/v1/responses", sent, BEARER)).status == 400
+            assert (answer.status, error["param"], error["code"]) == (400, name, code)
+        for item, status in ((("item_reference", "id", "rs_1"), 404), (("compaction", "encrypted_content", "gA"), 400)):
+            kind, name, value = item
+            sent: Any = {
+                "model": "anthropic/m",
+                "input": [{"role": "user", "content": "Hi"}, {"type": kind, name: value}],
+            }
+            assert (await server.post("/v1/responses", sent, BEARER)).status == status
 
 
 async def test_a_whole_response_and_an_error_have_the_form_of_this_wire() -> None:
