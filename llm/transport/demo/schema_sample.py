@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ _MOST_VALUES: Final = 2_000  # in one sample
 _DEEP: Final = 6  # levels; below them only what a schema requires
 _DEEPEST: Final = 40  # levels; schemas may refer to themselves
 _COMBINATIONS: Final = frozenset({"$ref", "anyOf", "oneOf", "allOf"})
+_NUMBER: Final = re.compile(r"[0-9]{1,15}")
 _FORMATS: Final[Mapping[str, str]] = {
     "date-time": "2026-01-02T03:04:05Z",
     "date": "2026-01-02",
@@ -33,8 +35,8 @@ _FORMATS: Final[Mapping[str, str]] = {
 def make_sample(schema: Mapping[str, Any], text: str = "") -> Json:
     """Returns a value that fits ``schema``; a schema without a type, as of a tool's arguments, gets an object.
 
-    ``text``: the value of texts without an enumeration, a format or a default. ``pattern``, ``not``, ``if`` and
-    ``contains`` are not considered.
+    ``text``: the value of texts without an enumeration, a format or a default; its first number is that of numbers.
+    ``pattern``, ``not``, ``if`` and ``contains`` are not considered.
     """
     is_known = infer_types(schema) or not _COMBINATIONS.isdisjoint(schema)
     return _Maker(schema, text or "demo").make(schema if is_known else {"type": "object", **schema})
@@ -46,6 +48,8 @@ class _Maker:
     def __init__(self, root: Mapping[str, Any], text: str) -> None:
         self._root = root
         self._text = text
+        number = _NUMBER.search(text)
+        self._number = int(number[0]) if number else 1
         self._count = 0
 
     def make(self, schema: Any, depth: int = 0, n: int = 0) -> Json:
@@ -69,9 +73,9 @@ class _Maker:
             case "array":
                 return self._make_list(schema, depth)
             case "integer":
-                return _choose_number(schema, n, whole=True)
+                return _choose_number(schema, self._number + n, whole=True)
             case "number":
-                return _choose_number(schema, n, whole=False)
+                return _choose_number(schema, self._number + n, whole=False)
             case "boolean":
                 return n == 0
             case "null":
@@ -133,8 +137,8 @@ def _read_limit(schema: Mapping[str, Any], name: str, default: int) -> int:
     return min(value, 10_000) if isinstance(value, int) and value >= 0 else default
 
 
-def _choose_number(schema: Mapping[str, Any], n: int, *, whole: bool) -> int | float:
-    """Returns the first candidate within the limits; 1 if there is none."""
+def _choose_number(schema: Mapping[str, Any], wanted: int, *, whole: bool) -> int | float:
+    """Returns ``wanted``, or the first other candidate within the limits; 1 if there is none."""
     bounds = {name: value for name, value in schema.items() if isinstance(value, int | float) and math.isfinite(value)}
     low, above = bounds.get("minimum"), bounds.get("exclusiveMinimum")
     high, below = bounds.get("maximum"), bounds.get("exclusiveMaximum")
@@ -151,15 +155,15 @@ def _choose_number(schema: Mapping[str, Any], n: int, *, whole: bool) -> int | f
         )
 
     ends = [value for value in (low, above, high, below) if value is not None]
-    for value in _list_candidates(ends, step, n):
+    for value in _list_candidates(ends, step, wanted):
         if fits(value):
             return int(value) if whole or value == int(value) else value
     return 1
 
 
-def _list_candidates(ends: list[float], step: float, n: int) -> Iterator[float]:
-    yield from (1 + n, 0)
-    yield from (end + more for end in ends for more in (0, 1 + n, -1 - n))
+def _list_candidates(ends: list[float], step: float, wanted: int) -> Iterator[float]:
+    yield from (wanted, 1, 0)
+    yield from (end + more for end in ends for more in (0, wanted, -wanted, 1, -1))
     if len(ends) > 1:
         yield (min(ends) + max(ends)) / 2
     yield from (end + 0.5 * sign for end in ends for sign in (1, -1))

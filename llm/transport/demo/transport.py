@@ -79,7 +79,7 @@ class DemoTransport:
             yield b"data: [DONE]\n\n"
 
     async def _assemble(self, script: Script) -> AsyncIterator[bytes]:
-        message: dict[str, Json] = {"role": "assistant", "content": None, "refusal": None}
+        message: dict[str, Json] = {"role": "assistant", "content": None, "refusal": None, "annotations": []}
         calls: dict[Any, dict[str, Any]] = {}
         reply: dict[str, Json] = {"object": "chat.completion"}
         for step in script.steps():
