@@ -9,9 +9,10 @@ from handlers.request.forwarding import forward
 from llm.dialects import openai_chat
 from llm.dialects.base import ClientDialect, EngineRequest
 from llm.engines.engine import Target
-from llm.errors import EngineNotConfigured, Unsupported
+from llm.errors import EngineNotConfigured, Malformed, Unsupported
 from llm.upstream.attempts import request_body
 from llm.upstream.call_record import CallRecord
+from llm.wire.json_codec import loads
 
 
 class ModerationsHandler(BaseHandler):
@@ -31,7 +32,7 @@ class ModerationsHandler(BaseHandler):
             path="/moderations", body={**body, **({"model": target.model} if target.model else {})}
         )
         outgoing = forward(outgoing, self.request, self.dialect, target, record)
-        raw = await request_body(outgoing, bytes, target, self.context.client, record)
+        raw = await request_body(outgoing, _check_answer, target, self.context.client, record)
         self.set_record_headers(record)
         self.set_header("Content-Type", "application/json")
         self.write(raw)
@@ -49,3 +50,14 @@ class ModerationsHandler(BaseHandler):
             if engine.moderates:
                 return catalog.resolve_target(engine.name, "", self.caller)
         raise EngineNotConfigured("No engine with a moderation API is configured for this caller.", param="model")
+
+
+def _check_answer(raw: bytes) -> bytes:
+    """Returns the answer. Raises ``Malformed`` if it is not a JSON object, such as a page of a proxy."""
+    try:
+        is_object = isinstance(loads(raw), dict)
+    except ValueError:
+        is_object = False
+    if not is_object:
+        raise Malformed("The engine's answer is not JSON.")
+    return raw
